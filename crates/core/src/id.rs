@@ -1,0 +1,71 @@
+//! Identifiers. Ids of different things cannot be swapped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! integer_id {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+macro_rules! uuid_id {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        /// Lower-case hyphenated (CO-528).
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::from_str(text).map(Self)
+            }
+        }
+    )*};
+}
+
+integer_id! {
+    /// A user's integer key; positive, never used again after deletion (CO-005).
+    UserPk,
+    /// A provider's integer key; positive, never used again after deletion (CO-005).
+    ProviderPk,
+}
+
+uuid_id! {
+    /// A group.
+    GroupId,
+    /// An application, which is also the target of its policy bindings (CO-005).
+    ApplicationId,
+    /// A policy binding.
+    BindingId,
+    /// A policy.
+    PolicyId,
+    /// An API token or app password.
+    TokenId,
+    /// A scope mapping.
+    MappingId,
+    /// A flow.
+    FlowId,
+    /// An outpost.
+    OutpostId,
+}

@@ -1,0 +1,13 @@
+//! Words and rules of the domain: pure functions, no IO, no clock, no runtime.
+//!
+//! Everything here is a value or a function of its arguments. Time comes in as a [`clock::Timestamp`],
+//! randomness as an [`entropy::Entropy`]; tests are plain function calls.
+
+pub mod claims;
+pub mod clock;
+pub mod entropy;
+pub mod epoch;
+pub mod id;
+pub mod keys;
+pub mod origin;
+pub mod outpost;

@@ -1,0 +1,39 @@
+//! Where a request comes from, as far as it can be believed (PX-040 … PX-044).
+
+use std::net::IpAddr;
+
+/// The scheme a client used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Where a request comes from. The listener makes one per request; both planes read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Effective scheme (PX-043).
+    pub scheme: Scheme,
+    /// Effective host with port if one was given (PX-044), in lower case.
+    pub host: String,
+    /// The client's address (PX-042).
+    pub client: IpAddr,
+    /// Address of the effective peer.
+    pub peer: IpAddr,
+    /// Whether the peer's `X-Forwarded-*` are believed.
+    pub peer_trusted: bool,
+    /// 32 lower-case hex digits, unique per request (OA-010, PX-323).
+    pub request_id: String,
+}

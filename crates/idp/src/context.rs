@@ -1,0 +1,66 @@
+//! What every service needs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_core::clock::{Clock, Timestamp};
+use portcullis_core::entropy::Entropy;
+use portcullis_core::epoch::Epochs;
+use portcullis_core::id::UserPk;
+use portcullis_core::keys::Keyring;
+use portcullis_store::Db;
+use tokio::sync::watch;
+
+/// What every service needs. One per process, shared by reference count.
+pub struct Context {
+    /// The database.
+    pub db: Db,
+    /// Keys derived from the root secret.
+    pub keys: Keyring,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Epochs of what identities rest on. Bumped after commit.
+    pub epochs: Arc<Epochs>,
+    /// Public URL of the control plane, without a trailing slash.
+    pub base_url: String,
+    /// Permanent id of the installation (CO-007).
+    pub install_id: String,
+    /// Counts changes to what outposts are configured by; send after commit (PX-028).
+    pub configuration_changed: watch::Sender<u64>,
+}
+
+impl Context {
+    /// The present instant.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Tells outposts to fetch their configuration again. Call it after the change is committed.
+    pub fn configuration_has_changed(&self) {
+        self.configuration_changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Who asks for something, and from where: for permissions and for events.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The user, or nobody yet known.
+    pub user: Option<UserPk>,
+    /// Their user name, for events.
+    pub username: String,
+    /// Whether they administer the instance (CO-036).
+    pub is_superuser: bool,
+    /// Their address.
+    pub client: Option<IpAddr>,
+    /// The request, for events.
+    pub request_id: String,
+}
+
+impl Actor {
+    /// The instance itself: bootstrap, demo, clean-up.
+    pub fn system() -> Self {
+        Self { user: None, username: "system".to_owned(), is_superuser: true, client: None, request_id: String::new() }
+    }
+}

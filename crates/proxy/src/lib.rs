@@ -1,0 +1,3 @@
+//! The data plane: from a request to the upstream and back.
+
+pub mod control;

@@ -1,0 +1,278 @@
+-- 0001_foundation.sql
+-- The directory, credentials, applications, grants and sessions of the control plane.
+--
+-- Conventions, the same on both engines: instants are BIGINT microseconds since 1970 UTC; UUIDs are
+-- lower-case hyphenated TEXT; JSON is TEXT; `sealed` columns are AEAD-encrypted for their own row and
+-- column; `digest` columns are keyed HMAC-SHA-256. A copy of this database alone opens nothing.
+
+CREATE TABLE instance (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    install_id  TEXT    NOT NULL,
+    key_check   BLOB    NOT NULL, -- sealed constant: tells a wrong secret key before anything else fails
+    settings    TEXT    NOT NULL, -- JSON object of the administrator's settings
+    created     BIGINT  NOT NULL
+);
+
+CREATE TABLE account (
+    pk                  INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid                TEXT    NOT NULL UNIQUE,
+    username            TEXT    NOT NULL,
+    username_folded     TEXT    NOT NULL UNIQUE, -- NFKC and case folding
+    name                TEXT    NOT NULL,
+    email               TEXT    NOT NULL,
+    email_folded        TEXT    NOT NULL,
+    is_active           BOOLEAN NOT NULL,
+    type                TEXT    NOT NULL,
+    path                TEXT    NOT NULL,
+    attributes_sealed   BLOB    NOT NULL, -- JSON object
+    password_hash       TEXT,             -- Argon2id in PHC form; NULL matches no input
+    password_changed    BIGINT  NOT NULL,
+    date_joined         BIGINT  NOT NULL,
+    last_updated        BIGINT  NOT NULL,
+    last_login          BIGINT,
+    generated_for       INTEGER           -- provider whose client secret this account stands for
+);
+CREATE INDEX account_email ON account (email_folded);
+CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
+
+CREATE TABLE team ( -- a group; the word itself is reserved in SQL
+    pk                  TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL UNIQUE,
+    is_superuser        BOOLEAN NOT NULL,
+    attributes_sealed   BLOB    NOT NULL
+);
+
+CREATE TABLE team_parent (
+    child   TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
+    parent  TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
+    PRIMARY KEY (child, parent)
+);
+CREATE INDEX team_parent_parent ON team_parent (parent);
+
+CREATE TABLE membership (
+    account INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    team    TEXT    NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
+    PRIMARY KEY (account, team)
+);
+CREATE INDEX membership_team ON membership (team);
+
+CREATE TABLE token (
+    uuid            TEXT    PRIMARY KEY,
+    identifier      TEXT    NOT NULL UNIQUE,
+    intent          TEXT    NOT NULL,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    description     TEXT    NOT NULL,
+    key_digest      BLOB    NOT NULL,
+    key_sealed      BLOB    NOT NULL,
+    expiring        BOOLEAN NOT NULL,
+    expires         BIGINT,
+    managed         TEXT,
+    created         BIGINT  NOT NULL,
+    last_used       BIGINT,
+    last_used_from  TEXT,
+    CHECK (NOT expiring OR expires IS NOT NULL)
+);
+CREATE INDEX token_key ON token (key_digest, account);
+CREATE INDEX token_account ON token (account);
+
+CREATE TABLE scope_mapping (
+    pk          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL UNIQUE,
+    scope_name  TEXT NOT NULL,
+    description TEXT NOT NULL,
+    expression  TEXT NOT NULL,
+    managed     TEXT UNIQUE
+);
+
+CREATE TABLE flow (
+    pk              TEXT PRIMARY KEY,
+    slug            TEXT NOT NULL UNIQUE,
+    name            TEXT NOT NULL,
+    title           TEXT NOT NULL,
+    designation     TEXT NOT NULL,
+    authentication  TEXT NOT NULL
+);
+
+CREATE TABLE provider (
+    pk                          INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid                        TEXT    NOT NULL UNIQUE,
+    kind                        TEXT    NOT NULL, -- 'proxy'; OAuth2 clients of their own come as 'oauth2'
+    name                        TEXT    NOT NULL UNIQUE,
+    authentication_flow         TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    authorization_flow          TEXT    NOT NULL REFERENCES flow (pk),
+    invalidation_flow           TEXT    NOT NULL REFERENCES flow (pk),
+    client_id                   TEXT    NOT NULL UNIQUE,
+    client_secret_sealed        BLOB    NOT NULL,
+    redirect_uris               TEXT    NOT NULL, -- JSON list of {matching_mode, url, redirect_uri_type}
+    access_code_validity        TEXT    NOT NULL, -- durations are kept as typed (CO-022)
+    access_token_validity       TEXT    NOT NULL,
+    refresh_token_validity      TEXT    NOT NULL,
+    sub_mode                    TEXT    NOT NULL,
+    jwt_federation_sources      TEXT    NOT NULL, -- JSON list of UUID
+    jwt_federation_providers    TEXT    NOT NULL, -- JSON list of integer
+    mode                        TEXT    NOT NULL,
+    external_host               TEXT    NOT NULL,
+    internal_host               TEXT    NOT NULL,
+    internal_host_ssl_validation BOOLEAN NOT NULL,
+    certificate                 TEXT,
+    skip_path_regex             TEXT    NOT NULL,
+    intercept_header_auth       BOOLEAN NOT NULL,
+    basic_auth_enabled          BOOLEAN NOT NULL,
+    basic_auth_user_attribute   TEXT    NOT NULL,
+    basic_auth_password_attribute TEXT  NOT NULL,
+    cookie_domain               TEXT    NOT NULL,
+    cookie_secret_sealed        BLOB    NOT NULL
+);
+
+CREATE TABLE provider_mapping (
+    provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    mapping     TEXT    NOT NULL REFERENCES scope_mapping (pk) ON DELETE CASCADE,
+    position    INTEGER NOT NULL,
+    PRIMARY KEY (provider, mapping)
+);
+
+CREATE TABLE application (
+    uuid                TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL,
+    slug                TEXT    NOT NULL UNIQUE,
+    provider            INTEGER UNIQUE REFERENCES provider (pk) ON DELETE SET NULL,
+    portal_group        TEXT    NOT NULL,
+    policy_engine_mode  TEXT    NOT NULL,
+    meta_launch_url     TEXT    NOT NULL,
+    meta_icon           TEXT    NOT NULL,
+    meta_description    TEXT    NOT NULL,
+    meta_publisher      TEXT    NOT NULL,
+    meta_hide           BOOLEAN NOT NULL,
+    open_in_new_tab     BOOLEAN NOT NULL
+);
+
+-- A binding outlives what it names: an orphan denies (CO-180). So the three members carry no foreign
+-- key with a cascade; the store sets them to NULL when the policy, group or user goes.
+CREATE TABLE binding (
+    pk              TEXT    PRIMARY KEY,
+    target          TEXT    NOT NULL,
+    policy          TEXT,
+    team            TEXT    REFERENCES team (pk) ON DELETE SET NULL,
+    account         INTEGER REFERENCES account (pk) ON DELETE SET NULL,
+    position        INTEGER NOT NULL,
+    negate          BOOLEAN NOT NULL,
+    enabled         BOOLEAN NOT NULL,
+    failure_result  BOOLEAN NOT NULL,
+    timeout         INTEGER NOT NULL
+);
+CREATE INDEX binding_target ON binding (target, position, pk);
+
+CREATE TABLE outpost (
+    pk          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL UNIQUE,
+    type        TEXT NOT NULL,
+    config      TEXT NOT NULL, -- JSON object, kept as given
+    managed     TEXT UNIQUE
+);
+
+CREATE TABLE outpost_provider (
+    outpost     TEXT    NOT NULL REFERENCES outpost (pk) ON DELETE CASCADE,
+    provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    PRIMARY KEY (outpost, provider)
+);
+
+CREATE TABLE signing_key (
+    kid                 TEXT    PRIMARY KEY, -- RFC 7638 thumbprint
+    private_key_sealed  BLOB    NOT NULL,    -- PKCS#8 DER
+    certificate         BLOB    NOT NULL,    -- DER
+    active              BOOLEAN NOT NULL,    -- retired keys stay published (OA-124)
+    created             BIGINT  NOT NULL
+);
+
+-- A signed-in browser at the identity provider. `sid` is what tokens and outposts know it by.
+CREATE TABLE login_session (
+    digest          BLOB    PRIMARY KEY,
+    uuid            TEXT    NOT NULL UNIQUE,
+    sid             TEXT    NOT NULL UNIQUE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    auth_time       BIGINT  NOT NULL,
+    auth_method     TEXT    NOT NULL,
+    created         BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL, -- absolute end
+    idle_expires    BIGINT  NOT NULL,
+    last_used       BIGINT  NOT NULL,
+    last_ip         TEXT    NOT NULL,
+    user_agent      TEXT    NOT NULL
+);
+CREATE INDEX login_session_account ON login_session (account);
+CREATE INDEX login_session_expires ON login_session (expires);
+
+CREATE TABLE authorization_code (
+    digest          BLOB    PRIMARY KEY,
+    grant_id        TEXT    NOT NULL,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    sid             TEXT    NOT NULL,
+    redirect_uri    TEXT    NOT NULL,
+    scope           TEXT    NOT NULL,
+    nonce           TEXT,
+    challenge       TEXT,
+    challenge_method TEXT,
+    auth_time       BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    consumed        BIGINT            -- kept after use, so that a second use is noticed (OA-245)
+);
+CREATE INDEX authorization_code_expires ON authorization_code (expires);
+
+-- The authority of an access token is this row, not its signature (OA-462).
+CREATE TABLE access_token (
+    digest          BLOB    PRIMARY KEY,
+    jti             TEXT    NOT NULL UNIQUE,
+    grant_id        TEXT    NOT NULL,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    sid             TEXT,
+    app_password    TEXT,              -- token.uuid it was obtained with
+    scope           TEXT    NOT NULL,
+    claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
+    issued          BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    revoked         BIGINT
+);
+CREATE INDEX access_token_grant ON access_token (grant_id);
+CREATE INDEX access_token_sid ON access_token (sid);
+CREATE INDEX access_token_account ON access_token (account, provider);
+CREATE INDEX access_token_expires ON access_token (expires);
+
+-- A session of the embedded outpost: one application, one browser or one credential.
+CREATE TABLE proxy_session (
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    digest          BLOB    NOT NULL,
+    salt            BLOB    NOT NULL,
+    source          TEXT    NOT NULL,
+    fingerprint     BLOB,
+    user_uuid       TEXT    NOT NULL,
+    sid             TEXT    NOT NULL,
+    grant_sealed    BLOB    NOT NULL, -- JSON: claims and tokens
+    created         BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    PRIMARY KEY (provider, digest)
+);
+CREATE UNIQUE INDEX proxy_session_fingerprint ON proxy_session (provider, fingerprint) WHERE fingerprint IS NOT NULL;
+CREATE INDEX proxy_session_user ON proxy_session (user_uuid);
+CREATE INDEX proxy_session_sid ON proxy_session (sid) WHERE sid <> '';
+CREATE INDEX proxy_session_expires ON proxy_session (expires);
+
+-- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.
+CREATE TABLE failure (
+    bucket          BLOB    PRIMARY KEY,
+    failures        INTEGER NOT NULL,
+    window_ends     BIGINT  NOT NULL
+);
+
+CREATE TABLE event (
+    pk          TEXT    PRIMARY KEY,
+    action      TEXT    NOT NULL,
+    app         TEXT    NOT NULL,
+    account     TEXT    NOT NULL, -- JSON object: who did it
+    context     TEXT    NOT NULL, -- JSON object, cleansed (CO-414)
+    client_ip   TEXT,
+    created     BIGINT  NOT NULL,
+    expires     BIGINT  NOT NULL
+);
+CREATE INDEX event_created ON event (created);

@@ -1,0 +1,172 @@
+//! Which database, and connections to it.
+//!
+//! Every query is one text for all engines: `$1` parameters, the column types of the migrations. A
+//! function takes a [`Conn`] and runs its text with [`on!`], which is the only place that branches on
+//! the engine. PostgreSQL is one more variant here and one more directory of migrations.
+
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+
+use crate::error::StoreError;
+
+/// The database of one instance. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// A file in WAL mode: one writer, many readers.
+    Sqlite {
+        /// The only connection that writes; waiting for it is waiting for the write lock.
+        writer: SqlitePool,
+        /// Read-only connections.
+        readers: SqlitePool,
+    },
+}
+
+impl Db {
+    /// Opens the SQLite file at `path`, creating it with mode 0600 if it is missing, and migrates it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is no database, or comes from a newer release.
+    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+        create_private(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What was acknowledged survives a loss of power, not only of the process.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10));
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!("./migrations/sqlite").run(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.read_only(true))
+            .await?;
+        Ok(Self::Sqlite { writer, readers })
+    }
+
+    /// A connection for reading. It sees one consistent state per statement.
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn read(&self) -> Result<Conn, StoreError> {
+        match self {
+            Self::Sqlite { readers, .. } => Ok(Conn::Sqlite(SqliteConn::Reader(readers.acquire().await?))),
+        }
+    }
+
+    /// A transaction for writing. It is rolled back unless committed.
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => {
+                // IMMEDIATE: the write lock is taken now, so that no read in between goes stale.
+                let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+                Ok(Tx(Conn::Sqlite(SqliteConn::Writer(transaction))))
+            }
+        }
+    }
+
+    /// Waits for connections in use, and closes the database.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}
+
+/// A connection, inside or outside a transaction.
+#[derive(Debug)]
+pub enum Conn {
+    /// SQLite.
+    Sqlite(SqliteConn),
+}
+
+/// A connection to SQLite.
+#[derive(Debug)]
+pub enum SqliteConn {
+    /// One of the readers.
+    Reader(PoolConnection<Sqlite>),
+    /// The writer, in a transaction.
+    Writer(Transaction<'static, Sqlite>),
+}
+
+impl SqliteConn {
+    /// The connection proper.
+    pub fn get(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Reader(connection) => connection,
+            Self::Writer(transaction) => transaction,
+        }
+    }
+}
+
+/// A transaction: a [`Conn`] that can be committed.
+#[derive(Debug)]
+pub struct Tx(Conn);
+
+impl Tx {
+    /// Makes the changes durable.
+    ///
+    /// # Errors
+    /// When the database refuses; then nothing was changed.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.0 {
+            Conn::Sqlite(SqliteConn::Writer(transaction)) => Ok(transaction.commit().await?),
+            Conn::Sqlite(SqliteConn::Reader(_)) => Ok(()),
+        }
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}
+
+/// Runs one statement on whichever engine a [`Conn`] belongs to.
+///
+/// ```ignore
+/// let row: Option<Account> =
+///     on!(conn, c => sqlx::query_as("SELECT pk, name FROM account WHERE pk = $1").bind(pk).fetch_optional(c).await)?;
+/// ```
+macro_rules! on {
+    ($conn:expr, $c:ident => $body:expr) => {
+        match $conn {
+            $crate::db::Conn::Sqlite(inner) => {
+                let $c = inner.get();
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on;

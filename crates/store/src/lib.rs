@@ -1,0 +1,10 @@
+//! SQL and migrations of the control plane.
+//!
+//! A module per aggregate; its functions take a [`Conn`] and return plain records. Rules of the domain
+//! live in `portcullis-idp`.
+
+pub mod db;
+pub mod error;
+
+pub use db::{Conn, Db, Tx};
+pub use error::StoreError;

@@ -1,0 +1,1 @@
+//! Processes, peers and browsers for end-to-end tests.
