@@ -11,3 +11,4 @@ pub mod id;
 pub mod keys;
 pub mod origin;
 pub mod outpost;
+pub mod page;
