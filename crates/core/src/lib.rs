@@ -11,4 +11,6 @@ pub mod id;
 pub mod keys;
 pub mod origin;
 pub mod outpost;
+
+pub mod page;
 pub mod username;
