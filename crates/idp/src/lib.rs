@@ -1,5 +1,7 @@
 //! Services of the control plane, without HTTP.
 
 pub mod context;
+pub mod limits;
+pub mod sessions;
 
 pub use context::{Actor, Context};
