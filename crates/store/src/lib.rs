@@ -7,9 +7,14 @@ pub mod account;
 pub mod db;
 pub mod error;
 pub mod event;
+pub mod failure;
+pub mod grant;
 pub mod instance;
+pub mod login_session;
+pub mod proxy_session;
 mod row;
 pub mod select;
+pub mod signing_key;
 pub mod team;
 pub mod token;
 
