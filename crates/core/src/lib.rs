@@ -5,10 +5,18 @@
 
 pub mod claims;
 pub mod clock;
+pub mod cookie;
+pub mod credentials;
 pub mod entropy;
 pub mod epoch;
+pub mod header;
+pub mod host;
 pub mod id;
 pub mod keys;
+pub mod negotiate;
 pub mod origin;
 pub mod outpost;
 pub mod page;
+pub mod path;
+pub mod redirect;
+pub mod skip;
