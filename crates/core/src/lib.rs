@@ -3,8 +3,10 @@
 //! Everything here is a value or a function of its arguments. Time comes in as a [`clock::Timestamp`],
 //! randomness as an [`entropy::Entropy`]; tests are plain function calls.
 
+pub mod attributes;
 pub mod claims;
 pub mod clock;
+pub mod duration;
 pub mod entropy;
 pub mod epoch;
 pub mod id;
@@ -12,3 +14,4 @@ pub mod keys;
 pub mod origin;
 pub mod outpost;
 pub mod page;
+pub mod username;

@@ -3,8 +3,15 @@
 //! A module per aggregate; its functions take a [`Conn`] and return plain records. Rules of the domain
 //! live in `portcullis-idp`.
 
+pub mod account;
 pub mod db;
 pub mod error;
+pub mod event;
+pub mod instance;
+mod row;
+pub mod select;
+pub mod team;
+pub mod token;
 
 pub use db::{Conn, Db, Tx};
 pub use error::StoreError;
