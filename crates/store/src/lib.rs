@@ -4,10 +4,16 @@
 //! live in `portcullis-idp`.
 
 pub mod account;
+pub mod application;
+pub mod binding;
 pub mod db;
 pub mod error;
 pub mod event;
+pub mod flow;
 pub mod instance;
+pub mod mapping;
+pub mod outpost;
+pub mod provider;
 mod row;
 pub mod select;
 pub mod team;
