@@ -33,6 +33,13 @@ pub(crate) trait Columns {
         self.text(column)?.parse().map_err(|error| undecodable(column, error))
     }
 
+    fn parsed_or_null<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+        &self,
+        column: &str,
+    ) -> sqlx::Result<Option<T>> {
+        self.text_or_null(column)?.map(|text| text.parse().map_err(|error| undecodable(column, error))).transpose()
+    }
+
     fn json(&self, column: &str) -> sqlx::Result<Value> {
         serde_json::from_str(&self.text(column)?).map_err(|error| undecodable(column, error))
     }
