@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod limits;
+pub mod password;
 pub mod sessions;
 
 pub use context::{Actor, Context};

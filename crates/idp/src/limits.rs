@@ -109,13 +109,13 @@ pub async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Res
     for (bucket, limit) in
         [(&buckets.name_and_address, limits.per_name_and_address), (&buckets.address, limits.per_address)]
     {
-        if let Some(failures) = failure::of(conn, bucket, now).await?
+        if let Some(failures) = failure::get(conn, bucket, now).await?
             && failures.count >= i64::from(limit)
         {
             return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
         }
     }
-    let name = failure::of(conn, &buckets.name, now).await?.map_or(0, |failures| failures.count);
+    let name = failure::get(conn, &buckets.name, now).await?.map_or(0, |failures| failures.count);
     Ok(Verdict::Examine { delay: limits.delay(name) })
 }
 
@@ -128,7 +128,7 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
     failure::add(conn, &buckets.name_and_address, now, address_window).await?;
     failure::add(conn, &buckets.address, now, address_window).await?;
-    failure::add(conn, &buckets.name, now, now.plus_seconds(limits.name_window_seconds.into())).await
+    failure::add(conn, &buckets.name, now, now.plus_seconds(limits.name_window_seconds.into())).await.map(drop)
 }
 
 /// Forgets the failures of this address with this user name: its owner knows the password (CO-442).

@@ -7,7 +7,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
-use portcullis_store::{Conn, StoreError, Tx};
+use portcullis_store::{Conn, StoreError, Tx, grant, proxy_session};
 
 use crate::context::Context;
 
@@ -82,7 +82,7 @@ pub async fn by_cookie(
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;
         let idle_expires = now.plus_seconds(IDLE_SECONDS).min(session.expires);
-        login_session::used(&mut tx, &digest, now, idle_expires, &client.to_string()).await?;
+        login_session::used(&mut tx, &session.sid, now, &client.to_string(), idle_expires).await?;
         tx.commit().await?;
     }
     Ok(Some((session, account)))
@@ -96,25 +96,34 @@ pub async fn is_alive(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool,
     Ok(login_session::by_sid(conn, sid, ctx.now()).await?.is_some())
 }
 
-/// Ends all sessions of a user but `except`, with what came from them. The caller commits, and then
-/// bumps the sessions it gets back with [`ended`].
+/// Ends one session with all that came from it: access tokens and data-plane sessions (CO-323, CO-385).
+/// The caller commits, and then calls [`ended`]. Tells whether there was one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_all_of(
-    ctx: &Context,
-    tx: &mut Tx,
-    account: UserPk,
-    except: Option<&str>,
-) -> Result<Vec<String>, StoreError> {
-    let mut ended = Vec::new();
-    for session in login_session::of_account(tx, account).await? {
-        if except != Some(session.sid.as_str()) {
-            login_session::end(tx, &session.sid, ctx.now()).await?;
-            ended.push(session.sid);
-        }
+pub async fn end(ctx: &Context, tx: &mut Tx, sid: &str) -> Result<bool, StoreError> {
+    let existed = login_session::delete(tx, sid).await?;
+    end_what_came_from(ctx, tx, sid).await?;
+    Ok(existed)
+}
+
+/// Ends all sessions of a user but `except`, with what came from them. The caller commits, and then
+/// calls [`ended`] with the public ids it gets back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_all_of(ctx: &Context, tx: &mut Tx, account: UserPk, except: &str) -> Result<Vec<String>, StoreError> {
+    let sids = login_session::delete_of_account(tx, account, except).await?;
+    for sid in &sids {
+        end_what_came_from(ctx, tx, sid).await?;
     }
-    Ok(ended)
+    Ok(sids)
+}
+
+async fn end_what_came_from(ctx: &Context, tx: &mut Tx, sid: &str) -> Result<(), StoreError> {
+    // An unredeemed code dies with its session as well: redemption looks for it (OA-246).
+    grant::revoke_of_session(tx, sid, None, ctx.now()).await?;
+    proxy_session::end_of_sid(tx, sid, None).await
 }
 
 /// Makes outposts look again at what came from ended sessions. Call it after commit.
@@ -131,12 +140,11 @@ pub fn ended(ctx: &Context, sids: &[String]) {
 pub async fn sweep(ctx: &Context) -> Result<usize, StoreError> {
     const BATCH: i64 = 500;
     let mut tx = ctx.db.write().await?;
-    let over = login_session::ended(&mut tx, ctx.now(), BATCH).await?;
-    for session in &over {
-        login_session::end(&mut tx, &session.sid, ctx.now()).await?;
+    let sids = login_session::sweep(&mut tx, ctx.now(), BATCH).await?;
+    for sid in &sids {
+        end_what_came_from(ctx, &mut tx, sid).await?;
     }
     tx.commit().await?;
-    let sids: Vec<_> = over.into_iter().map(|session| session.sid).collect();
     ended(ctx, &sids);
     Ok(sids.len())
 }

@@ -14,27 +14,27 @@ use crate::row::{Columns, Record, many, maybe};
 pub struct LoginSession {
     /// Keyed digest of the cookie's value, `Purpose::SessionLookup`.
     pub digest: Vec<u8>,
-    /// Key of the record in the API.
+    /// Key of the record.
     pub uuid: Uuid,
-    /// What tokens and outposts know it by (OA-455).
+    /// Public id: what tokens and outposts know the session by.
     pub sid: String,
-    /// Who is signed in.
+    /// Who signed in.
     pub account: UserPk,
     /// When they proved who they are.
     pub auth_time: Timestamp,
-    /// How they did, as in CO-305.
+    /// How they proved it: `password`.
     pub auth_method: String,
-    /// When it began.
+    /// When the session was made.
     pub created: Timestamp,
-    /// When it ends however much it is used.
+    /// Absolute end.
     pub expires: Timestamp,
-    /// When it ends unless it is used before.
+    /// End unless used before.
     pub idle_expires: Timestamp,
-    /// When it was last used, to the minute.
+    /// Last use, written at most once a minute.
     pub last_used: Timestamp,
-    /// The address it was last used from.
+    /// Address of the last use.
     pub last_ip: String,
-    /// The browser, as it names itself.
+    /// The browser, as it calls itself.
     pub user_agent: String,
 }
 
@@ -57,7 +57,7 @@ impl Record for LoginSession {
     }
 }
 
-/// The session with this cookie, if it has not ended by `now`.
+/// The session with this cookie, unless it has ended by `now`.
 ///
 /// # Errors
 /// When the database fails.
@@ -67,7 +67,7 @@ pub async fn by_digest(conn: &mut Conn, digest: &Digest, now: Timestamp) -> Resu
     ).bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
 }
 
-/// The session with this public id, if it has not ended by `now`.
+/// The session with this public id, unless it has ended by `now`.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,33 +77,14 @@ pub async fn by_sid(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<Option
     ).bind(sid).bind(now.0).fetch_optional(c).await))
 }
 
-/// All sessions of a user, ended ones included.
-///
-/// # Errors
-/// When the database fails.
-pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<LoginSession>, StoreError> {
-    many(on!(conn, c => sqlx::query("SELECT * FROM login_session WHERE account = $1 ORDER BY created")
-        .bind(account.0).fetch_all(c).await))
-}
-
-/// Sessions that have ended by `now`, at most `limit`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn ended(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<LoginSession>, StoreError> {
-    many(on!(conn, c => sqlx::query(
-        "SELECT * FROM login_session WHERE expires <= $1 OR idle_expires <= $1 LIMIT $2",
-    ).bind(now.0).bind(limit).fetch_all(c).await))
-}
-
 /// Keeps a new session.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires,
-             idle_expires, last_used, last_ip, user_agent)
+        "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires, idle_expires,
+             last_used, last_ip, user_agent)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(&session.digest)
@@ -118,9 +99,7 @@ pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), Store
     .bind(session.last_used.0)
     .bind(&session.last_ip)
     .bind(&session.user_agent)
-    .execute(c)
-    .await
-    .map(drop))?;
+    .execute(c).await.map(drop))?;
     Ok(())
 }
 
@@ -130,30 +109,54 @@ pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), Store
 /// When the database fails.
 pub async fn used(
     conn: &mut Conn,
-    digest: &Digest,
+    sid: &str,
     now: Timestamp,
-    idle_expires: Timestamp,
     from: &str,
+    idle_expires: Timestamp,
 ) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "UPDATE login_session SET last_used = $2, idle_expires = $3, last_ip = $4 WHERE digest = $1",
-    ).bind(digest.as_slice()).bind(now.0).bind(idle_expires.0).bind(from).execute(c).await.map(drop))?;
+        "UPDATE login_session SET last_used = $2, last_ip = $3, idle_expires = $4 WHERE sid = $1 AND last_used < $2",
+    ).bind(sid).bind(now.0).bind(from).bind(idle_expires.0).execute(c).await.map(drop))?;
     Ok(())
 }
 
-/// Ends a session with all that came from it: unredeemed codes, access tokens, data-plane sessions
-/// (CO-323, CO-385). Tells whether there was one.
+/// Removes a session. Tells whether there was one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<bool, StoreError> {
-    on!(conn, c => sqlx::query("UPDATE access_token SET revoked = $2 WHERE sid = $1 AND revoked IS NULL")
-        .bind(sid).bind(now.0).execute(c).await.map(drop))?;
-    on!(conn, c => sqlx::query("DELETE FROM authorization_code WHERE sid = $1 AND consumed IS NULL")
-        .bind(sid).execute(c).await.map(drop))?;
-    on!(conn, c => sqlx::query("DELETE FROM proxy_session WHERE sid = $1 AND sid <> ''")
-        .bind(sid).execute(c).await.map(drop))?;
-    Ok(on!(conn, c => sqlx::query("DELETE FROM login_session WHERE sid = $1")
-        .bind(sid).execute(c).await.map(|done| done.rows_affected()))?
-        > 0)
+pub async fn delete(conn: &mut Conn, sid: &str) -> Result<bool, StoreError> {
+    let removed = on!(conn, c => sqlx::query("DELETE FROM login_session WHERE sid = $1")
+        .bind(sid).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(removed > 0)
+}
+
+/// Removes a user's sessions except one, and returns the public ids of those removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_of_account(conn: &mut Conn, account: UserPk, except: &str) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("DELETE FROM login_session WHERE account = $1 AND sid <> $2 RETURNING sid")
+        .bind(account.0).bind(except).fetch_all(c).await)?)
+}
+
+/// A user's sessions that have not ended by `now`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(conn: &mut Conn, account: UserPk, now: Timestamp) -> Result<Vec<LoginSession>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE account = $1 AND expires > $2 AND idle_expires > $2
+         ORDER BY created DESC, uuid",
+    ).bind(account.0).bind(now.0).fetch_all(c).await))
+}
+
+/// Removes sessions that have ended by `now`, at most `limit`, and returns their public ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar(
+        "DELETE FROM login_session WHERE sid IN (
+             SELECT sid FROM login_session WHERE expires <= $1 OR idle_expires <= $1 LIMIT $2) RETURNING sid",
+    ).bind(now.0).bind(limit).fetch_all(c).await)?)
 }
