@@ -3,4 +3,6 @@
 pub mod context;
 pub mod password;
 
+pub mod signing;
+
 pub use context::{Actor, Context};
