@@ -9,6 +9,7 @@ pub mod limits;
 pub mod password;
 pub mod sessions;
 pub mod settings;
+pub mod sign_in;
 pub mod signing;
 pub mod tokens;
 
