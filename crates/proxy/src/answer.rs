@@ -189,9 +189,7 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
                 "The application did not answer in time. Please try again shortly.",
                 None,
             ),
-            ForwardError::Upstream(
-                UpstreamError::Connect(_) | UpstreamError::Tls(_) | UpstreamError::Protocol(_),
-            ) => (
+            ForwardError::Upstream(UpstreamError::Connect(_) | UpstreamError::Tls(_) | UpstreamError::Protocol(_)) => (
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
                 "The application does not answer",
@@ -207,11 +205,14 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
     };
     let mut response = if asker.wants_json() {
         let gateway = matches!(status, StatusCode::BAD_GATEWAY);
-        json(status, &if gateway {
-            serde_json::json!({ "error": error })
-        } else {
-            serde_json::json!({ "error": error, "detail": text, "request_id": origin.request_id })
-        })
+        json(
+            status,
+            &if gateway {
+                serde_json::json!({ "error": error })
+            } else {
+                serde_json::json!({ "error": error, "detail": text, "request_id": origin.request_id })
+            },
+        )
     } else {
         Page { status, title, text, detail: detail.as_deref(), link, form: None, request_id: &origin.request_id }
             .response()

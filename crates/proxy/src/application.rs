@@ -171,7 +171,10 @@ impl Cookies {
         Self {
             pre_auth: format!("{session}_pre"),
             session,
-            scope: CookieScope { secure: scheme == Scheme::Https, domain: host::cookie_domain(&provider.cookie_domain) },
+            scope: CookieScope {
+                secure: scheme == Scheme::Https,
+                domain: host::cookie_domain(&provider.cookie_domain),
+            },
         }
     }
 }

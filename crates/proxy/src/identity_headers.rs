@@ -101,7 +101,10 @@ fn identity(grant: &Grant) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let (groups, odd_groups) = header::join(&claims.groups);
     let (entitlements, odd_entitlements) = header::join(&claims.entitlements);
     if odd_groups + odd_entitlements > 0 {
-        tracing::warn!(count = odd_groups + odd_entitlements, "left out group or entitlement names with | or control bytes");
+        tracing::warn!(
+            count = odd_groups + odd_entitlements,
+            "left out group or entitlement names with | or control bytes"
+        );
     }
     let strict = |name: &'static str, text: &str| {
         if header::is_clean(text) { value(text).ok_or(Fault::Unsendable(name)) } else { Err(Fault::Unsendable(name)) }
@@ -169,7 +172,11 @@ fn additional(application: &Application, grant: &Grant, headers: &mut Vec<(Heade
             continue;
         };
         if header::is_forbidden(key) {
-            tracing::warn!(provider.name = provider, header.name = name.as_str(), "forbidden additional header: skipped");
+            tracing::warn!(
+                provider.name = provider,
+                header.name = name.as_str(),
+                "forbidden additional header: skipped"
+            );
             continue;
         }
         if name != AUTHORIZATION {

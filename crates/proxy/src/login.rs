@@ -37,7 +37,8 @@ impl DataPlane {
         let presented = pre_auth_cookies(application, visit).find(|value| cookie::is_token(value)).map(str::to_owned);
         let pre_auth = presented.unwrap_or_else(|| self.entropy.token());
         let state = State::new(&*self.entropy, visit.now, sha256(pre_auth.as_bytes()), target);
-        let mut url = Url::parse(&application.provider.endpoints.authorization).map_err(|_| Refusal::LoginUnavailable)?;
+        let mut url =
+            Url::parse(&application.provider.endpoints.authorization).map_err(|_| Refusal::LoginUnavailable)?;
         url.query_pairs_mut()
             .append_pair("client_id", &application.provider.client_id)
             .append_pair("redirect_uri", &application.redirect_uri())
@@ -128,8 +129,8 @@ impl DataPlane {
     /// Opens the state, checks that it is this browser's and was not used before (PX-146).
     fn claim(&self, application: &Application, visit: &Visit<'_>, answer: &Answer) -> Result<State, StateError> {
         let state = State::open(application, &answer.state, visit.now, seconds(self.settings.state_ttl))?;
-        let same_browser = pre_auth_cookies(application, visit)
-            .any(|value| same_secret(&sha256(value.as_bytes()), &state.pre_auth));
+        let same_browser =
+            pre_auth_cookies(application, visit).any(|value| same_secret(&sha256(value.as_bytes()), &state.pre_auth));
         if !same_browser {
             return Err(StateError::OtherBrowser);
         }
@@ -213,8 +214,7 @@ impl Answer {
                 "iss" => answer.iss = Some(value.into_owned()),
                 "error" => answer.error = Some(value.into_owned()),
                 "error_description" => {
-                    answer.description =
-                        value.chars().filter(|c| !c.is_control()).take(LONGEST_DESCRIPTION).collect();
+                    answer.description = value.chars().filter(|c| !c.is_control()).take(LONGEST_DESCRIPTION).collect();
                 }
                 _ => {}
             }

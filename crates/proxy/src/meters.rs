@@ -48,9 +48,7 @@ pub struct ByScheme {
 
 impl ByScheme {
     fn new(result: &'static str) -> Self {
-        let of = |scheme: &'static str| {
-            counter!("portcullis_proxy_header_auth_total", "scheme" => scheme, "result" => result)
-        };
+        let of = |scheme: &'static str| counter!("portcullis_proxy_header_auth_total", "scheme" => scheme, "result" => result);
         Self { basic: of("basic"), bearer: of("bearer"), other: of("other") }
     }
 
@@ -69,9 +67,7 @@ impl Meters {
     pub fn new() -> Self {
         let calls = |endpoint: &'static str| counter!("portcullis_proxy_core_calls_total", "endpoint" => endpoint);
         let logins = |outcome: &'static str| counter!("portcullis_proxy_logins_total", "outcome" => outcome);
-        let cache = |cache: &'static str, result: &'static str| {
-            counter!("portcullis_proxy_identity_cache_total", "cache" => cache, "result" => result)
-        };
+        let cache = |cache: &'static str, result: &'static str| counter!("portcullis_proxy_identity_cache_total", "cache" => cache, "result" => result);
         Self {
             accepted: ByScheme::new("accepted"),
             refused: ByScheme::new("refused"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie;
 
@@ -15,8 +15,6 @@ use crate::forward::Plan;
 use crate::identity::Identity;
 use crate::path_class::PathClass;
 use crate::upstream::Target;
-
-const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 
 /// Leave to reach the upstream of one application. Made by [`Permit::decide`] alone; nothing is
 /// forwarded without one.
@@ -96,14 +94,9 @@ impl<'a> Permit<'a> {
         })
     }
 
-    /// Finishes the upstream's answer: its own cookies stay out, the session cookie of a client that
-    /// came without is added (PX-099, PX-178, PX-291).
+    /// Finishes the upstream's answer: a client that came without a session cookie gets one (PX-099).
     pub fn finish(&self, mut response: Response<Body>, now: Timestamp) -> Response<Body> {
         let headers = response.headers_mut();
-        drop_planted_cookies(headers);
-        if self.application.settings.powered_by {
-            headers.insert(POWERED_BY, const { HeaderValue::from_static("goauthentik.io") });
-        }
         let cookies = &self.application.cookies;
         if self.is_new
             && let Some(cookie) = self.identity.as_ref().and_then(|identity| identity.cookie.as_ref())
@@ -133,17 +126,5 @@ fn hide_cookies(headers: &mut HeaderMap) {
     headers.remove(COOKIE);
     for value in left {
         headers.append(COOKIE, value);
-    }
-}
-
-/// Drops cookies by which an application would set a session of the data plane (PX-178).
-fn drop_planted_cookies(headers: &mut HeaderMap) {
-    if !headers.get_all(SET_COOKIE).iter().any(|value| cookie::sets_ours(value.as_bytes())) {
-        return;
-    }
-    let all: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
-    headers.remove(SET_COOKIE);
-    for value in all.into_iter().filter(|value| !cookie::sets_ours(value.as_bytes())) {
-        headers.append(SET_COOKIE, value);
     }
 }

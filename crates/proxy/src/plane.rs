@@ -90,6 +90,11 @@ impl DataPlane {
         }
     }
 
+    /// What carries requests on; its tunnels are waited for at shutdown.
+    pub fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
     /// Takes over each new configuration (PX-008). Returns when the control plane is gone.
     pub async fn follow_configuration(&self) {
         let mut configuration = self.control.configuration();
@@ -227,7 +232,12 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
     let (provider, id) = (application.provider.name.as_str(), origin.request_id.as_str());
     match refusal {
         Refusal::NotForwarded { error, .. } => {
-            tracing::warn!(provider.name = provider, request.id = id, error = error as &dyn std::error::Error, "{refusal}");
+            tracing::warn!(
+                provider.name = provider,
+                request.id = id,
+                error = error as &dyn std::error::Error,
+                "{refusal}"
+            );
         }
         Refusal::Unavailable | Refusal::LoginUnavailable | Refusal::Unsendable(_) => {
             tracing::warn!(provider.name = provider, request.id = id, "{refusal}");

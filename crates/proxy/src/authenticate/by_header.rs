@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
+use portcullis_core::claims::Claims;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::credentials::{Credentials, is_current_jws};
 use portcullis_core::keys::{Digest, keyed_digest};
@@ -118,10 +119,7 @@ impl DataPlane {
         {
             return true;
         }
-        application
-            .refused
-            .get(key)
-            .is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
+        application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
     }
 
     fn invalid(&self, scheme: &str, client: IpAddr, username: Option<&str>, now: Timestamp) -> Attempt {
@@ -227,33 +225,33 @@ impl DataPlane {
         let existing = self
             .asked(sessions.by_fingerprint(pk, fingerprint))
             .await?
-            .filter(|record| record.provider == pk && record.bearings_match(&grant));
+            .filter(|record| record.provider == pk && same_owner(record, &grant));
         let salt = existing.as_ref().map_or_else(|| self.entropy.bytes(), |record| record.salt);
         let cookie = sessions.value(pk, &salt);
         if let Some(mut record) = existing
             && record.expires > now.plus_seconds(validity / 2)
-            && record.says_the_same(&grant)
+            && says_the_same(&record, &grant)
         {
             record.grant = Grant { expires: record.grant.expires, ..grant };
             return Ok((record, cookie));
         }
         let digest = sessions.digest(pk, &cookie);
-        let record = SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
+        let record =
+            SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
         self.asked(sessions.put(&record)).await?;
         Ok((record, cookie))
     }
 }
 
-impl SessionRecord {
-    /// Whether a new grant is for the same user and credential as this session.
-    fn bearings_match(&self, grant: &Grant) -> bool {
-        let (old, new) = (&self.grant.bearings, &grant.bearings);
-        old.user == new.user && old.sid == new.sid && old.app_password == new.app_password
-    }
+/// Whether a new grant is for the same user and credential as a session.
+fn same_owner(record: &SessionRecord, grant: &Grant) -> bool {
+    let (old, new) = (&record.grant.bearings, &grant.bearings);
+    let same_key = old.app_password == new.app_password && old.app_password_key == new.app_password_key;
+    old.user == new.user && old.sid == new.sid && same_key
+}
 
-    /// Whether a new grant tells the application nothing that this session does not tell already.
-    fn says_the_same(&self, grant: &Grant) -> bool {
-        let (old, new) = (&self.grant.claims, &grant.claims);
-        portcullis_core::claims::Claims { exp: new.exp, ..old.clone() } == *new
-    }
+/// Whether a new grant tells the application nothing that a session does not tell already.
+fn says_the_same(record: &SessionRecord, grant: &Grant) -> bool {
+    let (old, new) = (&record.grant.claims, &grant.claims);
+    Claims { exp: new.exp, ..old.clone() } == *new
 }

@@ -20,7 +20,7 @@ const MOST_COOKIES: usize = 8;
 
 impl DataPlane {
     /// The first session cookie that names a session which holds, and whether there were others.
-    pub(super) async fn by_session(
+    pub(crate) async fn by_session(
         &self,
         application: &Application,
         headers: &HeaderMap,
