@@ -3,6 +3,7 @@
 pub mod body;
 pub mod control;
 pub mod forward;
+pub mod guard;
 pub mod listener;
 pub mod origin;
 pub mod upstream;
