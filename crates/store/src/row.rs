@@ -19,6 +19,7 @@ pub(crate) trait Columns {
     fn small_or_null(&self, column: &str) -> sqlx::Result<Option<i32>>;
     fn flag(&self, column: &str) -> sqlx::Result<bool>;
     fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>>;
+    fn bytes_or_null(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>>;
 
     fn instant(&self, column: &str) -> sqlx::Result<Timestamp> {
         self.integer(column).map(Timestamp)
@@ -30,6 +31,13 @@ pub(crate) trait Columns {
 
     fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(&self, column: &str) -> sqlx::Result<T> {
         self.text(column)?.parse().map_err(|error| undecodable(column, error))
+    }
+
+    fn parsed_or_null<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+        &self,
+        column: &str,
+    ) -> sqlx::Result<Option<T>> {
+        self.text_or_null(column)?.map(|text| text.parse().map_err(|error| undecodable(column, error))).transpose()
     }
 
     fn json(&self, column: &str) -> sqlx::Result<Value> {
@@ -66,6 +74,9 @@ macro_rules! columns_of {
                 self.try_get(column)
             }
             fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>> {
+                self.try_get(column)
+            }
+            fn bytes_or_null(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>> {
                 self.try_get(column)
             }
         }

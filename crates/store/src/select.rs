@@ -89,6 +89,12 @@ impl Select {
         }
     }
 
+    /// `part` must occur in the column, whatever its case.
+    pub(crate) fn part(&mut self, column: &str, part: &str) {
+        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        self.text(&format!("lower({column}) LIKE lower(?) ESCAPE '\\'"), format!("%{escaped}%"));
+    }
+
     /// Orders by `column`, after what was named before.
     pub(crate) fn order(&mut self, column: &str, descending: bool) {
         self.order.push(format!("{column}{}", if descending { " DESC" } else { "" }));
