@@ -248,8 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
             }
         }
         // Closing while the client still sends would reset the connection and lose our answer.
-        let (timer, left) =
-            this.lingering.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES));
+        let (timer, left) = this.lingering.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES));
         let mut scrap = [0; 4096];
         while timer.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut scrap);
