@@ -6,6 +6,7 @@ pub mod directory;
 pub mod error;
 pub mod event;
 pub mod limits;
+pub mod list;
 pub mod password;
 pub mod sessions;
 pub mod settings;
