@@ -9,13 +9,18 @@ pub mod binding;
 pub mod db;
 pub mod error;
 pub mod event;
+pub mod failure;
 pub mod flow;
+pub mod grant;
 pub mod instance;
+pub mod login_session;
 pub mod mapping;
 pub mod outpost;
 pub mod provider;
+pub mod proxy_session;
 mod row;
 pub mod select;
+pub mod signing_key;
 pub mod team;
 pub mod token;
 

@@ -19,6 +19,7 @@ pub(crate) trait Columns {
     fn small_or_null(&self, column: &str) -> sqlx::Result<Option<i32>>;
     fn flag(&self, column: &str) -> sqlx::Result<bool>;
     fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>>;
+    fn bytes_or_null(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>>;
 
     fn instant(&self, column: &str) -> sqlx::Result<Timestamp> {
         self.integer(column).map(Timestamp)
@@ -73,6 +74,9 @@ macro_rules! columns_of {
                 self.try_get(column)
             }
             fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>> {
+                self.try_get(column)
+            }
+            fn bytes_or_null(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>> {
                 self.try_get(column)
             }
         }
