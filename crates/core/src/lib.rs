@@ -3,12 +3,23 @@
 //! Everything here is a value or a function of its arguments. Time comes in as a [`clock::Timestamp`],
 //! randomness as an [`entropy::Entropy`]; tests are plain function calls.
 
+pub mod attributes;
 pub mod claims;
 pub mod clock;
+pub mod cookie;
+pub mod credentials;
+pub mod duration;
 pub mod entropy;
 pub mod epoch;
+pub mod header;
+pub mod host;
 pub mod id;
 pub mod keys;
+pub mod negotiate;
 pub mod origin;
 pub mod outpost;
 pub mod page;
+pub mod path;
+pub mod redirect;
+pub mod skip;
+pub mod username;

@@ -4,6 +4,7 @@ use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::epoch::{Epochs, Mark, Subject};
 use crate::id::ProviderPk;
+use crate::keys::Digest;
 
 /// One consistent configuration of an outpost (PX-008).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,6 +100,9 @@ pub struct Bearings {
     pub sid: String,
     /// Id of the app password that was used; empty otherwise.
     pub app_password: String,
+    /// Which key the app password had, as a short keyed digest: another key ends what the old one made.
+    #[serde(default)]
+    pub app_password_key: String,
     /// Id (`jti`) of the access token that was used or issued; empty when none is stored.
     pub access_token: String,
 }
@@ -106,18 +110,16 @@ pub struct Bearings {
 impl Bearings {
     /// Ties something built at `built_at` to everything that this identity rests on.
     ///
-    /// At most one of the two credentials is set for an identity, so four subjects suffice.
+    /// Four subjects suffice: an access token that was obtained with an app password has no session.
     pub fn mark(&self, epochs: &Epochs, built_at: u64, provider: ProviderPk) -> Mark {
-        let credential = if self.app_password.is_empty() { &self.access_token } else { &self.app_password };
-        epochs.mark(
-            built_at,
-            &[
-                Subject::User(&self.user),
-                Subject::Session(&self.sid),
-                Subject::Credential(credential),
-                Subject::Provider(provider.0),
-            ],
-        )
+        let (session, credential) = match (self.app_password.as_str(), self.access_token.as_str()) {
+            ("", token) => (Subject::Session(&self.sid), token),
+            (password, "") => (Subject::Session(&self.sid), password),
+            (password, token) => (Subject::Credential(token), password),
+        };
+        let subjects =
+            [Subject::User(&self.user), session, Subject::Credential(credential), Subject::Provider(provider.0)];
+        epochs.mark(built_at, &subjects)
     }
 }
 
@@ -146,4 +148,52 @@ impl std::fmt::Debug for Grant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Grant").field("sub", &self.claims.sub).field("expires", &self.expires).finish_non_exhaustive()
     }
+}
+
+/// How a session of an outpost came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A browser login.
+    Code,
+    /// HTTP Basic with an app password.
+    Basic,
+    /// A bearer token, perhaps under the reserved user name.
+    Bearer,
+}
+
+impl Source {
+    /// The word that stands for it in stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Basic => "basic",
+            Self::Bearer => "bearer",
+        }
+    }
+
+    /// Reads the word again.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Code, Self::Basic, Self::Bearer].into_iter().find(|source| source.as_str() == word)
+    }
+}
+
+/// A session as it is kept (PX-171, PX-174).
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// The provider it is good for, and no other (PX-171).
+    pub provider: ProviderPk,
+    /// Keyed digest of the cookie's value; the value itself is stored nowhere.
+    pub digest: Digest,
+    /// 32 random bytes from which the value of a header-authenticated session can be made again, so
+    /// that cookie-less clients with the same credential share one record (PX-100). Unused for logins.
+    pub salt: [u8; 32],
+    /// How it came to be.
+    pub source: Source,
+    /// Keyed digest of provider and exact header value (PX-106); none for logins.
+    pub fingerprint: Option<Digest>,
+    /// Absolute end (PX-173).
+    pub expires: Timestamp,
+    /// Who, and on what it rests. Sealed at rest.
+    pub grant: Grant,
 }

@@ -20,6 +20,9 @@ pub enum BodyError {
     /// A trailer poses as something that only we may say.
     #[error("a trailer field is not allowed")]
     Trailer,
+    /// The session that it was sent under has ended (PX-197).
+    #[error("the session has ended")]
+    Ended,
     /// Whoever made the body failed.
     #[error(transparent)]
     Source(Box<dyn Error + Send + Sync>),

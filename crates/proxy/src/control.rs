@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use portcullis_core::clock::Timestamp;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::Digest;
 use portcullis_core::outpost::{Bearings, Configuration, Grant};
+pub use portcullis_core::outpost::{SessionRecord, Source};
 use tokio::sync::watch;
 
 /// An answer that is on its way.
@@ -80,38 +80,6 @@ pub struct CodeExchange<'a> {
     pub nonce: &'a str,
     /// The client's address.
     pub client: IpAddr,
-}
-
-/// How a session came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// A browser login.
-    Code,
-    /// HTTP Basic with an app password.
-    Basic,
-    /// A bearer token, perhaps under the reserved user name.
-    Bearer,
-}
-
-/// A session as it is kept (PX-171, PX-174).
-#[derive(Clone, Debug)]
-pub struct SessionRecord {
-    /// The provider it is good for, and no other (PX-171).
-    pub provider: ProviderPk,
-    /// Keyed digest of the cookie's value; the value itself is stored nowhere.
-    pub digest: Digest,
-    /// 32 random bytes from which the value of a header-authenticated session can be made again, so
-    /// that cookie-less clients with the same credential share one record (PX-100). Unused for logins.
-    pub salt: [u8; 32],
-    /// How it came to be.
-    pub source: Source,
-    /// Keyed digest of provider and exact header value (PX-106); none for logins.
-    pub fingerprint: Option<Digest>,
-    /// Absolute end (PX-173).
-    pub expires: Timestamp,
-    /// Who, and on what it rests. Sealed at rest.
-    pub grant: Grant,
 }
 
 /// Where sessions are kept. Expired ones are never returned; every operation uses an index (PX-175).

@@ -1,13 +1,25 @@
 //! Carries one request to the upstream, and its answer back (section 16 of the proxy specification).
 
+mod bodies;
+mod headers;
+mod tunnel;
+
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use portcullis_core::origin::Origin;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::body::Body;
-use crate::upstream::{Target, UpstreamError};
+use self::bodies::{Continue, Until};
+use self::headers::Trailers;
+use crate::body::{Body, BodyError};
+use crate::listener::Slot;
+use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::upstream::{SendError, Target, UpstreamError, Upstreams};
 
 /// Says whether a client may not use a field name, neither in the head (whose fields the caller has
 /// removed already) nor as a trailer.
@@ -37,7 +49,7 @@ pub enum ForwardError {
     BadRequest(&'static str),
     /// The client's body came to nothing; answered with 400, or 408 if it stalled.
     #[error("the request body failed")]
-    Body(#[source] crate::body::BodyError),
+    Body(#[source] BodyError),
     /// 502, or 504 for [`UpstreamError::Timeout`].
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -45,10 +57,25 @@ pub enum ForwardError {
 
 /// Forwards requests.
 pub struct Forwarder {
-    _private: (),
+    upstreams: Upstreams,
+    powered_by: bool,
+    tunnels: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Forwarder {
+    /// Forwards over these pools; `powered_by` adds `X-Powered-By` to answers (PX-291).
+    ///
+    /// `closing` cuts the tunnels that are left when the time to drain is over (PX-007).
+    pub fn new(upstreams: Upstreams, powered_by: bool, closing: CancellationToken) -> Self {
+        Self { upstreams, powered_by, tunnels: TaskTracker::new(), closing }
+    }
+
+    /// Tunnels that are open, to wait for at shutdown.
+    pub fn tunnels(&self) -> &TaskTracker {
+        &self.tunnels
+    }
+
     /// Sends `request` as `plan` says and gives the answer back, cleaned of hop-by-hop headers.
     ///
     /// `Authorization`, identity headers and others that the application must not see are removed
@@ -58,11 +85,144 @@ impl Forwarder {
     /// When the request cannot be forwarded or the upstream does not answer.
     pub async fn forward(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         origin: &Origin,
         plan: Plan<'_>,
     ) -> Result<Response<Body>, ForwardError> {
-        let _ = (request, origin, plan);
-        Err(ForwardError::Upstream(UpstreamError::Timeout))
+        let upgrade = headers::upgrade(&request);
+        let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let slot = request.extensions_mut().remove::<Slot>();
+        let (mut parts, body) = request.into_parts();
+
+        let uri = upstream_uri(plan.target, parts.uri.path_and_query(), origin)?;
+        // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
+        let chain = headers::forwarded_for(&parts.headers, origin);
+        headers::remove_hop_by_hop(&mut parts.headers);
+        if !origin.peer_trusted {
+            // Gone already when the listener made the origin; kept here so that nobody has to know.
+            parts.headers.remove(http::header::FORWARDED);
+        }
+        let host = HeaderValue::try_from(&origin.host).map_err(|_| ForwardError::BadRequest("host"))?;
+        parts.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
+        if let Some(chain) = chain {
+            parts.headers.insert(X_FORWARDED_FOR, chain);
+        }
+        if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
+            parts.headers.insert(X_REQUEST_ID, id);
+        }
+        parts.headers.insert(HOST, plan.host.unwrap_or(&host).clone());
+        parts.headers.insert(X_FORWARDED_HOST, host);
+        for (name, value) in plan.set {
+            parts.headers.insert(name, value.clone());
+        }
+
+        let body = if body.is_end_stream() { Body::Empty } else { body };
+        let mut request = Request::new(Body::Empty);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = parts.headers;
+        if let Some(protocol) = &upgrade {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            request.headers_mut().insert(UPGRADE, protocol.clone());
+        }
+        if !matches!(body, Body::Empty) {
+            *request.body_mut() = request_body(&mut request, body, &plan);
+        }
+
+        let answer = self.upstreams.send(plan.target, request, upgrade.is_some()).await;
+        let mut answer = answer.map_err(|error| match error {
+            SendError::Upstream(error) => ForwardError::Upstream(error),
+            SendError::RequestBody(error) => ForwardError::Body(error),
+        })?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let same = upgrade.is_some() && answer.headers().get(UPGRADE).is_some_and(|to| alike(to, upgrade.as_ref()));
+            let (true, Some(client_side)) = (same, client_side) else {
+                return Err(UpstreamError::Protocol("it changed the protocol unasked".into()).into());
+            };
+            let upstream_side = hyper::upgrade::on(&mut answer);
+            let closing = (self.closing.clone(), plan.ends);
+            self.tunnels.spawn(tunnel::run(client_side, upstream_side, closing, slot));
+            return Ok(self.answer(answer.map(|_| Body::Empty), upgrade));
+        }
+        let answer = answer.map(|body| match (Body::from(body), plan.ends) {
+            (Body::Incoming(body), Some(ends)) if body.size_hint().exact().is_none() => {
+                Body::Boxed(Box::pin(Until::new(body, ends)))
+            }
+            (body, _) => body,
+        });
+        Ok(self.answer(answer, None))
     }
+
+    fn answer(&self, mut answer: Response<Body>, upgrade: Option<HeaderValue>) -> Response<Body> {
+        *answer.version_mut() = Version::HTTP_11;
+        *answer.extensions_mut() = http::Extensions::new();
+        let headers = answer.headers_mut();
+        headers::remove_hop_by_hop(headers);
+        headers::remove_own_cookies(headers);
+        if self.powered_by {
+            const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+            headers.insert(X_POWERED_BY, HeaderValue::from_static("goauthentik.io"));
+        }
+        if let Some(protocol) = upgrade {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        answer
+    }
+}
+
+fn alike(theirs: &HeaderValue, asked: Option<&HeaderValue>) -> bool {
+    asked.is_some_and(|asked| theirs.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+}
+
+/// Target, base path, and the request's own path and query byte for byte (PX-275).
+fn upstream_uri(target: &Target, path: Option<&PathAndQuery>, origin: &Origin) -> Result<Uri, ForwardError> {
+    let path = path.filter(|path| path.as_str().starts_with('/'));
+    let path = path.ok_or(ForwardError::BadRequest("the target is no path"))?;
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(if target.base_path.is_empty() {
+        path.clone()
+    } else {
+        if has_dot_segment(path.path()) {
+            return Err(ForwardError::BadRequest("the path has a dot segment"));
+        }
+        let joined = format!("{}{}", target.base_path, path.as_str());
+        joined.try_into().map_err(|_| ForwardError::BadRequest("the target is no path"))?
+    });
+    // Over HTTP/2 the URI's authority is what the upstream sees as the host; the connection goes to
+    // the target in any case.
+    parts.authority = Some(if target.scheme == Scheme::HTTPS {
+        Authority::try_from(origin.host.as_str()).map_err(|_| ForwardError::BadRequest("host"))?
+    } else {
+        target.authority.clone()
+    });
+    parts.scheme = Some(target.scheme.clone());
+    Uri::from_parts(parts).map_err(|_| ForwardError::BadRequest("the target is no path"))
+}
+
+/// Whether some reading of the path could leave its base: `.` or `..` between slashes of any kind.
+fn has_dot_segment(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    plain.split(['/', '\\']).any(|segment| {
+        let name = segment.split(';').next().unwrap_or_default();
+        name == "." || name == ".."
+    })
+}
+
+/// Frames the body anew, keeps trailers honest, and waits for the upstream's 100 if the client does.
+fn request_body(request: &mut Request<Body>, body: Body, plan: &Plan<'_>) -> Body {
+    let expects =
+        request.headers().get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let body = if body.size_hint().exact().is_some() {
+        body
+    } else {
+        // Without this a GET with a chunked body would be sent as one without a body.
+        request.headers_mut().remove(CONTENT_LENGTH);
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        let trailers = Trailers::new(plan.set, plan.forbidden.clone());
+        trailers.announce(request.headers_mut());
+        Body::Boxed(Box::pin(bodies::Checked::new(body, trailers)))
+    };
+    if expects { Continue::install(request, body) } else { body }
 }

@@ -4,4 +4,5 @@ pub mod body;
 pub mod control;
 pub mod forward;
 pub mod listener;
+pub mod origin;
 pub mod upstream;

@@ -22,3 +22,7 @@ pub trait Plane: Send + Sync + 'static {
     /// Answers the request or gives it back.
     fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send;
 }
+
+/// A connection's place among those allowed at a time; a tunnel keeps it.
+#[derive(Clone, Debug)]
+pub struct Slot(#[expect(dead_code, reason = "counts by being held")] Arc<tokio::sync::OwnedSemaphorePermit>);

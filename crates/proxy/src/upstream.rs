@@ -1,10 +1,29 @@
 //! Connections to applications: connect, TLS, pool.
 
-use http::Uri;
+mod dial;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
 use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+
+use self::dial::{Dial, DialError, Tls};
+use crate::body::{Body, BodyError};
+
+type Client = legacy::Client<Dial, Body>;
+
+/// Distinct upstreams whose pools are kept at a time. Past it, all are forgotten and made anew.
+const MAX_POOLS: usize = 4096;
 
 /// Where an application is, parsed once per provider (PX-275).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// `http` or `https`.
     pub scheme: Scheme,
@@ -14,6 +33,8 @@ pub struct Target {
     pub base_path: String,
     /// Whether the upstream's certificate is verified (PX-279).
     pub verify: bool,
+    /// The pools once they were used: for requests, and for upgrades.
+    clients: Arc<[OnceLock<Client>; 2]>,
 }
 
 /// Why a text is no target.
@@ -46,7 +67,7 @@ impl Target {
             return Err(TargetError::Excess);
         }
         let base_path = path_and_query.map_or_else(String::new, |all| all.path().trim_end_matches('/').to_owned());
-        Ok(Self { scheme, authority, base_path, verify })
+        Ok(Self { scheme, authority, base_path, verify, clients: Arc::default() })
     }
 }
 
@@ -55,14 +76,155 @@ impl Target {
 pub enum UpstreamError {
     /// Nobody answers there, or the name is unknown.
     #[error("cannot connect to the upstream")]
-    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Connect(#[source] Box<dyn Error + Send + Sync>),
     /// The TLS handshake failed, for example for an untrusted certificate.
     #[error("TLS handshake with the upstream failed")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Tls(#[source] Box<dyn Error + Send + Sync>),
     /// It took too long (PX-283); answered with 504.
     #[error("the upstream took too long")]
     Timeout,
     /// It spoke something else than HTTP, or went away before it answered.
     #[error("the upstream broke off")]
-    Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Protocol(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Who of the two sides is to blame when no answer came.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    Upstream(UpstreamError),
+    RequestBody(BodyError),
+}
+
+/// Time limits and trust toward upstreams.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Limit to connect, name lookup and TLS handshake included (PX-283).
+    pub connect: Duration,
+    /// How long an unused connection is kept (PX-284).
+    pub idle: Duration,
+    /// Certificate authorities beside those of the system (PX-279).
+    pub authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(90), authorities: Vec::new() }
+    }
+}
+
+/// What connections may be shared by (PX-284).
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct PoolKey {
+    scheme: Scheme,
+    authority: Authority,
+    verify: bool,
+    upgrade: bool,
+}
+
+/// The pools of connections to all upstreams.
+pub struct Upstreams {
+    settings: UpstreamSettings,
+    tls: Tls,
+    clients: Mutex<HashMap<PoolKey, Client>>,
+}
+
+impl Upstreams {
+    /// Pools without connections.
+    pub fn new(settings: UpstreamSettings) -> Self {
+        let tls = Tls::new(settings.authorities.clone());
+        Self { settings, tls, clients: Mutex::default() }
+    }
+
+    /// Sends a request whose URI is absolute. Dropping the future cancels the request (PX-282).
+    ///
+    /// `upgrade` asks for a connection that can become a tunnel, which HTTP/2 cannot.
+    pub(crate) async fn send(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, SendError> {
+        let [plain, tunnel] = &*target.clients;
+        let slot = if upgrade { tunnel } else { plain };
+        let client = slot.get_or_init(|| self.client(target, upgrade));
+        client.request(request).await.map_err(classify)
+    }
+
+    fn client(&self, target: &Target, upgrade: bool) -> Client {
+        let key = PoolKey {
+            scheme: target.scheme.clone(),
+            authority: target.authority.clone(),
+            verify: target.verify,
+            upgrade,
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MAX_POOLS {
+            clients.clear();
+        }
+        clients
+            .entry(key)
+            .or_insert_with(|| {
+                let tls = (target.scheme == Scheme::HTTPS).then(|| self.tls.connector(target.verify, upgrade));
+                legacy::Client::builder(TokioExecutor::new())
+                    .pool_idle_timeout(self.settings.idle)
+                    .pool_timer(TokioTimer::new())
+                    .timer(TokioTimer::new())
+                    .http1_title_case_headers(true)
+                    .set_host(false)
+                    .build(Dial::new(&target.authority, tls, self.settings.connect))
+            })
+            .clone()
+    }
+}
+
+/// Finds out what happened from the causes of a client error.
+fn classify(error: legacy::Error) -> SendError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(present) = cause {
+        if let Some(dial) = present.downcast_ref::<DialError>() {
+            return SendError::Upstream(match dial {
+                DialError::Timeout => UpstreamError::Timeout,
+                DialError::Tls(_) => UpstreamError::Tls(Box::new(error)),
+                DialError::Connect(_) | DialError::Name => UpstreamError::Connect(Box::new(error)),
+            });
+        }
+        if let Some(body) = present.downcast_ref::<BodyError>() {
+            return SendError::RequestBody(match body {
+                BodyError::Stalled => BodyError::Stalled,
+                BodyError::Trailer => BodyError::Trailer,
+                BodyError::Ended => BodyError::Ended,
+                BodyError::Connection(_) | BodyError::Source(_) => BodyError::Source(Box::new(error)),
+            });
+        }
+        cause = present.source();
+    }
+    SendError::Upstream(if error.is_connect() {
+        UpstreamError::Connect(Box::new(error))
+    } else {
+        UpstreamError::Protocol(Box::new(error))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-275: a target is an absolute http or https URL; its base path loses the slash at its end.
+    #[test]
+    fn px_275_a_target_is_an_absolute_url() {
+        let target = Target::parse("https://app.internal:8443/base/", true).unwrap();
+        assert_eq!((target.authority.as_str(), target.base_path.as_str()), ("app.internal:8443", "/base"));
+        assert_eq!(Target::parse("http://app", false).unwrap().base_path, "");
+        assert_eq!(Target::parse("http://[::1]:80", false).unwrap().authority, "[::1]:80");
+        for (url, error) in [
+            ("app.internal", TargetError::NotAbsolute),
+            ("/path", TargetError::NotAbsolute),
+            ("ftp://app/", TargetError::NotAbsolute),
+            ("", TargetError::NotAbsolute),
+            ("http://u:p@app/", TargetError::Excess),
+            ("http://app/?q", TargetError::Excess),
+        ] {
+            assert_eq!(Target::parse(url, true).err(), Some(error), "{url}");
+        }
+    }
 }

@@ -3,8 +3,26 @@
 //! A module per aggregate; its functions take a [`Conn`] and return plain records. Rules of the domain
 //! live in `portcullis-idp`.
 
+pub mod account;
+pub mod application;
+pub mod binding;
 pub mod db;
 pub mod error;
+pub mod event;
+pub mod failure;
+pub mod flow;
+pub mod grant;
+pub mod instance;
+pub mod login_session;
+pub mod mapping;
+pub mod outpost;
+pub mod provider;
+pub mod proxy_session;
+mod row;
+pub mod select;
+pub mod signing_key;
+pub mod team;
+pub mod token;
 
 pub use db::{Conn, Db, Tx};
 pub use error::StoreError;

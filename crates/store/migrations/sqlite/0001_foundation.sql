@@ -227,7 +227,8 @@ CREATE TABLE access_token (
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
     sid             TEXT,
-    app_password    TEXT,              -- token.uuid it was obtained with
+    app_password    TEXT,              -- token.uuid it was obtained with, and dies with
+    app_password_key TEXT,             -- which key that token had then
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
     issued          BIGINT  NOT NULL,
@@ -257,6 +258,7 @@ CREATE UNIQUE INDEX proxy_session_fingerprint ON proxy_session (provider, finger
 CREATE INDEX proxy_session_user ON proxy_session (user_uuid);
 CREATE INDEX proxy_session_sid ON proxy_session (sid) WHERE sid <> '';
 CREATE INDEX proxy_session_expires ON proxy_session (expires);
+CREATE INDEX proxy_session_digest ON proxy_session (digest);
 
 -- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.
 CREATE TABLE failure (

@@ -1,0 +1,124 @@
+//! The data plane's cookies (PX-170 … PX-180).
+
+use crate::clock::Timestamp;
+use crate::keys::sha256;
+
+/// What all session cookies of data planes begin with (PX-178).
+pub const PREFIX: &str = "authentik_proxy_";
+
+/// Name of a provider's session cookie (PX-170).
+pub fn session_name(client_id: &str) -> String {
+    let digest = hex::encode(sha256(client_id.as_bytes()));
+    format!("{PREFIX}{}", digest.get(..8).unwrap_or_default())
+}
+
+/// All values of the cookies called `name` in one `Cookie` header, in order (PX-180).
+pub fn values<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
+    pairs(header).filter_map(move |pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
+        std::str::from_utf8(value).ok()
+    })
+}
+
+/// Whether a text has the form of a value that we would make: 256 bits in base64url.
+pub fn is_token(value: &str) -> bool {
+    value.len() == 43 && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// A `Cookie` header without the data plane's cookies (PX-178): `None` if it holds none and may stay
+/// as it is, empty if nothing is left.
+pub fn without_ours(header: &[u8]) -> Option<Vec<u8>> {
+    if !pairs(header).any(is_ours) {
+        return None;
+    }
+    Some(pairs(header).filter(|pair| !is_ours(pair)).collect::<Vec<_>>().join(b"; ".as_slice()))
+}
+
+/// Whether a `Set-Cookie` value would set one of the data plane's cookies (PX-178).
+pub fn sets_ours(set_cookie: &[u8]) -> bool {
+    is_ours(set_cookie.trim_ascii_start())
+}
+
+fn is_ours(pair: &[u8]) -> bool {
+    pair.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
+}
+
+fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    header.split(|&b| b == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+/// Where a cookie is good, besides its name (PX-172).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieScope {
+    /// Whether it travels over TLS only.
+    pub secure: bool,
+    /// The domain for which it is good, without a leading dot; empty for the host alone.
+    pub domain: String,
+}
+
+impl CookieScope {
+    /// `Set-Cookie` for a value that lives until `expires`.
+    pub fn set(&self, name: &str, value: &str, now: Timestamp, expires: Timestamp) -> String {
+        let seconds = expires.seconds().saturating_sub(now.seconds()).max(0);
+        let date = chrono::DateTime::<chrono::Utc>::from_timestamp(expires.seconds(), 0)
+            .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC)
+            .format("%a, %d %b %Y %H:%M:%S GMT");
+        format!("{name}={value}; Path=/{}; Max-Age={seconds}; Expires={date}", self.attributes())
+    }
+
+    /// `Set-Cookie` that removes a cookie.
+    pub fn clear(&self, name: &str) -> String {
+        format!("{name}=; Path=/{}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT", self.attributes())
+    }
+
+    fn attributes(&self) -> String {
+        let domain = if self.domain.is_empty() { String::new() } else { format!("; Domain={}", self.domain) };
+        format!("{domain}; HttpOnly; SameSite=Lax{}", if self.secure { "; Secure" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-170: the cookie's name follows from the client id.
+    #[test]
+    fn px_170_cookie_name_vector() {
+        assert_eq!(session_name("Yk3vX0cQm1"), "authentik_proxy_01d4e0c9");
+    }
+
+    /// PX-172: cookies carry the attributes of their provider, and are removed with the same ones.
+    #[test]
+    fn px_172_cookie_attributes() {
+        let scope = CookieScope { secure: true, domain: "example.com".to_owned() };
+        let now = Timestamp::from_seconds(1_790_000_000);
+        assert_eq!(
+            scope.set("n", "v", now, now.plus_seconds(3600)),
+            "n=v; Path=/; Domain=example.com; HttpOnly; SameSite=Lax; Secure; Max-Age=3600; \
+             Expires=Mon, 21 Sep 2026 15:13:20 GMT"
+        );
+        let bare = CookieScope { secure: false, domain: String::new() };
+        assert_eq!(
+            bare.clear("n"),
+            "n=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        );
+    }
+
+    /// PX-178, PX-511: the data plane's cookies are taken out, all others stay as they are.
+    #[test]
+    fn px_178_our_cookies_are_taken_out() {
+        assert_eq!(without_ours(b"a=1; authentik_proxy_x=2;b=3"), Some(b"a=1; b=3".to_vec()));
+        assert_eq!(without_ours(b"Authentik_Proxy_x_pre=2"), Some(Vec::new()));
+        assert_eq!(without_ours(b"a=1;  b=\xff"), None);
+        assert!(sets_ours(b" authentik_proxy_abc=1; Path=/") && !sets_ours(b"session=1"));
+    }
+
+    /// PX-180: every cookie of the name is found, whatever stands beside it.
+    #[test]
+    fn px_180_all_cookies_of_a_name_are_found() {
+        let header = b"s=one; sx=no; s=\"two\"; \xff=x; s; s=\xff; s=three";
+        assert_eq!(values(header, "s").collect::<Vec<_>>(), ["one", "two", "three"]);
+        assert!(is_token(&"a".repeat(43)) && !is_token("short") && !is_token(&"é".repeat(43)));
+    }
+}

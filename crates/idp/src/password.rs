@@ -1,0 +1,170 @@
+//! Passwords: Argon2id, bounded in memory, the same work for known and unknown users (CO-461, CO-462).
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use portcullis_core::entropy::Entropy;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// Longest password in bytes. Nothing is ever cut off.
+pub const MAX_BYTES: usize = 1024;
+
+/// Hash operations at one time, 19 MiB each.
+static PERMITS: Semaphore = Semaphore::const_new(4);
+
+/// A hash that no password matches, with the cost of a real one.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Why a password cannot be hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// It is empty.
+    #[error("This field may not be blank.")]
+    Empty,
+    /// It has more than [`MAX_BYTES`] bytes.
+    #[error("Ensure this field has no more than 1024 characters.")]
+    Long,
+    /// The text given as a hash is none that we can verify.
+    #[error("not a password hash in Argon2id PHC form")]
+    NotAHash,
+    /// Memory for the hash is not to be had.
+    #[error("cannot hash: {0}")]
+    Hash(String),
+}
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not the password.
+    Wrong,
+    /// It is the password.
+    Right,
+    /// It is the password, and its hash is weaker than a new one would be: hash it again.
+    RightButWeak,
+}
+
+impl Verdict {
+    /// Whether it is the password.
+    pub fn is_right(self) -> bool {
+        self != Self::Wrong
+    }
+}
+
+fn hasher() -> Argon2<'static> {
+    // 19 MiB, two passes, one lane.
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
+}
+
+/// Hashes a password of 1 to [`MAX_BYTES`] bytes to PHC form.
+///
+/// # Errors
+/// When the password is empty or long, or there is no memory.
+pub async fn hash(entropy: &dyn Entropy, password: &str) -> Result<String, PasswordError> {
+    if password.is_empty() {
+        return Err(PasswordError::Empty);
+    }
+    if password.len() > MAX_BYTES {
+        return Err(PasswordError::Long);
+    }
+    let password = Zeroizing::new(password.to_owned());
+    let salt = entropy.bytes::<16>();
+    let hashed = blocking(move || hasher().hash_password_with_salt(password.as_bytes(), &salt)).await;
+    match hashed {
+        Some(Ok(hash)) => Ok(hash.to_string()),
+        Some(Err(error)) => Err(PasswordError::Hash(error.to_string())),
+        None => Err(PasswordError::Hash("interrupted".to_owned())),
+    }
+}
+
+/// Compares a password with a stored hash. Without a hash (unknown user, no password) the work is the
+/// same and the answer is always [`Verdict::Wrong`] (CO-040, CO-462).
+pub async fn verify(password: &str, stored: Option<&str>) -> Verdict {
+    if password.is_empty() || password.len() > MAX_BYTES {
+        return Verdict::Wrong;
+    }
+    let password = Zeroizing::new(password.to_owned());
+    let known = stored.is_some();
+    let stored = stored.unwrap_or(DECOY).to_owned();
+    blocking(move || {
+        let Ok(parsed) = PasswordHash::new(&stored) else { return Verdict::Wrong };
+        let matches = hasher().verify_password(password.as_bytes(), &parsed).is_ok();
+        match (matches && known, is_weak(&parsed)) {
+            (false, _) => Verdict::Wrong,
+            (true, false) => Verdict::Right,
+            (true, true) => Verdict::RightButWeak,
+        }
+    })
+    .await
+    .unwrap_or(Verdict::Wrong)
+}
+
+/// Checks that a text is a hash that [`verify`] understands (CO-481).
+///
+/// # Errors
+/// [`PasswordError::NotAHash`] when it is not, or would cost more than 1 GiB or 64 passes.
+pub fn check_hash(text: &str) -> Result<(), PasswordError> {
+    let parsed = PasswordHash::new(text).map_err(|_| PasswordError::NotAHash)?;
+    let params = Params::try_from(&parsed).map_err(|_| PasswordError::NotAHash)?;
+    let ours = parsed.algorithm == Algorithm::Argon2id.ident() && parsed.salt.is_some() && parsed.hash.is_some();
+    if ours && params.m_cost() <= 1 << 20 && params.t_cost() <= 64 { Ok(()) } else { Err(PasswordError::NotAHash) }
+}
+
+fn is_weak(hash: &PasswordHash) -> bool {
+    Params::try_from(hash).map_or(true, |params| {
+        params.m_cost() < Params::DEFAULT_M_COST
+            || params.t_cost() < Params::DEFAULT_T_COST
+            || hash.algorithm != Algorithm::Argon2id.ident()
+    })
+}
+
+/// Runs hash work on a thread of its own. The permit goes with the work: a caller who gives up does not
+/// free memory that is still in use.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let permit = PERMITS.acquire().await.ok()?;
+    tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    })
+    .await
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::entropy::SystemEntropy;
+
+    /// CO-461: a password verifies against its own hash alone, at 19 MiB and two passes.
+    #[tokio::test]
+    async fn co_461_passwords_verify_against_their_hash() {
+        let hashed = hash(&SystemEntropy, "correct horse").await.expect("hashes");
+        assert!(hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hashed}");
+        check_hash(&hashed).expect("is one of ours");
+        assert_eq!(verify("correct horse", Some(&hashed)).await, Verdict::Right);
+        assert_eq!(verify("correct horsE", Some(&hashed)).await, Verdict::Wrong);
+        assert!(matches!(hash(&SystemEntropy, "").await, Err(PasswordError::Empty)));
+        assert!(matches!(hash(&SystemEntropy, &"x".repeat(1025)).await, Err(PasswordError::Long)));
+    }
+
+    /// CO-461: a weaker hash still verifies, and asks to be replaced.
+    #[tokio::test]
+    async fn co_461_weaker_hashes_ask_to_be_replaced() {
+        let params = Params::new(8, 1, 1, None).expect("valid");
+        let weak =
+            Argon2::from(params).hash_password_with_salt(b"pw", b"sixteen salt byt").expect("hashes").to_string();
+        assert_eq!(verify("pw", Some(&weak)).await, Verdict::RightButWeak);
+        assert_eq!(verify("no", Some(&weak)).await, Verdict::Wrong);
+    }
+
+    /// CO-040, CO-462: without a stored hash nothing matches, and the decoy is a hash of full cost.
+    #[tokio::test]
+    async fn co_462_no_password_matches_a_user_without_one() {
+        assert_eq!(verify("anything", None).await, Verdict::Wrong);
+        assert_eq!(verify("anything", Some("!unusable")).await, Verdict::Wrong);
+        check_hash(DECOY).expect("a real hash");
+        assert!(check_hash("$argon2id$v=19$m=99999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAA").is_err());
+        assert!(check_hash("plain").is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! Which fields end at us, and which we set.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
+use http_body::Body as _;
+use portcullis_core::origin::Origin;
+
+use super::ForbiddenName;
+use crate::body::Body;
+use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Names of cookies that are ours (PX-178).
+const OWN_COOKIES: &[u8] = b"authentik_proxy_";
+
+/// Removes what is meant for this hop alone, and every field that `Connection` names (PX-222).
+///
+/// `TE: trailers` stays, since we hand trailers on; so does the list in `Trailer`, without which
+/// HTTP/1.1 has none.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect();
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    for name in named.iter().filter(|name| *name != TRAILER) {
+        headers.remove(name);
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// The members of a list field that are text.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+}
+
+/// The protocol that a request asks to change to, if we let it (PX-280).
+///
+/// Other versions of HTTP are not let through: inside the tunnel, requests would pass unseen.
+pub(super) fn upgrade(request: &Request<Body>) -> Option<HeaderValue> {
+    let mut asked = request.headers().get_all(UPGRADE).iter();
+    let (Some(protocol), None) = (asked.next(), asked.next()) else { return None };
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._/+".contains(byte);
+    let text = protocol.to_str().ok().filter(|text| text.bytes().all(|byte| is_token(&byte)))?;
+    let name = text.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    let fits = request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && request.body().is_end_stream()
+        && !["", "h2", "h2c", "h3", "http", "tls"].contains(&&*name)
+        && tokens(request.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    fits.then(|| protocol.clone())
+}
+
+/// The chain that trusted peers vouch for, and the peer itself (PX-278).
+pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<HeaderValue> {
+    let chain = headers.get(X_FORWARDED_FOR).filter(|_| origin.peer_trusted).and_then(|chain| chain.to_str().ok());
+    let chain = match chain {
+        Some(chain) => format!("{chain}, {}", origin.peer),
+        None => origin.peer.to_string(),
+    };
+    HeaderValue::try_from(chain).ok()
+}
+
+/// Drops attempts of the upstream to set cookies of ours (PX-178).
+pub(super) fn remove_own_cookies(headers: &mut HeaderMap) {
+    let is_own = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(OWN_COOKIES);
+    if !headers.get_all(SET_COOKIE).iter().any(is_own) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| !is_own(value)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for value in kept {
+        headers.append(SET_COOKIE, value);
+    }
+}
+
+/// Which trailers of a request may pass: an application must not take one for a header of ours.
+pub(super) struct Trailers {
+    set: Vec<HeaderName>,
+    forbidden: Option<ForbiddenName>,
+}
+
+impl Trailers {
+    pub(super) fn new(set: &[(HeaderName, HeaderValue)], forbidden: Option<ForbiddenName>) -> Self {
+        Self { set: set.iter().map(|(name, _)| name.clone()).collect(), forbidden }
+    }
+
+    /// Leaves in `Trailer` only what may pass.
+    pub(super) fn announce(&self, headers: &mut HeaderMap) {
+        let kept: Vec<&str> = tokens(headers, &TRAILER)
+            .filter(|token| HeaderName::from_bytes(token.as_bytes()).is_ok_and(|name| self.passes(&name)))
+            .collect();
+        match HeaderValue::try_from(kept.join(", ")) {
+            Ok(kept) if !kept.is_empty() => drop(headers.insert(TRAILER, kept)),
+            _ => drop(headers.remove(TRAILER)),
+        }
+    }
+
+    /// Whether a trailer of this name may pass (RFC 9110 §6.5.1, PX-220, PX-221).
+    pub(super) fn passes(&self, name: &HeaderName) -> bool {
+        let text = name.as_str();
+        let like = |other: &HeaderName| text.len() == other.as_str().len() && starts_alike(text, &spelled(other));
+        let reserved = [
+            AUTHORIZATION,
+            COOKIE,
+            HOST,
+            CONTENT_LENGTH,
+            TRANSFER_ENCODING,
+            CONNECTION,
+            PROXY_AUTHORIZATION,
+            TE,
+            TRAILER,
+            UPGRADE,
+            KEEP_ALIVE,
+            PROXY_CONNECTION,
+        ];
+        !starts_alike(text, "x-authentik-")
+            && !is_forwarded(text)
+            && !reserved.iter().any(like)
+            && !self.set.iter().any(like)
+            && !self.forbidden.as_ref().is_some_and(|forbidden| forbidden(name))
+    }
+}
+
+/// A name as [`starts_alike`] expects it: everything but letters and digits is `-`.
+fn spelled(name: &HeaderName) -> String {
+    name.as_str().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
+}

@@ -1,0 +1,414 @@
+//! Users (CO section 3).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::{GroupId, ProviderPk, UserPk};
+use portcullis_core::username::fold;
+use uuid::Uuid;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Integer key.
+    pub pk: UserPk,
+    /// Permanent id.
+    pub uuid: Uuid,
+    /// User name as given; unique when folded (CO-030).
+    pub username: String,
+    /// Display name.
+    pub name: String,
+    /// E-mail address, or empty.
+    pub email: String,
+    /// Whether any authentication of this user can succeed (CO-037).
+    pub is_active: bool,
+    /// `internal`, `external`, `service_account` or `internal_service_account` (CO-034).
+    pub kind: String,
+    /// Where it is shown (CO-035).
+    pub path: String,
+    /// The user's own attributes: a JSON object, sealed for `account:<pk>:attributes`.
+    pub attributes_sealed: Vec<u8>,
+    /// Argon2id in PHC form. None matches no input.
+    pub password_hash: Option<String>,
+    /// When the password was last set.
+    pub password_changed: Timestamp,
+    /// When the user was created.
+    pub date_joined: Timestamp,
+    /// When the user was last changed.
+    pub last_updated: Timestamp,
+    /// When the user last signed in interactively.
+    pub last_login: Option<Timestamp>,
+    /// The provider whose client secret this account stands for (OA-331).
+    pub generated_for: Option<ProviderPk>,
+}
+
+impl Record for Account {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            pk: UserPk(row.small("pk")?),
+            uuid: row.parsed("uuid")?,
+            username: row.text("username")?,
+            name: row.text("name")?,
+            email: row.text("email")?,
+            is_active: row.flag("is_active")?,
+            kind: row.text("type")?,
+            path: row.text("path")?,
+            attributes_sealed: row.bytes("attributes_sealed")?,
+            password_hash: row.text_or_null("password_hash")?,
+            password_changed: row.instant("password_changed")?,
+            date_joined: row.instant("date_joined")?,
+            last_updated: row.instant("last_updated")?,
+            last_login: row.instant_or_null("last_login")?,
+            generated_for: row.small_or_null("generated_for")?.map(ProviderPk),
+        })
+    }
+}
+
+/// The user with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: UserPk) -> Result<Option<Account>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE pk = $1").bind(pk.0).fetch_optional(c).await))
+}
+
+/// The user with this permanent id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_uuid(conn: &mut Conn, uuid: Uuid) -> Result<Option<Account>, StoreError> {
+    let uuid = uuid.to_string();
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE uuid = $1").bind(uuid).fetch_optional(c).await))
+}
+
+/// The user with this name: as given, else ignoring case and form (CO-030).
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<Account>, StoreError> {
+    // Folded names are unique, so the exact match, when there is one, is this row too.
+    let folded = fold(username);
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE username_folded = $1")
+        .bind(folded).fetch_optional(c).await))
+}
+
+/// The user that somebody signs in as with a user name or an e-mail address; none when the address is
+/// shared (CO-310).
+///
+/// # Errors
+/// When the database fails.
+pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
+    if let Some(account) = by_username(conn, identifier).await? {
+        return Ok(Some(account));
+    }
+    let folded = fold(identifier);
+    if folded.is_empty() {
+        return Ok(None);
+    }
+    let mut found: Vec<Account> = crate::row::many(on!(conn, c =>
+        sqlx::query("SELECT * FROM account WHERE email_folded = $1 LIMIT 2").bind(folded).fetch_all(c).await))?;
+    Ok(if found.len() == 1 { found.pop() } else { None })
+}
+
+/// The account that stands for a provider's client secret (OA-331).
+///
+/// # Errors
+/// When the database fails.
+pub async fn generated_for(conn: &mut Conn, provider: ProviderPk) -> Result<Option<Account>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE generated_for = $1")
+        .bind(provider.0).fetch_optional(c).await))
+}
+
+/// Keeps a new user under a fresh key, which it returns; `account.pk` is ignored.
+///
+/// Attributes are sealed for a place that names the key: set them with [`set_attributes`] afterwards.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the folded name exists; else when the database fails.
+pub async fn insert(conn: &mut Conn, account: &Account) -> Result<UserPk, StoreError> {
+    let pk: i32 = on!(conn, c => sqlx::query_scalar(
+        "INSERT INTO account (uuid, username, username_folded, name, email, email_folded, is_active, type, path,
+             attributes_sealed, password_hash, password_changed, date_joined, last_updated, last_login, generated_for)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING pk",
+    )
+    .bind(account.uuid.to_string())
+    .bind(&account.username)
+    .bind(fold(&account.username))
+    .bind(&account.name)
+    .bind(&account.email)
+    .bind(fold(&account.email))
+    .bind(account.is_active)
+    .bind(&account.kind)
+    .bind(&account.path)
+    .bind(&account.attributes_sealed)
+    .bind(&account.password_hash)
+    .bind(account.password_changed.0)
+    .bind(account.date_joined.0)
+    .bind(account.last_updated.0)
+    .bind(account.last_login.map(|at| at.0))
+    .bind(account.generated_for.map(|provider| provider.0))
+    .fetch_one(c)
+    .await)?;
+    Ok(UserPk(pk))
+}
+
+/// Stores every changeable field of a user.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the folded name belongs to another user; else when the database fails.
+pub async fn update(conn: &mut Conn, account: &Account) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE account SET username = $2, username_folded = $3, name = $4, email = $5, email_folded = $6,
+             is_active = $7, type = $8, path = $9, attributes_sealed = $10, password_hash = $11,
+             password_changed = $12, last_updated = $13, last_login = $14, generated_for = $15 WHERE pk = $1",
+    )
+    .bind(account.pk.0)
+    .bind(&account.username)
+    .bind(fold(&account.username))
+    .bind(&account.name)
+    .bind(&account.email)
+    .bind(fold(&account.email))
+    .bind(account.is_active)
+    .bind(&account.kind)
+    .bind(&account.path)
+    .bind(&account.attributes_sealed)
+    .bind(&account.password_hash)
+    .bind(account.password_changed.0)
+    .bind(account.last_updated.0)
+    .bind(account.last_login.map(|at| at.0))
+    .bind(account.generated_for.map(|provider| provider.0))
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Stores a user's sealed attributes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_attributes(conn: &mut Conn, pk: UserPk, sealed: &[u8]) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE account SET attributes_sealed = $2 WHERE pk = $1")
+        .bind(pk.0).bind(sealed).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Stores a better hash of the same password, unless the password was changed meanwhile (CO-461).
+///
+/// # Errors
+/// When the database fails.
+pub async fn upgrade_hash(conn: &mut Conn, pk: UserPk, from: &str, to: &str) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE account SET password_hash = $3 WHERE pk = $1 AND password_hash = $2")
+        .bind(pk.0).bind(from).bind(to).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Notes an interactive login.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signed_in(conn: &mut Conn, pk: UserPk, now: Timestamp) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE account SET last_login = $2 WHERE pk = $1")
+        .bind(pk.0).bind(now.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Deletes a user with tokens, sessions and memberships; bindings that name it become orphans (CO-038).
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, pk: UserPk) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM account WHERE pk = $1").bind(pk.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// How many active superusers there are besides one user (CO-038).
+///
+/// # Errors
+/// When the database fails.
+pub async fn other_active_superusers(conn: &mut Conn, pk: UserPk) -> Result<i64, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar(
+        "WITH RECURSIVE mighty (pk) AS (
+             SELECT pk FROM team WHERE is_superuser
+             UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
+         SELECT count(DISTINCT account.pk) FROM account
+         JOIN membership ON membership.account = account.pk
+         JOIN mighty ON mighty.pk = membership.team
+         WHERE account.is_active AND account.pk <> $1",
+    ).bind(pk.0).fetch_one(c).await)?)
+}
+
+/// Conditions on a list of users (CO-540). Absent and empty conditions hold for everybody.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// This user alone.
+    pub pk: Option<UserPk>,
+    /// User name, folded before it is compared.
+    pub username: Option<String>,
+    /// E-mail address, folded before it is compared.
+    pub email: Option<String>,
+    /// Display name.
+    pub name: Option<String>,
+    /// Permanent id.
+    pub uuid: Option<Uuid>,
+    /// Path.
+    pub path: Option<String>,
+    /// Beginning of the path.
+    pub path_startswith: Option<String>,
+    /// One of these types.
+    pub kinds: Vec<String>,
+    /// Active or not.
+    pub is_active: Option<bool>,
+    /// Administrator or not (CO-036).
+    pub is_superuser: Option<bool>,
+    /// Direct member of one of these groups, by name.
+    pub groups_by_name: Vec<String>,
+    /// Direct member of one of these groups.
+    pub groups_by_pk: Vec<GroupId>,
+    /// Instants: column, comparison, value.
+    pub instants: Vec<(InstantColumn, Comparison, Timestamp)>,
+    /// Whether the user never signed in.
+    pub last_login_isnull: Option<bool>,
+    /// Terms that must occur in user name, name, e-mail or UUID (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// An instant of a user that a list can be limited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstantColumn {
+    /// Creation.
+    DateJoined,
+    /// Last interactive login.
+    LastLogin,
+    /// Last change.
+    LastUpdated,
+}
+
+/// How a value compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal.
+    Is,
+    /// Later.
+    After,
+    /// Earlier.
+    Before,
+}
+
+/// What users can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Uuid,
+    Username,
+    Name,
+    Email,
+    IsActive,
+    Kind,
+    Path,
+    DateJoined,
+    LastUpdated,
+    LastLogin,
+    PasswordChanged,
+}
+
+const MIGHTY: &str = "EXISTS (WITH RECURSIVE mighty (pk) AS (
+        SELECT pk FROM team WHERE is_superuser
+        UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
+    SELECT 1 FROM membership JOIN mighty ON mighty.pk = membership.team WHERE membership.account = account.pk)";
+
+/// The users that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Account>, StoreError> {
+    let mut select = Select::default();
+    if let Some(pk) = filter.pk {
+        select.integer("account.pk = ?", pk.0.into());
+    }
+    if let Some(username) = &filter.username {
+        select.text("username_folded = ?", fold(username));
+    }
+    if let Some(email) = &filter.email {
+        select.text("email_folded = ?", fold(email));
+    }
+    if let Some(name) = &filter.name {
+        select.text("name = ?", name);
+    }
+    if let Some(uuid) = filter.uuid {
+        select.text("uuid = ?", uuid.to_string());
+    }
+    if let Some(path) = &filter.path {
+        select.text("path = ?", path);
+    }
+    if let Some(start) = &filter.path_startswith {
+        select.text("substr(path, 1, length(?)) = ?", start);
+    }
+    select.any_text("type IN (?)", &filter.kinds);
+    if let Some(is_active) = filter.is_active {
+        select.flag("is_active = ?", is_active);
+    }
+    if let Some(is_superuser) = filter.is_superuser {
+        select.always(&if is_superuser { MIGHTY.to_owned() } else { format!("NOT {MIGHTY}") });
+    }
+    select.any_text(
+        "EXISTS (SELECT 1 FROM membership JOIN team ON team.pk = membership.team
+                 WHERE membership.account = account.pk AND team.name IN (?))",
+        &filter.groups_by_name,
+    );
+    let groups: Vec<_> = filter.groups_by_pk.iter().map(ToString::to_string).collect();
+    select.any_text(
+        "EXISTS (SELECT 1 FROM membership WHERE membership.account = account.pk AND membership.team IN (?))",
+        &groups,
+    );
+    for (column, comparison, at) in &filter.instants {
+        let column = match column {
+            InstantColumn::DateJoined => "date_joined",
+            InstantColumn::LastLogin => "last_login",
+            InstantColumn::LastUpdated => "last_updated",
+        };
+        let sign = match comparison {
+            Comparison::Is => "=",
+            Comparison::After => ">",
+            Comparison::Before => "<",
+        };
+        select.integer(&format!("{column} {sign} ?"), at.0);
+    }
+    if let Some(never) = filter.last_login_isnull {
+        select.always(if never { "last_login IS NULL" } else { "last_login IS NOT NULL" });
+    }
+    select.search(&["username", "name", "email", "uuid"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "pk",
+            Order::Uuid => "uuid",
+            Order::Username => "username",
+            Order::Name => "name",
+            Order::Email => "email",
+            Order::IsActive => "is_active",
+            Order::Kind => "type",
+            Order::Path => "path",
+            Order::DateJoined => "date_joined",
+            Order::LastUpdated => "last_updated",
+            Order::LastLogin => "last_login",
+            Order::PasswordChanged => "password_changed",
+        };
+        select.order(column, *descending);
+    }
+    select.order("account.pk", false);
+    select.list(conn, "account", slice).await
+}
+
+/// All paths in use, in order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn paths(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("SELECT DISTINCT path FROM account ORDER BY path").fetch_all(c).await)?)
+}

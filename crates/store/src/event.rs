@@ -1,0 +1,110 @@
+//! What happened (CO section 14). Events are added and, when their time is over, removed; never changed.
+
+use portcullis_core::clock::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, many};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Key.
+    pub pk: Uuid,
+    /// One of the actions of CO-412.
+    pub action: String,
+    /// The part that recorded it.
+    pub app: String,
+    /// Who did it: `pk`, `username`, `email`.
+    pub account: Value,
+    /// What it is about, already cleansed (CO-414).
+    pub context: Value,
+    /// The client's address.
+    pub client_ip: Option<String>,
+    /// When.
+    pub created: Timestamp,
+    /// When it may be removed.
+    pub expires: Timestamp,
+}
+
+impl Record for Event {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            pk: row.parsed("pk")?,
+            action: row.text("action")?,
+            app: row.text("app")?,
+            account: row.json("account")?,
+            context: row.json("context")?,
+            client_ip: row.text_or_null("client_ip")?,
+            created: row.instant("created")?,
+            expires: row.instant("expires")?,
+        })
+    }
+}
+
+/// Adds an event.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO event (pk, action, app, account, context, client_ip, created, expires)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(event.pk.to_string())
+    .bind(&event.action)
+    .bind(&event.app)
+    .bind(event.account.to_string())
+    .bind(event.context.to_string())
+    .bind(&event.client_ip)
+    .bind(event.created.0)
+    .bind(event.expires.0)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// The latest events, newest first; of one action if given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn latest(conn: &mut Conn, action: Option<&str>, limit: i64) -> Result<Vec<Event>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM event WHERE $1 IS NULL OR action = $1 ORDER BY created DESC, pk LIMIT $2",
+    ).bind(action).bind(limit).fetch_all(c).await))
+}
+
+/// Removes events whose time is over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_expired(conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM event WHERE expires <= $1").bind(now.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Every event about or by a user, for pseudonymisation (CO-818): `username` occurs in it as text.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mentioning(conn: &mut Conn, account_pk: i32) -> Result<Vec<Event>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE account LIKE $1")
+        .bind(format!("{{\"pk\":{account_pk},%")).fetch_all(c).await))
+}
+
+/// Replaces who did something and what is known of them, when a user is deleted (CO-818). The one change
+/// that an event can see.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE event SET account = $2, context = $3, client_ip = NULL WHERE pk = $1")
+        .bind(event.pk.to_string())
+        .bind(event.account.to_string())
+        .bind(event.context.to_string())
+        .execute(c).await.map(drop))?;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The fixed flows (CO-300). They are made at first start and never change.
+
+use portcullis_core::id::FlowId;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// A flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Key, stable per installation.
+    pub pk: FlowId,
+    /// Unique name in URLs.
+    pub slug: String,
+    /// Name for administrators.
+    pub name: String,
+    /// Title for users.
+    pub title: String,
+    /// What it is for, as in `authentication`.
+    pub designation: String,
+    /// Who may run it, as in `require_authenticated`.
+    pub authentication: String,
+}
+
+impl Record for Flow {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            pk: row.parsed("pk")?,
+            slug: row.text("slug")?,
+            name: row.text("name")?,
+            title: row.text("title")?,
+            designation: row.text("designation")?,
+            authentication: row.text("authentication")?,
+        })
+    }
+}
+
+/// The flow with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: FlowId) -> Result<Option<Flow>, StoreError> {
+    let pk = pk.to_string();
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM flow WHERE pk = $1").bind(pk).fetch_optional(c).await))
+}
+
+/// The flow with this slug.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_slug(conn: &mut Conn, slug: &str) -> Result<Option<Flow>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM flow WHERE slug = $1").bind(slug).fetch_optional(c).await))
+}
+
+/// Keeps a new flow.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the slug exists; else when the database fails.
+pub async fn insert(conn: &mut Conn, flow: &Flow) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO flow (pk, slug, name, title, designation, authentication) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(flow.pk.to_string())
+    .bind(&flow.slug)
+    .bind(&flow.name)
+    .bind(&flow.title)
+    .bind(&flow.designation)
+    .bind(&flow.authentication)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Conditions on a list of flows (CO-571). Absent and empty conditions hold for every flow.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Key.
+    pub pk: Option<FlowId>,
+    /// Slug.
+    pub slug: Option<String>,
+    /// Designation.
+    pub designation: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Terms that must occur in name, slug, designation or title (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What flows can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Slug,
+    Name,
+    Title,
+    Designation,
+    Authentication,
+}
+
+/// The flows that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, StoreError> {
+    let mut select = Select::default();
+    if let Some(pk) = filter.pk {
+        select.text("pk = ?", pk.to_string());
+    }
+    for (column, value) in [("slug", &filter.slug), ("designation", &filter.designation), ("name", &filter.name)] {
+        if let Some(value) = value {
+            select.text(&format!("{column} = ?"), value);
+        }
+    }
+    select.search(&["name", "slug", "designation", "title"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "pk",
+            Order::Slug => "slug",
+            Order::Name => "name",
+            Order::Title => "title",
+            Order::Designation => "designation",
+            Order::Authentication => "authentication",
+        };
+        select.order(column, *descending);
+    }
+    select.order("flow.pk", false);
+    select.list(conn, "flow", slice).await
+}

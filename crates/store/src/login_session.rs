@@ -1,0 +1,162 @@
+//! Signed-in browsers at the identity provider (CO section 13).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::UserPk;
+use portcullis_core::keys::Digest;
+use uuid::Uuid;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, many, maybe};
+
+/// A signed-in browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginSession {
+    /// Keyed digest of the cookie's value, `Purpose::SessionLookup`.
+    pub digest: Vec<u8>,
+    /// Key of the record.
+    pub uuid: Uuid,
+    /// Public id: what tokens and outposts know the session by.
+    pub sid: String,
+    /// Who signed in.
+    pub account: UserPk,
+    /// When they proved who they are.
+    pub auth_time: Timestamp,
+    /// How they proved it: `password`.
+    pub auth_method: String,
+    /// When the session was made.
+    pub created: Timestamp,
+    /// Absolute end.
+    pub expires: Timestamp,
+    /// End unless used before.
+    pub idle_expires: Timestamp,
+    /// Last use, written at most once a minute.
+    pub last_used: Timestamp,
+    /// Address of the last use.
+    pub last_ip: String,
+    /// The browser, as it calls itself.
+    pub user_agent: String,
+}
+
+impl Record for LoginSession {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            digest: row.bytes("digest")?,
+            uuid: row.parsed("uuid")?,
+            sid: row.text("sid")?,
+            account: UserPk(row.small("account")?),
+            auth_time: row.instant("auth_time")?,
+            auth_method: row.text("auth_method")?,
+            created: row.instant("created")?,
+            expires: row.instant("expires")?,
+            idle_expires: row.instant("idle_expires")?,
+            last_used: row.instant("last_used")?,
+            last_ip: row.text("last_ip")?,
+            user_agent: row.text("user_agent")?,
+        })
+    }
+}
+
+/// The session with this cookie, unless it has ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_digest(conn: &mut Conn, digest: &Digest, now: Timestamp) -> Result<Option<LoginSession>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE digest = $1 AND expires > $2 AND idle_expires > $2",
+    ).bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
+}
+
+/// The session with this public id, unless it has ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_sid(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<Option<LoginSession>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE sid = $1 AND expires > $2 AND idle_expires > $2",
+    ).bind(sid).bind(now.0).fetch_optional(c).await))
+}
+
+/// Keeps a new session.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires, idle_expires,
+             last_used, last_ip, user_agent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(&session.digest)
+    .bind(session.uuid.to_string())
+    .bind(&session.sid)
+    .bind(session.account.0)
+    .bind(session.auth_time.0)
+    .bind(&session.auth_method)
+    .bind(session.created.0)
+    .bind(session.expires.0)
+    .bind(session.idle_expires.0)
+    .bind(session.last_used.0)
+    .bind(&session.last_ip)
+    .bind(&session.user_agent)
+    .execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Notes a use and moves the idle end.
+///
+/// # Errors
+/// When the database fails.
+pub async fn used(
+    conn: &mut Conn,
+    sid: &str,
+    now: Timestamp,
+    from: &str,
+    idle_expires: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE login_session SET last_used = $2, last_ip = $3, idle_expires = $4 WHERE sid = $1 AND last_used < $2",
+    ).bind(sid).bind(now.0).bind(from).bind(idle_expires.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes a session. Tells whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, sid: &str) -> Result<bool, StoreError> {
+    let removed = on!(conn, c => sqlx::query("DELETE FROM login_session WHERE sid = $1")
+        .bind(sid).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(removed > 0)
+}
+
+/// Removes a user's sessions except one, and returns the public ids of those removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_of_account(conn: &mut Conn, account: UserPk, except: &str) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("DELETE FROM login_session WHERE account = $1 AND sid <> $2 RETURNING sid")
+        .bind(account.0).bind(except).fetch_all(c).await)?)
+}
+
+/// A user's sessions that have not ended by `now`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(conn: &mut Conn, account: UserPk, now: Timestamp) -> Result<Vec<LoginSession>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE account = $1 AND expires > $2 AND idle_expires > $2
+         ORDER BY created DESC, uuid",
+    ).bind(account.0).bind(now.0).fetch_all(c).await))
+}
+
+/// Removes sessions that have ended by `now`, at most `limit`, and returns their public ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar(
+        "DELETE FROM login_session WHERE sid IN (
+             SELECT sid FROM login_session WHERE expires <= $1 OR idle_expires <= $1 LIMIT $2) RETURNING sid",
+    ).bind(now.0).bind(limit).fetch_all(c).await)?)
+}

@@ -1,0 +1,150 @@
+//! Scope mappings (CO section 11).
+
+use portcullis_core::id::{MappingId, ProviderPk};
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, many, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// A scope mapping: what claims a scope brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeMapping {
+    /// Key.
+    pub pk: MappingId,
+    /// Unique name.
+    pub name: String,
+    /// The scope.
+    pub scope_name: String,
+    /// Shown at consent; empty means not shown.
+    pub description: String,
+    /// The expression.
+    pub expression: String,
+    /// Permanent name of a mapping that comes with the installation (CO-283).
+    pub managed: Option<String>,
+}
+
+impl Record for ScopeMapping {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            pk: row.parsed("pk")?,
+            name: row.text("name")?,
+            scope_name: row.text("scope_name")?,
+            description: row.text("description")?,
+            expression: row.text("expression")?,
+            managed: row.text_or_null("managed")?,
+        })
+    }
+}
+
+/// The mapping with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: MappingId) -> Result<Option<ScopeMapping>, StoreError> {
+    let pk = pk.to_string();
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM scope_mapping WHERE pk = $1").bind(pk).fetch_optional(c).await))
+}
+
+/// The mapping with this permanent name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_managed(conn: &mut Conn, managed: &str) -> Result<Option<ScopeMapping>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM scope_mapping WHERE managed = $1")
+        .bind(managed).fetch_optional(c).await))
+}
+
+/// The mappings of a provider in the order in which they are evaluated: by scope, then name (CO-280).
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_provider(conn: &mut Conn, provider: ProviderPk) -> Result<Vec<ScopeMapping>, StoreError> {
+    let mut mappings: Vec<ScopeMapping> = many(on!(conn, c => sqlx::query(
+        "SELECT scope_mapping.* FROM scope_mapping
+         JOIN provider_mapping ON provider_mapping.mapping = scope_mapping.pk WHERE provider_mapping.provider = $1",
+    ).bind(provider.0).fetch_all(c).await))?;
+    // Here and not in SQL: collations differ between engines.
+    mappings.sort_by(|left, right| (&left.scope_name, &left.name).cmp(&(&right.scope_name, &right.name)));
+    Ok(mappings)
+}
+
+/// Keeps a new mapping.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the name exists; else when the database fails.
+pub async fn insert(conn: &mut Conn, mapping: &ScopeMapping) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO scope_mapping (pk, name, scope_name, description, expression, managed)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(mapping.pk.to_string())
+    .bind(&mapping.name)
+    .bind(&mapping.scope_name)
+    .bind(&mapping.description)
+    .bind(&mapping.expression)
+    .bind(&mapping.managed)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Conditions on a list of mappings (CO-564, CO-565). Absent and empty conditions hold for every mapping.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Name.
+    pub name: Option<String>,
+    /// Scope.
+    pub scope_name: Option<String>,
+    /// One of these permanent names.
+    pub managed: Vec<String>,
+    /// Whether it has no permanent name.
+    pub unmanaged: Option<bool>,
+    /// Terms that must occur in name or scope (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What mappings can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Name,
+    ScopeName,
+    Managed,
+}
+
+/// The mappings that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<ScopeMapping>, StoreError> {
+    let mut select = Select::default();
+    if let Some(name) = &filter.name {
+        select.text("name = ?", name);
+    }
+    if let Some(scope_name) = &filter.scope_name {
+        select.text("scope_name = ?", scope_name);
+    }
+    select.any_text("managed IN (?)", &filter.managed);
+    match filter.unmanaged {
+        Some(true) => select.always("managed IS NULL"),
+        Some(false) => select.always("managed IS NOT NULL"),
+        None => {}
+    }
+    select.search(&["name", "scope_name"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "pk",
+            Order::Name => "name",
+            Order::ScopeName => "scope_name",
+            Order::Managed => "managed",
+        };
+        select.order(column, *descending);
+    }
+    select.order("scope_mapping.pk", false);
+    select.list(conn, "scope_mapping", slice).await
+}

@@ -1,0 +1,371 @@
+//! Providers: how an application takes part in authentication (PX-020, OA section 2).
+
+use portcullis_core::id::{FlowId, MappingId, ProviderPk};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, many, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// A provider. Durations are the administrator's text (CO-022).
+#[derive(Clone, PartialEq)]
+pub struct Provider {
+    /// Key, never used again after deletion. Ignored by [`insert`].
+    pub pk: ProviderPk,
+    /// What sealed columns are named by: it is known before the key is.
+    pub uuid: Uuid,
+    /// `proxy`.
+    pub kind: String,
+    /// Unique name.
+    pub name: String,
+    /// Flow for signing in, if not the brand's.
+    pub authentication_flow: Option<FlowId>,
+    /// Flow for consent.
+    pub authorization_flow: FlowId,
+    /// Flow for signing out.
+    pub invalidation_flow: FlowId,
+    /// OAuth client id, unique.
+    pub client_id: String,
+    /// OAuth client secret, sealed for `provider:<uuid>:client_secret`.
+    pub client_secret_sealed: Vec<u8>,
+    /// List of `{matching_mode, url, redirect_uri_type}`.
+    pub redirect_uris: Value,
+    /// Lifetime of authorization codes.
+    pub access_code_validity: String,
+    /// Lifetime of access tokens and of sessions of the data plane.
+    pub access_token_validity: String,
+    /// Lifetime of refresh tokens.
+    pub refresh_token_validity: String,
+    /// How `sub` is made (OA-046).
+    pub sub_mode: String,
+    /// List of source UUIDs.
+    pub jwt_federation_sources: Value,
+    /// List of provider keys.
+    pub jwt_federation_providers: Value,
+    /// `proxy`, `forward_single` or `forward_domain`.
+    pub mode: String,
+    /// Where browsers reach the application.
+    pub external_host: String,
+    /// Where the application is.
+    pub internal_host: String,
+    /// Whether the upstream's certificate is verified.
+    pub internal_host_ssl_validation: bool,
+    /// Key pair for SNI.
+    pub certificate: Option<Uuid>,
+    /// One expression a line.
+    pub skip_path_regex: String,
+    /// Whether wrong credentials get a 401.
+    pub intercept_header_auth: bool,
+    /// Whether HTTP Basic is sent upstream.
+    pub basic_auth_enabled: bool,
+    /// Attribute that holds the upstream user name.
+    pub basic_auth_user_attribute: String,
+    /// Attribute that holds the upstream password.
+    pub basic_auth_password_attribute: String,
+    /// Domain of the session cookie, or empty.
+    pub cookie_domain: String,
+    /// Key of the state token, sealed for `provider:<uuid>:cookie_secret`.
+    pub cookie_secret_sealed: Vec<u8>,
+}
+
+/// Never prints the sealed columns.
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("pk", &self.pk).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Record for Provider {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            pk: ProviderPk(row.small("pk")?),
+            uuid: row.parsed("uuid")?,
+            kind: row.text("kind")?,
+            name: row.text("name")?,
+            authentication_flow: row.parsed_or_null("authentication_flow")?,
+            authorization_flow: row.parsed("authorization_flow")?,
+            invalidation_flow: row.parsed("invalidation_flow")?,
+            client_id: row.text("client_id")?,
+            client_secret_sealed: row.bytes("client_secret_sealed")?,
+            redirect_uris: row.json("redirect_uris")?,
+            access_code_validity: row.text("access_code_validity")?,
+            access_token_validity: row.text("access_token_validity")?,
+            refresh_token_validity: row.text("refresh_token_validity")?,
+            sub_mode: row.text("sub_mode")?,
+            jwt_federation_sources: row.json("jwt_federation_sources")?,
+            jwt_federation_providers: row.json("jwt_federation_providers")?,
+            mode: row.text("mode")?,
+            external_host: row.text("external_host")?,
+            internal_host: row.text("internal_host")?,
+            internal_host_ssl_validation: row.flag("internal_host_ssl_validation")?,
+            certificate: row.parsed_or_null("certificate")?,
+            skip_path_regex: row.text("skip_path_regex")?,
+            intercept_header_auth: row.flag("intercept_header_auth")?,
+            basic_auth_enabled: row.flag("basic_auth_enabled")?,
+            basic_auth_user_attribute: row.text("basic_auth_user_attribute")?,
+            basic_auth_password_attribute: row.text("basic_auth_password_attribute")?,
+            cookie_domain: row.text("cookie_domain")?,
+            cookie_secret_sealed: row.bytes("cookie_secret_sealed")?,
+        })
+    }
+}
+
+/// The provider with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: ProviderPk) -> Result<Option<Provider>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE pk = $1").bind(pk.0).fetch_optional(c).await))
+}
+
+/// The provider with this OAuth client id, compared byte for byte (OA-023).
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_client_id(conn: &mut Conn, client_id: &str) -> Result<Option<Provider>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE client_id = $1")
+        .bind(client_id).fetch_optional(c).await))
+}
+
+/// The provider with this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Provider>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE name = $1").bind(name).fetch_optional(c).await))
+}
+
+/// The providers attached to an outpost, by name; with an application only, if asked (PX-027).
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_outpost(
+    conn: &mut Conn,
+    outpost: portcullis_core::id::OutpostId,
+    with_application: bool,
+) -> Result<Vec<Provider>, StoreError> {
+    let mut providers: Vec<Provider> = many(on!(conn, c => sqlx::query(
+        "SELECT provider.* FROM provider JOIN outpost_provider ON outpost_provider.provider = provider.pk
+         WHERE outpost_provider.outpost = $1
+           AND (NOT $2 OR EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk))",
+    ).bind(outpost.to_string()).bind(with_application).fetch_all(c).await))?;
+    // Here and not in SQL: collations differ between engines.
+    providers.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(providers)
+}
+
+/// Keeps a new provider and gives its key.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the name or the client id exists; else when the database fails.
+pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, StoreError> {
+    let pk = on!(conn, c => sqlx::query_scalar::<_, i32>(
+        "INSERT INTO provider (uuid, kind, name, authentication_flow, authorization_flow, invalidation_flow, client_id,
+             client_secret_sealed, redirect_uris, access_code_validity, access_token_validity, refresh_token_validity,
+             sub_mode, jwt_federation_sources, jwt_federation_providers, mode, external_host, internal_host,
+             internal_host_ssl_validation, certificate, skip_path_regex, intercept_header_auth, basic_auth_enabled,
+             basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+             $23, $24, $25, $26, $27)
+         RETURNING pk",
+    )
+    .bind(provider.uuid.to_string())
+    .bind(&provider.kind)
+    .bind(&provider.name)
+    .bind(provider.authentication_flow.map(|pk| pk.to_string()))
+    .bind(provider.authorization_flow.to_string())
+    .bind(provider.invalidation_flow.to_string())
+    .bind(&provider.client_id)
+    .bind(&provider.client_secret_sealed)
+    .bind(provider.redirect_uris.to_string())
+    .bind(&provider.access_code_validity)
+    .bind(&provider.access_token_validity)
+    .bind(&provider.refresh_token_validity)
+    .bind(&provider.sub_mode)
+    .bind(provider.jwt_federation_sources.to_string())
+    .bind(provider.jwt_federation_providers.to_string())
+    .bind(&provider.mode)
+    .bind(&provider.external_host)
+    .bind(&provider.internal_host)
+    .bind(provider.internal_host_ssl_validation)
+    .bind(provider.certificate.map(|pk| pk.to_string()))
+    .bind(&provider.skip_path_regex)
+    .bind(provider.intercept_header_auth)
+    .bind(provider.basic_auth_enabled)
+    .bind(&provider.basic_auth_user_attribute)
+    .bind(&provider.basic_auth_password_attribute)
+    .bind(&provider.cookie_domain)
+    .bind(&provider.cookie_secret_sealed)
+    .fetch_one(c)
+    .await)?;
+    Ok(ProviderPk(pk))
+}
+
+/// Stores every field of a provider but key, kind and uuid.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the name or the client id is another's; else when the database fails.
+pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE provider SET name = $2, authentication_flow = $3, authorization_flow = $4, invalidation_flow = $5,
+             client_id = $6, client_secret_sealed = $7, redirect_uris = $8, access_code_validity = $9,
+             access_token_validity = $10, refresh_token_validity = $11, sub_mode = $12, jwt_federation_sources = $13,
+             jwt_federation_providers = $14, mode = $15, external_host = $16, internal_host = $17,
+             internal_host_ssl_validation = $18, certificate = $19, skip_path_regex = $20, intercept_header_auth = $21,
+             basic_auth_enabled = $22, basic_auth_user_attribute = $23, basic_auth_password_attribute = $24,
+             cookie_domain = $25, cookie_secret_sealed = $26
+         WHERE pk = $1",
+    )
+    .bind(provider.pk.0)
+    .bind(&provider.name)
+    .bind(provider.authentication_flow.map(|pk| pk.to_string()))
+    .bind(provider.authorization_flow.to_string())
+    .bind(provider.invalidation_flow.to_string())
+    .bind(&provider.client_id)
+    .bind(&provider.client_secret_sealed)
+    .bind(provider.redirect_uris.to_string())
+    .bind(&provider.access_code_validity)
+    .bind(&provider.access_token_validity)
+    .bind(&provider.refresh_token_validity)
+    .bind(&provider.sub_mode)
+    .bind(provider.jwt_federation_sources.to_string())
+    .bind(provider.jwt_federation_providers.to_string())
+    .bind(&provider.mode)
+    .bind(&provider.external_host)
+    .bind(&provider.internal_host)
+    .bind(provider.internal_host_ssl_validation)
+    .bind(provider.certificate.map(|pk| pk.to_string()))
+    .bind(&provider.skip_path_regex)
+    .bind(provider.intercept_header_auth)
+    .bind(provider.basic_auth_enabled)
+    .bind(&provider.basic_auth_user_attribute)
+    .bind(&provider.basic_auth_password_attribute)
+    .bind(&provider.cookie_domain)
+    .bind(&provider.cookie_secret_sealed)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Deletes a provider with all that was granted through it; its application stays (CO-130).
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM provider WHERE pk = $1").bind(pk.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Conditions on a list of providers (CO-557, CO-559). Absent and empty conditions hold for every provider.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Name, whatever its case.
+    pub name: Option<String>,
+    /// External host, whatever its case.
+    pub external_host: Option<String>,
+    /// Internal host, whatever its case.
+    pub internal_host: Option<String>,
+    /// Mode, whatever its case.
+    pub mode: Option<String>,
+    /// Cookie domain, whatever its case.
+    pub cookie_domain: Option<String>,
+    /// Slug of the authorization flow, whatever its case.
+    pub authorization_flow: Option<String>,
+    /// Whether no application uses it.
+    pub without_application: Option<bool>,
+    /// Terms that must occur in the name (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What providers can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Name,
+    ExternalHost,
+    InternalHost,
+    Mode,
+}
+
+/// The providers that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Provider>, StoreError> {
+    let mut select = Select::default();
+    for (column, value) in [
+        ("name", &filter.name),
+        ("external_host", &filter.external_host),
+        ("internal_host", &filter.internal_host),
+        ("mode", &filter.mode),
+        ("cookie_domain", &filter.cookie_domain),
+    ] {
+        if let Some(value) = value {
+            select.text(&format!("lower(provider.{column}) = lower(?)"), value);
+        }
+    }
+    if let Some(slug) = &filter.authorization_flow {
+        select.text(
+            "EXISTS (SELECT 1 FROM flow WHERE flow.pk = provider.authorization_flow AND lower(flow.slug) = lower(?))",
+            slug,
+        );
+    }
+    match filter.without_application {
+        Some(true) => {
+            select.always("NOT EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)");
+        }
+        Some(false) => select.always("EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)"),
+        None => {}
+    }
+    select.search(&["provider.name"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "provider.pk",
+            Order::Name => "provider.name",
+            Order::ExternalHost => "provider.external_host",
+            Order::InternalHost => "provider.internal_host",
+            Order::Mode => "provider.mode",
+        };
+        select.order(column, *descending);
+    }
+    select.order("provider.pk", false);
+    select.list(conn, "provider", slice).await
+}
+
+/// The mappings of a provider, in the order they were given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mapping_keys(conn: &mut Conn, pk: ProviderPk) -> Result<Vec<MappingId>, StoreError> {
+    struct Key(MappingId);
+    impl Record for Key {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.parsed("mapping")?))
+        }
+    }
+    let keys: Vec<Key> = many(on!(conn, c => sqlx::query(
+        "SELECT mapping FROM provider_mapping WHERE provider = $1 ORDER BY position, mapping",
+    ).bind(pk.0).fetch_all(c).await))?;
+    Ok(keys.into_iter().map(|Key(key)| key).collect())
+}
+
+/// Replaces the mappings of a provider.
+///
+/// # Errors
+/// When a mapping does not exist, or the database fails.
+pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId]) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM provider_mapping WHERE provider = $1")
+        .bind(pk.0).execute(c).await.map(drop))?;
+    for (position, mapping) in (0i32..).zip(mappings) {
+        on!(conn, c => sqlx::query(
+            "INSERT INTO provider_mapping (provider, mapping, position) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        ).bind(pk.0).bind(mapping.to_string()).bind(position).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Sessions of the embedded outpost (PX section 11). Every operation uses an index (PX-175).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::Digest;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, maybe};
+
+/// A session of the embedded outpost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySession {
+    /// The provider it is good for.
+    pub provider: ProviderPk,
+    /// Keyed digest of the cookie's value.
+    pub digest: Vec<u8>,
+    /// What the value of a header-authenticated session is made of.
+    pub salt: Vec<u8>,
+    /// How it came to be.
+    pub source: String,
+    /// Keyed digest of the credential that made it.
+    pub fingerprint: Option<Vec<u8>>,
+    /// The user's permanent id.
+    pub user_uuid: String,
+    /// Public id of the login session, or empty.
+    pub sid: String,
+    /// Claims and tokens as JSON, sealed for `proxy_session:<provider>:<digest in hex>`.
+    pub grant_sealed: Vec<u8>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Absolute end.
+    pub expires: Timestamp,
+}
+
+impl Record for ProxySession {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            provider: ProviderPk(row.small("provider")?),
+            digest: row.bytes("digest")?,
+            salt: row.bytes("salt")?,
+            source: row.text("source")?,
+            fingerprint: row.bytes_or_null("fingerprint")?,
+            user_uuid: row.text("user_uuid")?,
+            sid: row.text("sid")?,
+            grant_sealed: row.bytes("grant_sealed")?,
+            created: row.instant("created")?,
+            expires: row.instant("expires")?,
+        })
+    }
+}
+
+/// Keeps a session; one with the same provider and fingerprint is replaced in the same step.
+///
+/// # Errors
+/// When the database fails, or the provider is gone.
+pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3)",
+    ).bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query(
+        "INSERT INTO proxy_session (provider, digest, salt, source, fingerprint, user_uuid, sid, grant_sealed, created,
+             expires)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(session.provider.0)
+    .bind(&session.digest)
+    .bind(&session.salt)
+    .bind(&session.source)
+    .bind(&session.fingerprint)
+    .bind(&session.user_uuid)
+    .bind(&session.sid)
+    .bind(&session.grant_sealed)
+    .bind(session.created.0)
+    .bind(session.expires.0)
+    .execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The session with this cookie, unless it has ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_digest(
+    conn: &mut Conn,
+    provider: ProviderPk,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<Option<ProxySession>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM proxy_session WHERE provider = $1 AND digest = $2 AND expires > $3",
+    ).bind(provider.0).bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
+}
+
+/// The session that this credential made, unless it has ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_fingerprint(
+    conn: &mut Conn,
+    provider: ProviderPk,
+    fingerprint: &Digest,
+    now: Timestamp,
+) -> Result<Option<ProxySession>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM proxy_session WHERE provider = $1 AND fingerprint = $2 AND expires > $3",
+    ).bind(provider.0).bind(fingerprint.as_slice()).bind(now.0).fetch_optional(c).await))
+}
+
+/// Removes one session.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(conn: &mut Conn, provider: ProviderPk, digest: &Digest) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM proxy_session WHERE provider = $1 AND digest = $2")
+        .bind(provider.0).bind(digest.as_slice()).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes all sessions of a user.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_user(conn: &mut Conn, user_uuid: &str) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM proxy_session WHERE user_uuid = $1")
+        .bind(user_uuid).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes all sessions that came from one login session, at one provider if given. An empty id matches
+/// nothing (PX-195).
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_sid(conn: &mut Conn, sid: &str, provider: Option<ProviderPk>) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "DELETE FROM proxy_session WHERE sid = $1 AND sid <> '' AND ($2 IS NULL OR provider = $2)",
+    ).bind(sid).bind(provider.map(|pk| pk.0)).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes sessions that have ended by `now`, at most `limit`; tells how many there were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    Ok(on!(conn, c => sqlx::query(
+        "DELETE FROM proxy_session WHERE digest IN (SELECT digest FROM proxy_session WHERE expires <= $1 LIMIT $2)",
+    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
+}
+
+/// How many sessions there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("SELECT count(*) FROM proxy_session").fetch_one(c).await)?)
+}
+
+/// Removes the `excess` oldest sessions, those made by header authentication first (PX-176).
+///
+/// # Errors
+/// When the database fails.
+pub async fn shed(conn: &mut Conn, excess: i64) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "DELETE FROM proxy_session WHERE digest IN (
+             SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)",
+    ).bind(excess).execute(c).await.map(drop))?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Lists whose conditions and order are only known at run time.
+
+use sqlx::AssertSqlSafe;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Record, many};
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// At most so many rows.
+    pub limit: i64,
+    /// After so many rows.
+    pub offset: i64,
+}
+
+impl Slice {
+    /// Everything.
+    pub const ALL: Self = Self { limit: i64::MAX, offset: 0 };
+}
+
+/// Part of a list, and how long all of it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The rows of the slice.
+    pub rows: Vec<T>,
+    /// How many rows meet the conditions.
+    pub count: i64,
+}
+
+#[derive(Clone, Debug)]
+enum Argument {
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+}
+
+/// Conditions and order of a list. Texts of conditions are written in this crate; values are always bound.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Select {
+    conditions: Vec<String>,
+    arguments: Vec<Argument>,
+    order: Vec<String>,
+}
+
+impl Select {
+    /// Adds a condition in which `?` stands for `value`.
+    pub(crate) fn text(&mut self, condition: &str, value: impl Into<String>) {
+        self.arguments.push(Argument::Text(value.into()));
+        self.condition(condition);
+    }
+
+    /// Adds a condition in which `?` stands for `value`.
+    pub(crate) fn integer(&mut self, condition: &str, value: i64) {
+        self.arguments.push(Argument::Integer(value));
+        self.condition(condition);
+    }
+
+    /// Adds a condition in which `?` stands for `value`.
+    pub(crate) fn flag(&mut self, condition: &str, value: bool) {
+        self.arguments.push(Argument::Flag(value));
+        self.condition(condition);
+    }
+
+    /// Adds a condition without a value.
+    pub(crate) fn always(&mut self, condition: &str) {
+        self.conditions.push(condition.to_owned());
+    }
+
+    /// Adds a condition in which `?` stands for a list of values: `column IN (?)`. An empty list adds nothing.
+    pub(crate) fn any_text<S: AsRef<str>>(&mut self, condition: &str, values: &[S]) {
+        if values.is_empty() {
+            return;
+        }
+        let first = self.arguments.len();
+        self.arguments.extend(values.iter().map(|value| Argument::Text(value.as_ref().to_owned())));
+        let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
+        self.conditions.push(condition.replace('?', &places.join(", ")));
+    }
+
+    /// Each term must occur in at least one of the columns, whatever its case (CO-525).
+    pub(crate) fn search(&mut self, columns: &[&str], text: &str) {
+        for term in text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty()) {
+            let likeness: Vec<_> =
+                columns.iter().map(|column| format!("lower({column}) LIKE lower(?) ESCAPE '\\'")).collect();
+            let escaped = term.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            self.text(&format!("({})", likeness.join(" OR ")), format!("%{escaped}%"));
+        }
+    }
+
+    /// `part` must occur in the column, whatever its case.
+    pub(crate) fn part(&mut self, column: &str, part: &str) {
+        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        self.text(&format!("lower({column}) LIKE lower(?) ESCAPE '\\'"), format!("%{escaped}%"));
+    }
+
+    /// Orders by `column`, after what was named before.
+    pub(crate) fn order(&mut self, column: &str, descending: bool) {
+        self.order.push(format!("{column}{}", if descending { " DESC" } else { "" }));
+    }
+
+    fn condition(&mut self, condition: &str) {
+        self.conditions.push(condition.replace('?', &format!("${}", self.arguments.len())));
+    }
+
+    /// Runs the list on `table`.
+    pub(crate) async fn list<T: Record>(
+        &self,
+        conn: &mut Conn,
+        table: &str,
+        slice: Slice,
+    ) -> Result<Listed<T>, StoreError> {
+        let conditions = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
+        let order = if self.order.is_empty() { "1".to_owned() } else { self.order.join(", ") };
+        let count_text = format!("SELECT count(*) FROM {table} WHERE {conditions}");
+        let list_text = format!(
+            "SELECT {table}.* FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {} OFFSET {}",
+            slice.limit, slice.offset
+        );
+        // Only texts of this crate and `$n` are in these statements; values are bound below.
+        let count = on!(conn, c => {
+            let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count_text));
+            for argument in &self.arguments {
+                query = match argument {
+                    Argument::Text(value) => query.bind(value),
+                    Argument::Integer(value) => query.bind(value),
+                    Argument::Flag(value) => query.bind(value),
+                };
+            }
+            query.fetch_one(c).await
+        })?;
+        let rows = many(on!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(list_text));
+            for argument in &self.arguments {
+                query = match argument {
+                    Argument::Text(value) => query.bind(value),
+                    Argument::Integer(value) => query.bind(value),
+                    Argument::Flag(value) => query.bind(value),
+                };
+            }
+            query.fetch_all(c).await
+        }))?;
+        Ok(Listed { rows, count })
+    }
+}

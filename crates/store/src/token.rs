@@ -1,0 +1,309 @@
+//! API tokens and app passwords (CO section 5).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::{TokenId, UserPk};
+use portcullis_core::keys::Digest;
+
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::{Columns, Record, many, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// A token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Key of the record.
+    pub uuid: TokenId,
+    /// Unique name; its address in the API.
+    pub identifier: String,
+    /// `api`, `app_password`, `recovery` or `verification`.
+    pub intent: String,
+    /// Owner.
+    pub account: UserPk,
+    /// Free text.
+    pub description: String,
+    /// Keyed digest of the key, `Purpose::TokenLookup`.
+    pub key_digest: Vec<u8>,
+    /// The key, sealed for `token:<uuid>:key`.
+    pub key_sealed: Vec<u8>,
+    /// Whether [`Token::expires`] counts.
+    pub expiring: bool,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// Name of what manages it.
+    pub managed: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last opened something.
+    pub last_used: Option<Timestamp>,
+    /// The address it was last used from.
+    pub last_used_from: Option<String>,
+}
+
+impl Token {
+    /// Whether the token opens anything at `now` (OA-610).
+    pub fn holds(&self, now: Timestamp) -> bool {
+        !self.expiring || self.expires.is_some_and(|expires| expires > now)
+    }
+}
+
+impl Record for Token {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self {
+            uuid: row.parsed("uuid")?,
+            identifier: row.text("identifier")?,
+            intent: row.text("intent")?,
+            account: UserPk(row.small("account")?),
+            description: row.text("description")?,
+            key_digest: row.bytes("key_digest")?,
+            key_sealed: row.bytes("key_sealed")?,
+            expiring: row.flag("expiring")?,
+            expires: row.instant_or_null("expires")?,
+            managed: row.text_or_null("managed")?,
+            created: row.instant("created")?,
+            last_used: row.instant_or_null("last_used")?,
+            last_used_from: row.text_or_null("last_used_from")?,
+        })
+    }
+}
+
+/// The token of this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_identifier(conn: &mut Conn, identifier: &str) -> Result<Option<Token>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM token WHERE identifier = $1")
+        .bind(identifier).fetch_optional(c).await))
+}
+
+/// The token with this key of the record.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_uuid(conn: &mut Conn, uuid: TokenId) -> Result<Option<Token>, StoreError> {
+    let uuid = uuid.to_string();
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM token WHERE uuid = $1").bind(uuid).fetch_optional(c).await))
+}
+
+/// A user's app password with this digest. Its expiry is for the caller to check: [`Token::holds`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_digest(conn: &mut Conn, account: UserPk, digest: &Digest) -> Result<Option<Token>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM token WHERE key_digest = $1 AND account = $2 AND intent = 'app_password'
+         ORDER BY expiring, expires DESC LIMIT 1",
+    ).bind(digest.as_slice()).bind(account.0).fetch_optional(c).await))
+}
+
+/// The API token with this digest. Its expiry is for the caller to check: [`Token::holds`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn api_by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Token>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM token WHERE key_digest = $1 AND intent = 'api' ORDER BY expiring, expires DESC LIMIT 1",
+    ).bind(digest.as_slice()).fetch_optional(c).await))
+}
+
+/// Whether any token has this digest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn digest_in_use(conn: &mut Conn, digest: &Digest) -> Result<bool, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar::<_, i64>("SELECT count(*) FROM token WHERE key_digest = $1")
+        .bind(digest.as_slice()).fetch_one(c).await)?
+        > 0)
+}
+
+/// All tokens of a user.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Token>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM token WHERE account = $1 ORDER BY identifier")
+        .bind(account.0).fetch_all(c).await))
+}
+
+/// Tokens that have ended by `now`, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expired(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Token>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM token WHERE expiring AND expires <= $1 ORDER BY expires LIMIT $2")
+        .bind(now.0).bind(limit).fetch_all(c).await))
+}
+
+/// Keeps a new token.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the identifier exists; else when the database fails.
+pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO token (uuid, identifier, intent, account, description, key_digest, key_sealed, expiring, expires,
+             managed, created, last_used, last_used_from)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(token.uuid.to_string())
+    .bind(&token.identifier)
+    .bind(&token.intent)
+    .bind(token.account.0)
+    .bind(&token.description)
+    .bind(&token.key_digest)
+    .bind(&token.key_sealed)
+    .bind(token.expiring)
+    .bind(token.expires.map(|at| at.0))
+    .bind(&token.managed)
+    .bind(token.created.0)
+    .bind(token.last_used.map(|at| at.0))
+    .bind(&token.last_used_from)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Stores every changeable field of a token. Owner and intent are not among them (CO-807).
+///
+/// # Errors
+/// [`StoreError::Taken`] when the identifier belongs to another token; else when the database fails.
+pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE token SET identifier = $2, description = $3, key_digest = $4, key_sealed = $5, expiring = $6,
+             expires = $7, managed = $8 WHERE uuid = $1",
+    )
+    .bind(token.uuid.to_string())
+    .bind(&token.identifier)
+    .bind(&token.description)
+    .bind(&token.key_digest)
+    .bind(&token.key_sealed)
+    .bind(token.expiring)
+    .bind(token.expires.map(|at| at.0))
+    .bind(&token.managed)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Notes a use, unless one was noted after `not_since`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn used(
+    conn: &mut Conn,
+    uuid: TokenId,
+    now: Timestamp,
+    from: &str,
+    not_since: Timestamp,
+) -> Result<(), StoreError> {
+    let uuid = uuid.to_string();
+    on!(conn, c => sqlx::query(
+        "UPDATE token SET last_used = $2, last_used_from = $3
+         WHERE uuid = $1 AND (last_used IS NULL OR last_used <= $4)",
+    ).bind(uuid).bind(now.0).bind(from).bind(not_since.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Deletes a token.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, uuid: TokenId) -> Result<(), StoreError> {
+    let uuid = uuid.to_string();
+    on!(conn, c => sqlx::query("DELETE FROM token WHERE uuid = $1").bind(uuid).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Conditions on a list of tokens (CO-549). Absent and empty conditions hold for every token.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Name.
+    pub identifier: Option<String>,
+    /// Intent.
+    pub intent: Option<String>,
+    /// Owner.
+    pub account: Option<UserPk>,
+    /// The owner's user name.
+    pub username: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// End.
+    pub expires: Option<Timestamp>,
+    /// Whether it ends.
+    pub expiring: Option<bool>,
+    /// What manages it.
+    pub managed: Option<String>,
+    /// Terms that must occur in identifier, intent, description or the owner's user name (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What tokens can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Identifier,
+    Intent,
+    User,
+    Description,
+    Expires,
+    Expiring,
+    Managed,
+}
+
+/// The tokens that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Token>, StoreError> {
+    let mut select = Select::default();
+    if let Some(identifier) = &filter.identifier {
+        select.text("identifier = ?", identifier);
+    }
+    if let Some(intent) = &filter.intent {
+        select.text("intent = ?", intent);
+    }
+    if let Some(account) = filter.account {
+        select.integer("account = ?", account.0.into());
+    }
+    if let Some(username) = &filter.username {
+        select.text(
+            "EXISTS (SELECT 1 FROM account WHERE account.pk = token.account AND account.username_folded = ?)",
+            portcullis_core::username::fold(username),
+        );
+    }
+    if let Some(description) = &filter.description {
+        select.text("description = ?", description);
+    }
+    if let Some(expires) = filter.expires {
+        select.integer("expires = ?", expires.0);
+    }
+    if let Some(expiring) = filter.expiring {
+        select.flag("expiring = ?", expiring);
+    }
+    if let Some(managed) = &filter.managed {
+        select.text("managed = ?", managed);
+    }
+    select.search(
+        &["identifier", "intent", "description", "(SELECT username FROM account WHERE account.pk = token.account)"],
+        &filter.search,
+    );
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "uuid",
+            Order::Identifier => "identifier",
+            Order::Intent => "intent",
+            Order::User => "account",
+            Order::Description => "description",
+            Order::Expires => "expires",
+            Order::Expiring => "expiring",
+            Order::Managed => "managed",
+        };
+        select.order(column, *descending);
+    }
+    select.order("token.uuid", false);
+    select.list(conn, "token", slice).await
+}

@@ -1,0 +1,3 @@
+//! Pages for people: rendered here, without script (D9 of the design).
+
+pub mod view;

@@ -1,0 +1,115 @@
+//! What the pages show. Templates are in `templates/`; these are their holes.
+
+use askama::Template;
+
+/// Asks for user name and password.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+pub struct SignIn<'a> {
+    /// Name of the application that somebody wants to reach, if any.
+    pub application: Option<&'a str>,
+    /// Path and query to post to; keeps `next`.
+    pub action: &'a str,
+    /// What was typed before.
+    pub identifier: &'a str,
+    /// Why the last attempt failed, and what to do.
+    pub problem: Option<&'a str>,
+}
+
+/// Asks for the first administrator's e-mail address and password (CO-486).
+#[derive(Template)]
+#[template(path = "setup.html")]
+pub struct Setup<'a> {
+    /// What was typed before.
+    pub code: &'a str,
+    /// What was typed before.
+    pub email: &'a str,
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+}
+
+/// Says one thing, and where to go from here: signed out, denied, not found, too many attempts.
+#[derive(Template)]
+#[template(path = "message.html")]
+pub struct Message<'a> {
+    /// Status shown small above the title, for errors.
+    pub status: Option<u16>,
+    /// The one thing.
+    pub title: &'a str,
+    /// What it means, and what to do.
+    pub text: &'a str,
+    /// Further messages, such as those of policies (CO-140).
+    pub messages: &'a [String],
+    /// Where to go; the first one is emphasised.
+    pub links: &'a [Link<'a>],
+    /// The request's id, or empty when it helps nobody.
+    pub request_id: &'a str,
+}
+
+/// A link that looks like a button.
+pub struct Link<'a> {
+    /// Where it leads.
+    pub href: &'a str,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// Asks before doing what another site may have asked for (CO-323).
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct Confirm<'a> {
+    /// What is about to happen.
+    pub title: &'a str,
+    /// What it means.
+    pub text: &'a str,
+    /// Where the confirmation is posted.
+    pub action: &'a str,
+    /// The confirming button.
+    pub button: &'a str,
+    /// Where to go instead.
+    pub back: &'a str,
+}
+
+/// Who is signed in, and what is open to them.
+#[derive(Template)]
+#[template(path = "home.html")]
+pub struct Home<'a> {
+    /// User name.
+    pub username: &'a str,
+    /// Display name.
+    pub name: &'a str,
+    /// Applications with a launch URL that the policies open, by name.
+    pub applications: &'a [Tile],
+}
+
+/// An application on the home page.
+pub struct Tile {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Its launch URL.
+    pub href: String,
+    /// Whether it opens beside this page.
+    pub new_tab: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-311, CO-310: what a visitor typed comes back escaped, and a password never comes back.
+    #[test]
+    fn px_311_typed_text_is_escaped_in_the_sign_in_page() {
+        let page = SignIn {
+            application: Some("<Wiki>"),
+            action: "/if/flow/x/?next=%2F\"",
+            identifier: "\"><script>",
+            problem: Some("Wrong user name or password."),
+        };
+        let html = page.render().expect("renders");
+        assert!(!html.contains("<script>") && !html.contains("<Wiki>") && !html.contains("%2F\""));
+        assert!(html.contains("aria-describedby=\"problem\"") && html.contains("role=\"alert\""));
+        assert!(!html.contains("type=\"password\" value"));
+    }
+}
