@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub(crate) use layers::{Layers, SettingsError};
-pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Secret, Span};
+use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
+
+pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
 
 /// One setting, as declared.
 #[derive(Debug)]
@@ -209,6 +211,44 @@ settings! {
         timeout_http_idle: Span = "120s", also "AUTHENTIK_";
         /// How long requests in flight may take to finish when the process is told to stop.
         drain_timeout: Span = "30s";
+    }
+
+    /// The data plane: how requests to applications are authenticated and carried.
+    proxy "proxy." Proxy {
+        /// How long verified `Authorization` credentials are believed without asking again, at most `60s`.
+        ///
+        /// A deleted app password, a deactivated user, a lost membership is refused at once whatever this says.
+        header_cache_ttl: Minute = "60s";
+        /// How long refused credentials are refused without asking again, at most `60s`.
+        negative_cache_ttl: Minute = "10s";
+        /// Failed attempts from one client address before it has to wait.
+        auth_failure_limit_per_address: Rate = "20/60s";
+        /// Failed attempts from one client address for one user name before they have to wait.
+        auth_failure_limit_per_username: Rate = "10/60s";
+        /// Longest wait for the control plane's answer about credentials.
+        core_timeout: Span = "10s";
+        /// Whether requests that no person would see get 401 instead of a redirect to the sign-in page.
+        negotiate_unauthenticated: bool = "true";
+        /// Whether CORS preflight requests pass without authentication.
+        allow_cors_preflight: bool = "false";
+        /// Whether an `Authorization` header beside a session cookie reaches the application although the provider
+        /// intercepts that header. Credentials that Portcullis itself has accepted never do.
+        authorization_passthrough_with_session: bool = "false";
+        /// Whether HTTP Basic is sent to the application with an empty password (`send`) or not at all (`omit`)
+        /// when the user has no password attribute.
+        empty_basic_password: EmptyBasicPassword = "send";
+        /// What `X-authentik-jwt` carries: `assertion` made for the application, `full` (the token itself) or `off`.
+        forward_jwt: ForwardJwt = "assertion";
+        /// Further request headers that never reach an application.
+        strip_request_headers: Vec<FieldName> = "";
+        /// How long a browser may take to sign in before it has to start again.
+        state_ttl: Span = "60m";
+        /// Whether the only provider, if there is exactly one, answers for every host.
+        single_app_fallback: bool = "false";
+        /// Most bytes of identity headers sent to an application.
+        max_identity_header_bytes: usize = "16384";
+        /// Whether proxied answers carry `X-Powered-By`.
+        powered_by: bool = "true";
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -186,6 +187,92 @@ impl Value for Span {
     }
 }
 
+/// A length of time of at most a minute (PX-107, PX-109).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Minute(pub(crate) Duration);
+
+impl Value for Minute {
+    fn kind() -> String {
+        "a duration up to `60s`".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Span::read(text).filter(|span| span.0.as_secs() <= 60).map(|span| Self(span.0))
+    }
+
+    fn show(&self) -> String {
+        Span(self.0).show()
+    }
+}
+
+/// At most so many in a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// How many.
+    pub(crate) count: u32,
+    /// The window.
+    pub(crate) window: Span,
+}
+
+impl Value for Rate {
+    fn kind() -> String {
+        "a number and a duration such as `20/60s`".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (count, window) = text.split_once('/')?;
+        let rate = Self { count: count.trim().parse().ok()?, window: Span::read(window.trim())? };
+        (rate.count > 0 && !rate.window.0.is_zero()).then_some(rate)
+    }
+
+    fn show(&self) -> String {
+        format!("{}/{}", self.count, self.window.show())
+    }
+}
+
+impl Value for usize {
+    fn kind() -> String {
+        "a number".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Gives a setting one of a few words.
+macro_rules! words {
+    ($Type:ty { $($word:literal => $variant:ident),+ $(,)? }) => {
+        impl Value for $Type {
+            fn kind() -> String {
+                [$(concat!("`", $word, "`")),+].join(" or ")
+            }
+
+            fn read(text: &str) -> Option<Self> {
+                match text {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+                .to_owned()
+            }
+        }
+    };
+}
+
+words!(LogFormat { "text" => Text, "json" => Json });
+words!(EmptyBasicPassword { "send" => Send, "omit" => Omit });
+words!(ForwardJwt { "assertion" => Assertion, "full" => Full, "off" => Off });
+
 /// A text that is never shown: not in logs, not by `portcullis config`. Wiped when dropped.
 pub(crate) struct Secret(Zeroizing<String>);
 
@@ -307,28 +394,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-impl Value for LogFormat {
-    fn kind() -> String {
-        "`text` or `json`".to_owned()
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "text" => Some(Self::Text),
-            "json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-        .to_owned()
-    }
-}
-
 /// Which messages are logged: a filter in the syntax of `tracing`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogLevel(pub(crate) String);
@@ -369,6 +434,19 @@ mod tests {
         for text in ["", "30", "s", "1.5s", "-1s", "3 weeks", "99999999999999999999s", "90000d"] {
             assert_eq!(Span::read(text), None, "{text}");
         }
+    }
+
+    /// PX-010: cache lifetimes are at most a minute, limits are a number in a window, words are words.
+    #[test]
+    fn px_010_kinds_of_the_data_planes_settings() {
+        assert_eq!(Minute::read("60s").map(|minute| minute.0.as_secs()), Some(60));
+        assert_eq!(Minute::read("61s"), None);
+        assert_eq!(Rate::read("20/60s").unwrap().show(), "20/1m");
+        for text in ["20", "0/60s", "20/0s", "-1/60s", "20/60"] {
+            assert_eq!(Rate::read(text), None, "{text}");
+        }
+        assert_eq!(ForwardJwt::read("off"), Some(ForwardJwt::Off));
+        assert_eq!(EmptyBasicPassword::read("Send"), None);
     }
 
     /// PX-005: a base URL means the same with and without a slash at its end, and carries no secrets.
