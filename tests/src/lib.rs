@@ -1,1 +1,1 @@
-//! End-to-end tests against the built binary.
+//! End-to-end tests against the built binary: see `tests/site`.

@@ -11,6 +11,9 @@ use portcullis_core::keys::Keyring;
 use portcullis_store::Db;
 use tokio::sync::watch;
 
+use crate::limits::Limits;
+use crate::signing;
+
 /// What every service needs. One per process, shared by reference count.
 pub struct Context {
     /// The database.
@@ -27,6 +30,10 @@ pub struct Context {
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
     pub install_id: String,
+    /// When failed attempts slow somebody down.
+    pub limits: Limits,
+    /// Signing keys, read from the store at first use; start with the default.
+    pub signing: signing::Cache,
     /// Counts changes to what outposts are configured by; send after commit (PX-028).
     pub configuration_changed: watch::Sender<u64>,
 }

@@ -1,7 +1,7 @@
 //! Users (CO section 3).
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::{GroupId, ProviderPk, UserPk};
+use portcullis_core::id::{GroupId, ProviderPk, TokenId, UserPk};
 use portcullis_core::username::fold;
 use uuid::Uuid;
 
@@ -225,11 +225,11 @@ pub async fn delete(conn: &mut Conn, pk: UserPk) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many active superusers there are besides one user (CO-038).
+/// How many active superusers there are (CO-038).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn other_active_superusers(conn: &mut Conn, pk: UserPk) -> Result<i64, StoreError> {
+pub async fn active_superusers(conn: &mut Conn) -> Result<i64, StoreError> {
     Ok(on!(conn, c => sqlx::query_scalar(
         "WITH RECURSIVE mighty (pk) AS (
              SELECT pk FROM team WHERE is_superuser
@@ -237,8 +237,66 @@ pub async fn other_active_superusers(conn: &mut Conn, pk: UserPk) -> Result<i64,
          SELECT count(DISTINCT account.pk) FROM account
          JOIN membership ON membership.account = account.pk
          JOIN mighty ON mighty.pk = membership.team
-         WHERE account.is_active AND account.pk <> $1",
-    ).bind(pk.0).fetch_one(c).await)?)
+         WHERE account.is_active",
+    ).fetch_one(c).await)?)
+}
+
+/// Names of the attributes that hold upstream passwords of proxy providers (CO-472).
+///
+/// # Errors
+/// When the database fails.
+pub async fn upstream_password_attributes(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar(
+        "SELECT DISTINCT basic_auth_password_attribute FROM provider WHERE basic_auth_password_attribute <> ''",
+    ).fetch_all(c).await)?)
+}
+
+/// Ends everything that a user's logins and credentials opened (CO-037, CO-385). With `keep`, only what
+/// logins other than that session opened (CO-041).
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_sessions(
+    conn: &mut Conn,
+    account: &Account,
+    keep: Option<&str>,
+    all: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // The empty text is no session's id.
+    let keep = keep.unwrap_or_default();
+    let uuid = account.uuid.to_string();
+    on!(conn, c => {
+        sqlx::query("DELETE FROM login_session WHERE account = $1 AND sid <> $2")
+            .bind(account.pk.0).bind(keep).execute(&mut *c).await?;
+        sqlx::query("DELETE FROM authorization_code WHERE account = $1 AND sid <> $2")
+            .bind(account.pk.0).bind(keep).execute(&mut *c).await?;
+        sqlx::query(
+            "UPDATE access_token SET revoked = $3
+             WHERE account = $1 AND revoked IS NULL AND ($4 OR (sid IS NOT NULL AND sid <> $2))",
+        ).bind(account.pk.0).bind(keep).bind(now.0).bind(all).execute(&mut *c).await?;
+        sqlx::query("DELETE FROM proxy_session WHERE user_uuid = $1 AND ($3 OR (sid <> '' AND sid <> $2))")
+            .bind(uuid).bind(keep).bind(all).execute(&mut *c).await.map(drop)
+    })?;
+    Ok(())
+}
+
+/// Ends everything that one app password opened: access tokens obtained with it, and the data plane's
+/// sessions that this user made with credentials of any kind (they are made again on the next request).
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_credential(conn: &mut Conn, owner: UserPk, token: TokenId, now: Timestamp) -> Result<(), StoreError> {
+    let token = token.to_string();
+    on!(conn, c => {
+        sqlx::query("UPDATE access_token SET revoked = $2 WHERE app_password = $1 AND revoked IS NULL")
+            .bind(token).bind(now.0).execute(&mut *c).await?;
+        sqlx::query(
+            "DELETE FROM proxy_session WHERE fingerprint IS NOT NULL
+             AND user_uuid = (SELECT uuid FROM account WHERE pk = $1)",
+        ).bind(owner.0).execute(&mut *c).await.map(drop)
+    })?;
+    Ok(())
 }
 
 /// Conditions on a list of users (CO-540). Absent and empty conditions hold for everybody.

@@ -1,6 +1,7 @@
 //! What happened (CO section 14). Events are added and, when their time is over, removed; never changed.
 
 use portcullis_core::clock::Timestamp;
+use portcullis_core::id::UserPk;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -86,25 +87,38 @@ pub async fn remove_expired(conn: &mut Conn, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Every event about or by a user, for pseudonymisation (CO-818): `username` occurs in it as text.
+/// Every event by a user, and every event in which one of `texts` occurs as a value, for pseudonymisation
+/// (CO-818).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mentioning(conn: &mut Conn, account_pk: i32) -> Result<Vec<Event>, StoreError> {
-    many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE account LIKE $1")
-        .bind(format!("{{\"pk\":{account_pk},%")).fetch_all(c).await))
+pub async fn mentioning(conn: &mut Conn, account: UserPk, texts: &[&str]) -> Result<Vec<Event>, StoreError> {
+    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE account LIKE $1")
+        .bind(format!("%\"pk\":{account},%")).fetch_all(c).await))?;
+    for text in texts {
+        // Values of JSON as they are written; `instr` knows no wildcards.
+        let value = Value::from(*text).to_string();
+        let more: Vec<Event> = many(on!(conn, c => sqlx::query(
+            "SELECT * FROM event WHERE instr(context, $1) > 0 OR instr(account, $1) > 0",
+        ).bind(value).fetch_all(c).await))?;
+        found.extend(more);
+    }
+    found.sort_by_key(|event| event.pk);
+    found.dedup_by_key(|event| event.pk);
+    Ok(found)
 }
 
-/// Replaces who did something and what is known of them, when a user is deleted (CO-818). The one change
+/// Stores who did something and what is known of them anew, when a user is deleted (CO-818). The one change
 /// that an event can see.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE event SET account = $2, context = $3, client_ip = NULL WHERE pk = $1")
+    on!(conn, c => sqlx::query("UPDATE event SET account = $2, context = $3, client_ip = $4 WHERE pk = $1")
         .bind(event.pk.to_string())
         .bind(event.account.to_string())
         .bind(event.context.to_string())
+        .bind(&event.client_ip)
         .execute(c).await.map(drop))?;
     Ok(())
 }

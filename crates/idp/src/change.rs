@@ -1,0 +1,121 @@
+//! One change: a transaction, its events, and what must be told once it is committed.
+
+use portcullis_core::epoch::Subject;
+use portcullis_core::id::{ProviderPk, TokenId};
+use portcullis_store::event::Event;
+use portcullis_store::{Conn, Tx, account};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::context::{Actor, Context};
+use crate::error::Error;
+use crate::event;
+
+/// What identities may rest on that a change touches. Told to [`Context::epochs`] after commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// A user: flag, memberships, password, attributes.
+    User(Uuid),
+    /// A token: deleted, replaced, expired.
+    Token(TokenId),
+    /// An access token, by `jti`.
+    AccessToken(String),
+    /// A session at the identity provider, by `sid`.
+    Session(String),
+    /// A provider with its application and bindings; outposts fetch their configuration again.
+    Provider(ProviderPk),
+    /// Everybody.
+    Everyone,
+    /// Nobody's identity, but the configuration of outposts.
+    Configuration,
+}
+
+/// A change in the making. It is undone unless [`Change::commit`] is called.
+pub struct Change<'a> {
+    ctx: &'a Context,
+    actor: &'a Actor,
+    tx: Tx,
+    touched: Vec<Touched>,
+    events: Vec<Event>,
+    superusers_before: Option<i64>,
+}
+
+impl<'a> Change<'a> {
+    /// Begins a change that `actor` makes.
+    ///
+    /// # Errors
+    /// When the store gives no transaction.
+    pub async fn begin(ctx: &'a Context, actor: &'a Actor) -> Result<Self, Error> {
+        let tx = ctx.db.write().await?;
+        Ok(Self { ctx, actor, tx, touched: Vec::new(), events: Vec::new(), superusers_before: None })
+    }
+
+    /// Who makes the change.
+    pub fn actor(&self) -> &Actor {
+        self.actor
+    }
+
+    /// The transaction.
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self.tx
+    }
+
+    /// Notes what has to look again once this is committed.
+    pub fn touch(&mut self, touched: Touched) {
+        if !self.touched.contains(&touched) {
+            self.touched.push(touched);
+        }
+    }
+
+    /// Records what happened, as part of this change (CO-416). `context` is cleansed (CO-414).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn event(&mut self, action: &str, context: Value) -> Result<(), Error> {
+        let event = event::record(self.ctx, &mut self.tx, self.actor, action, context).await?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Promises that this change leaves an active superuser if there is one now: [`Change::commit`] checks it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keeping_a_superuser(&mut self) -> Result<(), Error> {
+        self.superusers_before = Some(account::active_superusers(&mut self.tx).await?);
+        Ok(())
+    }
+
+    /// Makes the change durable, and tells whom it concerns.
+    ///
+    /// # Errors
+    /// When no active superuser would be left (CO-038), or the store fails; then nothing was changed.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        if self.superusers_before.is_some_and(|before| before > 0)
+            && account::active_superusers(&mut self.tx).await? == 0
+        {
+            return Err(Error::whole("The last active superuser cannot be deleted, deactivated or demoted."));
+        }
+        self.tx.commit().await?;
+        for touched in &self.touched {
+            tell(self.ctx, touched);
+        }
+        self.events.iter().for_each(event::log);
+        Ok(())
+    }
+}
+
+fn tell(ctx: &Context, touched: &Touched) {
+    match touched {
+        Touched::User(uuid) => ctx.epochs.bump(Subject::User(&uuid.to_string())),
+        Touched::Token(uuid) => ctx.epochs.bump(Subject::Credential(&uuid.to_string())),
+        Touched::AccessToken(jti) => ctx.epochs.bump(Subject::Credential(jti)),
+        Touched::Session(sid) => ctx.epochs.bump(Subject::Session(sid)),
+        Touched::Provider(pk) => {
+            ctx.epochs.bump(Subject::Provider(pk.0));
+            ctx.configuration_has_changed();
+        }
+        Touched::Everyone => ctx.epochs.bump(Subject::Everyone),
+        Touched::Configuration => ctx.configuration_has_changed(),
+    }
+}

@@ -1,0 +1,137 @@
+//! Who there is: users, groups, memberships and attributes (CO sections 3 and 4).
+
+pub mod groups;
+pub mod users;
+
+use std::collections::BTreeSet;
+
+use portcullis_core::attributes::{Attributes, SecretKeys, merge};
+use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::keys::sha256;
+use portcullis_store::account::Account;
+use portcullis_store::team::Team;
+use portcullis_store::{Conn, account, team};
+
+use crate::context::{Actor, Context};
+use crate::error::Error;
+
+/// A user with everything that follows from groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    /// The record.
+    pub account: Account,
+    /// All groups, ancestors included, by name (CO-061).
+    pub teams: Vec<Team>,
+    /// Names of the groups the user is a direct member of, by name.
+    pub direct_groups: Vec<String>,
+    /// Whether any of the groups is for administrators (CO-036).
+    pub is_superuser: bool,
+    /// The user's own attributes.
+    pub own_attributes: Attributes,
+    /// Attributes of all groups and the user's own, merged (CO-064).
+    pub effective_attributes: Attributes,
+    /// Hashed id (CO-033).
+    pub uid: String,
+}
+
+/// The user with this key, and what follows from their groups.
+///
+/// # Errors
+/// When the store fails or a sealed value cannot be opened.
+pub async fn person(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Option<Person>, Error> {
+    match account::by_pk(conn, pk).await? {
+        Some(account) => Ok(Some(person_of(ctx, conn, account).await?)),
+        None => Ok(None),
+    }
+}
+
+/// What follows from a user's groups.
+///
+/// # Errors
+/// When the store fails or a sealed value cannot be opened.
+pub async fn person_of(ctx: &Context, conn: &mut Conn, account: Account) -> Result<Person, Error> {
+    let teams = team::of_account_with_ancestors(conn, account.pk).await?;
+    let direct_groups = team::of_account(conn, account.pk).await?.into_iter().map(|team| team.name).collect();
+    let mut effective_attributes = Attributes::new();
+    for team in &teams {
+        merge(&mut effective_attributes, &team_attributes(ctx, team)?);
+    }
+    let own_attributes = account_attributes(ctx, &account)?;
+    merge(&mut effective_attributes, &own_attributes);
+    Ok(Person {
+        uid: uid(ctx, account.pk),
+        is_superuser: teams.iter().any(|team| team.is_superuser),
+        direct_groups,
+        teams,
+        own_attributes,
+        effective_attributes,
+        account,
+    })
+}
+
+/// The actor that a user is.
+pub fn actor_of(person: &Person) -> Actor {
+    Actor {
+        user: Some(person.account.pk),
+        username: person.account.username.clone(),
+        is_superuser: person.is_superuser,
+        client: None,
+        request_id: String::new(),
+    }
+}
+
+/// Hashed id of a user: hex SHA-256 of `<pk>-<install id>` (CO-033).
+pub fn uid(ctx: &Context, pk: UserPk) -> String {
+    hex::encode(sha256(format!("{pk}-{}", ctx.install_id).as_bytes()))
+}
+
+/// A user's own attributes.
+///
+/// # Errors
+/// When they cannot be opened.
+pub fn account_attributes(ctx: &Context, account: &Account) -> Result<Attributes, Error> {
+    open(ctx, &account_place(account.pk), &account.attributes_sealed)
+}
+
+/// A group's own attributes.
+///
+/// # Errors
+/// When they cannot be opened.
+pub fn team_attributes(ctx: &Context, team: &Team) -> Result<Attributes, Error> {
+    open(ctx, &team_place(team.pk), &team.attributes_sealed)
+}
+
+pub(crate) fn account_place(pk: UserPk) -> String {
+    format!("account:{pk}:attributes")
+}
+
+pub(crate) fn team_place(pk: GroupId) -> String {
+    format!("team:{pk}:attributes")
+}
+
+pub(crate) fn seal(ctx: &Context, place: &str, attributes: &Attributes) -> Vec<u8> {
+    let text = serde_json::Value::Object(attributes.clone()).to_string();
+    ctx.keys.seal(place, text.as_bytes(), &*ctx.entropy)
+}
+
+fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> {
+    if sealed.is_empty() {
+        return Ok(Attributes::new());
+    }
+    let text = ctx.keys.open(place, sealed).map_err(|source| Error::Sealed { place: place.to_owned(), source })?;
+    serde_json::from_slice(&text).map_err(|_| Error::Unreadable(place.to_owned()))
+}
+
+/// Which attributes are secret at present (CO-472).
+///
+/// # Errors
+/// When the store fails.
+pub async fn secret_keys(conn: &mut Conn) -> Result<SecretKeys, Error> {
+    let names = account::upstream_password_attributes(conn).await?;
+    Ok(SecretKeys { upstream_passwords: names.into_iter().collect::<BTreeSet<_>>() })
+}
+
+/// Refuses everyone but administrators (CO-700, CO-701: no roles are assigned yet).
+pub(crate) fn superuser_only(actor: &Actor) -> Result<(), Error> {
+    if actor.is_superuser { Ok(()) } else { Err(Error::Forbidden) }
+}

@@ -1,0 +1,286 @@
+//! Groups: made, changed, deleted, joined and left (CO-060 … CO-063).
+
+use std::collections::{HashMap, HashSet};
+
+use portcullis_core::attributes::{self, Attributes};
+use portcullis_core::id::{GroupId, UserPk};
+use portcullis_store::team::Team;
+use portcullis_store::{account, team};
+use serde_json::{Value, json};
+
+use super::{seal, secret_keys, superuser_only, team_attributes, team_place};
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+
+const TAKEN: &str = "Group with this name already exists.";
+/// Groups in the longest chain from a group to an ancestor (CO-062).
+const LONGEST_CHAIN: usize = 20;
+
+/// What is to be stored of a group; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO-060)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub is_superuser: Option<bool>,
+    pub parents: Option<Vec<GroupId>>,
+    pub users: Option<Vec<UserPk>>,
+    pub attributes: Option<Value>,
+}
+
+/// Makes a group.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<GroupId, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(ctx, &mut change, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes a group as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -> Result<GroupId, Error> {
+    let pk = GroupId(ctx.entropy.uuid());
+    let mut made = Team { pk, name: String::new(), is_superuser: false, attributes_sealed: Vec::new() };
+    let mut problems = Problems::default();
+    if fields.name.is_none() {
+        problems.add("name", "This field is required.");
+    }
+    apply(&mut made, &fields, &mut problems);
+    let own = new_attributes(change, &fields, &Attributes::new(), &mut problems).await?;
+    check_links(change, pk, &fields, &mut problems).await?;
+    problems.check()?;
+    made.attributes_sealed = seal(ctx, &team_place(pk), &own);
+    team::insert(change.conn(), &made).await.map_err(|error| Error::taken(error, "team.name", "name", TAKEN))?;
+    store_links(change, pk, &fields).await?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(pk)
+}
+
+/// Changes a group.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    change.keeping_a_superuser().await?;
+    let mut changed = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
+    let before = snapshot(ctx, &mut change, &changed).await?;
+    let stored = team_attributes(ctx, &changed)?;
+    let mut problems = Problems::default();
+    apply(&mut changed, &fields, &mut problems);
+    let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
+    check_links(&mut change, pk, &fields, &mut problems).await?;
+    problems.check()?;
+    if own != stored {
+        changed.attributes_sealed = seal(ctx, &team_place(pk), &own);
+    }
+    team::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "team.name", "name", TAKEN))?;
+    store_links(&mut change, pk, &fields).await?;
+    let after = snapshot(ctx, &mut change, &changed).await?;
+    // Name, flag, parents and attributes reach every member, also of descendants.
+    change.touch(Touched::Everyone);
+    change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
+    change.commit().await
+}
+
+/// Deletes a group with memberships and parent links; its children stay (CO-063).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] when no
+/// active superuser would be left.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    change.keeping_a_superuser().await?;
+    let gone = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
+    team::delete(change.conn(), pk).await?;
+    change.touch(Touched::Everyone);
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+/// Makes a user a direct member (`true`), or ends that (CO-548).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`] for an unknown group or user,
+/// [`Error::Invalid`] when no active superuser would be left.
+pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk, member: bool) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    change.keeping_a_superuser().await?;
+    let team = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
+    let account = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
+    if member {
+        team::add_member(change.conn(), pk, user).await?;
+    } else {
+        team::remove_member(change.conn(), pk, user).await?;
+    }
+    change.touch(Touched::User(account.uuid));
+    let field = if member { "users_added" } else { "users_removed" };
+    change.event("model_updated", json!({"model": named(&team), "diff": {field: [user]}})).await?;
+    change.commit().await
+}
+
+fn named(team: &Team) -> Value {
+    model("authentik_core", "group", team.pk, &team.name)
+}
+
+fn apply(team: &mut Team, fields: &Fields, problems: &mut Problems) {
+    if let Some(name) = &fields.name {
+        if name.is_empty() {
+            problems.add("name", "This field may not be blank.");
+        }
+        team.name.clone_from(name);
+    }
+    if let Some(is_superuser) = fields.is_superuser {
+        team.is_superuser = is_superuser;
+    }
+}
+
+async fn new_attributes(
+    change: &mut Change<'_>,
+    fields: &Fields,
+    stored: &Attributes,
+    problems: &mut Problems,
+) -> Result<Attributes, Error> {
+    let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
+    match attributes::check(given.clone()) {
+        Ok(given) => Ok(secret_keys(change.conn()).await?.restored(given, stored)),
+        Err(error) => {
+            problems.add("attributes", error.to_string());
+            Ok(stored.clone())
+        }
+    }
+}
+
+async fn check_links(
+    change: &mut Change<'_>,
+    pk: GroupId,
+    fields: &Fields,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    for user in fields.users.iter().flatten() {
+        if account::by_pk(change.conn(), *user).await?.is_none() {
+            problems.add("users", format!("Invalid pk \"{user}\" - object does not exist."));
+        }
+    }
+    let Some(parents) = &fields.parents else { return Ok(()) };
+    for parent in parents {
+        if *parent != pk && team::by_pk(change.conn(), *parent).await?.is_none() {
+            problems.add("parents", format!("Invalid pk \"{parent}\" - object does not exist."));
+        }
+    }
+    let links = team::links(change.conn()).await?;
+    if let Err(message) = check_parents(&links, pk, parents) {
+        problems.add("parents", message);
+    }
+    Ok(())
+}
+
+/// Refuses parents that would make a circle, or a chain of more than [`LONGEST_CHAIN`] groups (CO-062).
+fn check_parents(links: &[(GroupId, GroupId)], child: GroupId, parents: &[GroupId]) -> Result<(), &'static str> {
+    let mut up: HashMap<GroupId, Vec<GroupId>> = HashMap::new();
+    let mut down: HashMap<GroupId, Vec<GroupId>> = HashMap::new();
+    let kept = links.iter().copied().filter(|(from, _)| *from != child);
+    for (from, to) in kept.chain(parents.iter().map(|parent| (child, *parent))) {
+        up.entry(from).or_default().push(to);
+        down.entry(to).or_default().push(from);
+    }
+    let above = height(&up, child).ok_or("A group cannot be its own ancestor.")?;
+    let below = height(&down, child).ok_or("A group cannot be its own ancestor.")?;
+    if above + 1 + below > LONGEST_CHAIN { Err("Groups cannot be nested more than 20 deep.") } else { Ok(()) }
+}
+
+/// Steps of the longest way from `start`; none when a way leads back to it.
+fn height(steps: &HashMap<GroupId, Vec<GroupId>>, start: GroupId) -> Option<usize> {
+    let mut level = HashSet::from([start]);
+    let mut height = 0;
+    loop {
+        level = level.iter().filter_map(|group| steps.get(group)).flatten().copied().collect();
+        if level.contains(&start) {
+            return None;
+        }
+        // Beyond the limit the exact number does not matter; a circle elsewhere ends here too.
+        if level.is_empty() || height > LONGEST_CHAIN {
+            return Some(height);
+        }
+        height += 1;
+    }
+}
+
+async fn store_links(change: &mut Change<'_>, pk: GroupId, fields: &Fields) -> Result<(), Error> {
+    if let Some(parents) = &fields.parents {
+        team::set_parents(change.conn(), pk, parents).await?;
+    }
+    if let Some(users) = &fields.users {
+        let before = team::members(change.conn(), pk).await?;
+        for user in before.iter().filter(|user| !users.contains(user)) {
+            team::remove_member(change.conn(), pk, *user).await?;
+            touch_user(change, *user).await?;
+        }
+        for user in users.iter().filter(|user| !before.contains(user)) {
+            team::add_member(change.conn(), pk, *user).await?;
+            touch_user(change, *user).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn touch_user(change: &mut Change<'_>, user: UserPk) -> Result<(), Error> {
+    if let Some(account) = account::by_pk(change.conn(), user).await? {
+        change.touch(Touched::User(account.uuid));
+    }
+    Ok(())
+}
+
+async fn snapshot(ctx: &Context, change: &mut Change<'_>, team: &Team) -> Result<Value, Error> {
+    let secrets = secret_keys(change.conn()).await?;
+    let parents: Vec<_> = team::parents(change.conn(), team.pk).await?.into_iter().map(|team| team.pk).collect();
+    let users = team::members(change.conn(), team.pk).await?;
+    Ok(json!({
+        "name": team.name, "is_superuser": team.is_superuser, "parents": parents, "users": users,
+        "attributes": secrets.masked(&team_attributes(ctx, team)?),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn group(n: u128) -> GroupId {
+        GroupId(Uuid::from_u128(n))
+    }
+
+    /// CO-062: circles of any length are refused, shared ancestors are not.
+    #[test]
+    fn co_062_parents_make_no_circle() {
+        let links = [(group(1), group(2)), (group(2), group(3)), (group(4), group(3))];
+        assert!(check_parents(&links, group(1), &[group(1)]).is_err());
+        assert!(check_parents(&links, group(3), &[group(1)]).is_err());
+        assert!(check_parents(&links, group(2), &[group(1)]).is_err());
+        assert!(check_parents(&links, group(1), &[group(2), group(4)]).is_ok());
+    }
+
+    /// CO-062: a chain has at most twenty groups, wherever a link is added.
+    #[test]
+    fn co_062_chains_have_an_end() {
+        let links: Vec<_> = (1..20).map(|n| (group(n), group(n + 1))).collect();
+        assert!(check_parents(&links, group(20), &[group(21)]).is_err());
+        assert!(check_parents(&links, group(0), &[group(1)]).is_err());
+        assert!(check_parents(&links, group(0), &[group(2)]).is_ok());
+        let halves: Vec<_> = (1..10).chain(11..20).map(|n| (group(n), group(n + 1))).collect();
+        assert!(check_parents(&halves, group(10), &[group(11)]).is_ok());
+        assert!(check_parents(&halves, group(10), &[group(11), group(12)]).is_ok());
+        assert!(check_parents(&[halves, vec![(group(20), group(21))]].concat(), group(10), &[group(11)]).is_err());
+    }
+}

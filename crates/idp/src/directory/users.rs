@@ -1,0 +1,386 @@
+//! Users: made, changed, deactivated, deleted (CO-030 … CO-042).
+
+use portcullis_core::attributes::{self, Attributes, changes_reserved};
+use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::username;
+use portcullis_store::account::Account;
+use portcullis_store::{account, event as store_event, team};
+use serde_json::{Value, json};
+
+use super::{account_attributes, account_place, seal, secret_keys, superuser_only};
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::password;
+
+/// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
+pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
+const INTERNAL_SERVICE_ACCOUNT: &str = "internal_service_account";
+pub(crate) const TAKEN: &str = "User with this username already exists.";
+
+/// What is to be stored of a user; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO section 3)")]
+pub struct Fields {
+    pub username: Option<String>,
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub is_active: Option<bool>,
+    pub kind: Option<String>,
+    pub path: Option<String>,
+    pub groups: Option<Vec<GroupId>>,
+    pub attributes: Option<Value>,
+}
+
+/// Makes a user without a password.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<UserPk, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(ctx, &mut change, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes a user as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -> Result<UserPk, Error> {
+    let now = ctx.now();
+    let mut made = Account {
+        pk: UserPk(0),
+        uuid: ctx.entropy.uuid(),
+        username: String::new(),
+        name: String::new(),
+        email: String::new(),
+        is_active: true,
+        kind: "internal".to_owned(),
+        path: "users".to_owned(),
+        attributes_sealed: Vec::new(),
+        password_hash: None,
+        password_changed: now,
+        date_joined: now,
+        last_updated: now,
+        last_login: None,
+        generated_for: None,
+    };
+    let mut problems = Problems::default();
+    if fields.username.is_none() {
+        problems.add("username", "This field is required.");
+    }
+    apply(&mut made, &fields, &mut problems);
+    let own = new_attributes(change, &fields, &Attributes::new(), &mut problems).await?;
+    check_groups(change, &fields, &mut problems).await?;
+    problems.check()?;
+    let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
+    made.pk = account::insert(change.conn(), &made).await.map_err(taken)?;
+    made.attributes_sealed = seal(ctx, &account_place(made.pk), &own);
+    account::set_attributes(change.conn(), made.pk, &made.attributes_sealed).await?;
+    for group in fields.groups.iter().flatten() {
+        team::add_member(change.conn(), *group, made.pk).await?;
+    }
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(made.pk)
+}
+
+/// Changes a user. Deactivation ends sessions and revokes tokens in the same transaction (CO-037).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules, the last active superuser among them (CO-038).
+pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    change.keeping_a_superuser().await?;
+    let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    if changed.kind == INTERNAL_SERVICE_ACCOUNT {
+        return Err(Error::whole("Can't modify internal service account users"));
+    }
+    let before = snapshot(ctx, &mut change, &changed).await?;
+    let was_active = changed.is_active;
+    let stored = account_attributes(ctx, &changed)?;
+    let mut problems = Problems::default();
+    apply(&mut changed, &fields, &mut problems);
+    let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
+    check_groups(&mut change, &fields, &mut problems).await?;
+    problems.check()?;
+    if own != stored {
+        changed.attributes_sealed = seal(ctx, &account_place(pk), &own);
+    }
+    changed.last_updated = ctx.now();
+    let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
+    account::update(change.conn(), &changed).await.map_err(taken)?;
+    if let Some(groups) = &fields.groups {
+        set_groups(&mut change, pk, groups).await?;
+    }
+    if was_active && !changed.is_active {
+        account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
+    }
+    let after = snapshot(ctx, &mut change, &changed).await?;
+    change.touch(Touched::User(changed.uuid));
+    change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
+    change.commit().await
+}
+
+/// Deletes a user with tokens, sessions and memberships, and takes their name out of past events
+/// (CO-038, CO-818).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for oneself
+/// and for the last active superuser.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Error> {
+    superuser_only(actor)?;
+    if actor.user == Some(pk) {
+        return Err(Error::whole("You cannot delete your own user."));
+    }
+    let mut change = Change::begin(ctx, actor).await?;
+    change.keeping_a_superuser().await?;
+    let gone = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
+    account::delete(change.conn(), pk).await?;
+    pseudonymise(&mut change, &gone).await?;
+    change.touch(Touched::User(gone.uuid));
+    let pseudonym = Account { username: pseudonym_of(&gone), ..gone };
+    change.event("model_deleted", json!({"model": named(&pseudonym)})).await?;
+    change.commit().await
+}
+
+/// Sets a user's password and ends their other sessions; the session `keep` survives (CO-040, CO-041).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for an empty
+/// or overlong password.
+pub async fn set_password(
+    ctx: &Context,
+    actor: &Actor,
+    pk: UserPk,
+    new: &str,
+    keep: Option<&str>,
+) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let hash = hash_of(ctx, new).await?;
+    let mut change = Change::begin(ctx, actor).await?;
+    set_hash_in(ctx, &mut change, pk, hash, keep).await?;
+    change.commit().await
+}
+
+/// Hashes a password, naming the field when it cannot be one.
+///
+/// # Errors
+/// [`Error::Invalid`] on `password`, or no memory.
+pub async fn hash_of(ctx: &Context, new: &str) -> Result<String, Error> {
+    password::hash(&*ctx.entropy, new).await.map_err(|error| match error {
+        password::PasswordError::Hash(_) => Error::Hash(error),
+        other => Error::field("password", other.to_string()),
+    })
+}
+
+/// Stores a password's hash as part of a larger change.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn set_hash_in(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    pk: UserPk,
+    hash: String,
+    keep: Option<&str>,
+) -> Result<(), Error> {
+    let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    if changed.kind == INTERNAL_SERVICE_ACCOUNT {
+        return Err(Error::whole("Can't modify internal service account users"));
+    }
+    changed.password_hash = Some(hash);
+    changed.password_changed = ctx.now();
+    changed.last_updated = ctx.now();
+    account::update(change.conn(), &changed).await?;
+    account::end_sessions(change.conn(), &changed, keep, false, ctx.now()).await?;
+    change.touch(Touched::User(changed.uuid));
+    change.event("password_set", json!({"model": named(&changed)})).await
+}
+
+fn named(account: &Account) -> Value {
+    model("authentik_core", "user", account.pk, &account.username)
+}
+
+fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
+    if let Some(name) = &fields.username
+        && *name != account.username
+    {
+        if let Err(error) = username::check(name) {
+            problems.add("username", error.to_string());
+        }
+        account.username.clone_from(name);
+    }
+    if let Some(name) = &fields.name {
+        account.name.clone_from(name);
+    }
+    if let Some(email) = &fields.email {
+        if email.chars().count() > 254 {
+            problems.add("email", "Ensure this field has no more than 254 characters.");
+        } else if !email.is_empty() && !is_email(email) {
+            problems.add("email", "Enter a valid email address.");
+        }
+        account.email.clone_from(email);
+    }
+    if let Some(kind) = &fields.kind {
+        if kind == INTERNAL_SERVICE_ACCOUNT {
+            problems.add("type", "Setting a user to internal service account is not allowed.");
+        } else if !KINDS.contains(&kind.as_str()) {
+            problems.add("type", format!("\"{kind}\" is not a valid choice."));
+        }
+        account.kind.clone_from(kind);
+    }
+    if let Some(path) = &fields.path {
+        if let Err(message) = check_path(path) {
+            problems.add("path", message);
+        }
+        account.path.clone_from(path);
+    }
+    if let Some(is_active) = fields.is_active {
+        account.is_active = is_active;
+    }
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("This field may not be blank.");
+    }
+    if path.starts_with('/') || path.ends_with('/') {
+        return Err("No leading or trailing slashes allowed.");
+    }
+    if path.split('/').any(str::is_empty) {
+        return Err("No empty segments in user path allowed.");
+    }
+    Ok(())
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"@".contains(c);
+    !local.is_empty()
+        && local.chars().all(plain)
+        && domain.split('.').all(|label| {
+            !label.is_empty()
+                && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+        && (domain.contains('.') || domain.eq_ignore_ascii_case("localhost"))
+}
+
+/// The attributes that a request means, with masks replaced by what is stored.
+async fn new_attributes(
+    change: &mut Change<'_>,
+    fields: &Fields,
+    stored: &Attributes,
+    problems: &mut Problems,
+) -> Result<Attributes, Error> {
+    let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
+    let secrets = secret_keys(change.conn()).await?;
+    match attributes::check(given.clone()) {
+        Ok(given) => {
+            let meant = secrets.restored(given, stored);
+            if changes_reserved(stored, &meant) && !change.actor().is_superuser {
+                problems.add("attributes", attributes::AttributesError::Reserved.to_string());
+            }
+            Ok(meant)
+        }
+        Err(error) => {
+            problems.add("attributes", error.to_string());
+            Ok(stored.clone())
+        }
+    }
+}
+
+async fn check_groups(change: &mut Change<'_>, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
+    for group in fields.groups.iter().flatten() {
+        if team::by_pk(change.conn(), *group).await?.is_none() {
+            problems.add("groups", format!("Invalid pk \"{group}\" - object does not exist."));
+        }
+    }
+    Ok(())
+}
+
+async fn set_groups(change: &mut Change<'_>, pk: UserPk, groups: &[GroupId]) -> Result<(), Error> {
+    for team in team::of_account(change.conn(), pk).await? {
+        if !groups.contains(&team.pk) {
+            team::remove_member(change.conn(), team.pk, pk).await?;
+        }
+    }
+    for group in groups {
+        team::add_member(change.conn(), *group, pk).await?;
+    }
+    Ok(())
+}
+
+/// What a diff compares: secrets are masked.
+async fn snapshot(ctx: &Context, change: &mut Change<'_>, account: &Account) -> Result<Value, Error> {
+    let secrets = secret_keys(change.conn()).await?;
+    let groups: Vec<_> = team::of_account(change.conn(), account.pk).await?.into_iter().map(|team| team.pk).collect();
+    Ok(json!({
+        "username": account.username, "name": account.name, "email": account.email,
+        "is_active": account.is_active, "type": account.kind, "path": account.path, "groups": groups,
+        "attributes": secrets.masked(&account_attributes(ctx, account)?),
+    }))
+}
+
+fn pseudonym_of(account: &Account) -> String {
+    // The permanent id is gone with the user: nobody can go back from here.
+    let digest = portcullis_core::keys::sha256(account.uuid.as_bytes());
+    format!("deleted-{}", hex::encode(digest.first_chunk::<4>().copied().unwrap_or_default()))
+}
+
+async fn pseudonymise(change: &mut Change<'_>, gone: &Account) -> Result<(), Error> {
+    let pseudonym = pseudonym_of(gone);
+    let personal: Vec<&str> =
+        [&gone.username, &gone.email, &gone.name].into_iter().map(String::as_str).filter(|t| !t.is_empty()).collect();
+    for mut event in store_event::mentioning(change.conn(), gone.pk, &personal).await? {
+        if event.account.get("pk").and_then(Value::as_i64) == Some(gone.pk.0.into()) {
+            event.client_ip = None;
+        }
+        replace(&mut event.account, &personal, &pseudonym);
+        replace(&mut event.context, &personal, &pseudonym);
+        store_event::pseudonymise(change.conn(), &event).await?;
+    }
+    Ok(())
+}
+
+fn replace(value: &mut Value, personal: &[&str], pseudonym: &str) {
+    match value {
+        Value::String(text) if personal.contains(&text.as_str()) => pseudonym.clone_into(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| replace(value, personal, pseudonym)),
+        Value::Object(object) => object.values_mut().for_each(|value| replace(value, personal, pseudonym)),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-035: paths have segments, and no slash at either end.
+    #[test]
+    fn co_035_paths_are_checked() {
+        assert_eq!(check_path("users/staff"), Ok(()));
+        assert_eq!(check_path("/users"), Err("No leading or trailing slashes allowed."));
+        assert_eq!(check_path("users/"), Err("No leading or trailing slashes allowed."));
+        assert_eq!(check_path("a//b"), Err("No empty segments in user path allowed."));
+        assert_eq!(check_path(""), Err("This field may not be blank."));
+    }
+
+    /// CO-523: an e-mail address has one `@`, a local part and a domain.
+    #[test]
+    fn co_523_addresses_are_checked() {
+        for good in ["a@b.example", "ada.lovelace+x@mail.example.com", "root@localhost", "ü@müller.example"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in ["a", "@b.example", "a@", "a@b", "a b@c.example", "a@b..example", "a@-b.example", "a@b@c.example"] {
+            assert!(!is_email(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What can go wrong in a service.
+
+use portcullis_core::keys::OpenError;
+use portcullis_store::StoreError;
+
+use crate::password::PasswordError;
+
+/// What went wrong in a service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request contradicts a rule; nothing was changed.
+    #[error("invalid: {0:?}")]
+    Invalid(Problems),
+    /// There is no such object, or it is not for this actor to see. Holds the kind: `User`, `Group`, `Token`.
+    #[error("No {0} matches the given query.")]
+    NotFound(&'static str),
+    /// The actor may not do this.
+    #[error("permission denied")]
+    Forbidden,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed value could not be opened.
+    #[error("{place}: {source}")]
+    Sealed {
+        /// Table, row and column.
+        place: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A password could not be hashed.
+    #[error(transparent)]
+    Hash(PasswordError),
+    /// Something that was stored cannot be read.
+    #[error("stored value cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Error {
+    /// One message about one field.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(Problems::of(field, message))
+    }
+
+    /// One message about the request as a whole.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self::field("non_field_errors", message)
+    }
+
+    /// Says which unique field is taken, in the words clients expect (CO-523): when the store's `column` is
+    /// taken, the error is `message` on `field`.
+    pub fn taken(error: StoreError, column: &str, field: &str, message: &str) -> Self {
+        match error {
+            StoreError::Taken(taken) if taken == column => Self::field(field, message),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Messages by field, in the order they were found (CO-523).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<(String, Vec<String>)>);
+
+impl Problems {
+    /// One message.
+    pub fn of(field: &str, message: impl Into<String>) -> Self {
+        let mut problems = Self::default();
+        problems.add(field, message);
+        problems
+    }
+
+    /// Adds a message about a field.
+    pub fn add(&mut self, field: &str, message: impl Into<String>) {
+        match self.0.iter_mut().find(|(known, _)| known == field) {
+            Some((_, messages)) => messages.push(message.into()),
+            None => self.0.push((field.to_owned(), vec![message.into()])),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this field has one.
+    pub fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == field)
+    }
+
+    /// Fields with their messages.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(field, messages)| (field.as_str(), messages.as_slice()))
+    }
+
+    /// An error if there is any problem.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with these problems.
+    pub fn check(self) -> Result<(), Error> {
+        if self.is_empty() { Ok(()) } else { Err(Error::Invalid(self)) }
+    }
+}

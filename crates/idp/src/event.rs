@@ -1,0 +1,156 @@
+//! What happened, for those who look after the instance (CO section 14).
+
+use portcullis_store::event::Event;
+use portcullis_store::{Conn, account, event};
+use serde_json::{Map, Value, json};
+
+use crate::context::{Actor, Context};
+use crate::error::Error;
+
+/// What stands for a secret value.
+const CLEANSED: &str = "********************";
+const RETENTION_SECONDS: i64 = 365 * 24 * 3600;
+const MAX_CONTEXT_BYTES: usize = 64 * 1024;
+
+const SECRET: [&str; 9] =
+    ["password", "secret", "token", "key", "api", "signature", "credential", "authorization", "cookie"];
+const EXEMPT: [&str; 6] =
+    ["auth_method", "auth_method_args", "passing", "password_change_date", "token_identifier", "public_key"];
+
+/// Adds an event in the transaction of `conn`. Log it with [`log`] once that is committed.
+///
+/// # Errors
+/// When the store fails.
+pub async fn record(
+    ctx: &Context,
+    conn: &mut Conn,
+    actor: &Actor,
+    action: &str,
+    context: Value,
+) -> Result<Event, Error> {
+    let who = match actor.user {
+        Some(pk) => {
+            let email = account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default();
+            json!({"pk": pk, "username": actor.username, "email": email})
+        }
+        None => json!({"username": actor.username, "is_anonymous": true}),
+    };
+    let mut context = match cleanse(context) {
+        Value::Object(context) => context,
+        other => Map::from_iter([("value".to_owned(), other)]),
+    };
+    if !actor.request_id.is_empty() {
+        context.insert("http_request".to_owned(), json!({"request_id": actor.request_id}));
+    }
+    let mut context = Value::Object(context);
+    if context.to_string().len() > MAX_CONTEXT_BYTES {
+        context = json!({"message": "Context was too long to be kept.", "model": context.get("model")});
+    }
+    let now = ctx.now();
+    let recorded = Event {
+        pk: ctx.entropy.uuid(),
+        action: action.to_owned(),
+        app: "portcullis".to_owned(),
+        account: who,
+        context,
+        client_ip: actor.client.map(|address| address.to_string()),
+        created: now,
+        expires: now.plus_seconds(RETENTION_SECONDS),
+    };
+    event::insert(conn, &recorded).await?;
+    Ok(recorded)
+}
+
+/// Adds an event in a transaction of its own: for what failed, or changed nothing else (CO-416).
+///
+/// # Errors
+/// When the store fails.
+pub async fn record_alone(ctx: &Context, actor: &Actor, action: &str, context: Value) -> Result<(), Error> {
+    let mut tx = ctx.db.write().await?;
+    let recorded = record(ctx, &mut tx, actor, action, context).await?;
+    tx.commit().await?;
+    log(&recorded);
+    Ok(())
+}
+
+/// Writes an event to the server's log (CO-417).
+pub fn log(event: &Event) {
+    tracing::info!(
+        event = "Created Event",
+        action = event.action,
+        user = %event.account,
+        context = %event.context,
+        client_ip = event.client_ip.as_deref().unwrap_or_default(),
+        pk = %event.pk,
+    );
+}
+
+/// How an object is named in an event (CO-411).
+pub fn model(app: &str, model_name: &str, pk: impl ToString, name: &str) -> Value {
+    json!({"app": app, "model_name": model_name, "pk": pk.to_string().replace('-', ""), "name": name})
+}
+
+/// The fields that differ, each with its previous and new value (CO-412).
+pub fn diff(before: &Value, after: &Value) -> Value {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return json!({}) };
+    let changed = after.iter().filter(|(field, new)| before.get(*field) != Some(*new));
+    changed.map(|(field, new)| (field.clone(), json!({"previous": before.get(field), "new": new}))).collect()
+}
+
+/// Replaces every scalar under a key that sounds secret (CO-414). Items of a list are judged by its key.
+pub fn cleanse(value: Value) -> Value {
+    cleanse_under(value, false)
+}
+
+fn cleanse_under(value: Value, secret: bool) -> Value {
+    match value {
+        Value::Object(object) => object
+            .into_iter()
+            .map(|(key, value)| {
+                // What a diff calls `previous` and `new` is judged by the field it belongs to.
+                let secret = if key == "previous" || key == "new" { secret } else { sounds_secret(&key) };
+                (key, cleanse_under(value, secret))
+            })
+            .collect(),
+        Value::Array(list) => list.into_iter().map(|value| cleanse_under(value, secret)).collect(),
+        Value::Null => Value::Null,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if secret => Value::String(CLEANSED.to_owned()),
+        plain => plain,
+    }
+}
+
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    !EXEMPT.contains(&key.as_str()) && SECRET.iter().any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-414: scalars under secret-sounding keys are cleansed, in objects, lists and diffs; exempt keys stay.
+    #[test]
+    fn co_414_secrets_are_cleansed() {
+        let cleansed = cleanse(json!({
+            "password": "x", "API_Key": 7, "name": "ada", "auth_method": "app_password",
+            "nested": {"client_secret": "x", "ok": 1}, "tokens": ["a", {"id": "b"}],
+            "diff": {"cookie_secret": {"previous": "a", "new": "b"}, "name": {"previous": "a", "new": "b"}},
+        }));
+        assert_eq!(
+            cleansed,
+            json!({
+                "password": CLEANSED, "API_Key": CLEANSED, "name": "ada", "auth_method": "app_password",
+                "nested": {"client_secret": CLEANSED, "ok": 1}, "tokens": [CLEANSED, {"id": "b"}],
+                "diff": {"cookie_secret": {"previous": CLEANSED, "new": CLEANSED}, "name": {"previous": "a", "new": "b"}},
+            })
+        );
+    }
+
+    /// CO-411, CO-412: objects are named with their id as hex digits; a diff holds what differs.
+    #[test]
+    fn co_412_a_diff_holds_what_differs() {
+        assert_eq!(model("core", "user", "ab-cd", "ada")["pk"], "abcd");
+        let changed = diff(&json!({"a": 1, "b": 2}), &json!({"a": 1, "b": 3, "c": 4}));
+        assert_eq!(changed, json!({"b": {"previous": 2, "new": 3}, "c": {"previous": null, "new": 4}}));
+    }
+}

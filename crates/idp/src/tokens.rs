@@ -1,0 +1,280 @@
+//! API tokens and app passwords (CO section 5, OA section 21).
+
+pub mod keys;
+mod sweep;
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::duration;
+use portcullis_core::id::{TokenId, UserPk};
+use portcullis_core::keys::{Digest, Purpose};
+use portcullis_store::account::Account;
+use portcullis_store::token::Token;
+use portcullis_store::{Conn, StoreError, account, token};
+use serde_json::{Value, json};
+
+pub use sweep::sweep;
+
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::{self, Person};
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::settings::Settings;
+
+/// Authenticates API calls and nothing else (OA-600).
+pub const API: &str = "api";
+/// A password of machines: token endpoint and HTTP Basic (OA-600).
+pub const APP_PASSWORD: &str = "app_password";
+/// When false, tokens that this user makes do not end (CO-067).
+pub const TOKEN_EXPIRES: &str = "goauthentik.io/user/token-expires";
+/// Longest lifetime of this user's app passwords (CO-067).
+pub const MAXIMUM_LIFETIME: &str = "goauthentik.io/user/token-maximum-lifetime";
+
+const TAKEN: &str = "Token with this identifier already exists.";
+
+/// What is to be stored of a token; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO section 5)")]
+pub struct Fields {
+    pub identifier: Option<String>,
+    pub intent: Option<String>,
+    pub user: Option<UserPk>,
+    pub description: Option<String>,
+    /// Some(None) is an explicit null.
+    pub expires: Option<Option<Timestamp>>,
+    pub expiring: Option<bool>,
+}
+
+/// The keyed digest that a key is found by (CO-105, CO-463).
+pub fn digest(ctx: &Context, key: &str) -> Digest {
+    ctx.keys.digest(Purpose::TokenLookup, &[key.as_bytes()])
+}
+
+/// The owner of an API key, if it holds now and its owner is active (CO-100, OA-610, OA-611).
+///
+/// # Errors
+/// When the store fails.
+pub async fn authenticate_api(ctx: &Context, conn: &mut Conn, key: &str) -> Result<Option<(Token, Account)>, Error> {
+    let Some(found) = token::api_by_digest(conn, &digest(ctx, key)).await? else { return Ok(None) };
+    if !found.holds(ctx.now()) {
+        return Ok(None);
+    }
+    let owner = account::by_pk(conn, found.account).await?.filter(|owner| owner.is_active);
+    Ok(owner.map(|owner| (found, owner)))
+}
+
+/// A user's app password, if this is its key and it holds now. Whether the owner is active is for the
+/// caller to check.
+///
+/// # Errors
+/// When the store fails.
+pub async fn app_password(ctx: &Context, conn: &mut Conn, owner: UserPk, key: &str) -> Result<Option<Token>, Error> {
+    let found = token::by_digest(conn, owner, &digest(ctx, key)).await?;
+    Ok(found.filter(|token| token.holds(ctx.now())))
+}
+
+/// Makes a token with a generated key, for the actor or, by an administrator, for anyone (CO-101).
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Token, Error> {
+    let caller = actor.user.ok_or(Error::Forbidden)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(ctx, &mut change, caller, fields, None).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Makes a token as part of a larger change; with `key`, that key instead of a generated one.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    caller: UserPk,
+    fields: Fields,
+    key: Option<String>,
+) -> Result<Token, Error> {
+    let by_admin = change.actor().is_superuser;
+    let settings = Settings::load(change.conn()).await?;
+    let owner = if by_admin { fields.user.unwrap_or(caller) } else { caller };
+    let mut problems = Problems::default();
+    check_identifier(fields.identifier.as_deref(), &mut problems);
+    let intent = fields.intent.clone().unwrap_or_else(|| API.to_owned());
+    check_intent(&intent, &mut problems);
+    let Some(person) = directory::person(ctx, change.conn(), owner).await? else {
+        problems.add("user", format!("Invalid pk \"{owner}\" - object does not exist."));
+        return Err(Error::Invalid(problems));
+    };
+    let key = key.unwrap_or_else(|| ctx.entropy.alphanumeric(settings.default_token_length));
+    let uuid = TokenId(ctx.entropy.uuid());
+    let now = ctx.now();
+    let mut made = Token {
+        uuid,
+        identifier: fields.identifier.clone().unwrap_or_default(),
+        intent,
+        account: owner,
+        description: fields.description.clone().unwrap_or_default(),
+        key_digest: digest(ctx, &key).to_vec(),
+        key_sealed: keys::seal(ctx, uuid, &key),
+        expiring: true,
+        expires: None,
+        managed: None,
+        created: now,
+        last_used: None,
+        last_used_from: None,
+    };
+    let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other: owner != caller, now };
+    rules.apply(&mut made, &fields, true, &mut problems);
+    problems.check()?;
+    token::insert(change.conn(), &made).await.map_err(taken)?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(made)
+}
+
+/// Changes a token of one's own, or, by an administrator, anyone's. Owner and intent stay (CO-807).
+///
+/// # Errors
+/// [`Error::NotFound`] when it is not the actor's to see, [`Error::Invalid`] for broken rules.
+pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fields) -> Result<Token, Error> {
+    let caller = actor.user.ok_or(Error::Forbidden)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let before = mine(&mut change, identifier).await?;
+    let settings = Settings::load(change.conn()).await?;
+    let mut changed = before.clone();
+    let mut problems = Problems::default();
+    if let Some(identifier) = &fields.identifier {
+        check_identifier(Some(identifier), &mut problems);
+        changed.identifier.clone_from(identifier);
+    }
+    if fields.intent.as_ref().is_some_and(|intent| *intent != before.intent) {
+        problems.add("intent", "The intent of a token cannot be changed.");
+    }
+    if fields.user.is_some_and(|user| user != before.account) {
+        problems.add("user", "The owner of a token cannot be changed.");
+    }
+    if let Some(description) = &fields.description {
+        changed.description.clone_from(description);
+    }
+    let person = directory::person(ctx, change.conn(), before.account).await?.ok_or(Error::NotFound("User"))?;
+    let for_other = before.account != caller;
+    let rules =
+        Lifetime { settings: &settings, person: &person, by_admin: actor.is_superuser, for_other, now: ctx.now() };
+    rules.apply(&mut changed, &fields, false, &mut problems);
+    problems.check()?;
+    token::update(change.conn(), &changed).await.map_err(taken)?;
+    change.touch(Touched::Token(changed.uuid));
+    let difference = diff(&snapshot(&before), &snapshot(&changed));
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
+    change.commit().await?;
+    Ok(changed)
+}
+
+/// Deletes a token and ends what it opened.
+///
+/// # Errors
+/// [`Error::NotFound`] when it is not the actor's to see.
+pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = mine(&mut change, identifier).await?;
+    delete_in(ctx, &mut change, &gone).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+async fn delete_in(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
+    account::end_credential(change.conn(), gone.account, gone.uuid, ctx.now()).await?;
+    token::delete(change.conn(), gone.uuid).await?;
+    change.touch(Touched::Token(gone.uuid));
+    Ok(())
+}
+
+/// The token of this name, if the actor owns it or administers the instance (CO-702).
+pub(crate) async fn mine(change: &mut Change<'_>, identifier: &str) -> Result<Token, Error> {
+    let found = token::by_identifier(change.conn(), identifier).await?;
+    let actor = change.actor();
+    found.filter(|token| actor.is_superuser || actor.user == Some(token.account)).ok_or(Error::NotFound("Token"))
+}
+
+fn taken(error: StoreError) -> Error {
+    Error::taken(error, "token.identifier", "identifier", TAKEN)
+}
+
+fn named(token: &Token) -> Value {
+    model("authentik_core", "token", token.uuid, &token.identifier)
+}
+
+fn snapshot(token: &Token) -> Value {
+    let expires = token.expires.map(|at| at.to_string());
+    json!({"identifier": token.identifier, "description": token.description, "expiring": token.expiring, "expires": expires})
+}
+
+fn check_identifier(identifier: Option<&str>, problems: &mut Problems) {
+    match identifier {
+        None => problems.add("identifier", "This field is required."),
+        Some("") => problems.add("identifier", "This field may not be blank."),
+        Some(text) if text.len() > 255 => {
+            problems.add("identifier", "Ensure this field has no more than 255 characters.");
+        }
+        Some(text) if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') => {
+            problems.add("identifier", "Enter a valid \"slug\" consisting of letters, numbers, underscores or hyphens.")
+        }
+        Some(_) => {}
+    }
+}
+
+fn check_intent(intent: &str, problems: &mut Problems) {
+    match intent {
+        API | APP_PASSWORD => {}
+        "recovery" | "verification" => problems.add("intent", format!("Invalid intent {intent}")),
+        other => problems.add("intent", format!("\"{other}\" is not a valid choice.")),
+    }
+}
+
+/// Decides when a token ends (CO-101 … CO-103, OA-602 … OA-604).
+struct Lifetime<'a> {
+    settings: &'a Settings,
+    person: &'a Person,
+    by_admin: bool,
+    for_other: bool,
+    now: Timestamp,
+}
+
+impl Lifetime<'_> {
+    fn apply(&self, token: &mut Token, fields: &Fields, is_new: bool, problems: &mut Problems) {
+        if self.by_admin {
+            token.expiring = fields.expiring.unwrap_or(token.expiring);
+        } else {
+            // The owner's own attribute, not one inherited from groups (CO-101).
+            token.expiring = self.person.own_attributes.get(TOKEN_EXPIRES).and_then(Value::as_bool).unwrap_or(true);
+        }
+        let api = token.intent == API;
+        let default = if api { self.settings.default_token_duration } else { self.longest() };
+        let asked = if api { None } else { fields.expires.flatten() };
+        if let Some(asked) = asked {
+            token.expires = Some(asked);
+            let latest = self.now.plus_seconds(self.longest());
+            if token.expiring && asked > latest && !(self.by_admin && self.for_other) {
+                problems.add("expires", format!("Token expires exceeds maximum lifetime ({latest} UTC)."));
+            }
+        } else if token.expiring && (is_new || token.expires.is_none()) {
+            token.expires = Some(self.now.plus_seconds(default));
+        } else if !token.expiring && (is_new || fields.expires == Some(None)) {
+            token.expires = None;
+        }
+    }
+
+    /// Longest lifetime of an app password in seconds.
+    fn longest(&self) -> i64 {
+        let limit = self.person.effective_attributes.get(MAXIMUM_LIFETIME).and_then(Value::as_str);
+        let Some(limit) = limit else { return self.settings.app_password_lifetime };
+        duration::parse(limit).map_or_else(
+            |_| {
+                tracing::warn!(user = self.person.account.username, "{MAXIMUM_LIFETIME} is no duration");
+                self.settings.app_password_lifetime
+            },
+            |microseconds| microseconds / 1_000_000,
+        )
+    }
+}

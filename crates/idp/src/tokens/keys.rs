@@ -1,0 +1,102 @@
+//! The keys of tokens: shown with an event, replaced with consequences (CO-104, OA-606, OA-607).
+
+use portcullis_core::id::TokenId;
+use portcullis_store::token::Token;
+use portcullis_store::{Conn, account, token};
+use serde_json::json;
+
+use super::{digest, mine, named};
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::error::Error;
+
+/// Shortest key that anyone may choose.
+const SHORTEST: usize = 8;
+/// Keys shorter than this are taken with a warning.
+const SHORT: usize = 20;
+const LONGEST: usize = 255;
+
+pub(crate) fn seal(ctx: &Context, uuid: TokenId, key: &str) -> Vec<u8> {
+    ctx.keys.seal(&place(uuid), key.as_bytes(), &*ctx.entropy)
+}
+
+fn place(uuid: TokenId) -> String {
+    format!("token:{uuid}:key")
+}
+
+/// The key of a token, opened. Showing it to anybody is [`view`]'s business.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(ctx: &Context, token: &Token) -> Result<String, Error> {
+    let place = place(token.uuid);
+    let key =
+        ctx.keys.open(&place, &token.key_sealed).map_err(|source| Error::Sealed { place: place.clone(), source })?;
+    String::from_utf8(key).map_err(|_| Error::Unreadable(place))
+}
+
+/// Shows a token's key to its owner or an administrator, and records that (CO-104).
+///
+/// # Errors
+/// [`Error::NotFound`] when the token is not the actor's to see.
+pub async fn view(ctx: &Context, actor: &Actor, identifier: &str) -> Result<String, Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let found = mine(&mut change, identifier).await?;
+    let key = open(ctx, &found)?;
+    // `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
+    change.event("secret_view", json!({"shown": named(&found), "type": "token"})).await?;
+    change.commit().await?;
+    Ok(key)
+}
+
+/// Replaces a token's key; sessions that the old key made end (CO-104, OA-607).
+///
+/// # Errors
+/// [`Error::NotFound`] when the token is not the actor's to see, [`Error::Invalid`] for a key that is too
+/// short, too long or in use.
+pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut changed = mine(&mut change, identifier).await?;
+    let length = key.chars().count();
+    if length < SHORTEST {
+        return Err(Error::field("key", "Ensure this field has at least 8 characters."));
+    }
+    if length > LONGEST {
+        return Err(Error::field("key", "Ensure this field has no more than 255 characters."));
+    }
+    let new = digest(ctx, key);
+    if changed.key_digest != new && token::digest_in_use(change.conn(), &new).await? {
+        return Err(Error::field("key", "This field must be unique."));
+    }
+    replace(ctx, &mut change, &mut changed, key).await?;
+    change.event("model_updated", json!({"model": named(&changed), "message": "The key was replaced."})).await?;
+    if length < SHORT {
+        let warning = json!({"model": named(&changed), "message": "The key has fewer than 20 characters."});
+        change.event("configuration_warning", warning).await?;
+    }
+    change.commit().await
+}
+
+/// Stores another key, and ends what the old one opened.
+pub(crate) async fn replace(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    changed: &mut Token,
+    key: &str,
+) -> Result<(), Error> {
+    changed.key_digest = digest(ctx, key).to_vec();
+    changed.key_sealed = seal(ctx, changed.uuid, key);
+    token::update(change.conn(), changed).await?;
+    account::end_credential(change.conn(), changed.account, changed.uuid, ctx.now()).await?;
+    change.touch(Touched::Token(changed.uuid));
+    Ok(())
+}
+
+/// Notes a use, at most once a minute.
+///
+/// # Errors
+/// When the store fails.
+pub async fn used(ctx: &Context, conn: &mut Conn, uuid: TokenId, from: &str) -> Result<(), Error> {
+    let now = ctx.now();
+    Ok(token::used(conn, uuid, now, from, now.plus_seconds(-60)).await?)
+}

@@ -1,0 +1,57 @@
+//! What happens to tokens whose time is over (CO-103, OA-609). Safety does not rest on it: an expired
+//! token is refused at its next use, swept or not.
+
+use portcullis_store::token::Token;
+use portcullis_store::{event, token};
+use serde_json::json;
+
+use super::{API, delete_in, keys, named};
+use crate::change::Change;
+use crate::context::{Actor, Context};
+use crate::error::Error;
+use crate::settings::Settings;
+
+const BATCH: i64 = 100;
+
+/// Gives expired API tokens a fresh key that nobody knows, deletes other expired tokens, and removes events
+/// whose time is over. Call it at least every five minutes.
+///
+/// # Errors
+/// When the store fails; what was done until then stays done.
+pub async fn sweep(ctx: &Context) -> Result<(), Error> {
+    let system = Actor::system();
+    loop {
+        let expired = token::expired(&mut ctx.db.read().await?, ctx.now(), BATCH).await?;
+        if expired.is_empty() {
+            break;
+        }
+        let mut change = Change::begin(ctx, &system).await?;
+        let settings = Settings::load(change.conn()).await?;
+        for token in expired {
+            retire(ctx, &mut change, &settings, token).await?;
+        }
+        change.commit().await?;
+    }
+    let mut tx = ctx.db.write().await?;
+    event::remove_expired(&mut tx, ctx.now()).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, seen: Token) -> Result<(), Error> {
+    // Read again inside the transaction: it may have been changed or deleted meanwhile.
+    let Some(mut expired) = token::by_uuid(change.conn(), seen.uuid).await? else { return Ok(()) };
+    if expired.holds(ctx.now()) {
+        return Ok(());
+    }
+    if expired.intent != API {
+        delete_in(ctx, change, &expired).await?;
+        return change.event("model_deleted", json!({"model": named(&expired), "message": "The token expired."})).await;
+    }
+    // At least a minute, so that one sweep ends.
+    let lifetime = settings.default_token_duration.max(60);
+    expired.expires = Some(ctx.now().plus_seconds(lifetime));
+    let key = ctx.entropy.alphanumeric(settings.default_token_length);
+    keys::replace(ctx, change, &mut expired, &key).await?;
+    change.event("secret_rotate", json!({"model": named(&expired), "message": "The token expired."})).await
+}

@@ -1,0 +1,240 @@
+//! The built binary with a data directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::api::{Api, App, fresh};
+use crate::http::{Go, http};
+use crate::process::{Process, command, directory, free_port};
+use crate::recorder::Recorder;
+use crate::wait::until;
+
+/// Password of `akadmin` on every site.
+pub const ADMIN_PASSWORD: &str = "administrator's pass phrase";
+
+/// The binary under test: `PORTCULLIS_BIN`, else the debug build.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/portcullis");
+    std::env::var_os("PORTCULLIS_BIN").map_or_else(built, PathBuf::from)
+}
+
+/// Settings that differ from those of the suite.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Adds an environment variable; an empty value takes a preset one away.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the site.
+    pub async fn start(self) -> Site {
+        Site::with(self).await
+    }
+}
+
+/// A running site.
+pub struct Site {
+    /// The port of the HTTP listener.
+    pub port: u16,
+    /// The port of the metrics listener.
+    pub metrics_port: u16,
+    /// A client with the bootstrap token.
+    pub api: Api,
+    /// That token.
+    pub token: String,
+    options: Options,
+    directory: TempDir,
+    process: Mutex<Arc<Process>>,
+}
+
+impl Site {
+    /// Options for a site.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Starts a site and waits until it is ready.
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
+        let directory = directory("site");
+        let (port, metrics_port) = (free_port(), free_port());
+        let token = fresh("bootstrap-token-of-this-site-");
+        let process = Mutex::new(launch(&options, directory.path(), port, metrics_port, &token));
+        let api = Api::new(&format!("http://localhost:{port}"), &token);
+        let site = Self { port, metrics_port, api, token, options, directory, process };
+        site.ready().await;
+        site
+    }
+
+    /// Public URL of the core, without a slash at the end.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// An URL of the core.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base())
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The running process.
+    #[must_use]
+    pub fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.process.lock().unwrap())
+    }
+
+    /// What the process wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process().log()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts it again on the same data and ports, and waits until it is ready. The old process must have ended.
+    pub async fn restart(&self) {
+        let process = launch(&self.options, self.directory.path(), self.port, self.metrics_port, &self.token);
+        *self.process.lock().unwrap() = process;
+        self.ready().await;
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        let url = format!("http://127.0.0.1:{}/-/health/ready/", self.port);
+        let process = self.process();
+        until("readiness", async || {
+            assert!(process.ended().is_none(), "the binary ended before it was ready:\n{}", process.log());
+            http().get(&url).try_go().await.filter(|reply| reply.status == 200)
+        })
+        .await;
+    }
+
+    /// A new application of its own host name, `http://appN.localhost:PORT`, before the recorder.
+    pub async fn app(&self, recorder: &Recorder, settings: Value) -> App {
+        self.app_before(&recorder.url(), settings).await
+    }
+
+    /// The same before any upstream.
+    pub async fn app_before(&self, internal: &str, settings: Value) -> App {
+        let external = format!("http://{}.localhost:{}", fresh("host"), self.port);
+        self.api.app(&external, internal, &settings).await
+    }
+
+    /// The same at `http://127.0.0.1:PORT`, for clients whose resolver does not know `*.localhost`. One per site.
+    pub async fn app_by_address(&self, internal: &str, settings: Value) -> App {
+        let external = format!("http://127.0.0.1:{}", self.port);
+        self.api.app(&external, internal, &settings).await
+    }
+
+    /// The sum of all samples of a metric whose labels contain all of `labels`, such as `endpoint="token"`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let url = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
+        let page = http().get(url).go().await.text();
+        let samples = page.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// How often the core was asked to verify a credential at `endpoint`: `token` or `introspect`.
+    pub async fn core_calls(&self, endpoint: &str) -> u64 {
+        let calls = self.metric("portcullis_proxy_core_calls_total", &[&format!("endpoint=\"{endpoint}\"")]).await;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        {
+            calls as u64
+        }
+    }
+
+    /// An access token for an application by the machine-to-machine flow with an app password.
+    pub async fn access_token(&self, app: &App, username: &str, key: &str) -> String {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("grant_type", "client_credentials"),
+                ("client_id", &app.client_id),
+                ("username", username),
+                ("password", key),
+                ("scope", "openid profile email ak_proxy"),
+            ])
+            .finish();
+        let request = http().post(self.url("/application/o/token/")).body(form);
+        let reply = request.header("content-type", "application/x-www-form-urlencoded").go().await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The binary with a sub-command and nothing of the caller's environment.
+#[must_use]
+pub fn portcullis(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(binary());
+    command.args(arguments).current_dir(directory).env("HOME", directory);
+    command
+}
+
+fn launch(options: &Options, directory: &Path, port: u16, metrics_port: u16, token: &str) -> Arc<Process> {
+    let mut command = portcullis(directory, &["serve"]);
+    command
+        .env("PORTCULLIS_DATA_DIR", directory.join("data"))
+        .env("PORTCULLIS_BASE_URL", format!("http://localhost:{port}"))
+        .env("PORTCULLIS_LISTEN__HTTP", format!("127.0.0.1:{port}"))
+        .env("PORTCULLIS_LISTEN__HTTPS", "")
+        .env("PORTCULLIS_LISTEN__METRICS", format!("127.0.0.1:{metrics_port}"))
+        .env("PORTCULLIS_BOOTSTRAP_PASSWORD", ADMIN_PASSWORD)
+        .env("PORTCULLIS_BOOTSTRAP_TOKEN", token)
+        .env("PORTCULLIS_BOOTSTRAP_EMAIL", "root@example.org");
+    for (name, value) in &options.environment {
+        if value.is_empty() {
+            command.env_remove(name);
+        } else {
+            command.env(name, value);
+        }
+    }
+    Arc::new(Process::start("portcullis", command))
+}
+
+/// Lower-case hex of a SHA-256 digest, by the system's `sha256sum`, independent of the product's own code.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut command = std::process::Command::new("sha256sum");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
+}
+
+/// A provider that takes HTTP Basic towards the application from the attributes `app_user` and `app_password`.
+#[must_use]
+pub fn basic_upstream() -> Value {
+    json!({
+        "basic_auth_enabled": true,
+        "basic_auth_user_attribute": "app_user",
+        "basic_auth_password_attribute": "app_password",
+    })
+}
