@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(alias.listen.http.len(), 2);
         assert_eq!(alias.general.token.unwrap().expose(), "t");
         let both = load(&[("AUTHENTIK_LOG_LEVEL", "debug"), ("PORTCULLIS_LOG_LEVEL", "error")]).unwrap();
-        assert_eq!(both.general.log_level.0, "error");
+        assert_eq!(both.general.log_level.filter().to_string(), "error");
     }
 
     /// PX-002: without any setting, sockets and time limits have their documented defaults, and only loopback

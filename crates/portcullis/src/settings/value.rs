@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
+use tracing_subscriber::filter::Targets;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -394,9 +395,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Which messages are logged: a filter in the syntax of `tracing`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogLevel(pub(crate) String);
+/// Which messages are logged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LogLevel(Targets);
+
+impl LogLevel {
+    /// The filter itself.
+    pub(crate) fn filter(&self) -> Targets {
+        self.0.clone()
+    }
+}
 
 impl Value for LogLevel {
     fn kind() -> String {
@@ -404,12 +412,12 @@ impl Value for LogLevel {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let filter = if text.eq_ignore_ascii_case("warning") { "warn" } else { text };
-        filter.parse::<tracing_subscriber::filter::Targets>().ok().map(|_| Self(filter.to_owned()))
+        // The wire dialect says `warning`, the filter `warn`.
+        text.replace("warning", "warn").parse().ok().map(Self)
     }
 
     fn show(&self) -> String {
-        self.0.clone()
+        self.0.to_string()
     }
 }
 
@@ -468,7 +476,7 @@ mod tests {
         assert_eq!(Vec::<IpNet>::read("10.0.0.0/8,192.0.2.7").unwrap().show(), "10.0.0.0/8,192.0.2.7/32");
         assert_eq!(bool::read("Yes"), Some(true));
         assert_eq!(bool::read("maybe"), None);
-        assert_eq!(LogLevel::read("warning").unwrap().0, "warn");
+        assert_eq!(LogLevel::read("warning").unwrap().show(), "warn");
         assert!(LogLevel::read("portcullis=loud").is_none());
     }
 
