@@ -72,7 +72,7 @@ fn as_page(request: &Request<Body>) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <title>What the application sees</title><style>{}</style></head><body><main class=\"wide\">\
+         <title>What the application sees</title><style>{}</style></head><body><main class=\"card wide\"><p class=\"brand\">Demo application</p>\
          <h1>Hello, {}</h1><p>This is the demo application. It has no sign-in of its own: this is the request \
          that Portcullis passed on to it.</p><p><code>{} {}</code></p>\
          <h2>Who you are</h2><table>{}{decoded}</table><h2>Other headers</h2><table>{}</table>\
