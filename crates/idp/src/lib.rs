@@ -3,6 +3,7 @@
 pub mod access;
 pub mod applications;
 pub mod bindings;
+pub mod bootstrap;
 pub mod change;
 pub mod context;
 pub mod directory;
@@ -18,6 +19,7 @@ pub mod password;
 pub mod providers;
 pub mod sessions;
 pub mod settings;
+pub mod setup;
 pub mod sign_in;
 pub mod signing;
 pub mod tokens;
