@@ -29,6 +29,8 @@ pub enum Purpose {
     CredentialFingerprint,
     /// Cookie values of header-authenticated data-plane sessions.
     SessionValue,
+    /// Counters of failed attempts (OA-680).
+    FailureBucket,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::SessionLookup => "session-lookup",
             Self::CredentialFingerprint => "credential-fingerprint",
             Self::SessionValue => "session-value",
+            Self::FailureBucket => "failure-bucket",
         }
     }
 }
@@ -47,7 +50,7 @@ impl Purpose {
 pub struct Keyring {
     sealing: LessSafeKey,
     key_id: [u8; 4],
-    lookups: [hmac::Key; 5],
+    lookups: [hmac::Key; 6],
 }
 
 /// Why sealed bytes could not be opened.
@@ -95,19 +98,21 @@ impl Keyring {
                 lookup(Purpose::SessionLookup),
                 lookup(Purpose::CredentialFingerprint),
                 lookup(Purpose::SessionValue),
+                lookup(Purpose::FailureBucket),
             ],
         }
     }
 
     /// The keyed digest of `parts` for one purpose. Parts are length-prefixed: they cannot run together.
     pub fn digest(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest {
-        let [token, grant, session, fingerprint, value] = &self.lookups;
+        let [token, grant, session, fingerprint, value, failure] = &self.lookups;
         let key = match purpose {
             Purpose::TokenLookup => token,
             Purpose::GrantLookup => grant,
             Purpose::SessionLookup => session,
             Purpose::CredentialFingerprint => fingerprint,
             Purpose::SessionValue => value,
+            Purpose::FailureBucket => failure,
         };
         keyed_digest(key, parts)
     }
