@@ -13,6 +13,8 @@ use zeroize::Zeroize;
 
 use crate::entropy::Entropy;
 
+pub use aws_lc_rs::hmac::Key as HmacKey;
+
 /// A SHA-256 or HMAC-SHA-256 value.
 pub type Digest = [u8; 32];
 
@@ -29,7 +31,7 @@ pub enum Purpose {
     CredentialFingerprint,
     /// Cookie values of header-authenticated data-plane sessions.
     SessionValue,
-    /// Counters of failed attempts (OA-680).
+    /// Counters of failed attempts, which name neither addresses nor users (OA-680).
     FailureBucket,
 }
 
@@ -168,12 +170,12 @@ impl KeyType for Length32 {
 }
 
 /// A fresh key for digests that need not outlive the process.
-pub fn process_key(entropy: &dyn Entropy) -> hmac::Key {
+pub fn process_key(entropy: &dyn Entropy) -> HmacKey {
     hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>())
 }
 
 /// HMAC-SHA-256 over length-prefixed parts.
-pub fn keyed_digest(key: &hmac::Key, parts: &[&[u8]]) -> Digest {
+pub fn keyed_digest(key: &HmacKey, parts: &[&[u8]]) -> Digest {
     let mut context = hmac::Context::with_key(key);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());

@@ -31,10 +31,10 @@ pub struct Context {
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
     pub install_id: String,
+    /// When failed attempts slow somebody down.
+    pub limits: Limits,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
-    /// What is allowed to those who guess.
-    pub limits: Limits,
     /// Counts changes to what outposts are configured by; send after commit (PX-028).
     pub configuration_changed: watch::Sender<u64>,
 }
@@ -80,14 +80,12 @@ pub struct Visitor {
     pub client: IpAddr,
     /// The request, for events; empty inside the process.
     pub request_id: String,
-    /// The browser, as it calls itself.
-    pub user_agent: String,
 }
 
 impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
-        Self { client, request_id: String::new(), user_agent: String::new() }
+        Self { client, request_id: String::new() }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.

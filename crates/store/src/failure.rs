@@ -52,19 +52,6 @@ pub async fn add(
     Ok(row)
 }
 
-/// Keeps a bucket closed until `until`, if it is not closed for longer already.
-///
-/// # Errors
-/// When the database fails.
-pub async fn close_until(conn: &mut Conn, bucket: &Digest, until: Timestamp) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "INSERT INTO failure (bucket, failures, window_ends) VALUES ($1, 0, $2)
-         ON CONFLICT (bucket) DO UPDATE SET
-             window_ends = CASE WHEN failure.window_ends > $2 THEN failure.window_ends ELSE $2 END",
-    ).bind(bucket.as_slice()).bind(until.0).execute(c).await.map(drop))?;
-    Ok(())
-}
-
 /// Forgets a bucket's failures.
 ///
 /// # Errors
