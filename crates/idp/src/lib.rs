@@ -7,6 +7,7 @@ pub mod error;
 pub mod event;
 pub mod limits;
 pub mod password;
+pub mod portal;
 pub mod sessions;
 pub mod settings;
 pub mod sign_in;
@@ -16,3 +17,9 @@ pub mod tokens;
 pub use change::{Change, Touched};
 pub use context::{Actor, Context};
 pub use error::{Error, Problems};
+
+// The faces of the control plane show these records; they need not know the store for that.
+pub use portcullis_store::account::Account;
+pub use portcullis_store::application::Application;
+pub use portcullis_store::login_session::LoginSession;
+pub use portcullis_store::StoreError;
