@@ -369,3 +369,18 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
     }
     Ok(())
 }
+
+/// Ends everything that was granted through a provider: codes, access tokens, sessions of the data plane.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM authorization_code WHERE provider = $1",
+        "DELETE FROM access_token WHERE provider = $1",
+        "DELETE FROM proxy_session WHERE provider = $1",
+    ] {
+        on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
