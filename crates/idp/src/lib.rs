@@ -27,7 +27,7 @@ pub use context::{Actor, Context};
 pub use error::{Error, Problems};
 
 // The faces of the control plane show these records; they need not know the store for that.
+pub use portcullis_store::StoreError;
 pub use portcullis_store::account::Account;
 pub use portcullis_store::application::Application;
 pub use portcullis_store::login_session::LoginSession;
-pub use portcullis_store::StoreError;

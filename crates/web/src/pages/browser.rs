@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
 use http::header::{COOKIE, ORIGIN, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
-use axum::response::Response;
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::{Account, Context, LoginSession, StoreError, sessions};
@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn co_309_targets_stay_on_this_site() {
         assert_eq!(local_target("/application/o/authorize/?a=b%2F"), "/application/o/authorize/?a=b%2F");
-        let elsewhere = ["", "//evil.example", "/\\evil", "https://evil.example", "/a b", "/a\nb", "javascript:x", "/\\/x"];
+        let elsewhere =
+            ["", "//evil.example", "/\\evil", "https://evil.example", "/a b", "/a\nb", "javascript:x", "/\\/x"];
         for target in elsewhere {
             assert_eq!(local_target(target), "/", "{target:?}");
         }
@@ -115,9 +116,9 @@ mod tests {
     #[test]
     fn co_387_cross_site_writes_are_refused() {
         let request = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs.iter().map(|(name, value)| {
-                (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-            });
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
             same_origin(&headers.collect(), &origin())
         };
         assert!(request(&[]));

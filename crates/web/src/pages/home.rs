@@ -9,9 +9,9 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::{Account, Context, portal};
 
 use super::browser::signed_in;
+use super::path;
 use super::respond::{PageError, page};
 use super::view::{Home, Tile};
-use super::path;
 
 /// `GET /`
 pub async fn show(

@@ -129,12 +129,11 @@ pub fn denied(origin: &Origin, application: &str, messages: &[String]) -> Respon
     let message = Message {
         status: Some(403),
         title: "Access denied",
-        text: &format!("You are signed in, but {application} is not open to you. Its administrator decides who may use it."),
+        text: &format!(
+            "You are signed in, but {application} is not open to you. Its administrator decides who may use it."
+        ),
         messages,
-        links: &[
-            Link { href: path::HOME, text: "Your applications" },
-            Link { href: path::SIGN_OUT, text: "Sign out" },
-        ],
+        links: &[Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }],
         request_id: &origin.request_id,
     };
     page(StatusCode::FORBIDDEN, &message)

@@ -9,9 +9,9 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::{Actor, Context, sign_in};
 
 use super::browser::{clear_session, same_origin, signed_in};
+use super::path;
 use super::respond::{PageError, page};
 use super::view::{Confirm, Link, Message};
-use super::path;
 
 /// `GET /if/flow/default-invalidation-flow/` asks whether to sign out; a GET changes nothing.
 pub async fn show(
@@ -23,7 +23,10 @@ pub async fn show(
         Ok(Some((_, account))) => {
             let question = Confirm {
                 title: "Sign out?",
-                text: &format!("You are signed in as {}. Signing out also ends your sessions at all applications.", account.username),
+                text: &format!(
+                    "You are signed in as {}. Signing out also ends your sessions at all applications.",
+                    account.username
+                ),
                 action: path::SIGN_OUT,
                 button: "Sign out",
                 back: path::HOME,
