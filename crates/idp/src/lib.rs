@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod flows;
 pub mod limits;
+pub mod list;
 pub mod mappings;
 pub mod outpost;
 pub mod outposts;
