@@ -11,6 +11,7 @@ use portcullis_core::keys::Keyring;
 use portcullis_store::Db;
 use tokio::sync::watch;
 
+use crate::directory::{Person, actor_of};
 use crate::limits::Limits;
 use crate::signing;
 
@@ -69,5 +70,37 @@ impl Actor {
     /// The instance itself: bootstrap, demo, clean-up.
     pub fn system() -> Self {
         Self { user: None, username: "system".to_owned(), is_superuser: true, client: None, request_id: String::new() }
+    }
+}
+
+/// Where a request comes from, as far as services need to know.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request, for events; empty inside the process.
+    pub request_id: String,
+}
+
+impl Visitor {
+    /// A visitor of whom only the address is known.
+    pub fn at(client: IpAddr) -> Self {
+        Self { client, request_id: String::new() }
+    }
+
+    /// This visitor as nobody yet known, who calls themselves `name`.
+    pub fn stranger(&self, name: &str) -> Actor {
+        Actor {
+            user: None,
+            username: name.chars().take(150).collect(),
+            is_superuser: false,
+            client: Some(self.client),
+            request_id: self.request_id.clone(),
+        }
+    }
+
+    /// This visitor as somebody known.
+    pub fn known(&self, person: &Person) -> Actor {
+        Actor { client: Some(self.client), request_id: self.request_id.clone(), ..actor_of(person) }
     }
 }
