@@ -3,6 +3,7 @@
 pub mod access;
 pub mod applications;
 pub mod bindings;
+pub mod bootstrap;
 pub mod change;
 pub mod claims;
 pub mod context;
@@ -20,6 +21,7 @@ pub mod portal;
 pub mod providers;
 pub mod sessions;
 pub mod settings;
+pub mod setup;
 pub mod sign_in;
 pub mod signing;
 pub mod tokens;
