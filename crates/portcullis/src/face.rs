@@ -29,9 +29,14 @@ pub(crate) fn core(router: Router) -> Core {
 /// `/metrics`, health and ping (PX-315, PX-317).
 pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
     let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    Router::new()
+    health(context)
         .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
+}
+
+/// Whether the process lives, and whether its database answers.
+pub(crate) fn health(context: Arc<Context>) -> Router {
+    Router::new()
         .route("/-/health/live/", get(|| async { StatusCode::OK }))
         .route("/-/health/ready/", get(ready))
         .with_state(context)

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
-use portcullis_idp::bootstrap::{self, First};
+use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::Context;
+use portcullis_idp::limits::Limits;
+use portcullis_idp::{setup, signing};
 use portcullis_store::Db;
+use tokio::sync::watch;
 
 use crate::Failure;
 use crate::data_dir::{self, DataDir};
@@ -36,24 +39,53 @@ pub(crate) async fn open(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Instance, Failure> {
-    let general = &mut settings.general;
-    if general.base_url.has_path() {
-        return Err(format!("base_url: {} has a path, which is not supported", general.base_url.as_str()).into());
+    let base_url = &settings.general.base_url;
+    if base_url.has_path() {
+        return Err(format!("base_url: {} has a path, which is not supported", base_url.as_str()).into());
     }
     let data_dir = data_dir::open(settings, &*entropy)?;
-    let general = &mut settings.general;
-    general.secret_key = None;
-    let db = Db::open_sqlite(&data_dir.database).await?;
+    settings.general.secret_key = None;
+    match in_directory(settings, &data_dir, clock, entropy).await {
+        Ok((context, setup_code)) => Ok(Instance { context: Arc::new(context), setup_code, _data_dir: data_dir }),
+        Err(failure) => {
+            data_dir.undo();
+            Err(failure)
+        }
+    }
+}
+
+async fn in_directory(
+    settings: &mut Settings,
+    data_dir: &DataDir,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Context, Option<String>), Failure> {
     let keys = Keyring::derive(&data_dir.root_secret);
-    let password = general.bootstrap_password.take();
-    let token = general.bootstrap_token.take();
-    let first = First {
-        password: password.as_ref().map(Secret::expose),
-        token: token.as_ref().map(Secret::expose),
-        email: general.bootstrap_email.as_deref(),
+    let db = Db::open_sqlite(&data_dir.database).await?;
+    let context = Context {
+        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
+        db,
+        keys,
+        clock,
+        entropy,
+        epochs: Arc::default(),
+        base_url: settings.general.base_url.as_str().to_owned(),
+        limits: Limits::default(),
+        signing: signing::Cache::default(),
+        setup: setup::Code::default(),
+        configuration_changed: watch::Sender::new(0),
     };
-    let opened = bootstrap::open(db, keys, clock, entropy, general.base_url.as_str().to_owned(), first).await?;
-    Ok(Instance { context: Arc::new(opened.context), setup_code: opened.setup_code, _data_dir: data_dir })
+    let general = &mut settings.general;
+    let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
+    let wishes = Wishes {
+        password: text(general.bootstrap_password.take()),
+        password_hash: text(general.bootstrap_password_hash.take()),
+        token: text(general.bootstrap_token.take()),
+        email: general.bootstrap_email.take(),
+    };
+    bootstrap::run(&context, &wishes).await?;
+    let setup_code = setup::open(&context).await?;
+    Ok((context, setup_code))
 }
 
 impl Instance {

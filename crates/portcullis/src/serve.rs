@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
-use portcullis_proxy::forward::Forwarder;
 use portcullis_proxy::guard::Limits;
 use portcullis_proxy::listener::{self, Server, Socket};
 use portcullis_proxy::origin::Trust;
-use portcullis_proxy::plane::DataPlane;
 use portcullis_proxy::tls;
-use portcullis_proxy::upstream::{UpstreamSettings, Upstreams};
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::SystemClock;
 use crate::instance::Instance;
-use crate::local::Local;
 use crate::settings::Settings;
 use crate::{Failure, face, instance, observe, signals, sockets, sweep};
 
@@ -90,21 +86,10 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
 
     let context = &instance.context;
     let cut = CancellationToken::new();
-    let control = Arc::new(Local::new(Arc::clone(context)).await?);
-    let upstreams = Upstreams::new(UpstreamSettings::default());
-    let forwarder = Forwarder::new(upstreams, settings.proxy.powered_by, cut.clone());
-    let plane = DataPlane::new(
-        Arc::clone(&control) as _,
-        forwarder,
-        settings.proxy.of_data_plane(),
-        Arc::clone(&clock),
-        Arc::clone(&entropy),
-    );
-    let plane = Arc::new(plane);
-
+    let plane = ();
     let site = Server {
-        plane: Arc::clone(&plane),
-        core: Some(face::core(portcullis_web::router(Arc::clone(context)))),
+        plane,
+        core: Some(face::core(face::health(Arc::clone(context)))),
         trust: Trust::new(settings.listen.trusted_proxy_cidrs.clone()),
         entropy: Arc::clone(&entropy),
         log: observe::access_log(&settings, Arc::clone(&clock))?,
@@ -122,8 +107,6 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     };
 
     signals::watch(stop, &cut, Arc::clone(context))?;
-    tokio::spawn(async move { plane.follow_configuration().await });
-    tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
     for (setting, addresses) in listening(&settings) {
         tracing::info!("{setting} on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
@@ -152,7 +135,8 @@ fn limits(settings: &Settings) -> listener::Settings {
 
 fn listening(settings: &Settings) -> [(&'static str, &[SocketAddr]); 3] {
     let listen = &settings.listen;
-    [("HTTP", &listen.http), ("HTTPS", &listen.https), ("metrics", &listen.metrics)].map(|(name, sockets)| (name, sockets.as_slice()))
+    [("HTTP", &listen.http), ("HTTPS", &listen.https), ("metrics", &listen.metrics)]
+        .map(|(name, sockets)| (name, sockets.as_slice()))
 }
 
 /// Somebody listens to the world, and believes forwarded headers of nobody but this machine: mostly that means a
