@@ -2,10 +2,17 @@
 
 mod cli;
 mod data_dir;
+mod demo;
+mod edge;
+mod face;
 mod healthcheck;
+mod instance;
+mod observe;
 mod serve;
 mod settings;
+mod signals;
 mod sockets;
+mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;
