@@ -4,3 +4,6 @@ pub mod api;
 pub mod assets;
 pub mod pages;
 pub mod same_origin;
+
+#[cfg(test)]
+mod testing;
