@@ -111,7 +111,8 @@ impl Application {
         let realm = quoted(&provider.application_name);
         let challenge = |text: String| HeaderValue::try_from(text).map_err(|_| Unusable::Name);
         let spoofs = before.map_or_else(Arc::default, |before| Arc::clone(&before.spoofs));
-        spoofs.remember(settings.strip_request_headers.iter().map(|name| alias(name)).collect());
+        let operator: Vec<String> = settings.strip_request_headers.iter().map(|name| alias(name)).collect();
+        spoofs.remember(&operator);
         let root = [provider.cookie_secret.as_bytes(), b"\0", provider.client_id.as_bytes()].concat();
         Ok(Self {
             cookies: Cookies::new(provider, rule.scheme()),

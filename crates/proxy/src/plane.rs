@@ -245,3 +245,6 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
         _ => tracing::debug!(provider.name = provider, request.id = id, "{refusal}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
