@@ -7,7 +7,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
-use portcullis_store::{Conn, StoreError, Tx, grant, proxy_session};
+use portcullis_store::{Conn, StoreError, grant, proxy_session};
 
 use crate::context::Context;
 
@@ -38,7 +38,7 @@ fn digest(ctx: &Context, cookie: &str) -> Digest {
 /// When the database fails.
 pub async fn start(
     ctx: &Context,
-    tx: &mut Tx,
+    conn: &mut Conn,
     account: UserPk,
     auth_method: &str,
     client: IpAddr,
@@ -59,7 +59,7 @@ pub async fn start(
         last_ip: client.to_string(),
         user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
     };
-    login_session::insert(tx, &session).await?;
+    login_session::insert(conn, &session).await?;
     Ok(Started { cookie, session })
 }
 
@@ -101,9 +101,9 @@ pub async fn is_alive(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end(ctx: &Context, tx: &mut Tx, sid: &str) -> Result<bool, StoreError> {
-    let existed = login_session::delete(tx, sid).await?;
-    end_what_came_from(ctx, tx, sid).await?;
+pub async fn end(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool, StoreError> {
+    let existed = login_session::delete(conn, sid).await?;
+    end_what_came_from(ctx, conn, sid).await?;
     Ok(existed)
 }
 
@@ -112,18 +112,23 @@ pub async fn end(ctx: &Context, tx: &mut Tx, sid: &str) -> Result<bool, StoreErr
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_all_of(ctx: &Context, tx: &mut Tx, account: UserPk, except: &str) -> Result<Vec<String>, StoreError> {
-    let sids = login_session::delete_of_account(tx, account, except).await?;
+pub async fn end_all_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    account: UserPk,
+    except: &str,
+) -> Result<Vec<String>, StoreError> {
+    let sids = login_session::delete_of_account(conn, account, except).await?;
     for sid in &sids {
-        end_what_came_from(ctx, tx, sid).await?;
+        end_what_came_from(ctx, conn, sid).await?;
     }
     Ok(sids)
 }
 
-async fn end_what_came_from(ctx: &Context, tx: &mut Tx, sid: &str) -> Result<(), StoreError> {
+async fn end_what_came_from(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<(), StoreError> {
     // An unredeemed code dies with its session as well: redemption looks for it (OA-246).
-    grant::revoke_of_session(tx, sid, None, ctx.now()).await?;
-    proxy_session::end_of_sid(tx, sid, None).await
+    grant::revoke_of_session(conn, sid, None, ctx.now()).await?;
+    proxy_session::end_of_sid(conn, sid, None).await
 }
 
 /// Makes outposts look again at what came from ended sessions. Call it after commit.

@@ -1,5 +1,6 @@
 //! The data plane: from a request to the upstream and back.
 
+pub mod access_log;
 pub mod answer;
 pub mod application;
 pub mod applications;
@@ -7,6 +8,7 @@ pub mod authenticate;
 pub mod body;
 pub mod control;
 pub mod forward;
+pub mod guard;
 pub mod identity;
 pub mod identity_cache;
 pub mod identity_headers;
@@ -19,4 +21,5 @@ pub mod path_class;
 pub mod permit;
 pub mod plane;
 pub mod settings;
+pub mod tls;
 pub mod upstream;

@@ -1,0 +1,3 @@
+//! Try it.
+
+mod whoami;
