@@ -59,7 +59,6 @@ pub(super) struct Code {
 pub(super) struct Core {
     pub(super) configuration: watch::Sender<Arc<Configuration>>,
     pub(super) epochs: Epochs,
-    pub(super) clock: Arc<ManualClock>,
     /// Each answer takes a permit; without any, it never comes.
     pub(super) gate: Semaphore,
     keys: Keyring,
@@ -284,7 +283,6 @@ impl Site {
         let core = Arc::new(Core {
             configuration: watch::Sender::new(Arc::new(configuration)),
             epochs: Epochs::default(),
-            clock: Arc::clone(&clock),
             gate: Semaphore::new(1000),
             keys: Keyring::derive(b"0123456789abcdef0123456789abcdef"),
             memory: Mutex::default(),
@@ -322,6 +320,12 @@ impl Site {
             Handled::Answered(response) => Some(response),
             Handled::NotOurs(_) => None,
         }
+    }
+
+    /// Changes the configuration, and lets the data plane take it over.
+    pub(super) fn reconfigure(&self, change: impl FnOnce(&mut Configuration)) {
+        self.core.configuration.send_modify(|configuration| change(Arc::make_mut(configuration)));
+        self.plane.applications.update(&self.core.configuration.borrow());
     }
 
     /// Requests that reached the upstream.
