@@ -8,6 +8,10 @@ pub mod body;
 pub mod caller;
 pub mod params;
 
+mod groups;
+mod tokens;
+mod users;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -28,13 +32,12 @@ pub type Routes = Router<Arc<Context>>;
 
 /// The whole API. Unknown paths below it are answered here too, as JSON (CO-520).
 pub fn router(ctx: Arc<Context>) -> Router {
-    let resources = Routes::new();
+    let resources = Routes::new().merge(users::routes()).merge(groups::routes()).merge(tokens::routes());
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))
         .layer(from_fn(headers))
         .with_state(ctx);
-    // Two routes instead of `nest`, which would take the path without the slash for the one with it.
     Router::new().nest(BASE, api)
 }
 
