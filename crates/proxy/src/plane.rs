@@ -21,6 +21,7 @@ use crate::forward::Forwarder;
 use crate::identity::Identity;
 use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
+use crate::live::LiveSessions;
 use crate::meters::Meters;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
@@ -38,6 +39,7 @@ pub struct DataPlane {
     pub(crate) applications: Applications,
     pub(crate) forwarder: Forwarder,
     pub(crate) limiter: FailureLimiter,
+    pub(crate) live: LiveSessions,
     pub(crate) meters: Meters,
     pub(crate) process_key: HmacKey,
     pub(crate) used_states: moka::sync::Cache<[u8; 16], ()>,
@@ -55,7 +57,7 @@ pub(crate) struct Visit<'a> {
 
 impl DataPlane {
     /// A data plane with the configuration that the control plane has now. Changes are taken over by
-    /// [`DataPlane::follow_configuration`].
+    /// [`DataPlane::run`].
     pub fn new(
         control: Arc<dyn ControlPlane>,
         forwarder: Forwarder,
@@ -68,6 +70,7 @@ impl DataPlane {
         Self {
             applications,
             limiter: FailureLimiter::new(&settings),
+            live: LiveSessions::default(),
             meters: Meters::new(),
             process_key: process_key(&*entropy),
             used_states: moka::sync::Cache::builder()
@@ -87,8 +90,17 @@ impl DataPlane {
         &self.forwarder
     }
 
+    /// Keeps the data plane up to date: follows the configuration, and ends what outlives its session.
+    /// Runs beside the requests; returns when the control plane is gone.
+    pub async fn run(&self) {
+        tokio::select! {
+            () = self.follow_configuration() => {}
+            () = self.watch_sessions() => {}
+        }
+    }
+
     /// Takes over each new configuration (PX-008). Returns when the control plane is gone.
-    pub async fn follow_configuration(&self) {
+    async fn follow_configuration(&self) {
         let mut configuration = self.control.configuration();
         configuration.mark_changed();
         while configuration.changed().await.is_ok() {
@@ -139,7 +151,7 @@ impl DataPlane {
     /// One request through an application: who sends it, whether they may, what goes on, what comes back.
     async fn pass(
         &self,
-        application: &Application,
+        application: &Arc<Application>,
         class: PathClass,
         mut request: Request<Body>,
         origin: &Origin,
@@ -158,7 +170,8 @@ impl DataPlane {
         notes.stale_cookie = caller.stale_cookie;
         let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
         notes.identity = permit.identity().cloned();
-        let plan = permit.plan()?;
+        let mut plan = permit.plan()?;
+        plan.ends = permit.identity().and_then(|identity| self.live.bind(application, identity, headers));
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
         let response = self.forwarder.forward(request, origin, plan).await.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
@@ -240,4 +253,4 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

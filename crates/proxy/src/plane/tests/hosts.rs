@@ -8,7 +8,7 @@ use portcullis_core::outpost::{Mode, Provider};
 use super::site::{Site, basic, get, header, request_of};
 
 /// A request's origin with nothing but a host.
-pub(super) fn origin(host: &str) -> Origin {
+pub(crate) fn origin(host: &str) -> Origin {
     let address = "192.0.2.1".parse().unwrap();
     Origin {
         scheme: Scheme::Https,
@@ -175,7 +175,7 @@ async fn px_108_caches_end_with_a_change_of_the_provider() {
 async fn px_008_configurations_are_followed() {
     let site = Site::new().await;
     let plane = std::sync::Arc::clone(&site.plane);
-    let following = tokio::spawn(async move { plane.follow_configuration().await });
+    let following = tokio::spawn(async move { plane.run().await });
     site.core.configuration.send_modify(|configuration| {
         std::sync::Arc::make_mut(configuration).providers[0].external_host = "https://moved.example".to_owned();
     });
