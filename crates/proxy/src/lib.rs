@@ -9,3 +9,6 @@ pub mod listener;
 pub mod origin;
 pub mod tls;
 pub mod upstream;
+
+#[cfg(test)]
+mod wire_tests;
