@@ -12,6 +12,7 @@ pub mod event;
 pub mod flows;
 pub mod limits;
 pub mod mappings;
+pub mod oauth;
 pub mod outpost;
 pub mod outposts;
 pub mod password;
