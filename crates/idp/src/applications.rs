@@ -1,5 +1,7 @@
 //! Applications: made, changed, deleted, and where they are (CO-130 … CO-137).
 
+mod view;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::id::{ApplicationId, ProviderPk};
 use portcullis_core::policy::Mode;
@@ -12,6 +14,9 @@ use crate::context::{Actor, Context};
 use crate::directory::{Person, superuser_only};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+
+pub use portcullis_store::application::{Filter, Order};
+pub use view::{View, check_access, get, list};
 
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];

@@ -1,8 +1,10 @@
 //! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
 
 use portcullis_core::id::{ApplicationId, BindingId, GroupId, PolicyId, UserPk};
+use portcullis_store::account::Account;
 use portcullis_store::binding::Binding;
-use portcullis_store::{account, application, binding, team};
+use portcullis_store::team::Team;
+use portcullis_store::{Conn, account, application, binding, team};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,6 +14,9 @@ use crate::context::{Actor, Context};
 use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::binding::{Filter, Order};
 
 /// What is to be stored of a binding; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,53 @@ pub struct Fields {
     pub enabled: Option<bool>,
     pub failure_result: Option<bool>,
     pub timeout: Option<i32>,
+}
+
+/// A binding with what it names.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub binding: Binding,
+    /// The group.
+    pub group: Option<Team>,
+    /// The user.
+    pub user: Option<Account>,
+}
+
+/// The bindings that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = binding::list(&mut conn, filter, slice).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for binding in rows {
+        views.push(view(&mut conn, binding).await?);
+    }
+    Ok(Listed { rows: views, count })
+}
+
+/// The binding with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: BindingId) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = binding::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    view(&mut conn, found).await
+}
+
+async fn view(conn: &mut Conn, binding: Binding) -> Result<View, Error> {
+    let group = match binding.team {
+        Some(pk) => team::by_pk(conn, pk).await?,
+        None => None,
+    };
+    let user = match binding.account {
+        Some(pk) => account::by_pk(conn, pk).await?,
+        None => None,
+    };
+    Ok(View { binding, group, user })
 }
 
 /// Makes a binding.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
 use crate::limits::Limits;
-use crate::signing;
+use crate::{setup, signing};
 
 /// What every service needs. One per process, shared by reference count.
 pub struct Context {
@@ -35,6 +35,8 @@ pub struct Context {
     pub limits: Limits,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
+    /// The one-time code of the setup page; start with the default.
+    pub setup: setup::Code,
     /// Counts changes to what outposts are configured by; send after commit (PX-028).
     pub configuration_changed: watch::Sender<u64>,
 }

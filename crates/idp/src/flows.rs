@@ -1,11 +1,13 @@
 //! The fixed flows (CO-300).
 
 use portcullis_core::id::FlowId;
-use portcullis_store::flow::Flow;
 use portcullis_store::{Conn, flow};
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::flow::{Filter, Flow, Order};
 
 /// Slug of the flow for signing in.
 pub const AUTHENTICATION: &str = "default-authentication-flow";
@@ -57,6 +59,24 @@ const FLOWS: [[&str; 5]; 12] = [
     ],
     ["initial-setup", "Initial setup", "Set up the administrator", "stage_configuration", "none"],
 ];
+
+/// The flows that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
+    let mut conn = ctx.db.read().await?;
+    Ok(flow::list(&mut conn, filter, slice).await?)
+}
+
+/// The flow with this slug.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, slug: &str) -> Result<Flow, Error> {
+    let mut conn = ctx.db.read().await?;
+    flow::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Flow"))
+}
 
 /// Adds the flows that are missing. Their keys stay the same for the life of the installation.
 ///

@@ -1,11 +1,13 @@
 //! The scope mappings that come with the installation (CO-283).
 
 use portcullis_core::id::MappingId;
-use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::{Conn, mapping};
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::mapping::{Filter, Order, ScopeMapping};
 
 /// Permanent names of the mappings that every proxy provider has (PX-025, OA-070), in the order in which
 /// their scopes are asked for.
@@ -99,6 +101,24 @@ return {
         expression: "return {}\n",
     },
 ];
+
+/// The mappings that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<ScopeMapping>, Error> {
+    let mut conn = ctx.db.read().await?;
+    Ok(mapping::list(&mut conn, filter, slice).await?)
+}
+
+/// The mapping with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: MappingId) -> Result<ScopeMapping, Error> {
+    let mut conn = ctx.db.read().await?;
+    mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PropertyMapping"))
+}
 
 /// Adds the mappings that are missing; those that exist stay as they are (CO-283, CO-484).
 ///

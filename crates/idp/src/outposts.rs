@@ -14,6 +14,10 @@ use crate::context::{Actor, Context};
 use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+use crate::providers;
+
+pub use portcullis_store::outpost::{Filter, Order};
 
 /// Permanent name of the outpost in this process.
 pub const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
@@ -30,6 +34,39 @@ pub fn default_config() -> Value {
         "refresh_interval": "minutes=5",
         "object_naming_template": "ak-outpost-%(name)s",
     })
+}
+
+/// An outpost with the providers that it serves.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub outpost: Outpost,
+    /// Its providers, by name.
+    pub providers: Vec<providers::View>,
+}
+
+/// The outposts that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = outpost::list(&mut conn, filter, slice).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for outpost in rows {
+        views.push(View { providers: providers::of_outpost(&mut conn, outpost.pk).await?, outpost });
+    }
+    Ok(Listed { rows: views, count })
+}
+
+/// The outpost with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: OutpostId) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let outpost = outpost::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Outpost"))?;
+    Ok(View { providers: providers::of_outpost(&mut conn, pk).await?, outpost })
 }
 
 /// How often an outpost is to fetch its configuration without being told, in seconds.

@@ -1,6 +1,7 @@
 //! Proxy providers: made, changed, deleted (PX-020 … PX-026, OA-070 … OA-073, CO-559).
 
 mod check;
+mod view;
 
 use portcullis_core::id::{FlowId, MappingId, ProviderPk};
 use portcullis_core::outpost::Mode;
@@ -16,6 +17,10 @@ use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::mappings;
+
+pub use portcullis_store::provider::{Filter, Order};
+pub use view::{View, get, list};
+pub(crate) use view::{of_outpost, views};
 
 /// What is to be stored of a provider; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]

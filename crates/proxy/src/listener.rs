@@ -47,6 +47,13 @@ impl Plane for () {
     }
 }
 
+/// A data plane that somebody else looks after as well.
+impl<P: Plane> Plane for Arc<P> {
+    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
+        P::handle(self, request, origin).await
+    }
+}
+
 /// An answer that is on its way.
 pub type CoreAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 

@@ -355,6 +355,23 @@ pub async fn mapping_keys(conn: &mut Conn, pk: ProviderPk) -> Result<Vec<Mapping
     Ok(keys.into_iter().map(|Key(key)| key).collect())
 }
 
+/// The mappings of every provider, in the order they were given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mapping_links(conn: &mut Conn) -> Result<Vec<(ProviderPk, MappingId)>, StoreError> {
+    struct Link(ProviderPk, MappingId);
+    impl Record for Link {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(ProviderPk(row.small("provider")?), row.parsed("mapping")?))
+        }
+    }
+    let links: Vec<Link> = many(on!(conn, c => sqlx::query(
+        "SELECT provider, mapping FROM provider_mapping ORDER BY provider, position, mapping",
+    ).fetch_all(c).await))?;
+    Ok(links.into_iter().map(|Link(provider, mapping)| (provider, mapping)).collect())
+}
+
 /// Replaces the mappings of a provider.
 ///
 /// # Errors

@@ -261,7 +261,7 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn is_email(text: &str) -> bool {
+pub(crate) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"@".contains(c);
     !local.is_empty()
