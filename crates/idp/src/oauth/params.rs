@@ -5,7 +5,7 @@ use percent_encoding::percent_decode;
 use super::OAuthError;
 
 /// Parameters that may occur once. Others are ignored.
-const KNOWN: [&str; 30] = [
+const KNOWN: [&str; 31] = [
     "client_id",
     "client_secret",
     "client_assertion",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 30] = [
     "max_age",
     "nonce",
     "password",
+    "portcullis_after",
     "post_logout_redirect_uri",
     "prompt",
     "redirect_uri",
