@@ -57,7 +57,7 @@ pub(crate) struct Visit<'a> {
 
 impl DataPlane {
     /// A data plane with the configuration that the control plane has now. Changes are taken over by
-    /// [`DataPlane::run`].
+    /// [`DataPlane::follow_configuration`].
     pub fn new(
         control: Arc<dyn ControlPlane>,
         forwarder: Forwarder,
@@ -90,17 +90,16 @@ impl DataPlane {
         &self.forwarder
     }
 
-    /// Keeps the data plane up to date: follows the configuration, and ends what outlives its session.
-    /// Runs beside the requests; returns when the control plane is gone.
-    pub async fn run(&self) {
+    /// Keeps the data plane up to date: takes over each new configuration (PX-008), and ends what outlives
+    /// its session. Runs beside the requests; returns when the control plane is gone.
+    pub async fn follow_configuration(&self) {
         tokio::select! {
-            () = self.follow_configuration() => {}
+            () = self.take_over() => {}
             () = self.watch_sessions() => {}
         }
     }
 
-    /// Takes over each new configuration (PX-008). Returns when the control plane is gone.
-    async fn follow_configuration(&self) {
+    async fn take_over(&self) {
         let mut configuration = self.control.configuration();
         configuration.mark_changed();
         while configuration.changed().await.is_ok() {

@@ -175,7 +175,7 @@ async fn px_108_caches_end_with_a_change_of_the_provider() {
 async fn px_008_configurations_are_followed() {
     let site = Site::new().await;
     let plane = std::sync::Arc::clone(&site.plane);
-    let following = tokio::spawn(async move { plane.run().await });
+    let following = tokio::spawn(async move { plane.follow_configuration().await });
     site.core.configuration.send_modify(|configuration| {
         std::sync::Arc::make_mut(configuration).providers[0].external_host = "https://moved.example".to_owned();
     });
