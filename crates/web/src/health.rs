@@ -9,7 +9,7 @@ use http::StatusCode;
 use portcullis_idp::{Context, is_ready};
 
 /// `/-/health/live/` and `/-/health/ready/`.
-pub fn router() -> Router<Arc<Context>> {
+pub(crate) fn router() -> Router<Arc<Context>> {
     Router::new().route("/-/health/live/", get(async || StatusCode::OK)).route("/-/health/ready/", get(ready))
 }
 

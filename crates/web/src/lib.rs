@@ -6,8 +6,6 @@ mod health;
 pub mod oauth;
 pub mod pages;
 pub mod same_origin;
-#[cfg(test)]
-mod testing;
 
 use std::sync::Arc;
 

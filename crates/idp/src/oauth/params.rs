@@ -74,6 +74,11 @@ impl Params {
         self.get(name).unwrap_or_default()
     }
 
+    /// The parameters as a query.
+    pub fn encoded(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+    }
+
     /// Whether there are no parameters at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

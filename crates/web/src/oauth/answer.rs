@@ -19,12 +19,8 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
     let (status, description) = match error {
         OAuthError::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is malformed"),
-        OAuthError::InvalidClient { by_header: false } => {
-            (StatusCode::BAD_REQUEST, "Client authentication failed")
-        }
-        OAuthError::InvalidClient { by_header: true } => {
-            (StatusCode::UNAUTHORIZED, "Client authentication failed")
-        }
+        OAuthError::InvalidClient { by_header: false } => (StatusCode::BAD_REQUEST, "Client authentication failed"),
+        OAuthError::InvalidClient { by_header: true } => (StatusCode::UNAUTHORIZED, "Client authentication failed"),
         OAuthError::InvalidGrant => (StatusCode::BAD_REQUEST, "The grant is invalid, expired or not permitted"),
         OAuthError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "The client may not use this grant"),
         OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),

@@ -8,17 +8,18 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use portcullis_core::origin::Origin;
-use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, read};
 use portcullis_idp::oauth::by_slug;
+use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, read};
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession};
 
 use super::request::form;
-use crate::pages::browser::{same_origin, signed_in};
+use crate::pages::browser::signed_in;
+use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::signed_out;
 use crate::pages::view::{Confirm, Link, Message};
-use crate::pages::path;
+use crate::same_origin::is_same_origin;
 
 /// `GET /application/o/{slug}/end-session/`
 pub(super) async fn ask(
@@ -54,7 +55,7 @@ pub(super) async fn submit(
     };
     let Ok(params) = params else { return unreadable(&origin) };
     // Only a browser that shows our page says that it comes from here.
-    let ours = headers.contains_key("origin") && same_origin(&headers, &origin);
+    let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
     leave(&ctx, &origin, &slug, &headers, &params, ours).await
 }
 
