@@ -16,6 +16,7 @@ pub mod limiter;
 pub mod listener;
 pub mod login;
 pub mod meters;
+pub mod metrics;
 pub mod origin;
 pub mod path_class;
 pub mod permit;
