@@ -9,8 +9,23 @@ use portcullis_core::clock::Timestamp;
 
 /// Methods with a label of their own; all others are `other`.
 const METHODS: [&str; 17] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK",
-    "UNLOCK", "REPORT", "SEARCH", "other",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "other",
 ];
 
 /// What kind of answer was given.
@@ -62,7 +77,9 @@ impl Durations {
     /// For an application under the configured `host`; `upstream` is the scheme and authority dialled.
     pub fn new(outpost: &str, host: &str, upstream: Option<(&http::uri::Scheme, &str)>) -> Self {
         let (scheme, authority) = match upstream {
-            Some((scheme, authority)) => (if *scheme == http::uri::Scheme::HTTPS { "https" } else { "http" }, authority),
+            Some((scheme, authority)) => {
+                (if *scheme == http::uri::Scheme::HTTPS { "https" } else { "http" }, authority)
+            }
             None => ("", ""),
         };
         Self {
@@ -115,8 +132,7 @@ pub fn outpost_updated(name: &str, uuid: &str, version: &'static str, build: &'s
 
 /// Tells whether the outpost is connected to its control plane; an embedded one always is.
 pub fn outpost_connected(name: &str, uuid: &str, connected: bool) {
-    let labels =
-        [("outpost_name", name.to_owned()), ("outpost_type", "proxy".to_owned()), ("uuid", uuid.to_owned())];
+    let labels = [("outpost_name", name.to_owned()), ("outpost_type", "proxy".to_owned()), ("uuid", uuid.to_owned())];
     gauge!("authentik_outpost_connection", &labels).set(f64::from(u8::from(connected)));
 }
 

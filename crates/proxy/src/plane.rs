@@ -10,6 +10,7 @@ use portcullis_core::keys::{HmacKey, process_key};
 use portcullis_core::negotiate;
 use portcullis_core::origin::Origin;
 use portcullis_core::path::Reserved;
+use tokio::time::Instant;
 
 use crate::access_log::Seen;
 use crate::answer::{self, Asker, Refusal};
@@ -22,6 +23,7 @@ use crate::identity::Identity;
 use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
 use crate::meters::Meters;
+use crate::metrics::Kind;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
 use crate::settings::ProxySettings;
@@ -118,6 +120,7 @@ impl DataPlane {
             return Handled::NotOurs(request);
         }
         let asker = Asker::of(request.headers());
+        let (method, began) = (request.method().clone(), Instant::now());
         let mut notes = Notes::default();
         let mut response = match self.pass(&application, class, request, &origin, &mut notes).await {
             Ok(response) => response,
@@ -132,6 +135,8 @@ impl DataPlane {
             }
         };
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
+        let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
+        application.durations.request(&method, began.elapsed(), kind);
         response.extensions_mut().insert(Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) });
         Handled::Answered(response)
     }
@@ -160,7 +165,10 @@ impl DataPlane {
         notes.identity = permit.identity().cloned();
         let plan = permit.plan()?;
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
-        let response = self.forwarder.forward(request, origin, plan).await.map_err(|error| {
+        let (method, began) = (request.method().clone(), Instant::now());
+        let forwarded = self.forwarder.forward(request, origin, plan).await;
+        application.durations.upstream(&method, began.elapsed());
+        let response = forwarded.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
             Refusal::NotForwarded { error, to_superuser }
         })?;
