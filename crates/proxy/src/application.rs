@@ -154,6 +154,13 @@ impl Application {
         self.provider == *provider && self.outpost_name == outpost_name
     }
 
+    /// Says which lines of `skip_path_regex` open nothing, because they are no expressions (PX-232).
+    pub fn report_bad_lines(&self) {
+        for BadLine { line, reason } in &self.bad_lines {
+            tracing::warn!(provider.name = self.provider.name, line, %reason, "skipped a line of skip_path_regex");
+        }
+    }
+
     /// URL that begins a login and then leads to `target`, which the caller has let through
     /// [`RedirectRule`] (PX-130).
     pub fn start_url(&self, target: &str) -> String {

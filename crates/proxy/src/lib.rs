@@ -14,6 +14,7 @@ pub mod identity_cache;
 pub mod identity_headers;
 pub mod limiter;
 pub mod listener;
+pub mod live;
 pub mod login;
 pub mod meters;
 pub mod metrics;
