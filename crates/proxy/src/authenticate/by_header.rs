@@ -197,8 +197,7 @@ impl DataPlane {
             expires: record.expires,
             cookie: Some(SessionCookie::new(cookie, record.expires)),
         };
-        // At least this very request may use it, even if nothing is to be cached.
-        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl).max(1));
+        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
         let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
         application.sessions.put(record.digest, Arc::clone(&identity)).await;
         Ok(identity)

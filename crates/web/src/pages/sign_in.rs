@@ -12,9 +12,10 @@ use portcullis_idp::sign_in::{Credentials, SignInError, with_password};
 use portcullis_idp::{Context, portal};
 use serde::Deserialize;
 
-use super::browser::{local_target, same_origin, session_cookies, set_session, signed_in, user_agent};
+use super::browser::{local_target, session_cookies, set_session, signed_in, user_agent};
 use super::respond::{PageError, page};
 use super::{path, view};
+use crate::same_origin::is_same_origin;
 
 /// Where to go afterwards.
 #[derive(Deserialize)]
@@ -56,7 +57,7 @@ pub async fn submit(
     headers: HeaderMap,
     sent: Result<Form<SignInForm>, FormRejection>,
 ) -> Response {
-    if !same_origin(&headers, &origin) {
+    if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let Ok(Form(sent)) = sent else { return PageError::BadForm.into_page(&origin) };
