@@ -18,6 +18,7 @@ use portcullis_core::skip::{BadLine, SkipSet};
 use crate::forward::ForbiddenName;
 use crate::identity_cache::IdentityCache;
 use crate::identity_headers::{self, Spoofs};
+use crate::metrics::Durations;
 use crate::settings::ProxySettings;
 use crate::upstream::{Target, TargetError};
 
@@ -70,6 +71,8 @@ pub struct Application {
     pub credentials: IdentityCache,
     /// Identities by store digest of their session cookie.
     pub sessions: IdentityCache,
+    /// How long its requests take.
+    pub durations: Durations,
     /// Refused `Authorization` values by process digest, and until when (PX-109).
     pub refused: moka::sync::Cache<Digest, (Timestamp, Mark)>,
 }
@@ -131,6 +134,7 @@ impl Application {
             forbidden: identity_headers::forbidden(&spoofs),
             spoofs,
             constant_headers: identity_headers::constants(provider, outpost_name),
+            durations: durations(provider, outpost_name, target.as_ref()),
             credentials: IdentityCache::default(),
             sessions: IdentityCache::default(),
             refused: moka::sync::Cache::builder()
@@ -188,6 +192,12 @@ impl Application {
             self.rule.home()
         })
     }
+}
+
+fn durations(provider: &Provider, outpost_name: &str, target: Option<&Target>) -> Durations {
+    let external = provider.external_host.parse::<http::Uri>().ok();
+    let host = external.as_ref().and_then(http::Uri::authority).map_or("other", http::uri::Authority::as_str);
+    Durations::new(outpost_name, host, target.map(|target| (&target.scheme, target.authority.as_str())))
 }
 
 impl Cookies {
