@@ -34,6 +34,13 @@ pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Rout
         .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
 }
 
+/// Pages, API and health of the control plane.
+pub(crate) fn control_plane(context: &Arc<Context>) -> Router {
+    portcullis_web::api::router(Arc::clone(context))
+        .merge(portcullis_web::pages::router().with_state(Arc::clone(context)))
+        .merge(health(Arc::clone(context)))
+}
+
 /// Whether the process lives, and whether its database answers.
 pub(crate) fn health(context: Arc<Context>) -> Router {
     Router::new()

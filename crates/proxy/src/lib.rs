@@ -17,6 +17,7 @@ pub mod listener;
 pub mod live;
 pub mod login;
 pub mod meters;
+pub mod metrics;
 pub mod origin;
 pub mod path_class;
 pub mod permit;

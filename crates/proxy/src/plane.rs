@@ -10,6 +10,7 @@ use portcullis_core::keys::{HmacKey, process_key};
 use portcullis_core::negotiate;
 use portcullis_core::origin::Origin;
 use portcullis_core::path::Reserved;
+use tokio::time::Instant;
 
 use crate::access_log::Seen;
 use crate::answer::{self, Asker, Refusal};
@@ -23,6 +24,7 @@ use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
 use crate::live::LiveSessions;
 use crate::meters::Meters;
+use crate::metrics::Kind;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
 use crate::settings::ProxySettings;
@@ -129,6 +131,7 @@ impl DataPlane {
             return Handled::NotOurs(request);
         }
         let asker = Asker::of(request.headers());
+        let (method, began) = (request.method().clone(), Instant::now());
         let mut notes = Notes::default();
         let mut response = match self.pass(&application, class, request, &origin, &mut notes).await {
             Ok(response) => response,
@@ -143,6 +146,8 @@ impl DataPlane {
             }
         };
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
+        let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
+        application.durations.request(&method, began.elapsed(), kind);
         response.extensions_mut().insert(Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) });
         Handled::Answered(response)
     }
@@ -172,7 +177,10 @@ impl DataPlane {
         let mut plan = permit.plan()?;
         plan.ends = permit.identity().and_then(|identity| self.live.bind(application, identity, headers));
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
-        let response = self.forwarder.forward(request, origin, plan).await.map_err(|error| {
+        let (method, began) = (request.method().clone(), Instant::now());
+        let forwarded = self.forwarder.forward(request, origin, plan).await;
+        application.durations.upstream(&method, began.elapsed());
+        let response = forwarded.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
             Refusal::NotForwarded { error, to_superuser }
         })?;
