@@ -78,6 +78,13 @@ pub fn cookie_domain(text: &str) -> String {
     plain_name(text.strip_prefix('.').unwrap_or(text)).unwrap_or_default()
 }
 
+/// Whether browsers refuse cookies for this domain because it is a public suffix (PX-023).
+///
+/// `domain` is in the form of [`cookie_domain`]. Names without a dot count: every browser refuses them.
+pub fn is_public_suffix(domain: &str) -> bool {
+    psl::suffix_str(domain).is_none_or(|suffix| suffix == domain)
+}
+
 fn plain_name(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_');
@@ -118,5 +125,16 @@ mod tests {
         assert!(within("example.com") && within("a.example.com") && within("a.b.example.com:8443"));
         assert!(!within("badexample.com") && !within("example.com.evil.test") && !within("com"));
         assert_eq!(cookie_domain(".Example.com"), "example.com");
+    }
+
+    /// PX-023: public suffixes, listed or not, are no cookie domains.
+    #[test]
+    fn px_023_public_suffixes_are_recognised() {
+        for suffix in ["com", "co.uk", "github.io", "localhost", "lan", ""] {
+            assert!(is_public_suffix(suffix), "{suffix}");
+        }
+        for domain in ["example.com", "example.co.uk", "me.github.io", "home.lan", "a.b.example.com"] {
+            assert!(!is_public_suffix(domain), "{domain}");
+        }
     }
 }

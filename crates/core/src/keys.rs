@@ -13,6 +13,8 @@ use zeroize::Zeroize;
 
 use crate::entropy::Entropy;
 
+pub use aws_lc_rs::hmac::Key as HmacKey;
+
 /// A SHA-256 or HMAC-SHA-256 value.
 pub type Digest = [u8; 32];
 
@@ -29,6 +31,8 @@ pub enum Purpose {
     CredentialFingerprint,
     /// Cookie values of header-authenticated data-plane sessions.
     SessionValue,
+    /// Counters of failed attempts, which name neither addresses nor users (OA-680).
+    FailureBucket,
 }
 
 impl Purpose {
@@ -39,6 +43,7 @@ impl Purpose {
             Self::SessionLookup => "session-lookup",
             Self::CredentialFingerprint => "credential-fingerprint",
             Self::SessionValue => "session-value",
+            Self::FailureBucket => "failure-bucket",
         }
     }
 }
@@ -47,7 +52,7 @@ impl Purpose {
 pub struct Keyring {
     sealing: LessSafeKey,
     key_id: [u8; 4],
-    lookups: [hmac::Key; 5],
+    lookups: [hmac::Key; 6],
 }
 
 /// Why sealed bytes could not be opened.
@@ -95,19 +100,21 @@ impl Keyring {
                 lookup(Purpose::SessionLookup),
                 lookup(Purpose::CredentialFingerprint),
                 lookup(Purpose::SessionValue),
+                lookup(Purpose::FailureBucket),
             ],
         }
     }
 
     /// The keyed digest of `parts` for one purpose. Parts are length-prefixed: they cannot run together.
     pub fn digest(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest {
-        let [token, grant, session, fingerprint, value] = &self.lookups;
+        let [token, grant, session, fingerprint, value, failure] = &self.lookups;
         let key = match purpose {
             Purpose::TokenLookup => token,
             Purpose::GrantLookup => grant,
             Purpose::SessionLookup => session,
             Purpose::CredentialFingerprint => fingerprint,
             Purpose::SessionValue => value,
+            Purpose::FailureBucket => failure,
         };
         keyed_digest(key, parts)
     }
@@ -163,12 +170,12 @@ impl KeyType for Length32 {
 }
 
 /// A fresh key for digests that need not outlive the process.
-pub fn process_key(entropy: &dyn Entropy) -> hmac::Key {
+pub fn process_key(entropy: &dyn Entropy) -> HmacKey {
     hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>())
 }
 
 /// HMAC-SHA-256 over length-prefixed parts.
-pub fn keyed_digest(key: &hmac::Key, parts: &[&[u8]]) -> Digest {
+pub fn keyed_digest(key: &HmacKey, parts: &[&[u8]]) -> Digest {
     let mut context = hmac::Context::with_key(key);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());

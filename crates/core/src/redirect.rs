@@ -7,6 +7,10 @@ use crate::origin::Scheme;
 use crate::outpost::Mode;
 use crate::path::Reserved;
 
+const CALLBACK: &str = "/outpost.goauthentik.io/callback";
+/// Tells the data plane that a request comes back from a login.
+const MARK: &str = "X-authentik-auth-callback=true";
+
 /// The longest target that is looked at.
 const LONGEST: usize = 4096;
 
@@ -74,6 +78,23 @@ impl RedirectRule {
     /// `external_host` without a trailing slash, followed by `path`.
     pub fn external(&self, path: &str) -> String {
         format!("{}://{}{}{path}", self.scheme.as_str(), self.host, self.base)
+    }
+
+    /// The redirect URI of this provider: what `start` sends and the code exchange repeats (PX-142, OA-071).
+    pub fn callback(&self) -> String {
+        self.external(&format!("{CALLBACK}?{MARK}"))
+    }
+
+    /// The redirect URIs to register for this provider, all of them strict (PX-026, OA-071).
+    ///
+    /// Besides [`RedirectRule::callback`] that is the host itself and, for a host with a path, the form in
+    /// which the last segment of the path is replaced.
+    pub fn redirect_uris(&self) -> Vec<String> {
+        let mut uris = vec![self.callback(), self.external(&format!("?{MARK}"))];
+        if let Some((parent, _)) = self.base.rsplit_once('/') {
+            uris.push(format!("{}{parent}{CALLBACK}?{MARK}", self.origin()));
+        }
+        uris
     }
 
     /// `external_host` itself, as a place to go.
@@ -169,6 +190,30 @@ mod tests {
 
     fn wiki() -> RedirectRule {
         RedirectRule::new("https://wiki.example", Mode::Proxy, "").expect("a rule")
+    }
+
+    /// PX-026, PX-142, OA-071: the callback is appended to a path prefix; the form that replaces it is registered too.
+    #[test]
+    fn oa_071_redirect_uris_are_computed_from_the_external_host() {
+        let uris = |host: &str| RedirectRule::new(host, Mode::Proxy, "").expect("a rule").redirect_uris();
+        let mark = "X-authentik-auth-callback=true";
+        for host in ["https://wiki.example", "https://wiki.example/"] {
+            assert_eq!(
+                uris(host),
+                [
+                    format!("https://wiki.example/outpost.goauthentik.io/callback?{mark}"),
+                    format!("https://wiki.example?{mark}"),
+                ]
+            );
+        }
+        assert_eq!(
+            uris("http://localhost:8080/apps/wiki/"),
+            [
+                format!("http://localhost:8080/apps/wiki/outpost.goauthentik.io/callback?{mark}"),
+                format!("http://localhost:8080/apps/wiki?{mark}"),
+                format!("http://localhost:8080/apps/outpost.goauthentik.io/callback?{mark}"),
+            ]
+        );
     }
 
     /// PX-161: opaque, scheme-relative and foreign forms, userinfo, and odd bytes are rejected.

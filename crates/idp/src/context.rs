@@ -11,6 +11,10 @@ use portcullis_core::keys::Keyring;
 use portcullis_store::Db;
 use tokio::sync::watch;
 
+use crate::directory::{Person, actor_of};
+use crate::limits::Limits;
+use crate::{setup, signing};
+
 /// What every service needs. One per process, shared by reference count.
 pub struct Context {
     /// The database.
@@ -27,6 +31,12 @@ pub struct Context {
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
     pub install_id: String,
+    /// When failed attempts slow somebody down.
+    pub limits: Limits,
+    /// Signing keys, read from the store at first use; start with the default.
+    pub signing: signing::Cache,
+    /// The one-time code of the setup page; start with the default.
+    pub setup: setup::Code,
     /// Counts changes to what outposts are configured by; send after commit (PX-028).
     pub configuration_changed: watch::Sender<u64>,
 }
@@ -62,5 +72,37 @@ impl Actor {
     /// The instance itself: bootstrap, demo, clean-up.
     pub fn system() -> Self {
         Self { user: None, username: "system".to_owned(), is_superuser: true, client: None, request_id: String::new() }
+    }
+}
+
+/// Where a request comes from, as far as services need to know.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request, for events; empty inside the process.
+    pub request_id: String,
+}
+
+impl Visitor {
+    /// A visitor of whom only the address is known.
+    pub fn at(client: IpAddr) -> Self {
+        Self { client, request_id: String::new() }
+    }
+
+    /// This visitor as nobody yet known, who calls themselves `name`.
+    pub fn stranger(&self, name: &str) -> Actor {
+        Actor {
+            user: None,
+            username: name.chars().take(150).collect(),
+            is_superuser: false,
+            client: Some(self.client),
+            request_id: self.request_id.clone(),
+        }
+    }
+
+    /// This visitor as somebody known.
+    pub fn known(&self, person: &Person) -> Actor {
+        Actor { client: Some(self.client), request_id: self.request_id.clone(), ..actor_of(person) }
     }
 }

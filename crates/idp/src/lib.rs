@@ -1,14 +1,37 @@
 //! Services of the control plane, without HTTP.
 
+pub mod access;
+pub mod applications;
+pub mod bindings;
+pub mod bootstrap;
 pub mod change;
+pub mod claims;
 pub mod context;
 pub mod directory;
 pub mod error;
 pub mod event;
+pub mod flows;
+pub mod limits;
+pub mod list;
+pub mod mappings;
+pub mod outpost;
+pub mod outposts;
 pub mod password;
+pub mod portal;
+pub mod providers;
+pub mod sessions;
 pub mod settings;
+pub mod setup;
+pub mod sign_in;
+pub mod signing;
 pub mod tokens;
 
 pub use change::{Change, Touched};
-pub use context::{Actor, Context};
+pub use context::{Actor, Context, Visitor};
 pub use error::{Error, Problems};
+
+// The faces of the control plane show these records; they need not know the store for that.
+pub use portcullis_store::StoreError;
+pub use portcullis_store::account::Account;
+pub use portcullis_store::application::Application;
+pub use portcullis_store::login_session::LoginSession;

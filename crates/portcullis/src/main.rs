@@ -1,1 +1,56 @@
-fn main() {}
+//! The binary: settings, wiring, command line, signals.
+
+mod cli;
+mod data_dir;
+mod healthcheck;
+mod serve;
+mod settings;
+mod sockets;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::settings::{Layers, Settings};
+
+/// Why the program ends without having done its work: one line for the operator.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "portcullis: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
+        .collect();
+    let layers = Layers::gather(cli.common.config.as_deref(), &environment, &cli.common.flags())?;
+    let settings = Settings::read(&layers)?;
+    match cli.command {
+        Command::Serve => serve::run(settings),
+        Command::Outpost => outpost(&settings),
+        Command::Demo(_) => Err("not yet".into()),
+        Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
+        Command::Healthcheck => healthcheck::run(&settings),
+        Command::Config => Ok(write!(std::io::stdout(), "{}", settings::effective(&settings, &layers))?),
+    }
+}
+
+/// Checks what a stand-alone outpost needs (PX-003), of which this build has only the checks.
+fn outpost(settings: &Settings) -> Result<(), Failure> {
+    let given =
+        [("PORTCULLIS_HOST", settings.general.host.is_some()), ("PORTCULLIS_TOKEN", settings.general.token.is_some())];
+    let missing: Vec<_> = given.iter().filter(|(_, given)| !given).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        return Err(format!("an outpost needs {}", missing.join(" and ")).into());
+    }
+    Err("this build has the embedded outpost only: run `portcullis serve`".into())
+}

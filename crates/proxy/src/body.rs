@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,47 @@ impl Body {
             return Self::Empty;
         }
         Self::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, |error| BodyError::Source(error.into()))))
+    }
+}
+
+impl Body {
+    /// A peer's body that fails when no byte comes for as long as `patience` (PX-283).
+    pub(crate) fn patient(body: hyper::body::Incoming, patience: Duration) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Boxed(Box::pin(Patient { body, patience, waiting: None }))
+    }
+}
+
+/// A body with a limit to the time without progress. Time in which nobody asks for it does not count.
+struct Patient {
+    body: hyper::body::Incoming,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Patient {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)));
+        }
+        let deadline = Instant::now() + self.patience;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::Stalled)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

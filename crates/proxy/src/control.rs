@@ -43,6 +43,12 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Epochs of everything that identities rest on.
     fn epochs(&self) -> &Epochs;
 
+    /// Whether revocations reach this process as they happen, so that bearer tokens may be believed for
+    /// a moment (PX-107). In the control plane's own process they always do.
+    fn hears_revocations(&self) -> bool {
+        true
+    }
+
     /// Checks a user name and app password by the machine-to-machine flow (PX-091).
     fn verify_password<'a>(
         &'a self,

@@ -12,7 +12,6 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version}
 use http_body::Body as _;
 use portcullis_core::origin::Origin;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use self::bodies::{Continue, Until};
 use self::headers::Trailers;
@@ -59,21 +58,16 @@ pub enum ForwardError {
 pub struct Forwarder {
     upstreams: Upstreams,
     powered_by: bool,
-    tunnels: TaskTracker,
     closing: CancellationToken,
 }
 
 impl Forwarder {
     /// Forwards over these pools; `powered_by` adds `X-Powered-By` to answers (PX-291).
     ///
-    /// `closing` cuts the tunnels that are left when the time to drain is over (PX-007).
+    /// `closing` cuts the tunnels that are left when the time to drain is over (PX-007): it is
+    /// [`crate::listener::Server::cut`].
     pub fn new(upstreams: Upstreams, powered_by: bool, closing: CancellationToken) -> Self {
-        Self { upstreams, powered_by, tunnels: TaskTracker::new(), closing }
-    }
-
-    /// Tunnels that are open, to wait for at shutdown.
-    pub fn tunnels(&self) -> &TaskTracker {
-        &self.tunnels
+        Self { upstreams, powered_by, closing }
     }
 
     /// Sends `request` as `plan` says and gives the answer back, cleaned of hop-by-hop headers.
@@ -142,7 +136,7 @@ impl Forwarder {
             };
             let upstream_side = hyper::upgrade::on(&mut answer);
             let closing = (self.closing.clone(), plan.ends);
-            self.tunnels.spawn(tunnel::run(client_side, upstream_side, closing, slot));
+            tokio::spawn(tunnel::run(client_side, upstream_side, closing, slot));
             return Ok(self.answer(answer.map(|_| Body::Empty), upgrade));
         }
         let answer = answer.map(|body| match (Body::from(body), plan.ends) {

@@ -1,8 +1,25 @@
 //! The data plane: from a request to the upstream and back.
 
+pub mod access_log;
+pub mod answer;
+pub mod application;
+pub mod applications;
+pub mod authenticate;
 pub mod body;
 pub mod control;
 pub mod forward;
+pub mod guard;
+pub mod identity;
+pub mod identity_cache;
+pub mod identity_headers;
+pub mod limiter;
 pub mod listener;
+pub mod login;
+pub mod meters;
 pub mod origin;
+pub mod path_class;
+pub mod permit;
+pub mod plane;
+pub mod settings;
+pub mod tls;
 pub mod upstream;

@@ -1,12 +1,29 @@
 //! Accepts connections and hands each request to the plane it is for.
 
+mod connection;
+mod plain_page;
+
 use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
+use portcullis_core::entropy::Entropy;
 use portcullis_core::origin::Origin;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::connection::Connection;
+use crate::access_log::AccessLog;
 use crate::body::Body;
+use crate::guard::Limits;
+use crate::origin::Trust;
 
 /// What the data plane did with a request.
 #[derive(Debug)]
@@ -23,6 +40,166 @@ pub trait Plane: Send + Sync + 'static {
     fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send;
 }
 
+/// A data plane for which no host is configured.
+impl Plane for () {
+    async fn handle(&self, request: Request<Body>, _: Arc<Origin>) -> Handled {
+        Handled::NotOurs(request)
+    }
+}
+
+/// An answer that is on its way.
+pub type CoreAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The control plane's HTTP face. Its requests carry an `Arc<Origin>` in their extensions.
+pub type Core = Box<dyn Fn(Request<Body>) -> CoreAnswer + Send + Sync>;
+
+/// Limits of the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time limits of a connection (PX-283).
+    pub limits: Limits,
+    /// Without a byte of a request's body coming in (PX-283).
+    pub body: Duration,
+    /// To send a TLS handshake.
+    pub handshake: Duration,
+    /// For requests in flight when we stop (PX-007).
+    pub drain: Duration,
+    /// Connections at a time, tunnels included; further ones wait.
+    pub connections: usize,
+    /// Most bytes of a request head; more is answered with 431.
+    pub head_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            body: Duration::from_secs(30),
+            handshake: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            connections: 10_000,
+            head_bytes: 48 * 1024,
+        }
+    }
+}
+
+/// One bound socket.
+pub struct Socket {
+    /// Where connections come in.
+    pub listener: std::net::TcpListener,
+    /// Set on HTTPS sockets; see [`crate::tls`].
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
 /// A connection's place among those allowed at a time; a tunnel keeps it.
 #[derive(Clone, Debug)]
-pub struct Slot(#[expect(dead_code, reason = "counts by being held")] Arc<tokio::sync::OwnedSemaphorePermit>);
+pub struct Slot(#[expect(dead_code, reason = "counts by being held")] Arc<OwnedSemaphorePermit>);
+
+/// Everything that a connection needs.
+pub struct Server<P> {
+    /// The data plane.
+    pub plane: P,
+    /// The control plane, in the process that has one.
+    pub core: Option<Core>,
+    /// Whose forwarded headers are believed.
+    pub trust: Trust,
+    /// Makes request ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// One line per request, unless it is off.
+    pub log: Option<AccessLog>,
+    /// Limits.
+    pub settings: Settings,
+    /// Cancelled when the time to drain is over; the forwarder's tunnels share it.
+    pub cut: CancellationToken,
+}
+
+impl<P: Plane> Server<P> {
+    /// Serves until `stop`, then finishes requests in flight for at most [`Settings::drain`] (PX-007).
+    ///
+    /// # Errors
+    /// When a socket cannot be used by the runtime.
+    pub async fn serve(self, sockets: Vec<Socket>, stop: CancellationToken) -> io::Result<()> {
+        let server = Arc::new(self);
+        let slots = Arc::new(Semaphore::new(server.settings.connections));
+        let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
+        for Socket { listener, tls } in sockets {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let tls = tls.map(TlsAcceptor::from);
+            let life = Life { stop: stop.clone(), abort: server.cut.clone() };
+            accepting.spawn(accept(server.clone(), listener, tls, slots.clone(), connections.clone(), life));
+        }
+        accepting.close();
+        accepting.wait().await;
+        connections.close();
+        // All places are free when no connection and no tunnel is left.
+        let all = u32::try_from(server.settings.connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(server.settings.drain, slots.acquire_many(all)).await.is_err() {
+            tracing::warn!("connections are cut: the time to drain is over");
+        }
+        server.cut.cancel();
+        connections.wait().await;
+        Ok(())
+    }
+}
+
+/// When a connection is to finish, and when to break off.
+#[derive(Clone)]
+struct Life {
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+async fn accept<P: Plane>(
+    server: Arc<Server<P>>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    slots: Arc<Semaphore>,
+    connections: TaskTracker,
+    life: Life,
+) {
+    loop {
+        let next = async {
+            // The place first: connections beyond the limit wait in the kernel.
+            let slot = slots.clone().acquire_owned().await.ok()?;
+            Some((listener.accept().await, Slot(Arc::new(slot))))
+        };
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            () = life.stop.cancelled() => return,
+        };
+        match accepted {
+            None => return,
+            Some((Ok((stream, peer)), slot)) => {
+                let (server, tls, life) = (server.clone(), tls.clone(), life.clone());
+                connections.spawn(async move {
+                    let connection = Connection { server, peer: peer.ip(), slot, life };
+                    start(connection, stream, tls).await;
+                });
+            }
+            Some((Err(error), _)) => {
+                // Mostly too many open files: trying again at once would only burn the processor.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn start<P: Plane>(connection: Connection<P>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it began");
+        return;
+    }
+    let Some(tls) = tls else { return connection.http1(stream, false).await };
+    let stream = match tokio::time::timeout(connection.server.settings.handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        connection.http2(stream).await;
+    } else {
+        connection.http1(stream, true).await;
+    }
+}

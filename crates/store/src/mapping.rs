@@ -148,3 +148,22 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
     select.order("scope_mapping.pk", false);
     select.list(conn, "scope_mapping", slice).await
 }
+
+/// The scopes of every provider, in the order in which its mappings were given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn scopes(conn: &mut Conn) -> Result<Vec<(ProviderPk, String)>, StoreError> {
+    struct Scope(ProviderPk, String);
+    impl Record for Scope {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(ProviderPk(row.small("provider")?), row.text("scope_name")?))
+        }
+    }
+    let scopes: Vec<Scope> = many(on!(conn, c => sqlx::query(
+        "SELECT provider_mapping.provider, scope_mapping.scope_name FROM provider_mapping
+         JOIN scope_mapping ON scope_mapping.pk = provider_mapping.mapping
+         ORDER BY provider_mapping.provider, provider_mapping.position, scope_mapping.pk",
+    ).fetch_all(c).await))?;
+    Ok(scopes.into_iter().map(|Scope(provider, scope)| (provider, scope)).collect())
+}

@@ -355,6 +355,23 @@ pub async fn mapping_keys(conn: &mut Conn, pk: ProviderPk) -> Result<Vec<Mapping
     Ok(keys.into_iter().map(|Key(key)| key).collect())
 }
 
+/// The mappings of every provider, in the order they were given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mapping_links(conn: &mut Conn) -> Result<Vec<(ProviderPk, MappingId)>, StoreError> {
+    struct Link(ProviderPk, MappingId);
+    impl Record for Link {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(ProviderPk(row.small("provider")?), row.parsed("mapping")?))
+        }
+    }
+    let links: Vec<Link> = many(on!(conn, c => sqlx::query(
+        "SELECT provider, mapping FROM provider_mapping ORDER BY provider, position, mapping",
+    ).fetch_all(c).await))?;
+    Ok(links.into_iter().map(|Link(provider, mapping)| (provider, mapping)).collect())
+}
+
 /// Replaces the mappings of a provider.
 ///
 /// # Errors
@@ -366,6 +383,21 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
         on!(conn, c => sqlx::query(
             "INSERT INTO provider_mapping (provider, mapping, position) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         ).bind(pk.0).bind(mapping.to_string()).bind(position).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Ends everything that was granted through a provider: codes, access tokens, sessions of the data plane.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM authorization_code WHERE provider = $1",
+        "DELETE FROM access_token WHERE provider = $1",
+        "DELETE FROM proxy_session WHERE provider = $1",
+    ] {
+        on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())
 }

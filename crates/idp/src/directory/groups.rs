@@ -9,6 +9,7 @@ use portcullis_store::{account, team};
 use serde_json::{Value, json};
 
 use super::{seal, secret_keys, superuser_only, team_attributes, team_place};
+use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -102,6 +103,7 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Err
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let gone = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
+    bindings::before_group_is_deleted(&mut change, pk).await?;
     team::delete(change.conn(), pk).await?;
     change.touch(Touched::Everyone);
     change.event("model_deleted", json!({"model": named(&gone)})).await?;

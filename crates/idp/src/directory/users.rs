@@ -8,6 +8,7 @@ use portcullis_store::{account, event as store_event, team};
 use serde_json::{Value, json};
 
 use super::{account_attributes, account_place, seal, secret_keys, superuser_only};
+use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -141,6 +142,7 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
     change.keeping_a_superuser().await?;
     let gone = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
     account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
+    bindings::before_user_is_deleted(&mut change, pk).await?;
     account::delete(change.conn(), pk).await?;
     pseudonymise(&mut change, &gone).await?;
     change.touch(Touched::User(gone.uuid));
@@ -259,7 +261,7 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn is_email(text: &str) -> bool {
+pub(crate) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"@".contains(c);
     !local.is_empty()

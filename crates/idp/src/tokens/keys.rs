@@ -2,7 +2,7 @@
 
 use portcullis_core::id::TokenId;
 use portcullis_store::token::Token;
-use portcullis_store::{Conn, account, token};
+use portcullis_store::{account, token};
 use serde_json::json;
 
 use super::{digest, mine, named};
@@ -96,7 +96,13 @@ pub(crate) async fn replace(
 ///
 /// # Errors
 /// When the store fails.
-pub async fn used(ctx: &Context, conn: &mut Conn, uuid: TokenId, from: &str) -> Result<(), Error> {
+pub async fn used(ctx: &Context, used: &Token, from: &str) -> Result<(), Error> {
     let now = ctx.now();
-    Ok(token::used(conn, uuid, now, from, now.plus_seconds(-60)).await?)
+    let minute_ago = now.plus_seconds(-60);
+    if used.last_used.is_some_and(|last| last > minute_ago) {
+        return Ok(());
+    }
+    let mut tx = ctx.db.write().await?;
+    token::used(&mut tx, used.uuid, now, from, minute_ago).await?;
+    Ok(tx.commit().await?)
 }

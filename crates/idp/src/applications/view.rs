@@ -1,0 +1,83 @@
+//! Applications as the portal and those who look after them see them.
+
+use std::collections::HashMap;
+
+use portcullis_core::id::ProviderPk;
+use portcullis_store::application::{Application, Filter};
+use portcullis_store::{Conn, application, provider};
+
+use crate::access::{self, AccessContext, Decision};
+use crate::context::Context;
+use crate::directory::Person;
+use crate::error::Error;
+use crate::providers;
+
+/// An application with its provider.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub application: Application,
+    /// Its provider.
+    pub provider: Option<providers::View>,
+}
+
+impl View {
+    /// Where the application is, for somebody (CO-133).
+    pub fn launch_url(&self, person: Option<&Person>) -> Option<String> {
+        let host = self.provider.as_ref().map(|view| view.provider.external_host.as_str());
+        super::launch_url(&self.application, host, person)
+    }
+}
+
+/// The applications that meet conditions: all of them, or those that somebody may use (CO-137).
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, usable_by: Option<&Person>) -> Result<Vec<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let mut applications = application::list(&mut conn, filter).await?;
+    if let Some(person) = usable_by {
+        applications = access::visible(&mut conn, person, applications).await?;
+    }
+    views(&mut conn, applications).await
+}
+
+/// The application with this slug: any, or only one that somebody may use.
+///
+/// # Errors
+/// [`Error::NotFound`], also for an application that is not for them to see; or when the store fails.
+pub async fn get(ctx: &Context, slug: &str, usable_by: Option<&Person>) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = application::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Application"))?;
+    if let Some(person) = usable_by
+        && !access::decide(ctx, &mut conn, person, &found, &AccessContext::default()).await?.passing
+    {
+        return Err(Error::NotFound("Application"));
+    }
+    views(&mut conn, vec![found]).await?.pop().ok_or(Error::NotFound("Application"))
+}
+
+/// Whether somebody may use the application with this slug, and why (CO-138).
+///
+/// # Errors
+/// [`Error::NotFound`] for an unknown slug; or when the store fails.
+pub async fn check_access(ctx: &Context, slug: &str, person: &Person) -> Result<Decision, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = application::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Application"))?;
+    access::decide(ctx, &mut conn, person, &found, &AccessContext::default()).await
+}
+
+async fn views(conn: &mut Conn, applications: Vec<Application>) -> Result<Vec<View>, Error> {
+    let records = match applications.as_slice() {
+        [Application { provider: Some(pk), .. }] => provider::by_pk(conn, *pk).await?.into_iter().collect(),
+        [] | [Application { provider: None, .. }] => Vec::new(),
+        _ => provider::list(conn, &provider::Filter::default(), crate::list::Slice::ALL).await?.rows,
+    };
+    let mut views: HashMap<ProviderPk, providers::View> =
+        providers::views(conn, records).await?.into_iter().map(|view| (view.provider.pk, view)).collect();
+    let view = |application: Application| View {
+        provider: application.provider.and_then(|pk| views.remove(&pk)),
+        application,
+    };
+    Ok(applications.into_iter().map(view).collect())
+}

@@ -1,0 +1,293 @@
+//! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
+
+use portcullis_core::id::{ApplicationId, BindingId, GroupId, PolicyId, UserPk};
+use portcullis_store::account::Account;
+use portcullis_store::binding::Binding;
+use portcullis_store::team::Team;
+use portcullis_store::{Conn, account, application, binding, team};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::applications;
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::binding::{Filter, Order};
+
+/// What is to be stored of a binding; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO section 8)")]
+pub struct Fields {
+    pub target: Option<Uuid>,
+    pub policy: Option<Option<PolicyId>>,
+    pub group: Option<Option<GroupId>>,
+    pub user: Option<Option<UserPk>>,
+    pub order: Option<i32>,
+    pub negate: Option<bool>,
+    pub enabled: Option<bool>,
+    pub failure_result: Option<bool>,
+    pub timeout: Option<i32>,
+}
+
+/// A binding with what it names.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub binding: Binding,
+    /// The group.
+    pub group: Option<Team>,
+    /// The user.
+    pub user: Option<Account>,
+}
+
+/// The bindings that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = binding::list(&mut conn, filter, slice).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for binding in rows {
+        views.push(view(&mut conn, binding).await?);
+    }
+    Ok(Listed { rows: views, count })
+}
+
+/// The binding with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: BindingId) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = binding::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    view(&mut conn, found).await
+}
+
+async fn view(conn: &mut Conn, binding: Binding) -> Result<View, Error> {
+    let group = match binding.team {
+        Some(pk) => team::by_pk(conn, pk).await?,
+        None => None,
+    };
+    let user = match binding.account {
+        Some(pk) => account::by_pk(conn, pk).await?,
+        None => None,
+    };
+    Ok(View { binding, group, user })
+}
+
+/// Makes a binding.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<BindingId, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(ctx, &mut change, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes a binding as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -> Result<BindingId, Error> {
+    let mut made = Binding {
+        pk: BindingId(ctx.entropy.uuid()),
+        target: Uuid::nil(),
+        policy: None,
+        team: None,
+        account: None,
+        position: 0,
+        negate: false,
+        enabled: true,
+        failure_result: false,
+        timeout: 30,
+    };
+    let mut problems = Problems::default();
+    for (field, missing) in [("target", fields.target.is_none()), ("order", fields.order.is_none())] {
+        if missing {
+            problems.add(field, "This field is required.");
+        }
+    }
+    apply(&mut made, &fields);
+    check(change, &made, &fields, problems).await?;
+    binding::insert(change.conn(), &made).await?;
+    touch(change, made.target).await?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(made.pk)
+}
+
+/// Changes a binding.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let stored = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    let mut changed = stored.clone();
+    apply(&mut changed, &fields);
+    check(&mut change, &changed, &fields, Problems::default()).await?;
+    binding::update(change.conn(), &changed).await?;
+    touch(&mut change, stored.target).await?;
+    touch(&mut change, changed.target).await?;
+    let context = json!({"model": named(&changed), "diff": diff(&snapshot(&stored), &snapshot(&changed))});
+    change.event("model_updated", context).await?;
+    if stored.enabled && (!changed.enabled || stored.target != changed.target) {
+        warn_if_last(&mut change, stored.target).await?;
+    }
+    change.commit().await
+}
+
+/// Deletes a binding.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    binding::delete(change.conn(), pk).await?;
+    touch(&mut change, gone.target).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    if gone.enabled {
+        warn_if_last(&mut change, gone.target).await?;
+    }
+    change.commit().await
+}
+
+/// Call it before a group is deleted: its bindings become orphans, which deny, and somebody should know
+/// (CO-180).
+///
+/// # Errors
+/// When the store fails.
+pub async fn before_group_is_deleted(change: &mut Change<'_>, group: GroupId) -> Result<(), Error> {
+    let orphans = binding::of_team(change.conn(), group).await?;
+    orphaned(change, orphans).await
+}
+
+/// Call it before a user is deleted: their bindings become orphans, which deny, and somebody should know
+/// (CO-180).
+///
+/// # Errors
+/// When the store fails.
+pub async fn before_user_is_deleted(change: &mut Change<'_>, user: UserPk) -> Result<(), Error> {
+    let orphans = binding::of_account(change.conn(), user).await?;
+    orphaned(change, orphans).await
+}
+
+async fn orphaned(change: &mut Change<'_>, orphans: Vec<Binding>) -> Result<(), Error> {
+    for orphan in orphans {
+        touch(change, orphan.target).await?;
+        let message = "A policy binding has lost what it named. It denies until it is changed or deleted.";
+        let target = application::by_uuid(change.conn(), ApplicationId(orphan.target)).await?;
+        let target = target.as_ref().map(applications::named);
+        let context = json!({"message": message, "binding": named(&orphan), "application": target});
+        change.event("configuration_warning", context).await?;
+    }
+    Ok(())
+}
+
+/// Says so when a target has lost its last binding that counts: it is open to everybody then (CO-135).
+async fn warn_if_last(change: &mut Change<'_>, target: Uuid) -> Result<(), Error> {
+    let Some(application) = application::by_uuid(change.conn(), ApplicationId(target)).await? else { return Ok(()) };
+    if binding::count_enabled(change.conn(), target).await? > 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "Application {} has no enabled binding any more: the default for applications applies.",
+        application.name
+    );
+    let context = json!({"message": message, "application": applications::named(&application)});
+    change.event("configuration_warning", context).await
+}
+
+/// Has everyone who uses the target's application looked at again.
+async fn touch(change: &mut Change<'_>, target: Uuid) -> Result<(), Error> {
+    let application = application::by_uuid(change.conn(), ApplicationId(target)).await?;
+    if let Some(provider) = application.and_then(|application| application.provider) {
+        change.touch(Touched::Provider(provider));
+    }
+    Ok(())
+}
+
+fn apply(binding: &mut Binding, fields: &Fields) {
+    binding.target = fields.target.unwrap_or(binding.target);
+    binding.policy = fields.policy.unwrap_or(binding.policy);
+    binding.team = fields.group.unwrap_or(binding.team);
+    binding.account = fields.user.unwrap_or(binding.account);
+    binding.position = fields.order.unwrap_or(binding.position);
+    binding.negate = fields.negate.unwrap_or(binding.negate);
+    binding.enabled = fields.enabled.unwrap_or(binding.enabled);
+    binding.failure_result = fields.failure_result.unwrap_or(binding.failure_result);
+    binding.timeout = fields.timeout.unwrap_or(binding.timeout);
+}
+
+async fn check(
+    change: &mut Change<'_>,
+    binding: &Binding,
+    fields: &Fields,
+    mut problems: Problems,
+) -> Result<(), Error> {
+    let invalid = |pk: &dyn std::fmt::Display| format!("Invalid pk \"{pk}\" - object does not exist.");
+    // Applications are all that bindings decide about; a binding on anything else would promise too much.
+    if let Some(target) = fields.target
+        && application::by_uuid(change.conn(), ApplicationId(target)).await?.is_none()
+    {
+        problems.add("target", invalid(&target));
+    }
+    // There are no kinds of policies yet.
+    if let Some(policy) = fields.policy.flatten() {
+        problems.add("policy", invalid(&policy));
+    }
+    if let Some(group) = fields.group.flatten()
+        && team::by_pk(change.conn(), group).await?.is_none()
+    {
+        problems.add("group", invalid(&group));
+    }
+    if let Some(user) = fields.user.flatten()
+        && account::by_pk(change.conn(), user).await?.is_none()
+    {
+        problems.add("user", invalid(&user));
+    }
+    if binding.timeout < 0 {
+        problems.add("timeout", "Ensure this value is greater than or equal to 0.");
+    }
+    if problems.is_empty() {
+        let named = [binding.team.is_some(), binding.policy.is_some(), binding.account.is_some()];
+        match named.iter().filter(|is_set| **is_set).count() {
+            0 => problems.add("non_field_errors", "One of 'group', 'policy', 'user' must be set."),
+            1 => {}
+            _ => problems.add("non_field_errors", "Only one of 'group', 'policy', 'user' can be set."),
+        }
+    }
+    if problems.is_empty() && binding::collides(change.conn(), binding).await? {
+        problems.add("non_field_errors", "The fields policy, target, order must make a unique set.");
+    }
+    problems.check()
+}
+
+fn named(binding: &Binding) -> Value {
+    model("authentik_policies", "policybinding", binding.pk, &format!("Binding #{}", binding.position))
+}
+
+fn snapshot(binding: &Binding) -> Value {
+    json!({
+        "target": binding.target,
+        "policy": binding.policy,
+        "group": binding.team,
+        "user": binding.account,
+        "order": binding.position,
+        "negate": binding.negate,
+        "enabled": binding.enabled,
+        "failure_result": binding.failure_result,
+        "timeout": binding.timeout,
+    })
+}

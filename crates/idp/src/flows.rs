@@ -1,0 +1,101 @@
+//! The fixed flows (CO-300).
+
+use portcullis_core::id::FlowId;
+use portcullis_store::flow::Flow;
+use portcullis_store::{Conn, flow};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::flow::{Filter, Order};
+
+/// Slug of the flow for signing in.
+pub const AUTHENTICATION: &str = "default-authentication-flow";
+/// Slug of the flow for signing out.
+pub const INVALIDATION: &str = "default-invalidation-flow";
+/// Slug of the flow that asks for no consent.
+pub const IMPLICIT_CONSENT: &str = "default-provider-authorization-implicit-consent";
+/// Slug of the flow for signing out of one application.
+pub const PROVIDER_INVALIDATION: &str = "default-provider-invalidation-flow";
+/// Slug of the flow in which users change their own fields.
+pub const USER_SETTINGS: &str = "default-user-settings-flow";
+
+/// Slug, name, title, designation, authentication.
+const FLOWS: [[&str; 5]; 12] = [
+    [AUTHENTICATION, "Welcome", "Sign in", "authentication", "none"],
+    [INVALIDATION, "Logout", "Signed out", "invalidation", "none"],
+    [IMPLICIT_CONSENT, "Authorize Application", "Redirecting to %(app)s", "authorization", "require_authenticated"],
+    [
+        "default-provider-authorization-explicit-consent",
+        "Authorize Application with consent",
+        "Redirecting to %(app)s",
+        "authorization",
+        "require_authenticated",
+    ],
+    [PROVIDER_INVALIDATION, "Logged out of application", "You've logged out of %(app)s.", "invalidation", "none"],
+    ["default-recovery-flow", "Recovery", "Reset your password", "recovery", "require_unauthenticated"],
+    ["default-password-change", "Change Password", "Change password", "stage_configuration", "require_authenticated"],
+    [USER_SETTINGS, "User settings", "Update your info", "stage_configuration", "require_authenticated"],
+    [
+        "default-authenticator-totp-setup",
+        "TOTP Device setup",
+        "Set up an authenticator app",
+        "stage_configuration",
+        "require_authenticated",
+    ],
+    [
+        "default-authenticator-static-setup",
+        "Static token setup",
+        "Create recovery codes",
+        "stage_configuration",
+        "require_authenticated",
+    ],
+    [
+        "default-authenticator-webauthn-setup",
+        "WebAuthn Device setup",
+        "Set up a security key or passkey",
+        "stage_configuration",
+        "require_authenticated",
+    ],
+    ["initial-setup", "Initial setup", "Set up the administrator", "stage_configuration", "none"],
+];
+
+/// The flows that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
+    let mut conn = ctx.db.read().await?;
+    Ok(flow::list(&mut conn, filter, slice).await?)
+}
+
+/// The flow with this slug.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, slug: &str) -> Result<Flow, Error> {
+    let mut conn = ctx.db.read().await?;
+    flow::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Flow"))
+}
+
+/// Adds the flows that are missing. Their keys stay the same for the life of the installation.
+///
+/// # Errors
+/// When the store fails.
+pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
+    for [slug, name, title, designation, authentication] in FLOWS {
+        if flow::by_slug(conn, slug).await?.is_none() {
+            let missing = Flow {
+                pk: FlowId(ctx.entropy.uuid()),
+                slug: slug.to_owned(),
+                name: name.to_owned(),
+                title: title.to_owned(),
+                designation: designation.to_owned(),
+                authentication: authentication.to_owned(),
+            };
+            flow::insert(conn, &missing).await?;
+        }
+    }
+    Ok(())
+}

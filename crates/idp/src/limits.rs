@@ -1,0 +1,174 @@
+//! Failed attempts slow the guesser down, never the owner (OA-680…OA-682).
+//!
+//! Failures are counted by address together with client and user name, by address alone, and by user
+//! name alone. Only the first two refuse: whoever tries from another address with the right password
+//! is never locked out. Failures of a user name from everywhere only delay the answer.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::keys::{Digest, Purpose};
+use portcullis_core::username::fold;
+use portcullis_store::{Conn, StoreError, failure};
+
+use crate::context::Context;
+
+/// When failed attempts slow somebody down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Failures of one address with one client and user name until it has to wait.
+    pub per_name_and_address: u32,
+    /// Failures of one address until it has to wait.
+    pub per_address: u32,
+    /// For how long failures of an address count, in seconds.
+    pub address_window_seconds: u32,
+    /// Failures of one user name, from anywhere, until answers are delayed.
+    pub per_name: u32,
+    /// For how long failures of a user name count, in seconds.
+    pub name_window_seconds: u32,
+    /// The longest delay, in milliseconds.
+    pub longest_delay_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_name_and_address: 10,
+            per_address: 60,
+            address_window_seconds: 300,
+            per_name: 100,
+            name_window_seconds: 3600,
+            longest_delay_ms: 2000,
+        }
+    }
+}
+
+/// Somebody tries to prove who they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Where from. IPv6 addresses count by their /64.
+    pub address: IpAddr,
+    /// Where at: an OAuth client id, or `sign-in`.
+    pub client: &'a str,
+    /// The user name given, existing or not.
+    pub username: &'a str,
+}
+
+/// What to do with an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Look at it, after a delay that is usually none.
+    Examine {
+        /// How long to wait first.
+        delay: Duration,
+    },
+    /// Refuse it unexamined.
+    Refuse {
+        /// Whole seconds until an attempt is examined again.
+        retry_after_seconds: u32,
+    },
+}
+
+struct Buckets {
+    name_and_address: Digest,
+    address: Digest,
+    name: Digest,
+}
+
+impl Attempt<'_> {
+    fn buckets(&self, ctx: &Context) -> Buckets {
+        let address = network(self.address).to_string();
+        let name = fold(self.username);
+        let digest = |parts: &[&str]| {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+            ctx.keys.digest(Purpose::FailureBucket, &parts)
+        };
+        Buckets {
+            name_and_address: digest(&["name-and-address", &address, self.client, &name]),
+            address: digest(&["address", &address]),
+            name: digest(&["name", &name]),
+        }
+    }
+}
+
+/// The part of an address that one customer of a provider has: an IPv4 address, an IPv6 /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & (u128::MAX << 64))),
+    }
+}
+
+/// Decides, before anything is examined, what to do with an attempt.
+///
+/// # Errors
+/// When the database fails.
+pub async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
+    let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
+    for (bucket, limit) in
+        [(&buckets.name_and_address, limits.per_name_and_address), (&buckets.address, limits.per_address)]
+    {
+        if let Some(failures) = failure::get(conn, bucket, now).await?
+            && failures.count >= i64::from(limit)
+        {
+            return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
+        }
+    }
+    let name = failure::get(conn, &buckets.name, now).await?.map_or(0, |failures| failures.count);
+    Ok(Verdict::Examine { delay: limits.delay(name) })
+}
+
+/// Counts a failed attempt.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
+    let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
+    let address_window = now.plus_seconds(limits.address_window_seconds.into());
+    failure::add(conn, &buckets.name_and_address, now, address_window).await?;
+    failure::add(conn, &buckets.address, now, address_window).await?;
+    failure::add(conn, &buckets.name, now, now.plus_seconds(limits.name_window_seconds.into())).await.map(drop)
+}
+
+/// Forgets the failures of this address with this user name: its owner knows the password (CO-442).
+///
+/// # Errors
+/// When the database fails.
+pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
+    failure::clear(conn, &attempt.buckets(ctx).name_and_address).await
+}
+
+impl Limits {
+    /// No delay up to the limit, then 20 ms more for each failure.
+    fn delay(&self, failures: i64) -> Duration {
+        let surplus = u64::try_from(failures.saturating_sub(self.per_name.into())).unwrap_or(0);
+        Duration::from_millis(surplus.saturating_mul(20).min(self.longest_delay_ms.into()))
+    }
+}
+
+fn seconds_until(end: Timestamp, now: Timestamp) -> u32 {
+    u32::try_from(end.seconds().saturating_sub(now.seconds()).max(1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-680: an IPv6 customer counts by network, and an IPv4 address written as IPv6 counts as itself.
+    #[test]
+    fn oa_680_addresses_count_by_network() {
+        let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(network(parse("2001:db8:1:2:3:4:5:6")), parse("2001:db8:1:2::"));
+        assert_eq!(network(parse("::ffff:192.0.2.7")), parse("192.0.2.7"));
+    }
+
+    /// OA-680: failures of a user name from everywhere delay, at most by the longest delay, and never refuse.
+    #[test]
+    fn oa_680_failures_of_a_name_only_delay() {
+        let limits = Limits::default();
+        assert_eq!(limits.delay(100), Duration::ZERO);
+        assert_eq!(limits.delay(110), Duration::from_millis(200));
+        assert_eq!(limits.delay(i64::MAX), Duration::from_secs(2));
+    }
+}

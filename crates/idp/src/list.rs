@@ -1,0 +1,3 @@
+//! Parts of lists.
+
+pub use portcullis_store::select::{Listed, Slice};

@@ -1,0 +1,140 @@
+//! The configuration of the embedded outpost (PX-020, PX-027).
+
+use std::collections::HashMap;
+
+use portcullis_core::duration;
+use portcullis_core::outpost::{Configuration, Endpoints, Mode, Provider};
+use portcullis_store::application::Application;
+use portcullis_store::{application, mapping, outpost, provider};
+use serde_json::Value;
+use url::Url;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::{outposts, providers};
+
+/// Lifetime of sessions when the provider's text says none (PX-030).
+const VALIDITY_SECONDS: i64 = 3600;
+
+/// What the embedded outpost serves at present: attached providers with an application, by name.
+///
+/// A provider whose secrets cannot be opened is left out and logged; the others are served.
+///
+/// # Errors
+/// When the store fails.
+pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Some(embedded) = outpost::by_managed(&mut conn, outposts::EMBEDDED).await? else {
+        return Ok(Configuration::default());
+    };
+    let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
+    let applications: HashMap<_, _> = application::with_provider(&mut conn)
+        .await?
+        .into_iter()
+        .filter_map(|application| Some((application.provider?, application)))
+        .collect();
+    let mut scopes: HashMap<_, Vec<String>> = HashMap::new();
+    for (provider, scope) in mapping::scopes(&mut conn).await? {
+        let scopes = scopes.entry(provider).or_default();
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    drop(conn);
+
+    let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
+    let providers = served.into_iter().filter_map(|record| {
+        let application = applications.get(&record.pk)?;
+        let scopes = scopes.remove(&record.pk).unwrap_or_default();
+        match one(ctx, &record, application, scopes, host) {
+            Ok(provider) => Some(provider),
+            Err(error) => {
+                tracing::error!(provider = record.name, %error, "provider left out of the configuration");
+                None
+            }
+        }
+    });
+    Ok(Configuration { providers: providers.collect(), outpost_name: embedded.name })
+}
+
+fn one(
+    ctx: &Context,
+    record: &provider::Provider,
+    application: &Application,
+    scopes_to_request: Vec<String>,
+    host: &str,
+) -> Result<Provider, Error> {
+    let mode = providers::mode(&record.mode).ok_or_else(|| Error::Unreadable("provider.mode".to_owned()))?;
+    let validity = duration::seconds_or(&record.access_token_validity, VALIDITY_SECONDS);
+    Ok(Provider {
+        pk: record.pk,
+        name: record.name.clone(),
+        mode,
+        external_host: record.external_host.clone(),
+        internal_host: if mode == Mode::Proxy { record.internal_host.clone() } else { String::new() },
+        internal_host_ssl_validation: record.internal_host_ssl_validation,
+        client_id: record.client_id.clone(),
+        client_secret: providers::client_secret(ctx, record)?,
+        cookie_secret: providers::cookie_secret(ctx, record)?,
+        cookie_domain: record.cookie_domain.clone(),
+        skip_path_regex: record.skip_path_regex.clone(),
+        intercept_header_auth: record.intercept_header_auth,
+        basic_auth_enabled: record.basic_auth_enabled,
+        basic_auth_user_attribute: record.basic_auth_user_attribute.clone(),
+        basic_auth_password_attribute: record.basic_auth_password_attribute.clone(),
+        access_token_validity: if validity > 0 { validity } else { VALIDITY_SECONDS },
+        scopes_to_request,
+        application_slug: application.slug.clone(),
+        application_name: application.name.clone(),
+        endpoints: endpoints(&ctx.base_url, &application.slug, host),
+    })
+}
+
+/// The endpoints of an application at `base`, as seen from `host` if that is set (PX-340, PX-343).
+fn endpoints(base: &str, slug: &str, host: &str) -> Endpoints {
+    let at = |path: &str| rewritten(format!("{base}/application/o/{path}"), host);
+    Endpoints {
+        issuer: at(&format!("{slug}/")),
+        authorization: at("authorize/"),
+        end_session: at(&format!("{slug}/end-session/")),
+        jwks: at(&format!("{slug}/jwks/")),
+    }
+}
+
+/// `url` with scheme and authority of `host`; path and query stay.
+fn rewritten(url: String, host: &str) -> String {
+    if host.is_empty() {
+        return url;
+    }
+    let (Ok(parsed), Ok(host)) = (Url::parse(&url), Url::parse(host)) else {
+        tracing::error!(host, "authentik_host of the outpost is no URL");
+        return url;
+    };
+    let origin = host.origin();
+    if origin.is_tuple() {
+        format!("{}{}", origin.ascii_serialization(), &parsed[url::Position::BeforePath..])
+    } else {
+        url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-340, PX-343: scheme and authority come from the outpost's host if that is a URL; the path stays.
+    #[test]
+    fn px_340_endpoints_are_rewritten_to_the_configured_host() {
+        let plain = endpoints("https://id.example", "wiki", "");
+        assert_eq!(plain.issuer, "https://id.example/application/o/wiki/");
+        assert_eq!(plain.authorization, "https://id.example/application/o/authorize/");
+        assert_eq!(plain.end_session, "https://id.example/application/o/wiki/end-session/");
+        assert_eq!(plain.jwks, "https://id.example/application/o/wiki/jwks/");
+        let moved = endpoints("https://id.example", "wiki", "http://login.test:8080/ignored");
+        assert_eq!(moved.issuer, "http://login.test:8080/application/o/wiki/");
+        assert_eq!(moved.jwks, "http://login.test:8080/application/o/wiki/jwks/");
+        for bad in ["login.test", "mailto:x", "::"] {
+            assert_eq!(endpoints("https://id.example", "wiki", bad), plain, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The embedded outpost: its settings, and the providers that it serves.
+
+use std::collections::BTreeSet;
+
+use portcullis_core::duration;
+use portcullis_core::id::{OutpostId, ProviderPk};
+use portcullis_store::outpost::Outpost;
+use portcullis_store::{Conn, outpost, provider};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+use crate::providers;
+
+pub use portcullis_store::outpost::{Filter, Order};
+
+/// Permanent name of the outpost in this process.
+pub const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+const EMBEDDED_NAME: &str = "authentik Embedded Outpost";
+const REFRESH_SECONDS: i64 = 300;
+
+/// Settings of an outpost that were never changed (CO-593). An empty host means the base URL.
+pub fn default_config() -> Value {
+    json!({
+        "authentik_host": "",
+        "authentik_host_insecure": false,
+        "authentik_host_browser": "",
+        "log_level": "info",
+        "refresh_interval": "minutes=5",
+        "object_naming_template": "ak-outpost-%(name)s",
+    })
+}
+
+/// An outpost with the providers that it serves.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub outpost: Outpost,
+    /// Its providers, by name.
+    pub providers: Vec<providers::View>,
+}
+
+/// The outposts that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = outpost::list(&mut conn, filter, slice).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for outpost in rows {
+        views.push(View { providers: providers::of_outpost(&mut conn, outpost.pk).await?, outpost });
+    }
+    Ok(Listed { rows: views, count })
+}
+
+/// The outpost with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: OutpostId) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let outpost = outpost::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Outpost"))?;
+    Ok(View { providers: providers::of_outpost(&mut conn, pk).await?, outpost })
+}
+
+/// How often an outpost is to fetch its configuration without being told, in seconds.
+pub fn refresh_interval(outpost: &Outpost) -> i64 {
+    let text = outpost.config.get("refresh_interval").and_then(Value::as_str);
+    text.map_or(REFRESH_SECONDS, |text| duration::seconds_or(text, REFRESH_SECONDS))
+}
+
+/// The outpost in this process.
+///
+/// # Errors
+/// [`Error::NotFound`] before the first start is complete; else when the store fails.
+pub async fn embedded(conn: &mut Conn) -> Result<Outpost, Error> {
+    outpost::by_managed(conn, EMBEDDED).await?.ok_or(Error::NotFound("Outpost"))
+}
+
+/// Adds the embedded outpost if it is missing (CO-480).
+///
+/// # Errors
+/// When the store fails.
+pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
+    if outpost::by_managed(conn, EMBEDDED).await?.is_none() {
+        let missing = Outpost {
+            pk: OutpostId(ctx.entropy.uuid()),
+            name: EMBEDDED_NAME.to_owned(),
+            kind: "proxy".to_owned(),
+            config: default_config(),
+            managed: Some(EMBEDDED.to_owned()),
+        };
+        outpost::insert(conn, &missing).await?;
+    }
+    Ok(())
+}
+
+/// Has the embedded outpost serve a provider. Our own pages and the demonstration do so; clients of the API
+/// say which providers an outpost serves.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators; else when the store fails.
+pub async fn attach(ctx: &Context, actor: &Actor, provider: ProviderPk) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let embedded = embedded(change.conn()).await?;
+    let mut providers = outpost::provider_keys(change.conn(), embedded.pk).await?;
+    providers.push(provider);
+    update_in(&mut change, embedded.pk, Fields { providers: Some(providers), ..Fields::default() }).await?;
+    change.commit().await
+}
+
+/// What is to be stored of an outpost; absent members stay as they are.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO-569)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub kind: Option<String>,
+    pub providers: Option<Vec<ProviderPk>>,
+    pub service_connection: Option<Option<Uuid>>,
+    pub config: Option<Value>,
+}
+
+/// Changes an outpost.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: OutpostId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -> Result<(), Error> {
+    let mut changed = outpost::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Outpost"))?;
+    let served: BTreeSet<_> = outpost::provider_keys(change.conn(), pk).await?.into_iter().collect();
+    let before = snapshot(&changed, &served);
+    let wanted: BTreeSet<_> = fields.providers.clone().map_or_else(|| served.clone(), BTreeSet::from_iter);
+    let mut problems = Problems::default();
+    check(&changed, &fields, &mut problems);
+    for key in wanted.difference(&served) {
+        if provider::by_pk(change.conn(), *key).await?.is_none() {
+            problems.add("providers", format!("Invalid pk \"{key}\" - object does not exist."));
+        }
+    }
+    problems.check()?;
+    changed.config = fields.config.unwrap_or(changed.config);
+    outpost::update(change.conn(), &changed).await?;
+    outpost::set_providers(change.conn(), pk, &Vec::from_iter(wanted.iter().copied())).await?;
+    for key in wanted.symmetric_difference(&served) {
+        change.touch(Touched::Provider(*key));
+    }
+    change.touch(Touched::Configuration);
+    let after = snapshot(&changed, &wanted);
+    let named = model("authentik_outposts", "outpost", pk, &changed.name);
+    change.event("model_updated", json!({"model": named, "diff": diff(&before, &after)})).await
+}
+
+fn check(outpost: &Outpost, fields: &Fields, problems: &mut Problems) {
+    if fields.name.as_ref().is_some_and(|name| name != &outpost.name) {
+        problems.add("name", "Embedded outpost's name cannot be changed");
+    }
+    if let Some(kind) = fields.kind.as_ref().filter(|kind| *kind != &outpost.kind) {
+        problems.add("type", format!("\"{kind}\" is not a valid choice."));
+    }
+    if let Some(Some(pk)) = fields.service_connection {
+        problems.add("service_connection", format!("Invalid pk \"{pk}\" - object does not exist."));
+    }
+    match &fields.config {
+        Some(Value::Object(config)) => {
+            for key in ["authentik_host", "authentik_host_browser", "log_level", "refresh_interval"] {
+                if config.get(key).is_some_and(|value| !value.is_string()) {
+                    problems.add("config", format!("{key}: Not a valid string."));
+                }
+            }
+            if let Some(Err(error)) = config.get("refresh_interval").and_then(Value::as_str).map(duration::parse) {
+                problems.add("config", error.to_string());
+            }
+        }
+        Some(_) => problems.add("config", "Value must be an object."),
+        None => {}
+    }
+}
+
+fn snapshot(outpost: &Outpost, providers: &BTreeSet<ProviderPk>) -> Value {
+    json!({"name": outpost.name, "config": outpost.config, "providers": providers})
+}

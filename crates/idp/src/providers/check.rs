@@ -1,0 +1,172 @@
+//! The rules that a proxy provider must meet to be saved.
+
+use portcullis_core::host::{cookie_domain, is_public_suffix};
+use portcullis_core::outpost::Mode;
+use portcullis_core::redirect::RedirectRule;
+use portcullis_core::{duration, skip};
+use portcullis_store::provider::Provider;
+use portcullis_store::{Conn, flow, mapping, provider};
+use url::Url;
+
+use super::{Fields, mode};
+use crate::error::{Error, Problems};
+
+pub(super) const TAKEN: &str = "Provider with this name already exists.";
+const REQUIRED: &str = "This field is required.";
+const BLANK: &str = "This field may not be blank.";
+const BAD_URL: &str = "Enter a valid URL.";
+
+/// The longest text that holds a URL or a name of an attribute.
+const LONGEST: usize = 2048;
+
+pub(super) fn required(fields: &Fields, problems: &mut Problems) {
+    for (field, missing) in [
+        ("name", fields.name.is_none()),
+        ("authorization_flow", fields.authorization_flow.is_none()),
+        ("invalidation_flow", fields.invalidation_flow.is_none()),
+        ("external_host", fields.external_host.is_none()),
+    ] {
+        if missing {
+            problems.add(field, REQUIRED);
+        }
+    }
+}
+
+/// What is named must exist. No certificates and no sources exist yet.
+pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
+    for (field, pk) in [
+        ("authentication_flow", fields.authentication_flow.flatten()),
+        ("authorization_flow", fields.authorization_flow),
+        ("invalidation_flow", fields.invalidation_flow),
+    ] {
+        if let Some(pk) = pk
+            && flow::by_pk(conn, pk).await?.is_none()
+        {
+            problems.add(field, invalid(pk));
+        }
+    }
+    for pk in fields.property_mappings.iter().flatten() {
+        if mapping::by_pk(conn, *pk).await?.is_none() {
+            problems.add("property_mappings", invalid(pk));
+        }
+    }
+    for pk in fields.jwt_federation_providers.iter().flatten() {
+        if provider::by_pk(conn, *pk).await?.is_none() {
+            problems.add("jwt_federation_providers", invalid(pk));
+        }
+    }
+    for pk in fields.jwt_federation_sources.iter().flatten() {
+        problems.add("jwt_federation_sources", invalid(pk));
+    }
+    if let Some(pk) = fields.certificate.flatten() {
+        problems.add("certificate", invalid(pk));
+    }
+    Ok(())
+}
+
+fn invalid(pk: impl std::fmt::Display) -> String {
+    format!("Invalid pk \"{pk}\" - object does not exist.")
+}
+
+/// Rules on the provider that results. Fields that are required and missing are told of already. Gives what
+/// is allowed but likely a mistake.
+pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problems) -> Vec<String> {
+    if provider.name.is_empty() && fields.name.is_some() {
+        problems.add("name", BLANK);
+    }
+    for (field, text) in [
+        ("name", &provider.name),
+        ("external_host", &provider.external_host),
+        ("internal_host", &provider.internal_host),
+        ("basic_auth_user_attribute", &provider.basic_auth_user_attribute),
+        ("basic_auth_password_attribute", &provider.basic_auth_password_attribute),
+        ("cookie_domain", &provider.cookie_domain),
+    ] {
+        if text.chars().count() > LONGEST {
+            problems.add(field, format!("Ensure this field has no more than {LONGEST} characters."));
+        }
+    }
+    if !provider.external_host.is_empty() && !is_external(&provider.external_host) {
+        problems.add("external_host", BAD_URL);
+    } else if provider.external_host.is_empty() && fields.external_host.is_some() {
+        problems.add("external_host", BLANK);
+    }
+    if !provider.internal_host.is_empty() && !is_internal(&provider.internal_host) {
+        problems.add("internal_host", BAD_URL);
+    }
+    let Some(mode) = mode(&provider.mode) else {
+        problems.add("mode", format!("\"{}\" is not a valid choice.", provider.mode));
+        return Vec::new();
+    };
+    if mode == Mode::Proxy && provider.internal_host.is_empty() {
+        problems.add("internal_host", "Internal host cannot be empty when forward auth is disabled.");
+    }
+    if provider.basic_auth_enabled
+        && (provider.basic_auth_user_attribute.is_empty() || provider.basic_auth_password_attribute.is_empty())
+    {
+        problems.add("basic_auth_enabled", "User and password attributes must be set when basic auth is enabled.");
+    }
+    if mode == Mode::ForwardDomain
+        && let Some(problem) = cookie_domain_problem(provider)
+    {
+        problems.add("cookie_domain", problem);
+    }
+    durations(provider, problems);
+    skip_lines(&provider.skip_path_regex, mode, problems)
+}
+
+/// An http or https URL with a host and perhaps a path, and nothing else (PX-020).
+fn is_external(text: &str) -> bool {
+    let plain = RedirectRule::new(text, Mode::Proxy, "").is_ok();
+    plain && Url::parse(text).is_ok_and(|url| url.query().is_none() && url.fragment().is_none())
+}
+
+fn is_internal(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    })
+}
+
+/// What is wrong with the cookie domain of a provider in domain mode (PX-023).
+fn cookie_domain_problem(provider: &Provider) -> Option<&'static str> {
+    if provider.cookie_domain.is_empty() {
+        return Some("Cookie domain cannot be empty in domain mode.");
+    }
+    let domain = cookie_domain(&provider.cookie_domain);
+    if domain.is_empty() {
+        return Some("Enter a valid domain.");
+    }
+    if domain.parse::<std::net::IpAddr>().is_ok() {
+        return Some("Cookie domain cannot be an IP address.");
+    }
+    if is_public_suffix(&domain) {
+        return Some("Cookie domain cannot be a public suffix.");
+    }
+    let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "").ok()?;
+    (!rule.host().is_within(&domain)).then_some("Cookie domain does not cover the host of the external host.")
+}
+
+fn durations(provider: &Provider, problems: &mut Problems) {
+    for (field, text) in [
+        ("access_token_validity", &provider.access_token_validity),
+        ("refresh_token_validity", &provider.refresh_token_validity),
+    ] {
+        match duration::parse(text) {
+            Ok(microseconds) if microseconds < 1_000_000 => {
+                problems.add(field, "Ensure this value is at least one second.");
+            }
+            Ok(_) => {}
+            Err(error) => problems.add(field, error.to_string()),
+        }
+    }
+}
+
+/// Lines that are no expression are problems; lines that open everything are worth a warning (PX-024).
+fn skip_lines(text: &str, mode: Mode, problems: &mut Problems) -> Vec<String> {
+    for bad in skip::SkipSet::compile(text, mode).1 {
+        problems.add("skip_path_regex", format!("Line {}: {}", bad.line, bad.reason));
+    }
+    let lines = text.split('\n').map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
+    let broad = lines.filter(|(_, line)| skip::compile(line).is_ok_and(|regex| skip::is_broad(&regex)));
+    broad.map(|(number, line)| format!("Line {} of skip_path_regex opens every path: {line}", number + 1)).collect()
+}

@@ -1,0 +1,78 @@
+//! Providers as those who look after them see them.
+
+use std::collections::HashMap;
+
+use portcullis_core::id::{MappingId, ProviderPk};
+use portcullis_store::application::Application;
+use portcullis_store::provider::{Filter, Provider};
+use portcullis_store::{Conn, application, outpost, provider};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::list::{Listed, Slice};
+
+/// A provider with what refers to it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub provider: Provider,
+    /// Its mappings, in the order they were given.
+    pub mappings: Vec<MappingId>,
+    /// The application that uses it.
+    pub application: Option<Application>,
+    /// Names of the outposts that serve it.
+    pub outposts: Vec<String>,
+}
+
+/// The providers that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = provider::list(&mut conn, filter, slice).await?;
+    Ok(Listed { rows: views(&mut conn, rows).await?, count })
+}
+
+/// The provider with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: ProviderPk) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = provider::by_pk(&mut conn, pk).await?;
+    views(&mut conn, found).await?.pop().ok_or(Error::NotFound("Provider"))
+}
+
+/// Providers of an outpost, by name.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn of_outpost(conn: &mut Conn, pk: portcullis_core::id::OutpostId) -> Result<Vec<View>, Error> {
+    let providers = provider::of_outpost(conn, pk, false).await?;
+    views(conn, providers).await
+}
+
+/// Adds what refers to providers, with three queries however many there are.
+pub(crate) async fn views(conn: &mut Conn, providers: impl IntoIterator<Item = Provider>) -> Result<Vec<View>, Error> {
+    let mut mappings: HashMap<ProviderPk, Vec<MappingId>> = HashMap::new();
+    for (provider, mapping) in provider::mapping_links(conn).await? {
+        mappings.entry(provider).or_default().push(mapping);
+    }
+    let mut outposts: HashMap<ProviderPk, Vec<String>> = HashMap::new();
+    for (provider, name) in outpost::names_by_provider(conn).await? {
+        outposts.entry(provider).or_default().push(name);
+    }
+    let mut applications: HashMap<ProviderPk, Application> = application::with_provider(conn)
+        .await?
+        .into_iter()
+        .filter_map(|application| Some((application.provider?, application)))
+        .collect();
+    let view = |provider: Provider| View {
+        mappings: mappings.remove(&provider.pk).unwrap_or_default(),
+        outposts: outposts.remove(&provider.pk).unwrap_or_default(),
+        application: applications.remove(&provider.pk),
+        provider,
+    };
+    Ok(providers.into_iter().map(view).collect())
+}

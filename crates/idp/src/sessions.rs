@@ -1,0 +1,155 @@
+//! Signed-in browsers (CO section 13): the cookie's value is known to the browser alone.
+
+use std::net::IpAddr;
+
+use portcullis_core::epoch::Subject;
+use portcullis_core::id::UserPk;
+use portcullis_core::keys::{Digest, Purpose, sha256};
+use portcullis_store::account::{self, Account};
+use portcullis_store::login_session::{self, LoginSession};
+use portcullis_store::{Conn, StoreError, grant, proxy_session};
+
+use crate::context::Context;
+
+/// Ends a session that is not used for so long (CO-382), in seconds.
+const IDLE_SECONDS: i64 = 24 * 3600;
+/// Ends a session however much it is used (CO-382), in seconds.
+const ABSOLUTE_SECONDS: i64 = 30 * 24 * 3600;
+/// Uses within so many seconds are noted once (CO-383).
+const NOTE_SECONDS: i64 = 60;
+/// Longest user agent that is kept.
+const USER_AGENT_CHARS: usize = 512;
+
+/// A new session, and the cookie value that is told to the browser and to nobody else.
+pub struct Started {
+    /// 256 random bits in base64url.
+    pub cookie: String,
+    /// The session.
+    pub session: LoginSession,
+}
+
+fn digest(ctx: &Context, cookie: &str) -> Digest {
+    ctx.keys.digest(Purpose::SessionLookup, &[b"login", cookie.as_bytes()])
+}
+
+/// Signs a browser in, under a fresh identifier (CO-384).
+///
+/// # Errors
+/// When the database fails.
+pub async fn start(
+    ctx: &Context,
+    conn: &mut Conn,
+    account: UserPk,
+    auth_method: &str,
+    client: IpAddr,
+    user_agent: &str,
+) -> Result<Started, StoreError> {
+    let (now, cookie) = (ctx.now(), ctx.entropy.token());
+    let session = LoginSession {
+        digest: digest(ctx, &cookie).to_vec(),
+        uuid: ctx.entropy.uuid(),
+        sid: sha256(cookie.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        account,
+        auth_time: now,
+        auth_method: auth_method.to_owned(),
+        created: now,
+        expires: now.plus_seconds(ABSOLUTE_SECONDS),
+        idle_expires: now.plus_seconds(IDLE_SECONDS),
+        last_used: now,
+        last_ip: client.to_string(),
+        user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
+    };
+    login_session::insert(conn, &session).await?;
+    Ok(Started { cookie, session })
+}
+
+/// Who a cookie signs in: the session and its active user, or nobody. A use is noted once a minute.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_cookie(
+    ctx: &Context,
+    cookie: &str,
+    client: IpAddr,
+) -> Result<Option<(LoginSession, Account)>, StoreError> {
+    let (now, digest) = (ctx.now(), digest(ctx, cookie));
+    let mut conn = ctx.db.read().await?;
+    let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };
+    let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(|account| account.is_active) else {
+        return Ok(None);
+    };
+    drop(conn);
+    if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
+        let mut tx = ctx.db.write().await?;
+        let idle_expires = now.plus_seconds(IDLE_SECONDS).min(session.expires);
+        login_session::used(&mut tx, &session.sid, now, &client.to_string(), idle_expires).await?;
+        tx.commit().await?;
+    }
+    Ok(Some((session, account)))
+}
+
+/// Whether the session with this public id has not ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_alive(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool, StoreError> {
+    Ok(login_session::by_sid(conn, sid, ctx.now()).await?.is_some())
+}
+
+/// Ends one session with all that came from it: access tokens and data-plane sessions (CO-323, CO-385).
+/// The caller commits, and then calls [`ended`]. Tells whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool, StoreError> {
+    let existed = login_session::delete(conn, sid).await?;
+    end_what_came_from(ctx, conn, sid).await?;
+    Ok(existed)
+}
+
+/// Ends all sessions of a user but `except`, with what came from them. The caller commits, and then
+/// calls [`ended`] with the public ids it gets back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_all_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    account: UserPk,
+    except: &str,
+) -> Result<Vec<String>, StoreError> {
+    let sids = login_session::delete_of_account(conn, account, except).await?;
+    for sid in &sids {
+        end_what_came_from(ctx, conn, sid).await?;
+    }
+    Ok(sids)
+}
+
+async fn end_what_came_from(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<(), StoreError> {
+    // An unredeemed code dies with its session as well: redemption looks for it (OA-246).
+    grant::revoke_of_session(conn, sid, None, ctx.now()).await?;
+    proxy_session::end_of_sid(conn, sid, None).await
+}
+
+/// Makes outposts look again at what came from ended sessions. Call it after commit.
+pub fn ended(ctx: &Context, sids: &[String]) {
+    for sid in sids {
+        ctx.epochs.bump(Subject::Session(sid));
+    }
+}
+
+/// Removes sessions that have ended by themselves, a batch at a time. Tells how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(ctx: &Context) -> Result<usize, StoreError> {
+    const BATCH: i64 = 500;
+    let mut tx = ctx.db.write().await?;
+    let sids = login_session::sweep(&mut tx, ctx.now(), BATCH).await?;
+    for sid in &sids {
+        end_what_came_from(ctx, &mut tx, sid).await?;
+    }
+    tx.commit().await?;
+    ended(ctx, &sids);
+    Ok(sids.len())
+}

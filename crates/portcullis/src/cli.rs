@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Identity-aware reverse proxy with its own identity provider.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Settings file; without it, `portcullis.toml` in the working directory, if there is one
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory for database and secret key; the setting `data_dir`
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Any setting, such as `--set listen.http=127.0.0.1:8000`; stronger than file and environment
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+impl Common {
+    /// The settings that were given as flags, in ascending strength.
+    pub(crate) fn flags(&self) -> Vec<(String, String)> {
+        let data_dir = self.data_dir.iter().map(|path| ("data_dir".to_owned(), path.display().to_string()));
+        self.set.iter().cloned().chain(data_dir).collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process: sign-in, API and proxy
+    Serve,
+    /// Run a stand-alone outpost (this build has the embedded one only, in `serve`)
+    Outpost,
+    /// Try it: a throw-away instance with users, a demo application, and commands to copy
+    Demo(Demo),
+    /// Apply blueprints (not in this build)
+    Apply {
+        /// Blueprint files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Exit with 0 if the instance that these settings describe is ready, else with 1
+    Healthcheck,
+    /// Print the effective settings, secrets masked
+    Config,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Port for everything that the demo shows
+    #[arg(long, default_value_t = 9000)]
+    pub(crate) port: u16,
+    /// Socket to listen on, instead of `--port` on the loopback addresses
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "port")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// CO-008: the command line is consistent, and every flag that sets something names a setting.
+    #[test]
+    fn co_008_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["portcullis", "serve", "--data-dir", "/d", "--set", "log.access=false"]);
+        let flags = cli.common.flags();
+        assert!(flags.iter().all(|(key, _)| crate::settings::declarations().any(|declared| declared.key == key)));
+        assert_eq!(flags.len(), 2);
+    }
+}

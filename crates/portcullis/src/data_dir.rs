@@ -1,0 +1,125 @@
+//! The data directory: one process at a time, nobody else on the machine.
+//!
+//! Everything that can be refused is refused before anything is created, so that a mistaken start
+//! leaves no half-made instance behind.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use portcullis_core::entropy::Entropy;
+use zeroize::Zeroizing;
+
+use crate::Failure;
+use crate::settings::{DatabaseUrl, Settings};
+
+const DATABASE: &str = "portcullis.db";
+const SECRET_KEY: &str = "secret.key";
+const LOCK: &str = "portcullis.lock";
+/// A root secret has at least 32 bytes (CO-460).
+const SHORTEST_SECRET: usize = 32;
+
+/// A data directory that this process alone holds, with what was found or made in it.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    /// The SQLite file.
+    pub(crate) database: PathBuf,
+    /// The root secret.
+    pub(crate) root_secret: Zeroizing<Vec<u8>>,
+    /// Held until the process ends, whichever way it ends.
+    _lock: File,
+}
+
+/// Opens the data directory, creating it and the secret key for a new instance.
+///
+/// # Errors
+/// One line for each of: PostgreSQL asked for, a secret key that is too short, missing or readable by others,
+/// a directory that cannot be created, written to, or is in use by another process.
+pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir, Failure> {
+    let directory = settings.general.data_dir.as_path();
+    let database = match &settings.database.url {
+        None => directory.join(DATABASE),
+        Some(DatabaseUrl::Sqlite(path)) => path.clone(),
+        Some(DatabaseUrl::Postgres(_)) => {
+            return Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into());
+        }
+    };
+    let key_file = directory.join(SECRET_KEY);
+    let found = match &settings.general.secret_key {
+        Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
+        None => read_key(&key_file)?,
+    };
+    if let Some(secret) = &found {
+        if secret.len() < SHORTEST_SECRET {
+            return Err(format!("the secret key is shorter than {SHORTEST_SECRET} bytes").into());
+        }
+    } else if database.exists() {
+        let (database, key_file) = (database.display(), key_file.display());
+        return Err(format!("{database} exists without its secret key: restore {key_file} or set secret_key").into());
+    }
+    let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent != directory && !parent.is_dir() {
+        return Err(format!("database.url: there is no directory {}", parent.display()).into());
+    }
+
+    create(directory)?;
+    let lock = lock(directory)?;
+    let root_secret = match found {
+        Some(secret) => secret,
+        None => new_key(&key_file, entropy)?,
+    };
+    Ok(DataDir { database, root_secret, _lock: lock })
+}
+
+fn create(directory: &Path) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| format!("cannot create the data directory {}: {error}", directory.display()).into())
+}
+
+/// Takes the directory for this process. Epochs and caches live in one process only, so that a second one
+/// would not notice what the first revokes.
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let shown = directory.display();
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(directory.join(LOCK))
+        .map_err(|error| format!("cannot write to the data directory {shown}: {error}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!("the data directory {shown} is in use by another process").into()),
+        Err(TryLockError::Error(error)) => Err(format!("cannot lock the data directory {shown}: {error}").into()),
+    }
+}
+
+fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    let shown = path.display();
+    match std::fs::read(path) {
+        Ok(secret) => {
+            let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
+            if mode & 0o077 != 0 {
+                return Err(format!("{shown} is readable by others: chmod 600 {shown}").into());
+            }
+            Ok(Some(Zeroizing::new(secret.trim_ascii().to_vec())))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read the secret key {shown}: {error}").into()),
+    }
+}
+
+/// Makes the secret key: durable before anything is sealed with it.
+fn new_key(path: &Path, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let secret = Zeroizing::new(entropy.token());
+    let write = || {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        file.write_all(format!("{}\n", *secret).as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
+    Ok(Zeroizing::new(secret.as_bytes().to_vec()))
+}

@@ -1,0 +1,71 @@
+//! Logs and metrics.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use portcullis_core::clock::Clock;
+use portcullis_proxy::access_log::{AccessLog, Format};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::Failure;
+use crate::settings::{LogFormat, LogLevel, Settings};
+
+/// Libraries that show headers or statements when asked for details: they are never asked (PX-321).
+const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "sqlx", "tokio_tungstenite"];
+/// Upper bounds of duration histograms, in seconds: those of Prometheus' own libraries (PX-318).
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// How often histograms are condensed, so that they do not grow while nobody asks for them.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Sends log messages to standard error.
+///
+/// # Errors
+/// When there is a logger already.
+pub(crate) fn start_logging(format: LogFormat, level: &LogLevel) -> Result<(), Failure> {
+    let filter = QUIET.iter().fold(level.filter(), |filter, name| filter.with_target(*name, LevelFilter::WARN));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?)
+}
+
+/// The log of requests, unless it is turned off.
+///
+/// # Errors
+/// When no thread can be started for it.
+pub(crate) fn access_log(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Option<AccessLog>, Failure> {
+    if !settings.log.access {
+        return Ok(None);
+    }
+    let format = match settings.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let headers: Vec<_> = settings.log.http_headers.iter().map(|name| name.0.clone()).collect();
+    Ok(Some(AccessLog::start(format, &headers, clock, Box::new(std::io::stderr()))?))
+}
+
+/// Starts to count. Call it inside the runtime, before anything takes a counter.
+///
+/// # Errors
+/// When something counts already.
+pub(crate) fn start_metrics() -> Result<PrometheusHandle, Failure> {
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    let condensed = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            condensed.run_upkeep();
+        }
+    });
+    Ok(handle)
+}

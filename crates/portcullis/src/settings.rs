@@ -1,0 +1,272 @@
+//! What an operator can set, declared once.
+//!
+//! [`settings!`] turns the table below into the structs that the program reads, the list that the
+//! parser knows, `portcullis config`, the reference page and the sample file. A default is written as
+//! text and read by the same parser as everything else.
+
+mod indirect;
+mod layers;
+#[cfg(test)]
+mod reference;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+pub(crate) use layers::{Layers, SettingsError};
+use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
+
+pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
+
+/// One setting, as declared.
+#[derive(Debug)]
+pub(crate) struct Declaration {
+    /// Name in the file: `listen.http`.
+    pub(crate) key: &'static str,
+    /// What it does: Markdown, of which the first line is one sentence.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the reference page's generator"))]
+    pub(crate) doc: &'static str,
+    /// The value if nobody sets it.
+    pub(crate) default: &'static str,
+    /// What may be written, in words.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the reference page's generator"))]
+    pub(crate) kind: fn() -> String,
+    /// Never shown, and not accepted on the command line, where every user of the machine can read it.
+    pub(crate) secret: bool,
+    /// Prefixes of variables besides `PORTCULLIS_` (PX-002, CO-481).
+    pub(crate) aliases: &'static [&'static str],
+}
+
+impl Declaration {
+    /// The variable's name after its prefix: `LISTEN__HTTP`.
+    pub(crate) fn variable(&self) -> String {
+        self.key.replace('.', "__").to_ascii_uppercase()
+    }
+}
+
+/// Settings that share the first part of their key.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// What their keys begin with: `listen.`, or nothing for the settings at the top of the file.
+    pub(crate) prefix: &'static str,
+    /// What they are about.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the reference page's generator"))]
+    pub(crate) doc: &'static str,
+    /// The settings, in the order of their declaration.
+    pub(crate) settings: &'static [Declaration],
+}
+
+/// Every declared setting.
+pub(crate) fn declarations() -> impl Iterator<Item = &'static Declaration> {
+    SECTIONS.iter().flat_map(|section| section.settings)
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $about:literal])+
+        $section:ident $prefix:literal $Section:ident {$(
+            $(#[doc = $doc:literal])+
+            $field:ident : $Value:ty = $default:literal $(, also $alias:literal)?;
+        )+}
+    )+) => {
+        /// All settings in force.
+        #[derive(Debug)]
+        pub(crate) struct Settings {$(
+            $(#[doc = $about])+
+            pub(crate) $section: $Section,
+        )+}
+
+        $(
+            $(#[doc = $about])+
+            #[derive(Debug)]
+            pub(crate) struct $Section {$(
+                $(#[doc = $doc])+
+                pub(crate) $field: $Value,
+            )+}
+        )+
+
+        /// Every setting there is.
+        pub(crate) const SECTIONS: &[Section] = &[$(
+            Section {
+                prefix: $prefix,
+                doc: concat!($($about, "\n"),+),
+                settings: &[$(
+                    Declaration {
+                        key: concat!($prefix, stringify!($field)),
+                        doc: concat!($($doc, "\n"),+),
+                        default: $default,
+                        kind: <$Value as value::Value>::kind,
+                        secret: <$Value as value::Value>::SECRET,
+                        aliases: &[$($alias)?],
+                    },
+                )+],
+            },
+        )+];
+
+        impl Settings {
+            /// Reads every setting from the layers.
+            ///
+            /// # Errors
+            /// When a value cannot be read, in one line that names the setting and where it was set.
+            pub(crate) fn read(layers: &Layers) -> Result<Self, SettingsError> {
+                Ok(Self {$(
+                    $section: $Section {$(
+                        $field: layers.read(concat!($prefix, stringify!($field)), $default)?,
+                    )+},
+                )+})
+            }
+
+            /// The effective values as they would be written, secrets masked, in the order of [`SECTIONS`].
+            pub(crate) fn shown(&self) -> Vec<String> {
+                vec![$($(value::Value::show(&self.$section.$field),)+)+]
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where the instance keeps its data, how it is reached, and the first administrator.
+    general "" General {
+        /// Directory that holds the database and the secret key.
+        ///
+        /// It is created with mode 0700 if it is missing. One process at a time uses it.
+        data_dir: PathBuf = "./portcullis-data";
+        /// Root secret, from which all keys of the instance are derived. At least 32 bytes.
+        ///
+        /// Without it, 32 random bytes are kept as `secret.key` (mode 0600) in the data directory. Whoever
+        /// loses it cannot open the secrets in the database any more; whoever has only the database can
+        /// open none. `openssl rand -base64 48` or the like makes one.
+        secret_key: Option<Secret> = "";
+        /// Public URL of the control plane: sign-in pages, API, OAuth2 issuer.
+        ///
+        /// An absolute `http` or `https` URL without a path.
+        base_url: BaseUrl = "http://localhost:9000";
+        /// Password of the first administrator, `akadmin`.
+        ///
+        /// This and the other `bootstrap_` settings are looked at once, when the database is new; later they
+        /// change nothing. Without a password the setup page asks for one, and for the setup code.
+        bootstrap_password: Option<Secret> = "", also "AUTHENTIK_";
+        /// Key of an API token for the first administrator, `authentik-bootstrap-token`, that does not expire.
+        bootstrap_token: Option<Secret> = "", also "AUTHENTIK_";
+        /// E-mail address of the first administrator.
+        bootstrap_email: Option<String> = "", also "AUTHENTIK_";
+        /// File that the one-time setup code is written to (mode 0600), instead of the console.
+        setup_code_file: Option<PathBuf> = "";
+        /// Base URL of the control plane that a stand-alone outpost belongs to, perhaps with a path.
+        ///
+        /// Required by `portcullis outpost`, which this build checks for and then refuses: it has the
+        /// embedded outpost only.
+        host: Option<BaseUrl> = "", also "AUTHENTIK_";
+        /// API token of the stand-alone outpost's service account. Required by `portcullis outpost`.
+        token: Option<Secret> = "", also "AUTHENTIK_";
+        /// Least severe messages to log: `trace`, `debug`, `info`, `warning` or `error`.
+        ///
+        /// Also a filter by module in the syntax of `tracing`, such as `info,portcullis_proxy=debug`.
+        log_level: LogLevel = "info", also "AUTHENTIK_";
+    }
+
+    /// The database.
+    database "database." Database {
+        /// Where the database is, such as `sqlite:/srv/portcullis/portcullis.db`.
+        ///
+        /// Without it, the file `portcullis.db` in the data directory. This build has SQLite only.
+        url: Option<DatabaseUrl> = "";
+    }
+
+    /// Sockets. An empty list turns a listener off. `[::]` takes IPv4 as well.
+    listen "listen." Listen {
+        /// Sockets for plain HTTP.
+        http: Vec<SocketAddr> = "[::]:9000", also "AUTHENTIK_";
+        /// Sockets for HTTPS. The certificate is self-signed and made anew at every start.
+        https: Vec<SocketAddr> = "[::]:9443", also "AUTHENTIK_";
+        /// Sockets for `/metrics` and health. They show no secrets, yet are nobody's business.
+        metrics: Vec<SocketAddr> = "127.0.0.1:9300", also "AUTHENTIK_";
+        /// Networks of reverse proxies whose `X-Forwarded-*` headers are believed.
+        ///
+        /// Name your own reverse proxy here and nothing else: whoever is trusted can pretend to be any address.
+        trusted_proxy_cidrs: Vec<IpNet> = "127.0.0.0/8,::1/128", also "AUTHENTIK_";
+    }
+
+    /// What is logged, and how. Everything goes to standard error.
+    log "log." Log {
+        /// `text` for people, `json` for machines: one object a line.
+        format: LogFormat = "text";
+        /// Whether every request is logged.
+        access: bool = "true";
+        /// Request headers that the access log shows. Credentials and cookies are never shown.
+        http_headers: Vec<FieldName> = "User-Agent", also "AUTHENTIK_";
+    }
+
+    /// Time limits of the listeners. Those for bodies are limits without progress, never on the whole.
+    web "web." Web {
+        /// How long a client may take for the head of a request.
+        timeout_http_read_header: Span = "5s", also "AUTHENTIK_";
+        /// How long a request body may make no progress.
+        timeout_http_read: Span = "30s", also "AUTHENTIK_";
+        /// How long a client may take no byte of an answer.
+        timeout_http_write: Span = "60s", also "AUTHENTIK_";
+        /// How long an idle connection is kept.
+        timeout_http_idle: Span = "120s", also "AUTHENTIK_";
+        /// How long requests in flight may take to finish when the process is told to stop.
+        drain_timeout: Span = "30s";
+    }
+
+    /// The data plane: how requests to applications are authenticated and carried.
+    proxy "proxy." Proxy {
+        /// How long verified `Authorization` credentials are believed without asking again, at most `60s`.
+        ///
+        /// A deleted app password, a deactivated user, a lost membership is refused at once whatever this says.
+        header_cache_ttl: Minute = "60s";
+        /// How long refused credentials are refused without asking again, at most `60s`.
+        negative_cache_ttl: Minute = "10s";
+        /// Failed attempts from one client address before it has to wait.
+        auth_failure_limit_per_address: Rate = "20/60s";
+        /// Failed attempts from one client address for one user name before they have to wait.
+        auth_failure_limit_per_username: Rate = "10/60s";
+        /// Longest wait for the control plane's answer about credentials.
+        core_timeout: Span = "10s";
+        /// Whether requests that no person would see get 401 instead of a redirect to the sign-in page.
+        negotiate_unauthenticated: bool = "true";
+        /// Whether CORS preflight requests pass without authentication.
+        allow_cors_preflight: bool = "false";
+        /// Whether an `Authorization` header beside a session cookie reaches the application although the provider
+        /// intercepts that header. Credentials that Portcullis itself has accepted never do.
+        authorization_passthrough_with_session: bool = "false";
+        /// Whether HTTP Basic is sent to the application with an empty password (`send`) or not at all (`omit`)
+        /// when the user has no password attribute.
+        empty_basic_password: EmptyBasicPassword = "send";
+        /// What `X-authentik-jwt` carries: `assertion` made for the application, `full` (the token itself) or `off`.
+        forward_jwt: ForwardJwt = "assertion";
+        /// Further request headers that never reach an application.
+        strip_request_headers: Vec<FieldName> = "";
+        /// How long a browser may take to sign in before it has to start again.
+        state_ttl: Span = "60m";
+        /// Whether the only provider, if there is exactly one, answers for every host.
+        single_app_fallback: bool = "false";
+        /// Most bytes of identity headers sent to an application.
+        max_identity_header_bytes: usize = "16384";
+        /// Whether proxied answers carry `X-Powered-By`.
+        powered_by: bool = "true";
+    }
+}
+
+/// The effective settings as a file that could be used, with the place where each was set.
+pub(crate) fn effective(settings: &Settings, layers: &Layers) -> String {
+    use std::fmt::Write;
+
+    let mut shown = settings.shown().into_iter();
+    let mut text = String::new();
+    for section in SECTIONS {
+        if !section.prefix.is_empty() {
+            let _ = writeln!(text, "\n[{}]", section.prefix.trim_end_matches('.'));
+        }
+        for (declared, value) in section.settings.iter().zip(&mut shown) {
+            let name = declared.key.trim_start_matches(section.prefix);
+            let value = toml::Value::String(value);
+            let _ = writeln!(text, "{:<60} # {}", format!("{name} = {value}"), layers.place(declared.key));
+        }
+    }
+    text
+}

@@ -1,0 +1,316 @@
+//! One line per request (PX-320), without secrets (PX-321).
+//!
+//! A line is built into a buffer that one thread writes out in batches. A request never waits for
+//! it: when the buffer is full, lines are dropped and counted.
+
+mod line;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use portcullis_core::clock::Clock;
+use portcullis_core::origin::Origin;
+use tokio::time::Instant;
+
+use crate::origin::starts_alike;
+
+/// Lines that may wait to be written, in bytes.
+const MAX_WAITING: usize = 1024 * 1024;
+/// How long lines are gathered before they are written together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Who was served, told by the plane that answers: it puts this into the answer's extensions.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// User name, else subject; empty if nobody is known.
+    pub user: Arc<str>,
+}
+
+/// The access log. Dropping the last copy writes what is left.
+#[derive(Clone)]
+pub struct AccessLog(Arc<Shared>);
+
+struct Shared {
+    pipe: Arc<Waiting>,
+    format: Format,
+    headers: Vec<(HeaderName, String)>,
+    clock: Arc<dyn Clock>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Mutex<Lines>,
+    some: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl AccessLog {
+    /// Starts the writer thread. `headers` are the request headers logged beside `User-Agent`; those
+    /// that carry secrets are ignored.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        format: Format,
+        headers: &[HeaderName],
+        clock: Arc<dyn Clock>,
+        out: Box<dyn Write + Send>,
+    ) -> std::io::Result<Self> {
+        let pipe = Arc::new(Waiting::default());
+        let headers = headers.iter().filter(|name| **name != USER_AGENT && !is_secret(name));
+        let headers = headers.map(|name| (name.clone(), name.as_str().replace('-', "_"))).collect();
+        let from = pipe.clone();
+        let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_out(&from, out))?;
+        Ok(Self(Arc::new(Shared { pipe, format, headers, clock, writer: Some(writer) })))
+    }
+
+    /// Lines that were dropped since the start because they could not be written fast enough.
+    pub fn dropped(&self) -> u64 {
+        self.0.pipe.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin<B>(&self, request: &Request<B>) -> Pending {
+        let kept = |headers: &HeaderMap| {
+            self.0.headers.iter().map(|(name, _)| headers.get(name).cloned()).collect::<Vec<Option<HeaderValue>>>()
+        };
+        Pending {
+            log: self.clone(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            headers: if self.0.headers.is_empty() { Vec::new() } else { kept(request.headers()) },
+            origin: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            seen: None,
+            size: 0,
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.pipe.lines.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.pipe.some.notify_one();
+        if let Some(writer) = self.writer.take() {
+            drop(writer.join());
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&self, line: &[u8]) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.bytes.len() + line.len() > MAX_WAITING {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let first = lines.bytes.is_empty();
+        lines.bytes.extend_from_slice(line);
+        drop(lines);
+        // Only the first line of a batch wakes the writer: waking costs more than building the line.
+        if first {
+            self.some.notify_one();
+        }
+    }
+}
+
+fn write_out(waiting: &Waiting, mut out: Box<dyn Write + Send>) {
+    let mut batch = Vec::new();
+    loop {
+        let mut lines = waiting.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        while lines.bytes.is_empty() && !lines.closed {
+            lines = waiting.some.wait(lines).unwrap_or_else(PoisonError::into_inner);
+        }
+        let closed = lines.closed;
+        drop(lines);
+        if !closed {
+            std::thread::sleep(GATHER);
+        }
+        std::mem::swap(&mut batch, &mut waiting.lines.lock().unwrap_or_else(PoisonError::into_inner).bytes);
+        // Nobody can be told that the log cannot be written.
+        drop(out.write_all(&batch).and_then(|()| out.flush()));
+        batch.clear();
+        if closed {
+            return;
+        }
+    }
+}
+
+/// Whether a header is never written, whatever the settings say (PX-321).
+fn is_secret(name: &HeaderName) -> bool {
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE].contains(name)
+        || starts_alike(name.as_str(), "x-authentik-")
+        || starts_alike(name.as_str(), "x-portcullis-")
+}
+
+/// A request whose line is not written yet.
+pub(crate) struct Pending {
+    log: AccessLog,
+    started: Instant,
+    method: Method,
+    target: Uri,
+    user_agent: Option<HeaderValue>,
+    headers: Vec<Option<HeaderValue>>,
+    origin: Option<Arc<Origin>>,
+    status: StatusCode,
+    seen: Option<Seen>,
+    size: u64,
+}
+
+impl Pending {
+    pub(crate) fn from(&mut self, origin: &Arc<Origin>) {
+        self.origin = Some(origin.clone());
+    }
+
+    pub(crate) fn answered<B>(&mut self, answer: &mut Response<B>) {
+        self.status = answer.status();
+        self.seen = answer.extensions_mut().remove();
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.size = self.size.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// The answer was sent, or broken off: writes the line.
+    pub(crate) fn end(self) {
+        line::build(&self, |line| self.log.0.pipe.add(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::clock::{ManualClock, Timestamp};
+    use portcullis_core::origin::Scheme;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, request: Request<()>) -> String {
+        let sink = Sink::default();
+        let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
+        let names = [HeaderName::from_static("referer"), AUTHORIZATION, COOKIE, USER_AGENT];
+        let log = AccessLog::start(format, &names, clock, Box::new(sink.clone())).unwrap();
+        let mut pending = log.begin(&request);
+        pending.from(&Arc::new(Origin {
+            scheme: Scheme::Https,
+            host: "app.example".to_owned(),
+            client: [203, 0, 113, 1].into(),
+            peer: [127, 0, 0, 1].into(),
+            peer_trusted: true,
+            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        }));
+        let mut answer = Response::builder().status(201).body(()).unwrap();
+        answer.extensions_mut().insert(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() });
+        pending.answered(&mut answer);
+        pending.sent(1024);
+        pending.end();
+        drop(log);
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn request(target: &str) -> Request<()> {
+        Request::builder()
+            .method("PUT")
+            .uri(target)
+            .header("user-agent", HeaderValue::from_bytes(b"c\"url\xff").unwrap())
+            .header("authorization", "Basic c2VjcmV0")
+            .header("cookie", "authentik_proxy_x=secret")
+            .header("referer", "http://app/?token=secret")
+            .body(())
+            .unwrap()
+    }
+
+    /// PX-320: each request gives one JSON line with all fields.
+    #[tokio::test(start_paused = true)]
+    async fn px_320_a_request_is_one_json_line() {
+        let text = logged(Format::Json, request("/page?a=b"));
+        assert_eq!(text.matches('\n').count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (field, value) in [
+            ("timestamp", "2026-09-21T14:13:20.123456Z"),
+            ("level", "info"),
+            ("event", "/page?a=b"),
+            ("logger", "portcullis.access"),
+            ("name", "wiki \"1\""),
+            ("remote", "203.0.113.1"),
+            ("host", "app.example"),
+            ("runtime", "0.000"),
+            ("method", "PUT"),
+            ("scheme", "https"),
+            ("user_agent", "c\"url\u{fffd}"),
+            ("user", "ada\n"),
+            ("request_id", "0123456789abcdef0123456789abcdef"),
+        ] {
+            assert_eq!(line[field], value, "{field}");
+        }
+        assert_eq!((line["status"].as_u64(), line["size"].as_u64()), (Some(201), Some(1024)));
+        assert!(logged(Format::Text, request("/page")).contains("PUT app.example/page 201"));
+    }
+
+    /// PX-321: credentials in headers and URLs are never written.
+    #[tokio::test(start_paused = true)]
+    async fn px_321_no_secret_is_written() {
+        for format in [Format::Json, Format::Text] {
+            for target in [
+                "/x?code=secret&state=secret&token=secret&id_token_hint=secret&rd=secret",
+                "/x?a=b&c%6Fde=secret;TOKEN=secret",
+                "/x?access_token=secret&client_secret=secret&password=secret",
+                "/outpost.goauthentik.io/start?anything=secret",
+                "/outpost.goauthentik.io?secret",
+            ] {
+                let text = logged(format, request(target));
+                assert!(!text.contains("secret"), "{text}");
+                assert!(!text.contains("c2VjcmV0"), "{text}");
+            }
+            assert!(logged(format, request("/x?page=2&code=secret")).contains("/x?page=2&code=[redacted]"));
+        }
+    }
+
+    /// PX-320: a log that cannot be written drops lines and counts them; nobody waits.
+    #[test]
+    fn px_320_a_full_log_drops_and_counts() {
+        let waiting = Waiting::default();
+        let line = vec![b'x'; MAX_WAITING / 2 + 1];
+        waiting.add(&line);
+        waiting.add(&line);
+        assert_eq!(waiting.dropped.load(Ordering::Relaxed), 1);
+    }
+}

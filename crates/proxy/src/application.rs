@@ -1,0 +1,187 @@
+//! One protected application, ready to serve requests.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use portcullis_core::clock::Timestamp;
+use portcullis_core::cookie::{self, CookieScope};
+use portcullis_core::epoch::Mark;
+use portcullis_core::header::{alias, quoted};
+use portcullis_core::host;
+use portcullis_core::keys::{Digest, Keyring};
+use portcullis_core::origin::Scheme;
+use portcullis_core::outpost::{Mode, Provider};
+use portcullis_core::path::RESERVED;
+use portcullis_core::redirect::{BadExternalHost, RedirectRule};
+use portcullis_core::skip::{BadLine, SkipSet};
+
+use crate::forward::ForbiddenName;
+use crate::identity_cache::IdentityCache;
+use crate::identity_headers::{self, Spoofs};
+use crate::settings::ProxySettings;
+use crate::upstream::{Target, TargetError};
+
+/// The most refused credentials that are remembered per provider (PX-109).
+const MOST_REFUSED: u64 = 10_000;
+
+/// One provider with its application: everything about it that is the same for every request.
+///
+/// Made once per change of the provider. Its caches live and die with it (PX-108).
+pub struct Application {
+    /// As the control plane delivered it.
+    pub provider: Provider,
+    /// The name of the outpost at that time.
+    pub outpost_name: String,
+    /// The operator's settings.
+    pub settings: Arc<ProxySettings>,
+    /// Where browsers may be sent, and the parsed `external_host`.
+    pub rule: RedirectRule,
+    /// The upstream; none in the forward modes.
+    pub target: Option<Target>,
+    /// What is open to everybody.
+    pub skip: SkipSet,
+    /// Lines of `skip_path_regex` that are no expressions (PX-232).
+    pub bad_lines: Vec<BadLine>,
+    /// Its cookies.
+    pub cookies: Cookies,
+    /// `Basic …, charset="UTF-8"` for a 401 (PX-098).
+    pub basic_challenge: HeaderValue,
+    /// `Bearer …, error="invalid_token"` for a 401 (PX-098).
+    pub bearer_challenge: HeaderValue,
+    /// `Bearer …` alone, which opens no prompt in a browser (PX-133).
+    pub quiet_challenge: HeaderValue,
+    /// Seals the state of logins (PX-144).
+    pub state_keys: Keyring,
+    /// Headers that clients may not send.
+    pub spoofs: Arc<Spoofs>,
+    /// The same as the forwarder asks it.
+    pub forbidden: ForbiddenName,
+    /// Headers that are the same for everybody.
+    pub constant_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Identities by process digest of their `Authorization` value (PX-107).
+    pub credentials: IdentityCache,
+    /// Identities by store digest of their session cookie.
+    pub sessions: IdentityCache,
+    /// Refused `Authorization` values by process digest, and until when (PX-109).
+    pub refused: moka::sync::Cache<Digest, (Timestamp, Mark)>,
+}
+
+/// Names and attributes of a provider's cookies.
+pub struct Cookies {
+    /// The session cookie (PX-170).
+    pub session: String,
+    /// The pre-auth cookie (PX-143).
+    pub pre_auth: String,
+    /// Their attributes (PX-172).
+    pub scope: CookieScope,
+}
+
+/// Why a provider cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Nobody can reach it.
+    #[error(transparent)]
+    External(#[from] BadExternalHost),
+    /// It cannot reach its application.
+    #[error("internal_host: {0}")]
+    Internal(#[from] TargetError),
+    /// Its name or client id cannot stand in a header.
+    #[error("a name holds control bytes")]
+    Name,
+}
+
+impl Application {
+    /// Prepares a provider. `before` is what it was until now: names that its clients may not send
+    /// are kept, its caches are not.
+    ///
+    /// # Errors
+    /// When the provider cannot be served as it is configured.
+    pub fn new(
+        provider: &Provider,
+        outpost_name: &str,
+        settings: &Arc<ProxySettings>,
+        before: Option<&Self>,
+    ) -> Result<Self, Unusable> {
+        let rule = RedirectRule::new(&provider.external_host, provider.mode, &provider.cookie_domain)?;
+        let target = match provider.mode {
+            Mode::Proxy => Some(Target::parse(&provider.internal_host, provider.internal_host_ssl_validation)?),
+            Mode::ForwardSingle | Mode::ForwardDomain => None,
+        };
+        let (skip, bad_lines) = SkipSet::compile(&provider.skip_path_regex, provider.mode);
+        let realm = quoted(&provider.application_name);
+        let challenge = |text: String| HeaderValue::try_from(text).map_err(|_| Unusable::Name);
+        let spoofs = before.map_or_else(Arc::default, |before| Arc::clone(&before.spoofs));
+        spoofs.remember(settings.strip_request_headers.iter().map(|name| alias(name)).collect());
+        let root = [provider.cookie_secret.as_bytes(), b"\0", provider.client_id.as_bytes()].concat();
+        Ok(Self {
+            cookies: Cookies::new(provider, rule.scheme()),
+            basic_challenge: challenge(format!("Basic realm={realm}, charset=\"UTF-8\""))?,
+            bearer_challenge: challenge(format!("Bearer realm={realm}, error=\"invalid_token\""))?,
+            quiet_challenge: challenge(format!("Bearer realm={realm}"))?,
+            state_keys: Keyring::derive(&root),
+            forbidden: identity_headers::forbidden(&spoofs),
+            spoofs,
+            constant_headers: identity_headers::constants(provider, outpost_name),
+            credentials: IdentityCache::default(),
+            sessions: IdentityCache::default(),
+            refused: moka::sync::Cache::builder()
+                .max_capacity(MOST_REFUSED)
+                .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
+                .build(),
+            provider: provider.clone(),
+            outpost_name: outpost_name.to_owned(),
+            settings: Arc::clone(settings),
+            rule,
+            target,
+            skip,
+            bad_lines,
+        })
+    }
+
+    /// Whether this is what the provider is now: nothing that it was made of has changed.
+    pub fn is_current(&self, provider: &Provider, outpost_name: &str) -> bool {
+        self.provider == *provider && self.outpost_name == outpost_name
+    }
+
+    /// URL that begins a login and then leads to `target`, which the caller has let through
+    /// [`RedirectRule`] (PX-130).
+    pub fn start_url(&self, target: &str) -> String {
+        format!("{}?rd={}", self.rule.external(&format!("{RESERVED}/start")), encode(target))
+    }
+
+    /// Redirect URI of logins (PX-142), the same in the authorization request and the exchange.
+    pub fn redirect_uri(&self) -> String {
+        self.rule.external(&format!("{RESERVED}/callback?X-authentik-auth-callback=true"))
+    }
+
+    /// A target to send a browser to, or `external_host` if this one is not allowed (PX-165).
+    pub fn target_or_home(&self, candidate: &str) -> String {
+        self.rule.accept(candidate).unwrap_or_else(|| {
+            let shown = candidate.split(['?', '#']).next().unwrap_or_default();
+            let shown: String = shown.chars().filter(|c| !c.is_control()).take(200).collect();
+            tracing::warn!(provider.name = self.provider.name, target = shown, "rejected redirect target");
+            self.rule.home()
+        })
+    }
+}
+
+impl Cookies {
+    fn new(provider: &Provider, scheme: Scheme) -> Self {
+        let session = cookie::session_name(&provider.client_id);
+        Self {
+            pre_auth: format!("{session}_pre"),
+            session,
+            scope: CookieScope {
+                secure: scheme == Scheme::Https,
+                domain: host::cookie_domain(&provider.cookie_domain),
+            },
+        }
+    }
+}
+
+/// Encodes everything but the unreserved characters of RFC 3986 §2.3.
+pub(crate) fn encode(text: &str) -> percent_encoding::PercentEncode<'_> {
+    const SET: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(text, SET)
+}

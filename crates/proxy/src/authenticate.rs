@@ -1,0 +1,110 @@
+//! Finds out who sends a request (sections 6 and 7 of the proxy specification).
+
+mod by_header;
+mod by_session;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::origin::Origin;
+
+use crate::application::Application;
+use crate::control::ControlError;
+use crate::identity::Identity;
+use crate::path_class::PathClass;
+use crate::plane::DataPlane;
+
+pub use by_header::Header;
+
+/// What one way to authenticate found in a request.
+pub enum Attempt {
+    /// Nothing of its kind; the next way may look.
+    Absent,
+    /// Credentials that hold.
+    Accepted(Arc<Identity>),
+    /// Credentials that do not hold, or that nobody could look at.
+    Rejected(Rejected),
+}
+
+/// Why an attempt got nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The credentials do not hold, or make no sense (PX-090, PX-094).
+    Invalid,
+    /// Too many attempts failed; these credentials were not looked at (PX-110).
+    Throttled {
+        /// Seconds until another attempt makes sense.
+        retry_after: u32,
+    },
+    /// Nobody could tell (PX-085).
+    Unavailable,
+}
+
+/// Who sends a request, as far as it could be found out.
+pub struct Caller {
+    /// What the session cookie says.
+    pub session: Attempt,
+    /// What `Authorization` says; not looked at beside a session that holds (PX-081).
+    pub authorization: Attempt,
+    /// Whether `Authorization` carries credentials that we know as our own (PX-096).
+    pub ours: bool,
+    /// Whether there were session cookies that name no session (PX-177).
+    pub stale_cookie: bool,
+}
+
+impl DataPlane {
+    /// Looks at the session cookie and then, unless that settles it, at `Authorization` (PX-080).
+    pub(crate) async fn authenticate(
+        &self,
+        application: &Application,
+        class: PathClass,
+        headers: &HeaderMap,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Caller {
+        let (session, stale_cookie) = self.by_session(application, headers, now).await;
+        let header = Header::of(headers);
+        match &session {
+            Attempt::Accepted(identity) => {
+                let ours = self.is_ours(application, identity, header, now).await;
+                Caller { session, authorization: Attempt::Absent, ours, stale_cookie }
+            }
+            Attempt::Rejected(_) if class == PathClass::Protected => {
+                Caller { session, authorization: Attempt::Absent, ours: false, stale_cookie }
+            }
+            Attempt::Rejected(_) | Attempt::Absent => {
+                let authorization = self.by_header(application, class, header, origin.client, now).await;
+                let ours = matches!(authorization, Attempt::Accepted(_));
+                Caller { session, authorization, ours, stale_cookie }
+            }
+        }
+    }
+
+    /// Waits for an answer of the control plane, but not for long (PX-111).
+    pub(crate) async fn asked<T: Send>(
+        &self,
+        question: impl Future<Output = Result<T, ControlError>> + Send,
+    ) -> Result<T, ControlError> {
+        let answer = match tokio::time::timeout(self.settings.core_timeout, question).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ControlError::Unavailable("no answer in time".to_owned())),
+        };
+        if let Err(ControlError::Unavailable(reason)) = &answer {
+            self.meters.failed_calls.increment(1);
+            tracing::error!(reason, "control plane unavailable");
+        }
+        answer
+    }
+}
+
+impl From<&ControlError> for Rejected {
+    fn from(error: &ControlError) -> Self {
+        match error {
+            ControlError::Refused => Self::Invalid,
+            ControlError::Throttled { retry_after_seconds } => Self::Throttled { retry_after: *retry_after_seconds },
+            ControlError::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}

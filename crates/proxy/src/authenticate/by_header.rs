@@ -1,0 +1,257 @@
+//! `Authorization`: header cache, then the control plane (PX-090 … PX-111).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use portcullis_core::claims::Claims;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::credentials::{Credentials, is_current_jws};
+use portcullis_core::keys::{Digest, keyed_digest};
+use portcullis_core::outpost::Grant;
+
+use super::{Attempt, Rejected};
+use crate::application::Application;
+use crate::control::{ControlError, SessionRecord, Source};
+use crate::identity::{Identity, Session, SessionCookie};
+use crate::path_class::PathClass;
+use crate::plane::DataPlane;
+use crate::settings::seconds;
+
+/// The `Authorization` fields of a request.
+#[derive(Clone, Copy)]
+pub enum Header<'a> {
+    /// There is none.
+    None,
+    /// There is one.
+    One(&'a HeaderValue),
+    /// There are several, which is never right (PX-090).
+    Several,
+}
+
+impl<'a> Header<'a> {
+    /// Looks, without judging.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut all = headers.get_all(AUTHORIZATION).iter();
+        match (all.next(), all.next()) {
+            (None, _) => Self::None,
+            (Some(one), None) => Self::One(one),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+}
+
+impl DataPlane {
+    /// Who the `Authorization` value belongs to.
+    pub(super) async fn by_header(
+        &self,
+        application: &Application,
+        class: PathClass,
+        header: Header<'_>,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Attempt {
+        let value = match header {
+            Header::None => return Attempt::Absent,
+            // On an open target, what is not known already is not ours (PX-082).
+            Header::Several if class == PathClass::Open => return Attempt::Absent,
+            Header::Several => return self.invalid("other", client, None, now),
+            Header::One(value) => value.as_bytes(),
+        };
+        let key = self.header_key(application, value);
+        if let Some(identity) = self.known(application, &key, now).await {
+            self.meters.header_hits.increment(1);
+            return Attempt::Accepted(identity);
+        }
+        if class == PathClass::Open {
+            return Attempt::Absent;
+        }
+        let Some(credentials) = Credentials::parse(value) else { return self.invalid("other", client, None, now) };
+        let username = match &credentials {
+            Credentials::Basic { username, .. } => Some(username.as_str()),
+            Credentials::Bearer(_) => None,
+        };
+        if let Some(retry_after) = self.limiter.wait(client, username, now) {
+            self.meters.rate_limited.increment(1);
+            return Attempt::Rejected(Rejected::Throttled { retry_after });
+        }
+        if self.was_refused(application, &key, &credentials, now) {
+            return self.invalid(credentials.scheme(), client, username, now);
+        }
+        self.verify(application, key, value, &credentials, client, now).await
+    }
+
+    /// Whether an `Authorization` value beside a session is the one that the session came from, or one
+    /// that we verified (PX-096).
+    pub(super) async fn is_ours(
+        &self,
+        application: &Application,
+        identity: &Identity,
+        header: Header<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let Header::One(value) = header else { return false };
+        if let Some(made_by) = identity.fingerprint
+            && made_by == self.control.sessions().fingerprint(application.provider.pk, value.as_bytes())
+        {
+            return true;
+        }
+        let key = self.header_key(application, value.as_bytes());
+        application.credentials.get(&key, now, self.control.epochs()).await.is_some()
+    }
+
+    /// Key of the header cache: says nothing about the credentials to who has no process key (PX-106).
+    fn header_key(&self, application: &Application, value: &[u8]) -> Digest {
+        keyed_digest(&self.process_key, &[&application.provider.pk.0.to_be_bytes(), value])
+    }
+
+    /// An identity from the header cache, as far as it may be used (PX-107).
+    async fn known(&self, application: &Application, key: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let identity = application.credentials.get(key, now, self.control.epochs()).await?;
+        (identity.source != Source::Bearer || self.control.hears_revocations()).then_some(identity)
+    }
+
+    /// Refused a moment ago, or not worth a question (PX-092, PX-109).
+    fn was_refused(&self, application: &Application, key: &Digest, credentials: &Credentials, now: Timestamp) -> bool {
+        if let Credentials::Bearer(token) = credentials
+            && !is_current_jws(token, now.seconds())
+        {
+            return true;
+        }
+        application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
+    }
+
+    fn invalid(&self, scheme: &str, client: IpAddr, username: Option<&str>, now: Timestamp) -> Attempt {
+        self.limiter.failed(client, username, now);
+        self.meters.refused.of(scheme).increment(1);
+        Attempt::Rejected(Rejected::Invalid)
+    }
+
+    async fn verify(
+        &self,
+        application: &Application,
+        key: Digest,
+        value: &[u8],
+        credentials: &Credentials,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Attempt {
+        let epochs = self.control.epochs();
+        application.credentials.forget(&key).await;
+        let began = epochs.present();
+        let find = || self.find_owner(application, value, credentials, client, now);
+        match application.credentials.load(&key, now, epochs, find).await {
+            Ok(identity) => {
+                self.meters.accepted.of(credentials.scheme()).increment(1);
+                Attempt::Accepted(identity)
+            }
+            Err(error) => {
+                let rejected = Rejected::from(&*error);
+                match rejected {
+                    Rejected::Invalid => {
+                        let until = now.plus_seconds(seconds(self.settings.negative_cache_ttl));
+                        let subject = portcullis_core::epoch::Subject::Provider(application.provider.pk.0);
+                        application.refused.insert(key, (until, epochs.mark(began, &[subject])));
+                        let username = match credentials {
+                            Credentials::Basic { username, .. } => Some(username.as_str()),
+                            Credentials::Bearer(_) => None,
+                        };
+                        return self.invalid(credentials.scheme(), client, username, now);
+                    }
+                    Rejected::Throttled { .. } => self.meters.rate_limited.increment(1),
+                    Rejected::Unavailable => {}
+                }
+                Attempt::Rejected(rejected)
+            }
+        }
+    }
+
+    /// Asks the control plane, and ties the answer to the one session of these credentials.
+    async fn find_owner(
+        &self,
+        application: &Application,
+        value: &[u8],
+        credentials: &Credentials,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, ControlError> {
+        let epochs = self.control.epochs();
+        let built_at = epochs.present();
+        let pk = application.provider.pk;
+        let (source, grant) = match credentials {
+            Credentials::Basic { username, password } => {
+                self.meters.calls_verify_password.increment(1);
+                (Source::Basic, self.asked(self.control.verify_password(pk, username, password, client)).await?)
+            }
+            Credentials::Bearer(token) => {
+                self.meters.calls_introspect.increment(1);
+                (Source::Bearer, self.asked(self.control.introspect(pk, token, client)).await?)
+            }
+        };
+        let (record, cookie) = self.session_of(application, value, source, grant, now).await?;
+        let session = Session {
+            digest: record.digest,
+            fingerprint: record.fingerprint,
+            source,
+            expires: record.expires,
+            cookie: Some(SessionCookie::new(cookie, record.expires)),
+        };
+        // At least this very request may use it, even if nothing is to be cached.
+        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl).max(1));
+        let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
+        application.sessions.put(record.digest, Arc::clone(&identity)).await;
+        Ok(identity)
+    }
+
+    /// The stored session of these credentials: the one there is, renewed if need be, or a new one
+    /// (PX-100, PX-101). Also gives the value of its cookie.
+    async fn session_of(
+        &self,
+        application: &Application,
+        value: &[u8],
+        source: Source,
+        grant: Grant,
+        now: Timestamp,
+    ) -> Result<(SessionRecord, String), ControlError> {
+        let pk = application.provider.pk;
+        let sessions = self.control.sessions();
+        let validity = application.provider.access_token_validity.max(1);
+        let expires = grant.expires.min(now.plus_seconds(validity));
+        if expires <= now {
+            return Err(ControlError::Refused);
+        }
+        let fingerprint = sessions.fingerprint(pk, value);
+        let existing = self
+            .asked(sessions.by_fingerprint(pk, fingerprint))
+            .await?
+            .filter(|record| record.provider == pk && same_owner(record, &grant));
+        let salt = existing.as_ref().map_or_else(|| self.entropy.bytes(), |record| record.salt);
+        let cookie = sessions.value(pk, &salt);
+        if let Some(mut record) = existing
+            && record.expires > now.plus_seconds(validity / 2)
+            && says_the_same(&record, &grant)
+        {
+            record.grant = Grant { expires: record.grant.expires, ..grant };
+            return Ok((record, cookie));
+        }
+        let digest = sessions.digest(pk, &cookie);
+        let record =
+            SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
+        self.asked(sessions.put(&record)).await?;
+        Ok((record, cookie))
+    }
+}
+
+/// Whether a new grant is for the same user and credential as a session.
+fn same_owner(record: &SessionRecord, grant: &Grant) -> bool {
+    let (old, new) = (&record.grant.bearings, &grant.bearings);
+    let same_key = old.app_password == new.app_password && old.app_password_key == new.app_password_key;
+    old.user == new.user && old.sid == new.sid && same_key
+}
+
+/// Whether a new grant tells the application nothing that a session does not tell already.
+fn says_the_same(record: &SessionRecord, grant: &Grant) -> bool {
+    let (old, new) = (&record.grant.claims, &grant.claims);
+    Claims { exp: new.exp, ..old.clone() } == *new
+}

@@ -1,0 +1,142 @@
+//! A known someone, with everything that a request in their name needs already built.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::cookie::CookieScope;
+use portcullis_core::epoch::{Epochs, Mark};
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::Digest;
+use portcullis_core::outpost::Grant;
+
+use crate::application::Application;
+use crate::control::Source;
+use crate::identity_headers::{Fault, Outfit};
+
+/// A known someone, bound to one provider (PX-084).
+///
+/// Built once per login or verification and then shared: a request only copies finished header values.
+pub struct Identity {
+    /// The provider it is good for, and no other.
+    pub provider: ProviderPk,
+    /// User name, else subject: for logs.
+    pub name: String,
+    /// Whether the user administers the instance.
+    pub is_superuser: bool,
+    /// How they proved who they are.
+    pub source: Source,
+    /// What goes upstream, or why nothing may.
+    pub outfit: Result<Outfit, Fault>,
+    /// Digest under which the session is stored.
+    pub session: Digest,
+    /// Store's fingerprint of the credential that made the session; none for logins.
+    pub fingerprint: Option<Digest>,
+    /// The session cookie to give to a client that has none; none when they came with it.
+    pub cookie: Option<SessionCookie>,
+    /// When it ends, whatever happens.
+    pub expires: Timestamp,
+    /// Until when it is believed without looking again.
+    fresh_until: Timestamp,
+    mark: Mark,
+    /// What sign-out needs to know.
+    pub leave: Leave,
+}
+
+/// What ends, and what is told to the control plane, when somebody signs out.
+#[derive(Clone, Debug, Default)]
+pub struct Leave {
+    /// The control plane's id of the user.
+    pub user: String,
+    /// Session at the identity provider; empty without one.
+    pub sid: String,
+    /// The control plane's own hint (PX-419).
+    pub logout_hint: Option<String>,
+    /// A token that may stand in a URL, because it holds no attributes (PX-192).
+    pub id_token_hint: Option<String>,
+}
+
+/// How an identity is tied to its session.
+pub struct Session {
+    /// Digest under which it is stored.
+    pub digest: Digest,
+    /// Fingerprint of the credential that made it.
+    pub fingerprint: Option<Digest>,
+    /// How it came to be.
+    pub source: Source,
+    /// Its absolute end.
+    pub expires: Timestamp,
+    /// Its cookie, for clients that came without.
+    pub cookie: Option<SessionCookie>,
+}
+
+impl Identity {
+    /// Builds an identity from a grant.
+    ///
+    /// It is believed without another look until `fresh_until`, its session's end, or a change to
+    /// anything that it rests on since `built_at`.
+    pub fn new(
+        application: &Application,
+        grant: &Grant,
+        session: Session,
+        fresh_until: Timestamp,
+        epochs: &Epochs,
+        built_at: u64,
+    ) -> Self {
+        let claims = &grant.claims;
+        let name = if claims.preferred_username.is_empty() { &claims.sub } else { &claims.preferred_username };
+        let harmless = claims.ak_proxy.user_attributes.is_empty() && !grant.raw_token.is_empty();
+        Self {
+            provider: application.provider.pk,
+            name: name.clone(),
+            is_superuser: claims.ak_proxy.is_superuser,
+            source: session.source,
+            outfit: Outfit::new(application, grant),
+            session: session.digest,
+            fingerprint: session.fingerprint,
+            cookie: session.cookie,
+            expires: session.expires,
+            fresh_until: fresh_until.min(session.expires),
+            mark: grant.bearings.mark(epochs, built_at, application.provider.pk),
+            leave: Leave {
+                user: grant.bearings.user.clone(),
+                sid: grant.bearings.sid.clone(),
+                logout_hint: grant.logout_hint.clone(),
+                id_token_hint: harmless.then(|| grant.raw_token.clone()),
+            },
+        }
+    }
+
+    /// Whether it may be used now without looking again: fresh, and nothing it rests on has changed.
+    pub fn stands(&self, now: Timestamp, epochs: &Epochs) -> bool {
+        now < self.fresh_until && epochs.stands(&self.mark)
+    }
+}
+
+/// The value of a session cookie, and its `Set-Cookie` line, made again at most once a second.
+pub struct SessionCookie {
+    value: String,
+    expires: Timestamp,
+    line: ArcSwapOption<(i64, HeaderValue)>,
+}
+
+impl SessionCookie {
+    /// The cookie of a session that ends at `expires`.
+    pub fn new(value: String, expires: Timestamp) -> Self {
+        Self { value, expires, line: ArcSwapOption::empty() }
+    }
+
+    /// The `Set-Cookie` line as of `now`. None only if the name or domain cannot stand in a header.
+    pub fn line(&self, name: &str, scope: &CookieScope, now: Timestamp) -> Option<HeaderValue> {
+        if let Some(made) = &*self.line.load()
+            && made.0 == now.seconds()
+        {
+            return Some(made.1.clone());
+        }
+        let mut line = HeaderValue::try_from(scope.set(name, &self.value, now, self.expires)).ok()?;
+        line.set_sensitive(true);
+        self.line.store(Some(Arc::new((now.seconds(), line.clone()))));
+        Some(line)
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection: its protocol, and the way of each of its requests.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{ALLOW, CONNECTION, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use portcullis_core::origin::Origin;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::plain_page::page;
+use super::{Handled, Life, Plane, Server, Slot};
+use crate::access_log::Pending;
+use crate::body::{Body, BodyError};
+use crate::guard::{Guard, Progress};
+use crate::origin;
+
+/// Requests that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 128;
+
+/// A connection and what its requests share.
+pub(super) struct Connection<P> {
+    pub(super) server: Arc<Server<P>>,
+    pub(super) peer: IpAddr,
+    pub(super) slot: Slot,
+    pub(super) life: Life,
+}
+
+impl<P: Plane> Connection<P> {
+    pub(super) async fn http1<S>(self, stream: S, tls: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let progress = Arc::new(Progress::default());
+        let settings = self.server.settings;
+        let life = self.life.clone();
+        let stream = TokioIo::new(Guard::new(stream, settings.limits, progress.clone()));
+        let way = Arc::new(Way { connection: self, tls, progress: Some(progress) });
+        let service = service_fn(move |request| {
+            let way = way.clone();
+            async move { Ok::<_, Infallible>(way.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .title_case_headers(true)
+            // The guard keeps the time.
+            .header_read_timeout(None)
+            .max_header_size(settings.head_bytes)
+            .max_buf_size(settings.head_bytes.max(16 * 1024) * 2)
+            .serve_connection(stream, service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = life.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = life.abort.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+
+    pub(super) async fn http2<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let settings = self.server.settings;
+        let life = self.life.clone();
+        let way = Arc::new(Way { connection: self, tls: true, progress: None });
+        let service = service_fn(move |request| {
+            let way = way.clone();
+            async move { Ok::<_, Infallible>(way.answer(request).await) }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(Some(20))
+            // A client that is gone or deaf is noticed this way; it has no other limit without progress.
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = life.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = life.abort.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+/// What the requests of one connection go through.
+struct Way<P> {
+    connection: Connection<P>,
+    tls: bool,
+    progress: Option<Arc<Progress>>,
+}
+
+impl<P: Plane> Way<P> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+        let server = &*self.connection.server;
+        let asks_upgrade = request.headers().contains_key(UPGRADE);
+        let mut pending = server.log.as_ref().map(|log| log.begin(&request));
+        let patience = server.settings.body;
+        let mut request = request.map(|body| Body::patient(body, patience));
+        if asks_upgrade {
+            request.extensions_mut().insert(self.connection.slot.clone());
+        }
+        let mut request_id = String::new();
+        let dispatched = self.dispatch(request, &mut pending, &mut request_id);
+        let mut answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::error!(request_id, "a request made us panic");
+                page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here.", &request_id)
+            }
+        };
+        let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(progress) = self.progress.as_ref().filter(|_| asks_upgrade) {
+            progress.decide_upgrade(switched);
+        }
+        if let Some(pending) = &mut pending {
+            pending.answered(&mut answer);
+        }
+        answer.map(|body| Answer { body, progress: self.progress.clone(), pending })
+    }
+
+    async fn dispatch(
+        &self,
+        mut request: Request<Body>,
+        pending: &mut Option<Pending>,
+        request_id: &mut String,
+    ) -> Response<Body> {
+        let server = &*self.connection.server;
+        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here.", "");
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            answer.headers_mut().insert(ALLOW, allowed);
+            return answer;
+        }
+        let found = origin::origin(&mut request, self.connection.peer, self.tls, &server.trust, &*server.entropy);
+        let origin = match found {
+            Ok(origin) => Arc::new(origin),
+            Err(contradiction) => {
+                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, "");
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                return answer;
+            }
+        };
+        if let Some(pending) = pending {
+            pending.from(&origin);
+        }
+        request_id.clone_from(&origin.request_id);
+        let mut request = match server.plane.handle(request, origin.clone()).await {
+            Handled::Answered(answer) => return answer,
+            Handled::NotOurs(request) => request,
+        };
+        match &server.core {
+            Some(core) => {
+                request.extensions_mut().insert::<Arc<Origin>>(origin);
+                core(request).await
+            }
+            None => page(StatusCode::NOT_FOUND, "No application answers under this name.", request_id),
+        }
+    }
+}
+
+/// An answer's body on its way to the client. Its end, however it comes, is the request's end.
+struct Answer {
+    body: Body,
+    progress: Option<Arc<Progress>>,
+    pending: Option<Pending>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(pending)) = (&polled, &mut self.pending)
+            && let Some(data) = frame.data_ref()
+        {
+            pending.sent(data.len());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.done();
+        }
+        if let Some(pending) = self.pending.take() {
+            pending.end();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a request's target needs: an endpoint of ours, nothing, or an identity.
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN};
+use http::{HeaderMap, Method, Uri};
+use portcullis_core::origin::Origin;
+use portcullis_core::outpost::Mode;
+use portcullis_core::path::Reserved;
+
+use crate::application::Application;
+use crate::login::sign_out::{Leaving, leaving};
+
+/// What a target needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathClass {
+    /// An endpoint of ours.
+    Portcullis(Endpoint),
+    /// Open to everybody; an identity is passed on if there is one.
+    Open,
+    /// An identity.
+    Protected,
+    /// A method that is never forwarded (PX-287).
+    Refused,
+    /// In the forward modes: not for the data plane (PX-058).
+    Elsewhere,
+}
+
+/// What the data plane answers by itself on an application's host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Begins a login.
+    Start,
+    /// Ends a login.
+    Callback,
+    /// Ends sessions.
+    SignOut,
+    /// Says that the process lives.
+    Ping,
+    /// Nothing is there.
+    Nothing,
+}
+
+impl PathClass {
+    /// Classifies a request (PX-060 … PX-065, PX-134, PX-233).
+    pub fn of(
+        application: &Application,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body_is_empty: bool,
+        origin: &Origin,
+    ) -> Self {
+        let reserved = Reserved::of(uri.path(), application.rule.base());
+        match reserved {
+            Some(Reserved::Start) => return Self::Portcullis(Endpoint::Start),
+            Some(Reserved::Callback) => return Self::Portcullis(Endpoint::Callback),
+            Some(Reserved::SignOut) => return Self::Portcullis(Endpoint::SignOut),
+            Some(Reserved::Ping) => return Self::Portcullis(Endpoint::Ping),
+            Some(Reserved::Static | Reserved::ForwardAuth | Reserved::Unknown) | None => {}
+        }
+        if let Some(endpoint) = signature(application, method, uri, headers, origin) {
+            return Self::Portcullis(endpoint);
+        }
+        if reserved.is_some() {
+            return Self::Portcullis(Endpoint::Nothing);
+        }
+        if application.provider.mode != Mode::Proxy {
+            return Self::Elsewhere;
+        }
+        if method == Method::TRACE || method == Method::CONNECT {
+            return Self::Refused;
+        }
+        let preflight = application.settings.allow_cors_preflight
+            && method == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && body_is_empty;
+        if preflight || application.skip.opens(&application.rule.origin(), uri.path(), uri.query()) {
+            return Self::Open;
+        }
+        Self::Protected
+    }
+}
+
+/// The endpoint that a query asks for on another path, if it says all that it must (PX-064, PX-065).
+fn signature(
+    application: &Application,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    origin: &Origin,
+) -> Option<Endpoint> {
+    let query = uri.query().filter(|query| query.contains("X-authentik-"))?;
+    let (mut callback, mut logout, mut state, mut result) = (false, false, false, false);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "X-authentik-auth-callback" => callback |= value.eq_ignore_ascii_case("true"),
+            "X-authentik-logout" => logout |= value.eq_ignore_ascii_case("true"),
+            "state" => state = true,
+            "code" | "error" => result = true,
+            _ => {}
+        }
+    }
+    if callback && state && result && method == Method::GET {
+        return Some(Endpoint::Callback);
+    }
+    let allowed = logout && leaving(application, method, headers, origin) == Leaving::Now;
+    allowed.then_some(Endpoint::SignOut)
+}
+
+/// A header by a name that the `http` crate has no constant for.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(HeaderName::from_static(name)).map(|value| value.to_str().unwrap_or("?"))
+}

@@ -1,0 +1,130 @@
+//! Decides whether a request goes on, and is the proof that it may.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use portcullis_core::clock::Timestamp;
+use portcullis_core::cookie;
+
+use crate::answer::Refusal;
+use crate::application::Application;
+use crate::authenticate::{Attempt, Caller, Rejected};
+use crate::body::Body;
+use crate::forward::Plan;
+use crate::identity::Identity;
+use crate::path_class::PathClass;
+use crate::upstream::Target;
+
+/// Leave to reach the upstream of one application. Made by [`Permit::decide`] alone; nothing is
+/// forwarded without one.
+pub struct Permit<'a> {
+    application: &'a Application,
+    target: &'a Target,
+    identity: Option<Arc<Identity>>,
+    keeps_authorization: bool,
+    is_new: bool,
+}
+
+impl<'a> Permit<'a> {
+    /// Decides about a request (PX-080, PX-096).
+    ///
+    /// # Errors
+    /// Everything but a caller who may pass is refused; `login` makes the refusal for somebody unknown.
+    pub fn decide(
+        application: &'a Application,
+        class: PathClass,
+        caller: Caller,
+        login: impl FnOnce() -> Refusal,
+    ) -> Result<Self, Refusal> {
+        let target = application.target.as_ref().ok_or(Refusal::NotFound)?;
+        let permit = |identity, keeps_authorization, is_new| {
+            Ok(Self { application, target, identity, keeps_authorization, is_new })
+        };
+        let intercepts = application.provider.intercept_header_auth;
+        match (caller.session, caller.authorization) {
+            (Attempt::Accepted(identity), _) => {
+                let passes = !intercepts || application.settings.authorization_passthrough_with_session;
+                let keeps = passes && !caller.ours && !application.provider.basic_auth_enabled;
+                permit(Some(identity), keeps, false)
+            }
+            (_, Attempt::Accepted(identity)) => permit(Some(identity), false, true),
+            (_, _) if class == PathClass::Open => permit(None, true, false),
+            (Attempt::Rejected(_), _) | (_, Attempt::Rejected(Rejected::Unavailable)) => Err(Refusal::Unavailable),
+            (_, Attempt::Rejected(Rejected::Throttled { retry_after })) if intercepts => {
+                Err(Refusal::Throttled { retry_after })
+            }
+            (_, Attempt::Rejected(Rejected::Invalid)) if intercepts => Err(Refusal::CredentialsRejected),
+            (Attempt::Absent, Attempt::Rejected(_) | Attempt::Absent) => Err(login()),
+        }
+    }
+
+    /// Who it was given to; nobody on open targets.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Takes out of a request what the application must not see or must not believe, and says how many
+    /// spoofed headers there were.
+    pub fn rewrite(&self, request: &mut Request<Body>) -> u64 {
+        let headers = request.headers_mut();
+        let stripped = self.application.spoofs.strip(headers);
+        hide_cookies(headers);
+        if !self.keeps_authorization {
+            headers.remove(AUTHORIZATION);
+        }
+        stripped
+    }
+
+    /// Where the request goes and what is set on its way.
+    ///
+    /// # Errors
+    /// [`Refusal::Unsendable`] when the identity's claims cannot be sent (PX-203, PX-209, PX-276).
+    pub fn plan(&self) -> Result<Plan<'_>, Refusal> {
+        let outfit = match &self.identity {
+            Some(identity) => Some(identity.outfit.as_ref().map_err(|fault| Refusal::Unsendable(*fault))?),
+            None => None,
+        };
+        Ok(Plan {
+            target: outfit.and_then(|outfit| outfit.target.as_ref()).unwrap_or(self.target),
+            host: outfit.and_then(|outfit| outfit.host.as_ref()),
+            set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
+            forbidden: Some(Arc::clone(&self.application.forbidden)),
+            ends: None,
+        })
+    }
+
+    /// Finishes the upstream's answer: a client that came without a session cookie gets one (PX-099).
+    pub fn finish(&self, mut response: Response<Body>, now: Timestamp) -> Response<Body> {
+        let headers = response.headers_mut();
+        let cookies = &self.application.cookies;
+        if self.is_new
+            && let Some(cookie) = self.identity.as_ref().and_then(|identity| identity.cookie.as_ref())
+            && let Some(line) = cookie.line(&cookies.session, &cookies.scope, now)
+        {
+            headers.append(SET_COOKIE, line);
+        }
+        response
+    }
+}
+
+/// Takes the data plane's cookies out of a request (PX-178).
+fn hide_cookies(headers: &mut HeaderMap) {
+    let ours = |value: &HeaderValue| cookie::without_ours(value.as_bytes());
+    if !headers.get_all(COOKIE).iter().any(|value| ours(value).is_some()) {
+        return;
+    }
+    let left: Vec<HeaderValue> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| match ours(value) {
+            None => Some(value.clone()),
+            Some(rest) if rest.is_empty() => None,
+            Some(rest) => HeaderValue::from_bytes(&rest).ok(),
+        })
+        .collect();
+    headers.remove(COOKIE);
+    for value in left {
+        headers.append(COOKIE, value);
+    }
+}

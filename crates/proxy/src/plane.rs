@@ -1,0 +1,247 @@
+//! The data plane: one request from its origin to the upstream and back.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use portcullis_core::clock::{Clock, Timestamp};
+use portcullis_core::entropy::Entropy;
+use portcullis_core::keys::{HmacKey, process_key};
+use portcullis_core::negotiate;
+use portcullis_core::origin::Origin;
+use portcullis_core::path::Reserved;
+
+use crate::answer::{self, Asker, Refusal};
+use crate::application::Application;
+use crate::applications::Applications;
+use crate::body::Body;
+use crate::control::ControlPlane;
+use crate::forward::Forwarder;
+use crate::identity::Identity;
+use crate::limiter::FailureLimiter;
+use crate::listener::{Handled, Plane};
+use crate::meters::Meters;
+use crate::path_class::{Endpoint, PathClass};
+use crate::permit::Permit;
+use crate::settings::ProxySettings;
+
+/// The most used login states that are remembered.
+const MOST_STATES: u64 = 100_000;
+
+/// Everything that requests to applications go through.
+pub struct DataPlane {
+    pub(crate) control: Arc<dyn ControlPlane>,
+    pub(crate) settings: Arc<ProxySettings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) applications: Applications,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) limiter: FailureLimiter,
+    pub(crate) meters: Meters,
+    pub(crate) process_key: HmacKey,
+    pub(crate) used_states: moka::sync::Cache<[u8; 16], ()>,
+}
+
+/// What of a request decides about it; its body is not part of that (PX-083).
+#[derive(Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) origin: &'a Origin,
+    pub(crate) now: Timestamp,
+}
+
+/// Which application answered whom. Found in the extensions of every answer, for the access log.
+#[derive(Clone)]
+pub struct Served {
+    /// The application.
+    pub application: Arc<Application>,
+    /// Who asked, if it was found out.
+    pub identity: Option<Arc<Identity>>,
+}
+
+impl DataPlane {
+    /// A data plane with the configuration that the control plane has now. Changes are taken over by
+    /// [`DataPlane::follow_configuration`].
+    pub fn new(
+        control: Arc<dyn ControlPlane>,
+        forwarder: Forwarder,
+        settings: ProxySettings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let applications = Applications::new(Arc::clone(&settings), &control.configuration().borrow());
+        Self {
+            applications,
+            limiter: FailureLimiter::new(&settings),
+            meters: Meters::new(),
+            process_key: process_key(&*entropy),
+            used_states: moka::sync::Cache::builder()
+                .max_capacity(MOST_STATES)
+                .time_to_live(settings.state_ttl)
+                .build(),
+            control,
+            settings,
+            clock,
+            entropy,
+            forwarder,
+        }
+    }
+
+    /// What carries requests on; its tunnels are waited for at shutdown.
+    pub fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
+    /// Takes over each new configuration (PX-008). Returns when the control plane is gone.
+    pub async fn follow_configuration(&self) {
+        let mut configuration = self.control.configuration();
+        configuration.mark_changed();
+        while configuration.changed().await.is_ok() {
+            let present = Arc::clone(&configuration.borrow_and_update());
+            self.applications.update(&present);
+        }
+    }
+
+    /// Answers a request to one of the applications, or gives it back (PX-058).
+    pub async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
+        let Some(application) = self.applications.find(&origin) else {
+            return match Reserved::of(request.uri().path(), "") {
+                Some(Reserved::Ping) => Handled::Answered(self.ping(request.uri()).await),
+                Some(Reserved::Static) => Handled::Answered(answer::empty(StatusCode::NOT_FOUND)),
+                _ => Handled::NotOurs(request),
+            };
+        };
+        let class = PathClass::of(
+            &application,
+            request.method(),
+            request.uri(),
+            request.headers(),
+            request.body().is_end_stream(),
+            &origin,
+        );
+        if class == PathClass::Elsewhere {
+            return Handled::NotOurs(request);
+        }
+        let asker = Asker::of(request.headers());
+        let mut notes = Notes::default();
+        let mut response = match self.pass(&application, class, request, &origin, &mut notes).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                log(&refusal, &application, &origin);
+                let mut response = answer::refuse(&refusal, &application, &asker, &origin);
+                if notes.stale_cookie && answer::clears_stale_cookie(&refusal) {
+                    let cookies = &application.cookies;
+                    answer::set_cookie(&mut response, cookies.scope.clear(&cookies.session));
+                }
+                response
+            }
+        };
+        response.extensions_mut().insert(Served { application, identity: notes.identity });
+        Handled::Answered(response)
+    }
+
+    /// One request through an application: who sends it, whether they may, what goes on, what comes back.
+    async fn pass(
+        &self,
+        application: &Application,
+        class: PathClass,
+        mut request: Request<Body>,
+        origin: &Origin,
+        notes: &mut Notes,
+    ) -> Result<Response<Body>, Refusal> {
+        let now = self.clock.now();
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let visit = Visit { method, uri, headers, origin, now };
+        if let PathClass::Portcullis(endpoint) = class {
+            return self.answer(endpoint, application, &visit).await;
+        }
+        if class == PathClass::Refused {
+            return Err(Refusal::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        let caller = self.authenticate(application, class, headers, origin, now).await;
+        notes.stale_cookie = caller.stale_cookie;
+        let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
+        notes.identity = permit.identity().cloned();
+        let plan = permit.plan()?;
+        self.meters.stripped_headers.increment(permit.rewrite(&mut request));
+        let response = self.forwarder.forward(request, origin, plan).await.map_err(|error| {
+            let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
+            Refusal::NotForwarded { error, to_superuser }
+        })?;
+        Ok(permit.finish(response, now))
+    }
+
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        application: &Application,
+        visit: &Visit<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        match endpoint {
+            Endpoint::Start => self.start(application, visit),
+            Endpoint::Callback => self.callback(application, visit).await,
+            Endpoint::SignOut => self.sign_out(application, visit).await,
+            Endpoint::Ping => Ok(self.ping(visit.uri).await),
+            Endpoint::Nothing => Err(Refusal::NotFound),
+        }
+    }
+
+    /// Where somebody unknown is sent (PX-130 … PX-133).
+    fn login_required(&self, application: &Application, visit: &Visit<'_>) -> Refusal {
+        if self.settings.negotiate_unauthenticated && !negotiate::shows_to_a_person(visit.method, visit.headers) {
+            let referer = visit.headers.get(http::header::REFERER).and_then(|value| value.to_str().ok());
+            let target = referer.and_then(|referer| application.rule.accept(referer));
+            let target = target.unwrap_or_else(|| application.rule.home());
+            return Refusal::LoginRequiredOfProgram(application.start_url(&target));
+        }
+        let asked = visit.uri.path_and_query().map_or("/", |all| all.as_str());
+        let target = application.rule.of_request(asked).unwrap_or_else(|| application.rule.home());
+        Refusal::LoginRequired(application.start_url(&target))
+    }
+
+    /// 204 while the process lives; with `?ready`, 503 unless sessions can be read (PX-315).
+    async fn ping(&self, uri: &Uri) -> Response<Body> {
+        let asks_ready = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")));
+        if asks_ready {
+            let nothing = self.control.sessions().by_digest(portcullis_core::id::ProviderPk(0), [0; 32]);
+            if self.asked(nothing).await.is_err() {
+                return answer::empty(StatusCode::SERVICE_UNAVAILABLE);
+            }
+        }
+        answer::empty(StatusCode::NO_CONTENT)
+    }
+}
+
+impl Plane for DataPlane {
+    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
+        Self::handle(self, request, origin).await
+    }
+}
+
+/// What is learnt on the way and needed for the answer, whatever it will be.
+#[derive(Default)]
+struct Notes {
+    stale_cookie: bool,
+    identity: Option<Arc<Identity>>,
+}
+
+fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
+    let (provider, id) = (application.provider.name.as_str(), origin.request_id.as_str());
+    match refusal {
+        Refusal::NotForwarded { error, .. } => {
+            tracing::warn!(
+                provider.name = provider,
+                request.id = id,
+                error = error as &dyn std::error::Error,
+                "{refusal}"
+            );
+        }
+        Refusal::Unavailable | Refusal::LoginUnavailable | Refusal::Unsendable(_) => {
+            tracing::warn!(provider.name = provider, request.id = id, "{refusal}");
+        }
+        _ => tracing::debug!(provider.name = provider, request.id = id, "{refusal}"),
+    }
+}

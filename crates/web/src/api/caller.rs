@@ -1,0 +1,177 @@
+//! Who calls the API (CO-521, CO-522).
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use portcullis_core::keys::same_secret;
+use portcullis_core::origin::Origin;
+use portcullis_idp::directory::{self, Person};
+use portcullis_idp::{Actor, Context, sessions, tokens};
+
+use super::answer::ApiError;
+use crate::same_origin::is_same_origin;
+
+/// Cookie of a signed-in browser.
+const SESSION_COOKIE: &str = "authentik_session";
+/// Cookie that a page's script must repeat in [`CSRF_HEADER`] (CO-387).
+const CSRF_COOKIE: &str = "authentik_csrf";
+const CSRF_HEADER: &str = "x-authentik-csrf";
+
+/// Somebody known: the owner of a valid API token, or a signed-in user.
+#[derive(Debug)]
+pub struct Caller {
+    /// For services: permissions and events.
+    pub actor: Actor,
+    /// The user.
+    pub person: Person,
+    /// The session they are signed in with; none for a token.
+    pub sid: Option<String>,
+}
+
+/// An administrator. Everyone else is refused.
+#[derive(Debug)]
+pub struct Admin(pub Caller);
+
+impl FromRequestParts<Arc<Context>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        let origin = parts.extensions.get::<Arc<Origin>>().cloned();
+        let origin = origin.ok_or_else(|| ApiError::Internal("a request without an origin".to_owned()))?;
+        match bearer(&parts.headers)? {
+            Some(key) => by_token(ctx, &origin, key).await,
+            None => by_cookie(ctx, &origin, parts).await,
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Context>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, ctx).await?;
+        if caller.actor.is_superuser { Ok(Self(caller)) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+/// The key after `Bearer`, if that is the scheme.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::MalformedHeader);
+    }
+    let value = value.to_str().map_err(|_| ApiError::BadToken)?;
+    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
+    match key.trim() {
+        "" => Err(ApiError::MalformedHeader),
+        key => Ok(Some(key)),
+    }
+}
+
+async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
+    let mut conn = ctx.db.read().await.map_err(internal)?;
+    let (token, owner) = tokens::authenticate_api(ctx, &mut conn, key).await?.ok_or(ApiError::BadToken)?;
+    let person = directory::person_of(ctx, &mut conn, owner).await?;
+    drop(conn);
+    tokens::keys::used(ctx, &token, &origin.client.to_string()).await?;
+    Ok(Caller { actor: actor(&person, origin), person, sid: None })
+}
+
+async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
+    let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
+    let signed_in = sessions::by_cookie(ctx, value, origin.client).await.map_err(internal)?;
+    let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
+    if !parts.method.is_safe() && !(is_same_origin(&parts.headers, origin) && repeats_csrf(&parts.headers)) {
+        return Err(ApiError::CrossOrigin);
+    }
+    let mut conn = ctx.db.read().await.map_err(internal)?;
+    let person = directory::person_of(ctx, &mut conn, owner).await?;
+    Ok(Caller { actor: actor(&person, origin), person, sid: Some(session.sid) })
+}
+
+fn actor(person: &Person, origin: &Origin) -> Actor {
+    Actor { client: Some(origin.client), request_id: origin.request_id.clone(), ..directory::actor_of(person) }
+}
+
+/// Whether the header repeats the cookie, which another site can neither read nor set.
+fn repeats_csrf(headers: &HeaderMap) -> bool {
+    let Some(sent) = cookie(headers, CSRF_COOKIE).filter(|value| !value.is_empty()) else { return false };
+    headers.get(CSRF_HEADER).is_some_and(|repeated| same_secret(repeated.as_bytes(), sent.as_bytes()))
+}
+
+/// The value of a cookie; the first one if it was sent twice.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    fields.flat_map(|field| field.split(';')).find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::Internal(error.to_string())
+}
+
+/// The object's key in the path. Whatever cannot be a key names no object.
+#[derive(Debug)]
+pub struct Key(pub String);
+
+impl FromRequestParts<Arc<Context>> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, ctx).await {
+            Ok(Path(key)) => Ok(Self(key)),
+            Err(_) => Err(ApiError::NoSuchPath),
+        }
+    }
+}
+
+impl Key {
+    /// The key as a typed id, or the answer that there is no such object.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when it is no such id.
+    pub fn parse<T: std::str::FromStr>(&self, kind: &'static str) -> Result<T, ApiError> {
+        self.0.parse().map_err(|_| ApiError::NotFound(kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn authorization(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])
+    }
+
+    /// CO-521, CO-522: the scheme is read without case; a bearer without a key is malformed.
+    #[test]
+    fn co_522_bearer_headers_are_read() {
+        assert!(matches!(bearer(&authorization("bEaReR abc")), Ok(Some("abc"))));
+        assert!(matches!(bearer(&authorization("Bearer")), Err(ApiError::MalformedHeader)));
+        assert!(matches!(bearer(&authorization("Bearer  ")), Err(ApiError::MalformedHeader)));
+        assert!(matches!(bearer(&authorization("Basic YTpi")), Ok(None)));
+        assert!(matches!(bearer(&HeaderMap::new()), Ok(None)));
+    }
+
+    /// CO-387: the header must repeat a cookie that is there.
+    #[test]
+    fn co_387_the_csrf_cookie_is_repeated() {
+        let mut headers = HeaderMap::new();
+        assert!(!repeats_csrf(&headers));
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=b; authentik_csrf=xyz"));
+        assert!(!repeats_csrf(&headers));
+        headers.insert(CSRF_HEADER, HeaderValue::from_static("xyZ"));
+        assert!(!repeats_csrf(&headers));
+        headers.insert(CSRF_HEADER, HeaderValue::from_static("xyz"));
+        assert!(repeats_csrf(&headers));
+    }
+}

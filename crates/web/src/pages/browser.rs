@@ -1,0 +1,135 @@
+//! The browser on the other side: its session cookie, and whether it really is our page that asks.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::header::{COOKIE, ORIGIN, SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use portcullis_core::cookie;
+use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::{Account, Context, LoginSession, StoreError, sessions};
+
+/// Name of the cookie that a signed-in browser carries (CO-381).
+pub const COOKIE_NAME: &str = "authentik_session";
+
+/// Values of our session cookie that a request carries.
+pub fn session_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|header| cookie::values(header.as_bytes(), COOKIE_NAME))
+        .filter(|value| cookie::is_token(value))
+}
+
+/// Who is signed in: the first cookie that names a session counts.
+///
+/// # Errors
+/// When the store fails.
+pub async fn signed_in(
+    ctx: &Arc<Context>,
+    headers: &HeaderMap,
+    origin: &Origin,
+) -> Result<Option<(LoginSession, Account)>, StoreError> {
+    // A sibling domain may plant cookies of our name, not an unbounded number of them.
+    for value in session_cookies(headers).take(4) {
+        if let Some(found) = sessions::by_cookie(ctx, value, origin.client).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Gives the browser its session. The cookie ends with the browser; the session ends by itself (CO-381).
+pub fn set_session(response: &mut Response, origin: &Origin, value: &str) {
+    set_cookie(response, &format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{}", secure(origin)));
+}
+
+/// Takes the session cookie away.
+pub fn clear_session(response: &mut Response, origin: &Origin) {
+    set_cookie(response, &format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{}", secure(origin)));
+}
+
+fn secure(origin: &Origin) -> &'static str {
+    match origin.scheme {
+        Scheme::Http => "",
+        Scheme::Https => "; Secure",
+    }
+}
+
+fn set_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// Whether a state-changing request comes from a page of ours, or from no browser at all (CO-387).
+pub fn same_origin(headers: &HeaderMap, origin: &Origin) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let ours = format!("{}://{}", origin.scheme.as_str(), origin.host);
+    let from = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    matches!(site, None | Some(b"same-origin" | b"none")) && from.is_none_or(|from| from == ours.as_bytes())
+}
+
+/// The browser, as it names itself.
+pub fn user_agent(headers: &HeaderMap) -> &str {
+    headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default()
+}
+
+/// A target on this site, or the home page (CO-309): a path that begins with one slash, without control
+/// characters or backslashes, so that no browser can read another host into it.
+pub fn local_target(next: &str) -> &str {
+    let mut bytes = next.bytes();
+    let local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
+    let plain = next.len() <= 8192 && next.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
+    if local && plain { next } else { super::path::HOME }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn origin() -> Origin {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Origin {
+            scheme: Scheme::Http,
+            host: "id.localhost:9000".to_owned(),
+            client: here,
+            peer: here,
+            peer_trusted: true,
+            request_id: String::new(),
+        }
+    }
+
+    /// CO-309: only a path on this site is a target; everything else leads home.
+    #[test]
+    fn co_309_targets_stay_on_this_site() {
+        assert_eq!(local_target("/application/o/authorize/?a=b%2F"), "/application/o/authorize/?a=b%2F");
+        let elsewhere =
+            ["", "//evil.example", "/\\evil", "https://evil.example", "/a b", "/a\nb", "javascript:x", "/\\/x"];
+        for target in elsewhere {
+            assert_eq!(local_target(target), "/", "{target:?}");
+        }
+    }
+
+    /// CO-387: a browser that says it comes from elsewhere is refused; a client that says nothing passes.
+    #[test]
+    fn co_387_cross_site_writes_are_refused() {
+        let request = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            same_origin(&headers.collect(), &origin())
+        };
+        assert!(request(&[]));
+        assert!(request(&[("origin", "http://id.localhost:9000"), ("sec-fetch-site", "same-origin")]));
+        for refused in [
+            [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")],
+            [("origin", "http://id.localhost:9000"), ("sec-fetch-site", "same-site")],
+            [("origin", "null"), ("sec-fetch-site", "none")],
+            [("origin", "https://id.localhost:9000"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(!request(&refused), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Home: who you are, and what is open to you (CO-132, CO-137).
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::{Account, Context, portal};
+
+use super::browser::signed_in;
+use super::path;
+use super::respond::{PageError, page};
+use super::view::{Home, Tile};
+
+/// `GET /`
+pub async fn show(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+) -> Response {
+    match signed_in(&ctx, &headers, &origin).await {
+        Ok(Some((_, account))) => match home(&ctx, &account).await {
+            Ok(response) => response,
+            Err(error) => error.into_page(&origin),
+        },
+        Ok(None) => Redirect::to(path::SIGN_IN).into_response(),
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+async fn home(ctx: &Context, account: &Account) -> Result<Response, PageError> {
+    let open = portal::open_to(ctx, account.pk).await?;
+    let applications: Vec<Tile> = open
+        .into_iter()
+        .map(|portal::Open { application, href }| Tile {
+            name: application.name,
+            description: application.meta_description,
+            href,
+            new_tab: application.open_in_new_tab,
+        })
+        .collect();
+    let home = Home { username: &account.username, name: &account.name, applications: &applications };
+    Ok(page(StatusCode::OK, &home))
+}

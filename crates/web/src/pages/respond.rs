@@ -1,0 +1,166 @@
+//! Pages become answers; what went wrong becomes a page.
+
+use askama::Template;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER};
+use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::Error;
+use portcullis_idp::sign_in::SignInError;
+
+use super::path;
+use super::view::{Link, Message};
+
+/// No script, nothing from elsewhere, no frame around it (D9 of the design).
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// A page with its status and the headers that every page carries.
+pub fn page(status: StatusCode, page: &impl Template) -> Response {
+    let Ok(html) = page.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "same-origin"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    (status, headers, html).into_response()
+}
+
+/// Why a page could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// Another site asked for it (CO-387).
+    #[error("refused: the request came from another site")]
+    CrossSite,
+    /// Too many failed attempts from this address.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// Whole seconds until an attempt is examined again.
+        retry_after_seconds: u32,
+    },
+    /// The form cannot be read.
+    #[error("the form could not be read")]
+    BadForm,
+    /// A service failed.
+    #[error(transparent)]
+    Service(#[from] Error),
+}
+
+impl From<portcullis_idp::StoreError> for PageError {
+    fn from(error: portcullis_idp::StoreError) -> Self {
+        Self::Service(error.into())
+    }
+}
+
+impl PageError {
+    /// The page that tells what went wrong and what to do.
+    pub fn into_page(self, origin: &Origin) -> Response {
+        let (status, title, text) = match &self {
+            Self::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "Refused",
+                "This request came from another site, so nothing was done. Open the page directly and try again."
+                    .to_owned(),
+            ),
+            Self::Throttled { retry_after_seconds } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many failed attempts",
+                format!(
+                    "Sign-in from your network is paused. Try again in {}. Nobody else is affected.",
+                    in_words(*retry_after_seconds)
+                ),
+            ),
+            Self::BadForm => (
+                StatusCode::BAD_REQUEST,
+                "The form could not be read",
+                "Go back, fill in the form again and send it.".to_owned(),
+            ),
+            Self::Service(error) => {
+                tracing::error!(error = %error, request.id = origin.request_id, "a page failed");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Not available right now",
+                    "Portcullis could not reach its data. Try again in a moment; if it goes on, tell the administrator \
+                     the request id below."
+                        .to_owned(),
+                )
+            }
+        };
+        let message = Message {
+            status: Some(status.as_u16()),
+            title,
+            text: &text,
+            messages: &[],
+            links: &[Link { href: path::HOME, text: "Home" }],
+            request_id: &origin.request_id,
+        };
+        let mut response = page(status, &message);
+        if let Self::Throttled { retry_after_seconds } = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+        }
+        response
+    }
+}
+
+impl From<SignInError> for PageError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            SignInError::Failed(error) => Self::Service(error),
+            // The form is shown again for this one; whoever does not is asked to fill it in again.
+            SignInError::Wrong => Self::BadForm,
+        }
+    }
+}
+
+fn in_words(seconds: u32) -> String {
+    match seconds {
+        0..=90 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds.div_ceil(60)),
+    }
+}
+
+/// Says that somebody is signed in and yet may not use an application (CO-140, OA-165).
+pub fn denied(origin: &Origin, application: &str, messages: &[String]) -> Response {
+    let message = Message {
+        status: Some(403),
+        title: "Access denied",
+        text: &format!(
+            "You are signed in, but {application} is not open to you. Its administrator decides who may use it."
+        ),
+        messages,
+        links: &[Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }],
+        request_id: &origin.request_id,
+    };
+    page(StatusCode::FORBIDDEN, &message)
+}
+
+/// An error page with its own words.
+pub fn error(origin: &Origin, status: StatusCode, title: &str, text: &str) -> Response {
+    let message = Message {
+        status: Some(status.as_u16()),
+        title,
+        text,
+        messages: &[],
+        links: &[Link { href: path::HOME, text: "Home" }],
+        request_id: &origin.request_id,
+    };
+    page(status, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-443: who has to wait is told for how long, in words a person uses.
+    #[test]
+    fn co_443_waiting_time_is_told_in_words() {
+        assert_eq!(in_words(30), "30 seconds");
+        assert_eq!(in_words(91), "2 minutes");
+        assert_eq!(in_words(300), "5 minutes");
+    }
+}

@@ -1,0 +1,114 @@
+//! Signing in (CO-310…CO-312, CO-319).
+
+use std::sync::Arc;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Extension, Form, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::sign_in::{Credentials, SignInError, with_password};
+use portcullis_idp::{Context, portal};
+use serde::Deserialize;
+
+use super::browser::{local_target, same_origin, session_cookies, set_session, signed_in, user_agent};
+use super::respond::{PageError, page};
+use super::{path, view};
+
+/// Where to go afterwards.
+#[derive(Deserialize)]
+pub struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct SignInForm {
+    #[serde(default)]
+    uid_field: String,
+    #[serde(default)]
+    password: String,
+}
+
+/// `GET /if/flow/default-authentication-flow/?next=…` asks for user name and password. Who is signed in
+/// already goes on (CO-307).
+pub async fn show(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Query(Next { next }): Query<Next>,
+    headers: HeaderMap,
+) -> Response {
+    let next = local_target(&next);
+    match signed_in(&ctx, &headers, &origin).await {
+        Ok(Some(_)) if !asks_again(next) => Redirect::to(next).into_response(),
+        Ok(_) => form(&ctx, StatusCode::OK, next, "", None).await,
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+/// `POST /if/flow/default-authentication-flow/?next=…` signs in, or shows the form again.
+pub async fn submit(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Query(Next { next }): Query<Next>,
+    headers: HeaderMap,
+    sent: Result<Form<SignInForm>, FormRejection>,
+) -> Response {
+    if !same_origin(&headers, &origin) {
+        return PageError::CrossSite.into_page(&origin);
+    }
+    let Ok(Form(sent)) = sent else { return PageError::BadForm.into_page(&origin) };
+    let (next, identifier) = (local_target(&next), sent.uid_field.trim());
+    let credentials = Credentials {
+        identifier,
+        password: &sent.password,
+        client: origin.client,
+        user_agent: user_agent(&headers),
+        previous: session_cookies(&headers).next(),
+        request_id: &origin.request_id,
+    };
+    match with_password(&ctx, credentials).await {
+        Ok(started) => {
+            let mut response = Redirect::to(next).into_response();
+            set_session(&mut response, &origin, &started.cookie);
+            response
+        }
+        Err(SignInError::Wrong) => {
+            let problem = "Wrong user name or password. Check both and try again.";
+            form(&ctx, StatusCode::OK, next, identifier, Some(problem)).await
+        }
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+/// `GET /flows/-/default/authentication/` leads to the form and keeps the query (CO-301).
+pub async fn forward(uri: Uri) -> Redirect {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Redirect::to(&format!("{}{query}", path::SIGN_IN))
+}
+
+/// Whether the target sent the browser here to prove who it is once more.
+fn asks_again(next: &str) -> bool {
+    next.starts_with("/application/o/authorize") && next.contains("prompt=login")
+}
+
+async fn form(ctx: &Context, status: StatusCode, next: &str, identifier: &str, problem: Option<&str>) -> Response {
+    let action = match next {
+        path::HOME => path::SIGN_IN.to_owned(),
+        next => format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC)),
+    };
+    // The name is a courtesy: a page without it still signs in.
+    let application = match client_of(next) {
+        Some(client_id) => portal::name_of_client(ctx, &client_id).await.ok().flatten(),
+        None => None,
+    };
+    page(status, &view::SignIn { application: application.as_deref(), action: &action, identifier, problem })
+}
+
+/// The OAuth client that sent the browser here.
+fn client_of(next: &str) -> Option<String> {
+    let query = next.strip_prefix("/application/o/authorize/?")?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned())
+}

@@ -1,0 +1,88 @@
+//! Signing out (CO-323): never by another site's doing without a question.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use portcullis_core::origin::Origin;
+use portcullis_idp::{Actor, Context, sign_in};
+
+use super::browser::{clear_session, same_origin, signed_in};
+use super::path;
+use super::respond::{PageError, page};
+use super::view::{Confirm, Link, Message};
+
+/// `GET /if/flow/default-invalidation-flow/` asks whether to sign out; a GET changes nothing.
+pub async fn show(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+) -> Response {
+    match signed_in(&ctx, &headers, &origin).await {
+        Ok(Some((_, account))) => {
+            let question = Confirm {
+                title: "Sign out?",
+                text: &format!(
+                    "You are signed in as {}. Signing out also ends your sessions at all applications.",
+                    account.username
+                ),
+                action: path::SIGN_OUT,
+                button: "Sign out",
+                back: path::HOME,
+            };
+            page(StatusCode::OK, &question)
+        }
+        Ok(None) => signed_out(&origin),
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+/// `POST /if/flow/default-invalidation-flow/` signs out.
+pub async fn submit(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+) -> Response {
+    if !same_origin(&headers, &origin) {
+        return PageError::CrossSite.into_page(&origin);
+    }
+    let result = async {
+        if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
+            let actor = Actor {
+                user: Some(account.pk),
+                username: account.username,
+                is_superuser: false,
+                client: Some(origin.client),
+                request_id: origin.request_id.clone(),
+            };
+            sign_in::out(&ctx, &session, &actor).await?;
+        }
+        Ok::<(), PageError>(())
+    };
+    match result.await {
+        Ok(()) => signed_out(&origin),
+        Err(error) => error.into_page(&origin),
+    }
+}
+
+/// `GET /flows/-/default/invalidation/` leads to the question and keeps the query (CO-301).
+pub async fn forward(uri: Uri) -> Redirect {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Redirect::to(&format!("{}{query}", path::SIGN_OUT))
+}
+
+/// Says that nobody is signed in on this browser, and takes the cookie away.
+pub fn signed_out(origin: &Origin) -> Response {
+    let message = Message {
+        status: None,
+        title: "You are signed out",
+        text: "Your sessions at Portcullis and at all applications behind it have ended.",
+        messages: &[],
+        links: &[Link { href: path::SIGN_IN, text: "Sign in" }],
+        request_id: "",
+    };
+    let mut response = page(StatusCode::OK, &message).into_response();
+    clear_session(&mut response, origin);
+    response
+}

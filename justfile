@@ -1,0 +1,41 @@
+# The one door: what is red in continuous integration is red here.
+
+# Everything: formatting, lints, all tests against the built binary.
+all:
+    ./test
+
+# What is quick enough to run before every commit.
+check: fmt-check lint unit
+
+fmt:
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Tests without peers: everything but the package in `tests/`.
+unit *args:
+    cargo test --workspace --exclude portcullis-tests --locked {{args}}
+
+# Tests whose name contains NAME, such as px_096, with everything they need.
+test name="":
+    ./test {{name}}
+
+# Licences, sources, unwanted crates (needs cargo-deny).
+deny:
+    cargo deny check licenses bans sources
+
+# Writes the generated pages of docs/src/reference/ again.
+docs-gen:
+    UPDATE_DOCS=1 cargo test --locked -p portcullis -p portcullis-testkit up_to_date
+
+# The book, in docs/book (needs mdbook).
+book:
+    mdbook build docs
+
+# Try it.
+demo *args:
+    cargo run --release -- demo {{args}}
