@@ -49,7 +49,8 @@ fn px_098_the_401_in_json() {
         let stage = Stage::new(json!({})).await;
         let mut bodies = Vec::new();
         for header in [basic("nobody", "nothing"), basic(&stage.person.username, "wrong")] {
-            let request = stage.get_as_stranger("/").header("authorization", header).header("accept", "application/json");
+            let request =
+                stage.get_as_stranger("/").header("authorization", header).header("accept", "application/json");
             let reply = request.go().await;
             assert_eq!(reply.status, 401);
             assert_eq!(reply.header("content-type").as_deref(), Some("application/json"));
@@ -133,9 +134,11 @@ fn px_133_the_negotiated_401_names_the_login() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let referer = stage.app.url("/list?page=2");
-        for (referer, target) in
-            [(Some(referer.as_str()), referer.as_str()), (Some("http://evil.example/"), &stage.app.external), (None, &stage.app.external)]
-        {
+        for (referer, target) in [
+            (Some(referer.as_str()), referer.as_str()),
+            (Some("http://evil.example/"), &stage.app.external),
+            (None, &stage.app.external),
+        ] {
             let mut headers = vec![("accept", "application/json")];
             headers.extend(referer.map(|value| ("referer", value)));
             let reply = unauthenticated(&stage, "GET", &headers).await;

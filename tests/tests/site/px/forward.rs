@@ -139,7 +139,10 @@ fn px_281_trailers_pass() {
         raw.send("4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n").await;
         assert_eq!(raw::status(&raw.head().await), 200);
         let seen = stage.recorder.last();
-        assert!(seen.trailers.iter().any(|(name, value)| name.eq_ignore_ascii_case("x-sum") && value == b"7"), "{seen:?}");
+        assert!(
+            seen.trailers.iter().any(|(name, value)| name.eq_ignore_ascii_case("x-sum") && value == b"7"),
+            "{seen:?}"
+        );
         for forged in ["X-Authentik-Username: forged", "Authorization: Basic Zm9yZ2Vk", "X_Authentik_Groups: forged"] {
             let mut raw = Raw::connect(stage.site.port).await;
             raw.send(head(&stage, "POST /forged", fields)).await;
@@ -148,7 +151,9 @@ fn px_281_trailers_pass() {
             assert!([200, 400].contains(&raw::status(&answer)), "{answer}");
         }
         let seen = stage.recorder.seen();
-        assert!(seen.iter().all(|seen| !seen.contains("forged") && !seen.contains("Zm9yZ2Vk") || seen.target == "/forged"));
+        assert!(
+            seen.iter().all(|seen| !seen.contains("forged") && !seen.contains("Zm9yZ2Vk") || seen.target == "/forged")
+        );
         for seen in seen {
             assert!(seen.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("x-sum")), "{seen:?}");
         }
@@ -168,8 +173,9 @@ fn px_281_expect_continue() {
         assert_eq!(stage.recorder.last().body, b"body");
         let mut raw = Raw::connect(stage.site.port).await;
         let host = stage.app.authority();
-        let anonymous =
-            format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nAccept: text/html\r\n\r\n");
+        let anonymous = format!(
+            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nAccept: text/html\r\n\r\n"
+        );
         raw.send(anonymous).await;
         assert_eq!(raw::status(&raw.head().await), 302, "PX-083: refused before a byte of the body");
     });
@@ -211,10 +217,9 @@ fn px_288_bad_gateway() {
         let site = stage.site;
         let closed = portcullis_testkit::process::free_port();
         let dead = site.app_before(&format!("http://127.0.0.1:{closed}"), json!({"skip_path_regex": ".*"})).await;
-        for request in [
-            stage.get("/drop").header("authorization", stage.basic()),
-            portcullis_testkit::http().get(dead.url("/")),
-        ] {
+        for request in
+            [stage.get("/drop").header("authorization", stage.basic()), portcullis_testkit::http().get(dead.url("/"))]
+        {
             let json = request.try_clone().unwrap().header("accept", "application/json").go().await;
             assert_eq!(json.status, 502);
             assert_eq!(json.json(), json!({"error": "bad_gateway"}));
@@ -237,7 +242,8 @@ fn px_281_large_bodies_in_bounded_memory() {
         assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
         let before = site.process().resident_kib();
         let block = bytes::Bytes::from(vec![b'u'; 64 * 1024]);
-        let body = futures_util::stream::iter((0..SIZE / block.len()).map(move |_| Ok::<_, std::io::Error>(block.clone())));
+        let body =
+            futures_util::stream::iter((0..SIZE / block.len()).map(move |_| Ok::<_, std::io::Error>(block.clone())));
         let upload = stage.request("PUT", "/up").header("authorization", stage.basic());
         assert_eq!(upload.body(reqwest::Body::wrap_stream(body)).go().await.status, 200);
         assert_eq!(stage.recorder.last().length, SIZE as u64);
@@ -285,7 +291,8 @@ fn px_292_answers_pass_as_they_are() {
         }
         assert_eq!(reply.header("x-kept").as_deref(), Some("yes"));
         assert_eq!(reply.header("x-powered-by").as_deref(), Some("goauthentik.io"));
-        let request = stage.get("/plain").header("authorization", stage.basic()).header("accept-encoding", "gzip, br;q=0.5");
+        let request =
+            stage.get("/plain").header("authorization", stage.basic()).header("accept-encoding", "gzip, br;q=0.5");
         assert_eq!(request.go().await.text(), "plain");
         assert_eq!(stage.recorder.last().all("accept-encoding"), ["gzip, br;q=0.5"]);
         assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);

@@ -29,7 +29,9 @@ fn px_200_all_identity_headers_are_sent_in_title_case() {
         let group = stage.site.api.group("editors", json!({}), &[&stage.person]).await;
         let group = stage.site.api.get(&format!("core/groups/{group}/")).await;
         let cookie = stage.login_cookie().await;
-        for request in [stage.get("/a").header("authorization", stage.basic()), stage.get("/b").header("cookie", cookie)] {
+        for request in
+            [stage.get("/a").header("authorization", stage.basic()), stage.get("/b").header("cookie", cookie)]
+        {
             assert_eq!(request.go().await.status, 200);
             let seen = stage.recorder.last();
             for name in IDENTITY {
@@ -111,11 +113,17 @@ fn decode(part: &str) -> serde_json::Value {
 fn px_220_identity_headers_of_the_client_are_removed() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": "^/public/"})).await;
-        let spellings =
-            ["X-authentik-username", "X_authentik_username", "x-AUTHENTIK_groups", "X-Authentik.Email", "X-authentik-other"];
+        let spellings = [
+            "X-authentik-username",
+            "X_authentik_username",
+            "x-AUTHENTIK_groups",
+            "X-Authentik.Email",
+            "X-authentik-other",
+        ];
         for path in ["/public/page", "/private/page"] {
             let mut raw = Raw::connect(stage.site.port).await;
-            let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", stage.app.authority());
+            let mut request =
+                format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", stage.app.authority());
             for name in spellings {
                 request.push_str(&format!("{name}: forged\r\n"));
             }

@@ -16,7 +16,8 @@ fn px_050_hosts_are_normalised() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": "^/public$"})).await;
         let (name, port) = stage.app.authority().split_once(':').unwrap();
-        for host in [stage.app.authority().to_owned(), stage.app.authority().to_uppercase(), format!("{name}.:{port}")] {
+        for host in [stage.app.authority().to_owned(), stage.app.authority().to_uppercase(), format!("{name}.:{port}")]
+        {
             let answer = get(stage.site.port, &host, "/public").await;
             assert_eq!(raw::status(&answer), 200, "{host}: {answer}");
         }
@@ -76,7 +77,9 @@ fn px_044_conflicting_hosts_are_refused() {
             format!("GET http://evil.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
             format!("GET / HTTP/1.1\r\nHost: user@{host}\r\nConnection: close\r\n\r\n"),
             format!("GET / HTTP/1.1\r\nHost: {host}/path\r\nConnection: close\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {host}, evil.example\r\nConnection: close\r\n\r\n"),
+            format!(
+                "GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {host}, evil.example\r\nConnection: close\r\n\r\n"
+            ),
         ] {
             let answer = raw::exchange(port, &request).await;
             assert_eq!(raw::status(&answer), 400, "{request:?}: {answer}");

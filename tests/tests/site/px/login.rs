@@ -110,8 +110,15 @@ fn px_163_foreign_targets_are_replaced() {
         let near = format!("http://x{}", stage.app.authority());
         let inside = stage.app.url("/outpost.goauthentik.io/sign_out");
         let user = format!("http://a@{}/", stage.app.authority());
-        let targets =
-            ["http://evil.example/", &near, "//evil.example/", "javascript:alert(1)", "/\\evil.example", &inside, &user];
+        let targets = [
+            "http://evil.example/",
+            &near,
+            "//evil.example/",
+            "javascript:alert(1)",
+            "/\\evil.example",
+            &inside,
+            &user,
+        ];
         for target in targets {
             let rd: String = url::form_urlencoded::byte_serialize(target.as_bytes()).collect();
             let mut visitor = Visitor::new();
@@ -354,7 +361,8 @@ fn px_060_the_reserved_namespace_is_ours() {
             assert_eq!(reply.status, 405, "{path}");
             assert!(reply.header("allow").unwrap().contains("GET"));
         }
-        for path in ["", "/", "/unknown", "/auth/nginx", "/auth/traefik", "/startling", "/static/../start", "/static/"] {
+        for path in ["", "/", "/unknown", "/auth/nginx", "/auth/traefik", "/startling", "/static/../start", "/static/"]
+        {
             let request = stage.get(&format!("/outpost.goauthentik.io{path}")).header("cookie", &cookie);
             let reply = request.go().await;
             assert!(reply.status == 404 || path.contains(".."), "{path}: {}", reply.status);

@@ -73,7 +73,8 @@ fn px_107_git_clone_and_push() {
         let one = folder.path().join("one");
         for turn in 0..10 {
             // More than a megabyte that does not compress, so that git sends its pack in chunks.
-            let noise: Vec<u8> = (0..1_500_000_u64).map(|i| (i.wrapping_mul(6364136223846793005 + turn) >> 56) as u8).collect();
+            let noise: Vec<u8> =
+                (0..1_500_000_u64).map(|i| (i.wrapping_mul(6364136223846793005 + turn) >> 56) as u8).collect();
             std::fs::write(one.join(format!("file-{turn}")), noise).unwrap();
             git(&one, &authorization, &["add", "."]).await.ok();
             git(&one, &authorization, &["commit", "--quiet", "-m", &format!("turn {turn}")]).await.ok();
@@ -82,7 +83,10 @@ fn px_107_git_clone_and_push() {
         git(folder.path(), &authorization, &["clone", &url, "two"]).await.ok();
         for turn in 0..10 {
             let name = format!("file-{turn}");
-            assert_eq!(std::fs::read(one.join(&name)).unwrap(), std::fs::read(folder.path().join("two").join(&name)).unwrap());
+            assert_eq!(
+                std::fs::read(one.join(&name)).unwrap(),
+                std::fs::read(folder.path().join("two").join(&name)).unwrap()
+            );
         }
         let wrong = basic(&person.username, "wrong");
         assert_ne!(git(folder.path(), &wrong, &["clone", &url, "three"]).await.code, Some(0));

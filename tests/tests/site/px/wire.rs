@@ -13,8 +13,12 @@ fn px_223_ambiguous_framing_is_refused() {
         let stage = Stage::new(json!({"skip_path_regex": ".*"})).await;
         let host = stage.app.authority();
         let cases = [
-            format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-            format!("POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+            ),
             format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
             format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: +5\r\n\r\nhello"),
             format!("POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
@@ -104,7 +108,8 @@ fn px_275_the_base_path_cannot_be_left() {
 #[test]
 fn px_283_a_slow_head_is_cut_off() {
     run(async {
-        let site = portcullis_testkit::Site::options().env("PORTCULLIS_WEB__TIMEOUT_HTTP_READ_HEADER", "1s").start().await;
+        let site =
+            portcullis_testkit::Site::options().env("PORTCULLIS_WEB__TIMEOUT_HTTP_READ_HEADER", "1s").start().await;
         let mut raw = Raw::connect(site.port).await;
         raw.send("GET / HTTP/1.1\r\nHost: loc").await;
         let answer = String::from_utf8(raw.rest().await).unwrap();
