@@ -14,6 +14,7 @@ pub mod flows;
 pub mod limits;
 pub mod list;
 pub mod mappings;
+pub mod oauth;
 pub mod outpost;
 pub mod outposts;
 pub mod password;

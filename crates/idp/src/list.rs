@@ -1,3 +1,18 @@
-//! Parts of lists.
+//! Lists: which part of them, under which conditions, in which order.
 
 pub use portcullis_store::select::{Listed, Slice};
+
+/// Conditions and order of lists of users.
+pub mod users {
+    pub use portcullis_store::account::{Comparison, Filter, InstantColumn, Order};
+}
+
+/// Conditions and order of lists of groups.
+pub mod groups {
+    pub use portcullis_store::team::{Filter, Order};
+}
+
+/// Conditions and order of lists of tokens.
+pub mod tokens {
+    pub use portcullis_store::token::{Filter, Order};
+}

@@ -1,6 +1,7 @@
 //! API tokens and app passwords (CO section 5, OA section 21).
 
 pub mod keys;
+pub mod shown;
 mod sweep;
 
 use portcullis_core::clock::Timestamp;

@@ -27,8 +27,20 @@ pub(crate) struct DataDir {
     pub(crate) database: PathBuf,
     /// The root secret.
     pub(crate) root_secret: Zeroizing<Vec<u8>>,
+    /// What this start has made; files before their directory.
+    made: Vec<PathBuf>,
     /// Held until the process ends, whichever way it ends.
     _lock: File,
+}
+
+impl DataDir {
+    /// Removes what this start has made, when it comes to nothing.
+    pub(crate) fn undo(self) {
+        for path in &self.made {
+            // What cannot be removed does no harm: the next start takes it for its own.
+            drop(std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path)));
+        }
+    }
 }
 
 /// Opens the data directory, creating it and the secret key for a new instance.
@@ -63,13 +75,16 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
         return Err(format!("database.url: there is no directory {}", parent.display()).into());
     }
 
+    let of_sqlite = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", database.display())));
+    let candidates = of_sqlite.into_iter().chain([key_file.clone(), directory.join(LOCK), directory.to_owned()]);
+    let made = candidates.filter(|path| !path.exists()).collect();
     create(directory)?;
     let lock = lock(directory)?;
     let root_secret = match found {
         Some(secret) => secret,
         None => new_key(&key_file, entropy)?,
     };
-    Ok(DataDir { database, root_secret, _lock: lock })
+    Ok(DataDir { database, root_secret, made, _lock: lock })
 }
 
 fn create(directory: &Path) -> Result<(), Failure> {
@@ -107,7 +122,7 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
             }
             Ok(Some(Zeroizing::new(secret.trim_ascii().to_vec())))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(format!("cannot read the secret key {shown}: {error}").into()),
     }
 }

@@ -1,9 +1,153 @@
-//! Everything in one process.
+//! Everything in one process: control plane, embedded outpost, listeners.
 
-use crate::Failure;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portcullis_core::clock::Clock;
+use portcullis_core::entropy::{Entropy, SystemEntropy};
+use portcullis_proxy::guard::Limits;
+use portcullis_proxy::listener::{self, Server, Socket};
+use portcullis_proxy::origin::Trust;
+use portcullis_proxy::tls;
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::SystemClock;
+use crate::instance::Instance;
 use crate::settings::Settings;
+use crate::{Failure, face, instance, observe, signals, sockets, sweep};
 
+/// Opens the instance and serves until the process is told to stop.
+///
+/// # Errors
+/// One line when it cannot start. Everything that can be refused is refused before anything is created.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
-    let _ = settings;
-    Ok(())
+    observe::start_logging(settings.log.format, &settings.general.log_level)?;
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let running = start(settings, &stop).await?;
+        tracing::info!("ready");
+        running.finish().await
+    })
+}
+
+/// The one runtime, and the one provider of cryptography.
+///
+/// # Errors
+/// When the system gives no threads.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| "another cryptographic provider is installed")?;
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// A site that serves.
+pub(crate) struct Running {
+    pub(crate) instance: Instance,
+    servers: tokio::task::JoinSet<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Waits until all listeners have drained, then closes the database (PX-007).
+    ///
+    /// # Errors
+    /// When a listener failed.
+    pub(crate) async fn finish(mut self) -> Result<(), Failure> {
+        while let Some(ended) = self.servers.join_next().await {
+            ended??;
+        }
+        self.instance.context.db.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Binds, opens, and begins to serve; `stop` makes it drain and end.
+///
+/// Sockets are bound first: a port in use is noticed before anything is created. Connections that come before the
+/// instance is opened wait, so that who is answered at all is answered by a complete instance (CO-485).
+///
+/// # Errors
+/// One line when it cannot start.
+pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> Result<Running, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let mut main = plain(sockets::listen("listen.http", &settings.listen.http)?);
+    let https = sockets::listen("listen.https", &settings.listen.https)?;
+    let metrics = plain(sockets::listen("listen.metrics", &settings.listen.metrics)?);
+    if !https.is_empty() {
+        let certificate = tls::self_signed(vec!["localhost".to_owned()])?;
+        main.extend(https.into_iter().map(|listener| Socket { listener, tls: Some(Arc::clone(&certificate)) }));
+    }
+    let rendered = observe::start_metrics()?;
+    let instance = instance::open(&mut settings, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    instance.announce_setup(&settings)?;
+    warn_about_trust(&settings);
+
+    let context = &instance.context;
+    let cut = CancellationToken::new();
+    let plane = ();
+    let site = Server {
+        plane,
+        core: Some(face::core(face::health(Arc::clone(context)))),
+        trust: Trust::new(settings.listen.trusted_proxy_cidrs.clone()),
+        entropy: Arc::clone(&entropy),
+        log: observe::access_log(&settings, Arc::clone(&clock))?,
+        settings: limits(&settings),
+        cut: cut.clone(),
+    };
+    let inside = Server {
+        plane: (),
+        core: Some(face::core(face::metrics(rendered, Arc::clone(context)))),
+        trust: Trust::new(Vec::new()),
+        entropy,
+        log: None,
+        settings: limits(&settings),
+        cut: cut.clone(),
+    };
+
+    signals::watch(stop, &cut, Arc::clone(context))?;
+    tokio::spawn(sweep::run(Arc::clone(context)));
+    for (setting, addresses) in listening(&settings) {
+        tracing::info!("{setting} on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(site.serve(main, stop.clone()));
+    servers.spawn(inside.serve(metrics, stop.clone()));
+    Ok(Running { instance, servers })
+}
+
+fn plain(listeners: Vec<std::net::TcpListener>) -> Vec<Socket> {
+    listeners.into_iter().map(|listener| Socket { listener, tls: None }).collect()
+}
+
+fn limits(settings: &Settings) -> listener::Settings {
+    let web = &settings.web;
+    let limits =
+        Limits { head: web.timeout_http_read_header.0, idle: web.timeout_http_idle.0, write: web.timeout_http_write.0 };
+    listener::Settings {
+        limits,
+        body: web.timeout_http_read.0,
+        drain: web.drain_timeout.0,
+        ..listener::Settings::default()
+    }
+}
+
+fn listening(settings: &Settings) -> [(&'static str, &[SocketAddr]); 3] {
+    let listen = &settings.listen;
+    [("HTTP", &listen.http), ("HTTPS", &listen.https), ("metrics", &listen.metrics)]
+        .map(|(name, sockets)| (name, sockets.as_slice()))
+}
+
+/// Somebody listens to the world, and believes forwarded headers of nobody but this machine: mostly that means a
+/// reverse proxy whose word is not taken (PX-045).
+fn warn_about_trust(settings: &Settings) {
+    let [http, https, _] = listening(settings);
+    let to_the_world = http.1.iter().chain(https.1).any(|socket| !socket.ip().is_loopback());
+    if settings.trusts_by_default() && to_the_world {
+        tracing::warn!(
+            "forwarded headers are believed from loopback only: \
+             set listen.trusted_proxy_cidrs if a reverse proxy on another address is in front"
+        );
+    }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub(crate) use layers::{Layers, SettingsError};
-use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
+use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySettings};
 
 pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
 
@@ -148,6 +148,8 @@ settings! {
         /// This and the other `bootstrap_` settings are looked at once, when the database is new; later they
         /// change nothing. Without a password the setup page asks for one, and for the setup code.
         bootstrap_password: Option<Secret> = "", also "AUTHENTIK_";
+        /// The same as a ready Argon2id hash; wins over the plain form.
+        bootstrap_password_hash: Option<Secret> = "";
         /// Key of an API token for the first administrator, `authentik-bootstrap-token`, that does not expire.
         bootstrap_token: Option<Secret> = "", also "AUTHENTIK_";
         /// E-mail address of the first administrator.
@@ -249,6 +251,40 @@ settings! {
         max_identity_header_bytes: usize = "16384";
         /// Whether proxied answers carry `X-Powered-By`.
         powered_by: bool = "true";
+    }
+}
+
+impl Settings {
+    /// Whether the list of trusted networks is the built-in one (PX-045).
+    pub(crate) fn trusts_by_default(&self) -> bool {
+        let default = declarations().find(|declared| declared.key == "listen.trusted_proxy_cidrs");
+        default.is_some_and(|declared| {
+            value::Value::read(declared.default).as_ref() == Some(&self.listen.trusted_proxy_cidrs)
+        })
+    }
+}
+
+impl Proxy {
+    /// As the data plane takes them.
+    pub(crate) fn of_data_plane(&self) -> ProxySettings {
+        let limit = |rate: Rate| Limit { count: rate.count, window: rate.window.0 };
+        ProxySettings {
+            header_cache_ttl: self.header_cache_ttl.0,
+            negative_cache_ttl: self.negative_cache_ttl.0,
+            failures_per_address: limit(self.auth_failure_limit_per_address),
+            failures_per_username: limit(self.auth_failure_limit_per_username),
+            core_timeout: self.core_timeout.0,
+            negotiate_unauthenticated: self.negotiate_unauthenticated,
+            allow_cors_preflight: self.allow_cors_preflight,
+            authorization_passthrough_with_session: self.authorization_passthrough_with_session,
+            empty_basic_password: self.empty_basic_password,
+            forward_jwt: self.forward_jwt,
+            strip_request_headers: self.strip_request_headers.iter().map(|name| name.0.to_string()).collect(),
+            state_ttl: self.state_ttl.0,
+            single_app_fallback: self.single_app_fallback,
+            max_identity_header_bytes: self.max_identity_header_bytes,
+            powered_by: self.powered_by,
+        }
     }
 }
 

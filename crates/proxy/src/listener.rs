@@ -47,6 +47,13 @@ impl Plane for () {
     }
 }
 
+/// A data plane that somebody else looks after as well.
+impl<P: Plane> Plane for Arc<P> {
+    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
+        P::handle(self, request, origin).await
+    }
+}
+
 /// An answer that is on its way.
 pub type CoreAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -140,6 +147,20 @@ impl<P: Plane> Server<P> {
         server.cut.cancel();
         connections.wait().await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl<P: Plane> Server<P> {
+    /// Serves HTTP/1.1 on one stream.
+    pub(crate) async fn serve_stream(
+        self,
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        peer: std::net::IpAddr,
+    ) {
+        let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
+        let life = Life { stop: CancellationToken::new(), abort: self.cut.clone() };
+        Connection { server: Arc::new(self), peer, slot, life }.http1(stream, false).await;
     }
 }
 

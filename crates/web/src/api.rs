@@ -4,9 +4,19 @@
 //! [`params`] read what they ask for, [`answer`] says it in the words that generated clients expect.
 
 pub mod answer;
+mod applications;
 pub mod body;
 pub mod caller;
+mod flows;
+mod groups;
+pub mod instance;
+mod mappings;
+mod outposts;
 pub mod params;
+mod policies;
+mod providers;
+mod tokens;
+mod users;
 
 use std::sync::Arc;
 
@@ -28,13 +38,22 @@ pub type Routes = Router<Arc<Context>>;
 
 /// The whole API. Unknown paths below it are answered here too, as JSON (CO-520).
 pub fn router(ctx: Arc<Context>) -> Router {
-    let resources = Routes::new();
+    let resources = Routes::new()
+        .merge(applications::routes())
+        .merge(flows::routes())
+        .merge(groups::routes())
+        .merge(instance::routes())
+        .merge(mappings::routes())
+        .merge(outposts::routes())
+        .merge(policies::routes())
+        .merge(providers::routes())
+        .merge(tokens::routes())
+        .merge(users::routes());
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))
         .layer(from_fn(headers))
         .with_state(ctx);
-    // Two routes instead of `nest`, which would take the path without the slash for the one with it.
     Router::new().nest(BASE, api)
 }
 

@@ -15,7 +15,7 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 
-const TAKEN: &str = "Group with this name already exists.";
+pub(crate) const TAKEN: &str = "Group with this name already exists.";
 /// Groups in the longest chain from a group to an ancestor (CO-062).
 const LONGEST_CHAIN: usize = 20;
 

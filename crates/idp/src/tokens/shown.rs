@@ -1,0 +1,52 @@
+//! Tokens as somebody gets to see them: never with their key.
+
+use portcullis_store::account;
+use portcullis_store::select::{Listed, Slice};
+use portcullis_store::token::{self, Filter, Token};
+
+use crate::context::{Actor, Context};
+use crate::directory::shown::{ShownUser, Viewer};
+use crate::error::Error;
+
+/// A token with its owner.
+#[derive(Clone, Debug)]
+pub struct ShownToken {
+    /// The record.
+    pub token: Token,
+    /// Its owner.
+    pub owner: ShownUser,
+}
+
+/// The tokens that meet conditions: an administrator's view of all, anybody's view of their own.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownToken>, Error> {
+    let own = Filter { account: if actor.is_superuser { None } else { actor.user }, ..filter.clone() };
+    if !actor.is_superuser && own.account.is_none() {
+        return Err(Error::Forbidden);
+    }
+    let mut conn = ctx.db.read().await?;
+    let listed = token::list(&mut conn, &own, slice).await?;
+    let viewer = Viewer::of(ctx, &mut conn, actor).await?;
+    let mut rows = Vec::with_capacity(listed.rows.len());
+    for token in listed.rows {
+        let owner = account::by_pk(&mut conn, token.account).await?.ok_or(Error::NotFound("User"))?;
+        rows.push(ShownToken { owner: viewer.user(&mut conn, owner).await?, token });
+    }
+    Ok(Listed { rows, count: listed.count })
+}
+
+/// One token.
+///
+/// # Errors
+/// [`Error::NotFound`] when it is not the actor's to see.
+pub async fn get(ctx: &Context, actor: &Actor, identifier: &str) -> Result<ShownToken, Error> {
+    let mut conn = ctx.db.read().await?;
+    let token = token::by_identifier(&mut conn, identifier).await?;
+    let token = token.filter(|token| actor.is_superuser || actor.user == Some(token.account));
+    let token = token.ok_or(Error::NotFound("Token"))?;
+    let owner = account::by_pk(&mut conn, token.account).await?.ok_or(Error::NotFound("User"))?;
+    let viewer = Viewer::of(ctx, &mut conn, actor).await?;
+    Ok(ShownToken { owner: viewer.user(&mut conn, owner).await?, token })
+}

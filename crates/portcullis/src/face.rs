@@ -1,0 +1,47 @@
+//! Routers as the listener takes them, and what the metrics listener answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{any, get};
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis_idp::context::Context;
+use portcullis_proxy::body::Body;
+use portcullis_proxy::listener::Core;
+use tower::ServiceExt;
+
+/// A router behind a listener.
+pub(crate) fn core(router: Router) -> Core {
+    Box::new(move |request: Request<Body>| {
+        let router = router.clone();
+        Box::pin(async move {
+            match router.oneshot(request.map(axum::body::Body::new)).await {
+                Ok(answer) => answer.map(Body::new),
+                Err(never) => match never {},
+            }
+        })
+    })
+}
+
+/// `/metrics`, health and ping (PX-315, PX-317).
+pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
+    let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
+    health(context)
+        .route("/metrics", get(page))
+        .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
+}
+
+/// Whether the process lives, and whether its database answers.
+pub(crate) fn health(context: Arc<Context>) -> Router {
+    Router::new()
+        .route("/-/health/live/", get(|| async { StatusCode::OK }))
+        .route("/-/health/ready/", get(ready))
+        .with_state(context)
+}
+
+async fn ready(State(context): State<Arc<Context>>) -> StatusCode {
+    if context.db.read().await.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

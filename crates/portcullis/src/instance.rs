@@ -1,0 +1,124 @@
+//! One instance: data directory, database, keys, and what every service needs.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_core::clock::Clock;
+use portcullis_core::entropy::Entropy;
+use portcullis_core::keys::Keyring;
+use portcullis_idp::bootstrap::{self, Wishes};
+use portcullis_idp::context::Context;
+use portcullis_idp::limits::Limits;
+use portcullis_idp::{setup, signing};
+use portcullis_store::Db;
+use tokio::sync::watch;
+
+use crate::Failure;
+use crate::data_dir::{self, DataDir};
+use crate::settings::{LogFormat, Secret, Settings};
+
+/// An opened instance. The data directory is ours while this lives.
+pub(crate) struct Instance {
+    /// What every service needs.
+    pub(crate) context: Arc<Context>,
+    /// Opens the setup page, while nobody has set the instance up (CO-486).
+    pub(crate) setup_code: Option<String>,
+    _data_dir: DataDir,
+}
+
+/// Opens the instance that the settings describe; makes a new one where there is none (CO-480).
+///
+/// Bootstrap values are taken out of the settings: they are used here and nowhere else (CO-482).
+///
+/// # Errors
+/// One line: the data directory, the database or the secret key cannot be used.
+pub(crate) async fn open(
+    settings: &mut Settings,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Instance, Failure> {
+    let base_url = &settings.general.base_url;
+    if base_url.has_path() {
+        return Err(format!("base_url: {} has a path, which is not supported", base_url.as_str()).into());
+    }
+    let data_dir = data_dir::open(settings, &*entropy)?;
+    settings.general.secret_key = None;
+    match in_directory(settings, &data_dir, clock, entropy).await {
+        Ok((context, setup_code)) => Ok(Instance { context: Arc::new(context), setup_code, _data_dir: data_dir }),
+        Err(failure) => {
+            data_dir.undo();
+            Err(failure)
+        }
+    }
+}
+
+async fn in_directory(
+    settings: &mut Settings,
+    data_dir: &DataDir,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Context, Option<String>), Failure> {
+    let keys = Keyring::derive(&data_dir.root_secret);
+    let db = Db::open_sqlite(&data_dir.database).await?;
+    let context = Context {
+        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
+        db,
+        keys,
+        clock,
+        entropy,
+        epochs: Arc::default(),
+        base_url: settings.general.base_url.as_str().to_owned(),
+        limits: Limits::default(),
+        signing: signing::Cache::default(),
+        setup: setup::Code::default(),
+        configuration_changed: watch::Sender::new(0),
+    };
+    let general = &mut settings.general;
+    let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
+    let wishes = Wishes {
+        password: text(general.bootstrap_password.take()),
+        password_hash: text(general.bootstrap_password_hash.take()),
+        token: text(general.bootstrap_token.take()),
+        email: general.bootstrap_email.take(),
+    };
+    bootstrap::run(&context, &wishes).await?;
+    let setup_code = setup::open(&context).await?;
+    Ok((context, setup_code))
+}
+
+impl Instance {
+    /// Tells the operator how to finish the set-up: on the console, or in a file of their choice.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn announce_setup(&self, settings: &Settings) -> Result<(), Failure> {
+        let Some(code) = &self.setup_code else { return Ok(()) };
+        let url = format!("{}/if/flow/initial-setup/", self.context.base_url);
+        if let Some(path) = &settings.general.setup_code_file {
+            write_private(path, code)
+                .map_err(|error| format!("setup_code_file: cannot write {}: {error}", path.display()))?;
+            tracing::info!(setup.url = url, "the instance waits for its set-up; the code is in the setup_code_file");
+            return Ok(());
+        }
+        match settings.log.format {
+            LogFormat::Json => tracing::info!(setup.url = url, setup.code = code, "the instance waits for its set-up"),
+            LogFormat::Text => {
+                let note = format!(
+                    "\n  This instance is new. Choose the administrator's password in a browser:\n\n\
+                     \x20     {url}\n      setup code: {code}\n\n\
+                     \x20 The code is good until it is used or the process ends.\n\n"
+                );
+                // Without a console the code cannot be had; the next start shows another one.
+                let _ = std::io::stderr().write_all(note.as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_private(path: &Path, code: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(format!("{code}\n").as_bytes())
+}

@@ -1,0 +1,23 @@
+//! Removes what has expired, now and then. Nothing depends on it: what has expired does not hold anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_idp::context::Context;
+use portcullis_idp::{sessions, tokens};
+
+/// How often. Expired rows cost space only.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Sweeps for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = tokens::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove expired tokens");
+        }
+        if let Err(error) = sessions::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove expired sessions");
+        }
+    }
+}
