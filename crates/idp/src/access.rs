@@ -63,7 +63,10 @@ pub async fn visible(
 }
 
 /// Whether applications without bindings are open to everybody who is signed in (CO-134).
-async fn open_by_default(conn: &mut Conn) -> Result<bool, Error> {
+///
+/// # Errors
+/// When the store fails.
+pub async fn open_by_default(conn: &mut Conn) -> Result<bool, Error> {
     let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
     Ok(settings.pointer("/flags/core_default_app_access").and_then(Value::as_bool).unwrap_or(true))
 }

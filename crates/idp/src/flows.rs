@@ -1,14 +1,13 @@
 //! The fixed flows (CO-300).
 
 use portcullis_core::id::FlowId;
-use portcullis_store::flow::Flow;
 use portcullis_store::{Conn, flow};
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::list::{Listed, Slice};
 
-pub use portcullis_store::flow::{Filter, Order};
+pub use portcullis_store::flow::{Filter, Flow, Order};
 
 /// Slug of the flow for signing in.
 pub const AUTHENTICATION: &str = "default-authentication-flow";

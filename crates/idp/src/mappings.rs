@@ -1,14 +1,13 @@
 //! The scope mappings that come with the installation (CO-283).
 
 use portcullis_core::id::MappingId;
-use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::{Conn, mapping};
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::list::{Listed, Slice};
 
-pub use portcullis_store::mapping::{Filter, Order};
+pub use portcullis_store::mapping::{Filter, Order, ScopeMapping};
 
 /// Permanent names of the mappings that every proxy provider has (PX-025, OA-070), in the order in which
 /// their scopes are asked for.

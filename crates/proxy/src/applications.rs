@@ -39,7 +39,10 @@ impl Table {
             let application = match old {
                 Some(old) if old.is_current(provider, &configuration.outpost_name) => Arc::clone(old),
                 _ => match Application::new(provider, &configuration.outpost_name, settings, old.map(Arc::as_ref)) {
-                    Ok(application) => Arc::new(application),
+                    Ok(application) => {
+                        application.report_bad_lines();
+                        Arc::new(application)
+                    }
                     Err(error) => {
                         tracing::error!(
                             provider.name = provider.name,
@@ -54,7 +57,7 @@ impl Table {
             };
             table.add(application);
         }
-        table.domains.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()));
+        table.domains.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
         let mut all = table.by_pk.values();
         if let (true, Some(only), None) = (settings.single_app_fallback, all.next(), all.next()) {
             table.fallback = Some(Arc::clone(only));
@@ -63,10 +66,6 @@ impl Table {
     }
 
     fn add(&mut self, application: Arc<Application>) {
-        for bad in &application.bad_lines {
-            let (line, reason) = (bad.line, bad.reason);
-            tracing::warn!(provider.name = application.provider.name, line, %reason, "skipped a skip_path_regex line");
-        }
         let host = application.rule.host();
         let key = host.to_string();
         if let Some(first) = self.by_host.get(&key) {
@@ -95,7 +94,7 @@ impl Table {
         if let Some(exact) = self.by_host.get(origin.host.as_str()) {
             return Some(exact);
         }
-        let Some(host) = Host::parse(&origin.host, origin.scheme) else { return None };
+        let host = Host::parse(&origin.host, origin.scheme)?;
         self.by_host
             .get(&host.to_string())
             .or_else(|| self.by_name.get(host.name()).and_then(Option::as_ref))

@@ -14,8 +14,10 @@ pub mod identity_cache;
 pub mod identity_headers;
 pub mod limiter;
 pub mod listener;
+pub mod live;
 pub mod login;
 pub mod meters;
+pub mod metrics;
 pub mod origin;
 pub mod path_class;
 pub mod permit;
@@ -23,3 +25,6 @@ pub mod plane;
 pub mod settings;
 pub mod tls;
 pub mod upstream;
+
+#[cfg(test)]
+mod wire_tests;

@@ -4,11 +4,17 @@
 //! [`params`] read what they ask for, [`answer`] says it in the words that generated clients expect.
 
 pub mod answer;
+mod applications;
 pub mod body;
 pub mod caller;
-pub mod params;
-
+mod flows;
 mod groups;
+pub mod instance;
+mod mappings;
+mod outposts;
+pub mod params;
+mod policies;
+mod providers;
 mod tokens;
 mod users;
 
@@ -33,7 +39,17 @@ pub type Routes = Router<Arc<Context>>;
 
 /// The whole API. Unknown paths below it are answered here too, as JSON (CO-520).
 pub fn router(ctx: Arc<Context>) -> Router {
-    let resources = Routes::new().merge(users::routes()).merge(groups::routes()).merge(tokens::routes());
+    let resources = Routes::new()
+        .merge(applications::routes())
+        .merge(flows::routes())
+        .merge(groups::routes())
+        .merge(instance::routes())
+        .merge(mappings::routes())
+        .merge(outposts::routes())
+        .merge(policies::routes())
+        .merge(providers::routes())
+        .merge(tokens::routes())
+        .merge(users::routes());
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))

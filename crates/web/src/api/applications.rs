@@ -1,0 +1,179 @@
+//! `core/applications/` (CO-551, CO-552).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_idp::applications::{self, Fields, Filter, Order, View};
+use portcullis_idp::directory::{self, Person};
+use portcullis_idp::{Context, Error};
+use serde_json::{Value, json};
+
+use super::answer::{ApiError, created, no_content};
+use super::body::Body;
+use super::caller::{Admin, Caller, Key};
+use super::params::Params;
+use super::{Routes, providers};
+
+const ORDERS: [(&str, Order); 7] = [
+    ("pk", Order::Pk),
+    ("pbm_uuid", Order::Pk),
+    ("name", Order::Name),
+    ("slug", Order::Slug),
+    ("provider", Order::Provider),
+    ("group", Order::Group),
+    ("meta_publisher", Order::MetaPublisher),
+];
+
+/// The routes of the resource.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/core/applications/", get(list).post(create))
+        .route("/core/applications/{slug}/", get(retrieve).put(replace).patch(change).delete(remove))
+        .route("/core/applications/{slug}/check_access/", get(check_access))
+}
+
+/// Whom a question is about: the caller, or somebody else if an administrator asks.
+async fn subject(ctx: &Context, caller: Caller, params: &mut Params) -> Result<Person, ApiError> {
+    let Some(pk) = params.integer("for_user").map(UserPk) else { return Ok(caller.person) };
+    if !caller.actor.is_superuser {
+        return Err(ApiError::Forbidden);
+    }
+    let mut conn = ctx.db.read().await.map_err(Error::from)?;
+    let found = directory::person(ctx, &mut conn, pk).await?;
+    found.ok_or_else(|| ApiError::field("for_user", "User not found"))
+}
+
+/// Only what the subject may use, unless an administrator asks for everything (CO-137). What nobody may see
+/// is left out before pages are made.
+async fn list(State(ctx): State<Arc<Context>>, caller: Caller, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let everything = params.flag("superuser_full_list") == Some(true) && caller.actor.is_superuser;
+    let with_launch_url = params.flag("only_with_launch_url") == Some(true);
+    let person = subject(&ctx, caller, &mut params).await?;
+    let filter = Filter {
+        name: params.text("name"),
+        slug: params.text("slug"),
+        portal_group: params.text("group"),
+        meta_launch_url: params.text("meta_launch_url"),
+        meta_description: params.text("meta_description"),
+        meta_publisher: params.text("meta_publisher"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+    };
+    params.finish()?;
+    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person)).await?;
+    if with_launch_url {
+        found.retain(|view| applications::is_launchable(view.launch_url(Some(&person)).as_deref()));
+    }
+    let slice = paging.slice();
+    let skipped = usize::try_from(slice.offset).unwrap_or(usize::MAX);
+    let taken = usize::try_from(slice.limit).unwrap_or(usize::MAX);
+    let page = found.iter().skip(skipped).take(taken).map(|view| object(view, &person)).collect();
+    paging.answer(i64::try_from(found.len()).unwrap_or(i64::MAX), page)
+}
+
+async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+    let fields = read(&mut body, false)?;
+    let slug = fields.slug.clone().unwrap_or_default();
+    applications::create(&ctx, &caller.actor, fields).await?;
+    Ok(created(object(&applications::get(&ctx, &slug, None).await?, &caller.person)))
+}
+
+async fn retrieve(State(ctx): State<Arc<Context>>, caller: Caller, Key(slug): Key) -> Result<Response, ApiError> {
+    let usable_by = (!caller.actor.is_superuser).then_some(&caller.person);
+    let view = applications::get(&ctx, &slug, usable_by).await?;
+    Ok(Json(object(&view, &caller.person)).into_response())
+}
+
+async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, false).await
+}
+
+async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, true).await
+}
+
+async fn update(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    Key(slug): Key,
+    mut body: Body,
+    partial: bool,
+) -> Result<Response, ApiError> {
+    let fields = read(&mut body, partial)?;
+    let renamed = fields.slug.clone().unwrap_or_else(|| slug.clone());
+    applications::update(&ctx, &caller.actor, &slug, fields).await?;
+    Ok(Json(object(&applications::get(&ctx, &renamed, None).await?, &caller.person)).into_response())
+}
+
+async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, Key(slug): Key) -> Result<Response, ApiError> {
+    applications::delete(&ctx, &caller.actor, &slug).await?;
+    Ok(no_content())
+}
+
+/// Whether somebody may use an application. Why is for administrators (CO-138).
+async fn check_access(
+    State(ctx): State<Arc<Context>>,
+    caller: Caller,
+    Key(slug): Key,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let explained = caller.actor.is_superuser;
+    let person = subject(&ctx, caller, &mut params).await?;
+    params.finish()?;
+    let decision = applications::check_access(&ctx, &slug, &person).await?;
+    let messages = if explained { decision.messages } else { Vec::new() };
+    Ok(Json(json!({"passing": decision.passing, "messages": messages, "log_messages": []})).into_response())
+}
+
+fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+    body.require(&["name", "slug"], partial);
+    let fields = Fields {
+        name: body.filled_text("name"),
+        slug: body.filled_text("slug"),
+        provider: body.integer_or_null("provider").map(|pk| pk.map(ProviderPk)),
+        backchannel_providers: body
+            .integers("backchannel_providers")
+            .map(|keys| keys.into_iter().map(ProviderPk).collect()),
+        group: body.text("group"),
+        policy_engine_mode: body.choice("policy_engine_mode", &["all", "any"]),
+        meta_launch_url: body.text("meta_launch_url"),
+        meta_icon: body.text("meta_icon"),
+        meta_description: body.text("meta_description"),
+        meta_publisher: body.text("meta_publisher"),
+        meta_hide: body.flag("meta_hide"),
+        open_in_new_tab: body.flag("open_in_new_tab"),
+    };
+    body.finish()?;
+    Ok(fields)
+}
+
+fn object(view: &View, person: &Person) -> Value {
+    let application = &view.application;
+    let icon = Some(&application.meta_icon).filter(|icon| !icon.is_empty());
+    json!({
+        "pk": application.uuid,
+        "pbm_uuid": application.uuid,
+        "name": application.name,
+        "slug": application.slug,
+        "provider": application.provider,
+        "provider_obj": view.provider.as_ref().map(providers::base),
+        "backchannel_providers": [],
+        "backchannel_providers_obj": [],
+        "launch_url": view.launch_url(Some(person)),
+        "open_in_new_tab": application.open_in_new_tab,
+        "meta_launch_url": application.meta_launch_url,
+        "meta_icon": application.meta_icon,
+        "meta_icon_url": icon,
+        "meta_icon_themed_urls": null,
+        "meta_description": application.meta_description,
+        "meta_publisher": application.meta_publisher,
+        "policy_engine_mode": application.policy_engine_mode,
+        "group": application.portal_group,
+        "meta_hide": application.meta_hide,
+    })
+}

@@ -1,0 +1,79 @@
+//! `flows/instances/` (CO-571): to be read only.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_idp::Context;
+use portcullis_idp::flows::{self, Filter, Flow, Order};
+use serde_json::{Value, json};
+
+use super::answer::ApiError;
+use super::caller::{Admin, Key};
+use super::params::Params;
+use super::{BASE, Routes};
+
+const ORDERS: [(&str, Order); 7] = [
+    ("pk", Order::Pk),
+    ("flow_uuid", Order::Pk),
+    ("slug", Order::Slug),
+    ("name", Order::Name),
+    ("title", Order::Title),
+    ("designation", Order::Designation),
+    ("authentication", Order::Authentication),
+];
+
+/// What happens to somebody whom a flow does not admit: the same for every flow.
+const DENIED_ACTION: &str = "message_continue";
+
+/// The routes of the resource.
+pub(super) fn routes() -> Routes {
+    Routes::new().route("/flows/instances/", get(list)).route("/flows/instances/{slug}/", get(retrieve))
+}
+
+async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let filter = Filter {
+        pk: params.uuid("flow_uuid"),
+        slug: params.text("slug"),
+        designation: params.text("designation"),
+        name: params.text("name"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Slug, false)]),
+    };
+    params.finish()?;
+    if params.text("denied_action").is_some_and(|action| action != DENIED_ACTION) {
+        return paging.answer(0, Vec::new());
+    }
+    let found = flows::list(&ctx, &filter, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(object).collect())
+}
+
+async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, Key(slug): Key) -> Result<Response, ApiError> {
+    Ok(Json(object(&flows::get(&ctx, &slug).await?)).into_response())
+}
+
+fn object(flow: &Flow) -> Value {
+    json!({
+        "pk": flow.pk,
+        "policybindingmodel_ptr_id": flow.pk,
+        "name": flow.name,
+        "slug": flow.slug,
+        "title": flow.title,
+        "designation": flow.designation,
+        "background": "",
+        "background_url": "",
+        "background_themed_urls": null,
+        "stages": [],
+        "policies": [],
+        "cache_count": 0,
+        "policy_engine_mode": "any",
+        "compatibility_mode": false,
+        "export_url": format!("{BASE}/flows/instances/{}/export/", flow.slug),
+        "layout": "stacked",
+        "denied_action": DENIED_ACTION,
+        "authentication": flow.authentication,
+    })
+}

@@ -1,0 +1,109 @@
+//! `outposts/instances/` (CO-569, CO-593): the embedded outpost.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_core::id::ProviderPk;
+use portcullis_idp::Context;
+use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
+use serde_json::{Value, json};
+
+use super::answer::ApiError;
+use super::body::Body;
+use super::caller::{Admin, Key};
+use super::params::Params;
+use super::{Routes, providers};
+
+const ORDERS: [(&str, Order); 4] =
+    [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
+
+/// The routes of the resource. Other outposts cannot be made yet, and this one cannot be deleted.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/outposts/instances/", get(list))
+        .route("/outposts/instances/default_settings/", get(default_settings))
+        .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change))
+        .route("/outposts/instances/{uuid}/health/", get(health))
+}
+
+async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let filter = Filter {
+        name: params.text("name__iexact"),
+        name_part: params.text("name__icontains"),
+        managed: params.text("managed__iexact"),
+        managed_part: params.text("managed__icontains"),
+        without_providers: params.flag("providers__isnull"),
+        providers: params.integers("providers_by_pk").into_iter().map(ProviderPk).collect(),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+    };
+    params.finish()?;
+    let found = outposts::list(&ctx, &filter, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(object).collect())
+}
+
+async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(object(&outposts::get(&ctx, key.parse("Outpost")?).await?)).into_response())
+}
+
+async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, false).await
+}
+
+async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, true).await
+}
+
+async fn update(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    mut body: Body,
+    partial: bool,
+) -> Result<Response, ApiError> {
+    let pk = key.parse("Outpost")?;
+    body.require(&["name", "type", "providers", "config"], partial);
+    let fields = Fields {
+        name: body.filled_text("name"),
+        kind: body.filled_text("type"),
+        providers: body.integers("providers").map(|keys| keys.into_iter().map(ProviderPk).collect()),
+        service_connection: body.uuid_or_null("service_connection"),
+        config: body.json("config"),
+    };
+    body.finish()?;
+    outposts::update(&ctx, &caller.actor, pk, fields).await?;
+    Ok(Json(object(&outposts::get(&ctx, pk).await?)).into_response())
+}
+
+async fn default_settings(_: Admin) -> Json<Value> {
+    Json(json!({"config": outposts::default_config()}))
+}
+
+/// Nothing connects to the embedded outpost; it is as well as this process.
+async fn health(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    outposts::get(&ctx, key.parse("Outpost")?).await?;
+    Ok(Json(json!([])).into_response())
+}
+
+fn object(view: &View) -> Value {
+    let outpost = &view.outpost;
+    let mut keys: Vec<_> = view.providers.iter().map(|view| view.provider.pk).collect();
+    keys.sort_unstable();
+    json!({
+        "pk": outpost.pk,
+        "name": outpost.name,
+        "type": outpost.kind,
+        "providers": keys,
+        "providers_obj": view.providers.iter().map(providers::base).collect::<Vec<_>>(),
+        "service_connection": null,
+        "service_connection_obj": null,
+        "refresh_interval_s": outposts::refresh_interval(outpost),
+        "token_identifier": format!("ak-outpost-{}-api", outpost.pk),
+        "config": outpost.config,
+        "managed": outpost.managed,
+    })
+}

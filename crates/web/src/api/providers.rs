@@ -1,0 +1,215 @@
+//! `providers/proxy/` and `providers/all/` (CO-557, CO-559).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_core::id::ProviderPk;
+use portcullis_idp::Context;
+use portcullis_idp::providers::{self, Fields, Filter, Order, View};
+use serde_json::{Map, Value, json};
+
+use super::Routes;
+use super::answer::{ApiError, created, no_content};
+use super::body::Body;
+use super::caller::{Admin, Key};
+use super::params::Params;
+
+const MODES: [&str; 3] = ["proxy", "forward_single", "forward_domain"];
+const ORDERS: [(&str, Order); 6] = [
+    ("pk", Order::Pk),
+    ("id", Order::Pk),
+    ("name", Order::Name),
+    ("external_host", Order::ExternalHost),
+    ("internal_host", Order::InternalHost),
+    ("mode", Order::Mode),
+];
+
+/// The routes of both resources.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/providers/proxy/", get(list).post(create))
+        .route("/providers/proxy/{id}/", get(retrieve).put(replace).patch(change).delete(remove))
+        .route("/providers/all/", get(list_all))
+        .route("/providers/all/types/", get(types))
+        .route("/providers/all/{id}/", get(retrieve_any).delete(remove))
+}
+
+async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let filter = Filter {
+        name: params.text("name__iexact"),
+        external_host: params.text("external_host__iexact"),
+        internal_host: params.text("internal_host__iexact"),
+        mode: params.text("mode__iexact"),
+        cookie_domain: params.text("cookie_domain__iexact"),
+        authorization_flow: params.text("authorization_flow__slug__iexact"),
+        without_application: params.flag("application__isnull"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+    };
+    params.finish()?;
+    let found = providers::list(&ctx, &filter, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(proxy).collect())
+}
+
+async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+    let fields = read(&mut body, false)?;
+    let pk = providers::create(&ctx, &caller.actor, fields).await?;
+    Ok(created(proxy(&providers::get(&ctx, pk).await?)))
+}
+
+async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(proxy(&providers::get(&ctx, parse(&key, "ProxyProvider")?).await?)).into_response())
+}
+
+async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, false).await
+}
+
+async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, true).await
+}
+
+async fn update(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    mut body: Body,
+    partial: bool,
+) -> Result<Response, ApiError> {
+    let pk = parse(&key, "ProxyProvider")?;
+    let fields = read(&mut body, partial)?;
+    providers::update(&ctx, &caller.actor, pk, fields).await?;
+    Ok(Json(proxy(&providers::get(&ctx, pk).await?)).into_response())
+}
+
+async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    providers::delete(&ctx, &caller.actor, parse(&key, "Provider")?).await?;
+    Ok(no_content())
+}
+
+async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let backchannel = params.flag("backchannel");
+    let filter = Filter {
+        without_application: params.flag("application__isnull"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+        ..Filter::default()
+    };
+    params.finish()?;
+    if backchannel == Some(true) {
+        return paging.answer(0, Vec::new());
+    }
+    let found = providers::list(&ctx, &filter, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(base).collect())
+}
+
+async fn retrieve_any(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(base(&providers::get(&ctx, parse(&key, "Provider")?).await?)).into_response())
+}
+
+async fn types(_: Admin) -> Json<Value> {
+    Json(json!([{
+        "name": "Proxy Provider",
+        "description": "Protect an application by putting an identity-aware proxy in front of it.",
+        "component": "ak-provider-proxy-form",
+        "model_name": "proxyprovider",
+        "requires_enterprise": false,
+        "deprecated": false,
+    }]))
+}
+
+fn parse(key: &Key, kind: &'static str) -> Result<ProviderPk, ApiError> {
+    key.parse(kind).map(ProviderPk)
+}
+
+fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+    body.require(&["name", "authorization_flow", "invalidation_flow", "external_host"], partial);
+    let fields = Fields {
+        name: body.filled_text("name"),
+        authentication_flow: body.uuid_or_null("authentication_flow"),
+        authorization_flow: body.uuid("authorization_flow"),
+        invalidation_flow: body.uuid("invalidation_flow"),
+        property_mappings: body.uuids("property_mappings"),
+        mode: body.choice("mode", &MODES),
+        external_host: body.filled_text("external_host"),
+        internal_host: body.text("internal_host"),
+        internal_host_ssl_validation: body.flag("internal_host_ssl_validation"),
+        certificate: body.uuid_or_null("certificate"),
+        skip_path_regex: body.text("skip_path_regex"),
+        intercept_header_auth: body.flag("intercept_header_auth"),
+        basic_auth_enabled: body.flag("basic_auth_enabled"),
+        basic_auth_user_attribute: body.text("basic_auth_user_attribute"),
+        basic_auth_password_attribute: body.text("basic_auth_password_attribute"),
+        cookie_domain: body.text("cookie_domain"),
+        jwt_federation_sources: body.uuids("jwt_federation_sources"),
+        jwt_federation_providers: body
+            .integers("jwt_federation_providers")
+            .map(|keys| keys.into_iter().map(ProviderPk).collect()),
+        access_token_validity: body.filled_text("access_token_validity"),
+        refresh_token_validity: body.filled_text("refresh_token_validity"),
+    };
+    body.finish()?;
+    Ok(fields)
+}
+
+/// A provider of any kind.
+pub(super) fn base(view: &View) -> Value {
+    Value::Object(base_map(view))
+}
+
+fn base_map(view: &View) -> Map<String, Value> {
+    let provider = &view.provider;
+    let application = view.application.as_ref();
+    let object = json!({
+        "pk": provider.pk,
+        "name": provider.name,
+        "authentication_flow": provider.authentication_flow,
+        "authorization_flow": provider.authorization_flow,
+        "invalidation_flow": provider.invalidation_flow,
+        "property_mappings": view.mappings,
+        "component": "ak-provider-proxy-form",
+        "assigned_application_slug": application.map(|application| &application.slug),
+        "assigned_application_name": application.map(|application| &application.name),
+        "assigned_backchannel_application_slug": null,
+        "assigned_backchannel_application_name": null,
+        "verbose_name": "Proxy Provider",
+        "verbose_name_plural": "Proxy Providers",
+        "meta_model_name": "authentik_providers_proxy.proxyprovider",
+    });
+    match object {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn proxy(view: &View) -> Value {
+    let provider = &view.provider;
+    let mut object = base_map(view);
+    let own = [
+        ("client_id", json!(provider.client_id)),
+        ("internal_host", json!(provider.internal_host)),
+        ("external_host", json!(provider.external_host)),
+        ("internal_host_ssl_validation", json!(provider.internal_host_ssl_validation)),
+        ("certificate", json!(provider.certificate)),
+        ("skip_path_regex", json!(provider.skip_path_regex)),
+        ("basic_auth_enabled", json!(provider.basic_auth_enabled)),
+        ("basic_auth_password_attribute", json!(provider.basic_auth_password_attribute)),
+        ("basic_auth_user_attribute", json!(provider.basic_auth_user_attribute)),
+        ("mode", json!(provider.mode)),
+        ("intercept_header_auth", json!(provider.intercept_header_auth)),
+        ("redirect_uris", provider.redirect_uris.clone()),
+        ("cookie_domain", json!(provider.cookie_domain)),
+        ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
+        ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
+        ("access_token_validity", json!(provider.access_token_validity)),
+        ("refresh_token_validity", json!(provider.refresh_token_validity)),
+        ("outpost_set", json!(view.outposts)),
+    ];
+    object.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    Value::Object(object)
+}
