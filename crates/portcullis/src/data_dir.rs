@@ -122,7 +122,7 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
             }
             Ok(Some(Zeroizing::new(secret.trim_ascii().to_vec())))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(format!("cannot read the secret key {shown}: {error}").into()),
     }
 }

@@ -36,6 +36,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Demo(flags) = &cli.command {
+        return demo::run(flags);
+    }
     let environment = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
         .collect();
@@ -44,7 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve => serve::run(settings),
         Command::Outpost => outpost(&settings),
-        Command::Demo(_) => Err("not yet".into()),
+        Command::Demo(_) => Ok(()),
         Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
         Command::Healthcheck => healthcheck::run(&settings),
         Command::Config => Ok(write!(std::io::stdout(), "{}", settings::effective(&settings, &layers))?),

@@ -30,6 +30,10 @@ const MOST_REFUSED: u64 = 10_000;
 pub struct Application {
     /// As the control plane delivered it.
     pub provider: Provider,
+    /// The provider's name, for logs.
+    pub name: Arc<str>,
+    /// Nobody's name, for logs.
+    pub nobody: Arc<str>,
     /// The name of the outpost at that time.
     pub outpost_name: String,
     /// The operator's settings.
@@ -111,7 +115,8 @@ impl Application {
         let realm = quoted(&provider.application_name);
         let challenge = |text: String| HeaderValue::try_from(text).map_err(|_| Unusable::Name);
         let spoofs = before.map_or_else(Arc::default, |before| Arc::clone(&before.spoofs));
-        spoofs.remember(settings.strip_request_headers.iter().map(|name| alias(name)).collect());
+        let operator: Vec<String> = settings.strip_request_headers.iter().map(|name| alias(name)).collect();
+        spoofs.remember(&operator);
         let root = [provider.cookie_secret.as_bytes(), b"\0", provider.client_id.as_bytes()].concat();
         Ok(Self {
             cookies: Cookies::new(provider, rule.scheme()),
@@ -128,6 +133,8 @@ impl Application {
                 .max_capacity(MOST_REFUSED)
                 .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
                 .build(),
+            name: provider.name.as_str().into(),
+            nobody: "".into(),
             provider: provider.clone(),
             outpost_name: outpost_name.to_owned(),
             settings: Arc::clone(settings),

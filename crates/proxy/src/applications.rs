@@ -54,7 +54,7 @@ impl Table {
             };
             table.add(application);
         }
-        table.domains.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()));
+        table.domains.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
         let mut all = table.by_pk.values();
         if let (true, Some(only), None) = (settings.single_app_fallback, all.next(), all.next()) {
             table.fallback = Some(Arc::clone(only));
@@ -95,7 +95,7 @@ impl Table {
         if let Some(exact) = self.by_host.get(origin.host.as_str()) {
             return Some(exact);
         }
-        let Some(host) = Host::parse(&origin.host, origin.scheme) else { return None };
+        let host = Host::parse(&origin.host, origin.scheme)?;
         self.by_host
             .get(&host.to_string())
             .or_else(|| self.by_name.get(host.name()).and_then(Option::as_ref))

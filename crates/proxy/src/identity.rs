@@ -22,7 +22,7 @@ pub struct Identity {
     /// The provider it is good for, and no other.
     pub provider: ProviderPk,
     /// User name, else subject: for logs.
-    pub name: String,
+    pub name: Arc<str>,
     /// Whether the user administers the instance.
     pub is_superuser: bool,
     /// How they proved who they are.
@@ -89,7 +89,7 @@ impl Identity {
         let harmless = claims.ak_proxy.user_attributes.is_empty() && !grant.raw_token.is_empty();
         Self {
             provider: application.provider.pk,
-            name: name.clone(),
+            name: name.as_str().into(),
             is_superuser: claims.ak_proxy.is_superuser,
             source: session.source,
             outfit: Outfit::new(application, grant),

@@ -189,7 +189,7 @@ fn additional(application: &Application, grant: &Grant, headers: &mut Vec<(Heade
             None => tracing::warn!(provider.name = provider, header.name = name.as_str(), "left out: control bytes"),
         }
     }
-    application.spoofs.remember(names);
+    application.spoofs.remember(&names);
 }
 
 /// A value as raw bytes (PX-202); `None` if it holds a control byte.
@@ -229,14 +229,14 @@ pub struct Spoofs {
 
 impl Spoofs {
     /// Adds names, in the form of [`alias`]. They stay for as long as the provider is known.
-    pub fn remember(&self, names: Vec<String>) {
+    pub fn remember(&self, names: &[String]) {
         let known = self.names.load();
         if names.iter().all(|name| known.contains(name)) {
             return;
         }
         self.names.rcu(|known| {
             let mut all = HashSet::clone(known);
-            for name in &names {
+            for name in names {
                 if all.len() < MOST_NAMES {
                     all.insert(name.clone());
                 }

@@ -11,6 +11,7 @@ use portcullis_core::negotiate;
 use portcullis_core::origin::Origin;
 use portcullis_core::path::Reserved;
 
+use crate::access_log::Seen;
 use crate::answer::{self, Asker, Refusal};
 use crate::application::Application;
 use crate::applications::Applications;
@@ -50,15 +51,6 @@ pub(crate) struct Visit<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) origin: &'a Origin,
     pub(crate) now: Timestamp,
-}
-
-/// Which application answered whom. Found in the extensions of every answer, for the access log.
-#[derive(Clone)]
-pub struct Served {
-    /// The application.
-    pub application: Arc<Application>,
-    /// Who asked, if it was found out.
-    pub identity: Option<Arc<Identity>>,
 }
 
 impl DataPlane {
@@ -139,7 +131,8 @@ impl DataPlane {
                 response
             }
         };
-        response.extensions_mut().insert(Served { application, identity: notes.identity });
+        let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
+        response.extensions_mut().insert(Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) });
         Handled::Answered(response)
     }
 
@@ -245,3 +238,6 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
         _ => tracing::debug!(provider.name = provider, request.id = id, "{refusal}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

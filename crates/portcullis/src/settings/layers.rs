@@ -120,7 +120,23 @@ impl Layers {
         flags: &[(String, String)],
     ) -> Result<Self, SettingsError> {
         let mut layers = Self::default();
-        for (name, text, place) in from_file(file)?.into_iter().chain(from_environment(environment)) {
+        for (name, text, place) in from_file(file)? {
+            layers.set(&name, &text, place, environment)?;
+        }
+        layers.with(environment, flags)
+    }
+
+    /// Gathers what is set in the environment and by flags; no file is looked for.
+    ///
+    /// # Errors
+    /// As [`Layers::gather`].
+    pub(crate) fn without_file(environment: &Environment, flags: &[(String, String)]) -> Result<Self, SettingsError> {
+        Self::default().with(environment, flags)
+    }
+
+    fn with(self, environment: &Environment, flags: &[(String, String)]) -> Result<Self, SettingsError> {
+        let mut layers = self;
+        for (name, text, place) in from_environment(environment) {
             layers.set(&name, &text, place, environment)?;
         }
         for (name, text) in flags {

@@ -400,6 +400,11 @@ pub(crate) enum LogFormat {
 pub(crate) struct LogLevel(Targets);
 
 impl LogLevel {
+    /// Warnings and errors only.
+    pub(crate) fn quiet() -> Self {
+        Self(Targets::new().with_default(tracing::level_filters::LevelFilter::WARN))
+    }
+
     /// The filter itself.
     pub(crate) fn filter(&self) -> Targets {
         self.0.clone()

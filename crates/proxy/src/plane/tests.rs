@@ -1,0 +1,10 @@
+//! Drives the data plane against a control plane with a memory and an upstream that records.
+
+mod answers;
+mod header_auth;
+mod hosts;
+mod identity;
+mod login;
+mod sessions;
+mod sign_out;
+mod site;

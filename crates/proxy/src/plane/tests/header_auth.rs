@@ -1,0 +1,390 @@
+//! Header authentication (sections 6 and 7).
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use portcullis_core::epoch::Subject;
+
+use super::site::{Site, ada, basic, bearer_token, body, cookie_of, get, header, set_cookies};
+use crate::settings::Limit;
+
+/// PX-096, PX-091, PX-095, PX-520: right credentials pass, and never reach the application.
+#[tokio::test]
+async fn px_096_right_credentials_pass_and_are_removed() {
+    for intercept in [true, false] {
+        for credentials in [
+            basic("ada", "secret"),
+            format!("Bearer {}", bearer_token()),
+            basic("goauthentik.io/token", &bearer_token()),
+        ] {
+            let site = Site::with(|provider| provider.intercept_header_auth = intercept, |_| {}).await;
+            for _ in 0..2 {
+                let response = site.send(get("/page?x=1").header("authorization", &credentials)).await;
+                assert_eq!(response.status(), StatusCode::OK);
+                assert_eq!(site.last().all("authorization"), [""; 0]);
+                assert_eq!(site.last().all("x-authentik-username"), ["ada"]);
+                assert_eq!(site.last().path, "/page?x=1");
+            }
+        }
+    }
+}
+
+/// PX-096, PX-098, PX-090, PX-528, PX-529: wrong credentials of any kind get one clean 401 when intercepting.
+#[tokio::test]
+async fn px_096_wrong_credentials_are_refused_when_intercepting() {
+    for wrong in [
+        basic("ada", "wrong"),
+        basic("ada", ""),
+        format!("Bearer {}x", bearer_token()),
+        "Bearer opaque".to_owned(),
+        "Basic !!!".to_owned(),
+        "Digest x".to_owned(),
+        String::new(),
+    ] {
+        let site = Site::new().await;
+        let response = site.send(get("/").header("authorization", &wrong)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{wrong}");
+        let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().cloned().collect();
+        let expected =
+            [r#"Basic realm="The \"Wiki\"", charset="UTF-8""#, r#"Bearer realm="The \"Wiki\"", error="invalid_token""#];
+        assert_eq!(challenges, expected);
+        assert!(header(&response, "location").is_empty() && set_cookies(&response).is_empty());
+        assert_eq!(header(&response, "cache-control"), "no-store");
+        assert_eq!(header(&response, "content-type"), "text/html; charset=utf-8");
+        assert!(body(response).await.contains("<title>Unauthenticated</title>"));
+        assert!(site.seen().is_empty() && site.core.memory().sessions.is_empty());
+    }
+}
+
+/// PX-098: the body of the 401 is JSON for those who prefer it.
+#[tokio::test]
+async fn px_098_the_refusal_is_json_for_programs() {
+    let site = Site::new().await;
+    let wrong = get("/").header("authorization", basic("ada", "wrong")).header("accept", "application/json");
+    let response = site.send(wrong).await;
+    assert_eq!(header(&response, "content-type"), "application/json");
+    let answer: serde_json::Value = serde_json::from_str(&body(response).await).unwrap();
+    assert_eq!(answer["error"], "invalid_credentials");
+    assert!(answer["detail"].is_string());
+}
+
+/// PX-090, PX-534: two Authorization headers are invalid, even if one would hold.
+#[tokio::test]
+async fn px_090_two_authorization_headers_are_invalid() {
+    let site = Site::new().await;
+    let two = get("/").header("authorization", basic("ada", "secret")).header("authorization", "Basic x");
+    assert_eq!(site.send(two).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(site.core.calls("verify_password"), 0);
+}
+
+/// PX-096: without interception, wrong or foreign credentials lead to the login.
+#[tokio::test]
+async fn px_096_wrong_credentials_lead_to_the_login_otherwise() {
+    for wrong in [basic("ada", "wrong"), "Digest x".to_owned()] {
+        let site = Site::with(|provider| provider.intercept_header_auth = false, |_| {}).await;
+        let response = site.send(get("/").header("authorization", wrong)).await;
+        assert_eq!(response.status(), StatusCode::FOUND);
+        assert!(header(&response, "location").starts_with("https://wiki.example/outpost.goauthentik.io/start?rd="));
+        assert!(site.seen().is_empty());
+    }
+}
+
+/// PX-096, PX-130: no credentials at all lead to the login, intercepting or not.
+#[tokio::test]
+async fn px_096_no_credentials_lead_to_the_login() {
+    for intercept in [true, false] {
+        let site = Site::with(|provider| provider.intercept_header_auth = intercept, |_| {}).await;
+        assert_eq!(site.send(get("/")).await.status(), StatusCode::FOUND);
+    }
+}
+
+/// PX-081, PX-096: a session wins; beside it, any Authorization is removed when intercepting.
+#[tokio::test]
+async fn px_081_a_session_wins_over_the_header() {
+    let site = Site::new().await;
+    let cookie = site.session().await;
+    let calls = site.core.calls("verify_password");
+    for other in [basic("ada", "wrong"), basic("bob", "x"), "Digest x".to_owned(), basic("ada", "secret")] {
+        let response = site.send(get("/").header("cookie", &cookie).header("authorization", other)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(site.last().all("authorization"), [""; 0]);
+        assert_eq!(site.last().all("x-authentik-username"), ["ada"]);
+    }
+    assert_eq!(site.core.calls("verify_password"), calls);
+}
+
+/// PX-096, PX-095, PX-521: beside a session, without interception, only foreign credentials pass.
+#[tokio::test]
+async fn px_096_only_foreign_credentials_pass_beside_a_session() {
+    let site = Site::with(|provider| provider.intercept_header_auth = false, |_| {}).await;
+    let cookie = site.session().await;
+    let send = |value: String| site.send(get("/").header("cookie", cookie.clone()).header("authorization", value));
+    send(basic("ada", "secret")).await;
+    assert_eq!(site.last().all("authorization"), [""; 0]);
+    site.clock.advance_seconds(61); // The header cache forgets; the session still knows what made it.
+    send(basic("ada", "secret")).await;
+    assert_eq!(site.last().all("authorization"), [""; 0]);
+    send(basic("app", "own")).await;
+    assert_eq!(site.last().all("authorization"), [basic("app", "own")]);
+}
+
+/// PX-096, PX-010: the switch lets foreign credentials pass beside a session while intercepting.
+#[tokio::test]
+async fn px_096_passthrough_with_session() {
+    let site = Site::with(|_| {}, |settings| settings.authorization_passthrough_with_session = true).await;
+    let cookie = site.session().await;
+    site.send(get("/").header("cookie", &cookie).header("authorization", basic("app", "own"))).await;
+    assert_eq!(site.last().all("authorization"), [basic("app", "own")]);
+    site.send(get("/").header("cookie", &cookie).header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(site.last().all("authorization"), [""; 0]);
+}
+
+/// PX-096, PX-082, PX-531, PX-237: on an open target foreign credentials pass, and nobody is asked about them.
+#[tokio::test]
+async fn px_082_open_targets_ask_nobody() {
+    let site = Site::new().await;
+    for foreign in [basic("ada", "secret"), "Digest x".to_owned(), format!("Bearer {}", bearer_token())] {
+        let response = site.send(get("/public/x").header("authorization", &foreign)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(site.last().all("authorization"), [foreign]);
+        assert!(site.last().headers.keys().all(|name| !name.as_str().starts_with("x-authentik-")));
+    }
+    assert!(site.core.memory().calls.is_empty());
+    site.session().await;
+    site.send(get("/public/x").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(site.last().all("authorization"), [""; 0]);
+    assert_eq!(site.last().all("x-authentik-username"), ["ada"]);
+}
+
+/// PX-096, PX-215, PX-580: with upstream Basic the client's own credentials never reach the application.
+#[tokio::test]
+async fn px_215_the_clients_credentials_never_pass() {
+    for intercept in [true, false] {
+        let enable = |provider: &mut portcullis_core::outpost::Provider| {
+            provider.basic_auth_enabled = true;
+            provider.intercept_header_auth = intercept;
+        };
+        let site = Site::with(enable, |_| {}).await;
+        let mut claims = ada();
+        claims.ak_proxy.user_attributes.insert("wiki_user".to_owned(), "a:b".into());
+        site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+        let cookie = site.session().await;
+        assert_eq!(site.last().all("authorization"), [""; 0]);
+        site.send(get("/").header("cookie", cookie).header("authorization", basic("app", "own"))).await;
+        assert_eq!(site.last().all("authorization"), [""; 0]);
+        site.send(get("/public/").header("authorization", basic("app", "own"))).await;
+        assert_eq!(site.last().all("authorization"), [basic("app", "own")]);
+    }
+}
+
+/// PX-099, PX-172, PX-523: the answer sets the session cookie, on success and on a cache hit alike.
+#[tokio::test]
+async fn px_099_the_answer_sets_the_session_cookie() {
+    let site = Site::new().await;
+    let first = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    site.clock.advance_seconds(10);
+    let second = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(site.core.calls("verify_password"), 1);
+    assert_eq!(cookie_of(&first), cookie_of(&second));
+    let line = set_cookies(&second).pop().unwrap();
+    for part in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure", "; Max-Age=3590", "; Expires="] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!line.contains("Domain"));
+    let cookie = cookie_of(&first).unwrap();
+    let response = site.send(get("/").header("cookie", cookie)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(set_cookies(&response), [""; 0]);
+    assert_eq!(site.core.calls("verify_password"), 1);
+}
+
+/// PX-100, PX-501: a client without cookies has one session, however often it comes.
+#[tokio::test]
+async fn px_100_one_session_per_credential() {
+    let site = Site::new().await;
+    for round in 0..50 {
+        let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+        assert_eq!(response.status(), StatusCode::OK, "{round}");
+        site.clock.advance_seconds(30);
+    }
+    assert_eq!(site.core.memory().sessions.len(), 1);
+    assert!(site.core.calls("put") <= 2, "the record is written rarely");
+}
+
+/// PX-101, PX-502: a session ends with the token, or with the provider's validity if that is earlier.
+#[tokio::test]
+async fn px_101_a_session_ends_with_the_token() {
+    let site = Site::new().await;
+    let mut claims = ada();
+    claims.exp = super::site::NOW.seconds() + 90;
+    site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+    let cookie = site.session().await;
+    assert_eq!(site.core.memory().sessions[0].expires.seconds(), super::site::NOW.seconds() + 90);
+    site.clock.advance_seconds(90);
+    assert_eq!(site.send(get("/").header("cookie", cookie)).await.status(), StatusCode::FOUND);
+    let site = Site::with(|provider| provider.access_token_validity = 60, |_| {}).await;
+    site.session().await;
+    assert_eq!(site.core.memory().sessions[0].expires.seconds(), super::site::NOW.seconds() + 60);
+}
+
+/// PX-102, PX-107: without cookie and past the cache's time, credentials are verified again.
+#[tokio::test]
+async fn px_102_credentials_are_verified_again_after_a_minute() {
+    let site = Site::new().await;
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    send().await;
+    site.clock.advance_seconds(59);
+    send().await;
+    assert_eq!(site.core.calls("verify_password"), 1);
+    site.clock.advance_seconds(1);
+    send().await;
+    assert_eq!(site.core.calls("verify_password"), 2);
+}
+
+/// PX-106: neither the cache's keys nor the stored record hold what the client sent.
+#[tokio::test]
+async fn px_106_credentials_are_not_kept() {
+    let site = Site::new().await;
+    site.session().await;
+    let record = site.core.memory().sessions[0].clone();
+    let text = format!("{record:?}");
+    assert!(!text.contains("secret") && record.fingerprint.is_some());
+}
+
+/// PX-108, PX-522: a bump of the user makes the next request verify again, and refuses if it no longer holds.
+#[tokio::test]
+async fn px_108_revocation_is_heard_at_the_next_request() {
+    let site = Site::new().await;
+    let cookie = site.session().await;
+    site.core.memory().passwords.clear();
+    site.core.memory().fallen.insert("uuid-of-ada".to_owned());
+    site.core.epochs.bump(Subject::User("uuid-of-ada"));
+    let again = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(again.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(site.send(get("/").header("cookie", cookie)).await.status(), StatusCode::FOUND);
+    assert!(site.core.memory().sessions.is_empty());
+}
+
+/// PX-109, PX-524: refused credentials are refused again without a question, for a while.
+#[tokio::test]
+async fn px_109_refused_credentials_cost_one_question() {
+    let site = Site::new().await;
+    let send = || site.send(get("/").header("authorization", basic("ada", "wrong")));
+    for _ in 0..3 {
+        assert_eq!(send().await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(site.core.calls("verify_password"), 1);
+    site.clock.advance_seconds(10);
+    send().await;
+    assert_eq!(site.core.calls("verify_password"), 2);
+}
+
+/// PX-109, PX-085, PX-526: an outage is no refusal: 503, and the same credentials hold right after.
+#[tokio::test]
+async fn px_109_an_outage_is_not_remembered() {
+    let site = Site::new().await;
+    site.core.memory().core_is_down = true;
+    let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(&response, "retry-after"), "5");
+    assert!(set_cookies(&response).is_empty() && header(&response, "location").is_empty());
+    site.core.memory().core_is_down = false;
+    let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// PX-110: who fails too often waits: 429 when intercepting, the login otherwise; nobody is asked.
+#[tokio::test]
+async fn px_110_a_guesser_gets_429() {
+    for (intercept, status) in [(true, StatusCode::TOO_MANY_REQUESTS), (false, StatusCode::FOUND)] {
+        let limit = Limit { count: 3, window: std::time::Duration::from_secs(60) };
+        let site =
+            Site::with(|p| p.intercept_header_auth = intercept, |settings| settings.failures_per_username = limit)
+                .await;
+        for guess in ["1", "2", "3"] {
+            site.send(get("/").header("authorization", basic("ada", guess))).await;
+        }
+        let response = site.send(get("/").header("authorization", basic("ada", "4"))).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(header(&response, "retry-after"), if intercept { "60" } else { "" });
+        assert_eq!(site.core.calls("verify_password"), 3);
+        // The owner, elsewhere, is not locked out.
+        let owner = get("/").header("authorization", basic("ada", "secret"));
+        let response = site.send_to("wiki.example", "198.51.100.9", owner).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}
+
+/// PX-110: a limit of the control plane is passed on.
+#[tokio::test]
+async fn px_110_the_control_planes_limit_is_passed_on() {
+    let site = Site::new().await;
+    site.core.memory().throttles = true;
+    let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(header(&response, "retry-after"), "7");
+}
+
+/// PX-111: requests with the same credentials at the same time share one question.
+#[tokio::test]
+async fn px_111_concurrent_verifications_share_one_question() {
+    let site = Arc::new(Site::new().await);
+    site.core.gate.forget_permits(1000);
+    let one = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    let release = async {
+        tokio::task::yield_now().await;
+        site.core.gate.add_permits(1);
+    };
+    let (a, b, c, d, ()) = tokio::join!(one(), one(), one(), one(), release);
+    for response in [a, b, c, d] {
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(site.core.calls("verify_password"), 1);
+    assert_eq!(site.core.memory().sessions.len(), 1);
+}
+
+/// PX-111, PX-526: a control plane that does not answer costs a bounded time, then 503.
+#[tokio::test(start_paused = true)]
+async fn px_111_a_silent_control_plane_is_given_up() {
+    let site = Site::new().await;
+    site.core.gate.forget_permits(1000);
+    let began = tokio::time::Instant::now();
+    let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+/// PX-111: when the client goes, its question is dropped, and the next one asks anew.
+#[tokio::test]
+async fn px_111_an_abandoned_question_is_dropped() {
+    let site = Site::new().await;
+    site.core.gate.forget_permits(1000);
+    let asked = site.send(get("/").header("authorization", basic("ada", "secret")));
+    tokio::select! {
+        biased;
+        _ = asked => panic!("nobody answers"),
+        () = tokio::task::yield_now() => {}
+    }
+    site.core.gate.add_permits(1);
+    let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// PX-093, PX-525: a token under the reserved user name that does not hold is never tried as a password.
+#[tokio::test]
+async fn px_093_the_reserved_user_has_no_password() {
+    let site = Site::new().await;
+    let wrong = basic("goauthentik.io/token", &format!("{}x", bearer_token()));
+    assert_eq!(site.send(get("/").header("authorization", wrong)).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!((site.core.calls("introspect"), site.core.calls("verify_password")), (1, 0));
+}
+
+/// PX-092, PX-532: what is no current JWS is refused without a question.
+#[tokio::test]
+async fn px_092_what_is_no_token_is_refused_here() {
+    let site = Site::new().await;
+    for wrong in ["Bearer opaque-refresh-token", "Bearer a.b.c", "Bearer ..", "Bearer eyJ9.e30.x"] {
+        assert_eq!(site.send(get("/").header("authorization", wrong)).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert!(site.core.memory().calls.is_empty());
+}
