@@ -252,8 +252,8 @@ mod tests {
             .uri(target)
             .header("user-agent", HeaderValue::from_bytes(b"c\"url\xff").unwrap())
             .header("authorization", "Basic c2VjcmV0")
-            .header("cookie", "authentik_proxy_x=secret")
-            .header("referer", "http://app/?token=secret")
+            .header("cookie", "authentik_proxy_x=hidden")
+            .header("referer", "http://app/?token=hidden")
             .body(())
             .unwrap()
     }
@@ -290,17 +290,17 @@ mod tests {
     async fn px_321_no_secret_is_written() {
         for format in [Format::Json, Format::Text] {
             for target in [
-                "/x?code=secret&state=secret&token=secret&id_token_hint=secret&rd=secret",
-                "/x?a=b&c%6Fde=secret;TOKEN=secret",
-                "/x?access_token=secret&client_secret=secret&password=secret",
-                "/outpost.goauthentik.io/start?anything=secret",
-                "/outpost.goauthentik.io?secret",
+                "/x?code=hidden&state=hidden&token=hidden&id_token_hint=hidden&rd=hidden",
+                "/x?a=b&c%6Fde=hidden;TOKEN=hidden",
+                "/x?access_token=hidden&client_secret=hidden&password=hidden",
+                "/outpost.goauthentik.io/start?anything=hidden",
+                "/outpost.goauthentik.io?hidden",
             ] {
                 let text = logged(format, request(target));
-                assert!(!text.contains("secret"), "{text}");
+                assert!(!text.contains("hidden"), "{text}");
                 assert!(!text.contains("c2VjcmV0"), "{text}");
             }
-            assert!(logged(format, request("/x?page=2&code=secret")).contains("/x?page=2&code=[redacted]"));
+            assert!(logged(format, request("/x?page=2&code=hidden")).contains("/x?page=2&code=[redacted]"));
         }
     }
 

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,10 +41,13 @@ impl Default for Limits {
 }
 
 /// What the service above tells the guard below about the request at hand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     /// Requests whose heads were read and whose answers are not sent yet.
     open: AtomicU32,
+    /// When the last of them was handed over as a whole, in milliseconds since `began`.
+    idle_since: AtomicU64,
+    began: Instant,
     /// What became of a request with `Upgrade`.
     upgrade: AtomicU8,
 }
@@ -52,6 +55,13 @@ pub(crate) struct Progress {
 const UNDECIDED: u8 = 0;
 const DECLINED: u8 = 1;
 const SWITCHED: u8 = 2;
+
+impl Default for Progress {
+    fn default() -> Self {
+        let (open, upgrade, idle_since) = Default::default();
+        Self { open, upgrade, idle_since, began: Instant::now() }
+    }
+}
 
 impl Progress {
     /// A head was read as a whole.
@@ -64,7 +74,15 @@ impl Progress {
 
     /// An answer is on its way as a whole. To be said once for every request.
     pub(crate) fn done(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_since.store(now, Ordering::Release);
         self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Since when no request is open, if none is.
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.open.load(Ordering::Acquire) == 0;
+        idle.then(|| self.began + Duration::from_millis(self.idle_since.load(Ordering::Acquire)))
     }
 
     /// Tells whether the connection is a tunnel from here on. To be said of every request that has
@@ -86,13 +104,15 @@ pub(crate) struct Guard<S> {
     limits: Limits,
     refused: bool,
     fresh: bool,
-    /// Until when the client must say something, if it must.
+    /// Until when a head must be there that has begun.
     deadline: Option<Instant>,
     /// Registered for an instant that may lie before the deadline: moving a timer costs more than a
     /// look at it once in a while.
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Whether something waits to be written, and when the last such thing went out.
     stalling: bool,
+    written: Option<Instant>,
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -109,32 +129,37 @@ impl<S> Guard<S> {
             timer: None,
             stalled: None,
             stalling: false,
+            written: None,
             lingering: None,
         }
     }
 
     /// Whether the client has kept silent for too long.
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = if self.frame.in_head() || self.fresh {
-            self.limits.head
-        } else if self.frame.between_requests() && self.progress.open.load(Ordering::Acquire) == 0 {
-            self.limits.idle
-        } else {
-            self.deadline = None;
-            return false;
-        };
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
+        loop {
+            let deadline = if self.frame.in_head() || self.fresh {
+                *self.deadline.get_or_insert_with(|| Instant::now() + self.limits.head)
+            } else if self.frame.between_requests() || self.frame.awaits_upgrade() {
+                match self.progress.idle_since().filter(|_| !self.stalling) {
+                    Some(since) => since.max(self.written.unwrap_or(since)) + self.limits.idle,
+                    // Nobody calls when the answer is sent, so this looks again now and then.
+                    None => Instant::now() + self.limits.idle,
+                }
+            } else {
+                return false;
+            };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
             if timer.deadline() >= deadline {
                 return true;
             }
             timer.as_mut().reset(deadline);
         }
-        false
     }
 }
 
@@ -200,7 +225,10 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
     /// Ends the connection when nothing could be written for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stalling = false;
+            if self.stalling {
+                self.stalling = false;
+                self.written = Some(Instant::now());
+            }
             return outcome;
         }
         let limit = self.limits.write;

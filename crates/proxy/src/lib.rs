@@ -23,3 +23,6 @@ pub mod plane;
 pub mod settings;
 pub mod tls;
 pub mod upstream;
+
+#[cfg(test)]
+mod wire_tests;

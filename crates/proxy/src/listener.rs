@@ -150,6 +150,20 @@ impl<P: Plane> Server<P> {
     }
 }
 
+#[cfg(test)]
+impl<P: Plane> Server<P> {
+    /// Serves HTTP/1.1 on one stream.
+    pub(crate) async fn serve_stream(
+        self,
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        peer: std::net::IpAddr,
+    ) {
+        let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
+        let life = Life { stop: CancellationToken::new(), abort: self.cut.clone() };
+        Connection { server: Arc::new(self), peer, slot, life }.http1(stream, false).await;
+    }
+}
+
 /// When a connection is to finish, and when to break off.
 #[derive(Clone)]
 struct Life {

@@ -1,0 +1,110 @@
+//! Time limits, over pipes in memory: with a paused clock nothing waits.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
+
+use super::*;
+
+/// A connection over a pipe that holds `room` bytes, to a site whose application does as `path` says.
+fn connection(room: usize) -> DuplexStream {
+    let (client, ours) = duplex(room);
+    let server = Server {
+        plane: Odd,
+        core: None,
+        trust: Trust::default(),
+        entropy: Arc::new(SystemEntropy),
+        log: None,
+        settings: Settings::default(),
+        cut: CancellationToken::new(),
+    };
+    tokio::spawn(server.serve_stream(ours, [127, 0, 0, 1].into()));
+    client
+}
+
+/// Reads the body, answers late, or answers much.
+struct Odd;
+
+impl Plane for Odd {
+    async fn handle(&self, request: Request<Body>, _: Arc<Origin>) -> Handled {
+        let body = match request.uri().path() {
+            "/late" => {
+                tokio::time::sleep(Duration::from_secs(1000)).await;
+                Body::from("late")
+            }
+            "/much" => Body::from("x".repeat(1_000_000)),
+            _ => match http_body_util::BodyExt::collect(request.into_body()).await {
+                Ok(_) => Body::from("read"),
+                Err(error) => Body::from(format!("{error:?}")),
+            },
+        };
+        Handled::Answered(Response::new(body))
+    }
+}
+
+/// Seconds until the connection ends, and what came over it until then.
+async fn end(client: &mut DuplexStream) -> (u64, String) {
+    let started = Instant::now();
+    let text = rest(client).await;
+    (started.elapsed().as_secs(), text)
+}
+
+/// PX-283: a head must be there within five seconds, however slowly its bytes drip.
+#[tokio::test(start_paused = true)]
+async fn px_283_a_head_has_five_seconds() {
+    assert_eq!(end(&mut connection(4096)).await, (5, String::new()));
+    let mut client = connection(4096);
+    let started = Instant::now();
+    for byte in b"GET / HTTP/1.1\r\nHost: a".chunks(1) {
+        if client.write_all(byte).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    rest(&mut client).await;
+    assert!((5..=7).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+/// PX-283: an idle connection is kept for 120 seconds, and one that waits for an answer for as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn px_283_idle_is_not_waiting() {
+    let mut client = connection(4096);
+    client.write_all(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let (seconds, text) = end(&mut client).await;
+    assert!(text.ends_with("late"), "{text}");
+    assert_eq!(seconds, 1000 + 120);
+}
+
+/// PX-283: a body may take as long as it likes while it goes on, and 30 seconds when it does not.
+#[tokio::test(start_paused = true)]
+async fn px_283_a_body_must_make_progress() {
+    let mut client = connection(4096);
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        client.write_all(b"x").await.unwrap();
+    }
+    let (seconds, text) = end(&mut client).await;
+    assert!(text.ends_with("Stalled"), "{text}");
+    assert_eq!(seconds, 30);
+}
+
+/// PX-283: a client that takes nothing of its answer for 60 seconds is left; a slow one is served.
+#[tokio::test(start_paused = true)]
+async fn px_283_an_answer_must_make_progress() {
+    let ask = b"GET /much HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut client = connection(4096);
+    client.write_all(ask).await.unwrap();
+    let mut read = 0;
+    let mut buffer = [0; 4096];
+    while read < 500_000 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        let count = client.read(&mut buffer).await.unwrap();
+        assert_ne!(count, 0, "cut after {read}");
+        read += count;
+    }
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let (_, left) = end(&mut client).await;
+    assert!(read + left.len() < 600_000, "{read} {}", left.len());
+}
