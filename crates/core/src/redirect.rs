@@ -21,6 +21,7 @@ pub struct RedirectRule {
     scheme: Scheme,
     host: Host,
     base: String,
+    origin: String,
     domain: Option<String>,
 }
 
@@ -47,7 +48,8 @@ impl RedirectRule {
         let base = external.path().trim_end_matches('/').to_owned();
         let domain = host::cookie_domain(cookie_domain);
         let domain = (mode == Mode::ForwardDomain && !domain.is_empty()).then_some(domain);
-        Ok(Self { external, scheme, host, base, domain })
+        let origin = format!("{}://{host}", scheme.as_str());
+        Ok(Self { external, scheme, host, base, origin, domain })
     }
 
     /// The scheme of `external_host`.
@@ -71,13 +73,13 @@ impl RedirectRule {
     }
 
     /// Scheme, host and port of `external_host`, without a trailing slash.
-    pub fn origin(&self) -> String {
-        format!("{}://{}", self.scheme.as_str(), self.host)
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// `external_host` without a trailing slash, followed by `path`.
     pub fn external(&self, path: &str) -> String {
-        format!("{}://{}{}{path}", self.scheme.as_str(), self.host, self.base)
+        format!("{}{}{path}", self.origin, self.base)
     }
 
     /// The redirect URI of this provider: what `start` sends and the code exchange repeats (PX-142, OA-071).
@@ -99,7 +101,7 @@ impl RedirectRule {
 
     /// `external_host` itself, as a place to go.
     pub fn home(&self) -> String {
-        if self.base.is_empty() { format!("{}/", self.origin()) } else { self.external.to_string() }
+        if self.base.is_empty() { format!("{}/", self.origin) } else { self.external.to_string() }
     }
 
     /// The target to send a browser to, if `candidate` is one that this provider allows.
@@ -113,7 +115,7 @@ impl RedirectRule {
             if candidate.starts_with("//") {
                 return None;
             }
-            (self.origin(), candidate)
+            (self.origin.clone(), candidate)
         } else {
             self.absolute(candidate)?
         };
@@ -130,7 +132,7 @@ impl RedirectRule {
         let path = path_and_query.split('?').next().unwrap_or(path_and_query);
         let below = self.base.is_empty() || path.strip_prefix(self.base.as_str()).is_some_and(starts_segment);
         let base = if below { "" } else { self.base.as_str() };
-        self.accept(&format!("{}{base}{path_and_query}", self.origin()))
+        self.accept(&format!("{}{base}{path_and_query}", self.origin))
     }
 
     fn absolute<'a>(&self, candidate: &'a str) -> Option<(String, &'a str)> {
@@ -160,7 +162,7 @@ impl RedirectRule {
         let origin = match (upgrade, &self.domain) {
             (false, _) => format!("{}://{host}", scheme.as_str()),
             (true, Some(_)) => format!("https://{}", host.name()),
-            (true, None) => self.origin(),
+            (true, None) => self.origin.clone(),
         };
         Some((origin, rest))
     }

@@ -77,6 +77,16 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
+    /// Records what somebody else than the change's actor did: who it was is known only now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn event_by(&mut self, actor: &Actor, action: &str, context: Value) -> Result<(), Error> {
+        let event = event::record(self.ctx, &mut self.tx, actor, action, context).await?;
+        self.events.push(event);
+        Ok(())
+    }
+
     /// Promises that this change leaves an active superuser if there is one now: [`Change::commit`] checks it.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod edge;
 mod face;
 mod healthcheck;
 mod instance;
+mod local;
 mod observe;
 mod serve;
 mod settings;

@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
+use portcullis_proxy::control::ControlPlane;
+use portcullis_proxy::forward::Forwarder;
 use portcullis_proxy::guard::Limits;
 use portcullis_proxy::listener::{self, Server, Socket};
 use portcullis_proxy::origin::Trust;
+use portcullis_proxy::plane::DataPlane;
 use portcullis_proxy::tls;
+use portcullis_proxy::upstream::{UpstreamSettings, Upstreams};
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::SystemClock;
 use crate::instance::Instance;
+use crate::local::Local;
 use crate::settings::Settings;
 use crate::{Failure, face, instance, observe, signals, sockets, sweep};
 
@@ -86,10 +91,19 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
 
     let context = &instance.context;
     let cut = CancellationToken::new();
-    let plane = ();
+    let control = Arc::new(Local::new(Arc::clone(context)).await?);
+    let upstreams = Upstreams::new(UpstreamSettings::default());
+    let forwarder = Forwarder::new(upstreams, settings.proxy.powered_by, cut.clone());
+    let plane = Arc::new(DataPlane::new(
+        Arc::clone(&control) as Arc<dyn ControlPlane>,
+        forwarder,
+        settings.proxy.of_data_plane(),
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+    ));
     let site = Server {
-        plane,
-        core: Some(face::core(face::health(Arc::clone(context)))),
+        plane: Arc::clone(&plane),
+        core: Some(face::core(portcullis_web::router(Arc::clone(context)))),
         trust: Trust::new(settings.listen.trusted_proxy_cidrs.clone()),
         entropy: Arc::clone(&entropy),
         log: observe::access_log(&settings, Arc::clone(&clock))?,
@@ -107,6 +121,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     };
 
     signals::watch(stop, &cut, Arc::clone(context))?;
+    tokio::spawn(async move { plane.follow_configuration().await });
+    tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
     for (setting, addresses) in listening(&settings) {
         tracing::info!("{setting} on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::{sessions, tokens};
+use portcullis_idp::{event, limits, oauth, outpost, sessions, tokens};
 
 /// How often. Expired rows cost space only.
 const EVERY: Duration = Duration::from_secs(60);
@@ -18,6 +18,18 @@ pub(crate) async fn run(context: Arc<Context>) {
         }
         if let Err(error) = sessions::sweep(&context).await {
             tracing::warn!(%error, "cannot remove expired sessions");
+        }
+        if let Err(error) = outpost::sessions::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove expired sessions of applications");
+        }
+        if let Err(error) = oauth::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove expired codes and access tokens");
+        }
+        if let Err(error) = limits::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove counters of failed attempts that are over");
+        }
+        if let Err(error) = event::sweep(&context).await {
+            tracing::warn!(%error, "cannot remove events whose time is over");
         }
     }
 }

@@ -77,21 +77,18 @@ pub enum Refusal {
 
 /// What an answer depends on besides the refusal.
 pub struct Asker {
-    accept: HeaderMap,
+    accept: Option<HeaderValue>,
 }
 
 impl Asker {
     /// Keeps of a request what the answer's form depends on.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut accept = HeaderMap::new();
-        for value in headers.get_all(ACCEPT) {
-            accept.append(ACCEPT, value.clone());
-        }
-        Self { accept }
+        Self { accept: headers.get(ACCEPT).cloned() }
     }
 
     fn wants_json(&self) -> bool {
-        negotiate::prefers_json(&self.accept) || !negotiate::takes_pages(&self.accept)
+        let headers = self.accept.iter().map(|value| (ACCEPT, value.clone())).collect();
+        negotiate::prefers_json(&headers) || !negotiate::takes_pages(&headers)
     }
 }
 

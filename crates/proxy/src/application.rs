@@ -8,7 +8,7 @@ use portcullis_core::cookie::{self, CookieScope};
 use portcullis_core::epoch::Mark;
 use portcullis_core::header::{alias, quoted};
 use portcullis_core::host;
-use portcullis_core::keys::{Digest, Keyring};
+use portcullis_core::keys::{Digest, Keyring, sha256};
 use portcullis_core::origin::Scheme;
 use portcullis_core::outpost::{Mode, Provider};
 use portcullis_core::path::RESERVED;
@@ -18,6 +18,7 @@ use portcullis_core::skip::{BadLine, SkipSet};
 use crate::forward::ForbiddenName;
 use crate::identity_cache::IdentityCache;
 use crate::identity_headers::{self, Spoofs};
+use crate::metrics::Durations;
 use crate::settings::ProxySettings;
 use crate::upstream::{Target, TargetError};
 
@@ -34,6 +35,10 @@ pub struct Application {
     pub name: Arc<str>,
     /// Nobody's name, for logs.
     pub nobody: Arc<str>,
+    /// Lifetime of header-authenticated sessions in seconds (PX-030, PX-101).
+    pub validity: i64,
+    /// Ties session cookies to the provider's secret: another secret ends its sessions (PX-029).
+    session_suffix: String,
     /// The name of the outpost at that time.
     pub outpost_name: String,
     /// The operator's settings.
@@ -66,6 +71,8 @@ pub struct Application {
     pub credentials: IdentityCache,
     /// Identities by store digest of their session cookie.
     pub sessions: IdentityCache,
+    /// How long its requests take.
+    pub durations: Durations,
     /// Refused `Authorization` values by process digest, and until when (PX-109).
     pub refused: moka::sync::Cache<Digest, (Timestamp, Mark)>,
 }
@@ -127,12 +134,15 @@ impl Application {
             forbidden: identity_headers::forbidden(&spoofs),
             spoofs,
             constant_headers: identity_headers::constants(provider, outpost_name),
+            durations: durations(provider, outpost_name, target.as_ref()),
             credentials: IdentityCache::default(),
             sessions: IdentityCache::default(),
             refused: moka::sync::Cache::builder()
                 .max_capacity(MOST_REFUSED)
                 .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
                 .build(),
+            validity: validity(provider),
+            session_suffix: hex(&sha256(&[b"session\0", root.as_slice()].concat())),
             name: provider.name.as_str().into(),
             nobody: "".into(),
             provider: provider.clone(),
@@ -145,9 +155,21 @@ impl Application {
         })
     }
 
+    /// What stands for a session cookie's value when the store makes its digest.
+    pub fn session_key(&self, value: &str) -> String {
+        [value, &self.session_suffix].concat()
+    }
+
     /// Whether this is what the provider is now: nothing that it was made of has changed.
     pub fn is_current(&self, provider: &Provider, outpost_name: &str) -> bool {
         self.provider == *provider && self.outpost_name == outpost_name
+    }
+
+    /// Says which lines of `skip_path_regex` open nothing, because they are no expressions (PX-232).
+    pub fn report_bad_lines(&self) {
+        for BadLine { line, reason } in &self.bad_lines {
+            tracing::warn!(provider.name = self.provider.name, line, %reason, "skipped a line of skip_path_regex");
+        }
     }
 
     /// URL that begins a login and then leads to `target`, which the caller has let through
@@ -172,6 +194,12 @@ impl Application {
     }
 }
 
+fn durations(provider: &Provider, outpost_name: &str, target: Option<&Target>) -> Durations {
+    let external = provider.external_host.parse::<http::Uri>().ok();
+    let host = external.as_ref().and_then(http::Uri::authority).map_or("other", http::uri::Authority::as_str);
+    Durations::new(outpost_name, host, target.map(|target| (&target.scheme, target.authority.as_str())))
+}
+
 impl Cookies {
     fn new(provider: &Provider, scheme: Scheme) -> Self {
         let session = cookie::session_name(&provider.client_id);
@@ -184,6 +212,20 @@ impl Cookies {
             },
         }
     }
+}
+
+/// The lifetime of sessions; an hour where the provider has none that makes sense (PX-030).
+fn validity(provider: &Provider) -> i64 {
+    if provider.access_token_validity > 0 {
+        return provider.access_token_validity;
+    }
+    tracing::warn!(provider.name = provider.name, "access_token_validity is not positive: sessions last an hour");
+    3600
+}
+
+/// The first 64 bits in hexadecimal.
+fn hex(digest: &Digest) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Encodes everything but the unreserved characters of RFC 3986 §2.3.

@@ -39,7 +39,10 @@ impl Table {
             let application = match old {
                 Some(old) if old.is_current(provider, &configuration.outpost_name) => Arc::clone(old),
                 _ => match Application::new(provider, &configuration.outpost_name, settings, old.map(Arc::as_ref)) {
-                    Ok(application) => Arc::new(application),
+                    Ok(application) => {
+                        application.report_bad_lines();
+                        Arc::new(application)
+                    }
                     Err(error) => {
                         tracing::error!(
                             provider.name = provider.name,
@@ -63,10 +66,6 @@ impl Table {
     }
 
     fn add(&mut self, application: Arc<Application>) {
-        for bad in &application.bad_lines {
-            let (line, reason) = (bad.line, bad.reason);
-            tracing::warn!(provider.name = application.provider.name, line, %reason, "skipped a skip_path_regex line");
-        }
         let host = application.rule.host();
         let key = host.to_string();
         if let Some(first) = self.by_host.get(&key) {

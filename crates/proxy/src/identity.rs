@@ -108,9 +108,14 @@ impl Identity {
         }
     }
 
-    /// Whether it may be used now without looking again: fresh, and nothing it rests on has changed.
+    /// Whether it may be used now without looking again: fresh, and still good.
+    pub fn is_fresh(&self, now: Timestamp, epochs: &Epochs) -> bool {
+        now < self.fresh_until && self.stands(now, epochs)
+    }
+
+    /// Whether it has not ended, and nothing that it rests on has changed since it was built.
     pub fn stands(&self, now: Timestamp, epochs: &Epochs) -> bool {
-        now < self.fresh_until && epochs.stands(&self.mark)
+        now < self.expires && epochs.stands(&self.mark)
     }
 }
 

@@ -32,9 +32,9 @@ impl Default for IdentityCache {
 }
 
 impl IdentityCache {
-    /// The identity under `key`, if it still stands (D3).
+    /// The identity under `key`, if it is fresh and still stands (D3).
     pub async fn get(&self, key: &Digest, now: Timestamp, epochs: &Epochs) -> Option<Arc<Identity>> {
-        self.0.get(key).await.filter(|identity| identity.stands(now, epochs))
+        self.0.get(key).await.filter(|identity| identity.is_fresh(now, epochs))
     }
 
     /// Finds out who `key` is, once for all who ask at the same time (PX-111).

@@ -112,7 +112,7 @@ fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) {
         let text = name.as_str();
         matches!(text.as_bytes().first(), Some(b'x' | b'f' | b's'))
             && is_forwarded(text)
-            && !(trusted && !text.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-'))
+            && !(trusted && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     };
     while let Some(name) = headers.keys().find(|name| condemned(name)).cloned() {
         headers.remove(name);
@@ -144,11 +144,10 @@ fn sent_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Contradiction> {
 }
 
 fn to_origin_form(uri: &mut Uri) -> Result<(), Contradiction> {
-    if !uri.path().starts_with('/') {
-        // `*`, or an absolute target without a path.
-        if uri.authority().is_none() || !uri.path().is_empty() {
-            return Err(Contradiction("the request's target is no path"));
-        }
+    // Else it is `*`; an absolute target may lack its path.
+    let is_path = uri.path().starts_with('/') || (uri.path().is_empty() && uri.authority().is_some());
+    if !is_path {
+        return Err(Contradiction("the request's target is no path"));
     }
     if uri.scheme().is_some() || uri.authority().is_some() {
         let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));

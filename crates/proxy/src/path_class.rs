@@ -74,7 +74,7 @@ impl PathClass {
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
             && body_is_empty;
-        if preflight || application.skip.opens(&application.rule.origin(), uri.path(), uri.query()) {
+        if preflight || application.skip.opens(application.rule.origin(), uri.path(), uri.query()) {
             return Self::Open;
         }
         Self::Protected

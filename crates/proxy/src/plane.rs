@@ -10,6 +10,7 @@ use portcullis_core::keys::{HmacKey, process_key};
 use portcullis_core::negotiate;
 use portcullis_core::origin::Origin;
 use portcullis_core::path::Reserved;
+use tokio::time::Instant;
 
 use crate::access_log::Seen;
 use crate::answer::{self, Asker, Refusal};
@@ -21,7 +22,9 @@ use crate::forward::Forwarder;
 use crate::identity::Identity;
 use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
+use crate::live::LiveSessions;
 use crate::meters::Meters;
+use crate::metrics::Kind;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
 use crate::settings::ProxySettings;
@@ -38,6 +41,7 @@ pub struct DataPlane {
     pub(crate) applications: Applications,
     pub(crate) forwarder: Forwarder,
     pub(crate) limiter: FailureLimiter,
+    pub(crate) live: LiveSessions,
     pub(crate) meters: Meters,
     pub(crate) process_key: HmacKey,
     pub(crate) used_states: moka::sync::Cache<[u8; 16], ()>,
@@ -68,6 +72,7 @@ impl DataPlane {
         Self {
             applications,
             limiter: FailureLimiter::new(&settings),
+            live: LiveSessions::default(),
             meters: Meters::new(),
             process_key: process_key(&*entropy),
             used_states: moka::sync::Cache::builder()
@@ -87,8 +92,16 @@ impl DataPlane {
         &self.forwarder
     }
 
-    /// Takes over each new configuration (PX-008). Returns when the control plane is gone.
+    /// Keeps the data plane up to date: takes over each new configuration (PX-008), and ends what outlives
+    /// its session. Runs beside the requests; returns when the control plane is gone.
     pub async fn follow_configuration(&self) {
+        tokio::select! {
+            () = self.take_over() => {}
+            () = self.watch_sessions() => {}
+        }
+    }
+
+    async fn take_over(&self) {
         let mut configuration = self.control.configuration();
         configuration.mark_changed();
         while configuration.changed().await.is_ok() {
@@ -118,6 +131,7 @@ impl DataPlane {
             return Handled::NotOurs(request);
         }
         let asker = Asker::of(request.headers());
+        let (method, began) = (request.method().clone(), Instant::now());
         let mut notes = Notes::default();
         let mut response = match self.pass(&application, class, request, &origin, &mut notes).await {
             Ok(response) => response,
@@ -132,6 +146,8 @@ impl DataPlane {
             }
         };
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
+        let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
+        application.durations.request(&method, began.elapsed(), kind);
         response.extensions_mut().insert(Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) });
         Handled::Answered(response)
     }
@@ -139,7 +155,7 @@ impl DataPlane {
     /// One request through an application: who sends it, whether they may, what goes on, what comes back.
     async fn pass(
         &self,
-        application: &Application,
+        application: &Arc<Application>,
         class: PathClass,
         mut request: Request<Body>,
         origin: &Origin,
@@ -158,9 +174,13 @@ impl DataPlane {
         notes.stale_cookie = caller.stale_cookie;
         let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
         notes.identity = permit.identity().cloned();
-        let plan = permit.plan()?;
+        let mut plan = permit.plan()?;
+        plan.ends = permit.identity().and_then(|identity| self.live.bind(application, identity, headers));
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
-        let response = self.forwarder.forward(request, origin, plan).await.map_err(|error| {
+        let (method, began) = (request.method().clone(), Instant::now());
+        let forwarded = self.forwarder.forward(request, origin, plan).await;
+        application.durations.upstream(&method, began.elapsed());
+        let response = forwarded.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
             Refusal::NotForwarded { error, to_superuser }
         })?;
@@ -240,4 +260,4 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -138,6 +138,18 @@ pub async fn names_by_provider(conn: &mut Conn) -> Result<Vec<(ProviderPk, Strin
     Ok(links.into_iter().map(|Link(provider, name)| (provider, name)).collect())
 }
 
+/// Whether any outpost but the one of this permanent name serves a provider.
+///
+/// # Errors
+/// When the database fails.
+pub async fn serves_besides(conn: &mut Conn, provider: ProviderPk, managed: &str) -> Result<bool, StoreError> {
+    let others: i64 = on!(conn, c => sqlx::query_scalar(
+        "SELECT count(*) FROM outpost_provider JOIN outpost ON outpost.pk = outpost_provider.outpost
+         WHERE outpost_provider.provider = $1 AND (outpost.managed IS NULL OR outpost.managed <> $2)",
+    ).bind(provider.0).bind(managed).fetch_one(c).await)?;
+    Ok(others > 0)
+}
+
 /// Conditions on a list of outposts (CO-569). Absent and empty conditions hold for every outpost.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod home;
 pub mod respond;
+pub mod setup;
 pub mod sign_in;
 pub mod sign_out;
 pub mod view;
@@ -31,6 +32,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route(path::HOME, get(home::show))
         .route(path::SIGN_IN, get(sign_in::show).post(sign_in::submit))
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
+        .route(path::SETUP, get(setup::show).post(setup::submit))
         .route("/flows/-/default/authentication/", get(sign_in::forward))
         .route("/flows/-/default/invalidation/", get(sign_out::forward))
         .route("/static/{name}", get(crate::assets::serve))

@@ -197,8 +197,7 @@ impl DataPlane {
             expires: record.expires,
             cookie: Some(SessionCookie::new(cookie, record.expires)),
         };
-        // At least this very request may use it, even if nothing is to be cached.
-        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl).max(1));
+        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
         let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
         application.sessions.put(record.digest, Arc::clone(&identity)).await;
         Ok(identity)
@@ -216,7 +215,7 @@ impl DataPlane {
     ) -> Result<(SessionRecord, String), ControlError> {
         let pk = application.provider.pk;
         let sessions = self.control.sessions();
-        let validity = application.provider.access_token_validity.max(1);
+        let validity = application.validity;
         let expires = grant.expires.min(now.plus_seconds(validity));
         if expires <= now {
             return Err(ControlError::Refused);
@@ -228,14 +227,15 @@ impl DataPlane {
             .filter(|record| record.provider == pk && same_owner(record, &grant));
         let salt = existing.as_ref().map_or_else(|| self.entropy.bytes(), |record| record.salt);
         let cookie = sessions.value(pk, &salt);
+        let digest = self.session_digest(application, &cookie);
         if let Some(mut record) = existing
+            && record.digest == digest
             && record.expires > now.plus_seconds(validity / 2)
             && says_the_same(&record, &grant)
         {
             record.grant = Grant { expires: record.grant.expires, ..grant };
             return Ok((record, cookie));
         }
-        let digest = sessions.digest(pk, &cookie);
         let record =
             SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
         self.asked(sessions.put(&record)).await?;

@@ -13,10 +13,12 @@ use crate::application::Application;
 use crate::control::ControlError;
 use crate::identity::{Identity, Session};
 use crate::plane::DataPlane;
-use crate::settings::seconds;
 
 /// The most cookies of one name that are tried, so that a planted heap of them costs little.
 const MOST_COOKIES: usize = 8;
+
+/// Seconds after which a session is looked at again although no change was heard of (D3).
+const LOOK_AGAIN: i64 = 60;
 
 impl DataPlane {
     /// The first session cookie that names a session which holds, and whether there were others.
@@ -35,7 +37,7 @@ impl DataPlane {
                 if tried > MOST_COOKIES || !cookie::is_token(value) {
                     continue;
                 }
-                let digest = self.control.sessions().digest(application.provider.pk, value);
+                let digest = self.session_digest(application, value);
                 match self.session(application, digest, now).await {
                     Ok(identity) => return (Attempt::Accepted(identity), false),
                     Err(error) => match *error {
@@ -51,7 +53,7 @@ impl DataPlane {
     }
 
     /// The identity of a stored session; `Refused` if there is none that holds.
-    async fn session(
+    pub(crate) async fn session(
         &self,
         application: &Application,
         digest: Digest,
@@ -98,7 +100,7 @@ impl DataPlane {
             expires: record.expires.min(record.grant.expires),
             cookie: None,
         };
-        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl).max(1));
+        let fresh_until = now.plus_seconds(LOOK_AGAIN);
         Ok(Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at)))
     }
 }

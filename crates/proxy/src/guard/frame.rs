@@ -335,7 +335,8 @@ fn count(rest: &[u8], left: u64) -> (usize, u64) {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-const fn is_token(byte: u8) -> bool {
+fn is_token(byte: u8) -> bool {
+    #[expect(clippy::indexing_slicing, reason = "evaluated when compiled; the index is below 128")]
     const TABLE: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0_u8;
@@ -362,7 +363,7 @@ const fn is_token(byte: u8) -> bool {
         }
         table
     };
-    TABLE[byte as usize]
+    TABLE.get(usize::from(byte)).is_some_and(|&token| token)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 mod answers;
 mod header_auth;
-mod hosts;
+pub(crate) mod hosts;
 mod identity;
 mod login;
 mod sessions;
 mod sign_out;
-mod site;
+pub(crate) mod site;

@@ -50,7 +50,7 @@ impl Tls {
         let config = if verify {
             self.verified.get_or_init(|| self.verified())
         } else {
-            self.unverified.get_or_init(|| unverified())
+            self.unverified.get_or_init(unverified)
         };
         let mut config = config.clone();
         config.alpn_protocols =

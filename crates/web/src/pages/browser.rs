@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use http::header::{COOKIE, ORIGIN, SET_COOKIE, USER_AGENT};
+use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
@@ -62,14 +62,6 @@ fn set_cookie(response: &mut Response, cookie: &str) {
     }
 }
 
-/// Whether a state-changing request comes from a page of ours, or from no browser at all (CO-387).
-pub fn same_origin(headers: &HeaderMap, origin: &Origin) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    let ours = format!("{}://{}", origin.scheme.as_str(), origin.host);
-    let from = headers.get(ORIGIN).map(HeaderValue::as_bytes);
-    matches!(site, None | Some(b"same-origin" | b"none")) && from.is_none_or(|from| from == ours.as_bytes())
-}
-
 /// The browser, as it names itself.
 pub fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default()
@@ -87,19 +79,6 @@ pub fn local_target(next: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{IpAddr, Ipv4Addr};
-
-    fn origin() -> Origin {
-        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Origin {
-            scheme: Scheme::Http,
-            host: "id.localhost:9000".to_owned(),
-            client: here,
-            peer: here,
-            peer_trusted: true,
-            request_id: String::new(),
-        }
-    }
 
     /// CO-309: only a path on this site is a target; everything else leads home.
     #[test]
@@ -109,27 +88,6 @@ mod tests {
             ["", "//evil.example", "/\\evil", "https://evil.example", "/a b", "/a\nb", "javascript:x", "/\\/x"];
         for target in elsewhere {
             assert_eq!(local_target(target), "/", "{target:?}");
-        }
-    }
-
-    /// CO-387: a browser that says it comes from elsewhere is refused; a client that says nothing passes.
-    #[test]
-    fn co_387_cross_site_writes_are_refused() {
-        let request = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs
-                .iter()
-                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
-            same_origin(&headers.collect(), &origin())
-        };
-        assert!(request(&[]));
-        assert!(request(&[("origin", "http://id.localhost:9000"), ("sec-fetch-site", "same-origin")]));
-        for refused in [
-            [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")],
-            [("origin", "http://id.localhost:9000"), ("sec-fetch-site", "same-site")],
-            [("origin", "null"), ("sec-fetch-site", "none")],
-            [("origin", "https://id.localhost:9000"), ("sec-fetch-site", "same-origin")],
-        ] {
-            assert!(!request(&refused), "{refused:?}");
         }
     }
 }

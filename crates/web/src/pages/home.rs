@@ -6,7 +6,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Account, Context, portal};
+use portcullis_idp::{Account, Context, portal, setup};
 
 use super::browser::signed_in;
 use super::path;
@@ -24,6 +24,7 @@ pub async fn show(
             Ok(response) => response,
             Err(error) => error.into_page(&origin),
         },
+        Ok(None) if setup::code(&ctx).is_some() => Redirect::to(path::SETUP).into_response(),
         Ok(None) => Redirect::to(path::SIGN_IN).into_response(),
         Err(error) => PageError::from(error).into_page(&origin),
     }

@@ -8,10 +8,11 @@ use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::{Actor, Context, sign_in};
 
-use super::browser::{clear_session, same_origin, signed_in};
+use super::browser::{clear_session, signed_in};
 use super::path;
 use super::respond::{PageError, page};
 use super::view::{Confirm, Link, Message};
+use crate::same_origin::is_same_origin;
 
 /// `GET /if/flow/default-invalidation-flow/` asks whether to sign out; a GET changes nothing.
 pub async fn show(
@@ -44,7 +45,7 @@ pub async fn submit(
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
 ) -> Response {
-    if !same_origin(&headers, &origin) {
+    if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let result = async {

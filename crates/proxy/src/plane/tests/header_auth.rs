@@ -241,6 +241,18 @@ async fn px_102_credentials_are_verified_again_after_a_minute() {
     assert_eq!(site.core.calls("verify_password"), 2);
 }
 
+/// PX-010, PX-107: without a header cache each request without cookie is verified.
+#[tokio::test]
+async fn px_107_the_cache_can_be_off() {
+    let site = Site::with(|_| {}, |settings| settings.header_cache_ttl = std::time::Duration::ZERO).await;
+    for _ in 0..3 {
+        let response = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(site.core.calls("verify_password"), 3);
+    assert_eq!(site.core.memory().sessions.len(), 1);
+}
+
 /// PX-106: neither the cache's keys nor the stored record hold what the client sent.
 #[tokio::test]
 async fn px_106_credentials_are_not_kept() {

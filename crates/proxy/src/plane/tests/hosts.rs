@@ -8,7 +8,7 @@ use portcullis_core::outpost::{Mode, Provider};
 use super::site::{Site, basic, get, header, request_of};
 
 /// A request's origin with nothing but a host.
-pub(super) fn origin(host: &str) -> Origin {
+pub(crate) fn origin(host: &str) -> Origin {
     let address = "192.0.2.1".parse().unwrap();
     Origin {
         scheme: Scheme::Https,

@@ -28,49 +28,49 @@ use crate::plane::DataPlane;
 use crate::settings::ProxySettings;
 use crate::upstream::{UpstreamSettings, Upstreams};
 
-pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
-pub(super) const VALIDITY: i64 = 3600;
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+pub(crate) const VALIDITY: i64 = 3600;
 
 /// What a control plane remembers.
 #[derive(Default)]
-pub(super) struct Memory {
-    pub(super) passwords: HashMap<(String, String), Claims>,
-    pub(super) tokens: HashMap<String, Claims>,
-    pub(super) codes: HashMap<String, Code>,
-    pub(super) sessions: Vec<SessionRecord>,
-    pub(super) calls: Vec<&'static str>,
+pub(crate) struct Memory {
+    pub(crate) passwords: HashMap<(String, String), Claims>,
+    pub(crate) tokens: HashMap<String, Claims>,
+    pub(crate) codes: HashMap<String, Code>,
+    pub(crate) sessions: Vec<SessionRecord>,
+    pub(crate) calls: Vec<&'static str>,
     /// Users whose grounds have fallen.
-    pub(super) fallen: HashSet<String>,
-    pub(super) core_is_down: bool,
-    pub(super) store_is_down: bool,
-    pub(super) throttles: bool,
-    pub(super) raw_token: String,
+    pub(crate) fallen: HashSet<String>,
+    pub(crate) core_is_down: bool,
+    pub(crate) store_is_down: bool,
+    pub(crate) throttles: bool,
+    pub(crate) raw_token: String,
 }
 
 /// An authorization code, with what it must be shown with.
-pub(super) struct Code {
-    pub(super) claims: Claims,
-    pub(super) challenge: String,
-    pub(super) nonce: String,
-    pub(super) redirect_uri: String,
+pub(crate) struct Code {
+    pub(crate) claims: Claims,
+    pub(crate) challenge: String,
+    pub(crate) nonce: String,
+    pub(crate) redirect_uri: String,
 }
 
 /// A control plane in memory.
-pub(super) struct Core {
-    pub(super) configuration: watch::Sender<Arc<Configuration>>,
-    pub(super) epochs: Epochs,
+pub(crate) struct Core {
+    pub(crate) configuration: watch::Sender<Arc<Configuration>>,
+    pub(crate) epochs: Epochs,
     /// Each answer takes a permit; without any, it never comes.
-    pub(super) gate: Semaphore,
+    pub(crate) gate: Semaphore,
     keys: Keyring,
     memory: Mutex<Memory>,
 }
 
 impl Core {
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap()
     }
 
-    pub(super) fn calls(&self, name: &str) -> usize {
+    pub(crate) fn calls(&self, name: &str) -> usize {
         self.memory().calls.iter().filter(|call| **call == name).count()
     }
 
@@ -233,39 +233,39 @@ impl SessionStore for Core {
 
 /// A request as the upstream saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
 }
 
 impl Seen {
-    pub(super) fn all(&self, name: &str) -> Vec<String> {
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
         let text = |v: &http::HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
         self.headers.get_all(name).iter().map(text).collect()
     }
 }
 
 /// The whole: `https://wiki.example` is a provider of the fake control plane.
-pub(super) struct Site {
-    pub(super) core: Arc<Core>,
-    pub(super) plane: Arc<DataPlane>,
-    pub(super) clock: Arc<ManualClock>,
+pub(crate) struct Site {
+    pub(crate) core: Arc<Core>,
+    pub(crate) plane: Arc<DataPlane>,
+    pub(crate) clock: Arc<ManualClock>,
     seen: Arc<Mutex<Vec<Seen>>>,
     upstream_cookies: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}, |_| {}).await
     }
 
     /// A site whose first provider and settings were changed.
-    pub(super) async fn with(provider: impl FnOnce(&mut Provider), settings: impl FnOnce(&mut ProxySettings)) -> Self {
+    pub(crate) async fn with(provider: impl FnOnce(&mut Provider), settings: impl FnOnce(&mut ProxySettings)) -> Self {
         Self::several(provider, settings, |_| Vec::new()).await
     }
 
     /// A site with further providers, made from the first.
-    pub(super) async fn several(
+    pub(crate) async fn several(
         provider: impl FnOnce(&mut Provider),
         settings: impl FnOnce(&mut ProxySettings),
         others: impl FnOnce(&Provider) -> Vec<Provider>,
@@ -302,12 +302,12 @@ impl Site {
     }
 
     /// Sends a request to `https://wiki.example` from 192.0.2.1.
-    pub(super) async fn send(&self, request: request::Builder) -> Response<Body> {
+    pub(crate) async fn send(&self, request: request::Builder) -> Response<Body> {
         self.send_to("wiki.example", "192.0.2.1", request).await.expect("the data plane's own")
     }
 
     /// Sends a request; `None` if the data plane gives it back.
-    pub(super) async fn send_to(&self, host: &str, client: &str, request: request::Builder) -> Option<Response<Body>> {
+    pub(crate) async fn send_to(&self, host: &str, client: &str, request: request::Builder) -> Option<Response<Body>> {
         let origin = Origin {
             scheme: Scheme::Https,
             host: host.to_owned(),
@@ -323,73 +323,73 @@ impl Site {
     }
 
     /// Changes the configuration, and lets the data plane take it over.
-    pub(super) fn reconfigure(&self, change: impl FnOnce(&mut Configuration)) {
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Configuration)) {
         self.core.configuration.send_modify(|configuration| change(Arc::make_mut(configuration)));
         self.plane.applications.update(&self.core.configuration.borrow());
     }
 
     /// Requests that reached the upstream.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// The last request that reached the upstream.
-    pub(super) fn last(&self) -> Seen {
+    pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("the upstream saw a request")
     }
 
     /// The upstream sets this cookie from now on.
-    pub(super) fn upstream_sets(&self, cookie: &str) {
+    pub(crate) fn upstream_sets(&self, cookie: &str) {
         self.upstream_cookies.lock().unwrap().push(cookie.to_owned());
     }
 
     /// Signs in with Basic; gives the session cookie as it would be sent back.
-    pub(super) async fn session(&self) -> String {
+    pub(crate) async fn session(&self) -> String {
         let response = self.send(get("/").header("authorization", basic("ada", "secret"))).await;
         assert_eq!(response.status(), StatusCode::OK);
         cookie_of(&response).expect("a session cookie")
     }
 }
 
-pub(super) fn get(path: &str) -> request::Builder {
+pub(crate) fn get(path: &str) -> request::Builder {
     request_of(Method::GET, path)
 }
 
-pub(super) fn request_of(method: Method, path: &str) -> request::Builder {
+pub(crate) fn request_of(method: Method, path: &str) -> request::Builder {
     Request::builder().method(method).uri(path)
 }
 
-pub(super) fn basic(username: &str, password: &str) -> String {
+pub(crate) fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }
 
 /// A token that looks like one, and is known to the fake control plane.
-pub(super) fn bearer_token() -> String {
+pub(crate) fn bearer_token() -> String {
     let payload = json!({"exp": NOW.seconds() + VALIDITY});
     format!("eyJhbGciOiJSUzI1NiJ9.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(payload.to_string()))
 }
 
 /// `name=value` of the session cookie that an answer sets.
-pub(super) fn cookie_of(response: &Response<Body>) -> Option<String> {
+pub(crate) fn cookie_of(response: &Response<Body>) -> Option<String> {
     set_cookies(response)
         .into_iter()
         .find(|line| line.starts_with("authentik_proxy_01d4e0c9=") && !line.contains("Max-Age=0"))
         .and_then(|line| line.split(';').next().map(str::to_owned))
 }
 
-pub(super) fn set_cookies(response: &Response<Body>) -> Vec<String> {
+pub(crate) fn set_cookies(response: &Response<Body>) -> Vec<String> {
     response.headers().get_all("set-cookie").iter().map(|v| v.to_str().unwrap().to_owned()).collect()
 }
 
-pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
+pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |v| v.to_str().unwrap())
 }
 
-pub(super) async fn body(response: Response<Body>) -> String {
+pub(crate) async fn body(response: Response<Body>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-pub(super) fn ada() -> Claims {
+pub(crate) fn ada() -> Claims {
     Claims {
         sub: "5ad0".to_owned(),
         exp: NOW.seconds() + VALIDITY,
@@ -403,7 +403,7 @@ pub(super) fn ada() -> Claims {
     }
 }
 
-pub(super) fn wiki(upstream: &str) -> Provider {
+pub(crate) fn wiki(upstream: &str) -> Provider {
     let core = "https://id.example/application/o";
     Provider {
         pk: ProviderPk(7),
@@ -435,7 +435,7 @@ pub(super) fn wiki(upstream: &str) -> Provider {
 }
 
 /// 32 bytes that differ each time, for values that must not be guessed in tests either.
-pub(super) fn random() -> String {
+pub(crate) fn random() -> String {
     let entropy: &dyn Entropy = &SystemEntropy;
     entropy.token()
 }

@@ -1,0 +1,121 @@
+//! The OAuth 2.0 provider, without HTTP (OA sections 7 to 19).
+
+pub mod authorize;
+pub mod client;
+pub(crate) mod code;
+pub mod discovery;
+pub mod end_session;
+pub mod introspect;
+pub mod issue;
+pub mod machine;
+pub mod origins;
+pub mod params;
+pub mod revoke;
+pub mod token;
+
+use portcullis_core::clock::Timestamp;
+use portcullis_store::{StoreError, application, grant, provider};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::limits::{self, Attempt, Verdict};
+use crate::signing::SigningError;
+
+/// Why an OAuth request is refused. The text is the protocol's own word; which check failed is not told
+/// (OA-011).
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthError {
+    /// A parameter is missing, doubled or malformed.
+    #[error("invalid_request")]
+    InvalidRequest,
+    /// The client is unknown or did not prove itself.
+    #[error("invalid_client")]
+    InvalidClient {
+        /// Whether it tried by the `Authorization` header (OA-218).
+        by_header: bool,
+    },
+    /// Code, user, password or policy say no (OA-219, OA-288).
+    #[error("invalid_grant")]
+    InvalidGrant,
+    /// The grant is known but not for this client.
+    #[error("unauthorized_client")]
+    UnauthorizedClient,
+    /// The grant is not known.
+    #[error("unsupported_grant_type")]
+    UnsupportedGrantType,
+    /// Too many failures from this address; nothing was examined (OA-222).
+    #[error("slow_down")]
+    Throttled {
+        /// Whole seconds until another attempt makes sense.
+        retry_after_seconds: u32,
+    },
+    /// We cannot answer at present (OA-223).
+    #[error("temporarily_unavailable")]
+    Unavailable(#[source] Error),
+}
+
+impl From<Error> for OAuthError {
+    fn from(error: Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<SigningError> for OAuthError {
+    fn from(error: SigningError) -> Self {
+        Self::Unavailable(Error::Unreadable(error.to_string()))
+    }
+}
+
+/// `iss` of an application's tokens (OA-049).
+pub fn issuer(ctx: &Context, slug: &str) -> String {
+    format!("{}/application/o/{slug}/", ctx.base_url)
+}
+
+/// The application of this slug with its provider; none when there is no such pair (OA-095).
+///
+/// # Errors
+/// When the store fails.
+pub async fn by_slug(
+    ctx: &Context,
+    slug: &str,
+) -> Result<Option<(application::Application, provider::Provider)>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Some(application) = application::by_slug(&mut conn, slug).await? else { return Ok(None) };
+    let Some(pk) = application.provider else { return Ok(None) };
+    Ok(provider::by_pk(&mut conn, pk).await?.map(|provider| (application, provider)))
+}
+
+/// Lets an attempt pass, perhaps after a delay, or refuses it unexamined (OA-680).
+async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<(), OAuthError> {
+    let mut conn = ctx.db.read().await?;
+    let verdict = limits::judge(ctx, &mut conn, attempt).await?;
+    drop(conn);
+    match verdict {
+        Verdict::Refuse { retry_after_seconds } => Err(OAuthError::Throttled { retry_after_seconds }),
+        Verdict::Examine { delay } if delay.is_zero() => Ok(()),
+        Verdict::Examine { delay } => {
+            tokio::time::sleep(delay).await;
+            Ok(())
+        }
+    }
+}
+
+/// Consumed codes are remembered for so long after their end (OA-245), in seconds.
+const TOMBSTONE_SECONDS: i64 = 600;
+
+/// Removes codes and tokens whose time is over, some at a time (OA-643).
+///
+/// # Errors
+/// When the store fails.
+pub async fn sweep(ctx: &Context) -> Result<(), Error> {
+    let now: Timestamp = ctx.now();
+    let mut tx = ctx.db.write().await?;
+    grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), 1000).await?;
+    Ok(tx.commit().await?)
+}

@@ -1,0 +1,391 @@
+//! The authorization endpoint (OA section 7).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::duration;
+use portcullis_store::grant::{self, AuthorizationCode};
+use portcullis_store::login_session::LoginSession;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::client::Client;
+use super::code::{context, digest};
+use super::issuer;
+use super::params::Params;
+use crate::access;
+use crate::change::Change;
+use crate::claims;
+use crate::context::{Context, Visitor};
+use crate::directory;
+use crate::error::Error;
+use crate::event;
+
+/// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
+const CODE_SECONDS: i64 = 60;
+const LONGEST_CODE_SECONDS: i64 = 600;
+
+/// A request that may be answered by redirect.
+pub struct Request {
+    client: Client,
+    redirect_uri: String,
+    state: Option<String>,
+    mode: Mode,
+    scopes: Vec<String>,
+    nonce: Option<String>,
+    challenge: Option<String>,
+    prompt: Vec<String>,
+    max_age: Option<i64>,
+}
+
+/// How the answer reaches the client (OA-145, OA-175).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the query of the redirect URI.
+    Query,
+    /// In its fragment.
+    Fragment,
+    /// In a form that the browser posts.
+    FormPost,
+}
+
+/// An answer to a client, by way of the browser.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Where it goes.
+    pub redirect_uri: String,
+    /// How.
+    pub mode: Mode,
+    /// What it says.
+    pub members: Vec<(&'static str, String)>,
+}
+
+/// Why a request is not taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Nobody can be trusted with an answer: a page with this status (OA-140 … OA-143).
+    Page {
+        /// 400 or 403.
+        status: u16,
+        /// What to say.
+        text: &'static str,
+    },
+    /// The client is told (OA-155).
+    Answer(Answer),
+    /// The store failed.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<portcullis_store::StoreError> for Refusal {
+    fn from(error: portcullis_store::StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What becomes of a good request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The client gets its answer.
+    Answer(Answer),
+    /// The browser signs in first, even if it is signed in (`again`), and comes back.
+    SignIn {
+        /// Whether a session that exists is not enough (OA-162, OA-163).
+        again: bool,
+    },
+    /// The policies say no (OA-165).
+    Denied {
+        /// Name of the application.
+        application: String,
+        /// What the policies say.
+        messages: Vec<String>,
+        /// Back to the client with `access_denied`.
+        back: Answer,
+    },
+}
+
+/// Reads and checks a request (OA-140 … OA-153).
+///
+/// # Errors
+/// [`Refusal`].
+pub async fn check(ctx: &Context, visitor: &Visitor, params: &Params) -> Result<Request, Refusal> {
+    let mut conn = ctx.db.read().await?;
+    let Some(client) = Client::by_id(&mut conn, params.text("client_id")).await? else {
+        return Err(Refusal::Page { status: 400, text: "The application that sent you here is not known." });
+    };
+    drop(conn);
+    let redirect_uri = params.text("redirect_uri");
+    if !is_registered(&client.provider.redirect_uris, redirect_uri, "authorization") || !is_usable(redirect_uri) {
+        note_bad_redirect(ctx, visitor, &client, redirect_uri).await?;
+        return Err(Refusal::Page { status: 400, text: "The address to return to is not registered." });
+    }
+    if client.application.is_none() {
+        return Err(Refusal::Page { status: 403, text: "This provider belongs to no application." });
+    }
+    read(ctx, client, params).map_err(Refusal::Answer)
+}
+
+fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answer> {
+    let mode = match params.text("response_mode") {
+        "fragment" => Mode::Fragment,
+        "form_post" => Mode::FormPost,
+        _ => Mode::Query,
+    };
+    let mut request = Request {
+        redirect_uri: params.text("redirect_uri").to_owned(),
+        state: params.get("state").map(str::to_owned),
+        mode: Mode::Query,
+        scopes: Vec::new(),
+        nonce: params.get("nonce").map(str::to_owned),
+        challenge: params.get("code_challenge").map(str::to_owned),
+        prompt: params.text("prompt").split_ascii_whitespace().map(str::to_owned).collect(),
+        max_age: None,
+        client,
+    };
+    if params.text("response_type") != "code" {
+        return Err(request.error(ctx, "unsupported_response_type"));
+    }
+    request.mode = mode;
+    request.scopes = match params.get("scope") {
+        Some(scope) => claims::granted_scopes(scope, &request.client.mappings),
+        None => claims::offered_scopes(&request.client.mappings),
+    };
+    for (name, error) in [
+        ("request", "request_not_supported"),
+        ("request_uri", "request_uri_not_supported"),
+        ("registration", "registration_not_supported"),
+    ] {
+        if params.get(name).is_some() {
+            return Err(request.error(ctx, error));
+        }
+    }
+    let method = params.get("code_challenge_method");
+    let challenge_is_good = match &request.challenge {
+        None => method.is_none(),
+        Some(challenge) => method == Some("S256") && is_s256(challenge),
+    };
+    let none_and_more = request.prompts("none") && request.prompt.len() > 1;
+    let max_age = params.get("max_age").map(str::parse::<u32>);
+    if !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
+        return Err(request.error(ctx, "invalid_request"));
+    }
+    request.max_age = max_age.and_then(Result::ok).map(i64::from);
+    Ok(request)
+}
+
+fn is_s256(challenge: &str) -> bool {
+    challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// Whether a URI is one of the registered ones of this type: exactly, or as a whole by a pattern (OA-141).
+pub fn is_registered(registered: &Value, uri: &str, kind: &str) -> bool {
+    let entries = registered.as_array().map(Vec::as_slice).unwrap_or_default();
+    entries.iter().any(|entry| {
+        let text = |name: &str| entry.get(name).and_then(Value::as_str);
+        // Patterns are not offered for proxy providers, whose two URIs are computed (OA-071).
+        text("redirect_uri_type").unwrap_or("authorization") == kind
+            && text("matching_mode") == Some("strict")
+            && text("url") == Some(uri)
+    })
+}
+
+/// Whether a browser may be sent to a URI (OA-142).
+pub fn is_usable(uri: &str) -> bool {
+    let forbidden = ["javascript", "data", "vbscript"];
+    !uri.chars().any(char::is_control)
+        && !uri.contains('#')
+        && Url::parse(uri).is_ok_and(|url| !forbidden.contains(&url.scheme()))
+}
+
+async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
+    use portcullis_core::keys::Purpose;
+    // Once per client, address and five minutes: anybody can send these (OA-157).
+    let address = visitor.client.to_string();
+    let bucket = ctx
+        .keys
+        .digest(Purpose::FailureBucket, &[b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()]);
+    let now = ctx.now();
+    let mut tx = ctx.db.write().await?;
+    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(300)).await?;
+    if seen.count == 1 {
+        let given: String = given.chars().take(500).collect();
+        let context = json!({"message": "Redirect URI is not registered", "redirect_uri": given,
+            "provider": client.provider.name});
+        let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
+        event::log(&recorded);
+    }
+    Ok(tx.commit().await?)
+}
+
+impl Request {
+    /// Name of the application that wants to know who somebody is.
+    pub fn application_name(&self) -> &str {
+        self.client.application.as_ref().map_or("", |application| &application.name)
+    }
+
+    fn prompts(&self, what: &str) -> bool {
+        self.prompt.iter().any(|word| word == what)
+    }
+
+    fn answer(&self, ctx: &Context, first: (&'static str, String)) -> Answer {
+        let mut members = vec![first];
+        if let Some(state) = &self.state {
+            members.push(("state", state.clone()));
+        }
+        if let Some(application) = &self.client.application {
+            members.push(("iss", issuer(ctx, &application.slug)));
+        }
+        Answer { redirect_uri: self.redirect_uri.clone(), mode: self.mode, members }
+    }
+
+    fn error(&self, ctx: &Context, error: &'static str) -> Answer {
+        let mut answer = self.answer(ctx, ("error", error.to_owned()));
+        answer.members.insert(1, ("error_description", description(error).to_owned()));
+        answer
+    }
+
+    /// Whether a login counts for this request. `newer_than` is when the browser was sent to sign in again.
+    fn is_recent_enough(&self, login: &LoginSession, newer_than: Option<Timestamp>, now: Timestamp) -> bool {
+        let after = |moment: Timestamp| login.auth_time >= moment;
+        let again = self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0);
+        let asked = !again || newer_than.is_some_and(after);
+        let age = self.max_age.filter(|age| *age > 0);
+        asked && age.is_none_or(|age| after(now.plus_seconds(-age)))
+    }
+}
+
+/// Fixed text of an error (OA-011).
+fn description(error: &str) -> &'static str {
+    match error {
+        "access_denied" => "The user may not use this application",
+        "login_required" => "Nobody is signed in",
+        "unsupported_response_type" => "This response type is not offered to this client",
+        "request_not_supported" | "request_uri_not_supported" | "registration_not_supported" => {
+            "This parameter is not supported"
+        }
+        _ => "The request is malformed",
+    }
+}
+
+/// Decides about a good request for whoever is signed in (OA-154 … OA-168).
+///
+/// `newer_than` says when the browser was sent to sign in again for this very request, if it was.
+///
+/// # Errors
+/// When the store fails.
+pub async fn decide(
+    ctx: &Context,
+    visitor: &Visitor,
+    request: &Request,
+    login: Option<&LoginSession>,
+    newer_than: Option<Timestamp>,
+) -> Result<Outcome, Error> {
+    let now = ctx.now();
+    let silent = request.prompts("none");
+    let Some(login) = login.filter(|login| request.is_recent_enough(login, newer_than, now)) else {
+        return Ok(match silent {
+            true => Outcome::Answer(request.error(ctx, "login_required")),
+            false => Outcome::SignIn { again: login.is_some() },
+        });
+    };
+    let Some(application) = &request.client.application else { return Err(Error::NotFound("Application")) };
+    let mut conn = ctx.db.read().await?;
+    let person = directory::person(ctx, &mut conn, login.account).await?.filter(|person| person.account.is_active);
+    let Some(person) = person else { return Ok(Outcome::SignIn { again: true }) };
+    let entries = json!({
+        "oauth_scopes": request.scopes,
+        "oauth_grant_type": "authorization_code",
+        "oauth_code_challenge": request.challenge,
+        "oauth_code_challenge_method": request.challenge.as_ref().map(|_| "S256"),
+        "oauth_max_age": request.max_age,
+        "oauth_redirect_uri": request.redirect_uri,
+        "oauth_response_type": "code",
+    });
+    let decision = access::decide(ctx, &mut conn, &person, application, &context(entries)).await?;
+    drop(conn);
+    if !decision.passing {
+        let back = request.error(ctx, "access_denied");
+        return Ok(match silent {
+            true => Outcome::Answer(back),
+            false => Outcome::Denied { application: application.name.clone(), messages: decision.messages, back },
+        });
+    }
+    let actor = visitor.known(&person);
+    let mut change = Change::begin(ctx, &actor).await?;
+    let code = ctx.entropy.token();
+    let validity = duration::seconds_or(&request.client.provider.access_code_validity, CODE_SECONDS);
+    let record = AuthorizationCode {
+        digest: digest(ctx, &code).to_vec(),
+        grant_id: ctx.entropy.alphanumeric(40),
+        provider: request.client.provider.pk,
+        account: person.account.pk,
+        sid: login.sid.clone(),
+        redirect_uri: request.redirect_uri.clone(),
+        scope: request.scopes.join(" "),
+        nonce: request.nonce.clone(),
+        challenge: request.challenge.clone(),
+        challenge_method: request.challenge.as_ref().map(|_| "S256".to_owned()),
+        auth_time: login.auth_time,
+        expires: now.plus_seconds(validity.clamp(1, LONGEST_CODE_SECONDS)),
+        consumed: None,
+    };
+    grant::insert_code(change.conn(), &record).await?;
+    let named = event::model("authentik_core", "application", application.uuid, &application.name);
+    change.event("authorize_application", json!({"authorized_application": named, "scopes": record.scope})).await?;
+    change.commit().await?;
+    Ok(Outcome::Answer(request.answer(ctx, ("code", code))))
+}
+
+impl Answer {
+    /// The redirect URI with the members in its query or fragment (OA-175, OA-176).
+    pub fn url(&self) -> String {
+        let mut encoded = url::form_urlencoded::Serializer::new(String::new());
+        encoded.extend_pairs(&self.members);
+        let members = encoded.finish();
+        let joint = match self.mode {
+            Mode::Fragment => '#',
+            // `form_post` is rendered by a page; a browser that cannot is still answered.
+            Mode::Query | Mode::FormPost if self.redirect_uri.contains('?') => '&',
+            Mode::Query | Mode::FormPost => '?',
+        };
+        format!("{}{joint}{members}", self.redirect_uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-175, OA-176: members join an existing query, and state cannot add members of its own.
+    #[test]
+    fn oa_176_answers_are_encoded() {
+        let answer = |mode, redirect_uri: &str| Answer {
+            redirect_uri: redirect_uri.to_owned(),
+            mode,
+            members: vec![("code", "c".to_owned()), ("state", "a&code=x#".to_owned())],
+        };
+        assert_eq!(answer(Mode::Query, "https://a/?x=1").url(), "https://a/?x=1&code=c&state=a%26code%3Dx%23");
+        assert_eq!(answer(Mode::Query, "app:cb").url(), "app:cb?code=c&state=a%26code%3Dx%23");
+        assert_eq!(answer(Mode::Fragment, "https://a/").url(), "https://a/#code=c&state=a%26code%3Dx%23");
+    }
+
+    /// OA-141, OA-142: only an exact entry of the right type counts, and no address that runs script.
+    #[test]
+    fn oa_141_redirect_uris_match_exactly() {
+        let registered = json!([
+            {"matching_mode": "strict", "url": "https://a/cb", "redirect_uri_type": "authorization"},
+            {"matching_mode": "strict", "url": "https://a/out", "redirect_uri_type": "logout"},
+        ]);
+        assert!(is_registered(&registered, "https://a/cb", "authorization"));
+        for bad in ["https://a/out", "https://a/cb/", "https://a/cb?x", "HTTPS://a/cb", ""] {
+            assert!(!is_registered(&registered, bad, "authorization"), "{bad}");
+        }
+        assert!(is_registered(&registered, "https://a/out", "logout"));
+        for bad in ["javascript:alert(1)", "data:text/html,x", "https://a/#f", "https://a/\n", "cb"] {
+            assert!(!is_usable(bad), "{bad}");
+        }
+    }
+}

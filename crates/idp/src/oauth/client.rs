@@ -1,0 +1,208 @@
+//! Clients, and how they prove themselves (OA-210 … OA-213).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::same_secret;
+use portcullis_store::Conn;
+use portcullis_store::application::{self, Application};
+use portcullis_store::mapping::{self, ScopeMapping};
+use portcullis_store::provider::{self, Provider};
+use serde_json::json;
+
+use super::params::Params;
+use super::{OAuthError, examine};
+use crate::context::{Context, Visitor};
+use crate::error::Error;
+use crate::limits::{self, Attempt};
+use crate::{event, providers};
+
+/// A client with what it may ask for.
+pub struct Client {
+    /// Its registration.
+    pub provider: Provider,
+    /// The application it belongs to. Without one it can issue nothing (OA-049).
+    pub application: Option<Application>,
+    /// Its scope mappings.
+    pub mappings: Vec<ScopeMapping>,
+}
+
+impl Client {
+    /// The client of this provider.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn by_pk(conn: &mut Conn, pk: ProviderPk) -> Result<Option<Self>, Error> {
+        match provider::by_pk(conn, pk).await? {
+            Some(provider) => Self::of(conn, provider).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The client of this id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn by_id(conn: &mut Conn, client_id: &str) -> Result<Option<Self>, Error> {
+        match provider::by_client_id(conn, client_id).await? {
+            Some(provider) => Self::of(conn, provider).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn of(conn: &mut Conn, provider: Provider) -> Result<Self, Error> {
+        let application = application::by_provider(conn, provider.pk).await?;
+        let mappings = mapping::of_provider(conn, provider.pk).await?;
+        Ok(Self { provider, application, mappings })
+    }
+
+    /// Whether this is the client's secret. An empty one never is (OA-803).
+    ///
+    /// # Errors
+    /// When the stored secret cannot be opened.
+    pub fn has_secret(&self, ctx: &Context, secret: &str) -> Result<bool, Error> {
+        let stored = providers::client_secret(ctx, &self.provider)?;
+        let same = same_secret(stored.as_bytes(), secret.as_bytes());
+        Ok(same && !stored.is_empty() && !secret.is_empty())
+    }
+}
+
+/// What a client presents.
+pub struct Credentials {
+    /// Its id.
+    pub client_id: String,
+    /// Its secret, or nothing.
+    pub secret: String,
+    /// Whether they came by the `Authorization` header.
+    pub by_header: bool,
+}
+
+impl Credentials {
+    /// Reads them from an `Authorization: Basic` header, else from the body (OA-210, OA-211).
+    ///
+    /// # Errors
+    /// [`OAuthError::InvalidClient`] for a header that cannot be read, [`OAuthError::InvalidRequest`] when
+    /// header and body name different clients.
+    pub fn read(authorization: Option<&[u8]>, params: &Params) -> Result<Self, OAuthError> {
+        let Some(encoded) = authorization.and_then(basic) else {
+            return Ok(Self {
+                client_id: params.text("client_id").to_owned(),
+                secret: params.text("client_secret").to_owned(),
+                by_header: false,
+            });
+        };
+        let unknown = OAuthError::InvalidClient { by_header: true };
+        let Some((client_id, secret)) = decoded(encoded) else { return Err(unknown) };
+        if params.get("client_id").is_some_and(|other| other != client_id) {
+            return Err(OAuthError::InvalidRequest);
+        }
+        Ok(Self { client_id, secret, by_header: true })
+    }
+
+    fn refused(&self) -> OAuthError {
+        OAuthError::InvalidClient { by_header: self.by_header }
+    }
+}
+
+/// What follows the scheme `Basic`, whatever its case.
+fn basic(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = authorization.split_at_checked(5)?;
+    let rest = rest.strip_prefix(b" ")?;
+    scheme.eq_ignore_ascii_case(b"basic").then_some(rest.trim_ascii())
+}
+
+fn decoded(encoded: &[u8]) -> Option<(String, String)> {
+    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    let plain = |half| percent_decode_str(half).decode_utf8().ok().filter(|text| !text.contains('\0'));
+    Some((plain(id)?.into_owned(), plain(secret)?.into_owned()))
+}
+
+/// The client that is named, whether or not it proves itself. An unknown one costs the same work and counts
+/// as a failure (OA-212, OA-680).
+///
+/// # Errors
+/// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
+pub async fn identify(ctx: &Context, visitor: &Visitor, credentials: &Credentials) -> Result<Client, OAuthError> {
+    let attempt = attempt(visitor, credentials);
+    let mut conn = ctx.db.read().await?;
+    if let Some(client) = Client::by_id(&mut conn, &credentials.client_id).await? {
+        return Ok(client);
+    }
+    drop(conn);
+    examine(ctx, &attempt).await?;
+    // The same comparison as with a known client; its outcome does not matter.
+    let _ = same_secret(credentials.secret.as_bytes(), b"no client has this id");
+    note_failure(ctx, visitor, &attempt).await?;
+    Err(credentials.refused())
+}
+
+/// The client that proves itself with its secret (OA-213).
+///
+/// # Errors
+/// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
+pub async fn authenticate(ctx: &Context, visitor: &Visitor, credentials: &Credentials) -> Result<Client, OAuthError> {
+    let client = identify(ctx, visitor, credentials).await?;
+    prove(ctx, visitor, credentials, &client).await?;
+    Ok(client)
+}
+
+/// Checks a known client's secret.
+///
+/// # Errors
+/// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
+pub async fn prove(
+    ctx: &Context,
+    visitor: &Visitor,
+    credentials: &Credentials,
+    client: &Client,
+) -> Result<(), OAuthError> {
+    let attempt = attempt(visitor, credentials);
+    examine(ctx, &attempt).await?;
+    if client.has_secret(ctx, &credentials.secret)? {
+        return Ok(());
+    }
+    note_failure(ctx, visitor, &attempt).await?;
+    Err(credentials.refused())
+}
+
+fn attempt<'a>(visitor: &Visitor, credentials: &'a Credentials) -> Attempt<'a> {
+    Attempt { address: visitor.client, client: &credentials.client_id, username: "" }
+}
+
+async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -> Result<(), OAuthError> {
+    let client_id: String = attempt.client.chars().take(255).collect();
+    let context = json!({"stage": "token_endpoint", "client_id": client_id, "reason": "invalid_client"});
+    let mut tx = ctx.db.write().await?;
+    limits::failed(ctx, &mut tx, attempt).await?;
+    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(authorization: Option<&str>, body: &str) -> Result<Credentials, OAuthError> {
+        Credentials::read(authorization.map(str::as_bytes), &Params::parse(body.as_bytes()).expect("reads"))
+    }
+
+    /// OA-210, OA-211: the header wins over the body; halves are percent-decoded and a plus stays a plus.
+    #[test]
+    fn oa_211_basic_client_credentials_are_decoded() {
+        let header = format!("bAsIc {}", STANDARD.encode("i%64:s+%3A:x"));
+        let found = read(Some(&header), "client_secret=other").expect("reads");
+        assert_eq!((found.client_id.as_str(), found.secret.as_str(), found.by_header), ("id", "s+::x", true));
+        let found = read(Some("Bearer x"), "client_id=b&client_secret=c").expect("reads");
+        assert_eq!((found.client_id.as_str(), found.secret.as_str(), found.by_header), ("b", "c", false));
+        assert!(matches!(read(Some(&header), "client_id=other"), Err(OAuthError::InvalidRequest)));
+        for bad in ["Basic !", "Basic", "Basic Zm9v", "Basic /w=="] {
+            let error = read(Some(bad), "").err();
+            let expected = bad != "Basic";
+            assert_eq!(matches!(error, Some(OAuthError::InvalidClient { by_header: true })), expected, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The authorization code grant (OA section 9).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::keys::{Purpose, same_secret, sha256};
+use portcullis_store::grant::{self, AuthorizationCode};
+use portcullis_store::login_session::{self, LoginSession};
+use serde_json::json;
+
+use super::OAuthError;
+use super::client::Client;
+use crate::access::{self, AccessContext};
+use crate::change::{Change, Touched};
+use crate::context::{Context, Visitor};
+use crate::directory::{self, Person};
+use crate::error::Error;
+
+/// What a client brings to redeem a code.
+pub(crate) struct Redemption<'a> {
+    /// The code.
+    pub(crate) code: &'a str,
+    /// The redirect URI, as in the authorization request.
+    pub(crate) redirect_uri: &'a str,
+    /// PKCE code verifier, if it has one.
+    pub(crate) code_verifier: Option<&'a str>,
+}
+
+/// What a code stands for.
+pub(crate) struct Redeemed {
+    /// The code's record.
+    pub(crate) code: AuthorizationCode,
+    /// The user.
+    pub(crate) person: Person,
+    /// The session that approved it.
+    pub(crate) login: LoginSession,
+}
+
+/// Keyed digest that a code is found by.
+pub(crate) fn digest(ctx: &Context, code: &str) -> portcullis_core::keys::Digest {
+    ctx.keys.digest(Purpose::GrantLookup, &[b"code", code.as_bytes()])
+}
+
+/// Uses a code up and says what it stands for (OA-240 … OA-246). The code is spent whatever follows: who
+/// knows it gets one try.
+///
+/// # Errors
+/// [`OAuthError::InvalidGrant`] for everything that is wrong with it. The change must be committed then, too.
+pub(crate) async fn redeem(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    client: &Client,
+    redemption: &Redemption<'_>,
+) -> Result<Redeemed, OAuthError> {
+    let now = ctx.now();
+    let digest = digest(ctx, redemption.code);
+    let Some(code) = grant::consume_code(change.conn(), &digest, client.provider.pk, now).await? else {
+        revoke_what_came_from(ctx, change, client, &digest).await?;
+        return Err(OAuthError::InvalidGrant);
+    };
+    if code.redirect_uri != redemption.redirect_uri || !proves(&code, redemption.code_verifier) {
+        return Err(OAuthError::InvalidGrant);
+    }
+    let conn = change.conn();
+    let login = login_session::by_sid(conn, &code.sid, now).await?.filter(|login| login.account == code.account);
+    let login = login.ok_or(OAuthError::InvalidGrant)?;
+    let person = directory::person(ctx, conn, code.account).await?.filter(|person| person.account.is_active);
+    let person = person.ok_or(OAuthError::InvalidGrant)?;
+    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
+        "oauth_grant_type": "authorization_code"});
+    if !access::decide(ctx, conn, &person, application, &context(entries)).await?.passing {
+        return Err(OAuthError::InvalidGrant);
+    }
+    Ok(Redeemed { code, person, login })
+}
+
+/// What policies find in `context`.
+pub(crate) fn context(entries: serde_json::Value) -> AccessContext {
+    match entries {
+        serde_json::Value::Object(entries) => AccessContext { entries },
+        _ => AccessContext::default(),
+    }
+}
+
+/// A code that is used a second time was stolen, before or after its first use (OA-245).
+async fn revoke_what_came_from(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    client: &Client,
+    digest: &portcullis_core::keys::Digest,
+) -> Result<(), Error> {
+    let known = grant::code_by_digest(change.conn(), digest).await?;
+    let Some(code) = known.filter(|code| code.provider == client.provider.pk && code.consumed.is_some()) else {
+        return Ok(());
+    };
+    let revoked = grant::revoke_grant(change.conn(), &code.grant_id, ctx.now()).await?;
+    for jti in revoked {
+        change.touch(Touched::AccessToken(jti));
+    }
+    let context = json!({"message": "Authorization code was used again", "provider": client.provider.name});
+    change.event("suspicious_request", context).await
+}
+
+/// Checks the PKCE verifier against the challenge (OA-243).
+fn proves(code: &AuthorizationCode, verifier: Option<&str>) -> bool {
+    let (Some(challenge), Some(verifier)) = (code.challenge.as_deref(), verifier) else {
+        // One without the other: a downgrade, or a code that was planted.
+        return code.challenge.is_none() && verifier.is_none();
+    };
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
+        return false;
+    }
+    match code.challenge_method.as_deref() {
+        Some("S256") => {
+            let hashed = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
+            same_secret(hashed.as_bytes(), challenge.as_bytes())
+        }
+        _ => false,
+    }
+}
+
+/// The actor of a redemption: nobody is known before the code was looked at.
+pub(crate) fn actor(visitor: &Visitor) -> crate::context::Actor {
+    visitor.stranger("")
+}

@@ -1,0 +1,73 @@
+//! What clients can find out by themselves (OA section 5).
+
+use portcullis_store::application::Application;
+use portcullis_store::mapping;
+use portcullis_store::provider::Provider;
+use serde_json::{Value, json};
+
+use super::issuer;
+use crate::claims::{self, ACR};
+use crate::context::Context;
+use crate::error::Error;
+use crate::signing::{self, SigningError};
+
+/// The discovery document of an application (OA-101 … OA-116).
+///
+/// # Errors
+/// When the store fails.
+pub async fn document(ctx: &Context, application: &Application, provider: &Provider) -> Result<Value, Error> {
+    let mut conn = ctx.db.read().await?;
+    let mappings = mapping::of_provider(&mut conn, provider.pk).await?;
+    let mut scopes = claims::offered_scopes(&mappings);
+    if !scopes.iter().any(|scope| scope == "openid") {
+        scopes.push("openid".to_owned());
+        scopes.sort();
+    }
+    let issuer = issuer(ctx, &application.slug);
+    let at = |path: &str| format!("{}/application/o/{path}/", ctx.base_url);
+    let methods = json!(["client_secret_post", "client_secret_basic"]);
+    Ok(json!({
+        "issuer": issuer,
+        "authorization_endpoint": at("authorize"),
+        "token_endpoint": at("token"),
+        "introspection_endpoint": at("introspect"),
+        "revocation_endpoint": at("revoke"),
+        "end_session_endpoint": format!("{issuer}end-session/"),
+        "jwks_uri": format!("{issuer}jwks/"),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "grant_types_supported": ["authorization_code", "client_credentials", "password"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "subject_types_supported": ["public"],
+        "acr_values_supported": [ACR],
+        "token_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "scopes_supported": scopes,
+        "claims_supported": [
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "name", "given_name",
+            "preferred_username", "nickname", "groups", "email", "email_verified", "entitlements", "roles", "ak_proxy",
+        ],
+        "request_parameter_supported": false,
+        "claims_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+    }))
+}
+
+/// The published keys; none when they cannot be read, which is logged (OA-120, OA-125).
+///
+/// # Errors
+/// When the store fails.
+pub async fn jwks(ctx: &Context) -> Result<Value, Error> {
+    let mut conn = ctx.db.read().await?;
+    match signing::keys(ctx, &mut conn).await {
+        Ok(keys) => Ok(keys.jwks()),
+        Err(SigningError::Store(error)) => Err(error.into()),
+        Err(error @ SigningError::NoKey(_)) => {
+            tracing::error!(%error, "signing key left out of the published keys");
+            Ok(json!({"keys": []}))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Introspection (OA section 16, PX-418).
+
+use portcullis_core::epoch::Subject;
+use portcullis_core::keys::Purpose;
+use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::{Conn, application, login_session, provider, token};
+use serde_json::{Map, Value, json};
+
+use super::OAuthError;
+use super::client::{self, Client, Credentials};
+use super::code::context;
+use super::issue;
+use super::params::Params;
+use crate::claims::ClaimSet;
+use crate::context::{Context, Visitor};
+use crate::directory::{self, Person};
+use crate::error::Error;
+use crate::{access, event, signing};
+
+/// A presented token lasts at most so long; longer ones are not looked up.
+const LONGEST: usize = 64 * 1024;
+
+/// An access token that holds now.
+pub struct Active {
+    /// Its record.
+    pub record: AccessToken,
+    /// Its complete claims.
+    pub claims: ClaimSet,
+    /// Its user.
+    pub person: Person,
+}
+
+/// The record of an access token that a client may see: its own, or one of a provider that lists it as a
+/// federated one (OA-493).
+///
+/// # Errors
+/// When the store fails.
+pub async fn visible(
+    ctx: &Context,
+    conn: &mut Conn,
+    client: &Client,
+    token: &str,
+) -> Result<Option<AccessToken>, Error> {
+    if token.is_empty() || token.len() > LONGEST {
+        return Ok(None);
+    }
+    let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", token.as_bytes()]);
+    let Some(record) = grant::token_by_digest(conn, &digest).await? else { return Ok(None) };
+    if record.provider == client.provider.pk {
+        return Ok(Some(record));
+    }
+    let issuer = provider::by_pk(conn, record.provider).await?;
+    let lists = |federated: &Value| {
+        federated.as_array().is_some_and(|pks| pks.iter().any(|pk| pk.as_i64() == Some(client.provider.pk.0.into())))
+    };
+    Ok(issuer.filter(|issuer| lists(&issuer.jwt_federation_providers)).map(|_| record))
+}
+
+/// What a token says, if it holds at this moment at the application of `client` (OA-463, PX-418). Policies
+/// are asked again: the claims are those of the issue, the decision is of now (OA-498).
+///
+/// # Errors
+/// When the store fails.
+pub async fn active(
+    ctx: &Context,
+    conn: &mut Conn,
+    client: &Client,
+    record: AccessToken,
+) -> Result<Option<Active>, Error> {
+    let Some(accessed) = client.application.as_ref() else { return Ok(None) };
+    if application::by_provider(conn, record.provider).await?.is_none() || !lives(ctx, conn, &record).await? {
+        return Ok(None);
+    }
+    let Some(person) = directory::person(ctx, conn, record.account).await? else { return Ok(None) };
+    let scopes: Vec<_> = record.scope.split_ascii_whitespace().collect();
+    let entries = json!({"oauth_scopes": scopes, "oauth_grant_type": "bearer"});
+    if !person.account.is_active || !access::decide(ctx, conn, &person, accessed, &context(entries)).await?.passing {
+        return Ok(None);
+    }
+    let claims = issue::claims_of(ctx, &record)?;
+    Ok(Some(Active { record, claims, person }))
+}
+
+/// Whether a token is unexpired and unrevoked, and what it was obtained by still stands.
+///
+/// # Errors
+/// When the store fails.
+pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Result<bool, Error> {
+    let now = ctx.now();
+    if record.revoked.is_some() || record.expires <= now {
+        return Ok(false);
+    }
+    if let Some(sid) = &record.sid
+        && login_session::by_sid(conn, sid, now).await?.is_none_or(|login| login.account != record.account)
+    {
+        return Ok(false);
+    }
+    match (&record.app_password, &record.app_password_key) {
+        (Some(uuid), Some(key)) => app_password_stands(ctx, conn, uuid, key, record.account).await,
+        _ => Ok(true),
+    }
+}
+
+/// Whether an app password exists, holds, belongs to the user and still has the key it had.
+///
+/// # Errors
+/// When the store fails.
+pub async fn app_password_stands(
+    ctx: &Context,
+    conn: &mut Conn,
+    uuid: &str,
+    key: &str,
+    owner: portcullis_core::id::UserPk,
+) -> Result<bool, Error> {
+    let Ok(uuid) = uuid.parse() else { return Ok(false) };
+    let found = token::by_uuid(conn, uuid).await?;
+    Ok(found.is_some_and(|found| {
+        found.account == owner
+            && found.intent == crate::tokens::APP_PASSWORD
+            && found.holds(ctx.now())
+            && issue::key_mark(&found) == key
+    }))
+}
+
+/// Answers a request to the introspection endpoint (OA-490 … OA-496).
+///
+/// # Errors
+/// [`OAuthError::InvalidClient`], [`OAuthError::InvalidRequest`], [`OAuthError::Throttled`]; never because of
+/// the token.
+pub async fn answer(
+    ctx: &Context,
+    visitor: &Visitor,
+    authorization: Option<&[u8]>,
+    params: &Params,
+) -> Result<Value, OAuthError> {
+    let credentials = Credentials::read(authorization, params)?;
+    let client = client::authenticate(ctx, visitor, &credentials).await?;
+    let inactive = json!({"active": false});
+    let mut conn = ctx.db.read().await?;
+    let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
+    let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
+    let Some(active) = active(ctx, &mut conn, &client, record).await? else {
+        drop(conn);
+        if revoked {
+            note_revoked(ctx, visitor, &client, &jti).await?;
+        }
+        return Ok(inactive);
+    };
+    let keys = signing::keys(ctx, &mut conn).await?;
+    let issuer = provider::by_pk(&mut conn, active.record.provider).await?;
+    drop(conn);
+    let own = active.record.provider == client.provider.pk;
+    // Another application's attributes are none of the caller's business.
+    let claims = if own { active.claims } else { crate::claims::without_attributes(active.claims) };
+    let upstream = issue::upstream_token(ctx, &keys, &claims, &client.provider.name)?;
+    let mut said: Map<String, Value> = claims;
+    said.insert("active".to_owned(), json!(true));
+    said.insert("scope".to_owned(), json!(active.record.scope));
+    said.insert("client_id".to_owned(), json!(issuer.map(|issuer| issuer.client_id)));
+    said.insert("token_type".to_owned(), json!("Bearer"));
+    said.insert("username".to_owned(), json!(active.person.account.username));
+    said.insert("upstream_token".to_owned(), json!(upstream));
+    Ok(Value::Object(said))
+}
+
+/// Somebody still uses a revoked token: said once per token and hour (OA-496).
+async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, jti: &str) -> Result<(), Error> {
+    const HOUR: i64 = 3600;
+    let bucket = ctx.keys.digest(Purpose::FailureBucket, &[b"revoked", jti.as_bytes()]);
+    let now = ctx.now();
+    let mut tx = ctx.db.write().await?;
+    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(HOUR)).await?;
+    if seen.count == 1 {
+        let context = json!({"message": "Revoked access token was used", "provider": client.provider.name});
+        let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
+        event::log(&recorded);
+    }
+    tx.commit().await?;
+    // Should anything still remember it: not for longer.
+    ctx.epochs.bump(Subject::Credential(jti));
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! What is issued: claims, access tokens, assertions for applications, hints for sign-out (OA section 15).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::duration;
+use portcullis_core::keys::Purpose;
+use portcullis_store::application::Application;
+use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::login_session::LoginSession;
+use portcullis_store::token::Token;
+use portcullis_store::{Conn, outpost};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::{OAuthError, issuer};
+use crate::change::{Change, Touched};
+use crate::claims::{self, ACR, ClaimSet};
+use crate::context::Context;
+use crate::directory::Person;
+use crate::error::Error;
+use crate::outposts;
+use crate::signing::{Keys, TokenType};
+
+/// A token above this many bytes is worth a warning, and one above [`LONGEST`] is not issued (OA-466).
+const LONG: usize = 8 * 1024;
+const LONGEST: usize = 64 * 1024;
+/// Live tokens without a session that one user has at one provider (OA-649).
+const MOST_SESSIONLESS: i64 = 1000;
+/// Lifetime when the provider's text says none, in seconds.
+const VALIDITY_SECONDS: i64 = 3600;
+
+/// For whom, for whose sake and on what ground something is issued.
+pub struct Basis<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// Its application.
+    pub application: &'a Application,
+    /// The user.
+    pub person: &'a Person,
+    /// Granted scopes, sorted.
+    pub scopes: &'a [String],
+    /// The login session, for grants that a person approved in a browser.
+    pub login: Option<&'a LoginSession>,
+    /// Nonce of the authorization request.
+    pub nonce: Option<&'a str>,
+    /// The app password that a machine proved itself with.
+    pub app_password: Option<&'a Token>,
+}
+
+/// What is said about the user, complete, and until when.
+pub struct Statement {
+    /// All claims of the access token but `azp`, `uid` and `scope`.
+    pub claims: ClaimSet,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Id of the access token.
+    pub jti: String,
+}
+
+/// Says who somebody is (OA-450 … OA-461).
+///
+/// # Errors
+/// [`OAuthError::InvalidGrant`] when the subject would be empty (OA-047).
+pub fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthError> {
+    let provider = &basis.client.provider;
+    let now = ctx.now();
+    let validity = duration::seconds_or(&provider.access_token_validity, VALIDITY_SECONDS).max(1);
+    let mut expires = now.plus_seconds(validity);
+    if let Some(password) = basis.app_password.filter(|password| password.expiring) {
+        expires = expires.min(password.expires.unwrap_or(now));
+    }
+    let subject = claims::subject(provider, basis.person).ok_or(OAuthError::InvalidGrant)?;
+    let jti = ctx.entropy.alphanumeric(40);
+    let auth_time = basis.login.map_or(now, |login| login.auth_time);
+    let mut said = ClaimSet::new();
+    let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
+    say("iss", json!(issuer(ctx, &basis.application.slug)));
+    say("sub", json!(subject));
+    say("aud", json!(provider.client_id));
+    say("exp", json!(expires.seconds()));
+    say("iat", json!(now.seconds()));
+    say("auth_time", json!(auth_time.seconds()));
+    say("acr", json!(ACR));
+    say("jti", json!(jti));
+    if let Some(login) = basis.login {
+        say("sid", json!(login.sid));
+        if login.auth_method == "password" {
+            say("amr", json!(["pwd"]));
+        }
+    }
+    if let Some(nonce) = basis.nonce {
+        say("nonce", json!(nonce));
+    }
+    said.extend(claims::mapped(provider, &basis.client.mappings, basis.person, basis.scopes));
+    Ok(Statement { claims: said, expires, jti })
+}
+
+/// Which key an app password has: what the old key made ends with it.
+pub fn key_mark(password: &Token) -> String {
+    password.key_digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Issues an access token and keeps its record, which is the authority (OA-462). Returns its value.
+///
+/// # Errors
+/// When signing or the store fails, or the token would be too long.
+pub async fn access_token(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    keys: &Keys,
+    basis: &Basis<'_>,
+    said: &Statement,
+    grant_id: &str,
+) -> Result<String, OAuthError> {
+    let provider = &basis.client.provider;
+    let scope = basis.scopes.join(" ");
+    let mut claims = travelling(change.conn(), basis, &said.claims).await?;
+    claims.insert("azp".to_owned(), json!(provider.client_id));
+    claims.insert("uid".to_owned(), json!(ctx.entropy.alphanumeric(40)));
+    claims.entry("scope").or_insert_with(|| json!(scope));
+    let value = signed(keys, TokenType::Jwt, &claims, &provider.name)?;
+    let record = AccessToken {
+        digest: ctx.keys.digest(Purpose::GrantLookup, &[b"access", value.as_bytes()]).to_vec(),
+        jti: said.jti.clone(),
+        grant_id: grant_id.to_owned(),
+        provider: provider.pk,
+        account: basis.person.account.pk,
+        sid: basis.login.map(|login| login.sid.clone()),
+        app_password: basis.app_password.map(|password| password.uuid.to_string()),
+        app_password_key: basis.app_password.map(key_mark),
+        scope,
+        claims_sealed: ctx.keys.seal(
+            &place(&said.jti),
+            Value::Object(said.claims.clone()).to_string().as_bytes(),
+            &*ctx.entropy,
+        ),
+        issued: ctx.now(),
+        expires: said.expires,
+        revoked: None,
+    };
+    grant::insert_token(change.conn(), &record).await?;
+    if record.sid.is_none() {
+        let (account, provider, now) = (record.account, record.provider, ctx.now());
+        for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS, now).await? {
+            change.touch(Touched::AccessToken(jti));
+        }
+    }
+    Ok(value)
+}
+
+/// The claims that leave the server inside a token (OA-897).
+///
+/// The embedded proxy reads attributes from the record. Only an outpost elsewhere, which knows nothing but
+/// the token, needs them in it.
+async fn travelling(conn: &mut Conn, basis: &Basis<'_>, claims: &ClaimSet) -> Result<ClaimSet, Error> {
+    let elsewhere = outpost::serves_besides(conn, basis.client.provider.pk, outposts::EMBEDDED).await?;
+    Ok(if elsewhere { claims.clone() } else { claims::without_attributes(claims.clone()) })
+}
+
+/// Issues the id token that goes with an access token (OA-225, OA-461).
+///
+/// # Errors
+/// When signing or the store fails, or the token would be too long.
+pub async fn id_token(
+    ctx: &Context,
+    conn: &mut Conn,
+    keys: &Keys,
+    basis: &Basis<'_>,
+    said: &Statement,
+) -> Result<String, OAuthError> {
+    let mut claims = travelling(conn, basis, &said.claims).await?;
+    claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
+    signed(keys, TokenType::Jwt, &claims, &basis.client.provider.name)
+}
+
+/// Signs what the application may see: who it is, and nothing that opens anything (PX-417, CO-284).
+///
+/// # Errors
+/// When signing fails, or the assertion would be too long.
+pub fn upstream_token(
+    ctx: &Context,
+    keys: &Keys,
+    claims: &ClaimSet,
+    provider_name: &str,
+) -> Result<String, OAuthError> {
+    let mut claims = claims.clone();
+    claims.remove("ak_proxy");
+    claims.remove("nonce");
+    claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
+    signed(keys, TokenType::UpstreamAssertion, &claims, provider_name)
+}
+
+fn signed(keys: &Keys, kind: TokenType, claims: &ClaimSet, provider: &str) -> Result<String, OAuthError> {
+    let value = keys.sign(kind, claims)?;
+    if value.len() > LONGEST {
+        tracing::error!(provider, bytes = value.len(), "token is too long and was not issued");
+        return Err(OAuthError::InvalidGrant);
+    }
+    if value.len() > LONG {
+        tracing::warn!(provider, bytes = value.len(), "token is very long; see the provider's scope mappings");
+    }
+    Ok(value)
+}
+
+/// The complete claims of an access token's record.
+///
+/// # Errors
+/// When they cannot be opened.
+pub fn claims_of(ctx: &Context, record: &AccessToken) -> Result<ClaimSet, Error> {
+    let place = place(&record.jti);
+    let text = ctx
+        .keys
+        .open(&place, &record.claims_sealed)
+        .map_err(|source| Error::Sealed { place: place.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|_| Error::Unreadable(place))
+}
+
+fn place(jti: &str) -> String {
+    format!("access_token:{jti}:claims")
+}
+
+const HINT: &str = "logout_hint";
+
+/// An opaque hint that lets sign-out know its session (PX-419). It is spent with the token it stands for:
+/// sign-out revokes that.
+pub fn logout_hint(ctx: &Context, jti: &str) -> String {
+    URL_SAFE_NO_PAD.encode(ctx.keys.seal(HINT, jti.as_bytes(), &*ctx.entropy))
+}
+
+/// Reads a hint again: the id of the access token it stands for.
+pub fn read_logout_hint(ctx: &Context, hint: &str) -> Option<String> {
+    if hint.len() > 128 {
+        return None;
+    }
+    let sealed = URL_SAFE_NO_PAD.decode(hint).ok()?;
+    String::from_utf8(ctx.keys.open(HINT, &sealed).ok()?).ok()
+}

@@ -1,0 +1,277 @@
+//! What the embedded outpost asks about people and machines: the checks of the OAuth endpoints, without the
+//! way through HTTP (OA-080).
+
+use std::net::IpAddr;
+
+use portcullis_core::claims::Claims;
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::same_secret;
+use portcullis_core::outpost::{Bearings, Grant};
+use portcullis_store::{Conn, account, grant, login_session};
+
+use crate::change::Change;
+use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
+use crate::context::{Context, Visitor};
+use crate::error::Error;
+use crate::oauth::client::Client;
+use crate::oauth::code::{self, Redemption};
+use crate::oauth::issue::{self, Basis};
+use crate::oauth::machine::{self, Variant, Wish};
+use crate::oauth::{OAuthError, introspect};
+use crate::{access, directory, signing};
+
+/// Why there is no grant.
+#[derive(Debug, thiserror::Error)]
+pub enum OutpostError {
+    /// Credentials do not hold, or a policy denies.
+    #[error("refused")]
+    Refused,
+    /// Too many failures from this client; nothing was examined.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// Whole seconds until another attempt makes sense.
+        retry_after_seconds: u32,
+    },
+    /// The store or the signing key failed; nothing is known about the credentials.
+    #[error(transparent)]
+    Failed(Error),
+}
+
+impl From<Error> for OutpostError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<portcullis_store::StoreError> for OutpostError {
+    fn from(error: portcullis_store::StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<OAuthError> for OutpostError {
+    fn from(error: OAuthError) -> Self {
+        match error {
+            OAuthError::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            OAuthError::Unavailable(error) => Self::Failed(error),
+            OAuthError::InvalidRequest
+            | OAuthError::InvalidClient { .. }
+            | OAuthError::InvalidGrant
+            | OAuthError::UnauthorizedClient
+            | OAuthError::UnsupportedGrantType => Self::Refused,
+        }
+    }
+}
+
+impl From<signing::SigningError> for OutpostError {
+    fn from(error: signing::SigningError) -> Self {
+        OAuthError::from(error).into()
+    }
+}
+
+async fn client(conn: &mut Conn, provider: ProviderPk) -> Result<Client, OutpostError> {
+    Client::by_pk(conn, provider).await?.ok_or(OutpostError::Refused)
+}
+
+fn read(claims: &ClaimSet) -> Result<Claims, OutpostError> {
+    Claims::read(claims).ok_or(OutpostError::Refused)
+}
+
+/// Checks a user name and app password (PX-091, PX-410): variant V2 with all scopes of the provider.
+///
+/// No access token is kept: nobody would see it (OA-082). What the application sees is signed.
+///
+/// # Errors
+/// [`OutpostError`].
+pub async fn verify_password(
+    ctx: &Context,
+    provider: ProviderPk,
+    username: &str,
+    password: &str,
+    from: IpAddr,
+) -> Result<Grant, OutpostError> {
+    let built_at = ctx.epochs.present();
+    let visitor = Visitor::at(from);
+    let client = client(&mut ctx.db.read().await?, provider).await?;
+    let scopes = offered_scopes(&client.mappings);
+    let wish = Wish { scopes: &scopes, grant_type: "client_credentials", code_verifier: None };
+    let variant = match username.is_empty() {
+        true => Variant::Nothing { reason: "username" },
+        false => Variant::AppPassword { username: username.to_owned(), password: password.to_owned() },
+    };
+    let mut proven = machine::prove(ctx, &visitor, &client, &variant, &wish).await?;
+    let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
+    let actor = visitor.known(&proven.person);
+    let mut change = Change::begin(ctx, &actor).await?;
+    machine::note_success(ctx, &mut change, &visitor, &client, application, &mut proven).await?;
+    let keys = signing::keys(ctx, change.conn()).await?;
+    change.commit().await?;
+    let app_password = proven.app_password.as_ref();
+    let basis = Basis {
+        client: &client,
+        application,
+        person: &proven.person,
+        scopes: &scopes,
+        login: None,
+        nonce: None,
+        app_password,
+    };
+    let said = issue::statement(ctx, &basis)?;
+    let upstream = issue::upstream_token(ctx, &keys, &said.claims, &client.provider.name)?;
+    Ok(Grant {
+        claims: read(&said.claims)?,
+        raw_token: String::new(),
+        upstream_token: Some(upstream),
+        expires: said.expires,
+        bearings: Bearings {
+            user: proven.person.account.uuid.to_string(),
+            app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
+            app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
+            ..Bearings::default()
+        },
+        built_at,
+        logout_hint: None,
+    })
+}
+
+/// Checks a bearer token (PX-092, PX-418). Only a token that this provider issued holds (OA-078, OA-882).
+///
+/// # Errors
+/// [`OutpostError`].
+pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Result<Grant, OutpostError> {
+    let built_at = ctx.epochs.present();
+    let mut conn = ctx.db.read().await?;
+    let client = client(&mut conn, provider).await?;
+    let record = introspect::visible(ctx, &mut conn, &client, token).await?;
+    let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
+    let active = introspect::active(ctx, &mut conn, &client, record).await?.ok_or(OutpostError::Refused)?;
+    let keys = signing::keys(ctx, &mut conn).await?;
+    drop(conn);
+    let upstream = issue::upstream_token(ctx, &keys, &active.claims, &client.provider.name)?;
+    Ok(Grant {
+        claims: read(&active.claims)?,
+        raw_token: token.to_owned(),
+        upstream_token: Some(upstream),
+        expires: active.record.expires,
+        bearings: Bearings {
+            user: active.person.account.uuid.to_string(),
+            sid: active.record.sid.unwrap_or_default(),
+            app_password: active.record.app_password.unwrap_or_default(),
+            app_password_key: active.record.app_password_key.unwrap_or_default(),
+            access_token: active.record.jti,
+        },
+        built_at,
+        logout_hint: None,
+    })
+}
+
+/// What the callback of a login brings.
+#[derive(Clone, Copy)]
+pub struct CodeExchange<'a> {
+    /// The provider that the login was for.
+    pub provider: ProviderPk,
+    /// The authorization code.
+    pub code: &'a str,
+    /// The redirect URI, as sent to the authorization endpoint.
+    pub redirect_uri: &'a str,
+    /// PKCE code verifier.
+    pub code_verifier: &'a str,
+    /// Nonce of the authorization request.
+    pub nonce: &'a str,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+/// Trades an authorization code for a grant (PX-148 … PX-151).
+///
+/// # Errors
+/// [`OutpostError`].
+pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<Grant, OutpostError> {
+    let built_at = ctx.epochs.present();
+    let visitor = Visitor::at(exchange.client);
+    let client = client(&mut ctx.db.read().await?, exchange.provider).await?;
+    let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
+    let actor = code::actor(&visitor);
+    let mut change = Change::begin(ctx, &actor).await?;
+    let redemption = Redemption {
+        code: exchange.code,
+        redirect_uri: exchange.redirect_uri,
+        code_verifier: Some(exchange.code_verifier),
+    };
+    let redeemed = match code::redeem(ctx, &mut change, &client, &redemption).await {
+        Ok(redeemed) if same_nonce(redeemed.code.nonce.as_deref(), exchange.nonce) => redeemed,
+        // The code is spent, whoever brought it.
+        Ok(_) | Err(OAuthError::InvalidGrant) => {
+            change.commit().await?;
+            return Err(OutpostError::Refused);
+        }
+        Err(failed) => return Err(failed.into()),
+    };
+    let scopes = granted_scopes(&redeemed.code.scope, &client.mappings);
+    let basis = Basis {
+        client: &client,
+        application,
+        person: &redeemed.person,
+        scopes: &scopes,
+        login: Some(&redeemed.login),
+        nonce: redeemed.code.nonce.as_deref(),
+        app_password: None,
+    };
+    let keys = signing::keys(ctx, change.conn()).await?;
+    let said = issue::statement(ctx, &basis)?;
+    let raw_token = issue::access_token(ctx, &mut change, &keys, &basis, &said, &redeemed.code.grant_id).await?;
+    change.commit().await?;
+    let upstream = issue::upstream_token(ctx, &keys, &said.claims, &client.provider.name)?;
+    Ok(Grant {
+        claims: read(&said.claims)?,
+        raw_token,
+        upstream_token: Some(upstream),
+        expires: said.expires,
+        logout_hint: Some(issue::logout_hint(ctx, &said.jti)),
+        bearings: Bearings {
+            user: redeemed.person.account.uuid.to_string(),
+            sid: redeemed.login.sid,
+            access_token: said.jti,
+            ..Bearings::default()
+        },
+        built_at,
+    })
+}
+
+fn same_nonce(requested: Option<&str>, expected: &str) -> bool {
+    requested.is_some_and(|nonce| same_secret(nonce.as_bytes(), expected.as_bytes()))
+}
+
+/// Whether what an identity rests on still holds, policies included (PX-196, PX-198).
+///
+/// # Errors
+/// When the store fails.
+pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearings) -> Result<bool, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Ok(uuid) = bearings.user.parse() else { return Ok(false) };
+    let Some(owner) = account::by_uuid(&mut conn, uuid).await?.filter(|owner| owner.is_active) else {
+        return Ok(false);
+    };
+    let now = ctx.now();
+    if !bearings.sid.is_empty() {
+        let login = login_session::by_sid(&mut conn, &bearings.sid, now).await?;
+        if login.is_none_or(|login| login.account != owner.pk) {
+            return Ok(false);
+        }
+    }
+    let (uuid, key) = (&bearings.app_password, &bearings.app_password_key);
+    if !uuid.is_empty() && !introspect::app_password_stands(ctx, &mut conn, uuid, key, owner.pk).await? {
+        return Ok(false);
+    }
+    if !bearings.access_token.is_empty() {
+        let Some(record) = grant::token_by_jti(&mut conn, &bearings.access_token).await? else { return Ok(false) };
+        let same = record.provider == provider && record.account == owner.pk;
+        if !same || !introspect::lives(ctx, &mut conn, &record).await? {
+            return Ok(false);
+        }
+    }
+    let Some(client) = Client::by_pk(&mut conn, provider).await? else { return Ok(false) };
+    let Some(application) = client.application else { return Ok(false) };
+    let person = directory::person_of(ctx, &mut conn, owner).await?;
+    Ok(access::decide(ctx, &mut conn, &person, &application, &access::AccessContext::default()).await?.passing)
+}

@@ -1,0 +1,136 @@
+//! The control plane as the embedded outpost sees it: services in the same process.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_core::epoch::Epochs;
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::Digest;
+use portcullis_core::outpost::{Bearings, Configuration, Grant, SessionRecord};
+use portcullis_idp::context::Context;
+use portcullis_idp::error::Error;
+use portcullis_idp::outpost::{self, OutpostError, sessions};
+use portcullis_proxy::control::{Answer, CodeExchange, ControlError, ControlPlane, SessionStore};
+use tokio::sync::watch;
+
+use crate::Failure;
+
+/// Asks the services of this process.
+pub(crate) struct Local {
+    context: Arc<Context>,
+    configuration: watch::Sender<Arc<Configuration>>,
+}
+
+impl Local {
+    /// With the configuration as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn new(context: Arc<Context>) -> Result<Self, Failure> {
+        let present = outpost::configuration(&context).await?;
+        Ok(Self { context, configuration: watch::Sender::new(Arc::new(present)) })
+    }
+
+    /// Reads the configuration whenever it changes. A failure keeps the one in force (PX-008).
+    pub(crate) async fn follow_changes(&self) {
+        let mut changes = self.context.configuration_changed.subscribe();
+        // Something may have changed between the first reading and this subscription.
+        changes.mark_changed();
+        while changes.changed().await.is_ok() {
+            match outpost::configuration(&self.context).await {
+                Ok(present) => drop(self.configuration.send_replace(Arc::new(present))),
+                Err(error) => tracing::error!(%error, "cannot read the configuration; the one before stays in force"),
+            }
+        }
+    }
+}
+
+fn refused(error: OutpostError) -> ControlError {
+    match error {
+        OutpostError::Refused => ControlError::Refused,
+        OutpostError::Throttled { retry_after_seconds } => ControlError::Throttled { retry_after_seconds },
+        OutpostError::Failed(error) => failed(error),
+    }
+}
+
+fn failed(error: Error) -> ControlError {
+    ControlError::Unavailable(error.to_string())
+}
+
+impl ControlPlane for Local {
+    fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
+        self.configuration.subscribe()
+    }
+
+    fn epochs(&self) -> &Epochs {
+        &self.context.epochs
+    }
+
+    fn verify_password<'a>(
+        &'a self,
+        provider: ProviderPk,
+        username: &'a str,
+        password: &'a str,
+        client: IpAddr,
+    ) -> Answer<'a, Grant> {
+        Box::pin(async move {
+            outpost::verify_password(&self.context, provider, username, password, client).await.map_err(refused)
+        })
+    }
+
+    fn introspect<'a>(&'a self, provider: ProviderPk, token: &'a str, _client: IpAddr) -> Answer<'a, Grant> {
+        Box::pin(async move { outpost::introspect(&self.context, provider, token).await.map_err(refused) })
+    }
+
+    fn exchange_code<'a>(&'a self, exchange: CodeExchange<'a>) -> Answer<'a, Grant> {
+        let CodeExchange { provider, code, redirect_uri, code_verifier, nonce, client } = exchange;
+        let exchange = outpost::CodeExchange { provider, code, redirect_uri, code_verifier, nonce, client };
+        Box::pin(async move { outpost::exchange_code(&self.context, exchange).await.map_err(refused) })
+    }
+
+    fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool> {
+        Box::pin(async move { outpost::still_stands(&self.context, provider, bearings).await.map_err(failed) })
+    }
+
+    fn sessions(&self) -> &dyn SessionStore {
+        self
+    }
+}
+
+impl SessionStore for Local {
+    fn digest(&self, provider: ProviderPk, value: &str) -> Digest {
+        sessions::digest(&self.context, provider, value)
+    }
+
+    fn fingerprint(&self, provider: ProviderPk, header: &[u8]) -> Digest {
+        sessions::fingerprint(&self.context, provider, header)
+    }
+
+    fn value(&self, provider: ProviderPk, salt: &[u8; 32]) -> String {
+        sessions::value(&self.context, provider, salt)
+    }
+
+    fn put<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, ()> {
+        Box::pin(async move { sessions::put(&self.context, session).await.map_err(failed) })
+    }
+
+    fn by_digest(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, Option<SessionRecord>> {
+        Box::pin(async move { sessions::by_digest(&self.context, provider, digest).await.map_err(failed) })
+    }
+
+    fn by_fingerprint(&self, provider: ProviderPk, fingerprint: Digest) -> Answer<'_, Option<SessionRecord>> {
+        Box::pin(async move { sessions::by_fingerprint(&self.context, provider, fingerprint).await.map_err(failed) })
+    }
+
+    fn end(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, ()> {
+        Box::pin(async move { sessions::end(&self.context, provider, digest).await.map_err(failed) })
+    }
+
+    fn end_of_user<'a>(&'a self, user: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { sessions::end_of_user(&self.context, user).await.map_err(failed) })
+    }
+
+    fn end_of_sid<'a>(&'a self, sid: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { sessions::end_of_sid(&self.context, sid).await.map_err(failed) })
+    }
+}

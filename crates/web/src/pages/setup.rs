@@ -1,0 +1,115 @@
+//! Sets up the first administrator, for whoever can read the server's log (CO-486).
+
+use std::sync::Arc;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Extension, Form, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::sign_in::{Credentials, with_password};
+use portcullis_idp::{Actor, Context, Error, Problems, bootstrap, setup};
+use serde::Deserialize;
+
+use super::browser::{set_session, user_agent};
+use super::path;
+use super::respond::{PageError, page};
+use super::view::{Link, Message, Setup};
+use crate::same_origin::is_same_origin;
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct SetupForm {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    password_repeat: String,
+}
+
+/// `GET /if/flow/initial-setup/` asks for code, e-mail address and password.
+pub async fn show(State(ctx): State<Arc<Context>>, Extension(origin): Extension<Arc<Origin>>) -> Response {
+    match setup::code(&ctx) {
+        Some(_) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
+        None => done(&origin),
+    }
+}
+
+/// `POST /if/flow/initial-setup/` sets the administrator up and signs in, or shows the form again.
+pub async fn submit(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    sent: Result<Form<SetupForm>, FormRejection>,
+) -> Response {
+    if !is_same_origin(&headers, &origin) {
+        return PageError::CrossSite.into_page(&origin);
+    }
+    let Ok(Form(sent)) = sent else { return PageError::BadForm.into_page(&origin) };
+    let email = sent.email.trim();
+    let again = |problem: &str| page(StatusCode::OK, &Setup { code: sent.code.trim(), email, problem: Some(problem) });
+    if sent.password != sent.password_repeat {
+        return again("The two passwords differ. Type the same password twice.");
+    }
+    let actor = Actor {
+        client: Some(origin.client),
+        request_id: origin.request_id.clone(),
+        username: bootstrap::ADMINISTRATOR.to_owned(),
+        ..Actor::system()
+    };
+    match setup::complete(&ctx, &actor, &sent.code, email, &sent.password).await {
+        Ok(_) => sign_in(&ctx, &origin, &headers, &sent.password).await,
+        Err(Error::Invalid(problems)) => again(&in_words(&problems)),
+        Err(Error::Forbidden) => done(&origin),
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+async fn sign_in(ctx: &Context, origin: &Origin, headers: &HeaderMap, password: &str) -> Response {
+    let credentials = Credentials {
+        identifier: bootstrap::ADMINISTRATOR,
+        password,
+        client: origin.client,
+        user_agent: user_agent(headers),
+        previous: None,
+        request_id: &origin.request_id,
+    };
+    match with_password(ctx, credentials).await {
+        Ok(started) => {
+            let mut response = Redirect::to(path::HOME).into_response();
+            set_session(&mut response, origin, &started.cookie);
+            response
+        }
+        // The administrator is set up all the same, and signs in by hand.
+        Err(_) => Redirect::to(path::SIGN_IN).into_response(),
+    }
+}
+
+fn done(origin: &Origin) -> Response {
+    let message = Message {
+        status: Some(StatusCode::FORBIDDEN.as_u16()),
+        title: "Portcullis is set up already",
+        text: "The first administrator has a password. Sign in with it.",
+        messages: &[],
+        links: &[Link { href: path::SIGN_IN, text: "Sign in" }],
+        request_id: &origin.request_id,
+    };
+    page(StatusCode::FORBIDDEN, &message)
+}
+
+/// The problems as one text for people: the field's label, then what is wrong with it.
+fn in_words(problems: &Problems) -> String {
+    let sentences = problems.iter().map(|(field, messages)| {
+        let label = match field {
+            "code" => "Setup code",
+            "email" => "E-mail address",
+            "password" => "Password",
+            other => other,
+        };
+        format!("{label}: {}", messages.join(" "))
+    });
+    sentences.collect::<Vec<_>>().join(" ")
+}
