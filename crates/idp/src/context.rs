@@ -53,6 +53,12 @@ impl Context {
     }
 }
 
+/// Whether the store answers and the first start is complete (CO-485).
+pub async fn is_ready(ctx: &Context) -> bool {
+    let Ok(mut conn) = ctx.db.read().await else { return false };
+    portcullis_store::instance::get(&mut conn).await.is_ok_and(|instance| instance.is_some())
+}
+
 /// Who asks for something, and from where: for permissions and for events.
 #[derive(Clone, Debug)]
 pub struct Actor {

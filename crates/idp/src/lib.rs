@@ -28,7 +28,7 @@ pub mod signing;
 pub mod tokens;
 
 pub use change::{Change, Touched};
-pub use context::{Actor, Context, Visitor};
+pub use context::{Actor, Context, Visitor, is_ready};
 pub use error::{Error, Problems};
 
 // The faces of the control plane show these records; they need not know the store for that.

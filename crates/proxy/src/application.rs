@@ -8,7 +8,7 @@ use portcullis_core::cookie::{self, CookieScope};
 use portcullis_core::epoch::Mark;
 use portcullis_core::header::{alias, quoted};
 use portcullis_core::host;
-use portcullis_core::keys::{Digest, Keyring};
+use portcullis_core::keys::{Digest, Keyring, sha256};
 use portcullis_core::origin::Scheme;
 use portcullis_core::outpost::{Mode, Provider};
 use portcullis_core::path::RESERVED;
@@ -35,6 +35,10 @@ pub struct Application {
     pub name: Arc<str>,
     /// Nobody's name, for logs.
     pub nobody: Arc<str>,
+    /// Lifetime of header-authenticated sessions in seconds (PX-030, PX-101).
+    pub validity: i64,
+    /// Ties session cookies to the provider's secret: another secret ends its sessions (PX-029).
+    session_suffix: String,
     /// The name of the outpost at that time.
     pub outpost_name: String,
     /// The operator's settings.
@@ -137,6 +141,8 @@ impl Application {
                 .max_capacity(MOST_REFUSED)
                 .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
                 .build(),
+            validity: validity(provider),
+            session_suffix: hex(&sha256(&[b"session\0", root.as_slice()].concat())),
             name: provider.name.as_str().into(),
             nobody: "".into(),
             provider: provider.clone(),
@@ -147,6 +153,11 @@ impl Application {
             skip,
             bad_lines,
         })
+    }
+
+    /// What stands for a session cookie's value when the store makes its digest.
+    pub fn session_key(&self, value: &str) -> String {
+        [value, &self.session_suffix].concat()
     }
 
     /// Whether this is what the provider is now: nothing that it was made of has changed.
@@ -201,6 +212,20 @@ impl Cookies {
             },
         }
     }
+}
+
+/// The lifetime of sessions; an hour where the provider has none that makes sense (PX-030).
+fn validity(provider: &Provider) -> i64 {
+    if provider.access_token_validity > 0 {
+        return provider.access_token_validity;
+    }
+    tracing::warn!(provider.name = provider.name, "access_token_validity is not positive: sessions last an hour");
+    3600
+}
+
+/// The first 64 bits in hexadecimal.
+fn hex(digest: &Digest) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Encodes everything but the unreserved characters of RFC 3986 §2.3.

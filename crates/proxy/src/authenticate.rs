@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis_core::clock::Timestamp;
+use portcullis_core::keys::Digest;
 use portcullis_core::origin::Origin;
 
 use crate::application::Application;
@@ -80,6 +81,11 @@ impl DataPlane {
                 Caller { session, authorization, ours, stale_cookie }
             }
         }
+    }
+
+    /// Digest under which the session of a cookie is stored.
+    pub(crate) fn session_digest(&self, application: &Application, value: &str) -> Digest {
+        self.control.sessions().digest(application.provider.pk, &application.session_key(value))
     }
 
     /// Waits for an answer of the control plane, but not for long (PX-111).

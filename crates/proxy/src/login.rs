@@ -111,7 +111,7 @@ impl DataPlane {
         let sessions = self.control.sessions();
         let session = SessionRecord {
             provider: application.provider.pk,
-            digest: sessions.digest(application.provider.pk, &value),
+            digest: self.session_digest(application, &value),
             salt: self.entropy.bytes(),
             source: Source::Code,
             fingerprint: None,
@@ -147,7 +147,7 @@ impl DataPlane {
     async fn end_presented(&self, application: &Application, visit: &Visit<'_>) -> Result<(), Refusal> {
         let pk = application.provider.pk;
         for value in presented(visit, &application.cookies.session).filter(|v| cookie::is_token(v)).take(8) {
-            let digest = self.control.sessions().digest(pk, value);
+            let digest = self.session_digest(application, value);
             self.asked(self.control.sessions().end(pk, digest)).await.map_err(|_| Refusal::LoginUnavailable)?;
             application.sessions.forget(&digest).await;
         }

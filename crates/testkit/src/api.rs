@@ -87,14 +87,23 @@ impl Api {
         Self { base: base.to_owned(), token: token.to_owned(), attach: tokio::sync::Mutex::default() }
     }
 
-    /// Any call; `path` is relative to `/api/v3/`.
-    pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = http().request(method, format!("{}/api/v3/{path}", self.base)).bearer_auth(&self.token);
         match body {
-            Some(body) => request.header("content-type", "application/json").body(body.to_string()).go().await,
-            None => request.go().await,
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
         }
+    }
+
+    /// Any call; `path` is relative to `/api/v3/`.
+    pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.request(method, path, body).go().await
+    }
+
+    /// A call to a server that may go away; only its success counts.
+    pub async fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Reply> {
+        self.request(method, path, body).try_go().await.filter(|reply| (200..300).contains(&reply.status))
     }
 
     async fn expect(&self, method: &str, path: &str, body: Option<&Value>) -> Value {

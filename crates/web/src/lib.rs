@@ -2,5 +2,45 @@
 
 pub mod api;
 pub mod assets;
+mod health;
+pub mod oauth;
 pub mod pages;
 pub mod same_origin;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::Context;
+
+/// Names the request in every answer (OA-010).
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-authentik-id");
+
+/// Everything that the control plane answers. Each request carries its [`Origin`] as an extension.
+pub fn router(ctx: Arc<Context>) -> Router {
+    let stateful = Router::new().merge(oauth::router()).merge(pages::router()).merge(health::router());
+    Router::new()
+        .merge(stateful.with_state(Arc::clone(&ctx)))
+        .merge(api::router(ctx))
+        .fallback(not_found)
+        .layer(from_fn(named))
+}
+
+async fn not_found(Extension(origin): Extension<Arc<Origin>>) -> Response {
+    let text = "There is no page at this address. Check it, or go on from the home page.";
+    pages::respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text)
+}
+
+/// Adds the request's id to the answer.
+async fn named(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
+    let mut response = next.run(request).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().entry(REQUEST_ID).or_insert(id);
+    }
+    response
+}

@@ -1,8 +1,7 @@
 //! Portcullis from outside: the built binary, real browsers, servers and clients.
 //!
 //! Modules follow the families of requirements. A test takes names of its own for users and applications, so that
-//! all of a module share one site and run side by side; a test that counts, restarts or breaks something has a site of
-//! its own.
+//! most share one site and run side by side; a test that counts, restarts or breaks something has a site of its own.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -11,3 +10,9 @@
     clippy::unwrap_used,
     reason = "tests"
 )]
+
+mod co;
+mod oa;
+mod pages;
+mod px;
+mod stage;

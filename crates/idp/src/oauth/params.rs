@@ -5,7 +5,7 @@ use percent_encoding::percent_decode;
 use super::OAuthError;
 
 /// Parameters that may occur once. Others are ignored.
-const KNOWN: [&str; 30] = [
+const KNOWN: [&str; 31] = [
     "client_id",
     "client_secret",
     "client_assertion",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 30] = [
     "max_age",
     "nonce",
     "password",
+    "portcullis_after",
     "post_logout_redirect_uri",
     "prompt",
     "redirect_uri",
@@ -71,6 +72,11 @@ impl Params {
     /// The value of a parameter, or nothing.
     pub fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
+    }
+
+    /// The parameters as a query.
+    pub fn encoded(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
 
     /// Whether there are no parameters at all.

@@ -215,7 +215,7 @@ impl DataPlane {
     ) -> Result<(SessionRecord, String), ControlError> {
         let pk = application.provider.pk;
         let sessions = self.control.sessions();
-        let validity = application.provider.access_token_validity.max(1);
+        let validity = application.validity;
         let expires = grant.expires.min(now.plus_seconds(validity));
         if expires <= now {
             return Err(ControlError::Refused);
@@ -227,14 +227,15 @@ impl DataPlane {
             .filter(|record| record.provider == pk && same_owner(record, &grant));
         let salt = existing.as_ref().map_or_else(|| self.entropy.bytes(), |record| record.salt);
         let cookie = sessions.value(pk, &salt);
+        let digest = self.session_digest(application, &cookie);
         if let Some(mut record) = existing
+            && record.digest == digest
             && record.expires > now.plus_seconds(validity / 2)
             && says_the_same(&record, &grant)
         {
             record.grant = Grant { expires: record.grant.expires, ..grant };
             return Ok((record, cookie));
         }
-        let digest = sessions.digest(pk, &cookie);
         let record =
             SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
         self.asked(sessions.put(&record)).await?;

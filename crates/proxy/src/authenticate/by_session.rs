@@ -37,7 +37,7 @@ impl DataPlane {
                 if tried > MOST_COOKIES || !cookie::is_token(value) {
                     continue;
                 }
-                let digest = self.control.sessions().digest(application.provider.pk, value);
+                let digest = self.session_digest(application, value);
                 match self.session(application, digest, now).await {
                     Ok(identity) => return (Attempt::Accepted(identity), false),
                     Err(error) => match *error {

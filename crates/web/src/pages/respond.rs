@@ -8,26 +8,46 @@ use http::{HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Error;
 use portcullis_idp::sign_in::SignInError;
+use url::Url;
 
 use super::path;
 use super::view::{Link, Message};
 
-/// No script, nothing from elsewhere, no frame around it (D9 of the design).
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
-
 /// A page with its status and the headers that every page carries.
 pub fn page(status: StatusCode, page: &impl Template) -> Response {
-    let Ok(html) = page.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    page_posting_to(status, page, &[])
+}
+
+/// A page whose form leads to other places than ours in the end. Browsers hold the policy of forms against
+/// every redirect that follows, so those places are named in it; what is no URL is left out.
+pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
+    let (Ok(html), Ok(policy)) = (page.render(), HeaderValue::from_str(&policy(places))) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (REFERRER_POLICY, "same-origin"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (X_FRAME_OPTIONS, "DENY"),
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (CONTENT_SECURITY_POLICY, policy),
+        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     ];
     (status, headers, html).into_response()
+}
+
+/// No script, nothing from elsewhere, no frame around it (D9 of the design).
+fn policy(places: &[&str]) -> String {
+    let mut forms = "'self'".to_owned();
+    for url in places.iter().filter_map(|place| Url::parse(place).ok()) {
+        let origin = url.origin();
+        let source = if origin.is_tuple() { origin.ascii_serialization() } else { format!("{}:", url.scheme()) };
+        forms.push(' ');
+        forms.push_str(&source);
+    }
+    format!(
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {forms}; base-uri 'none'; \
+         frame-ancestors 'none'"
+    )
 }
 
 /// Why a page could not do what was asked.
@@ -124,8 +144,9 @@ fn in_words(seconds: u32) -> String {
     }
 }
 
-/// Says that somebody is signed in and yet may not use an application (CO-140, OA-165).
-pub fn denied(origin: &Origin, application: &str, messages: &[String]) -> Response {
+/// Says that somebody is signed in and yet may not use an application, and leads back to it with that news
+/// (CO-140, OA-165).
+pub fn denied(origin: &Origin, application: &str, messages: &[String], back: &str) -> Response {
     let message = Message {
         status: Some(403),
         title: "Access denied",
@@ -133,7 +154,11 @@ pub fn denied(origin: &Origin, application: &str, messages: &[String]) -> Respon
             "You are signed in, but {application} is not open to you. Its administrator decides who may use it."
         ),
         messages,
-        links: &[Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }],
+        links: &[
+            Link { href: path::HOME, text: "Your applications" },
+            Link { href: path::SIGN_OUT, text: "Sign out" },
+            Link { href: back, text: "Back" },
+        ],
         request_id: &origin.request_id,
     };
     page(StatusCode::FORBIDDEN, &message)
@@ -155,6 +180,15 @@ pub fn error(origin: &Origin, status: StatusCode, title: &str, text: &str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// OA-175: the policy of a page with a form names where the form leads in the end, and nothing else of it.
+    #[test]
+    fn oa_175_the_policy_names_where_forms_lead() {
+        assert!(policy(&[]).contains("form-action 'self'; "));
+        let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"]);
+        assert!(policy.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{policy}");
+        assert!(!policy.contains("script-src"));
+    }
 
     /// CO-443: who has to wait is told for how long, in words a person uses.
     #[test]

@@ -1,5 +1,6 @@
 //! Signing in (CO-310…CO-312, CO-319).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::rejection::FormRejection;
@@ -8,12 +9,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
+use portcullis_idp::oauth::origins;
 use portcullis_idp::sign_in::{Credentials, SignInError, with_password};
 use portcullis_idp::{Context, portal};
 use serde::Deserialize;
 
 use super::browser::{local_target, session_cookies, set_session, signed_in, user_agent};
-use super::respond::{PageError, page};
+use super::respond::{PageError, page_posting_to};
 use super::{path, view};
 use crate::same_origin::is_same_origin;
 
@@ -100,12 +102,15 @@ async fn form(ctx: &Context, status: StatusCode, next: &str, identifier: &str, p
         path::HOME => path::SIGN_IN.to_owned(),
         next => format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC)),
     };
-    // The name is a courtesy: a page without it still signs in.
-    let application = match client_of(next) {
-        Some(client_id) => portal::name_of_client(ctx, &client_id).await.ok().flatten(),
-        None => None,
-    };
-    page(status, &view::SignIn { application: application.as_deref(), action: &action, identifier, problem })
+    let (mut application, mut places) = (None, BTreeSet::new());
+    if let Some(client_id) = client_of(next) {
+        // The name is a courtesy: a page without it still signs in.
+        application = portal::name_of_client(ctx, &client_id).await.ok().flatten();
+        places = origins::of_client(ctx, &client_id).await.unwrap_or_default();
+    }
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    let form = view::SignIn { application: application.as_deref(), action: &action, identifier, problem };
+    page_posting_to(status, &form, &places)
 }
 
 /// The OAuth client that sent the browser here.

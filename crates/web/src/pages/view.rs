@@ -70,6 +70,16 @@ pub struct Confirm<'a> {
     pub back: &'a str,
 }
 
+/// Brings the answer to an authorization request to a client that wants it posted (OA-175).
+#[derive(Template)]
+#[template(path = "deliver.html")]
+pub struct Deliver<'a> {
+    /// The client's redirect URI.
+    pub action: &'a str,
+    /// What the answer says.
+    pub members: &'a [(&'static str, String)],
+}
+
 /// Who is signed in, and what is open to them.
 #[derive(Template)]
 #[template(path = "home.html")]

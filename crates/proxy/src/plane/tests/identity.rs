@@ -214,7 +214,7 @@ async fn px_218_additional_headers_cannot_forge() {
     assert_eq!(seen.all("authorization"), ["Token t"]);
 }
 
-/// PX-220, PX-560, PX-578: identity headers of a client are removed, in any spelling, on every target.
+/// PX-220, PX-293, PX-560, PX-578: identity headers of a client are removed, in any spelling, on every target.
 #[tokio::test]
 async fn px_220_spoofed_headers_are_removed() {
     let site = Site::new().await;

@@ -134,7 +134,7 @@ async fn px_144_the_state_is_opaque_and_short() {
     }
 }
 
-/// PX-140, PX-546: encoded and unencoded targets both arrive whole; others are replaced.
+/// PX-140, PX-160, PX-165, PX-546: encoded and unencoded targets both arrive whole; others are replaced.
 #[tokio::test]
 async fn px_140_targets_arrive_whole() {
     let site = Site::new().await;

@@ -166,3 +166,27 @@ async fn px_134_preflights_pass_where_allowed() {
     assert_eq!(site.last().all("x-authentik-username"), [""; 0]);
     assert_eq!(site.send(request_of(Method::OPTIONS, "/")).await.status(), StatusCode::UNAUTHORIZED);
 }
+
+/// PX-029: another cookie secret ends that provider's sessions at once, and no other's.
+#[tokio::test]
+async fn px_029_another_secret_ends_the_providers_sessions() {
+    let site = Site::new().await;
+    let cookie = site.session().await;
+    site.reconfigure(|configuration| configuration.providers[0].name = "Renamed".to_owned());
+    assert_eq!(site.send(get("/").header("cookie", &cookie)).await.status(), StatusCode::OK);
+    site.reconfigure(|configuration| configuration.providers[0].cookie_secret = "ANOTHER".to_owned());
+    assert_eq!(site.send(get("/").header("cookie", &cookie)).await.status(), StatusCode::FOUND);
+    let new = site.session().await;
+    assert_eq!(site.send(get("/").header("cookie", new)).await.status(), StatusCode::OK);
+    assert_eq!(site.core.memory().sessions.len(), 1);
+}
+
+/// PX-030, PX-510: a validity that makes no sense means an hour.
+#[tokio::test]
+async fn px_030_an_odd_validity_means_an_hour() {
+    for odd in [0, -5] {
+        let site = Site::with(|provider| provider.access_token_validity = odd, |_| {}).await;
+        site.session().await;
+        assert_eq!(site.core.memory().sessions[0].expires, super::site::NOW.plus_seconds(3600));
+    }
+}

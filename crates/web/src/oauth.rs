@@ -1,0 +1,36 @@
+//! The OAuth 2.0 endpoints (OA section 4), thin over `idp::oauth`.
+
+mod answer;
+mod authorize;
+mod back_channel;
+mod end_session;
+mod metadata;
+mod request;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use portcullis_idp::Context;
+
+/// The endpoints. Each answers with and without the slash at its end (OA-094).
+pub fn router() -> Router<Arc<Context>> {
+    let endpoints: [(&str, MethodRouter<Arc<Context>>); 7] = [
+        ("/application/o/authorize", get(authorize::by_query).post(authorize::by_form)),
+        ("/application/o/token", post(back_channel::token).options(back_channel::preflight)),
+        ("/application/o/introspect", post(back_channel::introspect)),
+        ("/application/o/revoke", post(back_channel::revoke)),
+        ("/application/o/{slug}/end-session", get(end_session::ask).post(end_session::submit)),
+        ("/application/o/{slug}/jwks", get(metadata::jwks)),
+        ("/application/o/{slug}/.well-known/openid-configuration", get(metadata::discovery)),
+    ];
+    let mut router = Router::new();
+    for (path, endpoint) in endpoints {
+        router = router.route(path, endpoint.clone()).route(&format!("{path}/"), endpoint);
+    }
+    router
+        .route("/application/o/{slug}", get(metadata::application))
+        .route("/application/o/{slug}/", get(metadata::application))
+        .route("/.well-known/oauth-authorization-server/application/o/{slug}", get(metadata::discovery))
+        .route("/.well-known/oauth-authorization-server/application/o/{slug}/", get(metadata::discovery))
+}

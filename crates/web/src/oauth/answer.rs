@@ -1,0 +1,57 @@
+//! Answers of the back channel: JSON, never stored, errors in the form of RFC 6749 §5.2.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::oauth::OAuthError;
+use serde::Serialize;
+use serde_json::json;
+
+/// A JSON answer that nobody stores (OA-012).
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let Ok(body) = serde_json::to_vec(body) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];
+    (status, headers, body).into_response()
+}
+
+/// The answer to a request that was refused (OA-011, OA-217 … OA-223). The only place that knows its status.
+pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
+    let (status, description) = match error {
+        OAuthError::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is malformed"),
+        OAuthError::InvalidClient { by_header: false } => (StatusCode::BAD_REQUEST, "Client authentication failed"),
+        OAuthError::InvalidClient { by_header: true } => (StatusCode::UNAUTHORIZED, "Client authentication failed"),
+        OAuthError::InvalidGrant => (StatusCode::BAD_REQUEST, "The grant is invalid, expired or not permitted"),
+        OAuthError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "The client may not use this grant"),
+        OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),
+        OAuthError::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts"),
+        OAuthError::Unavailable(cause) => {
+            tracing::error!(error = %cause, request.id = origin.request_id, "OAuth endpoint failed");
+            (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment")
+        }
+    };
+    let body = json!({
+        "error": error.to_string(), "error_description": description, "request_id": origin.request_id,
+    });
+    let mut response = json(status, &body);
+    let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        // The realm is the issuer's host, which is this one.
+        let host: String = origin.host.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
+        if let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm=\"{host}\"")) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    if let OAuthError::Throttled { retry_after_seconds } = error {
+        headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_seconds));
+    }
+    response
+}
+
+/// The same for endpoints where a client that fails to prove itself always gets a 401 (OA-492, OA-512).
+pub(super) fn refused_with_challenge(origin: &Origin, error: OAuthError) -> Response {
+    match error {
+        OAuthError::InvalidClient { .. } => refused(origin, &OAuthError::InvalidClient { by_header: true }),
+        other => refused(origin, &other),
+    }
+}

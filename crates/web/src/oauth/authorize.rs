@@ -1,0 +1,135 @@
+//! The authorization endpoint: a browser comes from an application and goes back to it (OA section 7).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_core::clock::Timestamp;
+use portcullis_core::origin::Origin;
+use portcullis_idp::Context;
+use portcullis_idp::oauth::OAuthError;
+use portcullis_idp::oauth::authorize::{Answer, Mode, Outcome, Refusal, check, decide};
+use portcullis_idp::oauth::params::Params;
+
+use super::request::{LONGEST_TARGET, form, visitor};
+use crate::pages::browser::signed_in;
+use crate::pages::respond::{self, PageError};
+use crate::pages::{path, view};
+
+const AUTHORIZE: &str = "/application/o/authorize/";
+/// When the browser was sent to sign in again for this very request, in seconds since the epoch.
+const AFTER: &str = "portcullis_after";
+
+/// `GET /application/o/authorize/`
+pub(super) async fn by_query(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let query = uri.query().unwrap_or_default();
+    if query.len() > LONGEST_TARGET {
+        return StatusCode::URI_TOO_LONG.into_response();
+    }
+    answer(&ctx, &origin, &headers, Params::parse(query.as_bytes()), query).await
+}
+
+/// `POST /application/o/authorize/`: the parameters come from the body alone.
+pub(super) async fn by_form(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match form(&origin, &headers, body).await {
+        Ok(params) => {
+            let query = params.encoded();
+            answer(&ctx, &origin, &headers, Ok(params), &query).await
+        }
+        Err(response) => response,
+    }
+}
+
+async fn answer(
+    ctx: &Arc<Context>,
+    origin: &Origin,
+    headers: &HeaderMap,
+    params: Result<Params, OAuthError>,
+    query: &str,
+) -> Response {
+    let Ok(params) = params else { return bad_request(origin, "The request of the application cannot be read.") };
+    if params.is_empty() {
+        return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "Applications send people here to sign in.");
+    }
+    let request = match check(ctx, &visitor(origin), &params).await {
+        Ok(request) => request,
+        Err(refusal) => return refused(origin, refusal),
+    };
+    let login = match signed_in(ctx, headers, origin).await {
+        Ok(found) => found.map(|(session, _)| session),
+        Err(error) => return PageError::from(error).into_page(origin),
+    };
+    let after = params.get(AFTER).and_then(|seconds| seconds.parse().ok()).map(Timestamp::from_seconds);
+    match decide(ctx, &visitor(origin), &request, login.as_ref(), after).await {
+        Ok(Outcome::Answer(answer)) => deliver(&answer),
+        Ok(Outcome::SignIn { again }) => sign_in(ctx, query, again),
+        Ok(Outcome::Denied { application, messages, back }) => {
+            respond::denied(origin, &application, &messages, &back.url())
+        }
+        Err(error) => PageError::from(error).into_page(origin),
+    }
+}
+
+fn refused(origin: &Origin, refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::Page { status: 403, text } => respond::error(origin, StatusCode::FORBIDDEN, "Access denied", text),
+        Refusal::Page { text, .. } => bad_request(origin, text),
+        Refusal::Answer(answer) => deliver(&answer),
+        Refusal::Failed(error) => PageError::from(error).into_page(origin),
+    }
+}
+
+fn bad_request(origin: &Origin, text: &str) -> Response {
+    respond::error(origin, StatusCode::BAD_REQUEST, "This sign-in cannot go on", text)
+}
+
+/// Sends the browser to the sign-in page, and from there back to this request (OA-158).
+fn sign_in(ctx: &Context, query: &str, again: bool) -> Response {
+    let mut query = query.to_owned();
+    if again {
+        let mut kept = url::form_urlencoded::Serializer::new(String::new());
+        let others = url::form_urlencoded::parse(query.as_bytes());
+        kept.extend_pairs(others.filter(|(name, _)| name != "prompt" && name != AFTER));
+        kept.append_pair("prompt", "login").append_pair(AFTER, &ctx.now().seconds().to_string());
+        query = kept.finish();
+    }
+    let next = format!("{AUTHORIZE}?{query}");
+    found(&format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(&next, NON_ALPHANUMERIC)))
+}
+
+/// Brings an answer to the client (OA-175).
+fn deliver(answer: &Answer) -> Response {
+    match answer.mode {
+        Mode::Query | Mode::Fragment => found(&answer.url()),
+        Mode::FormPost => {
+            let target = view::Deliver { action: &answer.redirect_uri, members: &answer.members };
+            let mut response = respond::page_posting_to(StatusCode::OK, &target, &[&answer.redirect_uri]);
+            response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            response
+        }
+    }
+}
+
+fn found(target: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(target) else { return StatusCode::BAD_REQUEST.into_response() };
+    let headers = [
+        (LOCATION, location),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (StatusCode::FOUND, headers).into_response()
+}

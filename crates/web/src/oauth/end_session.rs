@@ -1,0 +1,163 @@
+//! Sign-out that an application starts (OA section 19.1).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use portcullis_core::origin::Origin;
+use portcullis_idp::oauth::by_slug;
+use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, read};
+use portcullis_idp::oauth::params::Params;
+use portcullis_idp::{Account, Actor, Application, Context, LoginSession};
+
+use super::request::form;
+use crate::pages::browser::signed_in;
+use crate::pages::path;
+use crate::pages::respond::{self, PageError, page};
+use crate::pages::sign_out::signed_out;
+use crate::pages::view::{Confirm, Link, Message};
+use crate::same_origin::is_same_origin;
+
+/// `GET /application/o/{slug}/end-session/`
+pub(super) async fn ask(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    match Params::parse(uri.query().unwrap_or_default().as_bytes()) {
+        Ok(params) => leave(&ctx, &origin, &slug, &headers, &params, false).await,
+        Err(_) => unreadable(&origin),
+    }
+}
+
+/// `POST /application/o/{slug}/end-session/`: from the application, or the answer to our own question.
+pub(super) async fn submit(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Response {
+    let in_query = uri.query().is_some() || !headers.contains_key(CONTENT_TYPE);
+    let params = if in_query {
+        Params::parse(uri.query().unwrap_or_default().as_bytes())
+    } else {
+        match form(&origin, &headers, body).await {
+            Ok(params) => Ok(params),
+            Err(response) => return response,
+        }
+    };
+    let Ok(params) = params else { return unreadable(&origin) };
+    // Only a browser that shows our page says that it comes from here.
+    let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
+    leave(&ctx, &origin, &slug, &headers, &params, ours).await
+}
+
+fn unreadable(origin: &Origin) -> Response {
+    let text = "The request of the application cannot be read.";
+    respond::error(origin, StatusCode::BAD_REQUEST, "This sign-out cannot go on", text)
+}
+
+async fn leave(
+    ctx: &Arc<Context>,
+    origin: &Origin,
+    slug: &str,
+    headers: &HeaderMap,
+    params: &Params,
+    answered: bool,
+) -> Response {
+    let (application, provider) = match by_slug(ctx, slug).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "There is no such application.");
+        }
+        Err(error) => return PageError::from(error).into_page(origin),
+    };
+    let login = match signed_in(ctx, headers, origin).await {
+        Ok(login) => login,
+        Err(error) => return PageError::from(error).into_page(origin),
+    };
+    let wish = match read(ctx, &application, &provider, params, login.as_ref().map(|(session, _)| session)).await {
+        Ok(wish) => wish,
+        Err(Refusal::BadAddress) => return unreadable(origin),
+        Err(Refusal::Failed(error)) => return PageError::from(error).into_page(origin),
+    };
+    let Some((session, account)) = login else {
+        // Nobody is signed in: there is nothing to end, and nobody is asked to sign in (OA-545).
+        return wish.back.as_deref().map_or_else(|| signed_out(origin), found);
+    };
+    if !wish.confirmed && !answered {
+        return question(&application, &account, &wish, params);
+    }
+    match finish(ctx, origin, &session, &account, &wish).await {
+        Ok(()) => match (&wish.back, wish.full) {
+            (Some(back), _) => found(back),
+            (None, true) => signed_out(origin),
+            (None, false) => left(&application, &provider.external_host),
+        },
+        Err(error) => error.into_page(origin),
+    }
+}
+
+async fn finish(
+    ctx: &Context,
+    origin: &Origin,
+    session: &LoginSession,
+    account: &Account,
+    wish: &Wish,
+) -> Result<(), PageError> {
+    let actor = Actor {
+        user: Some(account.pk),
+        username: account.username.clone(),
+        is_superuser: false,
+        client: Some(origin.client),
+        request_id: origin.request_id.clone(),
+    };
+    if wish.full {
+        end_session(ctx, &actor, session).await?;
+    } else {
+        end_grants(ctx, &actor, wish, session).await?;
+    }
+    Ok(())
+}
+
+/// Asks before another site's wish is followed (OA-544).
+fn question(application: &Application, account: &Account, wish: &Wish, params: &Params) -> Response {
+    let question = Confirm {
+        title: &format!("Sign out of {}?", application.name),
+        text: &format!("You are signed in as {}.", account.username),
+        action: &format!("/application/o/{}/end-session/?{}", application.slug, params.encoded()),
+        button: "Sign out",
+        back: path::HOME,
+    };
+    // Browsers hold the policy of forms against the redirect that follows, too.
+    let back: Vec<&str> = wish.back.as_deref().into_iter().collect();
+    respond::page_posting_to(StatusCode::OK, &question, &back)
+}
+
+/// The session here goes on: offers the way back, and the full sign-out (OA-548).
+fn left(application: &Application, external_host: &str) -> Response {
+    let message = Message {
+        status: None,
+        title: &format!("Signed out of {}", application.name),
+        text: "You are still signed in to Portcullis, and can open your applications without a password.",
+        messages: &[],
+        links: &[
+            Link { href: path::SIGN_OUT, text: "Sign out of everything" },
+            Link { href: external_host, text: "Back to the application" },
+        ],
+        request_id: "",
+    };
+    page(StatusCode::OK, &message)
+}
+
+fn found(target: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(target) else { return StatusCode::BAD_REQUEST.into_response() };
+    (StatusCode::FOUND, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response()
+}

@@ -1,0 +1,49 @@
+//! Forms of the back channel, read strictly (OA-009).
+
+use axum::body::{Body, to_bytes};
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::Visitor;
+use portcullis_idp::oauth::OAuthError;
+use portcullis_idp::oauth::params::Params;
+
+use super::answer::refused;
+
+/// Longest body, in bytes.
+const LONGEST: usize = 64 * 1024;
+/// Longest request target, in bytes.
+pub(super) const LONGEST_TARGET: usize = 16 * 1024;
+
+/// Parameters of a form that was posted.
+pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Params, Response> {
+    let malformed = || refused(origin, &OAuthError::InvalidRequest);
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(malformed());
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > LONGEST) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+    }
+    let Ok(body) = to_bytes(body, LONGEST).await else {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+    };
+    Params::parse(&body).map_err(|_| malformed())
+}
+
+/// The `Authorization` header. Two of them are none that can be believed.
+pub(super) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, OAuthError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(http::HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(OAuthError::InvalidRequest),
+    }
+}
+
+/// Where a request comes from.
+pub(super) fn visitor(origin: &Origin) -> Visitor {
+    Visitor { client: origin.client, request_id: origin.request_id.clone() }
+}

@@ -1,0 +1,7 @@
+//! The control plane: API, first run, secrets, processes.
+
+mod cli;
+mod client;
+mod demo;
+mod restart;
+mod secrets;

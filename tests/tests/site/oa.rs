@@ -1,0 +1,4 @@
+//! The identity provider: tokens and sign-in.
+
+mod logins;
+mod tokens;

@@ -1,0 +1,13 @@
+//! The data plane.
+
+mod answers;
+mod basic;
+mod cache;
+mod forward;
+mod headers;
+mod hosts;
+mod login;
+mod matrix;
+mod peers;
+mod revoke;
+mod wire;

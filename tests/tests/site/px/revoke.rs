@@ -1,0 +1,216 @@
+//! Whatever is taken away is gone at the very next request, with a warm cache and with a cookie.
+
+use portcullis_testkit::{Go as _, run};
+use serde_json::json;
+
+use crate::stage::Stage;
+
+/// Everything a client of the application holds: a warm Basic and Bearer entry, and cookies from both and a login.
+struct Access {
+    basic: String,
+    bearer: String,
+    basic_cookie: String,
+    bearer_cookie: String,
+    login_cookie: String,
+}
+
+impl Access {
+    async fn to(stage: &Stage<'_>) -> Self {
+        let (basic, bearer) = (stage.basic(), stage.bearer().await);
+        let basic_cookie = stage.header_cookie(&basic).await;
+        let bearer_cookie = stage.header_cookie(&bearer).await;
+        Self { basic, bearer, basic_cookie, bearer_cookie, login_cookie: stage.login_cookie().await }
+    }
+
+    /// The status that each of them gets now: Basic, Bearer, and the cookies of Basic, Bearer and login.
+    async fn now(&self, stage: &Stage<'_>) -> [u16; 5] {
+        let mut statuses = [0; 5];
+        let all = [
+            ("authorization", &self.basic),
+            ("authorization", &self.bearer),
+            ("cookie", &self.basic_cookie),
+            ("cookie", &self.bearer_cookie),
+            ("cookie", &self.login_cookie),
+        ];
+        for (status, (name, value)) in statuses.iter_mut().zip(all) {
+            *status = stage.get_as_stranger("/").header(name, value).go().await.status;
+        }
+        statuses
+    }
+}
+
+const ALL: [u16; 5] = [200; 5];
+const NONE: [u16; 5] = [401, 401, 302, 302, 302];
+
+/// PX-108, PX-198, CO-104: a deleted app password is refused at the next request; the login session is not touched.
+#[test]
+fn px_198_deleted_app_password() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        assert_eq!(access.now(&stage).await, ALL);
+        stage.site.api.delete(&format!("core/tokens/{}/", stage.identifier)).await;
+        let [basic, _, basic_cookie, _, login] = access.now(&stage).await;
+        assert_eq!([basic, basic_cookie, login], [401, 302, 200]);
+    });
+}
+
+/// PX-198: a replaced key ends what the old key made.
+#[test]
+fn px_198_replaced_app_password() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        let path = format!("core/tokens/{}/set_key/", stage.identifier);
+        stage.site.api.post(&path, json!({"key": "another key of a test"})).await;
+        let [basic, _, basic_cookie, _, login] = access.now(&stage).await;
+        assert_eq!([basic, basic_cookie, login], [401, 302, 200]);
+        let new = crate::stage::basic(&stage.person.username, "another key of a test");
+        assert_eq!(stage.get_as_stranger("/").header("authorization", new).go().await.status, 200);
+    });
+}
+
+/// PX-198, CO-105: an app password that expires is refused from then on.
+#[test]
+fn px_198_expired_app_password() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        let past = json!({"expires": "2020-01-01T00:00:00Z", "expiring": true});
+        let path = format!("core/tokens/{}/", stage.identifier);
+        let reply = stage.site.api.call("PATCH", &path, Some(&past)).await;
+        if reply.status == 200 {
+            assert_eq!(access.now(&stage).await[0], 401);
+        } else {
+            assert_eq!(reply.status, 400, "an expiry in the past is either refused or obeyed: {}", reply.text());
+            assert_eq!(access.now(&stage).await, ALL);
+        }
+    });
+}
+
+/// PX-198: a deactivated user is refused at the next request, whatever they hold.
+#[test]
+fn px_198_deactivated_user() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        assert_eq!(access.now(&stage).await, ALL);
+        let path = format!("core/users/{}/", stage.person.pk);
+        stage.site.api.patch(&path, json!({"is_active": false})).await;
+        assert_eq!(access.now(&stage).await, NONE);
+    });
+}
+
+/// PX-198: so is a deleted user.
+#[test]
+fn px_198_deleted_user() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        stage.site.api.delete(&format!("core/users/{}/", stage.person.pk)).await;
+        assert_eq!(access.now(&stage).await, NONE);
+    });
+}
+
+/// PX-198: a lost membership counts like a lost binding.
+#[test]
+fn px_198_removed_membership() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let group = stage.site.api.group("members", json!({}), &[&stage.person]).await;
+        stage.site.api.bind(&stage.app, json!({"group": group})).await;
+        let access = Access::to(&stage).await;
+        assert_eq!(access.now(&stage).await, ALL);
+        let path = format!("core/groups/{group}/remove_user/");
+        stage.site.api.post(&path, json!({"pk": stage.person.pk})).await;
+        assert_eq!(access.now(&stage).await, NONE);
+        stage.site.api.post(&format!("core/groups/{group}/add_user/"), json!({"pk": stage.person.pk})).await;
+        let again = stage.get_as_stranger("/").header("authorization", &access.basic).go().await;
+        assert_eq!(again.status, 200, "who comes back is let in again");
+    });
+}
+
+/// PX-198, CO-062: so is a membership that came from a parent group that was cut off.
+#[test]
+fn px_198_group_cut_off_from_its_parent() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let parent = stage.site.api.group("parent", json!({}), &[]).await;
+        let child = stage.site.api.group("child", json!({}), &[&stage.person]).await;
+        stage.site.api.patch(&format!("core/groups/{child}/"), json!({"parents": [parent]})).await;
+        stage.site.api.bind(&stage.app, json!({"group": parent})).await;
+        let access = Access::to(&stage).await;
+        assert_eq!(access.now(&stage).await, ALL);
+        stage.site.api.patch(&format!("core/groups/{child}/"), json!({"parents": []})).await;
+        assert_eq!(access.now(&stage).await, NONE);
+    });
+}
+
+/// PX-198, CO-160: a binding that is removed, disabled, negated or pointed at someone else takes effect at once.
+#[test]
+fn px_198_changed_bindings() {
+    run(async {
+        let changes = [None, Some(json!({"enabled": false})), Some(json!({"negate": true}))];
+        for change in changes {
+            let stage = Stage::new(json!({})).await;
+            let other = stage.site.api.person("other").await;
+            stage.site.api.bind(&stage.app, json!({"user": other.pk})).await;
+            let binding = stage.site.api.bind(&stage.app, json!({"user": stage.person.pk})).await;
+            let access = Access::to(&stage).await;
+            assert_eq!(access.now(&stage).await, ALL);
+            let path = format!("policies/bindings/{binding}/");
+            match &change {
+                None => stage.site.api.delete(&path).await,
+                Some(change) => drop(stage.site.api.patch(&path, change.clone()).await),
+            }
+            assert_eq!(access.now(&stage).await, NONE, "{change:?}");
+        }
+    });
+}
+
+/// PX-198: a binding added for others shuts out who was let in because there was none.
+#[test]
+fn px_198_added_binding() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        let other = stage.site.api.person("other").await;
+        stage.site.api.bind(&stage.app, json!({"user": other.pk})).await;
+        assert_eq!(access.now(&stage).await, NONE);
+    });
+}
+
+/// PX-029, PX-028: a deleted application answers no longer, and a changed setting holds at the next request.
+#[test]
+fn px_029_changes_of_the_provider_hold_at_once() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let wrong = crate::stage::basic("nobody", "x");
+        assert_eq!(stage.get_as_stranger("/").header("authorization", &wrong).go().await.status, 401);
+        let path = format!("providers/proxy/{}/", stage.app.provider);
+        stage.site.api.patch(&path, json!({"intercept_header_auth": false})).await;
+        assert_eq!(stage.get_as_stranger("/").header("authorization", &wrong).go().await.status, 302);
+        stage.site.api.delete(&format!("core/applications/{}/", stage.app.slug)).await;
+        assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 404, "the core's answer");
+        assert_eq!(stage.recorder.count(), 0);
+    });
+}
+
+/// OA-170, PX-418: a revoked access token is refused at the next request.
+#[test]
+fn px_418_revoked_access_token() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let access = Access::to(&stage).await;
+        let token = access.bearer.strip_prefix("Bearer ").unwrap();
+        let oidc = stage.site.api.get("outposts/proxy/").await;
+        let provider = oidc["results"].as_array().unwrap().iter().find(|p| p["pk"] == stage.app.provider).unwrap();
+        let secret = provider["client_secret"].as_str().unwrap();
+        let form = format!("client_id={}&client_secret={secret}&token={token}", stage.app.client_id);
+        let request = portcullis_testkit::http().post(stage.site.url("/application/o/revoke/")).body(form);
+        let reply = request.header("content-type", "application/x-www-form-urlencoded").go().await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let [basic, bearer, _, bearer_cookie, _] = access.now(&stage).await;
+        assert_eq!([basic, bearer, bearer_cookie], [200, 401, 302]);
+    });
+}
