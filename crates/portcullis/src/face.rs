@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
 use axum::routing::{any, get};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
@@ -26,29 +25,11 @@ pub(crate) fn core(router: Router) -> Core {
     })
 }
 
-/// `/metrics`, health and ping (PX-315, PX-317).
-pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
+/// What the metrics listener answers: `/metrics`, ping and health (PX-315, PX-317).
+pub(crate) fn metrics(rendered: PrometheusHandle, context: &Arc<Context>) -> Router {
     let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    health(context)
+    Router::new()
         .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
-}
-
-/// Pages, API and health of the control plane.
-pub(crate) fn control_plane(context: &Arc<Context>) -> Router {
-    portcullis_web::api::router(Arc::clone(context))
-        .merge(portcullis_web::pages::router().with_state(Arc::clone(context)))
-        .merge(health(Arc::clone(context)))
-}
-
-/// Whether the process lives, and whether its database answers.
-pub(crate) fn health(context: Arc<Context>) -> Router {
-    Router::new()
-        .route("/-/health/live/", get(|| async { StatusCode::OK }))
-        .route("/-/health/ready/", get(ready))
-        .with_state(context)
-}
-
-async fn ready(State(context): State<Arc<Context>>) -> StatusCode {
-    if context.db.read().await.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+        .merge(portcullis_web::health(Arc::clone(context)))
 }

@@ -103,7 +103,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     ));
     let site = Server {
         plane: Arc::clone(&plane),
-        core: Some(face::core(face::control_plane(context))),
+        core: Some(face::core(portcullis_web::router(Arc::clone(context)))),
         trust: Trust::new(settings.listen.trusted_proxy_cidrs.clone()),
         entropy: Arc::clone(&entropy),
         log: observe::access_log(&settings, Arc::clone(&clock))?,
@@ -112,7 +112,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     };
     let inside = Server {
         plane: (),
-        core: Some(face::core(face::metrics(rendered, Arc::clone(context)))),
+        core: Some(face::core(face::metrics(rendered, context))),
         trust: Trust::new(Vec::new()),
         entropy,
         log: None,

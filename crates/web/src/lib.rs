@@ -30,6 +30,11 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .layer(from_fn(named))
 }
 
+/// Health alone, for a listener of its own.
+pub fn health(ctx: Arc<Context>) -> Router {
+    health::router().with_state(ctx)
+}
+
 async fn not_found(Extension(origin): Extension<Arc<Origin>>) -> Response {
     let text = "There is no page at this address. Check it, or go on from the home page.";
     pages::respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text)
