@@ -73,6 +73,16 @@ pub async fn record_alone(ctx: &Context, actor: &Actor, action: &str, context: V
     Ok(())
 }
 
+/// Removes events whose time is over (CO-415).
+///
+/// # Errors
+/// When the store fails.
+pub async fn sweep(ctx: &Context) -> Result<(), Error> {
+    let mut tx = ctx.db.write().await?;
+    event::remove_expired(&mut tx, ctx.now()).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Writes an event to the server's log (CO-417).
 pub fn log(event: &Event) {
     tracing::info!(

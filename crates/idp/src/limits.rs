@@ -139,6 +139,16 @@ pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) ->
     failure::clear(conn, &attempt.buckets(ctx).name_and_address).await
 }
 
+/// Removes counters whose windows are over, some at a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
+    let mut tx = ctx.db.write().await?;
+    failure::sweep(&mut tx, ctx.now(), 1000).await?;
+    tx.commit().await
+}
+
 impl Limits {
     /// No delay up to the limit, then 20 ms more for each failure.
     fn delay(&self, failures: i64) -> Duration {

@@ -25,11 +25,10 @@ pub(crate) fn core(router: Router) -> Core {
     })
 }
 
-/// What the metrics listener answers: `/metrics`, ping and health (PX-315, PX-317).
-pub(crate) fn metrics(rendered: PrometheusHandle, context: &Arc<Context>) -> Router {
+/// `/metrics`, health and ping (PX-315, PX-317).
+pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
     let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    Router::new()
+    portcullis_web::health(context)
         .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
-        .merge(portcullis_web::health(Arc::clone(context)))
 }

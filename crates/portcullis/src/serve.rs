@@ -112,7 +112,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     };
     let inside = Server {
         plane: (),
-        core: Some(face::core(face::metrics(rendered, context))),
+        core: Some(face::core(face::metrics(rendered, Arc::clone(context)))),
         trust: Trust::new(Vec::new()),
         entropy,
         log: None,

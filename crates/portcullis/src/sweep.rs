@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::{outpost, sessions, tokens};
+use portcullis_idp::{event, limits, oauth, outpost, sessions, tokens};
 
 /// How often. Expired rows cost space only.
 const EVERY: Duration = Duration::from_secs(60);
@@ -13,14 +13,17 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(crate) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        if let Err(error) = tokens::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired tokens");
-        }
-        if let Err(error) = sessions::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired sessions");
-        }
-        if let Err(error) = outpost::sessions::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired sessions of applications");
-        }
+        told("tokens", tokens::sweep(&context).await);
+        told("sessions", sessions::sweep(&context).await);
+        told("sessions of applications", outpost::sessions::sweep(&context).await);
+        told("codes and access tokens", oauth::sweep(&context).await);
+        told("counters of failed attempts", limits::sweep(&context).await);
+        told("events", event::sweep(&context).await);
+    }
+}
+
+fn told<T, E: std::fmt::Display>(what: &str, outcome: Result<T, E>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "cannot remove expired {what}");
     }
 }

@@ -30,7 +30,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .layer(from_fn(named))
 }
 
-/// Health alone, for a listener of its own.
+/// Whether the process lives and can serve, for a listener of its own.
 pub fn health(ctx: Arc<Context>) -> Router {
     health::router().with_state(ctx)
 }
