@@ -1,9 +1,7 @@
 //! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
 
 use portcullis_core::id::{ApplicationId, BindingId, GroupId, PolicyId, UserPk};
-use portcullis_store::account::Account;
 use portcullis_store::binding::Binding;
-use portcullis_store::team::Team;
 use portcullis_store::{Conn, account, application, binding, team};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,6 +9,7 @@ use uuid::Uuid;
 use crate::applications;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
+use crate::directory::shown::{ShownMember, ShownTeam, Viewer};
 use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
@@ -39,36 +38,40 @@ pub struct View {
     /// The record.
     pub binding: Binding,
     /// The group.
-    pub group: Option<Team>,
+    pub group: Option<ShownTeam>,
     /// The user.
-    pub user: Option<Account>,
+    pub user: Option<ShownMember>,
 }
 
-/// The bindings that meet conditions.
+/// The bindings that meet conditions, for an administrator.
 ///
 /// # Errors
-/// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+/// [`Error::Forbidden`] for anyone else; or when the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    superuser_only(actor)?;
     let mut conn = ctx.db.read().await?;
+    let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let Listed { rows, count } = binding::list(&mut conn, filter, slice).await?;
     let mut views = Vec::with_capacity(rows.len());
     for binding in rows {
-        views.push(view(&mut conn, binding).await?);
+        views.push(view(&viewer, &mut conn, binding).await?);
     }
     Ok(Listed { rows: views, count })
 }
 
-/// The binding with this key.
+/// The binding with this key, for an administrator.
 ///
 /// # Errors
-/// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: BindingId) -> Result<View, Error> {
+/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<View, Error> {
+    superuser_only(actor)?;
     let mut conn = ctx.db.read().await?;
+    let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let found = binding::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
-    view(&mut conn, found).await
+    view(&viewer, &mut conn, found).await
 }
 
-async fn view(conn: &mut Conn, binding: Binding) -> Result<View, Error> {
+async fn view(viewer: &Viewer<'_>, conn: &mut Conn, binding: Binding) -> Result<View, Error> {
     let group = match binding.team {
         Some(pk) => team::by_pk(conn, pk).await?,
         None => None,
@@ -77,7 +80,11 @@ async fn view(conn: &mut Conn, binding: Binding) -> Result<View, Error> {
         Some(pk) => account::by_pk(conn, pk).await?,
         None => None,
     };
-    Ok(View { binding, group, user })
+    Ok(View {
+        binding,
+        group: group.map(|team| viewer.team(team)).transpose()?,
+        user: user.map(|account| viewer.member(account)).transpose()?,
+    })
 }
 
 /// Makes a binding.

@@ -99,14 +99,10 @@ impl<'a> Viewer<'a> {
     /// When the store fails or attributes cannot be opened.
     pub async fn group(&self, conn: &mut Conn, team: Team) -> Result<ShownGroup, Error> {
         let members = team::member_accounts(conn, team.pk).await?;
-        let member = |account: Account| {
-            let attributes = self.masked(account_attributes(self.ctx, &account)?);
-            Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
-        };
         Ok(ShownGroup {
             parents: self.teams(team::parents(conn, team.pk).await?)?,
             children: self.teams(team::children(conn, team.pk).await?)?,
-            members: members.into_iter().map(member).collect::<Result<_, Error>>()?,
+            members: members.into_iter().map(|account| self.member(account)).collect::<Result<_, _>>()?,
             group: self.team(team)?,
         })
     }
@@ -115,7 +111,12 @@ impl<'a> Viewer<'a> {
         teams.into_iter().map(|team| self.team(team)).collect()
     }
 
-    fn team(&self, team: Team) -> Result<ShownTeam, Error> {
+    pub(crate) fn member(&self, account: Account) -> Result<ShownMember, Error> {
+        let attributes = self.masked(account_attributes(self.ctx, &account)?);
+        Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
+    }
+
+    pub(crate) fn team(&self, team: Team) -> Result<ShownTeam, Error> {
         Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?), team })
     }
 

@@ -104,6 +104,7 @@ async fn update(
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
+    applications::get(&ctx, &slug, None).await?;
     let fields = read(&mut body, partial)?;
     let renamed = fields.slug.clone().unwrap_or_else(|| slug.clone());
     applications::update(&ctx, &caller.actor, &slug, fields).await?;

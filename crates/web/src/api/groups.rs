@@ -189,7 +189,8 @@ fn related_group_json(group: &ShownTeam) -> Value {
     })
 }
 
-fn partial_user_json(member: &ShownMember) -> Value {
+/// A user inside another object.
+pub(super) fn partial_user_json(member: &ShownMember) -> Value {
     let account = &member.account;
     json!({
         "pk": account.pk,

@@ -66,6 +66,7 @@ async fn update(
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = key.parse("Outpost")?;
+    outposts::get(&ctx, pk).await?;
     body.require(&["name", "type", "providers", "config"], partial);
     let fields = Fields {
         name: body.filled_text("name"),

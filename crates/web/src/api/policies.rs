@@ -8,17 +8,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use portcullis_core::attributes::SecretKeys;
 use portcullis_core::id::{BindingId, PolicyId, UserPk};
 use portcullis_idp::bindings::{self, Fields, Filter, Order, View};
-use portcullis_idp::{Context, Error, directory};
+use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::{Admin, Key};
+use super::groups::partial_user_json;
 use super::params::Params;
+use super::users::partial_group_json;
 
 const ORDERS: [(&str, Order); 6] = [
     ("pk", Order::Pk),
@@ -42,7 +43,7 @@ pub(super) fn routes() -> Routes {
         .route("/policies/all/{pk}/test/", post(no_policy))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         policy: params.uuid("policy"),
@@ -54,20 +55,18 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         order: params.order(&ORDERS, &[(Order::Order, false)]),
     };
     params.finish()?;
-    let found = bindings::list(&ctx, &filter, paging.slice()).await?;
-    let secret = secret_keys(&ctx).await?;
-    let results = found.rows.iter().map(|view| object(&ctx, &secret, view)).collect::<Result<_, _>>()?;
-    paging.answer(found.count, results)
+    let found = bindings::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
 async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = bindings::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(one(&ctx, pk).await?))
+    Ok(created(one(&ctx, &caller.actor, pk).await?))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(one(&ctx, key.parse("PolicyBinding")?).await?).into_response())
+async fn retrieve(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(one(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?).into_response())
 }
 
 async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
@@ -86,9 +85,10 @@ async fn update(
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = key.parse("PolicyBinding")?;
+    one(&ctx, &caller.actor, pk).await?;
     let fields = read(&mut body, partial)?;
     bindings::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(one(&ctx, pk).await?).into_response())
+    Ok(Json(one(&ctx, &caller.actor, pk).await?).into_response())
 }
 
 async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
@@ -121,48 +121,20 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-async fn secret_keys(ctx: &Context) -> Result<SecretKeys, ApiError> {
-    let mut conn = ctx.db.read().await.map_err(Error::from)?;
-    Ok(directory::secret_keys(&mut conn).await?)
+async fn one(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Value, ApiError> {
+    Ok(object(&bindings::get(ctx, actor, pk).await?))
 }
 
-async fn one(ctx: &Context, pk: BindingId) -> Result<Value, ApiError> {
-    object(ctx, &secret_keys(ctx).await?, &bindings::get(ctx, pk).await?)
-}
-
-fn object(ctx: &Context, secret: &SecretKeys, view: &View) -> Result<Value, ApiError> {
+fn object(view: &View) -> Value {
     let binding = &view.binding;
-    let group = match &view.group {
-        Some(team) => Some(json!({
-            "pk": team.pk,
-            "num_pk": number(team.pk.0),
-            "name": team.name,
-            "is_superuser": team.is_superuser,
-            "attributes": secret.masked(&directory::team_attributes(ctx, team)?),
-        })),
-        None => None,
-    };
-    let user = match &view.user {
-        Some(account) => Some(json!({
-            "pk": account.pk,
-            "username": account.username,
-            "name": account.name,
-            "is_active": account.is_active,
-            "last_login": account.last_login.map(|at| at.to_string()),
-            "email": account.email,
-            "attributes": secret.masked(&directory::account_attributes(ctx, account)?),
-            "uid": directory::uid(ctx, account.pk),
-        })),
-        None => None,
-    };
-    Ok(json!({
+    json!({
         "pk": binding.pk,
         "policy": binding.policy,
         "group": binding.team,
         "user": binding.account,
         "policy_obj": null,
-        "group_obj": group,
-        "user_obj": user,
+        "group_obj": view.group.as_ref().map(partial_group_json),
+        "user_obj": view.user.as_ref().map(partial_user_json),
         "target": binding.target,
         "negate": binding.negate,
         "enabled": binding.enabled,
@@ -171,10 +143,5 @@ fn object(ctx: &Context, secret: &SecretKeys, view: &View) -> Result<Value, ApiE
         "failure_result": binding.failure_result,
         "expires": null,
         "expiring": false,
-    }))
-}
-
-/// The first five decimal digits of a group's UUID read as a number (CO-060).
-fn number(pk: uuid::Uuid) -> i32 {
-    pk.as_u128().to_string().chars().take(5).collect::<String>().parse().unwrap_or_default()
+    })
 }

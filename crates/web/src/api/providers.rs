@@ -81,6 +81,8 @@ async fn update(
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = parse(&key, "ProxyProvider")?;
+    // Whether it exists comes before what is wrong with the body.
+    providers::get(&ctx, pk).await?;
     let fields = read(&mut body, partial)?;
     providers::update(&ctx, &caller.actor, pk, fields).await?;
     Ok(Json(proxy(&providers::get(&ctx, pk).await?)).into_response())
