@@ -199,7 +199,7 @@ fn px_110_failures_are_limited_per_address() {
         let last = statuses.last().unwrap();
         assert_eq!(last.status, 429, "{}", last.text());
         assert!(last.header("retry-after").unwrap().parse::<u32>().unwrap() <= 60);
-        let verified = site.core_calls("token").await;
+        let verified = site.core_calls("verify_password").await;
         assert!(verified <= 20, "the core verified {verified} guesses");
         let right = stage.get_as_stranger("/").header("authorization", stage.basic()).go().await;
         assert_eq!(right.status, 200, "a right password from elsewhere");
