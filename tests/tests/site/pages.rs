@@ -32,7 +32,7 @@ fn co_308_sign_in_by_keyboard_alone() {
         browser.pictures("home").await;
         browser.tab_to("form button[type=submit]").await;
         browser.press(ENTER).await;
-        browser.sees("Signed out").await;
+        browser.sees("You are signed out").await;
         browser.pictures("signed-out").await;
         browser.go(&stage.app.url("/again")).await;
         browser.find("input[type=password]").await;
@@ -49,7 +49,7 @@ fn px_190_sign_out_in_the_browser() {
         browser.sign_in(&stage.person.username, &stage.person.password).await;
         browser.sees("GET /").await;
         browser.go(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
-        browser.sees("igned out").await;
+        browser.sees("signed out").await;
         browser.go(&stage.app.url("/")).await;
         browser.find("input[type=password]").await;
     });
