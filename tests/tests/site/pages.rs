@@ -39,7 +39,7 @@ fn co_308_sign_in_by_keyboard_alone() {
     });
 }
 
-/// PX-190: sign-out at an application leads through the identity provider and ends both sessions.
+/// PX-190, OA-500: sign-out at an application leads to the identity provider, which offers to end its own session too.
 #[test]
 fn px_190_sign_out_in_the_browser() {
     run(async {
@@ -49,7 +49,10 @@ fn px_190_sign_out_in_the_browser() {
         browser.sign_in(&stage.person.username, &stage.person.password).await;
         browser.sees("GET /").await;
         browser.go(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
-        browser.sees("signed out").await;
+        browser.sees("Signed out of").await;
+        browser.pictures("signed-out-of-application").await;
+        browser.click("button[type=submit], a.button").await;
+        browser.sees("You are signed out").await;
         browser.go(&stage.app.url("/")).await;
         browser.find("input[type=password]").await;
     });
