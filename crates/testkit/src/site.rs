@@ -20,7 +20,8 @@ pub const ADMIN_PASSWORD: &str = "administrator's pass phrase";
 #[must_use]
 pub fn binary() -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/portcullis");
-    std::env::var_os("PORTCULLIS_BIN").map_or_else(built, PathBuf::from)
+    let path = std::env::var_os("PORTCULLIS_BIN").map_or_else(built, PathBuf::from);
+    path.canonicalize().unwrap_or_else(|_| panic!("{} is not built: `./test` does that", path.display()))
 }
 
 /// Settings that differ from those of the suite.

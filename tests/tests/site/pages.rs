@@ -39,7 +39,7 @@ fn co_308_sign_in_by_keyboard_alone() {
     });
 }
 
-/// PX-190, OA-500: sign-out at an application leads to the identity provider, which offers to end its own session too.
+/// PX-190, OA-548: sign-out at an application leads to the identity provider, which offers to end its own session too.
 #[test]
 fn px_190_sign_out_in_the_browser() {
     run(async {
@@ -51,7 +51,10 @@ fn px_190_sign_out_in_the_browser() {
         browser.go(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
         browser.sees("Signed out of").await;
         browser.pictures("signed-out-of-application").await;
-        browser.click("button[type=submit], a.button").await;
+        browser.click("a.button").await;
+        browser.sees("Sign out?").await;
+        browser.pictures("sign-out-question").await;
+        browser.click("button[type=submit]").await;
         browser.sees("You are signed out").await;
         browser.go(&stage.app.url("/")).await;
         browser.find("input[type=password]").await;
