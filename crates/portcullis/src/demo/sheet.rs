@@ -85,7 +85,7 @@ fn commands(core: &str, site: &str, secrets: &Secrets, made: &Made) -> Vec<(&'st
             format!("curl -i -u ada:wrong {site}\ncurl -i -u bob:bob-app-password {site}"),
         ),
         (
-            "No password: sent to the sign-in page; 401 for what nobody would see",
+            "No password: sent to sign in, or 401 where nobody would see the page",
             format!("curl -i {site}\ncurl -i -H 'Accept: application/json' {site}"),
         ),
         ("The API", format!("curl -H 'Authorization: Bearer {}' {core}/api/v3/core/users/", secrets.api_token)),
