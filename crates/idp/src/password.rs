@@ -1,8 +1,9 @@
 //! Passwords: Argon2id, bounded in memory, the same work for known and unknown users (CO-461, CO-462).
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::{Mutex, PoisonError};
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use portcullis_core::entropy::Entropy;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -12,6 +13,9 @@ pub const MAX_BYTES: usize = 1024;
 
 /// Hash operations at one time, 19 MiB each.
 static PERMITS: Semaphore = Semaphore::const_new(4);
+
+/// Their memory.
+static POOL: Pool = Pool::new();
 
 /// A hash that no password matches, with the cost of a real one.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -51,9 +55,65 @@ impl Verdict {
     }
 }
 
-fn hasher() -> Argon2<'static> {
-    // 19 MiB, two passes, one lane.
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
+/// Blocks of memory that hash operations use one after the other. Given back to the allocator after each
+/// operation, they would stay resident in the arena of every thread that ever hashed.
+struct Pool(Mutex<Vec<Vec<Block>>>);
+
+impl Pool {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// The output of Argon2, in memory of the pool; parameters that need more than ours get their own.
+    fn derive(
+        &self,
+        argon: &Argon2<'_>,
+        password: &[u8],
+        salt: &[u8],
+        length: usize,
+    ) -> Result<Output, Box<dyn std::error::Error>> {
+        let blocks = argon.params().block_count();
+        let pooled = blocks <= Params::DEFAULT.block_count();
+        let mut memory = if pooled { self.idle().pop().unwrap_or_default() } else { Vec::new() };
+        let wanted = blocks.max(if pooled { Params::DEFAULT.block_count() } else { 0 });
+        memory.try_reserve_exact(wanted.saturating_sub(memory.len()))?;
+        memory.resize(wanted, Block::default());
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let out = buffer.get_mut(..length).ok_or("output too long")?;
+        let done = argon.hash_password_into_with_memory(password, salt, out, &mut memory);
+        if pooled {
+            self.idle().push(memory);
+        }
+        done?;
+        Ok(Output::new(out)?)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hashes at 19 MiB, two passes, one lane.
+fn new_hash(pool: &Pool, password: &[u8], salt: &[u8]) -> Result<PasswordHash, String> {
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
+    let output = pool.derive(&argon, password, salt, Params::DEFAULT_OUTPUT_LEN).map_err(|error| error.to_string())?;
+    Ok(PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon.params()).map_err(|error| error.to_string())?,
+        salt: Some(Salt::new(salt).map_err(|error| error.to_string())?),
+        hash: Some(output),
+    })
+}
+
+/// Whether a password has this hash, whatever its variant and parameters. Compares in constant time.
+fn is_match(pool: &Pool, password: &[u8], hash: &PasswordHash) -> bool {
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return false };
+    let Ok(algorithm) = Algorithm::try_from(hash.algorithm.as_str()) else { return false };
+    let Ok(version) = hash.version.map_or(Ok(Version::V0x13), Version::try_from) else { return false };
+    let Ok(params) = Params::try_from(hash) else { return false };
+    let argon = Argon2::new(algorithm, version, params);
+    pool.derive(&argon, password, salt, expected.len()).is_ok_and(|output| output == *expected)
 }
 
 /// Hashes a password of 1 to [`MAX_BYTES`] bytes to PHC form.
@@ -69,10 +129,10 @@ pub async fn hash(entropy: &dyn Entropy, password: &str) -> Result<String, Passw
     }
     let password = Zeroizing::new(password.to_owned());
     let salt = entropy.bytes::<16>();
-    let hashed = blocking(move || hasher().hash_password_with_salt(password.as_bytes(), &salt)).await;
+    let hashed = blocking(move || new_hash(&POOL, password.as_bytes(), &salt)).await;
     match hashed {
         Some(Ok(hash)) => Ok(hash.to_string()),
-        Some(Err(error)) => Err(PasswordError::Hash(error.to_string())),
+        Some(Err(error)) => Err(PasswordError::Hash(error)),
         None => Err(PasswordError::Hash("interrupted".to_owned())),
     }
 }
@@ -88,7 +148,7 @@ pub async fn verify(password: &str, stored: Option<&str>) -> Verdict {
     let stored = stored.unwrap_or(DECOY).to_owned();
     blocking(move || {
         let Ok(parsed) = PasswordHash::new(&stored) else { return Verdict::Wrong };
-        let matches = hasher().verify_password(password.as_bytes(), &parsed).is_ok();
+        let matches = is_match(&POOL, password.as_bytes(), &parsed);
         match (matches && known, is_weak(&parsed)) {
             (false, _) => Verdict::Wrong,
             (true, false) => Verdict::Right,
@@ -134,6 +194,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::password_hash::PasswordHasher;
     use portcullis_core::entropy::SystemEntropy;
 
     /// CO-461: a password verifies against its own hash alone, at 19 MiB and two passes.
@@ -156,6 +217,28 @@ mod tests {
             Argon2::from(params).hash_password_with_salt(b"pw", b"sixteen salt byt").expect("hashes").to_string();
         assert_eq!(verify("pw", Some(&weak)).await, Verdict::RightButWeak);
         assert_eq!(verify("no", Some(&weak)).await, Verdict::Wrong);
+    }
+
+    /// CO-461: hash operations share their memory; a hash that needs more than ours gets it for once only.
+    #[test]
+    fn co_461_memory_is_used_again() {
+        let pool = Pool::new();
+        let address = || pool.idle().iter().map(|blocks| (blocks.as_ptr(), blocks.len())).collect::<Vec<_>>();
+        let hashed = new_hash(&pool, b"pw", b"sixteen salt byt").expect("hashes");
+        let first = address();
+        assert_eq!(first.len(), 1);
+        assert!(is_match(&pool, b"pw", &hashed) && !is_match(&pool, b"no", &hashed));
+        for (algorithm, version, params) in [
+            (Algorithm::Argon2i, Version::V0x10, Params::new(64, 1, 2, Some(16))),
+            (Algorithm::Argon2d, Version::V0x13, Params::new(32, 1, 1, Some(64))),
+            (Algorithm::Argon2id, Version::V0x13, Params::new(Params::DEFAULT_M_COST + 8, 1, 1, None)),
+        ] {
+            let foreign = Argon2::new(algorithm, version, params.expect("valid"))
+                .hash_password_with_salt(b"pw", b"sixteen salt byt")
+                .expect("hashes");
+            assert!(is_match(&pool, b"pw", &foreign) && !is_match(&pool, b"no", &foreign), "{foreign}");
+        }
+        assert_eq!(address(), first);
     }
 
     /// CO-040, CO-462: without a stored hash nothing matches, and the decoy is a hash of full cost.
