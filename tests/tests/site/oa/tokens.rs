@@ -98,7 +98,8 @@ fn oa_288_failures_are_all_alike() {
 fn oa_221_errors_of_the_token_endpoint() {
     run(async {
         let stage = Stage::new(json!({})).await;
-        let cases: Vec<(&[(&str, &str)], u16, &str)> = vec![
+        type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
+        let cases: [Case<'_>; 5] = [
             (&[("grant_type", "client_credentials"), ("client_id", "unknown")], 400, "invalid_client"),
             (
                 &[("grant_type", "authorization_code"), ("client_id", &stage.app.client_id), ("code", "x")],
