@@ -7,6 +7,8 @@ pub mod oauth;
 pub mod pages;
 pub mod same_origin;
 
+#[cfg(test)]
+mod testing;
 use std::sync::Arc;
 
 use axum::Router;
