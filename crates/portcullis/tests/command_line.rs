@@ -294,6 +294,8 @@ fn px_317_the_metrics_listener_serves_metrics_and_ping() {
     let served = Served::start(&place, &[]);
     let metrics = served.get("/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.contains("authentik_outpost_info{outpost_name=\"authentik Embedded Outpost\""), "{metrics}");
+    assert!(metrics.contains("authentik_outpost_last_update{"), "{metrics}");
     assert!(served.get("/outpost.goauthentik.io/ping").starts_with("HTTP/1.1 204"));
 }
 

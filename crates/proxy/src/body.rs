@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::upstream::Driven;
+
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -44,6 +46,8 @@ pub enum Body {
     Full(Bytes),
     /// A body that is still on its way from a peer, trailers included.
     Incoming(hyper::body::Incoming),
+    /// An answer's body from an upstream, which drives its connection.
+    Driven(Driven),
     /// Anything else.
     Boxed(BoxedBody),
 }
@@ -156,6 +160,7 @@ impl HttpBody for Body {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
             }
+            Self::Driven(body) => Pin::new(body).poll_frame(cx),
             Self::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -165,6 +170,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
+            Self::Driven(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -174,6 +180,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len().try_into().unwrap_or(u64::MAX)),
             Self::Incoming(body) => body.size_hint(),
+            Self::Driven(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }

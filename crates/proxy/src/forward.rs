@@ -139,11 +139,9 @@ impl Forwarder {
             tokio::spawn(tunnel::run(client_side, upstream_side, closing, slot));
             return Ok(self.answer(answer.map(|_| Body::Empty), upgrade));
         }
-        let answer = answer.map(|body| match (Body::from(body), plan.ends) {
-            (Body::Incoming(body), Some(ends)) if body.size_hint().exact().is_none() => {
-                Body::Boxed(Box::pin(Until::new(body, ends)))
-            }
-            (body, _) => body,
+        let answer = answer.map(|body| match plan.ends {
+            Some(ends) if body.size_hint().exact().is_none() => Body::Boxed(Box::pin(Until::new(body, ends))),
+            _ => body,
         });
         Ok(self.answer(answer, None))
     }

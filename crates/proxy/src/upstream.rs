@@ -1,6 +1,7 @@
 //! Connections to applications: connect, TLS, pool.
 
 mod dial;
+mod driven;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -9,12 +10,14 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 
+pub use self::driven::Driven;
+
 use self::dial::{Dial, DialError, Tls};
+use self::driven::{DrivenError, Pool};
 use crate::body::{Body, BodyError};
 
 type Client = legacy::Client<Dial, Body>;
@@ -33,8 +36,25 @@ pub struct Target {
     pub base_path: String,
     /// Whether the upstream's certificate is verified (PX-279).
     pub verify: bool,
-    /// The pools once they were used: for requests, and for upgrades.
-    clients: Arc<[OnceLock<Client>; 2]>,
+    /// The pools once they were used.
+    pools: Arc<Pools>,
+}
+
+/// The pools of one target.
+#[derive(Default)]
+struct Pools {
+    /// For requests without a body over plain HTTP.
+    driven: OnceLock<Arc<Pool>>,
+    /// For all others.
+    shared: OnceLock<Client>,
+    /// For upgrades.
+    tunnel: OnceLock<Client>,
+}
+
+impl std::fmt::Debug for Pools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pools").finish_non_exhaustive()
+    }
 }
 
 /// Why a text is no target.
@@ -67,7 +87,7 @@ impl Target {
             return Err(TargetError::Excess);
         }
         let base_path = path_and_query.map_or_else(String::new, |all| all.path().trim_end_matches('/').to_owned());
-        Ok(Self { scheme, authority, base_path, verify, clients: Arc::default() })
+        Ok(Self { scheme, authority, base_path, verify, pools: Arc::default() })
     }
 }
 
@@ -126,13 +146,14 @@ pub struct Upstreams {
     settings: UpstreamSettings,
     tls: Tls,
     clients: Mutex<HashMap<PoolKey, Client>>,
+    driven: Mutex<HashMap<Authority, Arc<Pool>>>,
 }
 
 impl Upstreams {
     /// Pools without connections.
     pub fn new(settings: UpstreamSettings) -> Self {
         let tls = Tls::new(settings.authorities.clone());
-        Self { settings, tls, clients: Mutex::default() }
+        Self { settings, tls, clients: Mutex::default(), driven: Mutex::default() }
     }
 
     /// Sends a request whose URI is absolute. Dropping the future cancels the request (PX-282).
@@ -143,11 +164,38 @@ impl Upstreams {
         target: &Target,
         request: Request<Body>,
         upgrade: bool,
-    ) -> Result<Response<Incoming>, SendError> {
-        let [plain, tunnel] = &*target.clients;
-        let slot = if upgrade { tunnel } else { plain };
+    ) -> Result<Response<Body>, SendError> {
+        let pools = &*target.pools;
+        if !upgrade && target.scheme == Scheme::HTTP && matches!(request.body(), Body::Empty) {
+            return self.send_driven(target, request).await;
+        }
+        let slot = if upgrade { &pools.tunnel } else { &pools.shared };
         let client = slot.get_or_init(|| self.client(target, upgrade));
-        client.request(request).await.map_err(classify)
+        client.request(request).await.map(|answer| answer.map(Body::from)).map_err(classify)
+    }
+
+    async fn send_driven(&self, target: &Target, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
+        // On the wire stand path and query alone.
+        if let Some(path) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = Uri::from(path);
+        }
+        let pool = target.pools.driven.get_or_init(|| self.pool(target));
+        pool.send(request).await.map_err(|error| {
+            SendError::Upstream(match error {
+                DrivenError::Dial(DialError::Timeout) => UpstreamError::Timeout,
+                DrivenError::Dial(error) => UpstreamError::Connect(Box::new(error)),
+                DrivenError::Http(error) => UpstreamError::Protocol(Box::new(error)),
+            })
+        })
+    }
+
+    fn pool(&self, target: &Target) -> Arc<Pool> {
+        let mut pools = self.driven.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() >= MAX_POOLS {
+            pools.clear();
+        }
+        let make = || Pool::new(Dial::new(&target.authority, None, self.settings.connect), self.settings.idle);
+        pools.entry(target.authority.clone()).or_insert_with(make).clone()
     }
 
     fn client(&self, target: &Target, upgrade: bool) -> Client {

@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn co_521_a_bad_bearer_beats_a_good_cookie() {
         let site = Site::new().await;
-        let cookie = sign_in(&site).await;
+        let cookie = sign_in(&site, "akadmin").await;
         assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 200);
         let both = [("cookie", cookie.as_str()), ("authorization", "Bearer nonsense")];
         let refused = site.send(Method::GET, "/core/users/me/", &both, None).await;
@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn co_387_writes_with_the_cookie_come_from_here() {
         let site = Site::new().await;
-        let cookie = format!("{}; authentik_csrf=abc", sign_in(&site).await);
+        let cookie = format!("{}; authentik_csrf=abc", sign_in(&site, "akadmin").await);
         let write = async |headers: &[(&str, &str)]| {
             let mut all = vec![("cookie", cookie.as_str())];
             all.extend_from_slice(headers);
@@ -145,13 +145,56 @@ mod tests {
         assert_eq!(write(&[token, ("origin", "http://id.example"), ("sec-fetch-site", "same-origin")]).await, 201);
     }
 
-    async fn sign_in(site: &Site) -> String {
+    async fn sign_in(site: &Site, username: &str) -> String {
         let mut tx = site.ctx.db.write().await.expect("writes");
-        let first = portcullis_store::account::by_username(&mut tx, "akadmin").await.expect("reads").expect("akadmin");
+        let first = portcullis_store::account::by_username(&mut tx, username).await.expect("reads").expect("known");
         let client = [192, 0, 2, 1].into();
         let started = sessions::start(&site.ctx, &mut tx, first.pk, "password", client, "test").await.expect("starts");
         tx.commit().await.expect("commits");
         format!("authentik_session={}", started.cookie)
+    }
+
+    /// CO-037, CO-385: deactivation ends the user's sessions for good; a return to active revives none.
+    #[tokio::test]
+    async fn co_037_deactivation_ends_sessions() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let asks =
+            async || site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status.as_u16();
+        assert_eq!(asks().await, 200);
+        for is_active in [false, true] {
+            let path = format!("/core/users/{user}/");
+            let changed = site.admin(Method::PATCH, &path, json!({"is_active": is_active})).await;
+            assert_eq!(changed.status, 200);
+            assert_eq!(asks().await, 403, "is_active: {is_active}");
+        }
+    }
+
+    /// CO-041, CO-802: a new password ends the user's sessions.
+    #[tokio::test]
+    async fn co_041_a_new_password_ends_sessions() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let path = format!("/core/users/{user}/set_password/");
+        assert_eq!(site.admin(Method::POST, &path, json!({"password": "long enough"})).await.status, 204);
+        assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 403);
+    }
+
+    /// CO-703: a list of tokens without any that is visible is refused to ordinary users.
+    #[tokio::test]
+    async fn co_703_nothing_to_see_is_a_refusal() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let list = async |query: &str| {
+            site.send(Method::GET, &format!("/core/tokens/{query}"), &[("cookie", &cookie)], None).await
+        };
+        assert_eq!(list("").await.status, 403);
+        site.api_key(user, "ada-api").await;
+        assert_eq!(list("").await.json["pagination"]["count"], json!(1));
+        assert_eq!(list("?identifier=other").await.json["pagination"]["count"], json!(0));
     }
 
     /// CO-529: every answer, also a refusal, names its request and may not be kept.
@@ -310,7 +353,7 @@ mod tests {
         site.admin(Method::POST, "/core/tokens/laptop/set_key/", json!({"key": "chosen-key-of-ada-0123456789"})).await;
         let bot = site.admin(Method::POST, "/core/users/service_account/", json!({"name": "bot"})).await.json["token"]
             .clone();
-        let cookie = sign_in(&site).await;
+        let cookie = sign_in(&site, "akadmin").await;
         let bytes = site.file_bytes();
         let holds = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
         assert!(holds("laptop") && holds("akadmin"), "the files are looked at where data is");

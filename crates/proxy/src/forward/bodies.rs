@@ -62,12 +62,12 @@ impl HttpBody for Checked {
 
 /// An answer that is cut when the session it was given under ends (PX-197).
 pub(super) struct Until {
-    body: hyper::body::Incoming,
+    body: Body,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Until {
-    pub(super) fn new(body: hyper::body::Incoming, ends: CancellationToken) -> Self {
+    pub(super) fn new(body: Body, ends: CancellationToken) -> Self {
         Self { body, ended: Box::pin(ends.cancelled_owned()) }
     }
 }
@@ -80,8 +80,7 @@ impl HttpBody for Until {
         if self.ended.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Ended)));
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

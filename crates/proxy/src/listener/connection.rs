@@ -146,7 +146,7 @@ impl<P: Plane> Way<P> {
         if let Some(pending) = &mut pending {
             pending.answered(&mut answer);
         }
-        answer.map(|body| Answer { body, progress: self.progress.clone(), pending })
+        answer.map(|body| Answer { body, failure: None, progress: self.progress.clone(), pending })
     }
 
     async fn dispatch(
@@ -192,6 +192,8 @@ impl<P: Plane> Way<P> {
 /// An answer's body on its way to the client. Its end, however it comes, is the request's end.
 struct Answer {
     body: Body,
+    /// Why the body is cut off, until what came before is sent.
+    failure: Option<BodyError>,
     progress: Option<Arc<Progress>>,
     pending: Option<Pending>,
 }
@@ -201,7 +203,17 @@ impl HttpBody for Answer {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(failure))) = polled {
+            // The connection breaks at once when it hears of this, with the head still unsent perhaps.
+            // One turn later the client has seen what there is (PX-288).
+            self.failure = Some(failure);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let (Poll::Ready(Some(Ok(frame))), Some(pending)) = (&polled, &mut self.pending)
             && let Some(data) = frame.data_ref()
         {
@@ -211,7 +223,7 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failure.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -143,6 +143,12 @@ impl Dial {
         Self { host, port, tls, limit }
     }
 
+    /// A new connection, within the time for that.
+    pub(super) async fn dial(self) -> Result<Stream, DialError> {
+        let limit = self.limit;
+        tokio::time::timeout(limit, self.connect()).await.map_err(|_| DialError::Timeout)?
+    }
+
     async fn connect(self) -> Result<Stream, DialError> {
         let tcp = TcpStream::connect((&*self.host, self.port)).await.map_err(DialError::Connect)?;
         tcp.set_nodelay(true).map_err(DialError::Connect)?;
@@ -164,13 +170,7 @@ impl tower::Service<Uri> for Dial {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let dial = self.clone();
-        Box::pin(async move {
-            let limit = dial.limit;
-            match tokio::time::timeout(limit, dial.connect()).await {
-                Ok(stream) => stream.map(TokioIo::new),
-                Err(_) => Err(DialError::Timeout),
-            }
-        })
+        Box::pin(async move { dial.dial().await.map(TokioIo::new) })
     }
 }
 
