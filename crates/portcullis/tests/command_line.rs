@@ -146,7 +146,9 @@ fn co_008_an_unknown_setting_is_one_line_and_creates_nothing() {
 fn co_008_an_unreadable_file_is_one_line() {
     let place = Place::new();
     assert!(place.refused(&["serve", "--config", "absent.toml"], &[]).starts_with("cannot read absent.toml: "));
-    assert!(place.refused(&["serve", "--set", "listen.http=nonsense"], &[]).contains("must be a list of socket"));
+    assert!(
+        place.refused(&["serve", "--set", "listen.http=nonsense"], &[]).contains("must be a list, each item a socket")
+    );
 }
 
 /// PX-002: a port in use is one line that names setting and address, and nothing is created.

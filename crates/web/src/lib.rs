@@ -6,9 +6,9 @@ mod health;
 pub mod oauth;
 pub mod pages;
 pub mod same_origin;
-
 #[cfg(test)]
 mod testing;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -1,5 +1,6 @@
 //! An instance in memory, for tests: the real router and services over a database of its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,6 +36,8 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     /// The body as JSON, null if it is none.
     pub(crate) json: Value,
+    /// The body as text.
+    pub(crate) text: String,
 }
 
 impl Site {
@@ -48,7 +51,7 @@ impl Site {
         let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.expect("a database");
         let ctx = Arc::new(context(db, Arc::clone(&clock)).await.expect("the right key"));
         bootstrap::run(&ctx, &wishes).await.expect("sets itself up");
-        let router = crate::api::router(Arc::clone(&ctx));
+        let router = crate::router(Arc::clone(&ctx));
         Self { ctx, clock, directory, router }
     }
 
@@ -83,19 +86,25 @@ impl Site {
         self.raw(request.body(body).expect("a request")).await
     }
 
-    pub(crate) async fn raw(&self, mut request: Request<Body>) -> Reply {
+    pub(crate) async fn raw(&self, request: Request<Body>) -> Reply {
+        self.raw_from(request, [192, 0, 2, 1].into()).await
+    }
+
+    /// Sends a request from this address.
+    pub(crate) async fn raw_from(&self, mut request: Request<Body>, client: IpAddr) -> Reply {
         request.extensions_mut().insert(Arc::new(Origin {
             scheme: Scheme::Http,
             host: "id.example".to_owned(),
-            client: [192, 0, 2, 1].into(),
-            peer: [192, 0, 2, 1].into(),
+            client,
+            peer: client,
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
         }));
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
-        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text }
     }
 
     /// Makes a user, and returns its key.

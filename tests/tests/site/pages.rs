@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::stage::{Stage, shared};
 
-/// CO-308, PX-310: sign in, be refused, try again, reach the application and sign out, without a pointing device.
+/// CO-310, PX-310: sign in, be refused, try again, reach the application and sign out, without a pointing device.
 #[test]
-fn co_308_sign_in_by_keyboard_alone() {
+fn co_310_sign_in_by_keyboard_alone() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let browser = Browser::open().await;

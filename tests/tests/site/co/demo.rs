@@ -4,9 +4,9 @@ use portcullis_testkit::process::{command, directory, free_port};
 use portcullis_testkit::site::portcullis;
 use portcullis_testkit::{Browser, Finished, Process, run, until};
 
-/// CO-009: the demo prints commands that do what they say, and links that lead to the application.
+/// CO-480, PX-096: the demo prints commands that do what they say, and links that lead to the application.
 #[test]
-fn co_009_the_demo_does_what_it_prints() {
+fn co_480_the_demo_does_what_it_prints() {
     run(async {
         let folder = directory("demo");
         let port = free_port().to_string();

@@ -98,7 +98,8 @@ fn oa_288_failures_are_all_alike() {
 fn oa_221_errors_of_the_token_endpoint() {
     run(async {
         let stage = Stage::new(json!({})).await;
-        let cases: [(&[(&str, &str)], u16, &str); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
+        let cases: [Case<'_>; 5] = [
             (&[("grant_type", "client_credentials"), ("client_id", "unknown")], 400, "invalid_client"),
             (
                 &[("grant_type", "authorization_code"), ("client_id", &stage.app.client_id), ("code", "x")],
@@ -123,9 +124,9 @@ fn oa_221_errors_of_the_token_endpoint() {
     });
 }
 
-/// OA-460, OA-463, PX-359: introspection tells the provider's own client about a token, and others nothing.
+/// OA-490, PX-359: introspection tells the provider's own client about a token, and others nothing.
 #[test]
-fn oa_463_introspection() {
+fn oa_490_introspection() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let other = Stage::new(json!({})).await;
@@ -150,7 +151,7 @@ fn oa_463_introspection() {
     });
 }
 
-/// OA-120, OA-140: discovery names the endpoints, and the key set holds public keys only.
+/// OA-120, OA-122: discovery names the endpoints, and the key set holds public keys only.
 #[test]
 fn oa_120_discovery_and_keys() {
     run(async {
@@ -171,9 +172,9 @@ fn oa_120_discovery_and_keys() {
     });
 }
 
-/// OA-110, OA-160: the authorization endpoint never redirects to an address that is not registered.
+/// OA-141: the authorization endpoint never redirects to an address that is not registered.
 #[test]
-fn oa_160_unregistered_redirect_uris_are_refused_in_place() {
+fn oa_141_unregistered_redirect_uris_are_refused_in_place() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let good = format!("{}/outpost.goauthentik.io/callback?X-authentik-auth-callback=true", stage.app.external);

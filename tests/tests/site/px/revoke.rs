@@ -70,7 +70,7 @@ fn px_198_replaced_app_password() {
     });
 }
 
-/// PX-198, CO-105: an app password that expires is refused from then on.
+/// PX-198, OA-296: an app password that expires is refused from then on.
 #[test]
 fn px_198_expired_app_password() {
     run(async {
@@ -132,7 +132,7 @@ fn px_198_removed_membership() {
     });
 }
 
-/// PX-198, CO-062: so is a membership that came from a parent group that was cut off.
+/// PX-198: so is a membership that came from a parent group that was cut off.
 #[test]
 fn px_198_group_cut_off_from_its_parent() {
     run(async {
@@ -148,7 +148,7 @@ fn px_198_group_cut_off_from_its_parent() {
     });
 }
 
-/// PX-198, CO-160: a binding that is removed, disabled, negated or pointed at someone else takes effect at once.
+/// PX-198, CO-171: a binding that is removed, disabled, negated or pointed at someone else takes effect at once.
 #[test]
 fn px_198_changed_bindings() {
     run(async {
@@ -204,7 +204,7 @@ fn px_029_changes_of_the_provider_hold_at_once() {
     });
 }
 
-/// OA-170, PX-418: a revoked access token is refused at the next request.
+/// OA-510, PX-418: a revoked access token is refused at the next request.
 #[test]
 fn px_418_revoked_access_token() {
     run(async {
