@@ -26,7 +26,11 @@ pub fn is_token(value: &str) -> bool {
     value.len() == 43 && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// A `Cookie` header without the data plane's cookies (PX-178): `None` if it holds none and may stay
+/// The control plane's own cookies. Cookies know no ports: where control plane and application share a
+/// host name, a browser sends these to both.
+const CONTROL_PLANE: [&str; 2] = ["authentik_session", "authentik_csrf"];
+
+/// A `Cookie` header without our cookies, those of both planes (PX-178): `None` if it holds none and may stay
 /// as it is, empty if nothing is left.
 pub fn without_ours(header: &[u8]) -> Option<Vec<u8>> {
     if !pairs(header).any(is_ours) {
@@ -35,12 +39,16 @@ pub fn without_ours(header: &[u8]) -> Option<Vec<u8>> {
     Some(pairs(header).filter(|pair| !is_ours(pair)).collect::<Vec<_>>().join(b"; ".as_slice()))
 }
 
-/// Whether a `Set-Cookie` value would set one of the data plane's cookies (PX-178).
+/// Whether a `Set-Cookie` value would set one of our cookies (PX-178).
 pub fn sets_ours(set_cookie: &[u8]) -> bool {
     is_ours(set_cookie.trim_ascii_start())
 }
 
 fn is_ours(pair: &[u8]) -> bool {
+    let name = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii_end();
+    if CONTROL_PLANE.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes())) {
+        return true;
+    }
     pair.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
 }
 
@@ -120,5 +128,13 @@ mod tests {
         let header = b"s=one; sx=no; s=\"two\"; \xff=x; s; s=\xff; s=three";
         assert_eq!(values(header, "s").collect::<Vec<_>>(), ["one", "two", "three"]);
         assert!(is_token(&"a".repeat(43)) && !is_token("short") && !is_token(&"é".repeat(43)));
+    }
+
+    /// PX-178: the control plane's cookies are hidden from applications as well, and cannot be set by them.
+    #[test]
+    fn px_178_the_control_plane_s_cookies_are_ours_too() {
+        assert_eq!(without_ours(b"a=1; authentik_session=s; authentik_csrf=c"), Some(b"a=1".to_vec()));
+        assert_eq!(without_ours(b"authentik_sessions=x"), None);
+        assert!(sets_ours(b" authentik_session=planted; Path=/"));
     }
 }

@@ -105,6 +105,10 @@ pub struct Bearings {
     pub app_password_key: String,
     /// Id (`jti`) of the access token that was used or issued; empty when none is stored.
     pub access_token: String,
+    /// Names of the groups that the claims were made of. Applications are told them, so that the loss of
+    /// any of them ends the identity.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 impl Bearings {

@@ -11,6 +11,7 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::fold;
 use portcullis_store::{Conn, StoreError, failure};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::context::Context;
 
@@ -55,19 +56,36 @@ pub struct Attempt<'a> {
     pub username: &'a str,
 }
 
-/// What to do with an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Look at it, after a delay that is usually none.
-    Examine {
-        /// How long to wait first.
-        delay: Duration,
-    },
-    /// Refuse it unexamined.
-    Refuse {
+/// Attempts that are examined at once. Each has been judged before it begins and has counted its failure
+/// before it ends, so that a burst of guesses gets at most so many beyond the limit. The hashes of
+/// passwords keep every processor busy with fewer.
+static EXAMINED_AT_ONCE: Semaphore = Semaphore::const_new(4);
+
+/// Leave to examine one attempt. Hold it until the outcome is counted.
+#[derive(Debug)]
+#[must_use = "without it, guesses made at once are not counted in time"]
+pub struct Turn(#[expect(dead_code, reason = "held, not read")] SemaphorePermit<'static>);
+
+/// Why an attempt is not examined.
+#[derive(Debug, thiserror::Error)]
+pub enum NotExamined {
+    /// Too many failures.
+    #[error("too many failed attempts")]
+    Throttled {
         /// Whole seconds until an attempt is examined again.
         retry_after_seconds: u32,
     },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the counters say about an attempt.
+enum Verdict {
+    /// Look at it, after a delay that is usually none.
+    Examine { delay: Duration },
+    /// Refuse it unexamined.
+    Refuse { retry_after_seconds: u32 },
 }
 
 struct Buckets {
@@ -100,11 +118,28 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Decides, before anything is examined, what to do with an attempt.
+/// Lets an attempt be examined, perhaps after a delay, or refuses it unexamined.
 ///
 /// # Errors
-/// When the database fails.
-pub async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
+/// [`NotExamined`].
+pub async fn admit(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, NotExamined> {
+    let mut delayed = false;
+    loop {
+        // The semaphore is never closed.
+        let Ok(turn) = EXAMINED_AT_ONCE.acquire().await else { continue };
+        match judge(ctx, &mut ctx.db.read().await?, attempt).await? {
+            Verdict::Refuse { retry_after_seconds } => return Err(NotExamined::Throttled { retry_after_seconds }),
+            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(Turn(turn)),
+            Verdict::Examine { delay } => {
+                drop(turn);
+                tokio::time::sleep(delay).await;
+                delayed = true;
+            }
+        }
+    }
+}
+
+async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
     for (bucket, limit) in
         [(&buckets.name_and_address, limits.per_name_and_address), (&buckets.address, limits.per_address)]

@@ -18,7 +18,7 @@ use portcullis_store::{StoreError, application, grant, provider};
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::limits::{self, Attempt, Verdict};
+use crate::limits::{self, Attempt, NotExamined, Turn};
 use crate::signing::SigningError;
 
 /// Why an OAuth request is refused. The text is the protocol's own word; which check failed is not told
@@ -91,19 +91,12 @@ pub async fn by_slug(
     Ok(provider::by_pk(&mut conn, pk).await?.map(|provider| (application, provider)))
 }
 
-/// Lets an attempt pass, perhaps after a delay, or refuses it unexamined (OA-680).
-async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<(), OAuthError> {
-    let mut conn = ctx.db.read().await?;
-    let verdict = limits::judge(ctx, &mut conn, attempt).await?;
-    drop(conn);
-    match verdict {
-        Verdict::Refuse { retry_after_seconds } => Err(OAuthError::Throttled { retry_after_seconds }),
-        Verdict::Examine { delay } if delay.is_zero() => Ok(()),
-        Verdict::Examine { delay } => {
-            tokio::time::sleep(delay).await;
-            Ok(())
-        }
-    }
+/// Lets an attempt be examined, perhaps after a delay, or refuses it unexamined (OA-680).
+async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthError> {
+    limits::admit(ctx, attempt).await.map_err(|error| match error {
+        NotExamined::Throttled { retry_after_seconds } => OAuthError::Throttled { retry_after_seconds },
+        NotExamined::Store(error) => OAuthError::Unavailable(error.into()),
+    })
 }
 
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::limits::{self, Attempt, Verdict};
+use crate::limits::{self, Attempt, NotExamined};
 use crate::sessions::{self, Started};
 use crate::{event, password};
 
@@ -58,6 +58,15 @@ impl From<portcullis_store::StoreError> for SignInError {
     }
 }
 
+impl From<NotExamined> for SignInError {
+    fn from(error: NotExamined) -> Self {
+        match error {
+            NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Store(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
 /// Signs somebody in with a password.
 ///
 /// Unknown users, users without a password, inactive ones and service accounts (CO-813) cost the same
@@ -67,12 +76,8 @@ impl From<portcullis_store::StoreError> for SignInError {
 /// [`SignInError`].
 pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Result<Started, SignInError> {
     let attempt = Attempt { address: credentials.client, client: CLIENT, username: credentials.identifier };
+    let _turn = limits::admit(ctx, &attempt).await?;
     let mut conn = ctx.db.read().await?;
-    match limits::judge(ctx, &mut conn, &attempt).await? {
-        Verdict::Refuse { retry_after_seconds } => return Err(SignInError::Throttled { retry_after_seconds }),
-        Verdict::Examine { delay } if delay.is_zero() => {}
-        Verdict::Examine { delay } => tokio::time::sleep(delay).await,
-    }
     let account = account::for_sign_in(&mut conn, credentials.identifier).await?.filter(may_sign_in);
     // The connection is free again while the hash is computed.
     drop(conn);
@@ -116,6 +121,11 @@ async fn begin(
         None => None,
     };
     let mut change = Change::begin(ctx, &actor).await?;
+    // The hash took its time: meanwhile the password may have been changed, or the user deactivated.
+    let now = account::by_pk(change.conn(), account.pk).await?.filter(may_sign_in);
+    if now.is_none_or(|now| now.password_hash != account.password_hash) {
+        return Err(SignInError::Wrong);
+    }
     limits::succeeded(ctx, change.conn(), attempt).await?;
     if let (Some(stronger), Some(weaker)) = (stronger_hash, account.password_hash.as_deref()) {
         account::upgrade_hash(change.conn(), account.pk, weaker, &stronger).await?;

@@ -13,13 +13,19 @@ use portcullis_proxy::listener::Core;
 use tower::ServiceExt;
 
 /// A router behind a listener.
+///
+/// A handler runs to its end even if the client hangs up meanwhile: a change that the database has taken
+/// must still be told to everybody who holds something built on the state before it.
 pub(crate) fn core(router: Router) -> Core {
     Box::new(move |request: Request<Body>| {
         let router = router.clone();
         Box::pin(async move {
-            match router.oneshot(request.map(axum::body::Body::new)).await {
-                Ok(answer) => answer.map(Body::new),
-                Err(never) => match never {},
+            let handled = tokio::spawn(router.oneshot(request.map(axum::body::Body::new)));
+            match handled.await {
+                Ok(Ok(answer)) => answer.map(Body::new),
+                Ok(Err(never)) => match never {},
+                // A panic goes on in the listener, which answers 500; there is no other way to end early.
+                Err(ended) => std::panic::resume_unwind(ended.into_panic()),
             }
         })
     })

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_core::epoch::Epochs;
+use portcullis_core::epoch::{Epochs, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::Digest;
 use portcullis_core::outpost::{Bearings, Configuration, Grant, SessionRecord};
@@ -76,6 +76,19 @@ fn failed(error: Error) -> ControlError {
     ControlError::Unavailable(error.to_string())
 }
 
+/// Does something to its end even if whoever asked hangs up meanwhile: a change that the database has taken
+/// must still be told to everybody who holds something built on the state before it.
+fn to_the_end<'a, T: Send + 'static>(
+    task: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+) -> Answer<'a, T> {
+    Box::pin(async move {
+        match tokio::spawn(task).await {
+            Ok(done) => done,
+            Err(ended) => Err(ControlError::Unavailable(ended.to_string())),
+        }
+    })
+}
+
 impl ControlPlane for Local {
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
         self.configuration.subscribe()
@@ -102,9 +115,21 @@ impl ControlPlane for Local {
     }
 
     fn exchange_code<'a>(&'a self, exchange: CodeExchange<'a>) -> Answer<'a, Grant> {
-        let CodeExchange { provider, code, redirect_uri, code_verifier, nonce, client } = exchange;
-        let exchange = outpost::CodeExchange { provider, code, redirect_uri, code_verifier, nonce, client };
-        Box::pin(async move { outpost::exchange_code(&self.context, exchange).await.map_err(refused) })
+        let context = Arc::clone(&self.context);
+        let (provider, client) = (exchange.provider, exchange.client);
+        let [code, redirect_uri, code_verifier, nonce] =
+            [exchange.code, exchange.redirect_uri, exchange.code_verifier, exchange.nonce].map(str::to_owned);
+        to_the_end(async move {
+            let exchange = outpost::CodeExchange {
+                provider,
+                code: &code,
+                redirect_uri: &redirect_uri,
+                code_verifier: &code_verifier,
+                nonce: &nonce,
+                client,
+            };
+            outpost::exchange_code(&context, exchange).await.map_err(refused)
+        })
     }
 
     fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool> {
@@ -146,10 +171,20 @@ impl SessionStore for Local {
     }
 
     fn end_of_user<'a>(&'a self, user: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { sessions::end_of_user(&self.context, user).await.map_err(failed) })
+        let (context, user) = (Arc::clone(&self.context), user.to_owned());
+        to_the_end(async move {
+            sessions::end_of_user(&context, &user).await.map_err(failed)?;
+            context.epochs.bump(Subject::User(&user));
+            Ok(())
+        })
     }
 
     fn end_of_sid<'a>(&'a self, sid: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { sessions::end_of_sid(&self.context, sid).await.map_err(failed) })
+        let (context, sid) = (Arc::clone(&self.context), sid.to_owned());
+        to_the_end(async move {
+            sessions::end_of_sid(&context, &sid).await.map_err(failed)?;
+            context.epochs.bump(Subject::Session(&sid));
+            Ok(())
+        })
     }
 }

@@ -131,7 +131,7 @@ pub async fn identify(ctx: &Context, visitor: &Visitor, credentials: &Credential
         return Ok(client);
     }
     drop(conn);
-    examine(ctx, &attempt).await?;
+    let _turn = examine(ctx, &attempt).await?;
     // The same comparison as with a known client; its outcome does not matter.
     let _ = same_secret(credentials.secret.as_bytes(), b"no client has this id");
     note_failure(ctx, visitor, &attempt).await?;
@@ -159,7 +159,7 @@ pub async fn prove(
     client: &Client,
 ) -> Result<(), OAuthError> {
     let attempt = attempt(visitor, credentials);
-    examine(ctx, &attempt).await?;
+    let _turn = examine(ctx, &attempt).await?;
     if client.has_secret(ctx, &credentials.secret)? {
         return Ok(());
     }

@@ -125,7 +125,7 @@ pub async fn prove(
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let attempt = attempt(visitor, client, variant);
-    examine(ctx, &attempt).await?;
+    let _turn = examine(ctx, &attempt).await?;
     let mut conn = ctx.db.read().await?;
     let outcome = check(ctx, &mut conn, client, variant, wish).await?;
     drop(conn);

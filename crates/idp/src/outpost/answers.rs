@@ -12,6 +12,7 @@ use portcullis_store::{Conn, account, grant, login_session};
 use crate::change::Change;
 use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
 use crate::context::{Context, Visitor};
+use crate::directory::Person;
 use crate::error::Error;
 use crate::oauth::client::Client;
 use crate::oauth::code::{self, Redemption};
@@ -127,6 +128,7 @@ pub async fn verify_password(
             user: proven.person.account.uuid.to_string(),
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
             app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
+            groups: proven.person.direct_groups.clone(),
             ..Bearings::default()
         },
         built_at,
@@ -145,11 +147,15 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
     let record = introspect::visible(ctx, &mut conn, &client, token).await?;
     let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
     let active = introspect::active(ctx, &mut conn, &client, record).await?.ok_or(OutpostError::Refused)?;
+    let claims = read(&active.claims)?;
+    // The token says what held when it was issued; applications must not be told a group that was lost since.
+    if !holds(&active.person, &claims.groups) {
+        return Err(OutpostError::Refused);
+    }
     let keys = signing::keys(ctx, &mut conn).await?;
     drop(conn);
     let upstream = issue::upstream_token(ctx, &keys, &active.claims, &client.provider.name)?;
     Ok(Grant {
-        claims: read(&active.claims)?,
         raw_token: token.to_owned(),
         upstream_token: Some(upstream),
         expires: active.record.expires,
@@ -159,10 +165,17 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
             app_password: active.record.app_password.unwrap_or_default(),
             app_password_key: active.record.app_password_key.unwrap_or_default(),
             access_token: active.record.jti,
+            groups: claims.groups.clone(),
         },
         built_at,
         logout_hint: None,
+        claims,
     })
+}
+
+/// Whether somebody is still a direct member of all these groups.
+fn holds(person: &Person, groups: &[String]) -> bool {
+    groups.iter().all(|group| person.direct_groups.contains(group))
 }
 
 /// What the callback of a login brings.
@@ -232,6 +245,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
             user: redeemed.person.account.uuid.to_string(),
             sid: redeemed.login.sid,
             access_token: said.jti,
+            groups: redeemed.person.direct_groups.clone(),
             ..Bearings::default()
         },
         built_at,
@@ -273,5 +287,8 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
     let Some(client) = Client::by_pk(&mut conn, provider).await? else { return Ok(false) };
     let Some(application) = client.application else { return Ok(false) };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
+    if !holds(&person, &bearings.groups) {
+        return Ok(false);
+    }
     Ok(access::decide(ctx, &mut conn, &person, &application, &access::AccessContext::default()).await?.passing)
 }
