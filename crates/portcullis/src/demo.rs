@@ -3,6 +3,7 @@
 //! Everything goes through the services, listeners and database of production. Only the directory
 //! is thrown away, and the passwords are known.
 
+mod look;
 mod people;
 mod sheet;
 mod whoami;
@@ -18,6 +19,7 @@ use portcullis_proxy::listener::{self, Core, Server, Socket};
 use portcullis_proxy::origin::Trust;
 use tokio_util::sync::CancellationToken;
 
+use crate::healthcheck::reachable;
 use crate::settings::{Layers, LogFormat, LogLevel, Settings};
 use crate::{Failure, cli, observe, serve, sockets};
 
@@ -47,7 +49,10 @@ async fn demonstrate(flags: &cli::Demo) -> Result<(), Failure> {
     let application = application(&stop, &entropy)?;
     let running = serve::start(settings, &stop).await?;
     let made = people::settle(&running.instance.context, port, application).await?;
-    let sheet = sheet::sheet(port, &secrets, &made);
+    let [ada, ..] = &people::PEOPLE;
+    let socket = listen.first().copied().map(reachable).ok_or("no socket to listen on")?;
+    let seen = look::look(socket, &format!("whoami.localhost:{port}"), ada).await?;
+    let sheet = sheet::sheet(port, &secrets, &made, &seen);
     std::io::stdout().write_all(sheet.as_bytes())?;
     running.finish().await
 }

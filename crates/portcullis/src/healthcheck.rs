@@ -27,7 +27,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Where to connect for a listener that may be bound to every address.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

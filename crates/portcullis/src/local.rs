@@ -53,6 +53,7 @@ fn refused(error: OutpostError) -> ControlError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn failed(error: Error) -> ControlError {
     ControlError::Unavailable(error.to_string())
 }

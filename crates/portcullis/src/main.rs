@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Common};
 use crate::settings::{Layers, Settings};
 
 /// Why the program ends without having done its work: one line for the operator.
@@ -36,23 +36,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    if let Command::Demo(flags) = &cli.command {
-        return demo::run(flags);
+fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
+    match command {
+        Command::Serve => serve::run(load(&common)?.0),
+        Command::Outpost => outpost(&load(&common)?.0),
+        // Its own instance: no file, no environment, no data directory of anybody.
+        Command::Demo(flags) => demo::run(&flags),
+        Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
+        Command::Healthcheck => healthcheck::run(&load(&common)?.0),
+        Command::Config => {
+            let (settings, layers) = load(&common)?;
+            Ok(write!(std::io::stdout(), "{}", settings::effective(&settings, &layers))?)
+        }
     }
+}
+
+/// The settings of file, environment and flags.
+fn load(common: &Common) -> Result<(Settings, Layers), Failure> {
     let environment = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
         .collect();
-    let layers = Layers::gather(cli.common.config.as_deref(), &environment, &cli.common.flags())?;
-    let settings = Settings::read(&layers)?;
-    match cli.command {
-        Command::Serve => serve::run(settings),
-        Command::Outpost => outpost(&settings),
-        Command::Demo(_) => Ok(()),
-        Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
-        Command::Healthcheck => healthcheck::run(&settings),
-        Command::Config => Ok(write!(std::io::stdout(), "{}", settings::effective(&settings, &layers))?),
-    }
+    let layers = Layers::gather(common.config.as_deref(), &environment, &common.flags())?;
+    Ok((Settings::read(&layers)?, layers))
 }
 
 /// Checks what a stand-alone outpost needs (PX-003), of which this build has only the checks.

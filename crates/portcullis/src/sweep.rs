@@ -13,23 +13,17 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(crate) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        if let Err(error) = tokens::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired tokens");
-        }
-        if let Err(error) = sessions::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired sessions");
-        }
-        if let Err(error) = outpost::sessions::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired sessions of applications");
-        }
-        if let Err(error) = oauth::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove expired codes and access tokens");
-        }
-        if let Err(error) = limits::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove counters of failed attempts that are over");
-        }
-        if let Err(error) = event::sweep(&context).await {
-            tracing::warn!(%error, "cannot remove events whose time is over");
-        }
+        told("tokens", tokens::sweep(&context).await);
+        told("sessions", sessions::sweep(&context).await);
+        told("sessions of applications", outpost::sessions::sweep(&context).await);
+        told("codes and access tokens", oauth::sweep(&context).await);
+        told("counters of failed attempts", limits::sweep(&context).await);
+        told("events", event::sweep(&context).await);
+    }
+}
+
+fn told<T, E: std::fmt::Display>(what: &str, outcome: Result<T, E>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "cannot remove expired {what}");
     }
 }

@@ -24,7 +24,7 @@ impl Ink {
 }
 
 /// The whole sheet.
-pub(super) fn sheet(port: u16, secrets: &Secrets, made: &Made) -> String {
+pub(super) fn sheet(port: u16, secrets: &Secrets, made: &Made, seen: &[(String, String)]) -> String {
     let Ink { bold, soft, accent, end } = Ink::here();
     let core = format!("http://localhost:{port}");
     let site = format!("http://whoami.localhost:{port}/");
@@ -43,6 +43,13 @@ pub(super) fn sheet(port: u16, secrets: &Secrets, made: &Made) -> String {
         );
     }
     let _ = writeln!(sheet, "  {:<10} {:<18} {:<20} {soft}administrator{end}", "akadmin", secrets.administrator, "");
+    let _ = writeln!(
+        sheet,
+        "\n  {bold}What the application saw{end}   of a request with ada's app password, a moment ago\n"
+    );
+    for (name, value) in seen {
+        let _ = writeln!(sheet, "    {name:<24}{accent}{value}{end}");
+    }
     let _ = writeln!(sheet, "\n  {bold}Try it{end}   the application answers with the request that reached it");
     for (title, command) in commands(&core, &site, secrets, made) {
         let _ = writeln!(sheet, "\n  {soft}{title}{end}");

@@ -181,8 +181,11 @@ impl Value for Span {
 
     fn show(&self) -> String {
         let milliseconds = self.0.as_millis();
-        let (unit, factor) =
-            UNITS.iter().rev().find(|(_, factor)| milliseconds % u128::from(*factor) == 0).unwrap_or(&UNITS[0]);
+        let (unit, factor) = UNITS
+            .iter()
+            .rev()
+            .find(|(_, factor)| milliseconds.is_multiple_of(u128::from(*factor)))
+            .unwrap_or(&UNITS[0]);
         let (unit, factor) = if milliseconds == 0 { (&"s", &1) } else { (unit, factor) };
         format!("{}{unit}", milliseconds / u128::from(*factor))
     }
