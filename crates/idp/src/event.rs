@@ -1,5 +1,6 @@
 //! What happened, for those who look after the instance (CO section 14).
 
+use portcullis_core::attributes::{Attributes, MASK};
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, account, event};
 use serde_json::{Map, Value, json};
@@ -96,6 +97,7 @@ pub fn log(event: &Event) {
 }
 
 /// How an object is named in an event (CO-411).
+#[expect(clippy::needless_pass_by_value, reason = "keys are small, and copied")]
 pub fn model(app: &str, model_name: &str, pk: impl ToString, name: &str) -> Value {
     json!({"app": app, "model_name": model_name, "pk": pk.to_string().replace('-', ""), "name": name})
 }
@@ -105,6 +107,19 @@ pub fn diff(before: &Value, after: &Value) -> Value {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return json!({}) };
     let changed = after.iter().filter(|(field, new)| before.get(*field) != Some(*new));
     changed.map(|(field, new)| (field.clone(), json!({"previous": before.get(field), "new": new}))).collect()
+}
+
+/// The attributes that differ, by name alone: attributes are sealed at rest, and any of them may turn out to
+/// be a credential once a provider names it (CO-472).
+pub fn attributes_diff(diff: &mut Value, before: &Attributes, after: &Attributes) {
+    let named = |these: &Attributes, others: &Attributes| -> Map<String, Value> {
+        let differ = these.iter().filter(|(key, value)| others.get(*key) != Some(*value));
+        differ.map(|(key, _)| (key.clone(), Value::from(MASK))).collect()
+    };
+    if let (true, Some(diff)) = (before != after, diff.as_object_mut()) {
+        let difference = json!({"previous": named(before, after), "new": named(after, before)});
+        diff.insert("attributes".to_owned(), difference);
+    }
 }
 
 /// Replaces every scalar under a key that sounds secret (CO-414). Items of a list are judged by its key.
@@ -154,6 +169,19 @@ mod tests {
                 "diff": {"cookie_secret": {"previous": CLEANSED, "new": CLEANSED}, "name": {"previous": "a", "new": "b"}},
             })
         );
+    }
+
+    /// CO-472: a diff of attributes names them and shows no value.
+    #[test]
+    fn co_472_changed_attributes_are_named_alone() {
+        let attributes = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let mut diff = json!({});
+        let before = attributes(json!({"same": 1, "pw": "old", "gone": true}));
+        attributes_diff(&mut diff, &before, &attributes(json!({"same": 1, "pw": "new"})));
+        let named = json!({"previous": {"pw": MASK, "gone": MASK}, "new": {"pw": MASK}});
+        assert_eq!(diff, json!({"attributes": named}));
+        attributes_diff(&mut diff, &before, &before);
+        assert_eq!(diff, json!({"attributes": named}));
     }
 
     /// CO-411, CO-412: objects are named with their id as hex digits; a diff holds what differs.

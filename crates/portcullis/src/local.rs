@@ -10,7 +10,9 @@ use portcullis_core::outpost::{Bearings, Configuration, Grant, SessionRecord};
 use portcullis_idp::context::Context;
 use portcullis_idp::error::Error;
 use portcullis_idp::outpost::{self, OutpostError, sessions};
+use portcullis_idp::outposts;
 use portcullis_proxy::control::{Answer, CodeExchange, ControlError, ControlPlane, SessionStore};
+use portcullis_proxy::metrics;
 use tokio::sync::watch;
 
 use crate::Failure;
@@ -28,7 +30,9 @@ impl Local {
     /// When it cannot be read.
     pub(crate) async fn new(context: Arc<Context>) -> Result<Self, Failure> {
         let present = outpost::configuration(&context).await?;
-        Ok(Self { context, configuration: watch::Sender::new(Arc::new(present)) })
+        let local = Self { context, configuration: watch::Sender::new(Arc::new(present)) };
+        local.tell().await?;
+        Ok(local)
     }
 
     /// Reads the configuration whenever it changes. A failure keeps the one in force (PX-008).
@@ -37,11 +41,25 @@ impl Local {
         // Something may have changed between the first reading and this subscription.
         changes.mark_changed();
         while changes.changed().await.is_ok() {
-            match outpost::configuration(&self.context).await {
-                Ok(present) => drop(self.configuration.send_replace(Arc::new(present))),
-                Err(error) => tracing::error!(%error, "cannot read the configuration; the one before stays in force"),
+            if let Err(error) = self.read_again().await {
+                tracing::error!(%error, "cannot read the configuration; the one before stays in force");
             }
         }
+    }
+
+    async fn read_again(&self) -> Result<(), Error> {
+        let present = outpost::configuration(&self.context).await?;
+        self.configuration.send_replace(Arc::new(present));
+        self.tell().await
+    }
+
+    /// Metrics about the outpost itself (PX-317).
+    async fn tell(&self) -> Result<(), Error> {
+        let embedded = outposts::embedded(&mut self.context.db.read().await?).await?;
+        let (name, uuid) = (embedded.name, embedded.pk.to_string());
+        metrics::outpost_updated(&name, &uuid, env!("CARGO_PKG_VERSION"), "", self.context.now());
+        metrics::outpost_connected(&name, &uuid, true);
+        Ok(())
     }
 }
 

@@ -117,7 +117,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
         entropy,
         log: None,
         settings: limits(&settings),
-        cut: cut.clone(),
+        // Its own: this listener is done draining at once, and what it cuts then must not be the requests of the other.
+        cut: cut.child_token(),
     };
 
     signals::watch(stop, &cut, Arc::clone(context))?;

@@ -146,7 +146,9 @@ fn co_008_an_unknown_setting_is_one_line_and_creates_nothing() {
 fn co_008_an_unreadable_file_is_one_line() {
     let place = Place::new();
     assert!(place.refused(&["serve", "--config", "absent.toml"], &[]).starts_with("cannot read absent.toml: "));
-    assert!(place.refused(&["serve", "--set", "listen.http=nonsense"], &[]).contains("must be a list of socket"));
+    assert!(
+        place.refused(&["serve", "--set", "listen.http=nonsense"], &[]).contains("must be a list, each item a socket")
+    );
 }
 
 /// PX-002: a port in use is one line that names setting and address, and nothing is created.
@@ -294,6 +296,8 @@ fn px_317_the_metrics_listener_serves_metrics_and_ping() {
     let served = Served::start(&place, &[]);
     let metrics = served.get("/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.contains("authentik_outpost_info{outpost_name=\"authentik Embedded Outpost\""), "{metrics}");
+    assert!(metrics.contains("authentik_outpost_last_update{"), "{metrics}");
     assert!(served.get("/outpost.goauthentik.io/ping").starts_with("HTTP/1.1 204"));
 }
 

@@ -180,7 +180,7 @@ impl Application {
 
     /// Redirect URI of logins (PX-142), the same in the authorization request and the exchange.
     pub fn redirect_uri(&self) -> String {
-        self.rule.external(&format!("{RESERVED}/callback?X-authentik-auth-callback=true"))
+        self.rule.callback()
     }
 
     /// A target to send a browser to, or `external_host` if this one is not allowed (PX-165).

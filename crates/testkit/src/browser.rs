@@ -100,18 +100,27 @@ impl Browser {
 
     /// Waits until the visible text contains `part`.
     pub async fn sees(&self, part: &str) {
-        until(&format!("{part:?} in the browser"), async || self.text().await.contains(part).then_some(())).await;
+        self.wait(&format!("{part:?}"), async || self.text().await.contains(part).then_some(())).await;
     }
 
     /// Waits for an element and returns its reference.
     pub async fn find(&self, css: &str) -> String {
         let body = json!({"using": "css selector", "value": css}).to_string();
-        until(&format!("{css} in the browser"), async || {
+        self.wait(css, async || {
             let reply = self.http.post(format!("{}/element", self.session)).body(body.clone()).go().await;
             let element = reply.json()["value"].as_object()?.values().next()?.as_str()?.to_owned();
             (reply.status == 200).then_some(element)
         })
         .await
+    }
+
+    /// Like [`until`], and shows the page when it was in vain.
+    async fn wait<T>(&self, what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+        let awaited = format!("{what} in the browser");
+        match tokio::time::timeout(crate::wait::PATIENCE / 3, until(&awaited, probe)).await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what} at {}:\n{}", self.url().await, self.text().await),
+        }
     }
 
     /// Types into an element.

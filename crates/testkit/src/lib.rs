@@ -20,6 +20,7 @@ pub mod peers;
 pub mod process;
 pub mod raw;
 pub mod recorder;
+pub mod requirements;
 pub mod site;
 pub mod visitor;
 pub mod wait;

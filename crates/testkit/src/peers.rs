@@ -33,6 +33,7 @@ async fn listening(port: u16, process: &Process) {
 pub struct Nginx {
     /// Its port.
     pub port: u16,
+    tls_port: u16,
     directory: TempDir,
     _process: Process,
 }
@@ -41,7 +42,10 @@ impl Nginx {
     /// Starts it. The page says `Welcome to the wiki`.
     pub async fn start() -> Self {
         let directory = directory("nginx");
-        let (root, port) = (directory.path().display().to_string(), free_port());
+        let (root, port, tls_port) = (directory.path().display().to_string(), free_port(), free_port());
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(directory.path().join("certificate.pem"), pair.cert.pem()).unwrap();
+        std::fs::write(directory.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         std::fs::create_dir_all(directory.path().join("www")).unwrap();
         std::fs::write(directory.path().join("www/index.html"), "<!doctype html><h1>Welcome to the wiki</h1>\n")
             .unwrap();
@@ -56,6 +60,8 @@ impl Nginx {
                types {{ text/html html; }}\n\
                server {{\n\
                  listen 127.0.0.1:{port};\n\
+                 listen 127.0.0.1:{tls_port} ssl;\n\
+                 ssl_certificate {root}/certificate.pem; ssl_certificate_key {root}/key.pem;\n\
                  root {root}/www;\n\
                  auth_basic wiki; auth_basic_user_file {root}/users;\n\
                }}\n\
@@ -67,7 +73,13 @@ impl Nginx {
         nginx.arg("-e").arg(directory.path().join("error.log")).arg("-p").arg(directory.path()).arg("-c").arg(&file);
         let process = Process::start("nginx", nginx);
         listening(port, &process).await;
-        Self { port, directory, _process: process }
+        Self { port, tls_port, directory, _process: process }
+    }
+
+    /// Its address over TLS, with a certificate that nobody vouches for.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.tls_port)
     }
 
     /// Its address, for `internal_host`.

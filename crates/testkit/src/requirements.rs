@@ -130,21 +130,22 @@ mod tests {
 
     #[test]
     fn claims_are_read_from_doc_comments_of_tests() {
+        // `@` stands for `#`: this file is read for claims as well.
         let source = "
             /// PX-001, CO-002: one sentence that
             /// goes on. And another.
             ///
             /// More.
-            #[tokio::test(flavor = \"multi_thread\")]
+            @[tokio::test(flavor = \"multi_thread\")]
             async fn px_001_works() {}
             /// CO-003: not a test.
             fn co_003_helper() {}
             /// Says nothing.
-            #[test]
+            @[test]
             fn oa_004_is_silent() {}
         ";
         let (mut claims, mut problems) = (Vec::new(), Vec::new());
-        in_source("f.rs", source, &mut claims, &mut problems);
+        in_source("f.rs", &source.replace('@', "#"), &mut claims, &mut problems);
         let found: Vec<_> = claims.iter().map(|claim| (claim.id.as_str(), claim.sentence.as_str())).collect();
         let sentence = "one sentence that goes on";
         assert_eq!(found, [("PX-001", sentence), ("CO-002", sentence)]);

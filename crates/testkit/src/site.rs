@@ -20,7 +20,8 @@ pub const ADMIN_PASSWORD: &str = "administrator's pass phrase";
 #[must_use]
 pub fn binary() -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/portcullis");
-    std::env::var_os("PORTCULLIS_BIN").map_or_else(built, PathBuf::from)
+    let path = std::env::var_os("PORTCULLIS_BIN").map_or_else(built, PathBuf::from);
+    path.canonicalize().unwrap_or_else(|_| panic!("{} is not built: `./test` does that", path.display()))
 }
 
 /// Settings that differ from those of the suite.
@@ -151,7 +152,7 @@ impl Site {
         self.api.app(&external, internal, &settings).await
     }
 
-    /// The sum of all samples of a metric whose labels contain all of `labels`, such as `endpoint="token"`.
+    /// The sum of all samples of a metric whose labels contain all of `labels`, such as `endpoint="introspect"`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let url = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
         let page = http().get(url).go().await.text();
@@ -162,7 +163,7 @@ impl Site {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// How often the core was asked to verify a credential at `endpoint`: `token` or `introspect`.
+    /// How often the data plane asked the core something: `verify_password`, `introspect`, `exchange_code`, `still_stands`.
     pub async fn core_calls(&self, endpoint: &str) -> u64 {
         let calls = self.metric("portcullis_proxy_core_calls_total", &[&format!("endpoint=\"{endpoint}\"")]).await;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]

@@ -24,6 +24,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use axum::routing::any;
 use http::{HeaderValue, Method, header};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
@@ -52,9 +53,10 @@ pub fn router(ctx: Arc<Context>) -> Router {
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))
-        .layer(from_fn(headers))
         .with_state(ctx);
-    Router::new().nest(BASE, api)
+    // A nested router does not see the path that is its prefix and a slash.
+    let root = format!("{BASE}/");
+    Router::new().nest(BASE, api).route(&root, any(async || ApiError::NoSuchPath)).layer(from_fn(headers))
 }
 
 /// Adds the headers of every answer (CO-529).
@@ -68,4 +70,311 @@ async fn headers(request: Request, next: Next) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("Cookie, Authorization"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ROOT, Site, TOKEN, context, context_with};
+    use axum::body::Body;
+    use portcullis_idp::{Actor, bootstrap, sessions, setup};
+    use portcullis_store::Db;
+    use serde_json::{Value, json};
+
+    /// CO-520, CO-522: unknown paths, missing slashes and wrong methods are answered as JSON.
+    #[tokio::test]
+    async fn co_520_paths_and_methods_are_exact() {
+        let site = Site::new().await;
+        for path in ["/core/users", "/core/nothing/", "/", "", "/core/users/me", "/core/users/1/nothing/"] {
+            let reply = site.admin(Method::GET, path, None).await;
+            assert_eq!((reply.status.as_u16(), reply.json), (404, json!({"detail": "Not found."})), "{path}");
+        }
+        let reply = site.admin(Method::DELETE, "/core/users/", None).await;
+        assert_eq!((reply.status.as_u16(), reply.json), (405, json!({"detail": "Method \"DELETE\" not allowed."})));
+        assert!(reply.headers.contains_key(header::ALLOW));
+    }
+
+    /// CO-522: each way of not being authenticated has its own words, all with 403.
+    #[tokio::test]
+    async fn co_522_credentials_are_required() {
+        let site = Site::new().await;
+        let absent = "Authentication credentials were not provided.";
+        for (headers, detail) in [
+            (vec![], absent),
+            (vec![("authorization", "Basic YTpi")], absent),
+            (vec![("cookie", "authentik_session=nonsense")], absent),
+            (vec![("authorization", "Bearer nonsense")], "Token invalid/expired"),
+            (vec![("authorization", "Bearer")], "Malformed header"),
+            (vec![("authorization", "bearer ")], "Malformed header"),
+        ] {
+            let reply = site.send(Method::GET, "/core/users/me/", &headers, None).await;
+            assert_eq!((reply.status.as_u16(), reply.json), (403, json!({"detail": detail})), "{headers:?}");
+        }
+        let root = std::str::from_utf8(ROOT).expect("text");
+        assert_eq!(site.bearer(root, Method::GET, "/core/users/me/", None).await.status, 403);
+        let scheme = format!("bEARER {TOKEN}");
+        assert_eq!(site.send(Method::GET, "/core/users/me/", &[("authorization", &scheme)], None).await.status, 200);
+    }
+
+    /// CO-521: a bad bearer is refused even beside a good cookie.
+    #[tokio::test]
+    async fn co_521_a_bad_bearer_beats_a_good_cookie() {
+        let site = Site::new().await;
+        let cookie = sign_in(&site, "akadmin").await;
+        assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 200);
+        let both = [("cookie", cookie.as_str()), ("authorization", "Bearer nonsense")];
+        let refused = site.send(Method::GET, "/core/users/me/", &both, None).await;
+        assert_eq!(refused.json, json!({"detail": "Token invalid/expired"}));
+    }
+
+    /// CO-387: a write with the cookie needs the repeated CSRF token, and no sign of another site.
+    #[tokio::test]
+    async fn co_387_writes_with_the_cookie_come_from_here() {
+        let site = Site::new().await;
+        let cookie = format!("{}; authentik_csrf=abc", sign_in(&site, "akadmin").await);
+        let write = async |headers: &[(&str, &str)]| {
+            let mut all = vec![("cookie", cookie.as_str())];
+            all.extend_from_slice(headers);
+            site.send(Method::POST, "/core/groups/", &all, json!({"name": "made by cookie"})).await.status.as_u16()
+        };
+        let token = ("x-authentik-csrf", "abc");
+        assert_eq!(write(&[]).await, 403);
+        assert_eq!(write(&[("x-authentik-csrf", "abd")]).await, 403);
+        assert_eq!(write(&[token, ("origin", "http://evil.example")]).await, 403);
+        assert_eq!(write(&[token, ("sec-fetch-site", "cross-site")]).await, 403);
+        assert_eq!(write(&[token, ("origin", "http://id.example"), ("sec-fetch-site", "same-origin")]).await, 201);
+    }
+
+    async fn sign_in(site: &Site, username: &str) -> String {
+        let mut tx = site.ctx.db.write().await.expect("writes");
+        let first = portcullis_store::account::by_username(&mut tx, username).await.expect("reads").expect("known");
+        let client = [192, 0, 2, 1].into();
+        let started = sessions::start(&site.ctx, &mut tx, first.pk, "password", client, "test").await.expect("starts");
+        tx.commit().await.expect("commits");
+        format!("authentik_session={}", started.cookie)
+    }
+
+    /// CO-037, CO-385: deactivation ends the user's sessions for good; a return to active revives none.
+    #[tokio::test]
+    async fn co_037_deactivation_ends_sessions() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let asks =
+            async || site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status.as_u16();
+        assert_eq!(asks().await, 200);
+        for is_active in [false, true] {
+            let path = format!("/core/users/{user}/");
+            let changed = site.admin(Method::PATCH, &path, json!({"is_active": is_active})).await;
+            assert_eq!(changed.status, 200);
+            assert_eq!(asks().await, 403, "is_active: {is_active}");
+        }
+    }
+
+    /// CO-041, CO-802: a new password ends the user's sessions.
+    #[tokio::test]
+    async fn co_041_a_new_password_ends_sessions() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let path = format!("/core/users/{user}/set_password/");
+        assert_eq!(site.admin(Method::POST, &path, json!({"password": "long enough"})).await.status, 204);
+        assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 403);
+    }
+
+    /// CO-703: a list of tokens without any that is visible is refused to ordinary users.
+    #[tokio::test]
+    async fn co_703_nothing_to_see_is_a_refusal() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let list = async |query: &str| {
+            site.send(Method::GET, &format!("/core/tokens/{query}"), &[("cookie", &cookie)], None).await
+        };
+        assert_eq!(list("").await.status, 403);
+        site.api_key(user, "ada-api").await;
+        assert_eq!(list("").await.json["pagination"]["count"], json!(1));
+        assert_eq!(list("?identifier=other").await.json["pagination"]["count"], json!(0));
+    }
+
+    /// CO-529: every answer, also a refusal, names its request and may not be kept.
+    #[tokio::test]
+    async fn co_529_answers_carry_their_headers() {
+        let site = Site::new().await;
+        for path in ["/core/users/me/", "/nothing/"] {
+            let reply = site.admin(Method::GET, path, None).await;
+            assert_eq!(reply.headers["x-authentik-id"], "0123456789abcdef0123456789abcdef");
+            assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
+            assert_eq!(reply.headers[header::VARY], "Cookie, Authorization");
+            assert_eq!(reply.headers[header::CONTENT_TYPE], "application/json");
+        }
+    }
+
+    /// CO-522, CO-387: bodies that are no JSON, another media type or too long are refused.
+    #[tokio::test]
+    async fn co_522_bodies_are_json() {
+        let site = Site::new().await;
+        let post = async |media_type: &str, body: String| {
+            let request = Request::post("/api/v3/core/groups/")
+                .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+                .header(header::CONTENT_TYPE, media_type);
+            site.raw(request.body(Body::from(body)).expect("a request")).await
+        };
+        let broken = post("application/json", "{\"name\":".to_owned()).await;
+        assert_eq!(broken.status, 400);
+        assert!(broken.json["detail"].as_str().expect("text").starts_with("JSON parse error - "));
+        let form = post("application/x-www-form-urlencoded", "name=x".to_owned()).await;
+        assert_eq!(form.status, 415);
+        assert_eq!(post("application/json; charset=utf-8", "{\"name\": \"x\"}".to_owned()).await.status, 201);
+        assert_eq!(post("application/json", "[]".to_owned()).await.status, 400);
+        assert_eq!(post("application/json", " ".repeat(2 << 20)).await.status, 413);
+        let deep = format!("{{\"name\": {}", "[".repeat(10_000));
+        assert_eq!(post("application/json", deep).await.status, 400);
+    }
+
+    /// CO-480, CO-481: the first start makes groups, akadmin, flows, mappings, the outpost, a key and the token.
+    #[tokio::test]
+    async fn co_480_the_first_start_makes_everything() {
+        let wishes = bootstrap::Wishes {
+            password: Some("correct horse".to_owned()),
+            token: Some(TOKEN.to_owned()),
+            email: Some("me@example.com".to_owned()),
+            ..bootstrap::Wishes::default()
+        };
+        let site = Site::with(wishes).await;
+        let me = site.admin(Method::GET, "/core/users/me/", None).await.json["user"].clone();
+        assert_eq!((&me["username"], &me["name"]), (&json!("akadmin"), &json!("authentik Default Admin")));
+        assert_eq!((&me["email"], &me["is_superuser"]), (&json!("me@example.com"), &json!(true)));
+        let token = site.admin(Method::GET, "/core/tokens/authentik-bootstrap-token/", None).await.json;
+        assert_eq!((&token["expiring"], &token["intent"]), (&json!(false), &json!("api")));
+        let groups = site.admin(Method::GET, "/core/groups/", None).await.json;
+        let names: Vec<_> = groups["results"].as_array().expect("list").iter().map(|group| &group["name"]).collect();
+        assert_eq!(names, ["authentik Admins", "authentik Read-only"]);
+        let mut conn = site.ctx.db.read().await.expect("reads");
+        assert!(
+            portcullis_store::flow::by_slug(&mut conn, "default-authentication-flow").await.expect("reads").is_some()
+        );
+        let outpost = portcullis_store::outpost::by_managed(&mut conn, "goauthentik.io/outposts/embedded").await;
+        assert_eq!(outpost.expect("reads").expect("there").name, "authentik Embedded Outpost");
+        assert_eq!(portcullis_store::signing_key::all(&mut conn).await.expect("reads").len(), 1);
+        assert_eq!(setup::open(&site.ctx).await.expect("reads"), None);
+    }
+
+    /// CO-482, CO-484: a second start changes nothing, whatever it is asked for.
+    #[tokio::test]
+    async fn co_484_later_starts_change_nothing() {
+        let site = Site::new().await;
+        let first = site.admin(Method::GET, "/core/users/me/", None).await.json["user"]["pk"].clone();
+        let other = site.user("second").await;
+        let admins =
+            site.admin(Method::GET, "/core/groups/?is_superuser=true", None).await.json["results"][0]["pk"].clone();
+        site.admin(Method::PATCH, &format!("/core/users/{other}/"), json!({"groups": [admins]})).await;
+        let key = site.api_key(other, "second-api").await;
+        assert_eq!(site.bearer(&key, Method::DELETE, &format!("/core/users/{first}/"), None).await.status, 204);
+        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let again = context(db, Arc::clone(&site.clock)).await.expect("the right key");
+        assert_eq!(again.install_id, site.ctx.install_id);
+        let wishes = bootstrap::Wishes { token: Some("another-token-0123456789".to_owned()), ..Default::default() };
+        bootstrap::run(&again, &wishes).await.expect("nothing to do");
+        let listed = site.bearer(&key, Method::GET, "/core/users/?username=akadmin", None).await;
+        assert_eq!(listed.json["pagination"]["count"], json!(0));
+        assert_eq!(site.bearer("another-token-0123456789", Method::GET, "/core/users/me/", None).await.status, 403);
+        assert_eq!(setup::open(&again).await.expect("reads"), None);
+    }
+
+    /// CO-460: a database opened with another secret key is told apart before anything else.
+    #[tokio::test]
+    async fn co_460_another_secret_key_is_noticed() {
+        let site = Site::new().await;
+        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let wrong = context_with(db, Arc::clone(&site.clock), b"another root secret, long enough").await;
+        let error = wrong.err().expect("refused").to_string();
+        assert_eq!(error, "the secret key is not the one that this database was made with");
+    }
+
+    /// CO-486, CO-817: without a bootstrap password the setup code, once, sets the first one; nothing else does.
+    #[tokio::test]
+    async fn co_486_the_setup_code_opens_once() {
+        let site = Site::new().await;
+        let ctx = &site.ctx;
+        let actor = Actor {
+            user: None,
+            username: "setup".to_owned(),
+            is_superuser: false,
+            client: None,
+            request_id: String::new(),
+        };
+        assert!(setup::complete(ctx, &actor, "", "a@example.com", "long enough").await.is_err());
+        let first = setup::open(ctx).await.expect("reads").expect("open");
+        let code = setup::open(ctx).await.expect("reads").expect("open");
+        assert_eq!((first == code, code.len()), (false, 8 * 4 + 7));
+        for (given, email, password) in [
+            (first.as_str(), "a@example.com", "long enough"),
+            (code.as_str(), "nonsense", "long enough"),
+            (code.as_str(), "a@example.com", "short"),
+        ] {
+            assert!(setup::complete(ctx, &actor, given, email, password).await.is_err(), "{given} {email} {password}");
+        }
+        let typed = code.replace('-', " ").to_uppercase();
+        let pk = setup::complete(ctx, &actor, &typed, "a@example.com", "long enough").await.expect("completes");
+        assert_eq!(setup::code(ctx), None);
+        assert!(setup::complete(ctx, &actor, &code, "b@example.com", "long enough").await.is_err());
+        assert_eq!(setup::open(ctx).await.expect("reads"), None);
+        let mut conn = ctx.db.read().await.expect("reads");
+        let first = portcullis_store::account::by_pk(&mut conn, pk).await.expect("reads").expect("akadmin");
+        assert_eq!(first.email, "a@example.com");
+        assert!(portcullis_idp::password::verify("long enough", first.password_hash.as_deref()).await.is_right());
+    }
+
+    /// CO-474: the files of a used database hold no secret in clear: no key, password, attribute, setup code.
+    #[tokio::test]
+    async fn co_474_the_database_holds_no_secret_in_clear() {
+        let site = Site::with(bootstrap::Wishes {
+            password: Some("bootstrap-passw0rd-in-clear".to_owned()),
+            token: Some(TOKEN.to_owned()),
+            ..bootstrap::Wishes::default()
+        })
+        .await;
+        let body = json!({
+            "username": "ada", "name": "Ada", "attributes": {"app_username": "upstream-ada", "app_password": "upstream-s3cret"},
+        });
+        let user = site.admin(Method::POST, "/core/users/", body).await.json["pk"].as_i64().expect("int");
+        let group = json!({"name": "staff", "users": [user], "attributes": {"pw": "group-upstream-s3cret"}});
+        let group = site.admin(Method::POST, "/core/groups/", group).await.json["pk"].clone();
+        let group = format!("/core/groups/{}/", group.as_str().expect("text"));
+        site.admin(Method::PATCH, &group, json!({"attributes": {"pw": "changed-group-s3cret"}})).await;
+        let path = format!("/core/users/{user}/");
+        site.admin(Method::POST, &format!("{path}set_password/"), json!({"password": "passw0rd-of-ada"})).await;
+        site.admin(Method::PATCH, &path, json!({"attributes": {"app_password": "changed-s3cret"}})).await;
+        let api = site.api_key(user, "ada-api").await;
+        let app = json!({"identifier": "laptop", "intent": "app_password", "user": user});
+        site.admin(Method::POST, "/core/tokens/", app).await;
+        let app = site.admin(Method::GET, "/core/tokens/laptop/view_key/", None).await.json["key"].clone();
+        site.admin(Method::POST, "/core/tokens/laptop/set_key/", json!({"key": "chosen-key-of-ada-0123456789"})).await;
+        let bot = site.admin(Method::POST, "/core/users/service_account/", json!({"name": "bot"})).await.json["token"]
+            .clone();
+        let cookie = sign_in(&site, "akadmin").await;
+        let bytes = site.file_bytes();
+        let holds = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(holds("laptop") && holds("akadmin"), "the files are looked at where data is");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        for secret in [
+            "bootstrap-passw0rd-in-clear",
+            TOKEN,
+            "upstream-ada",
+            "upstream-s3cret",
+            "group-upstream-s3cret",
+            "changed-group-s3cret",
+            "changed-s3cret",
+            "passw0rd-of-ada",
+            &api,
+            &text(&app),
+            "chosen-key-of-ada-0123456789",
+            &text(&bot),
+            cookie.trim_start_matches("authentik_session="),
+            std::str::from_utf8(ROOT).expect("text"),
+        ] {
+            assert!(!holds(secret), "{secret} is in the database");
+        }
+    }
 }

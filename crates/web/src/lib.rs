@@ -6,6 +6,8 @@ mod health;
 pub mod oauth;
 pub mod pages;
 pub mod same_origin;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

@@ -6,6 +6,8 @@ mod back_channel;
 mod end_session;
 mod metadata;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

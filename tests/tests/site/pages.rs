@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::stage::{Stage, shared};
 
-/// CO-308, PX-310: sign in, be refused, try again, reach the application and sign out, without a pointing device.
+/// CO-310, PX-310: sign in, be refused, try again, reach the application and sign out, without a pointing device.
 #[test]
-fn co_308_sign_in_by_keyboard_alone() {
+fn co_310_sign_in_by_keyboard_alone() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let browser = Browser::open().await;
@@ -32,14 +32,14 @@ fn co_308_sign_in_by_keyboard_alone() {
         browser.pictures("home").await;
         browser.tab_to("form button[type=submit]").await;
         browser.press(ENTER).await;
-        browser.sees("Signed out").await;
+        browser.sees("You are signed out").await;
         browser.pictures("signed-out").await;
         browser.go(&stage.app.url("/again")).await;
         browser.find("input[type=password]").await;
     });
 }
 
-/// PX-190: sign-out at an application leads through the identity provider and ends both sessions.
+/// PX-190, OA-548: sign-out at an application leads to the identity provider, which offers to end its own session too.
 #[test]
 fn px_190_sign_out_in_the_browser() {
     run(async {
@@ -49,7 +49,13 @@ fn px_190_sign_out_in_the_browser() {
         browser.sign_in(&stage.person.username, &stage.person.password).await;
         browser.sees("GET /").await;
         browser.go(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
-        browser.sees("igned out").await;
+        browser.sees("Signed out of").await;
+        browser.pictures("signed-out-of-application").await;
+        browser.click("a.button").await;
+        browser.sees("Sign out?").await;
+        browser.pictures("sign-out-question").await;
+        browser.click("button[type=submit]").await;
+        browser.sees("You are signed out").await;
         browser.go(&stage.app.url("/")).await;
         browser.find("input[type=password]").await;
     });

@@ -8,6 +8,7 @@ mod headers;
 mod hosts;
 mod login;
 mod matrix;
+mod operate;
 mod peers;
 mod revoke;
 mod wire;

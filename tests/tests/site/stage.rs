@@ -69,6 +69,12 @@ impl<'a> Stage<'a> {
         format!("Bearer {}", self.site.access_token(&self.app, &self.person.username, &self.key).await)
     }
 
+    /// The client secret of the provider (CO-570).
+    pub(crate) async fn client_secret(&self) -> String {
+        let name = format!("outposts/proxy/?name=Provider%20of%20{}", self.app.slug);
+        api::text(&self.site.api.get(&name).await["results"][0]["client_secret"])
+    }
+
     /// `Cookie` of a session made on the sign-in page.
     pub(crate) async fn login_cookie(&self) -> String {
         let mut visitor = Visitor::new();

@@ -13,7 +13,7 @@ use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
-use crate::event::{diff, model};
+use crate::event::{attributes_diff, diff, model};
 
 pub(crate) const TAKEN: &str = "Group with this name already exists.";
 /// Groups in the longest chain from a group to an ancestor (CO-062).
@@ -74,7 +74,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let mut changed = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
-    let before = snapshot(ctx, &mut change, &changed).await?;
+    let before = snapshot(&mut change, &changed).await?;
     let stored = team_attributes(ctx, &changed)?;
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
@@ -86,10 +86,12 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -
     }
     team::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "team.name", "name", TAKEN))?;
     store_links(&mut change, pk, &fields).await?;
-    let after = snapshot(ctx, &mut change, &changed).await?;
+    let after = snapshot(&mut change, &changed).await?;
     // Name, flag, parents and attributes reach every member, also of descendants.
     change.touch(Touched::Everyone);
-    change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
+    let mut difference = diff(&before, &after);
+    attributes_diff(&mut difference, &stored, &own);
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
     change.commit().await
 }
 
@@ -244,13 +246,11 @@ async fn touch_user(change: &mut Change<'_>, user: UserPk) -> Result<(), Error> 
     Ok(())
 }
 
-async fn snapshot(ctx: &Context, change: &mut Change<'_>, team: &Team) -> Result<Value, Error> {
-    let secrets = secret_keys(change.conn()).await?;
+async fn snapshot(change: &mut Change<'_>, team: &Team) -> Result<Value, Error> {
     let parents: Vec<_> = team::parents(change.conn(), team.pk).await?.into_iter().map(|team| team.pk).collect();
     let users = team::members(change.conn(), team.pk).await?;
     Ok(json!({
         "name": team.name, "is_superuser": team.is_superuser, "parents": parents, "users": users,
-        "attributes": secrets.masked(&team_attributes(ctx, team)?),
     }))
 }
 

@@ -121,7 +121,10 @@ impl<'a> Viewer<'a> {
     }
 
     fn masked(&self, attributes: Attributes) -> Attributes {
-        self.mask.as_ref().map_or_else(|| attributes.clone(), |secrets| secrets.masked(&attributes))
+        match &self.mask {
+            None => attributes,
+            Some(secrets) => secrets.masked(&attributes),
+        }
     }
 }
 

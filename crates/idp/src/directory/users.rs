@@ -12,7 +12,7 @@ use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
-use crate::event::{diff, model};
+use crate::event::{attributes_diff, diff, model};
 use crate::password;
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
@@ -101,7 +101,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     if changed.kind == INTERNAL_SERVICE_ACCOUNT {
         return Err(Error::whole("Can't modify internal service account users"));
     }
-    let before = snapshot(ctx, &mut change, &changed).await?;
+    let before = snapshot(&mut change, &changed).await?;
     let was_active = changed.is_active;
     let stored = account_attributes(ctx, &changed)?;
     let mut problems = Problems::default();
@@ -121,9 +121,11 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     if was_active && !changed.is_active {
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
     }
-    let after = snapshot(ctx, &mut change, &changed).await?;
+    let after = snapshot(&mut change, &changed).await?;
     change.touch(Touched::User(changed.uuid));
-    change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
+    let mut difference = diff(&before, &after);
+    attributes_diff(&mut difference, &stored, &own);
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
     change.commit().await
 }
 
@@ -320,14 +322,12 @@ async fn set_groups(change: &mut Change<'_>, pk: UserPk, groups: &[GroupId]) -> 
     Ok(())
 }
 
-/// What a diff compares: secrets are masked.
-async fn snapshot(ctx: &Context, change: &mut Change<'_>, account: &Account) -> Result<Value, Error> {
-    let secrets = secret_keys(change.conn()).await?;
+/// What a diff compares, attributes apart.
+async fn snapshot(change: &mut Change<'_>, account: &Account) -> Result<Value, Error> {
     let groups: Vec<_> = team::of_account(change.conn(), account.pk).await?.into_iter().map(|team| team.pk).collect();
     Ok(json!({
         "username": account.username, "name": account.name, "email": account.email,
         "is_active": account.is_active, "type": account.kind, "path": account.path, "groups": groups,
-        "attributes": secrets.masked(&account_attributes(ctx, account)?),
     }))
 }
 

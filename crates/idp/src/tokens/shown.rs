@@ -20,13 +20,18 @@ pub struct ShownToken {
 /// The tokens that meet conditions: an administrator's view of all, anybody's view of their own.
 ///
 /// # Errors
-/// When the store fails.
+/// [`Error::Forbidden`] for an ordinary user without any token (CO-703).
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownToken>, Error> {
     let own = Filter { account: if actor.is_superuser { None } else { actor.user }, ..filter.clone() };
     if !actor.is_superuser && own.account.is_none() {
         return Err(Error::Forbidden);
     }
     let mut conn = ctx.db.read().await?;
+    if let Some(owner) = own.account
+        && token::of_account(&mut conn, owner).await?.is_empty()
+    {
+        return Err(Error::Forbidden);
+    }
     let listed = token::list(&mut conn, &own, slice).await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let mut rows = Vec::with_capacity(listed.rows.len());

@@ -63,31 +63,30 @@ pub(super) fn sheet(port: u16, secrets: &Secrets, made: &Made, seen: &[(String, 
 
 fn commands(core: &str, site: &str, secrets: &Secrets, made: &Made) -> Vec<(&'static str, String)> {
     let client = &made.client_id;
+    // Whole in one line, so that any of them can be copied alone.
     let token = format!(
-        "TOKEN=$(curl -s {core}/application/o/token/ -d grant_type=client_credentials \\\n\
-         \x20 -d client_id={client} -d username=ada -d password=ada-app-password \\\n\
-         \x20 -d 'scope=openid profile email ak_proxy' | sed 's/.*\"access_token\": *\"//; s/\".*//')"
+        "$(curl -s {core}/application/o/token/ \\\n\
+         \x20 -d grant_type=client_credentials -d client_id={client} \\\n\
+         \x20 -d username=ada -d password=ada-app-password -d scope='openid profile email ak_proxy' \\\n\
+         \x20 | sed 's/.*access_token\":\"//; s/\".*//')"
     );
     vec![
         (
             "HTTP Basic with an app password; the application gets credentials of its own instead",
             format!("curl -u ada:ada-app-password {site}"),
         ),
+        ("Bearer: a token of the same person", format!("curl -H \"Authorization: Bearer {token}\" {site}")),
         (
-            "A token, as Bearer and under the reserved user name",
-            format!(
-                "{token}\n\
-                 curl -H \"Authorization: Bearer $TOKEN\" {site}\n\
-                 curl -u \"goauthentik.io/token:$TOKEN\" {site}"
-            ),
+            "The reserved user name: a token for programs that know user name and password only",
+            format!("curl -u \"goauthentik.io/token:{token}\" {site}"),
         ),
         (
             "A wrong password, and somebody who may not: 401",
             format!("curl -i -u ada:wrong {site}\ncurl -i -u bob:bob-app-password {site}"),
         ),
         (
-            "No password: a program gets 401, a browser is sent to sign in",
-            format!("curl -i {site}\ncurl -i -H 'Accept: text/html' {site}"),
+            "No password: sent to sign in, or 401 where nobody would see the page",
+            format!("curl -i {site}\ncurl -i -H 'Accept: application/json' {site}"),
         ),
         ("The API", format!("curl -H 'Authorization: Bearer {}' {core}/api/v3/core/users/", secrets.api_token)),
     ]

@@ -59,24 +59,20 @@ fn as_json(request: &Request<Body>) -> Value {
 }
 
 fn as_page(request: &Request<Body>) -> String {
-    let row = |name: &str, value: &str| {
-        format!("<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>", escape(name), escape(value))
-    };
-    let headers: Vec<_> = shown(request.headers()).collect();
-    let (identity, other): (Vec<_>, Vec<_>) =
-        headers.into_iter().partition(|(name, _)| name.starts_with("x-authentik-") || name == "authorization");
+    let (identity, other): (Vec<_>, Vec<_>) = shown(request.headers()).partition(|(name, _)| is_identity(name));
+    let decoded = authorization(request.headers()).map(|text| row("authorization, decoded", &text)).unwrap_or_default();
     let rows = |headers: &[(String, String)]| headers.iter().map(|(name, value)| row(name, value)).collect::<String>();
     let user = request.headers().get("x-authentik-username").map_or("nobody", |name| name.to_str().unwrap_or("?"));
-    let decoded = authorization(request.headers()).map(|text| row("authorization, decoded", &text)).unwrap_or_default();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <title>What the application sees</title><style>{}</style></head><body><main class=\"card wide\"><p class=\"brand\">Demo application</p>\
-         <h1>Hello, {}</h1><p>This is the demo application. It has no sign-in of its own: this is the request \
-         that Portcullis passed on to it.</p><p><code>{} {}</code></p>\
+         <title>What the application sees</title><style>{}</style></head><body><main class=\"card wide\">\
+         <p class=\"brand\">Demo application</p><h1>Hello, {}</h1><p>This application has no sign-in of its own. \
+         Below is the request as Portcullis passed it on: <code>{} {}</code></p>\
          <h2>Who you are</h2><table>{}{decoded}</table><h2>Other headers</h2><table>{}</table>\
-         <p><a href=\"/outpost.goauthentik.io/sign_out\">Sign out</a></p></main></body></html>\n",
+         <p class=\"actions\"><a class=\"button quiet\" href=\"/outpost.goauthentik.io/sign_out\">Sign out</a></p>\
+         </main></body></html>\n",
         page::STYLE,
         escape(user),
         escape(request.method().as_str()),
@@ -84,6 +80,21 @@ fn as_page(request: &Request<Body>) -> String {
         rows(&identity),
         rows(&other),
     )
+}
+
+fn is_identity(name: &str) -> bool {
+    name.starts_with("x-authentik-") || name == "authorization"
+}
+
+fn row(name: &str, value: &str) -> String {
+    // A token fills a screen and says nothing to the eye; JSON has it whole.
+    let length = value.chars().count();
+    let value = if length > 120 {
+        format!("{}… ({length} characters)", value.chars().take(48).collect::<String>())
+    } else {
+        value.to_owned()
+    };
+    format!("<tr><th scope=\"row\"><code>{}</code></th><td><code>{}</code></td></tr>", escape(name), escape(&value))
 }
 
 fn shown(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
@@ -105,10 +116,11 @@ mod tests {
     use super::*;
 
     async fn body(accept: &str) -> String {
-        let request = Request::get("/a?b=<c>")
+        let request = Request::get("/a?b=c")
             .header(ACCEPT, accept)
             .header(AUTHORIZATION, "Basic aW50cmFuZXQ6c2VzYW1l")
             .header("x-authentik-username", "ada")
+            .header("x-authentik-name", "<ada>")
             .body(Body::Empty)
             .unwrap();
         let bytes = answer(&request).into_body().collect().await.unwrap().to_bytes();
@@ -119,10 +131,15 @@ mod tests {
     #[tokio::test]
     async fn px_210_the_demo_application_shows_what_reached_it() {
         let seen: Value = serde_json::from_str(&body("*/*").await).unwrap();
-        assert_eq!(seen["path"], "/a?b=<c>");
+        assert_eq!(seen["path"], "/a?b=c");
         assert_eq!(seen["headers"]["x-authentik-username"], "ada");
         assert_eq!(seen["authorization_decoded"], "intranet:sesame");
         let page = body("text/html,*/*").await;
-        assert!(page.contains("Hello, ada") && page.contains("intranet:sesame") && page.contains("b=&lt;c&gt;"));
+        assert!(
+            page.contains("Hello, ada")
+                && page.contains("intranet:sesame")
+                && page.contains("&lt;ada&gt;")
+                && !page.contains("<ada>")
+        );
     }
 }

@@ -70,8 +70,10 @@ pub(crate) enum SettingsError {
         nearest: Option<String>,
     },
     /// The value is not of the setting's kind.
-    #[error("{place}: {key} must be {kind}")]
+    #[error("{place}: {key} must be {kind}{}", instead(found.as_deref()))]
     Kind {
+        /// What was written, unless it may be a secret.
+        found: Option<String>,
         /// Where it was set.
         place: Place,
         /// The setting.
@@ -99,6 +101,10 @@ fn unless_variable(place: &Place) -> String {
     if matches!(place, Place::Variable(_)) { String::new() } else { format!("{place}: ") }
 }
 
+fn instead(found: Option<&str>) -> String {
+    found.map(|found| format!(", not {found:?}")).unwrap_or_default()
+}
+
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(", did you mean {name}?")).unwrap_or_default()
 }
@@ -106,7 +112,15 @@ fn suggestion(nearest: Option<&str>) -> String {
 /// What was set, and where. Texts, references resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
-    values: BTreeMap<&'static str, (String, Place)>,
+    values: BTreeMap<&'static str, Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    text: String,
+    place: Place,
+    /// It stood elsewhere, in a file or variable that may hold a secret, meant for this setting or not.
+    by_reference: bool,
 }
 
 impl Layers {
@@ -156,12 +170,13 @@ impl Layers {
             return Err(unknown(name, place));
         };
         let key = declared.key;
-        let text = indirect::resolve(text, environment).map_err(|problem| SettingsError::Reference {
+        let resolved = indirect::resolve(text, environment).map_err(|problem| SettingsError::Reference {
             place: place.clone(),
             key,
             problem,
         })?;
-        self.values.insert(key, (text, place));
+        let by_reference = resolved != text;
+        self.values.insert(key, Written { text: resolved, place, by_reference });
         Ok(())
     }
 
@@ -170,16 +185,24 @@ impl Layers {
     /// # Errors
     /// When the text is not of the setting's kind.
     pub(super) fn read<T: Value>(&self, key: &'static str, default: &'static str) -> Result<T, SettingsError> {
-        let (text, place) = match self.values.get(key) {
-            Some((text, place)) if T::EMPTY_IS_A_VALUE || !text.is_empty() => (text.as_str(), place.clone()),
-            _ => (default, Place::Default),
-        };
-        T::read(text).ok_or_else(|| SettingsError::Kind { place, key, kind: T::kind().replace('`', "") })
+        let written = self.values.get(key).filter(|written| T::EMPTY_IS_A_VALUE || !written.text.is_empty());
+        let text = written.map_or(default, |written| &written.text);
+        T::read(text).ok_or_else(|| {
+            // A URL with somebody's name in it may have their password, too.
+            let is_open = !T::SECRET && !text.contains('@') && written.is_none_or(|written| !written.by_reference);
+            let place = written.map_or(Place::Default, |written| written.place.clone());
+            SettingsError::Kind {
+                found: is_open.then(|| text.to_owned()),
+                place,
+                key,
+                kind: T::kind().replace('`', ""),
+            }
+        })
     }
 
     /// Where a setting was set.
     pub(crate) fn place(&self, key: &str) -> &Place {
-        self.values.get(key).map_or(&Place::Default, |(_, place)| place)
+        self.values.get(key).map_or(&Place::Default, |written| &written.place)
     }
 }
 
@@ -336,14 +359,21 @@ mod tests {
         assert!(load(&foreign).is_ok());
     }
 
-    /// CO-008: a value of the wrong kind is one line that names the setting, its place and the kind; never the value.
+    /// CO-008: a value of the wrong kind is one line that names setting, place and kind, and the value unless it may be
+    /// a secret.
     #[test]
     fn co_008_wrong_values_are_named_by_place_and_kind() {
         assert_eq!(
             load(&[("PORTCULLIS_WEB__DRAIN_TIMEOUT", "soon")]).unwrap_err(),
-            "PORTCULLIS_WEB__DRAIN_TIMEOUT: web.drain_timeout must be a duration such as 30s, 5m, 12h, 1d or 250ms"
+            "PORTCULLIS_WEB__DRAIN_TIMEOUT: web.drain_timeout must be a duration such as 30s, 5m, 12h, 1d or 250ms, not \"soon\""
         );
-        assert_eq!(load_file("log.access = 'maybe'").unwrap_err(), "FILE: log.access must be true or false");
+        assert_eq!(
+            load_file("log.access = 'maybe'").unwrap_err(),
+            "FILE: log.access must be true or false, not \"maybe\""
+        );
+        let url = load(&[("PORTCULLIS_DATABASE__URL", "mysql://u:hunter2@db")]).unwrap_err();
+        let file = load(&[("PORTCULLIS_LISTEN__HTTP", "env://KEY"), ("KEY", "hunter2")]).unwrap_err();
+        assert!(!url.contains("hunter2") && !file.contains("hunter2"), "{url}, {file}");
         assert!(load_file("a = \n").unwrap_err().starts_with("FILE, line 1: "));
     }
 

@@ -55,7 +55,7 @@ impl<T: Value> Value for Vec<T> {
     const EMPTY_IS_A_VALUE: bool = true;
 
     fn kind() -> String {
-        format!("a list of {}", T::kind().trim_start_matches("a "))
+        format!("a list, each item {}", T::kind())
     }
 
     fn read(text: &str) -> Option<Self> {

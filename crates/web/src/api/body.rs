@@ -248,7 +248,7 @@ mod tests {
     use portcullis_core::id::GroupId;
     use serde_json::json;
 
-    fn body(value: Value) -> Body {
+    fn body(value: &Value) -> Body {
         Body { object: value.as_object().expect("object").clone(), problems: Problems::default() }
     }
 
@@ -260,7 +260,7 @@ mod tests {
     /// CO-523: all problems of a body are found at once, in the standard words.
     #[test]
     fn co_523_problems_are_collected() {
-        let mut body = body(json!({
+        let mut body = body(&json!({
             "blank": " ", "null": null, "int": "x", "text": [], "flag": 7, "id": 3, "list": {}, "big": 1_u64 << 40,
         }));
         body.require(&["missing", "blank"], false);
@@ -294,7 +294,7 @@ mod tests {
     /// of a partial update.
     #[test]
     fn co_527_absent_and_null_differ() {
-        let mut body = body(json!({"a": null, "b": " x "}));
+        let mut body = body(&json!({"a": null, "b": " x "}));
         body.require(&["c"], true);
         assert_eq!(body.text_or_null("a"), Some(None));
         assert_eq!(body.text_or_null("b"), Some(Some("x".to_owned())));

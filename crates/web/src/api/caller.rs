@@ -87,7 +87,8 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
     let signed_in = sessions::by_cookie(ctx, value, origin.client).await.map_err(internal)?;
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
-    if !parts.method.is_safe() && !(is_same_origin(&parts.headers, origin) && repeats_csrf(&parts.headers)) {
+    let from_here = is_same_origin(&parts.headers, origin) && repeats_csrf(&parts.headers);
+    if !(parts.method.is_safe() || from_here) {
         return Err(ApiError::CrossOrigin);
     }
     let mut conn = ctx.db.read().await.map_err(internal)?;

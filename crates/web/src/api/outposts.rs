@@ -1,4 +1,4 @@
-//! `outposts/instances/` (CO-569, CO-593): the embedded outpost.
+//! `outposts/instances/` (CO-569, CO-593): the embedded outpost; `outposts/proxy/` (CO-570): what it serves.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::ProviderPk;
+use portcullis_core::outpost::{Mode, Provider};
 use portcullis_idp::Context;
+use portcullis_idp::list::Slice;
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
 use serde_json::{Value, json};
 
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .route("/outposts/instances/default_settings/", get(default_settings))
         .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change))
         .route("/outposts/instances/{uuid}/health/", get(health))
+        .route("/outposts/proxy/", get(served))
 }
 
 async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
@@ -88,6 +91,63 @@ async fn default_settings(_: Admin) -> Json<Value> {
 async fn health(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
     outposts::get(&ctx, key.parse("Outpost")?).await?;
     Ok(Json(json!([])).into_response())
+}
+
+/// The only place where client secrets and cookie secrets can be read (PX-020, PX-402).
+async fn served(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let name = params.text("name");
+    params.finish()?;
+    let mut providers = portcullis_idp::outpost::configuration(&ctx).await?.providers;
+    providers.retain(|provider| name.as_ref().is_none_or(|name| provider.name == *name));
+    let Slice { limit, offset } = paging.slice();
+    let page = providers.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(served_object).collect();
+    paging.answer(i64::try_from(providers.len()).unwrap_or(i64::MAX), page)
+}
+
+fn served_object(provider: &Provider) -> Value {
+    let endpoints = &provider.endpoints;
+    let neighbour = |name: &str| endpoints.authorization.replace("/authorize/", &format!("/{name}/"));
+    json!({
+        "pk": provider.pk,
+        "name": provider.name,
+        "mode": match provider.mode {
+            Mode::Proxy => "proxy",
+            Mode::ForwardSingle => "forward_single",
+            Mode::ForwardDomain => "forward_domain",
+        },
+        "external_host": provider.external_host,
+        "internal_host": provider.internal_host,
+        "internal_host_ssl_validation": provider.internal_host_ssl_validation,
+        "client_id": provider.client_id,
+        "client_secret": provider.client_secret,
+        "cookie_secret": provider.cookie_secret,
+        "cookie_domain": provider.cookie_domain,
+        "certificate": null,
+        "skip_path_regex": provider.skip_path_regex,
+        "intercept_header_auth": provider.intercept_header_auth,
+        "basic_auth_enabled": provider.basic_auth_enabled,
+        "basic_auth_user_attribute": provider.basic_auth_user_attribute,
+        "basic_auth_password_attribute": provider.basic_auth_password_attribute,
+        "access_token_validity": provider.access_token_validity,
+        "scopes_to_request": provider.scopes_to_request,
+        "assigned_application_slug": provider.application_slug,
+        "assigned_application_name": provider.application_name,
+        "oidc_configuration": {
+            "issuer": endpoints.issuer,
+            "authorization_endpoint": endpoints.authorization,
+            "token_endpoint": neighbour("token"),
+            "userinfo_endpoint": neighbour("userinfo"),
+            "end_session_endpoint": endpoints.end_session,
+            "introspection_endpoint": neighbour("introspect"),
+            "jwks_uri": endpoints.jwks,
+            "response_types_supported": ["code"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "subject_types_supported": ["public"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        },
+    })
 }
 
 fn object(view: &View) -> Value {

@@ -10,7 +10,8 @@ use http::request::Parts;
 use portcullis_core::clock::Timestamp;
 use portcullis_idp::Problems;
 use portcullis_idp::list::Slice;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::answer::ApiError;
 
@@ -173,8 +174,15 @@ impl Paging {
             "start_index": if count == 0 { 0 } else { offset + 1 },
             "end_index": (offset + self.size).min(count),
         });
-        Ok(Json(json!({"pagination": pagination, "results": results, "autocomplete": {}})).into_response())
+        Ok(Json(Page { pagination, results, autocomplete: Map::new() }).into_response())
     }
+}
+
+#[derive(Serialize)]
+struct Page {
+    pagination: Value,
+    results: Vec<Value>,
+    autocomplete: Map<String, Value>,
 }
 
 #[cfg(test)]

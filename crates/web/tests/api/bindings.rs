@@ -151,7 +151,7 @@ async fn co_180_orphans_stay_and_deny() {
     }
 }
 
-/// CO-132, D3: a changed binding is told to everything that rests on the application's provider.
+/// CO-132: a changed binding is told to everything that rests on the application's provider.
 #[tokio::test]
 async fn co_132_a_changed_binding_is_told_at_once() {
     let site = Site::new().await;

@@ -47,7 +47,7 @@ fn co_008_an_unknown_setting_is_refused() {
 fn co_008_unreadable_values_are_refused() {
     run(async {
         let folder = directory("cli");
-        fails(serve(folder.path(), &[("PORTCULLIS_LISTEN__HTTP", "nowhere")]), "nowhere").await;
+        fails(serve(folder.path(), &[("PORTCULLIS_LISTEN__HTTP", "nowhere")]), "PORTCULLIS_LISTEN__HTTP").await;
         fails(serve(folder.path(), &[("PORTCULLIS_BASE_URL", "not a url")]), "BASE_URL").await;
         fails(serve(folder.path(), &[("PORTCULLIS_SECRET_KEY", "file:///does/not/exist")]), "/does/not/exist").await;
         let mut command = serve(folder.path(), &[]);

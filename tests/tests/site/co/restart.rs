@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::stage::Stage;
 
-/// CO-484, PX-174, PX-006: sessions, app passwords, tokens and users are there after a restart; bootstrap adds nothing.
+/// CO-484, PX-174: sessions, app passwords, tokens and users are there after a restart; bootstrap adds nothing.
 #[test]
 fn px_174_everything_survives_a_restart() {
     run(async {

@@ -18,14 +18,6 @@ async fn token(stage: &Stage<'_>, pairs: &[(&str, &str)]) -> Reply {
     post(stage, "/application/o/token/", &all).await
 }
 
-/// The client secret of the stage's provider.
-pub(crate) async fn client_secret(stage: &Stage<'_>) -> String {
-    let list = stage.site.api.get("outposts/proxy/?page_size=100").await;
-    let providers = list["results"].as_array().unwrap();
-    let provider = providers.iter().find(|provider| provider["pk"] == stage.app.provider).unwrap();
-    provider["client_secret"].as_str().unwrap().to_owned()
-}
-
 /// OA-282, OA-285, OA-283, PX-411, PX-092: all ways to a machine's token give one that opens the application as Bearer.
 #[test]
 fn px_411_every_machine_grant_gives_a_bearer_token() {
@@ -33,7 +25,7 @@ fn px_411_every_machine_grant_gives_a_bearer_token() {
         let stage = Stage::new(json!({})).await;
         let packed = format!("{}:{}", stage.person.username, stage.key);
         let packed = base64::engine::general_purpose::STANDARD.encode(packed);
-        let secret = client_secret(&stage).await;
+        let secret = stage.client_secret().await;
         let ways: [(&str, Vec<(&str, &str)>); 4] = [
             ("client_credentials", vec![("username", &stage.person.username), ("password", &stage.key)]),
             ("password", vec![("username", &stage.person.username), ("password", &stage.key)]),
@@ -92,6 +84,9 @@ fn oa_288_failures_are_all_alike() {
         bodies.push(reply.json());
         bodies.push(token(&stage, &[("grant_type", "client_credentials"), ("client_secret", "wrong")]).await.json());
         assert_eq!(bodies[0]["error"], "invalid_grant");
+        for body in &mut bodies {
+            body["request_id"] = json!(null);
+        }
         for body in &bodies {
             assert_eq!(body, &bodies[0]);
         }
@@ -103,7 +98,8 @@ fn oa_288_failures_are_all_alike() {
 fn oa_221_errors_of_the_token_endpoint() {
     run(async {
         let stage = Stage::new(json!({})).await;
-        let cases: [(&[(&str, &str)], u16, &str); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
+        let cases: [Case<'_>; 5] = [
             (&[("grant_type", "client_credentials"), ("client_id", "unknown")], 400, "invalid_client"),
             (
                 &[("grant_type", "authorization_code"), ("client_id", &stage.app.client_id), ("code", "x")],
@@ -128,15 +124,15 @@ fn oa_221_errors_of_the_token_endpoint() {
     });
 }
 
-/// OA-460, OA-463, PX-359: introspection tells the provider's own client about a token, and others nothing.
+/// OA-490, PX-359: introspection tells the provider's own client about a token, and others nothing.
 #[test]
-fn oa_463_introspection() {
+fn oa_490_introspection() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let other = Stage::new(json!({})).await;
         let bearer = stage.bearer().await;
         let token = bearer.trim_start_matches("Bearer ");
-        let secret = client_secret(&stage).await;
+        let secret = stage.client_secret().await;
         let ask = async |id: &str, secret: &str, token: &str| {
             let pairs = [("client_id", id), ("client_secret", secret), ("token", token)];
             post(&stage, "/application/o/introspect/", &pairs).await
@@ -148,14 +144,14 @@ fn oa_463_introspection() {
         assert!(answer["ak_proxy"].is_object());
         let answer = ask(&stage.app.client_id, &secret, "nonsense").await;
         assert_eq!((answer.status, answer.json()), (200, json!({"active": false})));
-        let foreign = ask(&other.app.client_id, &client_secret(&other).await, token).await;
+        let foreign = ask(&other.app.client_id, &other.client_secret().await, token).await;
         assert_eq!(foreign.json(), json!({"active": false}));
         let wrong = ask(&stage.app.client_id, "wrong", token).await;
         assert!([400, 401].contains(&wrong.status), "{}", wrong.text());
     });
 }
 
-/// OA-120, OA-140: discovery names the endpoints, and the key set holds public keys only.
+/// OA-120, OA-122: discovery names the endpoints, and the key set holds public keys only.
 #[test]
 fn oa_120_discovery_and_keys() {
     run(async {
@@ -176,9 +172,9 @@ fn oa_120_discovery_and_keys() {
     });
 }
 
-/// OA-110, OA-160: the authorization endpoint never redirects to an address that is not registered.
+/// OA-141: the authorization endpoint never redirects to an address that is not registered.
 #[test]
-fn oa_160_unregistered_redirect_uris_are_refused_in_place() {
+fn oa_141_unregistered_redirect_uris_are_refused_in_place() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let good = format!("{}/outpost.goauthentik.io/callback?X-authentik-auth-callback=true", stage.app.external);

@@ -19,12 +19,12 @@ fn px_107_credentials_are_verified_once_while_the_cache_holds() {
             assert_eq!(reply.status, 200);
             assert!(reply.cookie(&stage.app.cookie_name()).is_some(), "PX-099: also on a cache hit");
         }
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
         let cookie = stage.header_cookie(&stage.basic()).await;
         for _ in 0..100 {
             assert_eq!(stage.get("/").header("cookie", &cookie).go().await.status, 200);
         }
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
         let bearer = stage.bearer().await;
         for _ in 0..100 {
             assert_eq!(stage.get("/").header("authorization", &bearer).go().await.status, 200);
@@ -44,13 +44,13 @@ fn px_102_without_cookie_and_cache_every_request_is_verified() {
             assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
             assert_eq!(stage.get("/").header("authorization", &bearer).go().await.status, 200);
         }
-        assert_eq!(site.core_calls("token").await, 5);
+        assert_eq!(site.core_calls("verify_password").await, 5);
         assert_eq!(site.core_calls("introspect").await, 5);
         let cookie = stage.header_cookie(&stage.basic()).await;
         for _ in 0..5 {
             assert_eq!(stage.get("/").header("cookie", &cookie).go().await.status, 200);
         }
-        assert_eq!(site.core_calls("token").await, 6, "PX-099: with a cookie nobody is asked");
+        assert_eq!(site.core_calls("verify_password").await, 6, "PX-099: with a cookie nobody is asked");
     });
 }
 
@@ -64,7 +64,7 @@ fn px_111_identical_verifications_share_one_call() {
         for reply in join_all(crowd).await {
             assert_eq!(reply.status, 200);
         }
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
     });
 }
 
@@ -78,7 +78,7 @@ fn px_109_refused_credentials_are_remembered() {
         for _ in 0..5 {
             assert_eq!(stage.get("/").header("authorization", &wrong).go().await.status, 401);
         }
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
     });
 }
 
@@ -95,7 +95,7 @@ fn px_092_no_jws_no_core_call() {
         let reserved = basic("goauthentik.io/token", &stage.key);
         assert_eq!(stage.get_as_stranger("/").header("authorization", reserved).go().await.status, 401);
         assert_eq!(site.core_calls("introspect").await, 0);
-        assert_eq!(site.core_calls("token").await, 0, "PX-093, PX-525: no password grant is tried");
+        assert_eq!(site.core_calls("verify_password").await, 0, "PX-093, PX-525: no password grant is tried");
     });
 }
 
@@ -115,7 +115,7 @@ fn px_100_cookie_less_requests_share_one_session() {
         for _ in 0..10 {
             join_all((0..50).map(|_| stage.get("/anonymous").go())).await;
         }
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
     });
 }
 

@@ -81,24 +81,22 @@ fn px_141_the_authorization_request_is_complete() {
     });
 }
 
-/// PX-143: two tabs can sign in at once, because an existing pre-auth cookie is used again.
+/// PX-143, PX-146: a second tab does not disturb the login in the first, and goes on once that one is signed in.
 #[test]
 fn px_143_two_tabs_share_the_pre_auth_cookie() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let mut visitor = Visitor::new();
         let first = visitor.visit(&stage.app.url("/first")).await;
-        let second = visitor.visit(&stage.app.url("/second")).await;
-        let fill = |visitor: &Visitor, page| (visitor.clone(), page);
-        let (_, first_page) = fill(&visitor, first);
-        let names = portcullis_testkit::visitor::Form::first(&first_page.reply.text()).unwrap().kinds;
-        let of = |kinds: &[&str]| names.iter().find(|(_, kind)| kinds.contains(&kind.as_str())).unwrap().0.clone();
-        let (user, secret) = (of(&["text", "email"]), of(&["password"]));
-        let fields = [(user.as_str(), stage.person.username.as_str()), (&secret, &stage.person.password)];
-        let done = visitor.submit(&first_page, &fields).await;
+        visitor.visit(&stage.app.url("/second")).await;
+        let second = visitor.trace.iter().rev().find(|line| line.contains("/authorize/?")).unwrap();
+        let second = second.trim_start_matches("GET ").to_owned();
+        let person = &stage.person;
+        let fields = [("uid_field", person.username.as_str()), ("password", &person.password)];
+        let done = visitor.submit(&first, &fields).await;
         assert_eq!(done.reply.text(), "GET /first\n", "{:#?}", visitor.trace);
-        let done = visitor.submit(&second, &fields).await;
-        assert_eq!(done.reply.text(), "GET /second\n", "{:#?}", visitor.trace);
+        let done = visitor.visit(&second).await;
+        assert_eq!(done.reply.text(), "GET /\n", "{:#?}", visitor.trace);
     });
 }
 
@@ -353,7 +351,7 @@ fn px_194_sign_out_without_a_session() {
 #[test]
 fn px_060_the_reserved_namespace_is_ours() {
     run(async {
-        let stage = Stage::new(json!({"skip_path_regex": ".*"})).await;
+        let stage = Stage::new(json!({"skip_path_regex": "^/outpost"})).await;
         let cookie = stage.login_cookie().await;
         let before = stage.recorder.count();
         for path in ["start", "callback"] {

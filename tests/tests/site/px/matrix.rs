@@ -175,7 +175,7 @@ fn px_096_foreign_credentials_on_a_public_path_pass_anonymously() {
                 assert_eq!(seen.all("x-authentik-username"), [""; 0]);
             }
         }
-        assert_eq!(site.core_calls("token").await, 0);
+        assert_eq!(site.core_calls("verify_password").await, 0);
         assert_eq!(site.core_calls("introspect").await, 0);
     });
 }

@@ -54,7 +54,7 @@ fn px_215_nginx_with_auth_basic_behind_curl_and_browser() {
             assert_eq!((user.as_str(), authorization), (UPSTREAM.0, &expected));
             assert!(!cookie.contains("authentik_proxy_"), "{line:?}");
         }
-        assert_eq!(site.core_calls("token").await, 1, "the core verified the app password once");
+        assert_eq!(site.core_calls("verify_password").await, 1, "the core verified the app password once");
     });
 }
 
@@ -92,7 +92,7 @@ fn px_107_git_clone_and_push() {
         assert_ne!(git(folder.path(), &wrong, &["clone", &url, "three"]).await.code, Some(0));
         let log = apache.log();
         assert!(log.iter().all(|line| line[1] == basic(UPSTREAM.0, UPSTREAM.1) && line[2] == "-"), "{log:#?}");
-        assert_eq!(site.core_calls("token").await, 2, "the right and the wrong one, once each");
+        assert_eq!(site.core_calls("verify_password").await, 2, "the right and the wrong one, once each");
     });
 }
 
@@ -124,6 +124,6 @@ fn px_107_webdav_with_rclone() {
         let log = apache.log();
         assert!(log.len() > 500, "{} requests", log.len());
         assert!(log.iter().all(|line| line[0] == UPSTREAM.0 && line[2] == "-"));
-        assert_eq!(site.core_calls("token").await, 1);
+        assert_eq!(site.core_calls("verify_password").await, 1);
     });
 }

@@ -1,0 +1,214 @@
+//! The authorization endpoint, sign-in and sign-out, as a browser meets them.
+
+use super::browser::{Browser, set_password};
+use super::login::{authorize, callback, code, member, redeem, signed_in};
+use super::*;
+
+/// OA-140, OA-141, OA-142: without a known client and an exact redirect URI nobody is sent anywhere.
+#[tokio::test]
+async fn oa_141_unregistered_addresses_get_nothing() {
+    let (wiki, mut browser) = signed_in().await;
+    let cases: [&[(&str, &str)]; 6] = [
+        &[("client_id", "nobody")],
+        &[("client_id", "")],
+        &[("redirect_uri", "")],
+        &[("redirect_uri", "http://evil.example/")],
+        &[("redirect_uri", "http://wiki.example/outpost.goauthentik.io/callback")],
+        &[("redirect_uri", "javascript:alert(1)")],
+    ];
+    for wrong in cases {
+        let reply = browser.get(&wiki.site, &authorize(&wiki, wrong)).await;
+        assert_eq!(reply.status, 400, "{wrong:?}");
+        assert!(reply.headers.get("location").is_none());
+        assert!(!reply.text.contains("evil.example"));
+    }
+    assert_eq!(browser.get(&wiki.site, "/application/o/authorize/").await.status, 404);
+    let doubled = format!("{}&client_id=x", authorize(&wiki, &[]));
+    assert_eq!(browser.get(&wiki.site, &doubled).await.status, 400);
+}
+
+/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155: everything else is told to the client, with its state.
+#[tokio::test]
+async fn oa_155_errors_reach_the_client() {
+    let (wiki, mut browser) = signed_in().await;
+    for (name, value, error) in [
+        ("response_type", "token", "unsupported_response_type"),
+        ("response_type", "", "unsupported_response_type"),
+        ("request", "x", "request_not_supported"),
+        ("request_uri", "x", "request_uri_not_supported"),
+        ("code_challenge_method", "plain", "invalid_request"),
+        ("code_challenge_method", "", "invalid_request"),
+        ("code_challenge", "short", "invalid_request"),
+        ("prompt", "none login", "invalid_request"),
+        ("max_age", "soon", "invalid_request"),
+        ("max_age", "-1", "invalid_request"),
+    ] {
+        let reply = browser.get(&wiki.site, &authorize(&wiki, &[(name, value)])).await;
+        assert_eq!(reply.status, 302, "{name}={value}");
+        assert!(location(&reply).starts_with(&callback()));
+        assert_eq!(member(&reply, "error").as_deref(), Some(error), "{name}={value}");
+        assert_eq!(member(&reply, "state").as_deref(), Some("s&t=1#"));
+    }
+}
+
+/// OA-154, OA-162, OA-163: `prompt=none` never asks, `prompt=login` and an old login ask once more and then
+/// go on.
+#[tokio::test]
+async fn oa_163_prompts_are_honoured() {
+    let (wiki, mut browser) = signed_in().await;
+    let reply = Browser::default().get(&wiki.site, &authorize(&wiki, &[("prompt", "none")])).await;
+    assert_eq!(member(&reply, "error").as_deref(), Some("login_required"));
+    let silent = browser.get(&wiki.site, &authorize(&wiki, &[("prompt", "none")])).await;
+    assert!(member(&silent, "code").is_some());
+    wiki.site.clock.advance_seconds(100);
+    for again in [("prompt", "login"), ("max_age", "0"), ("max_age", "60")] {
+        wiki.site.clock.advance_seconds(100);
+        let sent = browser.get(&wiki.site, &authorize(&wiki, &[again])).await;
+        let page = location(&sent).to_owned();
+        assert!(page.starts_with("/if/flow/default-authentication-flow/?next="), "{again:?} {page}");
+        assert_eq!(browser.get(&wiki.site, &page).await.status, 200, "asks although signed in");
+        let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+        let done = browser.post(&wiki.site, &page, &all).await;
+        let back = browser.get(&wiki.site, location(&done)).await;
+        assert!(member(&back, "code").is_some(), "{again:?} {}", location(&back));
+    }
+}
+
+/// OA-165, CO-140: a denied user sees so with status 403 and a way back; a silent request is told at once.
+#[tokio::test]
+async fn oa_165_denied_users_see_so() {
+    let (wiki, mut browser) = signed_in().await;
+    let bob = wiki.site.user("bob").await;
+    wiki.bind_to(bob).await;
+    let page = browser.get(&wiki.site, &authorize(&wiki, &[])).await;
+    assert_eq!(page.status, 403);
+    assert!(page.text.contains("error=access_denied"), "{}", page.text);
+    let silent = browser.get(&wiki.site, &authorize(&wiki, &[("prompt", "none")])).await;
+    assert_eq!(member(&silent, "error").as_deref(), Some("access_denied"));
+}
+
+/// OA-175: `form_post` is a page that posts to the client, and its policy allows just that.
+#[tokio::test]
+async fn oa_175_answers_can_be_posted() {
+    let (wiki, mut browser) = signed_in().await;
+    let page = browser.get(&wiki.site, &authorize(&wiki, &[("response_mode", "form_post")])).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("name=\"code\""));
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("form-action 'self' http://wiki.example;"), "{policy}");
+    let fragment = browser.get(&wiki.site, &authorize(&wiki, &[("response_mode", "fragment")])).await;
+    assert!(location(&fragment).contains("#code="));
+}
+
+/// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
+#[tokio::test]
+async fn co_311_sign_in_tells_nobody_who_exists() {
+    let (wiki, _) = signed_in().await;
+    let bob = wiki.site.user("bob").await;
+    set_password(&wiki.site, bob, "another password").await;
+    wiki.site.admin(Method::PATCH, &format!("/core/users/{bob}/"), json!({"is_active": false})).await;
+    let mut pages = Vec::new();
+    for (name, password) in
+        [("ada", "guess-1"), ("nobody", "guess-2"), ("bob", "another password"), ("akadmin", "guess-3")]
+    {
+        let reply = Browser::default().sign_in(&wiki.site, name, password).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.headers.get("set-cookie").is_none() && !reply.text.contains(password));
+        pages.push(reply.text.replace(&format!("value=\"{name}\""), ""));
+    }
+    pages.dedup();
+    assert_eq!(pages.len(), 1);
+}
+
+/// CO-387: a sign-in or sign-out that another site makes the browser send does nothing.
+#[tokio::test]
+async fn co_387_other_sites_cannot_sign_in_or_out() {
+    let (wiki, _) = signed_in().await;
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    for foreign in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site"), ("origin", "null")] {
+        for path in ["/if/flow/default-authentication-flow/", "/if/flow/default-invalidation-flow/"] {
+            let reply = post(&wiki.site, path, &all, &[foreign]).await;
+            assert_eq!(reply.status, 403, "{path} {foreign:?}");
+            assert!(reply.headers.get("set-cookie").is_none());
+        }
+    }
+}
+
+/// OA-544, OA-546, PX-419: a hint from the login signs out of the application at once, and only once; without
+/// one the user is asked.
+#[tokio::test]
+async fn px_419_a_logout_hint_works_once() {
+    let (wiki, mut browser) = signed_in().await;
+    let code = code(&wiki, &mut browser).await;
+    let tokens = redeem(&wiki, &code, &[]).await;
+    let end = "/application/o/wiki/end-session/";
+    let asked = browser.get(&wiki.site, end).await;
+    assert!(asked.text.contains("Sign out of wiki?"), "{}", asked.text);
+    assert!(wiki.is_active(text(&tokens, "access_token")).await);
+    let hinted = format!("{end}?{}", encoded(&[("logout_hint", text(&tokens, "logout_hint"))]));
+    let mut stranger = Browser::default();
+    assert!(stranger.get(&wiki.site, &hinted).await.text.contains("You are signed out"), "OA-545");
+    assert!(wiki.is_active(text(&tokens, "access_token")).await);
+    assert!(browser.get(&wiki.site, &hinted).await.text.contains("Signed out of wiki"));
+    assert!(!wiki.is_active(text(&tokens, "access_token")).await, "OA-547");
+    assert!(browser.get(&wiki.site, &hinted).await.text.contains("Sign out of wiki?"), "spent");
+    assert!(browser.get(&wiki.site, "/").await.text.contains("Signed in as"), "the session goes on");
+    assert!(browser.post(&wiki.site, end, &[]).await.text.contains("Signed out of wiki"));
+    for garbage in ["?logout_hint=x", "?id_token_hint=a.b.c", "?id_token_hint=%ff", "?post_logout_redirect_uri=data:x"]
+    {
+        let reply = browser.get(&wiki.site, &format!("{end}{garbage}")).await;
+        assert!(!reply.status.is_server_error(), "{garbage}");
+    }
+}
+
+/// OA-541, CO-323: an id token of this session is a hint, too; a full sign-out revokes what came from it.
+#[tokio::test]
+async fn oa_541_an_id_token_is_a_hint() {
+    let (wiki, mut browser) = signed_in().await;
+    let approved = code(&wiki, &mut browser).await;
+    let tokens = redeem(&wiki, &approved, &[]).await;
+    let hinted = format!("/application/o/wiki/end-session/?id_token_hint={}", text(&tokens, "id_token"));
+    assert!(browser.get(&wiki.site, &hinted).await.text.contains("Signed out of wiki"));
+    let approved = code(&wiki, &mut browser).await;
+    let tokens = redeem(&wiki, &approved, &[]).await;
+    let out = browser.post(&wiki.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    assert!(out.text.contains("You are signed out"));
+    assert!(!wiki.is_active(text(&tokens, "access_token")).await);
+    assert_eq!(browser.get(&wiki.site, "/").await.status, 303);
+}
+
+/// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn co_380_two_hundred_sign_ins_get_themselves() {
+    let (wiki, _) = signed_in().await;
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let ada = portcullis_store::account::by_username(&mut tx, "ada").await.expect("reads").expect("is there");
+    for number in 0..200 {
+        let mut account = ada.clone();
+        account.uuid = wiki.site.ctx.entropy.uuid();
+        account.username = format!("person-{number}");
+        account.attributes_sealed = Vec::new();
+        portcullis_store::account::insert(&mut tx, &account).await.expect("inserts");
+    }
+    tx.commit().await.expect("commits");
+    let wiki = std::sync::Arc::new(wiki);
+    let people: Vec<_> = (0..200)
+        .map(|number| {
+            let wiki = std::sync::Arc::clone(&wiki);
+            tokio::spawn(async move {
+                let mut browser = Browser::default();
+                let name = format!("person-{number}");
+                assert_eq!(browser.sign_in(&wiki.site, &name, "correct horse battery").await.status, 303);
+                let code = code(&wiki, &mut browser).await;
+                let tokens = redeem(&wiki, &code, &[]).await;
+                assert_eq!(claims(&tokens.json["id_token"])["preferred_username"], name.as_str());
+                let home = browser.get(&wiki.site, "/").await.text;
+                assert!(home.contains(&format!("<strong>{name}</strong>")));
+            })
+        })
+        .collect();
+    for person in people {
+        person.await.expect("gets themselves");
+    }
+}

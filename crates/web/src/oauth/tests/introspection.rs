@@ -1,0 +1,135 @@
+//! Introspection and revocation.
+
+use super::browser::set_password;
+use super::login::{code, redeem, signed_in};
+use super::*;
+
+/// OA-490, OA-494, PX-152: the client learns who its token stands for, with every claim an outpost reads.
+#[tokio::test]
+async fn oa_494_an_active_token_tells_who_it_is() {
+    let wiki = Wiki::new().await;
+    let token = wiki.token_of_ada("openid profile email entitlements ak_proxy").await;
+    let reply = wiki.introspect(text(&token, "access_token")).await;
+    assert_eq!(reply.status, 200);
+    let said = &reply.json;
+    assert_eq!((&said["active"], &said["token_type"]), (&json!(true), &json!("Bearer")));
+    assert_eq!((&said["client_id"], &said["username"]), (&json!(wiki.client_id), &json!("ada")));
+    assert_eq!(said["scope"], "ak_proxy email entitlements openid profile");
+    for claim in ["iss", "sub", "aud", "exp", "email", "name", "preferred_username", "groups", "entitlements"] {
+        assert!(!said[claim].is_null(), "{claim}");
+    }
+    assert_eq!(said["ak_proxy"]["is_superuser"], false);
+    assert_eq!(said["ak_proxy"]["user_uuid"].as_str().map(str::len), Some(36));
+    assert!(said.get("azp").is_none() && said.get("uid").is_none());
+    assert!(said["upstream_token"].is_string());
+}
+
+/// OA-492, OA-493, OA-495: a client that does not prove itself gets 401; whatever is no token of its own is
+/// just not active.
+#[tokio::test]
+async fn oa_493_only_ones_own_tokens_are_visible() {
+    let wiki = Wiki::new().await;
+    let token = wiki.token_of_ada("openid").await;
+    let all = [("client_id", &*wiki.client_id), ("client_secret", "wrong"), ("token", text(&token, "access_token"))];
+    let reply = post(&wiki.site, "/application/o/introspect/", &all, &[]).await;
+    assert_eq!((reply.status.as_u16(), text(&reply, "error")), (401, "invalid_client"));
+    assert!(reply.headers["www-authenticate"].to_str().expect("text").starts_with("Basic realm="));
+    for odd in ["", "x", "a.b.c", text(&token, "id_token"), &"y".repeat(60_000)] {
+        assert!(!wiki.is_active(odd).await);
+    }
+    let (_, client_id, client_secret) = application(&wiki.site, "other", "http://other.example").await;
+    let all = [("client_id", &*client_id), ("client_secret", &client_secret), ("token", text(&token, "access_token"))];
+    let reply = post(&wiki.site, "/application/o/introspect/", &all, &[]).await;
+    assert_eq!(reply.json, json!({"active": false}));
+}
+
+/// OA-037, OA-493, PX-418: a provider's token is visible to those it lists, without other people's secrets,
+/// and the policies of the application that is accessed decide.
+#[tokio::test]
+async fn px_418_federated_tokens_obey_the_accessed_application() {
+    let wiki = Wiki::new().await;
+    let (other, client_id, client_secret) = application(&wiki.site, "other", "http://other.example").await;
+    let path = format!("/providers/proxy/{}/", wiki.provider);
+    let changed = wiki.site.admin(Method::PATCH, &path, json!({"jwt_federation_providers": [other]})).await;
+    assert_eq!(changed.status, 200, "{:?}", changed.json);
+    let token = wiki.token_of_ada("openid ak_proxy").await;
+    let all = [("client_id", &*client_id), ("client_secret", &client_secret), ("token", text(&token, "access_token"))];
+    let reply = post(&wiki.site, "/application/o/introspect/", &all, &[]).await;
+    assert_eq!((&reply.json["active"], &reply.json["client_id"]), (&json!(true), &json!(wiki.client_id)));
+    assert_eq!(reply.json["ak_proxy"]["user_attributes"], json!({}));
+    let bob = wiki.site.user("bob").await;
+    let target = wiki.site.admin(Method::GET, "/core/applications/other/", None).await;
+    let body = json!({"target": target.json["pk"], "user": bob, "order": 0});
+    assert_eq!(wiki.site.admin(Method::POST, "/policies/bindings/", body).await.status, 201);
+    let reply = post(&wiki.site, "/application/o/introspect/", &all, &[]).await;
+    assert_eq!(reply.json, json!({"active": false}));
+    assert!(wiki.is_active(text(&token, "access_token")).await);
+}
+
+/// OA-463, PX-418, OA-498: a token falls with its binding, its time, its app password, that password's key,
+/// its user's activity and its session.
+#[tokio::test]
+async fn oa_463_a_token_falls_with_what_it_rests_on() {
+    let (wiki, mut browser) = signed_in().await;
+    let fresh = async || text(&wiki.token_of_ada("openid").await, "access_token").to_owned();
+    let patch = async |path: String, body: Value| {
+        assert!(wiki.site.admin(Method::PATCH, &path, body).await.status.is_success(), "{path}");
+    };
+
+    let token = fresh().await;
+    let bob = wiki.site.user("bob").await;
+    let binding = wiki.bind_to(bob).await;
+    assert!(!wiki.is_active(&token).await, "binding");
+    wiki.site.admin(Method::DELETE, &format!("/policies/bindings/{binding}/"), None).await;
+    assert!(wiki.is_active(&token).await);
+
+    wiki.site.admin(Method::POST, "/core/tokens/ada-key/set_key/", json!({"key": "a-different-key-000001"})).await;
+    assert!(!wiki.is_active(&token).await, "another key");
+    wiki.site.admin(Method::POST, "/core/tokens/ada-key/set_key/", json!({"key": KEY})).await;
+
+    let token = fresh().await;
+    patch(format!("/core/users/{}/", wiki.ada), json!({"is_active": false})).await;
+    assert!(!wiki.is_active(&token).await, "inactive");
+    patch(format!("/core/users/{}/", wiki.ada), json!({"is_active": true})).await;
+
+    let token = fresh().await;
+    wiki.site.clock.advance_seconds(25 * 3600);
+    assert!(!wiki.is_active(&token).await, "expired");
+
+    let token = fresh().await;
+    wiki.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
+    assert!(!wiki.is_active(&token).await, "app password deleted");
+
+    set_password(&wiki.site, wiki.ada, "correct horse battery").await;
+    browser.sign_in(&wiki.site, "ada", "correct horse battery").await;
+    let approved = code(&wiki, &mut browser).await;
+    let token = text(&redeem(&wiki, &approved, &[]).await, "access_token").to_owned();
+    assert!(wiki.is_active(&token).await);
+    browser.post(&wiki.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    assert!(!wiki.is_active(&token).await, "session ended");
+}
+
+/// OA-510, OA-512, OA-513, OA-496: a revoked token is inactive at once; unknown ones are no error, a missing
+/// one is; its later use is reported once.
+#[tokio::test]
+async fn oa_512_revocation() {
+    let wiki = Wiki::new().await;
+    let token = wiki.token_of_ada("openid").await;
+    let other = wiki.token_of_ada("openid").await;
+    let revoke = async |token: &str, secret: &str| {
+        let all = [("client_id", &*wiki.client_id), ("client_secret", secret), ("token", token)];
+        post(&wiki.site, "/application/o/revoke/", &all, &[]).await
+    };
+    assert_eq!(revoke("unknown", &wiki.client_secret).await.json, json!({}));
+    let missing = revoke("", &wiki.client_secret).await;
+    assert_eq!((missing.status.as_u16(), text(&missing, "error")), (400, "invalid_request"));
+    assert_eq!(revoke(text(&token, "access_token"), "wrong").await.status, 401);
+    assert!(wiki.is_active(text(&token, "access_token")).await);
+    let done = revoke(text(&token, "access_token"), &wiki.client_secret).await;
+    assert_eq!((done.status.as_u16(), &done.json), (200, &json!({})));
+    for _ in 0..3 {
+        assert!(!wiki.is_active(text(&token, "access_token")).await);
+    }
+    assert!(wiki.is_active(text(&other, "access_token")).await);
+    assert_eq!(wiki.site.events("suspicious_request").await.0, 1);
+}

@@ -1,0 +1,167 @@
+//! An instance in memory, for tests: the real router and services over a database of its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use portcullis_core::clock::{ManualClock, Timestamp};
+use portcullis_core::entropy::SystemEntropy;
+use portcullis_core::epoch::Epochs;
+use portcullis_core::keys::Keyring;
+use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::{Context, bootstrap};
+use portcullis_store::Db;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// Key of the administrator's API token.
+pub(crate) const TOKEN: &str = "bootstrap-token-of-these-tests-0001";
+/// The root secret.
+pub(crate) const ROOT: &[u8] = b"root secret of these tests, quite long";
+
+/// One instance after its first start. Its clock stands still until it is moved.
+pub(crate) struct Site {
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) directory: tempfile::TempDir,
+    router: Router,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The body as JSON, null if it is none.
+    pub(crate) json: Value,
+    /// The body as text.
+    pub(crate) text: String,
+}
+
+impl Site {
+    pub(crate) async fn new() -> Self {
+        Self::with(bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() }).await
+    }
+
+    pub(crate) async fn with(wishes: bootstrap::Wishes) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
+        let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.expect("a database");
+        let ctx = Arc::new(context(db, Arc::clone(&clock)).await.expect("the right key"));
+        bootstrap::run(&ctx, &wishes).await.expect("sets itself up");
+        let router = crate::router(Arc::clone(&ctx));
+        Self { ctx, clock, directory, router }
+    }
+
+    /// Sends a request as the administrator.
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: impl Into<Option<Value>>) -> Reply {
+        self.send(method, path, &[("authorization", &format!("Bearer {TOKEN}"))], body).await
+    }
+
+    /// Sends a request with a bearer token.
+    pub(crate) async fn bearer(&self, key: &str, method: Method, path: &str, body: impl Into<Option<Value>>) -> Reply {
+        self.send(method, path, &[("authorization", &format!("Bearer {key}"))], body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Option<Value>>,
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(format!("/api/v3{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body.into() {
+            Some(json) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(json.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.raw(request.body(body).expect("a request")).await
+    }
+
+    pub(crate) async fn raw(&self, request: Request<Body>) -> Reply {
+        self.raw_from(request, [192, 0, 2, 1].into()).await
+    }
+
+    /// Sends a request from this address.
+    pub(crate) async fn raw_from(&self, mut request: Request<Body>, client: IpAddr) -> Reply {
+        request.extensions_mut().insert(Arc::new(Origin {
+            scheme: Scheme::Http,
+            host: "id.example".to_owned(),
+            client,
+            peer: client,
+            peer_trusted: false,
+            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        }));
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text }
+    }
+
+    /// Makes a user, and returns its key.
+    pub(crate) async fn user(&self, username: &str) -> i64 {
+        let body = serde_json::json!({"username": username, "name": username});
+        let made = self.admin(Method::POST, "/core/users/", body).await;
+        assert_eq!(made.status, 201, "{:?}", made.json);
+        made.json["pk"].as_i64().expect("an integer")
+    }
+
+    /// Makes an API token of a user, and returns its key.
+    pub(crate) async fn api_key(&self, user: i64, identifier: &str) -> String {
+        let body = serde_json::json!({"identifier": identifier, "user": user});
+        let made = self.admin(Method::POST, "/core/tokens/", body).await;
+        assert_eq!(made.status, 201, "{:?}", made.json);
+        let shown = self.admin(Method::GET, &format!("/core/tokens/{identifier}/view_key/"), None).await;
+        shown.json["key"].as_str().expect("a key").to_owned()
+    }
+
+    /// How many events with this action there are, and the newest one's context.
+    pub(crate) async fn events(&self, action: &str) -> (usize, Value) {
+        let mut conn = self.ctx.db.read().await.expect("reads");
+        let events = portcullis_store::event::latest(&mut conn, Some(action), 100).await.expect("events");
+        (events.len(), events.first().map(|event| event.context.clone()).unwrap_or_default())
+    }
+
+    /// Everything in the files of the database.
+    pub(crate) fn file_bytes(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.directory.path()).expect("a directory");
+        files.flat_map(|file| std::fs::read(file.expect("a file").path()).expect("readable")).collect()
+    }
+}
+
+/// A context over a database, with a fresh process's state.
+pub(crate) async fn context(db: Db, clock: Arc<ManualClock>) -> Result<Context, bootstrap::BootstrapError> {
+    context_with(db, clock, ROOT).await
+}
+
+/// The same with another root secret.
+pub(crate) async fn context_with(
+    db: Db,
+    clock: Arc<ManualClock>,
+    root: &[u8],
+) -> Result<Context, bootstrap::BootstrapError> {
+    let keys = Keyring::derive(root);
+    let install_id = bootstrap::install_id(&db, &keys, &SystemEntropy).await?;
+    Ok(Context {
+        db,
+        keys,
+        clock,
+        entropy: Arc::new(SystemEntropy),
+        epochs: Arc::new(Epochs::default()),
+        base_url: "http://id.example".to_owned(),
+        install_id,
+        limits: portcullis_idp::limits::Limits::default(),
+        signing: portcullis_idp::signing::Cache::default(),
+        setup: portcullis_idp::setup::Code::default(),
+        configuration_changed: tokio::sync::watch::Sender::new(0),
+    })
+}
