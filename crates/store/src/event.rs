@@ -74,7 +74,7 @@ pub async fn insert(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
 /// When the database fails.
 pub async fn latest(conn: &mut Conn, action: Option<&str>, limit: i64) -> Result<Vec<Event>, StoreError> {
     many(on!(conn, c => sqlx::query(
-        "SELECT * FROM event WHERE $1 IS NULL OR action = $1 ORDER BY created DESC, pk LIMIT $2",
+        "SELECT * FROM event WHERE $1 IS NULL OR action = $1 ORDER BY created DESC, seq DESC LIMIT $2",
     ).bind(action).bind(limit).fetch_all(c).await))
 }
 

@@ -268,7 +268,8 @@ CREATE TABLE failure (
 );
 
 CREATE TABLE event (
-    pk          TEXT    PRIMARY KEY,
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of what happened at the same instant
+    pk          TEXT    NOT NULL UNIQUE,
     action      TEXT    NOT NULL,
     app         TEXT    NOT NULL,
     account     TEXT    NOT NULL, -- JSON object: who did it
