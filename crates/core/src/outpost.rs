@@ -9,6 +9,8 @@ use crate::keys::Digest;
 /// One consistent configuration of an outpost (PX-008).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
+    /// How many changes to it the control plane had made when it was read.
+    pub revision: u64,
     /// The outpost's name; `X-authentik-meta-outpost`.
     pub outpost_name: String,
     /// Providers with an application, by name (PX-027).

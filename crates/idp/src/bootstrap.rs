@@ -113,7 +113,7 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
     }
     warn(&mut change, wishes).await?;
     change.commit().await?;
-    ctx.configuration_has_changed();
+    ctx.revisions.add();
     Ok(())
 }
 

@@ -111,6 +111,9 @@ impl<'a> Change<'a> {
             tell(self.ctx, touched);
         }
         self.events.iter().for_each(event::log);
+        if self.touched.iter().any(|touched| matches!(touched, Touched::Provider(_) | Touched::Configuration)) {
+            self.ctx.revisions.in_force().await;
+        }
         Ok(())
     }
 }
@@ -123,9 +126,9 @@ fn tell(ctx: &Context, touched: &Touched) {
         Touched::Session(sid) => ctx.epochs.bump(Subject::Session(sid)),
         Touched::Provider(pk) => {
             ctx.epochs.bump(Subject::Provider(pk.0));
-            ctx.configuration_has_changed();
+            ctx.revisions.add();
         }
         Touched::Everyone => ctx.epochs.bump(Subject::Everyone),
-        Touched::Configuration => ctx.configuration_has_changed(),
+        Touched::Configuration => ctx.revisions.add(),
     }
 }

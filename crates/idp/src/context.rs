@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
@@ -37,19 +38,65 @@ pub struct Context {
     pub signing: signing::Cache,
     /// The one-time code of the setup page; start with the default.
     pub setup: setup::Code,
-    /// Counts changes to what outposts are configured by; send after commit (PX-028).
-    pub configuration_changed: watch::Sender<u64>,
+    /// Changes to what outposts are configured by.
+    pub revisions: Revisions,
+}
+
+/// Counts changes to what outposts are configured by, and how many of them the embedded one works by.
+#[derive(Debug)]
+pub struct Revisions {
+    made: watch::Sender<u64>,
+    in_force: watch::Sender<u64>,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        Self { made: watch::Sender::new(0), in_force: watch::Sender::new(0) }
+    }
+}
+
+impl Revisions {
+    /// How long a change waits for the embedded outpost (PX-028).
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Tells outposts to fetch their configuration again. Call it after the change is committed.
+    pub fn add(&self) {
+        self.made.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The changes made so far.
+    pub fn present(&self) -> u64 {
+        *self.made.borrow()
+    }
+
+    /// Hears of further changes.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
+    }
+
+    /// The embedded outpost works by the configuration that was read at `revision`.
+    pub fn came_into_force(&self, revision: u64) {
+        self.in_force.send_modify(|present| *present = revision.max(*present));
+    }
+
+    /// Waits, but not for long, until the embedded outpost works by all changes made so far: who changed
+    /// something meets it at the next request.
+    pub async fn in_force(&self) {
+        if self.made.receiver_count() == 0 {
+            return;
+        }
+        let (wanted, mut present) = (self.present(), self.in_force.subscribe());
+        let follows = present.wait_for(|revision| *revision >= wanted);
+        if tokio::time::timeout(Self::PATIENCE, follows).await.is_err() {
+            tracing::warn!("the embedded outpost has not taken over the configuration yet");
+        }
+    }
 }
 
 impl Context {
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// Tells outposts to fetch their configuration again. Call it after the change is committed.
-    pub fn configuration_has_changed(&self) {
-        self.configuration_changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

@@ -9,11 +9,10 @@ use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::Context;
+use portcullis_idp::context::{Context, Revisions};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::{setup, signing};
 use portcullis_store::Db;
-use tokio::sync::watch;
 
 use crate::Failure;
 use crate::data_dir::{self, DataDir};
@@ -73,7 +72,7 @@ async fn in_directory(
         limits: Limits::default(),
         signing: signing::Cache::default(),
         setup: setup::Code::default(),
-        configuration_changed: watch::Sender::new(0),
+        revisions: Revisions::default(),
     };
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());

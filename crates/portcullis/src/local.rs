@@ -37,7 +37,7 @@ impl Local {
 
     /// Reads the configuration whenever it changes. A failure keeps the one in force (PX-008).
     pub(crate) async fn follow_changes(&self) {
-        let mut changes = self.context.configuration_changed.subscribe();
+        let mut changes = self.context.revisions.follow();
         // Something may have changed between the first reading and this subscription.
         changes.mark_changed();
         while changes.changed().await.is_ok() {
@@ -92,6 +92,10 @@ fn to_the_end<'a, T: Send + 'static>(
 impl ControlPlane for Local {
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
         self.configuration.subscribe()
+    }
+
+    fn came_into_force(&self, configuration: &Configuration) {
+        self.context.revisions.came_into_force(configuration.revision);
     }
 
     fn epochs(&self) -> &Epochs {

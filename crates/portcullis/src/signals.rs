@@ -28,7 +28,7 @@ pub(crate) fn watch(stop: &CancellationToken, cut: &CancellationToken, context: 
                         stop.cancel();
                     }
                 }
-                _ = refresh.recv() => context.configuration_has_changed(),
+                _ = refresh.recv() => context.revisions.add(),
             }
         }
     });

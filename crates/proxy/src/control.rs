@@ -40,6 +40,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// The configuration in force, replaced as a whole when anything changes (PX-008).
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>>;
 
+    /// Tells that requests from now on are judged by this configuration.
+    fn came_into_force(&self, configuration: &Configuration);
+
     /// Epochs of everything that identities rest on.
     fn epochs(&self) -> &Epochs;
 

@@ -107,6 +107,7 @@ impl DataPlane {
         while configuration.changed().await.is_ok() {
             let present = Arc::clone(&configuration.borrow_and_update());
             self.applications.update(&present);
+            self.control.came_into_force(&present);
         }
     }
 

@@ -162,6 +162,6 @@ pub(crate) async fn context_with(
         limits: portcullis_idp::limits::Limits::default(),
         signing: portcullis_idp::signing::Cache::default(),
         setup: portcullis_idp::setup::Code::default(),
-        configuration_changed: tokio::sync::watch::Sender::new(0),
+        revisions: portcullis_idp::context::Revisions::default(),
     })
 }

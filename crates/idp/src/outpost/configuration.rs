@@ -23,9 +23,11 @@ const VALIDITY_SECONDS: i64 = 3600;
 /// # Errors
 /// When the store fails.
 pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
+    // Before the reading: a change meanwhile is one to come.
+    let revision = ctx.revisions.present();
     let mut conn = ctx.db.read().await?;
     let Some(embedded) = outpost::by_managed(&mut conn, outposts::EMBEDDED).await? else {
-        return Ok(Configuration::default());
+        return Ok(Configuration { revision, ..Configuration::default() });
     };
     let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
     let applications: HashMap<_, _> = application::with_provider(&mut conn)
@@ -54,7 +56,7 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
             }
         }
     });
-    Ok(Configuration { providers: providers.collect(), outpost_name: embedded.name })
+    Ok(Configuration { revision, providers: providers.collect(), outpost_name: embedded.name })
 }
 
 fn one(

@@ -275,9 +275,9 @@ async fn px_027_only_providers_with_an_application_are_served() {
     assert!(outpost::configuration(&site.ctx).await.unwrap().providers.is_empty());
 
     let embedded = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
-    let before = *site.ctx.configuration_changed.borrow();
+    let before = site.ctx.revisions.present();
     site.patch(&format!("/outposts/instances/{embedded}/"), json!({"providers": keys})).await;
-    assert_ne!(*site.ctx.configuration_changed.borrow(), before);
+    assert_ne!(site.ctx.revisions.present(), before);
 
     let configuration = outpost::configuration(&site.ctx).await.unwrap();
     assert_eq!(configuration.outpost_name, "authentik Embedded Outpost");

@@ -11,12 +11,12 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
+use portcullis_idp::context::Revisions;
 use portcullis_idp::limits::Limits;
 use portcullis_idp::{Context, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Key of the first administrator's API token.
@@ -44,7 +44,7 @@ impl Site {
             limits: Limits::default(),
             signing: signing::Cache::default(),
             setup: setup::Code::default(),
-            configuration_changed: watch::Sender::new(0),
+            revisions: Revisions::default(),
         };
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();

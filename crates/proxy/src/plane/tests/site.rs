@@ -112,6 +112,8 @@ impl Core {
 }
 
 impl ControlPlane for Core {
+    fn came_into_force(&self, _: &Configuration) {}
+
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
         self.configuration.subscribe()
     }
@@ -279,7 +281,7 @@ impl Site {
         let mut set = ProxySettings::default();
         settings(&mut set);
         let clock = Arc::new(ManualClock::at(NOW));
-        let configuration = Configuration { outpost_name: "edge".to_owned(), providers };
+        let configuration = Configuration { revision: 0, outpost_name: "edge".to_owned(), providers };
         let core = Arc::new(Core {
             configuration: watch::Sender::new(Arc::new(configuration)),
             epochs: Epochs::default(),
