@@ -24,9 +24,9 @@ unit *args:
 test name="":
     ./test {{name}}
 
-# Licences, sources, unwanted crates (needs cargo-deny).
+# Known vulnerabilities of dependencies, beside what `./test` checks of them (needs cargo-deny and a network).
 deny:
-    cargo deny check licenses bans sources
+    cargo deny check
 
 # Writes the generated pages of docs/src/reference/ again.
 docs-gen:

@@ -15,6 +15,8 @@
 
 pub mod api;
 pub mod browser;
+#[cfg(test)]
+mod dependencies;
 pub mod http;
 pub mod peers;
 pub mod process;
