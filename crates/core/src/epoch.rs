@@ -19,6 +19,8 @@ pub enum Subject<'a> {
     Credential(&'a str),
     /// A session at the identity provider, by its public id (`sid`).
     Session(&'a str),
+    /// A session of an outpost, by the digest under which it is stored.
+    OutpostSession(&'a [u8; 32]),
     /// A provider, with its application and bindings.
     Provider(i32),
     /// Whatever reaches everybody: a group's parents, a deleted group, a setting.
@@ -31,7 +33,7 @@ const SLOTS: usize = 1 << 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     built_at: u64,
-    slots: [u16; 5],
+    slots: [u16; 6],
 }
 
 /// The epochs of all subjects.
@@ -58,10 +60,10 @@ impl Epochs {
         self.sequence.load(Ordering::SeqCst)
     }
 
-    /// Ties a value built at `built_at` to at most four subjects, and to [`Subject::Everyone`].
+    /// Ties a value built at `built_at` to at most five subjects, and to [`Subject::Everyone`].
     pub fn mark(&self, built_at: u64, subjects: &[Subject<'_>]) -> Mark {
-        debug_assert!(subjects.len() <= 4, "a mark holds four subjects");
-        let mut slots = [self.slot(Subject::Everyone); 5];
+        debug_assert!(subjects.len() <= 5, "a mark holds five subjects");
+        let mut slots = [self.slot(Subject::Everyone); 6];
         for (place, subject) in slots.iter_mut().skip(1).zip(subjects) {
             *place = self.slot(*subject);
         }

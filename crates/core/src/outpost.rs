@@ -114,17 +114,23 @@ pub struct Bearings {
 }
 
 impl Bearings {
-    /// Ties something built at `built_at` to everything that this identity rests on.
+    /// Ties something built at `built_at` to everything that this identity rests on, and to the outpost's own
+    /// session.
     ///
-    /// Four subjects suffice: an access token that was obtained with an app password has no session.
-    pub fn mark(&self, epochs: &Epochs, built_at: u64, provider: ProviderPk) -> Mark {
-        let (session, credential) = match (self.app_password.as_str(), self.access_token.as_str()) {
+    /// Five subjects suffice: an access token that was obtained with an app password has no session.
+    pub fn mark(&self, epochs: &Epochs, built_at: u64, provider: ProviderPk, session: &Digest) -> Mark {
+        let (login, credential) = match (self.app_password.as_str(), self.access_token.as_str()) {
             ("", token) => (Subject::Session(&self.sid), token),
             (password, "") => (Subject::Session(&self.sid), password),
             (password, token) => (Subject::Credential(token), password),
         };
-        let subjects =
-            [Subject::User(&self.user), session, Subject::Credential(credential), Subject::Provider(provider.0)];
+        let subjects = [
+            Subject::User(&self.user),
+            login,
+            Subject::Credential(credential),
+            Subject::Provider(provider.0),
+            Subject::OutpostSession(session),
+        ];
         epochs.mark(built_at, &subjects)
     }
 }

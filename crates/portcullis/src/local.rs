@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::epoch::{Epochs, Subject};
 use portcullis_core::id::ProviderPk;
@@ -16,6 +17,9 @@ use portcullis_proxy::metrics;
 use tokio::sync::watch;
 
 use crate::Failure;
+
+/// Until a configuration that could not be read is read again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks the services of this process.
 pub(crate) struct Local {
@@ -35,14 +39,16 @@ impl Local {
         Ok(local)
     }
 
-    /// Reads the configuration whenever it changes. A failure keeps the one in force (PX-008).
+    /// Reads the configuration whenever it changes, until it can be read; the one before is in force meanwhile
+    /// (PX-008).
     pub(crate) async fn follow_changes(&self) {
         let mut changes = self.context.revisions.follow();
         // Something may have changed between the first reading and this subscription.
         changes.mark_changed();
         while changes.changed().await.is_ok() {
-            if let Err(error) = self.read_again().await {
+            while let Err(error) = self.read_again().await {
                 tracing::error!(%error, "cannot read the configuration; the one before stays in force");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
@@ -171,7 +177,12 @@ impl SessionStore for Local {
     }
 
     fn end(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, ()> {
-        Box::pin(async move { sessions::end(&self.context, provider, digest).await.map_err(failed) })
+        let context = Arc::clone(&self.context);
+        to_the_end(async move {
+            sessions::end(&context, provider, digest).await.map_err(failed)?;
+            context.epochs.bump(Subject::OutpostSession(&digest));
+            Ok(())
+        })
     }
 
     fn end_of_user<'a>(&'a self, user: &'a str) -> Answer<'a, ()> {

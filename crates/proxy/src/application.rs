@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use moka::policy::EvictionPolicy;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie::{self, CookieScope};
 use portcullis_core::epoch::Mark;
@@ -139,6 +140,7 @@ impl Application {
             sessions: IdentityCache::default(),
             refused: moka::sync::Cache::builder()
                 .max_capacity(MOST_REFUSED)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
                 .build(),
             validity: validity(provider),
@@ -163,6 +165,11 @@ impl Application {
     /// Whether this is what the provider is now: nothing that it was made of has changed.
     pub fn is_current(&self, provider: &Provider, outpost_name: &str) -> bool {
         self.provider == *provider && self.outpost_name == outpost_name
+    }
+
+    /// Whether a session of what the provider was before is still one.
+    pub fn keeps_sessions_of(&self, before: &Self) -> bool {
+        self.session_suffix == before.session_suffix
     }
 
     /// Says which lines of `skip_path_regex` open nothing, because they are no expressions (PX-232).

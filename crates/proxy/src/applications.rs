@@ -138,4 +138,9 @@ impl Applications {
     pub fn find(&self, origin: &Origin) -> Option<Arc<Application>> {
         self.table.load().find(origin).cloned()
     }
+
+    /// The application of a provider.
+    pub fn by_pk(&self, pk: ProviderPk) -> Option<Arc<Application>> {
+        self.table.load().by_pk(pk).cloned()
+    }
 }

@@ -69,7 +69,7 @@ impl DataPlane {
         let header = Header::of(headers);
         match &session {
             Attempt::Accepted(identity) => {
-                let ours = self.is_ours(application, identity, header, now).await;
+                let ours = self.is_ours(application, Some(identity), header, now).await;
                 Caller { session, authorization: Attempt::Absent, ours, stale_cookie }
             }
             Attempt::Rejected(_) if class == PathClass::Protected => {
@@ -77,7 +77,8 @@ impl DataPlane {
             }
             Attempt::Rejected(_) | Attempt::Absent => {
                 let authorization = self.by_header(application, class, header, origin.client, now).await;
-                let ours = matches!(authorization, Attempt::Accepted(_));
+                let ours = matches!(authorization, Attempt::Accepted(_))
+                    || (class == PathClass::Open && self.is_ours(application, None, header, now).await);
                 Caller { session, authorization, ours, stale_cookie }
             }
         }

@@ -17,12 +17,16 @@ use self::bodies::{Continue, Until};
 use self::headers::Trailers;
 use crate::body::{Body, BodyError};
 use crate::listener::Slot;
+use crate::live::{Held, Lasting};
 use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::upstream::{SendError, Target, UpstreamError, Upstreams};
 
 /// Says whether a client may not use a field name, neither in the head (whose fields the caller has
 /// removed already) nor as a trailer.
 pub type ForbiddenName = Arc<dyn Fn(&HeaderName) -> bool + Send + Sync>;
+
+/// Binds something that lasts to the session of the request.
+pub type Watch<'a> = dyn Fn(Lasting) -> Held + Send + Sync + 'a;
 
 /// How a request goes on, decided by the pipeline.
 pub struct Plan<'a> {
@@ -36,8 +40,8 @@ pub struct Plan<'a> {
     /// Names that clients may not use (PX-220, PX-221); asked for trailers only. Names of `set`,
     /// identity headers, `Authorization` and forwarded headers are always refused there.
     pub forbidden: Option<ForbiddenName>,
-    /// Ends a tunnel or a streamed answer when the session does (PX-197).
-    pub ends: Option<CancellationToken>,
+    /// Watches the session that a tunnel or a streamed answer is opened under (PX-197).
+    pub session: Option<&'a Watch<'a>>,
 }
 
 /// Why there is no answer from the upstream.
@@ -123,7 +127,7 @@ impl Forwarder {
             request.headers_mut().insert(UPGRADE, protocol.clone());
         }
         if !matches!(body, Body::Empty) {
-            *request.body_mut() = request_body(&mut request, body, &plan);
+            *request.body_mut() = request_body(&mut request, parts.version, body, &plan);
         }
 
         let answer = self.upstreams.send(plan.target, request, upgrade.is_some()).await;
@@ -137,12 +141,14 @@ impl Forwarder {
                 return Err(UpstreamError::Protocol("it changed the protocol unasked".into()).into());
             };
             let upstream_side = hyper::upgrade::on(&mut answer);
-            let closing = (self.closing.clone(), plan.ends);
+            let closing = (self.closing.clone(), plan.session.map(|watch| watch(Lasting::Tunnel)));
             tokio::spawn(tunnel::run(client_side, upstream_side, closing, slot));
             return Ok(self.answer(answer.map(|_| Body::Empty), upgrade));
         }
-        let answer = answer.map(|body| match plan.ends {
-            Some(ends) if body.size_hint().exact().is_none() => Body::Boxed(Box::pin(Until::new(body, ends))),
+        let answer = answer.map(|body| match plan.session {
+            Some(watch) if body.size_hint().exact().is_none() => {
+                Body::Boxed(Box::pin(Until::new(body, watch(Lasting::Answer))))
+            }
             _ => body,
         });
         Ok(self.answer(answer, None))
@@ -205,16 +211,20 @@ fn has_dot_segment(path: &str) -> bool {
 }
 
 /// Frames the body anew, keeps trailers honest, and waits for the upstream's 100 if the client does.
-fn request_body(request: &mut Request<Body>, body: Body, plan: &Plan<'_>) -> Body {
+fn request_body(request: &mut Request<Body>, from: Version, body: Body, plan: &Plan<'_>) -> Body {
     let expects =
         request.headers().get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let body = if body.size_hint().exact().is_some() {
+    let is_sized = body.size_hint().exact().is_some();
+    // Over HTTP/2 a body whose length is known may have trailers, too.
+    let body = if is_sized && from != Version::HTTP_2 {
         body
     } else {
-        // Without this a GET with a chunked body would be sent as one without a body.
-        request.headers_mut().remove(CONTENT_LENGTH);
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         let trailers = Trailers::new(plan.set, plan.forbidden.clone());
+        if !is_sized {
+            // Without this a GET with a chunked body would be sent as one without a body.
+            request.headers_mut().remove(CONTENT_LENGTH);
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         trailers.announce(request.headers_mut());
         Body::Boxed(Box::pin(bodies::Checked::new(body, trailers)))
     };

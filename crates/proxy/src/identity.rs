@@ -98,7 +98,7 @@ impl Identity {
             cookie: session.cookie,
             expires: session.expires,
             fresh_until: fresh_until.min(session.expires),
-            mark: grant.bearings.mark(epochs, built_at, application.provider.pk),
+            mark: grant.bearings.mark(epochs, built_at, application.provider.pk, &session.digest),
             leave: Leave {
                 user: grant.bearings.user.clone(),
                 sid: grant.bearings.sid.clone(),

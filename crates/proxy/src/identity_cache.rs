@@ -8,6 +8,8 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::keys::Digest;
 
+use moka::policy::EvictionPolicy;
+
 use crate::control::ControlError;
 use crate::identity::Identity;
 
@@ -27,7 +29,8 @@ pub struct IdentityCache(moka::future::Cache<Digest, Arc<Identity>>);
 
 impl Default for IdentityCache {
     fn default() -> Self {
-        Self(moka::future::Cache::builder().max_capacity(MOST).time_to_live(LONGEST).build())
+        let cache = moka::future::Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru());
+        Self(cache.time_to_live(LONGEST).build())
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
+use moka::policy::EvictionPolicy;
 use portcullis_core::clock::Timestamp;
 
 use crate::settings::{Limit, ProxySettings, seconds};
@@ -39,6 +40,7 @@ impl FailureLimiter {
             hasher: RandomState::new(),
             windows: moka::sync::Cache::builder()
                 .max_capacity(MOST)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(longest.max(std::time::Duration::from_secs(1)))
                 .build(),
         }

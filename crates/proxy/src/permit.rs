@@ -49,7 +49,7 @@ impl<'a> Permit<'a> {
                 permit(Some(identity), keeps, false)
             }
             (_, Attempt::Accepted(identity)) => permit(Some(identity), false, true),
-            (_, _) if class == PathClass::Open => permit(None, true, false),
+            (_, _) if class == PathClass::Open => permit(None, !caller.ours, false),
             (Attempt::Rejected(_), _) | (_, Attempt::Rejected(Rejected::Unavailable)) => Err(Refusal::Unavailable),
             (_, Attempt::Rejected(Rejected::Throttled { retry_after })) if intercepts => {
                 Err(Refusal::Throttled { retry_after })
@@ -90,7 +90,7 @@ impl<'a> Permit<'a> {
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
             set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
-            ends: None,
+            session: None,
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
+use moka::policy::EvictionPolicy;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::{HmacKey, process_key};
@@ -18,7 +19,7 @@ use crate::application::Application;
 use crate::applications::Applications;
 use crate::body::Body;
 use crate::control::ControlPlane;
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, Watch};
 use crate::identity::Identity;
 use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
@@ -77,6 +78,7 @@ impl DataPlane {
             process_key: process_key(&*entropy),
             used_states: moka::sync::Cache::builder()
                 .max_capacity(MOST_STATES)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(settings.state_ttl)
                 .build(),
             control,
@@ -176,7 +178,10 @@ impl DataPlane {
         let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
         notes.identity = permit.identity().cloned();
         let mut plan = permit.plan()?;
-        plan.ends = permit.identity().and_then(|identity| self.live.bind(application, identity, headers));
+        let watch = permit.identity().map(|identity| {
+            move |lasting| self.live.hold(application, identity, lasting)
+        });
+        plan.session = watch.as_ref().map(|watch| watch as &Watch<'_>);
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
         let (method, began) = (request.method().clone(), Instant::now());
         let forwarded = self.forwarder.forward(request, origin, plan).await;

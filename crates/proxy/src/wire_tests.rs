@@ -15,8 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
-use crate::forward::{ForwardError, Forwarder, Plan};
+use crate::forward::{ForwardError, Forwarder, Plan, Watch};
 use crate::listener::{Handled, Plane, Server, Settings, Socket};
+use crate::live::Held;
 use crate::origin::Trust;
 use crate::tls;
 use crate::upstream::{Target, UpstreamError, UpstreamSettings, Upstreams};
@@ -34,7 +35,9 @@ impl Plane for Through {
         if request.uri().path() == "/panic" {
             panic!("asked to");
         }
-        let plan = Plan { target: &self.target, host: None, set: &self.set, forbidden: None, ends: self.ends.clone() };
+        let watch = self.ends.clone().map(|ends| move |_| Held::by(ends.clone()));
+        let session = watch.as_ref().map(|watch| watch as &Watch<'_>);
+        let plan = Plan { target: &self.target, host: None, set: &self.set, forbidden: None, session };
         let answer = match self.forwarder.forward(request, &origin, plan).await {
             Ok(answer) => answer,
             Err(error) => {

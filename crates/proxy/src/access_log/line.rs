@@ -6,11 +6,12 @@ use std::io::Write;
 use http::header::REFERER;
 use percent_encoding::percent_decode_str;
 use portcullis_core::clock::Timestamp;
+use portcullis_core::path::RESERVED;
 
 use super::{Format, Pending};
 
 /// Parameters whose values are secrets, or stand for them.
-const SECRET_PARAMETERS: [&str; 18] = [
+const SECRET_PARAMETERS: [&str; 20] = [
     "code",
     "state",
     "token",
@@ -29,6 +30,8 @@ const SECRET_PARAMETERS: [&str; 18] = [
     "api_key",
     "nonce",
     "logout_token",
+    "logout_hint",
+    "next",
 ];
 const REDACTED: &str = "[redacted]";
 
@@ -120,8 +123,8 @@ fn target(pending: &Pending, mut piece: impl FnMut(&[u8])) {
     piece(path.as_bytes());
     let Some(query) = pending.target.query() else { return };
     piece(b"?");
-    let reserved =
-        path.strip_prefix("/outpost.goauthentik.io").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // Below a path of `external_host`, too.
+    let reserved = path.split('/').any(|segment| segment == RESERVED.trim_start_matches('/'));
     if reserved {
         piece(REDACTED.as_bytes());
     } else {

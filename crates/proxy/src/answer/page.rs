@@ -47,7 +47,9 @@ impl Page<'_> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // Without a referrer, browsers send a form with `Origin: null`, by which nobody can tell whose it is.
+        let referrer = if self.form.is_some() { "same-origin" } else { "no-referrer" };
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
         let policy = HeaderValue::try_from(content_security_policy(&form_action));
         headers.insert(
             CONTENT_SECURITY_POLICY,

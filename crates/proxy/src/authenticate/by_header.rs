@@ -27,7 +27,7 @@ pub enum Header<'a> {
     /// There is one.
     One(&'a HeaderValue),
     /// There are several, which is never right (PX-090).
-    Several,
+    Several(&'a HeaderMap),
 }
 
 impl<'a> Header<'a> {
@@ -37,8 +37,18 @@ impl<'a> Header<'a> {
         match (all.next(), all.next()) {
             (None, _) => Self::None,
             (Some(one), None) => Self::One(one),
-            (Some(_), Some(_)) => Self::Several,
+            (Some(_), Some(_)) => Self::Several(headers),
         }
+    }
+
+    /// All values.
+    fn values(self) -> impl Iterator<Item = &'a HeaderValue> {
+        let (one, several) = match self {
+            Self::None => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Several(headers) => (None, Some(headers.get_all(AUTHORIZATION))),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 }
 
@@ -55,8 +65,8 @@ impl DataPlane {
         let value = match header {
             Header::None => return Attempt::Absent,
             // On an open target, what is not known already is not ours (PX-082).
-            Header::Several if class == PathClass::Open => return Attempt::Absent,
-            Header::Several => return self.invalid("other", client, None, now),
+            Header::Several(_) if class == PathClass::Open => return Attempt::Absent,
+            Header::Several(_) => return self.unusable("other"),
             Header::One(value) => value.as_bytes(),
         };
         let key = self.header_key(application, value);
@@ -67,7 +77,7 @@ impl DataPlane {
         if class == PathClass::Open {
             return Attempt::Absent;
         }
-        let Some(credentials) = Credentials::parse(value) else { return self.invalid("other", client, None, now) };
+        let Some(credentials) = Credentials::parse(value) else { return self.unusable("other") };
         let username = match &credentials {
             Credentials::Basic { username, .. } => Some(username.as_str()),
             Credentials::Bearer(_) => None,
@@ -77,28 +87,32 @@ impl DataPlane {
             return Attempt::Rejected(Rejected::Throttled { retry_after });
         }
         if self.was_refused(application, &key, &credentials, now) {
-            return self.invalid(credentials.scheme(), client, username, now);
+            return self.unusable(credentials.scheme());
         }
         self.verify(application, key, value, &credentials, client, now).await
     }
 
-    /// Whether an `Authorization` value beside a session is the one that the session came from, or one
-    /// that we verified (PX-096).
+    /// Whether one of the `Authorization` values is the credential that a session came from, or one that we
+    /// verified (PX-096): then none of them is for the application.
     pub(super) async fn is_ours(
         &self,
         application: &Application,
-        identity: &Identity,
+        session: Option<&Identity>,
         header: Header<'_>,
         now: Timestamp,
     ) -> bool {
-        let Header::One(value) = header else { return false };
-        if let Some(made_by) = identity.fingerprint
-            && made_by == self.control.sessions().fingerprint(application.provider.pk, value.as_bytes())
-        {
-            return true;
+        let made_by = session.and_then(|identity| identity.fingerprint);
+        for value in header.values() {
+            let fingerprint = || self.control.sessions().fingerprint(application.provider.pk, value.as_bytes());
+            if made_by.is_some_and(|made_by| made_by == fingerprint()) {
+                return true;
+            }
+            let key = self.header_key(application, value.as_bytes());
+            if application.credentials.get(&key, now, self.control.epochs()).await.is_some() {
+                return true;
+            }
         }
-        let key = self.header_key(application, value.as_bytes());
-        application.credentials.get(&key, now, self.control.epochs()).await.is_some()
+        false
     }
 
     /// Key of the header cache: says nothing about the credentials to who has no process key (PX-106).
@@ -122,8 +136,9 @@ impl DataPlane {
         application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
     }
 
-    fn invalid(&self, scheme: &str, client: IpAddr, username: Option<&str>, now: Timestamp) -> Attempt {
-        self.limiter.failed(client, username, now);
+    /// Refused without a question to the control plane. That is no guess: a program that repeats one stale
+    /// header must not slow down those who share its address (PX-110, OA-682).
+    fn unusable(&self, scheme: &str) -> Attempt {
         self.meters.refused.of(scheme).increment(1);
         Attempt::Rejected(Rejected::Invalid)
     }
@@ -157,7 +172,8 @@ impl DataPlane {
                             Credentials::Basic { username, .. } => Some(username.as_str()),
                             Credentials::Bearer(_) => None,
                         };
-                        return self.invalid(credentials.scheme(), client, username, now);
+                        self.limiter.failed(client, username, now);
+                        return self.unusable(credentials.scheme());
                     }
                     Rejected::Throttled { .. } => self.meters.rate_limited.increment(1),
                     Rejected::Unavailable => {}

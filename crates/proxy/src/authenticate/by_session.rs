@@ -14,7 +14,7 @@ use crate::control::ControlError;
 use crate::identity::{Identity, Session};
 use crate::plane::DataPlane;
 
-/// The most cookies of one name that are tried, so that a planted heap of them costs little.
+/// The most cookies of one name that are looked up, so that a planted heap of them costs little.
 const MOST_COOKIES: usize = 8;
 
 /// Seconds after which a session is looked at again although no change was heard of (D3).
@@ -33,9 +33,12 @@ impl DataPlane {
         for header in headers.get_all(COOKIE) {
             for value in cookie::values(header.as_bytes(), &application.cookies.session) {
                 stale = true;
-                tried += 1;
-                if tried > MOST_COOKIES || !cookie::is_token(value) {
+                if !cookie::is_token(value) {
                     continue;
+                }
+                tried += 1;
+                if tried > MOST_COOKIES {
+                    break;
                 }
                 let digest = self.session_digest(application, value);
                 match self.session(application, digest, now).await {

@@ -12,10 +12,11 @@ use futures_util::task::AtomicWaker;
 use http::{Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::headers::Trailers;
 use crate::body::{Body, BodyError};
+use crate::live::Held;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
@@ -64,11 +65,13 @@ impl HttpBody for Checked {
 pub(super) struct Until {
     body: Body,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Watched for as long as this is open.
+    _held: Held,
 }
 
 impl Until {
-    pub(super) fn new(body: Body, ends: CancellationToken) -> Self {
-        Self { body, ended: Box::pin(ends.cancelled_owned()) }
+    pub(super) fn new(body: Body, held: Held) -> Self {
+        Self { body, ended: Box::pin(held.ends.clone().cancelled_owned()), _held: held }
     }
 }
 

@@ -6,6 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use http_body::Body as _;
+use portcullis_core::cookie;
 use portcullis_core::origin::Origin;
 
 use super::ForbiddenName;
@@ -15,9 +16,6 @@ use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Names of cookies that are ours (PX-178).
-const OWN_COOKIES: &[u8] = b"authentik_proxy_";
 
 /// Removes what is meant for this hop alone, and every field that `Connection` names (PX-222).
 ///
@@ -88,9 +86,10 @@ pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<Head
     HeaderValue::try_from(chain).ok()
 }
 
-/// Drops attempts of the upstream to set cookies of ours (PX-178).
+/// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
+/// domain around both, an application could sign its visitors in as somebody else (PX-178).
 pub(super) fn remove_own_cookies(headers: &mut HeaderMap) {
-    let is_own = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(OWN_COOKIES);
+    let is_own = |value: &HeaderValue| cookie::sets_ours(value.as_bytes());
     if !headers.get_all(SET_COOKIE).iter().any(is_own) {
         return;
     }

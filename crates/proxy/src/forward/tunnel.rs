@@ -5,6 +5,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
 use crate::listener::Slot;
+use crate::live::Held;
 
 /// Copies bytes both ways until both sides are done, one breaks, or it is told to end.
 ///
@@ -12,12 +13,12 @@ use crate::listener::Slot;
 pub(super) async fn run(
     client: OnUpgrade,
     upstream: OnUpgrade,
-    (closing, ends): (CancellationToken, Option<CancellationToken>),
+    (closing, session): (CancellationToken, Option<Held>),
     slot: Option<Slot>,
 ) {
     let ended = async {
-        match ends {
-            Some(ends) => ends.cancelled_owned().await,
+        match &session {
+            Some(held) => held.ends.cancelled().await,
             None => std::future::pending().await,
         }
     };

@@ -1,12 +1,14 @@
 //! Pages for what no plane gets to see.
 
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Response, StatusCode};
 use portcullis_core::page;
 
 use crate::body::Body;
 
-/// A page with a status and one sentence (PX-310).
+/// A page with a status and one sentence (PX-063, PX-310).
 pub(super) fn page(status: StatusCode, sentence: &str, request_id: &str) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or("Error");
     let id = if request_id.is_empty() {
@@ -27,6 +29,8 @@ pub(super) fn page(status: StatusCode, sentence: &str, request_id: &str) -> Resp
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(policy) = HeaderValue::try_from(page::content_security_policy("'none'")) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }

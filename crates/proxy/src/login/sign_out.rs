@@ -35,9 +35,12 @@ pub fn leaving(application: &Application, method: &Method, headers: &HeaderMap, 
     let own = match *method {
         Method::POST => {
             let effective = || format!("{}://{}", origin.scheme.as_str(), origin.host);
-            headers.get(ORIGIN).is_some_and(|sent| {
-                sent.as_bytes() == application.rule.origin().as_bytes() || sent.as_bytes() == effective().as_bytes()
-            })
+            // A browser that tells which site asked need not tell the origin, too; on our own page it may say `null`.
+            site == Some("same-origin")
+                || headers.get(ORIGIN).is_some_and(|sent| {
+                    sent.as_bytes() == application.rule.origin().as_bytes()
+                        || sent.as_bytes() == effective().as_bytes()
+                })
         }
         Method::GET => match (site, mode) {
             (None, None) => !headers.contains_key("sec-fetch-dest"),

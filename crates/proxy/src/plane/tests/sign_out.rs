@@ -63,7 +63,7 @@ async fn px_192_no_attributes_in_urls() {
 async fn px_193_other_sites_sign_nobody_out() {
     type Case = (Method, &'static [(&'static str, &'static str)], StatusCode);
     const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
-    let cases: [Case; 12] = [
+    let cases: [Case; 14] = [
         (Method::GET, &[], StatusCode::FOUND),
         (Method::GET, &[NAVIGATE], StatusCode::FOUND),
         (Method::GET, &[NAVIGATE, ("sec-fetch-site", "same-origin")], StatusCode::FOUND),
@@ -75,6 +75,8 @@ async fn px_193_other_sites_sign_nobody_out() {
         (Method::POST, &[("origin", "https://wiki.example")], StatusCode::FOUND),
         (Method::POST, &[("origin", "https://evil.test")], StatusCode::FORBIDDEN),
         (Method::POST, &[("origin", "null"), NAVIGATE, ("sec-fetch-site", "cross-site")], StatusCode::OK),
+        (Method::POST, &[("origin", "null"), NAVIGATE, ("sec-fetch-site", "same-origin")], StatusCode::FOUND),
+        (Method::POST, &[("origin", "null"), NAVIGATE, ("sec-fetch-site", "same-site")], StatusCode::OK),
         (Method::POST, &[], StatusCode::FORBIDDEN),
     ];
     for (method, headers, status) in cases {

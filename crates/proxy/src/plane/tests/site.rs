@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use portcullis_core::claims::{Claims, ProxyClaims};
 use portcullis_core::clock::{ManualClock, Timestamp};
 use portcullis_core::entropy::{Entropy, SystemEntropy};
-use portcullis_core::epoch::Epochs;
+use portcullis_core::epoch::{Epochs, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::{Digest, Keyring, Purpose, sha256};
 use portcullis_core::origin::{Origin, Scheme};
@@ -214,6 +214,7 @@ impl SessionStore for Core {
     fn end(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, ()> {
         Box::pin(async move {
             self.store("end")?.sessions.retain(|s| s.provider != provider || s.digest != digest);
+            self.epochs.bump(Subject::OutpostSession(&digest));
             Ok(())
         })
     }
