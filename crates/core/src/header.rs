@@ -12,6 +12,14 @@ pub fn alias(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
+/// The headers that `additionalHeaders` of someone's attributes add, as [`alias`] writes them: what clients may not
+/// send themselves from then on (PX-221). `Authorization` is treated on its own; forbidden names add nothing.
+pub fn added_names(attributes: &serde_json::Map<String, Value>) -> impl Iterator<Item = String> {
+    let added = attributes.get("additionalHeaders").and_then(Value::as_object);
+    let names = added.into_iter().flat_map(serde_json::Map::keys).filter(|name| !is_forbidden(name));
+    names.map(|name| alias(name)).filter(|name| name != "authorization")
+}
+
 /// Whether a name reads as one of the identity headers, `X-authentik-*` (PX-220).
 pub fn is_identity(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-authentik-";

@@ -69,6 +69,8 @@ pub struct Provider {
     pub application_slug: String,
     /// Application name; the realm of a challenge.
     pub application_name: String,
+    /// Names of additional headers that claims have held, as `header::alias` writes them (PX-221).
+    pub header_names: Vec<String>,
     /// Where browsers and applications find the OAuth endpoints.
     pub endpoints: Endpoints,
 }

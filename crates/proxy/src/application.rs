@@ -125,6 +125,7 @@ impl Application {
         let spoofs = before.map_or_else(Arc::default, |before| Arc::clone(&before.spoofs));
         let operator: Vec<String> = settings.strip_request_headers.iter().map(|name| alias(name)).collect();
         spoofs.remember(&operator);
+        spoofs.remember(&provider.header_names);
         let root = [provider.cookie_secret.as_bytes(), b"\0", provider.client_id.as_bytes()].concat();
         Ok(Self {
             cookies: Cookies::new(provider, rule.scheme()),

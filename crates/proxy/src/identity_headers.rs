@@ -19,6 +19,9 @@ const JWT: HeaderName = HeaderName::from_static("x-authentik-jwt");
 /// The most names that are remembered per provider, so that claims cannot fill memory.
 const MOST_NAMES: usize = 1024;
 
+/// The most additional headers of one identity.
+const MOST_ADDITIONAL: usize = 256;
+
 /// What an identity brings to every request that is sent in its name, finished.
 #[derive(Debug)]
 pub struct Outfit {
@@ -39,6 +42,9 @@ pub enum Fault {
     /// The headers are larger than an upstream is likely to take (PX-209).
     #[error("identity headers exceed {0} bytes")]
     TooLarge(usize),
+    /// There are more additional headers than any request should have.
+    #[error("more than {0} additional headers")]
+    TooMany(usize),
     /// The upstream that the claims name is no absolute http(s) URL (PX-276).
     #[error("backend_override is not an absolute http or https URL")]
     BadOverride,
@@ -91,7 +97,7 @@ fn headers(application: &Application, grant: &Grant) -> Result<Vec<(HeaderName, 
     if let Some(basic) = basic(&application.provider, settings, grant) {
         headers.push((AUTHORIZATION, basic));
     }
-    additional(application, grant, &mut headers);
+    additional(application, grant, &mut headers)?;
     Ok(headers)
 }
 
@@ -155,17 +161,27 @@ fn basic(provider: &Provider, settings: &ProxySettings, grant: &Grant) -> Option
 }
 
 /// `additionalHeaders` of the claims (PX-216 … PX-219). They win over what is there already.
-fn additional(application: &Application, grant: &Grant, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+fn additional(
+    application: &Application,
+    grant: &Grant,
+    headers: &mut Vec<(HeaderName, HeaderValue)>,
+) -> Result<(), Fault> {
     let provider = application.provider.name.as_str();
-    let entries = match grant.claims.ak_proxy.user_attributes.get("additionalHeaders") {
-        None => return,
+    let attributes = &grant.claims.ak_proxy.user_attributes;
+    let entries = match attributes.get("additionalHeaders") {
+        None => return Ok(()),
+        Some(Value::Object(entries)) if entries.len() > MOST_ADDITIONAL => {
+            return Err(Fault::TooMany(MOST_ADDITIONAL));
+        }
         Some(Value::Object(entries)) => entries,
         Some(_) => {
             tracing::warn!(provider.name = provider, "additionalHeaders is not an object: ignored");
-            return;
+            return Ok(());
         }
     };
-    let mut names = Vec::with_capacity(entries.len());
+    // First of all: what clients could send themselves is not set.
+    application.spoofs.remember(&header::added_names(attributes).collect::<Vec<_>>());
+    let before = size(headers);
     for (key, entry) in entries {
         let Ok(name) = HeaderName::try_from(key.as_str()) else {
             tracing::warn!(provider.name = provider, "an additional header has no valid name: skipped");
@@ -179,8 +195,9 @@ fn additional(application: &Application, grant: &Grant, headers: &mut Vec<(Heade
             );
             continue;
         }
-        if name != AUTHORIZATION {
-            names.push(alias(key));
+        if name != AUTHORIZATION && !application.spoofs.holds(&name) {
+            tracing::warn!(provider.name = provider, header.name = name.as_str(), "too many additional headers: skipped");
+            continue;
         }
         headers.retain(|(present, _)| *present != name);
         let Some(text) = header::additional_value(entry) else { continue };
@@ -189,7 +206,8 @@ fn additional(application: &Application, grant: &Grant, headers: &mut Vec<(Heade
             None => tracing::warn!(provider.name = provider, header.name = name.as_str(), "left out: control bytes"),
         }
     }
-    application.spoofs.remember(&names);
+    let limit = application.settings.max_identity_header_bytes;
+    if size(headers).saturating_sub(before) > limit { Err(Fault::TooLarge(limit)) } else { Ok(()) }
 }
 
 /// A value as raw bytes (PX-202); `None` if it holds a control byte.

@@ -81,7 +81,8 @@ impl DataPlane {
             // Somebody who is signed in has a login behind them, in another tab perhaps.
             Err(error) => match self.by_session(application, visit.headers, visit.now).await.0 {
                 Attempt::Accepted(_) => return Ok(redirect(&application.rule.home())),
-                Attempt::Absent | Attempt::Rejected(_) => {
+                Attempt::Rejected(_) => return Err(Refusal::LoginUnavailable),
+                Attempt::Absent => {
                     return Err(Refusal::LoginFailed { reason: error.to_string() });
                 }
             },

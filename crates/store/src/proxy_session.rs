@@ -6,7 +6,7 @@ use portcullis_core::keys::Digest;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, maybe};
+use crate::row::{Columns, Record, many, maybe};
 
 /// A session of the embedded outpost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,36 @@ pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<(), StoreErr
     .bind(session.expires.0)
     .execute(c).await.map(drop))?;
     Ok(())
+}
+
+/// Remembers names of headers that claims have held (PX-221).
+///
+/// # Errors
+/// When the database fails, or the provider is gone.
+pub async fn remember_headers(conn: &mut Conn, provider: ProviderPk, names: &[String]) -> Result<(), StoreError> {
+    for name in names {
+        on!(conn, c => sqlx::query(
+            "INSERT INTO provider_header (provider, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        ).bind(provider.0).bind(name).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// The names of headers that claims have held, of every provider (PX-221).
+///
+/// # Errors
+/// When the database fails.
+pub async fn headers(conn: &mut Conn) -> Result<Vec<(ProviderPk, String)>, StoreError> {
+    struct Header(ProviderPk, String);
+    impl Record for Header {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(ProviderPk(row.small("provider")?), row.text("name")?))
+        }
+    }
+    let headers: Vec<Header> = many(on!(conn, c => sqlx::query(
+        "SELECT provider, name FROM provider_header ORDER BY provider, name",
+    ).fetch_all(c).await))?;
+    Ok(headers.into_iter().map(|Header(provider, name)| (provider, name)).collect())
 }
 
 /// The session with this cookie, unless it has ended by `now`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use portcullis_core::duration;
 use portcullis_core::outpost::{Configuration, Endpoints, Mode, Provider};
 use portcullis_store::application::Application;
-use portcullis_store::{application, mapping, outpost, provider};
+use portcullis_store::{application, mapping, outpost, provider, proxy_session};
 use serde_json::Value;
 use url::Url;
 
@@ -42,6 +42,10 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
             scopes.push(scope);
         }
     }
+    let mut headers: HashMap<_, Vec<String>> = HashMap::new();
+    for (provider, name) in proxy_session::headers(&mut conn).await? {
+        headers.entry(provider).or_default().push(name);
+    }
     drop(conn);
 
     let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
@@ -49,7 +53,9 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
         let application = applications.get(&record.pk)?;
         let scopes = scopes.remove(&record.pk).unwrap_or_default();
         match one(ctx, &record, application, scopes, host) {
-            Ok(provider) => Some(provider),
+            Ok(provider) => {
+                Some(Provider { header_names: headers.remove(&record.pk).unwrap_or_default(), ..provider })
+            }
             Err(error) => {
                 tracing::error!(provider = record.name, %error, "provider left out of the configuration");
                 None
@@ -88,6 +94,7 @@ fn one(
         scopes_to_request,
         application_slug: application.slug.clone(),
         application_name: application.name.clone(),
+        header_names: Vec::new(),
         endpoints: endpoints(&ctx.base_url, &application.slug, host),
     })
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::claims::Claims;
 use portcullis_core::clock::Timestamp;
+use portcullis_core::header;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::outpost::{Bearings, Grant, SessionRecord, Source};
@@ -16,6 +17,8 @@ use crate::error::Error;
 /// Sessions that are kept at most (PX-176).
 const MOST: i64 = 1_000_000;
 const BATCH: i64 = 1000;
+/// Header names that are remembered of one person's claims.
+const MOST_HEADERS: usize = 256;
 
 /// A grant as it is sealed. When it was built means nothing to another process.
 #[derive(Serialize, Deserialize)]
@@ -77,6 +80,8 @@ pub async fn put(ctx: &Context, session: &SessionRecord) -> Result<(), Error> {
     };
     let mut tx = ctx.db.write().await?;
     proxy_session::put(&mut tx, &row).await?;
+    let added: Vec<_> = header::added_names(&grant.claims.ak_proxy.user_attributes).take(MOST_HEADERS).collect();
+    proxy_session::remember_headers(&mut tx, session.provider, &added).await?;
     Ok(tx.commit().await?)
 }
 

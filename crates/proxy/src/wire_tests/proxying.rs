@@ -173,7 +173,7 @@ async fn px_288_failures_before_an_answer_are_told_apart() {
 /// PX-178, PX-291, PX-292: answers pass as they are, but for cookies of ours and `X-Powered-By`.
 #[tokio::test]
 async fn px_292_answers_pass_as_they_are() {
-    let answer = "HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1\r\nSet-Cookie: authentik_proxy_x=forged\r\nSet-Cookie: b=2\r\n\
+    let answer = "HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1\r\nSet-Cookie: authentik_proxy_x=forged\r\nSet-Cookie: authentik_session=forged; Domain=example\r\nSet-Cookie: b=2\r\n\
          X-Powered-By: PHP\r\nServer: teapot\r\nContent-Length: 0\r\n\r\n";
     for (powered_by, expected) in [(true, "goauthentik.io"), (false, "PHP")] {
         let site = site_with(Options { powered_by, ..Options::default() }).await;

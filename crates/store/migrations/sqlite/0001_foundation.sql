@@ -260,6 +260,13 @@ CREATE INDEX proxy_session_sid ON proxy_session (sid) WHERE sid <> '';
 CREATE INDEX proxy_session_expires ON proxy_session (expires);
 CREATE INDEX proxy_session_digest ON proxy_session (digest);
 
+-- Names of additional headers that claims have held: clients of the provider may not send them (PX-221).
+CREATE TABLE provider_header (
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    name            TEXT    NOT NULL,
+    PRIMARY KEY (provider, name)
+);
+
 -- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.
 CREATE TABLE failure (
     bucket          BLOB    PRIMARY KEY,

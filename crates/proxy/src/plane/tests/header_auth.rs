@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use portcullis_core::epoch::Subject;
+use portcullis_core::outpost::Provider;
 
 use super::site::{Site, ada, basic, bearer_token, body, cookie_of, get, header, set_cookies};
 use crate::settings::Limit;
@@ -75,6 +76,42 @@ async fn px_090_two_authorization_headers_are_invalid() {
     let two = get("/").header("authorization", basic("ada", "secret")).header("authorization", "Basic x");
     assert_eq!(site.send(two).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(site.core.calls("verify_password"), 0);
+}
+
+/// PX-095, PX-096: credentials of ours that come twice, or beside others, reach no application.
+#[tokio::test]
+async fn px_095_doubled_credentials_reach_nobody() {
+    let open = |provider: &mut Provider| {
+        provider.intercept_header_auth = false;
+        provider.skip_path_regex = "^/public/".to_owned();
+    };
+    let site = Site::with(open, |_| {}).await;
+    let ours = basic("ada", "secret");
+    let cookie = cookie_of(&site.send(get("/").header("authorization", &ours)).await).unwrap();
+    for second in [ours.clone(), basic("other", "foreign")] {
+        for path in ["/page", "/public/page"] {
+            let both = get(path).header("authorization", &second).header("authorization", &ours);
+            let both = if path == "/page" { both.header("cookie", &cookie) } else { both };
+            assert_eq!(site.send(both).await.status(), StatusCode::OK);
+            assert_eq!((site.last().path.as_str(), site.last().all("authorization")), (path, vec![]));
+        }
+    }
+    let foreign = get("/page").header("cookie", &cookie).header("authorization", basic("other", "foreign"));
+    site.send(foreign).await;
+    assert_eq!(site.last().all("authorization"), [basic("other", "foreign")]);
+}
+
+/// PX-110, OA-682: what is no guess slows nobody down: a stale header that some program repeats.
+#[tokio::test]
+async fn px_110_what_is_no_guess_is_not_counted() {
+    let site = Site::new().await;
+    for stale in ["Negotiate abc".to_owned(), "Bearer opaque".to_owned(), basic("ada", "old")] {
+        for _ in 0..60 {
+            let refused = site.send(get("/").header("authorization", &stale)).await;
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{stale}");
+        }
+    }
+    assert_eq!(site.send(get("/").header("authorization", basic("ada", "secret"))).await.status(), StatusCode::OK);
 }
 
 /// PX-096: without interception, wrong or foreign credentials lead to the login.

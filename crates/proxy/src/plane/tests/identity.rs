@@ -273,6 +273,25 @@ async fn px_221_remembered_names_survive_a_change() {
     assert_eq!(site.last().all("x-tenant"), [""; 0]);
 }
 
+/// PX-221, PX-579: names that claims held before the process started count from its first request.
+#[tokio::test]
+async fn px_221_names_of_earlier_claims_are_known_at_start() {
+    let site = Site::with(|provider| provider.header_names = vec!["x-role".to_owned()], |_| {}).await;
+    site.send(get("/public/").header("x_role", "admin").header("x-else", "kept")).await;
+    assert_eq!((site.last().all("x_role"), site.last().all("x-else")), (vec![], vec!["kept".to_owned()]));
+}
+
+/// PX-009, PX-209: more additional headers than any request should have are refused, not sent in part.
+#[tokio::test]
+async fn px_209_a_heap_of_additional_headers_is_refused() {
+    let many: serde_json::Map<_, _> = (0..40_000).map(|n| (format!("X-{n}"), json!("v"))).collect();
+    for given in [json!({"additionalHeaders": many}), json!({"additionalHeaders": {"X-Long": "v".repeat(100_000)}})] {
+        let site = Site::new().await;
+        assert_eq!(status(&site, |claims| attributes(claims, &given)).await, StatusCode::BAD_GATEWAY);
+        assert!(site.seen().is_empty());
+    }
+}
+
 /// PX-222, PX-577: a client's `Connection` cannot take our headers away.
 #[tokio::test]
 async fn px_222_connection_removes_none_of_ours() {

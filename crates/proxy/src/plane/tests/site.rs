@@ -428,6 +428,7 @@ pub(crate) fn wiki(upstream: &str) -> Provider {
         scopes_to_request: vec!["openid".to_owned(), "ak_proxy".to_owned()],
         application_slug: "wiki".to_owned(),
         application_name: "The \"Wiki\"".to_owned(),
+        header_names: Vec::new(),
         endpoints: Endpoints {
             issuer: format!("{core}/wiki/"),
             authorization: format!("{core}/authorize/"),
