@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::routing::{any, get};
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
-use portcullis_idp::context::Context;
+use portcullis_idp::context::{Context, is_ready};
 use portcullis_proxy::body::Body;
 use portcullis_proxy::listener::Core;
 use tower::ServiceExt;
@@ -31,10 +32,19 @@ pub(crate) fn core(router: Router) -> Core {
     })
 }
 
+/// 204 while the process lives; with `?ready`, 503 unless it can serve (PX-315).
+async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
+    let asks_ready = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")));
+    if asks_ready && !is_ready(&context).await {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    StatusCode::NO_CONTENT
+}
+
 /// `/metrics`, health and ping (PX-315, PX-317).
 pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
     let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    portcullis_web::health(context)
+    portcullis_web::health(Arc::clone(&context))
         .route("/metrics", get(page))
-        .route("/outpost.goauthentik.io/ping", any(|| async { StatusCode::NO_CONTENT }))
+        .route("/outpost.goauthentik.io/ping", any(ping).with_state(context))
 }

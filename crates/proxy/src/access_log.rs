@@ -6,13 +6,14 @@
 mod line;
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use portcullis_core::clock::Clock;
 use portcullis_core::origin::Origin;
 use tokio::time::Instant;
@@ -23,6 +24,9 @@ use crate::origin::starts_alike;
 const MAX_WAITING: usize = 1024 * 1024;
 /// How long lines are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// What is logged as the status when the client goes before there is an answer: nginx's word for it.
+const CLIENT_GONE: u16 = 499;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +97,7 @@ impl AccessLog {
         self.0.pipe.dropped.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin<B>(&self, request: &Request<B>) -> Pending {
+    pub(crate) fn begin<B>(&self, request: &Request<B>, peer: IpAddr) -> Pending {
         let kept = |headers: &HeaderMap| {
             self.0.headers.iter().map(|(name, _)| headers.get(name).cloned()).collect::<Vec<Option<HeaderValue>>>()
         };
@@ -104,8 +108,9 @@ impl AccessLog {
             target: request.uri().clone(),
             user_agent: request.headers().get(USER_AGENT).cloned(),
             headers: if self.0.headers.is_empty() { Vec::new() } else { kept(request.headers()) },
+            peer,
             origin: None,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
+            status: CLIENT_GONE,
             seen: None,
             size: 0,
         }
@@ -176,8 +181,9 @@ pub(crate) struct Pending {
     target: Uri,
     user_agent: Option<HeaderValue>,
     headers: Vec<Option<HeaderValue>>,
+    peer: IpAddr,
     origin: Option<Arc<Origin>>,
-    status: StatusCode,
+    status: u16,
     seen: Option<Seen>,
     size: u64,
 }
@@ -188,17 +194,19 @@ impl Pending {
     }
 
     pub(crate) fn answered<B>(&mut self, answer: &mut Response<B>) {
-        self.status = answer.status();
+        self.status = answer.status().as_u16();
         self.seen = answer.extensions_mut().remove();
     }
 
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.size = self.size.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
+}
 
-    /// The answer was sent, or broken off: writes the line.
-    pub(crate) fn end(self) {
-        line::build(&self, |line| self.log.0.pipe.add(line));
+/// The answer was sent or broken off, or the client did not wait for one: writes the line.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        line::build(self, |line| self.log.0.pipe.add(line));
     }
 }
 
@@ -227,7 +235,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
         let names = [HeaderName::from_static("referer"), AUTHORIZATION, COOKIE, USER_AGENT];
         let log = AccessLog::start(format, &names, clock, Box::new(sink.clone())).unwrap();
-        let mut pending = log.begin(request);
+        let mut pending = log.begin(request, [127, 0, 0, 1].into());
         pending.from(&Arc::new(Origin {
             scheme: Scheme::Https,
             host: "app.example".to_owned(),
@@ -240,10 +248,23 @@ mod tests {
         answer.extensions_mut().insert(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() });
         pending.answered(&mut answer);
         pending.sent(1024);
-        pending.end();
+        drop(pending);
         drop(log);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// PX-320: a request that the client did not wait for has its line, too, and so has one without a host.
+    #[tokio::test(start_paused = true)]
+    async fn px_320_who_does_not_wait_is_logged() {
+        let sink = Sink::default();
+        let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
+        let log = AccessLog::start(Format::Json, &[], clock, Box::new(sink.clone())).unwrap();
+        drop(log.begin(&request("/delete"), [203, 0, 113, 1].into()));
+        drop(log);
+        let line: serde_json::Value = serde_json::from_slice(&sink.0.lock().unwrap()).unwrap();
+        assert_eq!((line["status"].as_u64(), line["event"].as_str()), (Some(499), Some("/delete")));
+        assert_eq!(line["remote"], "203.0.113.1");
     }
 
     fn request(target: &str) -> Request<()> {

@@ -202,7 +202,8 @@ impl Application {
     }
 }
 
-fn durations(provider: &Provider, outpost_name: &str, target: Option<&Target>) -> Durations {
+/// Durations under the labels of a provider and of where its requests go.
+pub(crate) fn durations(provider: &Provider, outpost_name: &str, target: Option<&Target>) -> Durations {
     let external = provider.external_host.parse::<http::Uri>().ok();
     let host = external.as_ref().and_then(http::Uri::authority).map_or("other", http::uri::Authority::as_str);
     Durations::new(outpost_name, host, target.map(|target| (&target.scheme, target.authority.as_str())))

@@ -65,7 +65,7 @@ impl Default for Progress {
 
 impl Progress {
     /// A head was read as a whole.
-    fn begin(&self, upgrade: bool) {
+    pub(crate) fn begin(&self, upgrade: bool) {
         self.open.fetch_add(1, Ordering::AcqRel);
         if upgrade {
             self.upgrade.store(UNDECIDED, Ordering::Release);
@@ -77,6 +77,17 @@ impl Progress {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_since.store(now, Ordering::Release);
         self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Returns when no request was open for `limit`.
+    pub(crate) async fn idle(&self, limit: Duration) {
+        loop {
+            let end = self.idle_since().unwrap_or_else(Instant::now) + limit;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
     }
 
     /// Since when no request is open, if none is.
@@ -118,9 +129,19 @@ pub(crate) struct Guard<S> {
 
 impl<S> Guard<S> {
     pub(crate) fn new(stream: S, limits: Limits, progress: Arc<Progress>) -> Self {
+        Self::with(stream, Frame::default(), limits, progress)
+    }
+
+    /// Keeps the time limits of an HTTP/2 connection as far as they are the connection's: to begin, and to take
+    /// what is written.
+    pub(crate) fn http2(stream: S, limits: Limits, progress: Arc<Progress>) -> Self {
+        Self::with(stream, Frame::http2(), limits, progress)
+    }
+
+    fn with(stream: S, frame: Frame, limits: Limits, progress: Arc<Progress>) -> Self {
         Self {
             stream,
-            frame: Frame::default(),
+            frame,
             progress,
             limits,
             refused: false,

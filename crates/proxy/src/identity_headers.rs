@@ -10,7 +10,8 @@ use portcullis_core::header::{self, alias};
 use portcullis_core::outpost::{Grant, Provider};
 use serde_json::Value;
 
-use crate::application::Application;
+use crate::application::{Application, durations};
+use crate::metrics::Durations;
 use crate::settings::{EmptyBasicPassword, ForwardJwt, ProxySettings};
 use crate::upstream::Target;
 
@@ -27,8 +28,8 @@ const MOST_ADDITIONAL: usize = 256;
 pub struct Outfit {
     /// Headers to set, `Authorization` for the application included.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Upstream in place of the provider's (PX-276).
-    pub target: Option<Target>,
+    /// Upstream in place of the provider's (PX-276), with the durations of requests to it.
+    pub target: Option<(Target, Durations)>,
     /// `Host` in place of the request's (PX-277).
     pub host: Option<HeaderValue>,
 }
@@ -64,7 +65,9 @@ impl Outfit {
             "" => None,
             url => {
                 let verify = application.provider.internal_host_ssl_validation;
-                Some(Target::parse(url, verify).map_err(|_| Fault::BadOverride)?)
+                let target = Target::parse(url, verify).map_err(|_| Fault::BadOverride)?;
+                let durations = durations(&application.provider, &application.outpost_name, Some(&target));
+                Some((target, durations))
             }
         };
         let host = match proxy.host_header.as_str() {
@@ -196,7 +199,11 @@ fn additional(
             continue;
         }
         if name != AUTHORIZATION && !application.spoofs.holds(&name) {
-            tracing::warn!(provider.name = provider, header.name = name.as_str(), "too many additional headers: skipped");
+            tracing::warn!(
+                provider.name = provider,
+                header.name = name.as_str(),
+                "too many additional headers: skipped"
+            );
             continue;
         }
         headers.retain(|(present, _)| *present != name);

@@ -23,6 +23,7 @@ pub mod path_class;
 pub mod permit;
 pub mod plane;
 pub mod settings;
+mod tcp;
 pub mod tls;
 pub mod upstream;
 

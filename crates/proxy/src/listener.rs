@@ -1,6 +1,7 @@
 //! Accepts connections and hands each request to the plane it is for.
 
 mod connection;
+mod http2;
 mod plain_page;
 
 use std::future::Future;
@@ -24,6 +25,7 @@ use crate::access_log::AccessLog;
 use crate::body::Body;
 use crate::guard::Limits;
 use crate::origin::Trust;
+use crate::tcp;
 
 /// What the data plane did with a request.
 #[derive(Debug)]
@@ -152,15 +154,20 @@ impl<P: Plane> Server<P> {
 
 #[cfg(test)]
 impl<P: Plane> Server<P> {
-    /// Serves HTTP/1.1 on one stream.
+    /// Serves one stream.
     pub(crate) async fn serve_stream(
         self,
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         peer: std::net::IpAddr,
+        version: http::Version,
     ) {
         let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
         let life = Life { stop: CancellationToken::new(), abort: self.cut.clone() };
-        Connection { server: Arc::new(self), peer, slot, life }.http1(stream, false).await;
+        let connection = Connection { server: Arc::new(self), peer, slot, life };
+        match version {
+            http::Version::HTTP_2 => connection.http2(stream).await,
+            _ => connection.http1(stream, false).await,
+        }
     }
 }
 
@@ -208,7 +215,7 @@ async fn accept<P: Plane>(
 }
 
 async fn start<P: Plane>(connection: Connection<P>, stream: TcpStream, tls: Option<TlsAcceptor>) {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = tcp::set_up(&stream) {
         tracing::debug!(%error, "a connection was gone before it began");
         return;
     }

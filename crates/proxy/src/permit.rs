@@ -13,6 +13,7 @@ use crate::authenticate::{Attempt, Caller, Rejected};
 use crate::body::Body;
 use crate::forward::Plan;
 use crate::identity::Identity;
+use crate::metrics::Durations;
 use crate::path_class::PathClass;
 use crate::upstream::Target;
 
@@ -86,12 +87,19 @@ impl<'a> Permit<'a> {
             None => None,
         };
         Ok(Plan {
-            target: outfit.and_then(|outfit| outfit.target.as_ref()).unwrap_or(self.target),
+            target: outfit.and_then(|outfit| outfit.target.as_ref()).map_or(self.target, |(target, _)| target),
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
             set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
             session: None,
         })
+    }
+
+    /// Durations of requests to where this one goes (PX-317).
+    pub fn durations(&self) -> &Durations {
+        let outfit = self.identity.as_ref().and_then(|identity| identity.outfit.as_ref().ok());
+        let own = outfit.and_then(|outfit| outfit.target.as_ref());
+        own.map_or(&self.application.durations, |(_, durations)| durations)
     }
 
     /// Finishes the upstream's answer: a client that came without a session cookie gets one (PX-099).

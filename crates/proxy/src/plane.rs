@@ -178,14 +178,12 @@ impl DataPlane {
         let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
         notes.identity = permit.identity().cloned();
         let mut plan = permit.plan()?;
-        let watch = permit.identity().map(|identity| {
-            move |lasting| self.live.hold(application, identity, lasting)
-        });
+        let watch = permit.identity().map(|identity| move |lasting| self.live.hold(application, identity, lasting));
         plan.session = watch.as_ref().map(|watch| watch as &Watch<'_>);
         self.meters.stripped_headers.increment(permit.rewrite(&mut request));
         let (method, began) = (request.method().clone(), Instant::now());
         let forwarded = self.forwarder.forward(request, origin, plan).await;
-        application.durations.upstream(&method, began.elapsed());
+        permit.durations().upstream(&method, began.elapsed());
         let response = forwarded.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
             Refusal::NotForwarded { error, to_superuser }

@@ -53,9 +53,7 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
         let application = applications.get(&record.pk)?;
         let scopes = scopes.remove(&record.pk).unwrap_or_default();
         match one(ctx, &record, application, scopes, host) {
-            Ok(provider) => {
-                Some(Provider { header_names: headers.remove(&record.pk).unwrap_or_default(), ..provider })
-            }
+            Ok(provider) => Some(Provider { header_names: headers.remove(&record.pk).unwrap_or_default(), ..provider }),
             Err(error) => {
                 tracing::error!(provider = record.name, %error, "provider left out of the configuration");
                 None

@@ -77,12 +77,15 @@ fn json(pending: &Pending, stamp: &str, line: &mut Vec<u8>) {
             field("scheme", origin.scheme.as_str().as_bytes(), line);
             field("request_id", origin.request_id.as_bytes(), line);
         }
-        None => line.extend_from_slice(b",\"remote\":\"\",\"host\":\"\",\"scheme\":\"\",\"request_id\":\"\""),
+        None => {
+            drop(write!(line, ",\"remote\":\"{}\"", pending.peer));
+            line.extend_from_slice(b",\"host\":\"\",\"scheme\":\"\",\"request_id\":\"\"");
+        }
     }
     let runtime = pending.started.elapsed().as_micros();
     drop(write!(line, ",\"runtime\":\"{}.{:03}\"", runtime / 1000, runtime % 1000));
     field("method", pending.method.as_str().as_bytes(), line);
-    drop(write!(line, ",\"size\":{},\"status\":{}", pending.size, pending.status.as_u16()));
+    drop(write!(line, ",\"size\":{},\"status\":{}", pending.size, pending.status));
     field("user_agent", pending.user_agent.as_ref().map_or(b"", |value| value.as_bytes()), line);
     field("user", seen.map_or("", |seen| &seen.user).as_bytes(), line);
     for ((name, shown), value) in pending.log.0.headers.iter().zip(&pending.headers) {
@@ -102,11 +105,9 @@ fn plain(pending: &Pending, stamp: &str, line: &mut Vec<u8>) {
     drop(write!(line, "  {} {host}", pending.method));
     target(pending, |piece| escape(piece, line));
     let runtime = pending.started.elapsed().as_micros();
-    drop(write!(line, " {} {} bytes", pending.status.as_u16(), pending.size));
+    drop(write!(line, " {} {} bytes", pending.status, pending.size));
     drop(write!(line, " {}.{:03} ms", runtime / 1000, runtime % 1000));
-    if let Some(origin) = &pending.origin {
-        drop(write!(line, " from {}", origin.client));
-    }
+    drop(write!(line, " from {}", pending.origin.as_ref().map_or(pending.peer, |origin| origin.client)));
     if let Some(seen) = &pending.seen {
         for (word, value) in [(" app=", &seen.provider), (" user=", &seen.user)] {
             if !value.is_empty() {

@@ -44,6 +44,8 @@ enum Place {
     /// A request with `Upgrade` is at hand: nothing may follow until it is answered.
     AwaitsUpgrade,
     Tunnel,
+    /// So many bytes of what an HTTP/2 client says first are left; its own parser frames all that follows.
+    Preface(u8),
 }
 
 /// Which fields decide about framing.
@@ -90,7 +92,15 @@ pub(super) struct Frame {
     heads: u32,
 }
 
+/// Bytes that every HTTP/2 client begins with (RFC 9113 §3.4).
+const PREFACE: u8 = 24;
+
 impl Frame {
+    /// The framing of an HTTP/2 connection, of which only the beginning is looked at.
+    pub(super) fn http2() -> Self {
+        Self { place: Place::Preface(PREFACE), ..Self::default() }
+    }
+
     pub(super) fn in_head(&self) -> bool {
         !self.in_trailers
             && matches!(
@@ -103,6 +113,7 @@ impl Frame {
                     | Place::FieldValue
                     | Place::FieldLf
                     | Place::EndLf
+                    | Place::Preface(_)
             )
     }
 
@@ -187,6 +198,11 @@ impl Frame {
             Place::ChunkCr if first == b'\r' => (1, Place::ChunkLf),
             Place::ChunkLf if first == b'\n' => (1, self.next_chunk()),
             Place::Tunnel => (rest.len(), Place::Tunnel),
+            // What is no preface is refused by the parser of HTTP/2.
+            Place::Preface(left) => match rest.len() {
+                some if some < usize::from(left) => (some, Place::Preface(left - u8::try_from(some).unwrap_or(left))),
+                all => (all, Place::Tunnel),
+            },
             Place::StartLf
             | Place::RequestLineLf
             | Place::FieldLf

@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -14,21 +13,19 @@ use http::header::{ALLOW, CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use portcullis_core::origin::Origin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::http2::Handed;
 use super::plain_page::page;
 use super::{Handled, Life, Plane, Server, Slot};
 use crate::access_log::Pending;
 use crate::body::{Body, BodyError};
 use crate::guard::{Guard, Progress};
 use crate::origin;
-
-/// Requests that one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 128;
 
 /// A connection and what its requests share.
 pub(super) struct Connection<P> {
@@ -47,7 +44,7 @@ impl<P: Plane> Connection<P> {
         let settings = self.server.settings;
         let life = self.life.clone();
         let stream = TokioIo::new(Guard::new(stream, settings.limits, progress.clone()));
-        let way = Arc::new(Way { connection: self, tls, progress: Some(progress) });
+        let way = Arc::new(Way { connection: self, tls, progress, protocol: Protocol::Http1 });
         let service = service_fn(move |request| {
             let way = way.clone();
             async move { Ok::<_, Infallible>(way.answer(request).await) }
@@ -75,56 +72,43 @@ impl<P: Plane> Connection<P> {
             tracing::debug!(%error, "a connection broke");
         }
     }
-
-    pub(super) async fn http2<S>(self, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let settings = self.server.settings;
-        let life = self.life.clone();
-        let way = Arc::new(Way { connection: self, tls: true, progress: None });
-        let service = service_fn(move |request| {
-            let way = way.clone();
-            async move { Ok::<_, Infallible>(way.answer(request).await) }
-        });
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(Some(20))
-            // A client that is gone or deaf is noticed this way; it has no other limit without progress.
-            .keep_alive_interval(Some(Duration::from_secs(30)))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = life.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    outcome = connection => outcome,
-                    () = life.abort.cancelled() => return,
-                }
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a connection broke");
-        }
-    }
 }
 
 /// What the requests of one connection go through.
-struct Way<P> {
-    connection: Connection<P>,
-    tls: bool,
-    progress: Option<Arc<Progress>>,
+pub(super) struct Way<P> {
+    pub(super) connection: Connection<P>,
+    pub(super) tls: bool,
+    pub(super) progress: Arc<Progress>,
+    pub(super) protocol: Protocol,
+}
+
+/// Whose business it is to note that a request has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// The guard's, which reads the heads.
+    Http1,
+    /// Ours.
+    Http2,
+}
+
+/// A request that has begun. It is over when this is dropped.
+struct Open(Arc<Progress>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.done();
+    }
 }
 
 impl<P: Plane> Way<P> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+        if self.protocol == Protocol::Http2 {
+            self.progress.begin(false);
+        }
+        let open = Open(self.progress.clone());
         let server = &*self.connection.server;
         let asks_upgrade = request.headers().contains_key(UPGRADE);
-        let mut pending = server.log.as_ref().map(|log| log.begin(&request));
+        let mut pending = server.log.as_ref().map(|log| log.begin(&request, self.connection.peer));
         let patience = server.settings.body;
         let mut request = request.map(|body| Body::patient(body, patience));
         if asks_upgrade {
@@ -140,13 +124,13 @@ impl<P: Plane> Way<P> {
             }
         };
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(progress) = self.progress.as_ref().filter(|_| asks_upgrade) {
-            progress.decide_upgrade(switched);
+        if asks_upgrade {
+            self.progress.decide_upgrade(switched);
         }
         if let Some(pending) = &mut pending {
             pending.answered(&mut answer);
         }
-        answer.map(|body| Answer { body, failure: None, progress: self.progress.clone(), pending })
+        answer.map(|body| Answer { body, failure: None, handed: Handed::of_stream(), _open: open, pending })
     }
 
     async fn dispatch(
@@ -190,11 +174,12 @@ impl<P: Plane> Way<P> {
 }
 
 /// An answer's body on its way to the client. Its end, however it comes, is the request's end.
-struct Answer {
+pub(super) struct Answer {
     body: Body,
     /// Why the body is cut off, until what came before is sent.
     failure: Option<BodyError>,
-    progress: Option<Arc<Progress>>,
+    handed: Option<Arc<Handed>>,
+    _open: Open,
     pending: Option<Pending>,
 }
 
@@ -207,6 +192,9 @@ impl HttpBody for Answer {
             return Poll::Ready(Some(Err(failure)));
         }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(handed) = &self.handed {
+            handed.note(polled.is_ready());
+        }
         if let Poll::Ready(Some(Err(failure))) = polled {
             // The connection breaks at once when it hears of this, with the head still unsent perhaps.
             // One turn later the client has seen what there is (PX-288).
@@ -228,16 +216,5 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(progress) = &self.progress {
-            progress.done();
-        }
-        if let Some(pending) = self.pending.take() {
-            pending.end();
-        }
     }
 }

@@ -38,8 +38,7 @@ pub fn leaving(application: &Application, method: &Method, headers: &HeaderMap, 
             // A browser that tells which site asked need not tell the origin, too; on our own page it may say `null`.
             site == Some("same-origin")
                 || headers.get(ORIGIN).is_some_and(|sent| {
-                    sent.as_bytes() == application.rule.origin().as_bytes()
-                        || sent.as_bytes() == effective().as_bytes()
+                    sent.as_bytes() == application.rule.origin().as_bytes() || sent.as_bytes() == effective().as_bytes()
                 })
         }
         Method::GET => match (site, mode) {

@@ -151,7 +151,7 @@ impl Dial {
 
     async fn connect(self) -> Result<Stream, DialError> {
         let tcp = TcpStream::connect((&*self.host, self.port)).await.map_err(DialError::Connect)?;
-        tcp.set_nodelay(true).map_err(DialError::Connect)?;
+        crate::tcp::set_up(&tcp).map_err(DialError::Connect)?;
         let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
         let name = ServerName::try_from(self.host.to_string()).map_err(|_| DialError::Name)?;
         let stream = tls.connect(name, tcp).await.map_err(DialError::Tls)?;

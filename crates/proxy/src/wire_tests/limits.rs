@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Version;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
@@ -9,6 +15,10 @@ use super::*;
 
 /// A connection over a pipe that holds `room` bytes, to a site whose application does as `path` says.
 fn connection(room: usize) -> DuplexStream {
+    speaking(Version::HTTP_11, room)
+}
+
+fn speaking(version: Version, room: usize) -> DuplexStream {
     let (client, ours) = duplex(room);
     let server = Server {
         plane: Odd,
@@ -19,7 +29,7 @@ fn connection(room: usize) -> DuplexStream {
         settings: Settings::default(),
         cut: CancellationToken::new(),
     };
-    tokio::spawn(server.serve_stream(ours, [127, 0, 0, 1].into()));
+    tokio::spawn(server.serve_stream(ours, [127, 0, 0, 1].into(), version));
     client
 }
 
@@ -34,7 +44,11 @@ impl Plane for Odd {
                 Body::from("late")
             }
             "/much" => Body::from("x".repeat(1_000_000)),
-            _ => match http_body_util::BodyExt::collect(request.into_body()).await {
+            "/parts" => {
+                let part = || Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(&[b'x'; 1000])));
+                Body::new(StreamBody::new(futures_util::stream::iter((0..1000).map(move |_| part()))))
+            }
+            _ => match request.into_body().collect().await {
                 Ok(_) => Body::from("read"),
                 Err(error) => Body::from(format!("{error:?}")),
             },
@@ -107,4 +121,60 @@ async fn px_283_an_answer_must_make_progress() {
     tokio::time::sleep(Duration::from_secs(61)).await;
     let (_, left) = end(&mut client).await;
     assert!(read + left.len() < 600_000, "{read} {}", left.len());
+}
+
+/// PX-283: over HTTP/2, too, a client that says nothing, or drips what it says first, is not waited for.
+#[tokio::test(start_paused = true)]
+async fn px_283_http2_must_begin() {
+    assert_eq!(end(&mut speaking(Version::HTTP_2, 4096)).await.0, 5);
+    let mut client = speaking(Version::HTTP_2, 4096);
+    let started = Instant::now();
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".chunks(1) {
+        if client.write_all(byte).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert!(started.elapsed().as_secs() <= 12, "{:?}", started.elapsed());
+}
+
+/// A client of HTTP/2 that lets so many bytes of an answer in before it reads them, and its connection.
+async fn http2_client(window: u32) -> (http2::SendRequest<Body>, tokio::task::JoinHandle<()>) {
+    let stream = TokioIo::new(speaking(Version::HTTP_2, 65_536));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).initial_stream_window_size(window);
+    let (client, connection) = builder.handshake(stream).await.unwrap();
+    (client, tokio::spawn(async move { drop(connection.await) }))
+}
+
+fn ask(path: &str) -> Request<Body> {
+    Request::builder().uri(format!("http://a{path}")).body(Body::Empty).unwrap()
+}
+
+/// PX-283: an idle HTTP/2 connection is kept for 120 seconds, whatever its client answers to our pings.
+#[tokio::test(start_paused = true)]
+async fn px_283_http2_connections_do_not_idle_for_ever() {
+    let (mut client, connection) = http2_client(65_535).await;
+    let started = Instant::now();
+    assert_eq!(client.send_request(ask("/late")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(started.elapsed().as_secs(), 1000);
+    connection.await.unwrap();
+    assert!((1120..=1130).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+/// PX-283: an HTTP/2 stream of which nothing is taken for 60 seconds is reset; the others go on.
+#[tokio::test(start_paused = true)]
+async fn px_283_http2_streams_must_make_progress() {
+    let (mut client, _connection) = http2_client(1000).await;
+    let deaf = client.send_request(ask("/parts")).await.unwrap();
+    let mut slow = client.send_request(ask("/parts")).await.unwrap().into_body();
+    let mut read = 0;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        read += slow.frame().await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    assert!(read >= 2000, "{read}");
+    let cut = deaf.into_body().collect().await;
+    assert!(cut.is_err());
+    assert_eq!(client.send_request(ask("/")).await.unwrap().status(), StatusCode::OK);
 }
