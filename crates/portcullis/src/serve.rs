@@ -126,7 +126,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
     for (setting, addresses) in listening(&settings) {
-        tracing::info!("{setting} on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        tracing::info!("{setting} {}", if places.is_empty() { "off".to_owned() } else { format!("on {}", places.join(", ")) });
     }
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(site.serve(main, stop.clone()));
