@@ -127,7 +127,10 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(sweep::run(Arc::clone(context)));
     for (setting, addresses) in listening(&settings) {
         let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        tracing::info!("{setting} {}", if places.is_empty() { "off".to_owned() } else { format!("on {}", places.join(", ")) });
+        tracing::info!(
+            "{setting} {}",
+            if places.is_empty() { "off".to_owned() } else { format!("on {}", places.join(", ")) }
+        );
     }
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(site.serve(main, stop.clone()));
