@@ -59,10 +59,26 @@ pub enum Reserved {
     /// Ends sessions.
     SignOut,
     /// The questions of other proxies.
-    ForwardAuth,
+    ForwardAuth(Dialect),
     /// Nothing that exists: 404, never the upstream.
     Unknown,
 }
+
+/// How another proxy asks about a request (PX-245).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `auth/traefik`.
+    Traefik,
+    /// `auth/caddy`.
+    Caddy,
+    /// `auth/nginx`.
+    Nginx,
+    /// `auth/envoy` and behind it the path that is asked about.
+    Envoy,
+}
+
+/// Where Envoy puts the path that it asks about.
+pub const ENVOY: &str = "/outpost.goauthentik.io/auth/envoy";
 
 impl Reserved {
     /// The endpoint that a raw path names, directly or below `base`, the path of `external_host`
@@ -76,7 +92,10 @@ impl Reserved {
         let below_base = if base.is_empty() { None } else { raw.strip_prefix(base) };
         let rest = strip_namespace(raw).or_else(|| below_base.and_then(strip_namespace));
         if let Some(rest) = rest {
-            return Some(Self::below(raw, rest));
+            // What follows belongs to another site, in whatever form; it is judged there.
+            let envoy =
+                rest.strip_prefix("/auth/envoy").is_some_and(|asked| asked.is_empty() || asked.starts_with('/'));
+            return Some(if envoy { Self::ForwardAuth(Dialect::Envoy) } else { Self::below(raw, rest) });
         }
         if !raw.contains('%') && !raw.contains("//") && !raw.contains("/.") {
             return None;
@@ -85,6 +104,13 @@ impl Reserved {
         let hidden = strip_namespace(&lenient).is_some()
             || (!base.is_empty() && lenient.strip_prefix(base).and_then(strip_namespace).is_some());
         hidden.then_some(Self::Unknown)
+    }
+
+    /// Whether somebody might take a raw path for one of the endpoints that other proxies ask (PX-251).
+    pub fn might_ask(raw: &str, base: &str) -> bool {
+        let lenient = lenient_path(raw);
+        let asks = |path: &str| strip_namespace(path).is_some_and(|rest| rest == "/auth" || rest.starts_with("/auth/"));
+        asks(&lenient) || (!base.is_empty() && lenient.strip_prefix(base).is_some_and(asks))
     }
 
     fn below(raw: &str, rest: &str) -> Self {
@@ -96,8 +122,9 @@ impl Reserved {
             "/start" => Self::Start,
             "/callback" => Self::Callback,
             "/sign_out" => Self::SignOut,
-            "/auth/traefik" | "/auth/caddy" | "/auth/nginx" => Self::ForwardAuth,
-            _ if rest.starts_with("/auth/envoy") => Self::ForwardAuth,
+            "/auth/traefik" => Self::ForwardAuth(Dialect::Traefik),
+            "/auth/caddy" => Self::ForwardAuth(Dialect::Caddy),
+            "/auth/nginx" => Self::ForwardAuth(Dialect::Nginx),
             _ if rest.starts_with("/static/") => Self::Static,
             _ => Self::Unknown,
         }
@@ -181,7 +208,12 @@ mod tests {
         let of = |raw: &str| Reserved::of(raw, "");
         assert_eq!(of("/outpost.goauthentik.io/start"), Some(Reserved::Start));
         assert_eq!(of("/outpost.goauthentik.io/callback"), Some(Reserved::Callback));
-        assert_eq!(of("/outpost.goauthentik.io/auth/envoy/app"), Some(Reserved::ForwardAuth));
+        assert_eq!(of("/outpost.goauthentik.io/auth/caddy"), Some(Reserved::ForwardAuth(Dialect::Caddy)));
+        for asked in ["", "/app", "//a/../b", "/%2e"] {
+            let envoy = Some(Reserved::ForwardAuth(Dialect::Envoy));
+            assert_eq!(of(&format!("/outpost.goauthentik.io/auth/envoy{asked}")), envoy, "{asked}");
+        }
+        assert_eq!(of("/outpost.goauthentik.io/auth/envoyx"), Some(Reserved::Unknown));
         for unknown in ["", "/", "/start/", "/starter", "/auth", "/auth/nginx/x", "/static", "/Start", "/x/../start"] {
             assert_eq!(of(&format!("/outpost.goauthentik.io{unknown}")), Some(Reserved::Unknown), "{unknown}");
         }

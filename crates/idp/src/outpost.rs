@@ -6,3 +6,27 @@ pub mod sessions;
 
 pub use answers::{CodeExchange, OutpostError, exchange_code, introspect, still_stands, verify_password};
 pub use configuration::configuration;
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::context::{Actor, Context};
+use crate::error::Error;
+use crate::event;
+
+/// Records what an outpost found to be configured wrongly (PX-363).
+///
+/// # Errors
+/// When the store fails.
+pub async fn report(
+    ctx: &Context,
+    provider: &str,
+    message: &str,
+    details: Value,
+    client: Option<IpAddr>,
+) -> Result<(), Error> {
+    let actor = Actor { client, ..Actor::system() };
+    let context = json!({"message": message, "provider": provider, "details": details});
+    event::record_alone(ctx, &actor, "configuration_error", context).await
+}

@@ -12,7 +12,7 @@ use portcullis_idp::context::Context;
 use portcullis_idp::error::Error;
 use portcullis_idp::outpost::{self, OutpostError, sessions};
 use portcullis_idp::outposts;
-use portcullis_proxy::control::{Answer, CodeExchange, ControlError, ControlPlane, SessionStore};
+use portcullis_proxy::control::{Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionStore};
 use portcullis_proxy::metrics;
 use tokio::sync::watch;
 
@@ -102,6 +102,13 @@ impl ControlPlane for Local {
 
     fn came_into_force(&self, configuration: &Configuration) {
         self.context.revisions.came_into_force(configuration.revision);
+    }
+
+    fn report(&self, error: ConfigurationError) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let ConfigurationError { provider, message, details, client } = error;
+            outpost::report(&self.context, &provider, &message, details, client).await.map_err(failed)
+        })
     }
 
     fn epochs(&self) -> &Epochs {

@@ -47,6 +47,12 @@ pub enum Refusal {
     /// The endpoint has no such method; these it has (PX-062, PX-287).
     #[error("method not allowed")]
     MethodNotAllowed(&'static str),
+    /// Somebody who is no trusted proxy asked about a request (PX-249).
+    #[error("not a trusted proxy")]
+    NotTrusted,
+    /// A proxy asked about a request without saying which (PX-245, PX-246).
+    #[error("the proxy does not say which request it asks about")]
+    NotDeterminable,
     /// Another site asked for something that only the user may ask for (PX-193).
     #[error("cross-site request")]
     CrossSite,
@@ -100,9 +106,13 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
     let home_link = Some((home.as_str(), name));
     let start_link = Some((start.as_str(), "Sign in again"));
     // No `_` arm: a new refusal must choose its answer.
-    let (status, error, title, text, link) = match refusal {
+    let (status, error, title, sentence, link) = match refusal {
         Refusal::LoginRequired(url) => return redirect(url),
         Refusal::LoginRequiredOfProgram(url) => return login_for_program(url, application, asker),
+        Refusal::NotDeterminable => return not_determinable(),
+        Refusal::NotTrusted => {
+            return text(StatusCode::FORBIDDEN, "this address is not a trusted proxy: see listen.trusted_proxy_cidrs");
+        }
         Refusal::CredentialsRejected => (
             StatusCode::UNAUTHORIZED,
             "invalid_credentials",
@@ -207,12 +217,20 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
             &if gateway {
                 serde_json::json!({ "error": error })
             } else {
-                serde_json::json!({ "error": error, "detail": text, "request_id": origin.request_id })
+                serde_json::json!({ "error": error, "detail": sentence, "request_id": origin.request_id })
             },
         )
     } else {
-        Page { status, title, text, detail: detail.as_deref(), link, form: None, request_id: &origin.request_id }
-            .response()
+        Page {
+            status,
+            title,
+            text: sentence,
+            detail: detail.as_deref(),
+            link,
+            form: None,
+            request_id: &origin.request_id,
+        }
+        .response()
     };
     let headers = response.headers_mut();
     match refusal {
@@ -267,11 +285,16 @@ pub fn set_cookie(response: &mut Response<Body>, line: String) {
 }
 
 /// 400 for a host that no application has (PX-057).
-pub fn no_application(host: &str) -> Response<Body> {
+pub fn no_application(origin: &Origin) -> Response<Body> {
+    let detail = if origin.peer_trusted {
+        "Check that the external host of a provider matches this host."
+    } else {
+        "The address that asks is not a trusted proxy (listen.trusted_proxy_cidrs), so that what it says about the host is not believed."
+    };
     let body = serde_json::json!({
         "Message": "no app for hostname",
-        "Host": host,
-        "Detail": "Check that the external host of a provider matches this host.",
+        "Host": origin.host,
+        "Detail": detail,
     });
     json(StatusCode::BAD_REQUEST, &body)
 }
@@ -289,13 +312,29 @@ fn login_for_program(login_url: &str, application: &Application, asker: &Asker) 
     let mut response = if asker.wants_json() {
         json(StatusCode::UNAUTHORIZED, &serde_json::json!({ "error": "login_required", "login_url": login_url }))
     } else {
-        let mut response = Response::new(Body::from(format!("login required\nlogin_url: {login_url}\n")));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        text(StatusCode::UNAUTHORIZED, &format!("login required\nlogin_url: {login_url}\n"))
     };
     response.headers_mut().insert(WWW_AUTHENTICATE, application.quiet_challenge.clone());
+    response
+}
+
+/// 401 as nginx takes it from the request that it asks with (PX-245).
+pub fn unauthorized_for_nginx(application: &Application) -> Response<Body> {
+    let mut response = text(StatusCode::UNAUTHORIZED, "unauthorized request");
+    response.headers_mut().insert(WWW_AUTHENTICATE, application.quiet_challenge.clone());
+    response
+}
+
+/// 500 to a proxy that does not say what it asks about (PX-245).
+pub fn not_determinable() -> Response<Body> {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "configuration error")
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

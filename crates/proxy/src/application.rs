@@ -1,6 +1,7 @@
 //! One protected application, ready to serve requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use http::{HeaderName, HeaderValue};
 use moka::policy::EvictionPolicy;
@@ -74,6 +75,10 @@ pub struct Application {
     pub sessions: IdentityCache,
     /// How long its requests take.
     pub durations: Durations,
+    /// Whether the bad lines were reported.
+    pub reported_lines: AtomicBool,
+    /// When a question that says nothing was last reported, in seconds.
+    pub reported_question: AtomicI64,
     /// Refused `Authorization` values by process digest, and until when (PX-109).
     pub refused: moka::sync::Cache<Digest, (Timestamp, Mark)>,
 }
@@ -139,6 +144,8 @@ impl Application {
             durations: durations(provider, outpost_name, target.as_ref()),
             credentials: IdentityCache::default(),
             sessions: IdentityCache::default(),
+            reported_lines: AtomicBool::new(false),
+            reported_question: AtomicI64::new(0),
             refused: moka::sync::Cache::builder()
                 .max_capacity(MOST_REFUSED)
                 .eviction_policy(EvictionPolicy::lru())
@@ -171,13 +178,6 @@ impl Application {
     /// Whether a session of what the provider was before is still one.
     pub fn keeps_sessions_of(&self, before: &Self) -> bool {
         self.session_suffix == before.session_suffix
-    }
-
-    /// Says which lines of `skip_path_regex` open nothing, because they are no expressions (PX-232).
-    pub fn report_bad_lines(&self) {
-        for BadLine { line, reason } in &self.bad_lines {
-            tracing::warn!(provider.name = self.provider.name, line, %reason, "skipped a line of skip_path_regex");
-        }
     }
 
     /// URL that begins a login and then leads to `target`, which the caller has let through

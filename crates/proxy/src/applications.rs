@@ -39,10 +39,7 @@ impl Table {
             let application = match old {
                 Some(old) if old.is_current(provider, &configuration.outpost_name) => Arc::clone(old),
                 _ => match Application::new(provider, &configuration.outpost_name, settings, old.map(Arc::as_ref)) {
-                    Ok(application) => {
-                        application.report_bad_lines();
-                        Arc::new(application)
-                    }
+                    Ok(application) => Arc::new(application),
                     Err(error) => {
                         tracing::error!(
                             provider.name = provider.name,
@@ -137,6 +134,11 @@ impl Applications {
     /// The application that answers a request.
     pub fn find(&self, origin: &Origin) -> Option<Arc<Application>> {
         self.table.load().find(origin).cloned()
+    }
+
+    /// All applications.
+    pub fn all(&self) -> Vec<Arc<Application>> {
+        self.table.load().by_pk.values().cloned().collect()
     }
 
     /// The application of a provider.

@@ -15,6 +15,8 @@ use portcullis_core::outpost::{Bearings, Configuration, Grant};
 pub use portcullis_core::outpost::{SessionRecord, Source};
 use tokio::sync::watch;
 
+pub use crate::report::ConfigurationError;
+
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
 
@@ -45,6 +47,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Epochs of everything that identities rest on.
     fn epochs(&self) -> &Epochs;
+
+    /// Tells what an administrator has to mend (PX-363).
+    fn report(&self, error: ConfigurationError) -> Answer<'_, ()>;
 
     /// Whether revocations reach this process as they happen, so that bearer tokens may be believed for
     /// a moment (PX-107). In the control plane's own process they always do.

@@ -17,6 +17,22 @@ use crate::upstream::Target;
 
 const JWT: HeaderName = HeaderName::from_static("x-authentik-jwt");
 
+/// The headers of PX-200, all of them.
+pub const NAMES: [&str; 12] = [
+    "x-authentik-username",
+    "x-authentik-groups",
+    "x-authentik-entitlements",
+    "x-authentik-email",
+    "x-authentik-name",
+    "x-authentik-uid",
+    "x-authentik-jwt",
+    "x-authentik-meta-jwks",
+    "x-authentik-meta-outpost",
+    "x-authentik-meta-provider",
+    "x-authentik-meta-app",
+    "x-authentik-meta-version",
+];
+
 /// The most names that are remembered per provider, so that claims cannot fill memory.
 const MOST_NAMES: usize = 1024;
 

@@ -34,6 +34,16 @@ impl DataPlane {
             Some(rd) => application.target_or_home(&rd),
             None => application.rule.home(),
         };
+        self.begin_login(application, visit, target)
+    }
+
+    /// Sends a browser to the identity provider, and from there to a target that the provider's redirect rule has let through.
+    pub(crate) fn begin_login(
+        &self,
+        application: &Application,
+        visit: &Visit<'_>,
+        target: String,
+    ) -> Result<Response<Body>, Refusal> {
         let presented = pre_auth_cookies(application, visit).find(|value| cookie::is_token(value)).map(str::to_owned);
         let pre_auth = presented.unwrap_or_else(|| self.entropy.token());
         let state = State::new(&*self.entropy, visit.now, sha256(pre_auth.as_bytes()), target);

@@ -194,7 +194,7 @@ fn malformed(name: &str) -> Contradiction {
 }
 
 /// `host` or `host:port` in lower case; nothing that has user information, a path or odd bytes (PX-044).
-fn parse_host(text: &str) -> Option<String> {
+pub(crate) fn parse_host(text: &str) -> Option<String> {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;

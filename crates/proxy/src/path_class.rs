@@ -4,7 +4,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_core::outpost::Mode;
-use portcullis_core::path::Reserved;
+use portcullis_core::path::{Dialect, Reserved};
 
 use crate::application::Application;
 use crate::login::sign_out::{Leaving, leaving};
@@ -35,6 +35,8 @@ pub enum Endpoint {
     SignOut,
     /// Says that the process lives.
     Ping,
+    /// Tells another proxy whether a request may pass.
+    ForwardAuth(Dialect),
     /// Nothing is there.
     Nothing,
 }
@@ -55,7 +57,10 @@ impl PathClass {
             Some(Reserved::Callback) => return Self::Portcullis(Endpoint::Callback),
             Some(Reserved::SignOut) => return Self::Portcullis(Endpoint::SignOut),
             Some(Reserved::Ping) => return Self::Portcullis(Endpoint::Ping),
-            Some(Reserved::Static | Reserved::ForwardAuth | Reserved::Unknown) | None => {}
+            Some(Reserved::ForwardAuth(dialect)) if application.provider.mode != Mode::Proxy => {
+                return Self::Portcullis(Endpoint::ForwardAuth(dialect));
+            }
+            Some(Reserved::Static | Reserved::ForwardAuth(_) | Reserved::Unknown) | None => {}
         }
         if let Some(endpoint) = signature(application, method, uri, headers, origin) {
             return Self::Portcullis(endpoint);
@@ -69,11 +74,7 @@ impl PathClass {
         if method == Method::TRACE || method == Method::CONNECT {
             return Self::Refused;
         }
-        let preflight = application.settings.allow_cors_preflight
-            && method == Method::OPTIONS
-            && headers.contains_key(ORIGIN)
-            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-            && body_is_empty;
+        let preflight = body_is_empty && is_preflight(application, method, headers);
         if preflight || application.skip.opens(application.rule.origin(), uri.path(), uri.query()) {
             return Self::Open;
         }
@@ -81,8 +82,16 @@ impl PathClass {
     }
 }
 
+/// Whether a browser asks if it may ask, and is to be answered by the application (PX-134).
+pub(crate) fn is_preflight(application: &Application, method: &Method, headers: &HeaderMap) -> bool {
+    application.settings.allow_cors_preflight
+        && method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
 /// The endpoint that a query asks for on another path, if it says all that it must (PX-064, PX-065).
-fn signature(
+pub(crate) fn signature(
     application: &Application,
     method: &Method,
     uri: &Uri,

@@ -13,15 +13,14 @@ use crate::authenticate::{Attempt, Caller, Rejected};
 use crate::body::Body;
 use crate::forward::Plan;
 use crate::identity::Identity;
+use crate::identity_headers::Outfit;
 use crate::metrics::Durations;
 use crate::path_class::PathClass;
-use crate::upstream::Target;
 
 /// Leave to reach the upstream of one application. Made by [`Permit::decide`] alone; nothing is
 /// forwarded without one.
 pub struct Permit<'a> {
     application: &'a Application,
-    target: &'a Target,
     identity: Option<Arc<Identity>>,
     keeps_authorization: bool,
     is_new: bool,
@@ -38,10 +37,8 @@ impl<'a> Permit<'a> {
         caller: Caller,
         login: impl FnOnce() -> Refusal,
     ) -> Result<Self, Refusal> {
-        let target = application.target.as_ref().ok_or(Refusal::NotFound)?;
-        let permit = |identity, keeps_authorization, is_new| {
-            Ok(Self { application, target, identity, keeps_authorization, is_new })
-        };
+        let permit =
+            |identity, keeps_authorization, is_new| Ok(Self { application, identity, keeps_authorization, is_new });
         let intercepts = application.provider.intercept_header_auth;
         match (caller.session, caller.authorization) {
             (Attempt::Accepted(identity), _) => {
@@ -77,17 +74,30 @@ impl<'a> Permit<'a> {
         stripped
     }
 
+    /// What an identity brings, if there is one.
+    ///
+    /// # Errors
+    /// [`Refusal::Unsendable`] when its claims cannot be sent (PX-203, PX-209, PX-276).
+    pub fn outfit(&self) -> Result<Option<&Outfit>, Refusal> {
+        let outfit = self.identity.as_ref().map(|identity| identity.outfit.as_ref());
+        outfit.transpose().map_err(|fault| Refusal::Unsendable(*fault))
+    }
+
+    /// Whether the client's own `Authorization` is for the application (PX-096).
+    pub fn keeps_authorization(&self) -> bool {
+        self.keeps_authorization
+    }
+
     /// Where the request goes and what is set on its way.
     ///
     /// # Errors
-    /// [`Refusal::Unsendable`] when the identity's claims cannot be sent (PX-203, PX-209, PX-276).
+    /// [`Refusal::Unsendable`] when the identity's claims cannot be sent; [`Refusal::NotFound`] in the forward
+    /// modes, which have no upstream.
     pub fn plan(&self) -> Result<Plan<'_>, Refusal> {
-        let outfit = match &self.identity {
-            Some(identity) => Some(identity.outfit.as_ref().map_err(|fault| Refusal::Unsendable(*fault))?),
-            None => None,
-        };
+        let target = self.application.target.as_ref().ok_or(Refusal::NotFound)?;
+        let outfit = self.outfit()?;
         Ok(Plan {
-            target: outfit.and_then(|outfit| outfit.target.as_ref()).map_or(self.target, |(target, _)| target),
+            target: outfit.and_then(|outfit| outfit.target.as_ref()).map_or(target, |(target, _)| target),
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
             set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
@@ -102,7 +112,7 @@ impl<'a> Permit<'a> {
         own.map_or(&self.application.durations, |(_, durations)| durations)
     }
 
-    /// Finishes the upstream's answer: a client that came without a session cookie gets one (PX-099).
+    /// Finishes an answer: a client that came without a session cookie gets one (PX-099).
     pub fn finish(&self, mut response: Response<Body>, now: Timestamp) -> Response<Body> {
         let headers = response.headers_mut();
         let cookies = &self.application.cookies;

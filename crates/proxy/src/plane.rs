@@ -110,17 +110,23 @@ impl DataPlane {
             let present = Arc::clone(&configuration.borrow_and_update());
             self.applications.update(&present);
             self.control.came_into_force(&present);
+            self.report_bad_lines();
         }
     }
 
     /// Answers a request to one of the applications, or gives it back (PX-058).
     pub async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        let Some(application) = self.applications.find(&origin) else {
-            return match Reserved::of(request.uri().path(), "") {
-                Some(Reserved::Ping) => Handled::Answered(self.ping(request.uri()).await),
-                Some(Reserved::Static) => Handled::Answered(answer::empty(StatusCode::NOT_FOUND)),
-                _ => Handled::NotOurs(request),
-            };
+        let application = match self.applications.find(&origin) {
+            Some(application) => application,
+            None => match Reserved::of(request.uri().path(), "") {
+                Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await),
+                Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND)),
+                Some(Reserved::ForwardAuth(_)) => match self.asked_about(&origin, request.headers()) {
+                    Some(application) => application,
+                    None => return Handled::Answered(answer::no_application(&origin)),
+                },
+                _ => return Handled::NotOurs(request),
+            },
         };
         let class = PathClass::of(
             &application,
@@ -136,7 +142,14 @@ impl DataPlane {
         let asker = Asker::of(request.headers());
         let (method, began) = (request.method().clone(), Instant::now());
         let mut notes = Notes::default();
-        let mut response = match self.pass(&application, class, request, &origin, &mut notes).await {
+        let outcome = match class {
+            PathClass::Portcullis(Endpoint::ForwardAuth(dialect)) => {
+                let (question, _) = request.into_parts();
+                self.ask(dialect, &application, &question, &origin, &mut notes).await
+            }
+            _ => self.pass(&application, class, request, &origin, &mut notes).await,
+        };
+        let mut response = match outcome {
             Ok(response) => response,
             Err(refusal) => {
                 log(&refusal, &application, &origin);
@@ -202,12 +215,12 @@ impl DataPlane {
             Endpoint::Callback => self.callback(application, visit).await,
             Endpoint::SignOut => self.sign_out(application, visit).await,
             Endpoint::Ping => Ok(self.ping(visit.uri).await),
-            Endpoint::Nothing => Err(Refusal::NotFound),
+            Endpoint::ForwardAuth(_) | Endpoint::Nothing => Err(Refusal::NotFound),
         }
     }
 
     /// Where somebody unknown is sent (PX-130 … PX-133).
-    fn login_required(&self, application: &Application, visit: &Visit<'_>) -> Refusal {
+    pub(crate) fn login_required(&self, application: &Application, visit: &Visit<'_>) -> Refusal {
         if self.settings.negotiate_unauthenticated && !negotiate::shows_to_a_person(visit.method, visit.headers) {
             let referer = visit.headers.get(http::header::REFERER).and_then(|value| value.to_str().ok());
             let target = referer.and_then(|referer| application.rule.accept(referer));
@@ -240,9 +253,9 @@ impl Plane for DataPlane {
 
 /// What is learnt on the way and needed for the answer, whatever it will be.
 #[derive(Default)]
-struct Notes {
-    stale_cookie: bool,
-    identity: Option<Arc<Identity>>,
+pub(crate) struct Notes {
+    pub(crate) stale_cookie: bool,
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 fn log(refusal: &Refusal, application: &Application, origin: &Origin) {

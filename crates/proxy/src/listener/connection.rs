@@ -17,12 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use portcullis_core::origin::Origin;
+use portcullis_core::path::Reserved;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http2::Handed;
 use super::plain_page::page;
 use super::{Handled, Life, Plane, Server, Slot};
 use crate::access_log::Pending;
+use crate::answer::not_determinable;
 use crate::body::{Body, BodyError};
 use crate::guard::{Guard, Progress};
 use crate::origin;
@@ -149,6 +151,10 @@ impl<P: Plane> Way<P> {
         let found = origin::origin(&mut request, self.connection.peer, self.tls, &server.trust, &*server.entropy);
         let origin = match found {
             Ok(origin) => Arc::new(origin),
+            // To a proxy that asks, it is its own configuration that is wrong (PX-245).
+            Err(_) if matches!(Reserved::of(request.uri().path(), ""), Some(Reserved::ForwardAuth(_))) => {
+                return not_determinable();
+            }
             Err(contradiction) => {
                 let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, "");
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

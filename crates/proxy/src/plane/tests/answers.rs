@@ -49,7 +49,7 @@ async fn px_311_names_are_escaped() {
 /// PX-057: the answer for a host that no application has.
 #[tokio::test]
 async fn px_057_no_application() {
-    let response = crate::answer::no_application("x.example");
+    let response = crate::answer::no_application(&super::hosts::origin("x.example"));
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(header(&response, "content-type"), "application/json");
     let answer: serde_json::Value = serde_json::from_str(&body(response).await).unwrap();

@@ -13,12 +13,12 @@ const START: &str = "/outpost.goauthentik.io/start";
 const PRE: &str = "authentik_proxy_01d4e0c9_pre";
 
 /// A login that was started: where it leads, and the cookie that it set.
-struct Started {
+pub(super) struct Started {
     query: HashMap<String, String>,
     cookie: String,
 }
 
-fn started(response: &Response<Body>) -> Started {
+pub(super) fn started(response: &Response<Body>) -> Started {
     assert_eq!(response.status(), StatusCode::FOUND);
     let url = Url::parse(header(response, "location")).unwrap();
     let cookies = set_cookies(response);
@@ -31,7 +31,7 @@ fn started(response: &Response<Body>) -> Started {
 
 impl Started {
     /// The identity provider issues a code for this login; gives the path of the callback.
-    fn code(&self, site: &Site) -> String {
+    pub(super) fn code(&self, site: &Site) -> String {
         let code = super::site::random();
         let issued = Code {
             claims: ada(),

@@ -21,7 +21,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
-use crate::control::{Answer, CodeExchange, ControlError, ControlPlane, SessionRecord, SessionStore};
+use crate::control::{
+    Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionRecord, SessionStore,
+};
 use crate::forward::Forwarder;
 use crate::listener::Handled;
 use crate::plane::DataPlane;
@@ -34,6 +36,8 @@ pub(crate) const VALIDITY: i64 = 3600;
 /// What a control plane remembers.
 #[derive(Default)]
 pub(crate) struct Memory {
+    /// What was reported.
+    pub(crate) reports: Vec<ConfigurationError>,
     pub(crate) passwords: HashMap<(String, String), Claims>,
     pub(crate) tokens: HashMap<String, Claims>,
     pub(crate) codes: HashMap<String, Code>,
@@ -113,6 +117,11 @@ impl Core {
 
 impl ControlPlane for Core {
     fn came_into_force(&self, _: &Configuration) {}
+
+    fn report(&self, error: ConfigurationError) -> Answer<'_, ()> {
+        self.memory().reports.push(error);
+        Box::pin(async { Ok(()) })
+    }
 
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
         self.configuration.subscribe()
@@ -320,6 +329,27 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
         };
         match self.plane.handle(request.body(Body::Empty).unwrap(), Arc::new(origin)).await {
+            Handled::Answered(response) => Some(response),
+            Handled::NotOurs(_) => None,
+        }
+    }
+
+    /// A trusted proxy asks about a request to `https://wiki.example`.
+    pub(crate) async fn ask(&self, question: request::Builder) -> Response<Body> {
+        self.ask_as("wiki.example", question).await.expect("the data plane's own")
+    }
+
+    /// A trusted proxy asks under some host.
+    pub(crate) async fn ask_as(&self, host: &str, question: request::Builder) -> Option<Response<Body>> {
+        let origin = Origin {
+            scheme: Scheme::Https,
+            host: host.to_owned(),
+            client: [192, 0, 2, 1].into(),
+            peer: [127, 0, 0, 1].into(),
+            peer_trusted: true,
+            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        };
+        match self.plane.handle(question.body(Body::Empty).unwrap(), Arc::new(origin)).await {
             Handled::Answered(response) => Some(response),
             Handled::NotOurs(_) => None,
         }
