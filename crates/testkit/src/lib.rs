@@ -17,6 +17,7 @@ pub mod api;
 pub mod browser;
 #[cfg(test)]
 mod dependencies;
+pub mod fronts;
 pub mod http;
 pub mod peers;
 pub mod process;

@@ -15,13 +15,13 @@ pub const UPSTREAM: (&str, &str) = ("wiki-service", "upstream-secret");
 /// SHA-1 of that password as Apache's password files spell it.
 const UPSTREAM_SHA: &str = "{SHA}jIwk92QdB2ZHu3w66MS9mGklTgQ=";
 
-fn system_binary(name: &str) -> PathBuf {
+pub(crate) fn system_binary(name: &str) -> PathBuf {
     let folders =
         ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"].map(|folder| Path::new(folder).join(name));
     folders.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
-async fn listening(port: u16, process: &Process) {
+pub(crate) async fn listening(port: u16, process: &Process) {
     until("a server", async || {
         assert!(process.ended().is_none(), "it ended: {}", process.log());
         TcpStream::connect(("127.0.0.1", port)).await.ok()

@@ -4,6 +4,7 @@ mod answers;
 mod basic;
 mod cache;
 mod forward;
+mod forward_auth;
 mod headers;
 mod hosts;
 mod login;

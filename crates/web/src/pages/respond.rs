@@ -43,6 +43,10 @@ fn policy(places: &[&str]) -> String {
         let source = if origin.is_tuple() { origin.ascii_serialization() } else { format!("{}:", url.scheme()) };
         forms.push(' ');
         forms.push_str(&source);
+        // All hosts of a domain, on whatever port.
+        if url.host_str().is_some_and(|host| host.starts_with("*.")) {
+            forms.push_str(":*");
+        }
     }
     format!(
         "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {forms}; base-uri 'none'; \
@@ -188,6 +192,8 @@ mod tests {
         let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"]);
         assert!(policy.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{policy}");
         assert!(!policy.contains("script-src"));
+        let domain = self::policy(&["https://example.com", "https://*.example.com"]);
+        assert!(domain.contains("form-action 'self' https://example.com https://*.example.com:*; "), "{domain}");
     }
 
     /// CO-443: who has to wait is told for how long, in words a person uses.

@@ -106,7 +106,7 @@ async fn form(ctx: &Context, status: StatusCode, next: &str, identifier: &str, p
     if let Some(client_id) = client_of(next) {
         // The name is a courtesy: a page without it still signs in.
         application = portal::name_of_client(ctx, &client_id).await.ok().flatten();
-        places = origins::of_client(ctx, &client_id).await.unwrap_or_default();
+        places = origins::where_sign_in_ends(ctx, &client_id).await.unwrap_or_default();
     }
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let form = view::SignIn { application: application.as_deref(), action: &action, identifier, problem };
