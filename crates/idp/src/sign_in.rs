@@ -120,8 +120,11 @@ async fn begin(
         Some(cookie) => sessions::by_cookie(ctx, cookie, credentials.client).await?,
         None => None,
     };
-    let mut change = Change::begin(ctx, &actor).await?;
-    // The hash took its time: meanwhile the password may have been changed, or the user deactivated.
+    // The hash took its time: meanwhile the user may have been deactivated, or the password changed.
+    let mut change = Change::begin(ctx, &actor).await.map_err(|error| match error {
+        Error::Forbidden => SignInError::Wrong,
+        other => SignInError::Failed(other),
+    })?;
     let now = account::by_pk(change.conn(), account.pk).await?.filter(may_sign_in);
     if now.is_none_or(|now| now.password_hash != account.password_hash) {
         return Err(SignInError::Wrong);

@@ -3,6 +3,7 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{GroupId, ProviderPk, TokenId, UserPk};
 use portcullis_core::username::fold;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
@@ -380,6 +381,17 @@ const MIGHTY: &str = "EXISTS (WITH RECURSIVE mighty (pk) AS (
         SELECT pk FROM team WHERE is_superuser
         UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
     SELECT 1 FROM membership JOIN mighty ON mighty.pk = membership.team WHERE membership.account = account.pk)";
+
+/// Whether a user is active and, if asked, administers the instance (CO-036, CO-037).
+///
+/// # Errors
+/// When the database fails.
+pub async fn may_act(conn: &mut Conn, pk: UserPk, as_superuser: bool) -> Result<bool, StoreError> {
+    let rights = if as_superuser { MIGHTY } else { "TRUE" };
+    let text = format!("SELECT count(*) FROM account WHERE pk = $1 AND is_active AND {rights}");
+    let found: i64 = on!(conn, c => sqlx::query_scalar(AssertSqlSafe(text)).bind(pk.0).fetch_one(c).await)?;
+    Ok(found > 0)
+}
 
 /// The users that meet conditions.
 ///

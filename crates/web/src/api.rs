@@ -75,7 +75,7 @@ async fn headers(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ROOT, Site, TOKEN, context, context_with};
+    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with};
     use axum::body::Body;
     use portcullis_idp::{Actor, bootstrap, sessions, setup};
     use portcullis_store::Db;
@@ -180,6 +180,46 @@ mod tests {
         let path = format!("/core/users/{user}/set_password/");
         assert_eq!(site.admin(Method::POST, &path, json!({"password": "long enough"})).await.status, 204);
         assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 403);
+    }
+
+    /// A request as the administrator `ada`, whose body does not come before `meanwhile` is over.
+    async fn dripped(site: &Site, key: &str, meanwhile: impl Future<Output = ()>) -> Reply {
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let body = futures_util::stream::once(async move {
+            begun.await.expect("begins");
+            Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"name\": \"made late\"}"))
+        });
+        let request = Request::post("/api/v3/core/groups/")
+            .header(header::AUTHORIZATION, format!("Bearer {key}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = request.body(Body::from_stream(body)).expect("a request");
+        let (reply, ()) = tokio::join!(site.raw(request), async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            meanwhile.await;
+            begin.send(()).expect("is waited for");
+        });
+        reply
+    }
+
+    /// CO-037, CO-702: whoever loses rights or credentials while the body of a request is on its way changes
+    /// nothing any more.
+    #[tokio::test]
+    async fn co_702_rights_count_when_the_change_is_made() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let admins = site.admin(Method::GET, "/core/groups/?name=authentik%20Admins", None).await.json;
+        let group = format!("/core/groups/{}/", admins["results"][0]["pk"].as_str().expect("text"));
+        let member = async |does: &str| {
+            let changed = site.admin(Method::POST, &format!("{group}{does}/"), json!({"pk": user})).await;
+            assert_eq!(changed.status, 204);
+        };
+        member("add_user").await;
+        let key = site.api_key(user, "ada-api").await;
+        assert_eq!(dripped(&site, &key, async {}).await.status, 201);
+        assert_eq!(dripped(&site, &key, member("remove_user")).await.status, 403);
+        member("add_user").await;
+        let ends = async { assert_eq!(site.admin(Method::DELETE, "/core/tokens/ada-api/", None).await.status, 204) };
+        assert_eq!(dripped(&site, &key, ends).await.status, 403);
     }
 
     /// CO-703: a list of tokens without any that is visible is refused to ordinary users.

@@ -314,7 +314,11 @@ pub async fn decide(
         });
     }
     let actor = visitor.known(&person);
-    let mut change = Change::begin(ctx, &actor).await?;
+    let mut change = match Change::begin(ctx, &actor).await {
+        // Deactivated just now: whoever else may sign in.
+        Err(Error::Forbidden) => return Ok(Outcome::SignIn { again: true }),
+        begun => begun?,
+    };
     let code = ctx.entropy.token();
     let validity = duration::seconds_or(&request.client.provider.access_code_validity, CODE_SECONDS);
     let record = AuthorizationCode {

@@ -40,7 +40,11 @@ pub enum OutpostError {
 
 impl From<Error> for OutpostError {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        match error {
+            // Who proved themselves was deactivated meanwhile.
+            Error::Forbidden => Self::Refused,
+            other => Self::Failed(other),
+        }
     }
 }
 

@@ -4,15 +4,17 @@
 //! fields are ignored. After the last field, [`Body::finish`] refuses the request if there was a problem.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::body::to_bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header;
 use portcullis_core::clock::Timestamp;
-use portcullis_idp::Problems;
+use portcullis_idp::{Context, Problems};
 use serde_json::{Map, Value};
 
 use super::answer::ApiError;
+use super::caller::Caller;
+use crate::body;
 
 const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
@@ -25,12 +27,15 @@ pub struct Body {
     problems: Problems,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<Context>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let media_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
-        let bytes = to_bytes(request.into_body(), MAX_BYTES).await.map_err(|_| ApiError::TooLong)?;
+    async fn from_request(request: Request, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        let (mut head, body) = request.into_parts();
+        let bytes = body::read(body, MAX_BYTES).await?;
+        // Whoever was let in by the head may have lost credentials or session while the body was on its way.
+        Caller::from_request_parts(&mut head, ctx).await?;
+        let media_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
         if bytes.is_empty() {
             return Ok(Self::default());
         }
