@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use portcullis_core::username::LONGEST_IDENTIFIER;
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::LoginSession;
 use serde_json::json;
@@ -15,8 +16,6 @@ use crate::{event, password};
 
 /// The name under which failed sign-ins are counted.
 const CLIENT: &str = "sign-in";
-/// Longest identifier that is looked up; user names and addresses are shorter.
-const IDENTIFIER_CHARS: usize = 254;
 
 /// What a visitor typed, and where from.
 #[derive(Clone, Copy)]
@@ -153,7 +152,7 @@ async fn note_failure(ctx: &Context, credentials: &Credentials<'_>, attempt: &At
         client: Some(credentials.client),
         request_id: credentials.request_id.to_owned(),
     };
-    let identifier: String = credentials.identifier.chars().take(IDENTIFIER_CHARS).collect();
+    let identifier: String = credentials.identifier.chars().take(LONGEST_IDENTIFIER).collect();
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     let recorded =

@@ -2,7 +2,7 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{GroupId, ProviderPk, TokenId, UserPk};
-use portcullis_core::username::fold;
+use portcullis_core::username::{LONGEST, LONGEST_IDENTIFIER, exceeds, fold};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -90,6 +90,9 @@ pub async fn by_uuid(conn: &mut Conn, uuid: Uuid) -> Result<Option<Account>, Sto
 /// # Errors
 /// When the database fails.
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<Account>, StoreError> {
+    if exceeds(username, LONGEST) {
+        return Ok(None);
+    }
     // Folded names are unique, so the exact match, when there is one, is this row too.
     let folded = fold(username);
     maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE username_folded = $1")
@@ -105,10 +108,10 @@ pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Acc
     if let Some(account) = by_username(conn, identifier).await? {
         return Ok(Some(account));
     }
-    let folded = fold(identifier);
-    if folded.is_empty() {
+    if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) {
         return Ok(None);
     }
+    let folded = fold(identifier);
     let mut found: Vec<Account> = crate::row::many(on!(conn, c =>
         sqlx::query("SELECT * FROM account WHERE email_folded = $1 LIMIT 2").bind(folded).fetch_all(c).await))?;
     Ok(if found.len() == 1 { found.pop() } else { None })

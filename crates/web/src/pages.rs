@@ -1,6 +1,7 @@
 //! Pages for people: rendered here, without script (D9 of the design).
 
 pub mod browser;
+pub mod form;
 pub mod home;
 pub mod respond;
 pub mod setup;

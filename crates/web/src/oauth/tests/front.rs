@@ -121,6 +121,24 @@ async fn co_311_sign_in_tells_nobody_who_exists() {
     assert_eq!(pages.len(), 1);
 }
 
+/// CO-311, OA-004: a name that is too long to be anybody's is answered like any wrong one, a form that is too
+/// long is not read.
+#[tokio::test]
+async fn co_311_long_names_are_nobodys() {
+    let (wiki, _) = signed_in().await;
+    let answer = async |length: usize| Browser::default().sign_in(&wiki.site, &"x".repeat(length), "guess").await;
+    let (short, long) = (answer(3).await, answer(300).await);
+    assert_eq!((short.status, long.status), (http::StatusCode::OK, http::StatusCode::OK));
+    assert_eq!(long.text.replace(&"x".repeat(300), "xxx"), short.text);
+    assert_eq!(answer(9000).await.status, 400);
+    let long = "ﷺ".repeat(10_000);
+    let all = [("grant_type", "client_credentials"), ("username", long.as_str()), ("password", KEY)];
+    assert_eq!(wiki.token(&all[..1]).await.json["error"], "invalid_grant");
+    assert_eq!(wiki.token(&all).await.status, 413);
+    let all = [all[0], ("username", &long[..15_000]), all[2]];
+    assert_eq!(wiki.token(&all).await.json["error"], "invalid_grant");
+}
+
 /// CO-387: a sign-in or sign-out that another site makes the browser send does nothing.
 #[tokio::test]
 async fn co_387_other_sites_cannot_sign_in_or_out() {
