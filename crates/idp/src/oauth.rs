@@ -8,6 +8,7 @@ pub mod end_session;
 pub mod introspect;
 pub mod issue;
 pub mod machine;
+pub mod marker;
 pub mod origins;
 pub mod params;
 pub mod revoke;

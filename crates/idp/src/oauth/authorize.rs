@@ -10,6 +10,7 @@ use url::Url;
 use super::client::Client;
 use super::code::{context, digest};
 use super::issuer;
+use super::marker::Marker;
 use super::params::Params;
 use crate::access;
 use crate::change::Change;
@@ -93,7 +94,7 @@ pub enum Outcome {
     Answer(Answer),
     /// The browser signs in first, even if it is signed in (`again`), and comes back.
     SignIn {
-        /// Whether a session that exists is not enough (OA-162, OA-163).
+        /// Whether a session that exists is not enough (OA-162, OA-163): the request takes a marker along.
         again: bool,
     },
     /// The policies say no (OA-165).
@@ -247,13 +248,16 @@ impl Request {
         answer
     }
 
-    /// Whether a login counts for this request. `newer_than` is when the browser was sent to sign in again.
-    fn is_recent_enough(&self, login: &LoginSession, newer_than: Option<Timestamp>, now: Timestamp) -> bool {
-        let after = |moment: Timestamp| login.auth_time >= moment;
-        let again = self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0);
-        let asked = !again || newer_than.is_some_and(after);
+    /// Whether only a login that was made for it counts for this request.
+    fn wants_its_own_login(&self) -> bool {
+        self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0)
+    }
+
+    /// Whether a login counts for this request. `marker` says when the browser was sent to sign in for it.
+    fn is_recent_enough(&self, login: &LoginSession, marker: Option<&Marker>, now: Timestamp) -> bool {
+        let asked = !self.wants_its_own_login() || marker.is_some_and(|marker| marker.asked_for(login, now));
         let age = self.max_age.filter(|age| *age > 0);
-        asked && age.is_none_or(|age| after(now.plus_seconds(-age)))
+        asked && age.is_none_or(|age| login.auth_time >= now.plus_seconds(-age))
     }
 }
 
@@ -272,7 +276,7 @@ fn description(error: &str) -> &'static str {
 
 /// Decides about a good request for whoever is signed in (OA-154 … OA-168).
 ///
-/// `newer_than` says when the browser was sent to sign in again for this very request, if it was.
+/// `marker` says when the browser was sent to sign in again for this very request, if it was.
 ///
 /// # Errors
 /// When the store fails.
@@ -281,14 +285,14 @@ pub async fn decide(
     visitor: &Visitor,
     request: &Request,
     login: Option<&LoginSession>,
-    newer_than: Option<Timestamp>,
+    marker: Option<&Marker>,
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
     let silent = request.prompts("none");
-    let Some(login) = login.filter(|login| request.is_recent_enough(login, newer_than, now)) else {
+    let Some(login) = login.filter(|login| request.is_recent_enough(login, marker, now)) else {
         return Ok(match silent {
             true => Outcome::Answer(request.error(ctx, "login_required")),
-            false => Outcome::SignIn { again: login.is_some() },
+            false => Outcome::SignIn { again: login.is_some() || request.wants_its_own_login() },
         });
     };
     let Some(application) = &request.client.application else { return Err(Error::NotFound("Application")) };

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::oauth::origins;
+use portcullis_idp::oauth::{marker, origins};
 use portcullis_idp::sign_in::{Credentials, SignInError, with_password};
 use portcullis_idp::{Context, portal};
 use serde::Deserialize;
@@ -97,7 +97,7 @@ pub async fn forward(uri: Uri) -> Redirect {
 
 /// Whether the target sent the browser here to prove who it is once more.
 fn asks_again(next: &str) -> bool {
-    next.starts_with("/application/o/authorize") && next.contains("prompt=login")
+    next.starts_with("/application/o/authorize") && next.contains(marker::NAME)
 }
 
 async fn ask(ctx: &Context, status: StatusCode, next: &str, identifier: &str, problem: Option<&str>) -> Response {

@@ -74,6 +74,38 @@ async fn oa_163_prompts_are_honoured() {
     }
 }
 
+/// OA-163, OA-848: `prompt=login` is satisfied by a login that was made for this very request, in a browser
+/// that was signed in or not, and by nothing that a client can say.
+#[tokio::test]
+async fn oa_163_a_new_login_cannot_be_claimed() {
+    let (wiki, mut browser) = signed_in().await;
+    let asks = async |browser: &mut Browser, more: &[(&str, &str)]| {
+        let sent = browser.get(&wiki.site, &authorize(&wiki, more)).await;
+        let asks = location(&sent).starts_with("/if/flow/default-authentication-flow/");
+        asks.then(|| location(&sent).to_owned())
+    };
+    for said in ["0", "1790000000", "AAAA"] {
+        assert!(asks(&mut browser, &[("prompt", "login"), ("portcullis_after", said)]).await.is_some(), "{said}");
+    }
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    for mut browser in [browser, Browser::default()] {
+        let page = asks(&mut browser, &[("prompt", "login")]).await.expect("asks");
+        let marked =
+            page.split_once("portcullis%5Fafter%3D").expect("a marker").1.replace("%2D", "-").replace("%5F", "_");
+        let mut again = Browser::default();
+        again.sign_in(&wiki.site, "ada", "correct horse battery").await;
+        assert!(
+            asks(&mut again, &[("prompt", "login"), ("nonce", "n-2"), ("portcullis_after", &marked)]).await.is_some()
+        );
+        let done = browser.post(&wiki.site, &page, &all).await;
+        let back = browser.get(&wiki.site, location(&done)).await;
+        assert!(member(&back, "code").is_some(), "{}", location(&back));
+        wiki.site.clock.advance_seconds(61);
+        let later = browser.get(&wiki.site, location(&done)).await;
+        assert!(location(&later).starts_with("/if/flow/"), "a login counts once");
+    }
+}
+
 /// OA-165, CO-140: a denied user sees so with status 403 and a way back; a silent request is told at once.
 #[tokio::test]
 async fn oa_165_denied_users_see_so() {
