@@ -91,7 +91,8 @@ enum Verdict {
 struct Buckets {
     name_and_address: Digest,
     address: Digest,
-    name: Digest,
+    /// None without a name: everybody's attempts would count as one user's.
+    name: Option<Digest>,
 }
 
 impl Attempt<'_> {
@@ -107,7 +108,7 @@ impl Attempt<'_> {
         Buckets {
             name_and_address: digest(&["name-and-address", &address, self.client, &name]),
             address: digest(&["address", &address]),
-            name: digest(&["name", &name]),
+            name: (!name.is_empty()).then(|| digest(&["name", &name])),
         }
     }
 }
@@ -152,8 +153,11 @@ async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<
             return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
         }
     }
-    let name = failure::get(conn, &buckets.name, now).await?.map_or(0, |failures| failures.count);
-    Ok(Verdict::Examine { delay: limits.delay(name) })
+    let by_name = match &buckets.name {
+        Some(bucket) => failure::get(conn, bucket, now).await?.map_or(0, |failures| failures.count),
+        None => 0,
+    };
+    Ok(Verdict::Examine { delay: limits.delay(by_name) })
 }
 
 /// Counts a failed attempt.
@@ -165,7 +169,10 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
     failure::add(conn, &buckets.name_and_address, now, address_window).await?;
     failure::add(conn, &buckets.address, now, address_window).await?;
-    failure::add(conn, &buckets.name, now, now.plus_seconds(limits.name_window_seconds.into())).await.map(drop)
+    if let Some(bucket) = &buckets.name {
+        failure::add(conn, bucket, now, now.plus_seconds(limits.name_window_seconds.into())).await?;
+    }
+    Ok(())
 }
 
 /// Forgets the failures of this address with this user name: its owner knows the password (CO-442).

@@ -232,6 +232,22 @@ async fn oa_680_guessing_closes_the_door_for_the_guesser_alone() {
     assert_eq!(attempt(guesser, "ada", KEY).await.status, 200);
 }
 
+/// OA-680: attempts that name no user are nobody's, and delay nobody.
+#[tokio::test]
+async fn oa_680_attempts_without_a_name_delay_nobody() {
+    let wiki = Wiki::new().await;
+    let id = ("client_id", wiki.client_id.as_str());
+    for number in 0..200 {
+        let all = [id, ("grant_type", "authorization_code"), ("client_secret", "guess")];
+        let refused = post_from(&wiki.site, [198, 51, 100, number / 10], "/application/o/token/", &all).await;
+        assert_eq!(refused.json["error"], "invalid_client");
+    }
+    let all = [id, ("client_secret", &wiki.client_secret), ("token", "x")];
+    let answered = post_from(&wiki.site, [192, 0, 2, 9], "/application/o/introspect/", &all);
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(1), answered).await.expect("at once");
+    assert_eq!(answered.json, json!({"active": false}));
+}
+
 /// OA-004, OA-008, OA-009: nothing that a client sends is a server error.
 #[tokio::test]
 async fn oa_004_malformed_requests_are_never_server_errors() {
