@@ -17,6 +17,9 @@ pub enum Error {
     /// The actor may not do this.
     #[error("permission denied")]
     Forbidden,
+    /// Too much is asked for at the same time.
+    #[error("busy")]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

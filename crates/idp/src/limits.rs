@@ -4,6 +4,8 @@
 //! name alone. Only the first two refuse: whoever tries from another address with the right password
 //! is never locked out. Failures of a user name from everywhere only delay the answer.
 
+mod gate;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -11,9 +13,11 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
 use portcullis_store::{Conn, StoreError, failure};
-use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use gate::Turn;
 
 use crate::context::Context;
+use gate::Gate;
 
 /// When failed attempts slow somebody down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +60,19 @@ pub struct Attempt<'a> {
     pub username: &'a str,
 }
 
-/// Attempts that are examined at once. Each has been judged before it begins and has counted its failure
-/// before it ends, so that a burst of guesses gets at most so many beyond the limit. The hashes of
-/// passwords keep every processor busy with fewer.
-static EXAMINED_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// What it costs to examine an attempt. The dear ones do not keep the cheap ones waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The hash of a password: a few of them keep every processor busy.
+    Hash,
+    /// A look into the database.
+    Lookup,
+}
 
-/// Leave to examine one attempt. Hold it until the outcome is counted.
-#[derive(Debug)]
-#[must_use = "without it, guesses made at once are not counted in time"]
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] SemaphorePermit<'static>);
+// Attempts that are examined at once. Each has been judged before it begins and has counted its failure before
+// it ends, so that a burst of guesses gets at most so many beyond the limit.
+static HASHES: Gate = Gate::new(4, 2);
+static LOOKUPS: Gate = Gate::new(8, 4);
 
 /// Why an attempt is not examined.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +83,9 @@ pub enum NotExamined {
         /// Whole seconds until an attempt is examined again.
         retry_after_seconds: u32,
     },
+    /// Too many others were waiting.
+    #[error("too many attempts at the same time")]
+    Busy,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -125,14 +136,17 @@ fn network(address: IpAddr) -> IpAddr {
 ///
 /// # Errors
 /// [`NotExamined`].
-pub async fn admit(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, NotExamined> {
+pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<Turn, NotExamined> {
+    let gate = match cost {
+        Cost::Hash => &HASHES,
+        Cost::Lookup => &LOOKUPS,
+    };
     let mut delayed = false;
     loop {
-        // The semaphore is never closed.
-        let Ok(turn) = EXAMINED_AT_ONCE.acquire().await else { continue };
+        let turn = gate.pass(network(attempt.address)).await.ok_or(NotExamined::Busy)?;
         match judge(ctx, &mut ctx.db.read().await?, attempt).await? {
             Verdict::Refuse { retry_after_seconds } => return Err(NotExamined::Throttled { retry_after_seconds }),
-            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(Turn(turn)),
+            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(turn),
             Verdict::Examine { delay } => {
                 drop(turn);
                 tokio::time::sleep(delay).await;

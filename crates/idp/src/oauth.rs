@@ -19,7 +19,7 @@ use portcullis_store::{StoreError, application, grant, provider};
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::limits::{self, Attempt, NotExamined, Turn};
+use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
 use crate::signing::SigningError;
 
 /// Why an OAuth request is refused. The text is the protocol's own word; which check failed is not told
@@ -94,8 +94,9 @@ pub async fn by_slug(
 
 /// Lets an attempt be examined, perhaps after a delay, or refuses it unexamined (OA-680).
 async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthError> {
-    limits::admit(ctx, attempt).await.map_err(|error| match error {
+    limits::admit(ctx, attempt, Cost::Lookup).await.map_err(|error| match error {
         NotExamined::Throttled { retry_after_seconds } => OAuthError::Throttled { retry_after_seconds },
+        NotExamined::Busy => OAuthError::Unavailable(Error::Busy),
         NotExamined::Store(error) => OAuthError::Unavailable(error.into()),
     })
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::limits::{self, Attempt, NotExamined};
+use crate::limits::{self, Attempt, Cost, NotExamined};
 use crate::sessions::{self, Started};
 use crate::{event, password};
 
@@ -61,6 +61,7 @@ impl From<NotExamined> for SignInError {
     fn from(error: NotExamined) -> Self {
         match error {
             NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Busy => Self::Failed(Error::Busy),
             NotExamined::Store(error) => Self::Failed(error.into()),
         }
     }
@@ -75,7 +76,7 @@ impl From<NotExamined> for SignInError {
 /// [`SignInError`].
 pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Result<Started, SignInError> {
     let attempt = Attempt { address: credentials.client, client: CLIENT, username: credentials.identifier };
-    let _turn = limits::admit(ctx, &attempt).await?;
+    let _turn = limits::admit(ctx, &attempt, Cost::Hash).await?;
     let mut conn = ctx.db.read().await?;
     let account = account::for_sign_in(&mut conn, credentials.identifier).await?.filter(may_sign_in);
     // The connection is free again while the hash is computed.

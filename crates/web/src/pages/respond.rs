@@ -99,6 +99,11 @@ impl PageError {
                 "The form could not be read",
                 "Go back, fill in the form again and send it.".to_owned(),
             ),
+            Self::Service(Error::Busy) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Busy",
+                "Many people sign in at this moment. Try again in a few seconds.".to_owned(),
+            ),
             Self::Service(error) => {
                 tracing::error!(error = %error, request.id = origin.request_id, "a page failed");
                 (
