@@ -12,7 +12,7 @@ use std::time::Duration;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
-use portcullis_store::{Conn, StoreError, failure};
+use portcullis_store::{Conn, StoreError, Tx, failure};
 
 pub use gate::Turn;
 
@@ -195,6 +195,21 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
 /// When the database fails.
 pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
     failure::clear(conn, &attempt.buckets(ctx).name_and_address).await
+}
+
+/// A transaction in which something is told for the first time within so many seconds; none when it was told
+/// already. Repeating it costs whoever does so a look, and us no write.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn first_of(ctx: &Context, what: &[&[u8]], seconds: i64) -> Result<Option<Tx>, StoreError> {
+    let (now, bucket) = (ctx.now(), ctx.keys.digest(Purpose::FailureBucket, what));
+    if failure::get(&mut ctx.db.read().await?, &bucket, now).await?.is_some() {
+        return Ok(None);
+    }
+    let mut tx = ctx.db.write().await?;
+    let seen = failure::add(&mut tx, &bucket, now, now.plus_seconds(seconds)).await?;
+    Ok((seen.count == 1).then_some(tx))
 }
 
 /// Removes counters whose windows are over, some at a time.

@@ -19,6 +19,7 @@ use crate::context::{Context, Visitor};
 use crate::directory;
 use crate::error::Error;
 use crate::event;
+use crate::limits;
 
 /// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
 const CODE_SECONDS: i64 = 60;
@@ -202,23 +203,17 @@ pub fn is_usable(uri: &str) -> bool {
 }
 
 async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
-    use portcullis_core::keys::Purpose;
     // Once per client, address and five minutes: anybody can send these (OA-157).
     let address = visitor.client.to_string();
-    let bucket = ctx
-        .keys
-        .digest(Purpose::FailureBucket, &[b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()]);
-    let now = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(300)).await?;
-    if seen.count == 1 {
-        let given: String = given.chars().take(500).collect();
-        let context = json!({"message": "Redirect URI is not registered", "redirect_uri": given,
-            "provider": client.provider.name});
-        let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
-        event::log(&recorded);
-    }
-    Ok(tx.commit().await?)
+    let what = [b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()];
+    let Some(mut tx) = limits::first_of(ctx, &what, 300).await? else { return Ok(()) };
+    let given: String = given.chars().take(500).collect();
+    let context = json!({"message": "Redirect URI is not registered", "redirect_uri": given,
+        "provider": client.provider.name});
+    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
 }
 
 impl Request {

@@ -15,7 +15,7 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::{access, event, signing};
+use crate::{access, event, limits, signing};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -166,16 +166,12 @@ pub async fn answer(
 /// Somebody still uses a revoked token: said once per token and hour (OA-496).
 async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, jti: &str) -> Result<(), Error> {
     const HOUR: i64 = 3600;
-    let bucket = ctx.keys.digest(Purpose::FailureBucket, &[b"revoked", jti.as_bytes()]);
-    let now = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(HOUR)).await?;
-    if seen.count == 1 {
+    if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", jti.as_bytes()], HOUR).await? {
         let context = json!({"message": "Revoked access token was used", "provider": client.provider.name});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
+        tx.commit().await?;
         event::log(&recorded);
     }
-    tx.commit().await?;
     // Should anything still remember it: not for longer.
     ctx.epochs.bump(Subject::Credential(jti));
     Ok(())

@@ -27,6 +27,23 @@ async fn oa_141_unregistered_addresses_get_nothing() {
     assert_eq!(browser.get(&wiki.site, &doubled).await.status, 400);
 }
 
+/// OA-157: an unregistered address is recorded once per client and address of the sender; what comes after
+/// that writes nothing.
+#[tokio::test]
+async fn oa_157_repeated_errors_write_nothing() {
+    let (wiki, mut browser) = signed_in().await;
+    let wrong = authorize(&wiki, &[("redirect_uri", "http://evil.example/")]);
+    browser.get(&wiki.site, &wrong).await;
+    let log = || std::fs::read(wiki.site.directory.path().join("portcullis.db-wal")).expect("is there");
+    let before = log();
+    for _ in 0..3 {
+        assert_eq!(browser.get(&wiki.site, &wrong).await.status, 400);
+    }
+    assert!(log() == before, "nothing was written");
+    let (count, event) = wiki.site.events("configuration_error").await;
+    assert_eq!((count, &event["redirect_uri"]), (1, &json!("http://evil.example/")));
+}
+
 /// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155: everything else is told to the client, with its state.
 #[tokio::test]
 async fn oa_155_errors_reach_the_client() {
