@@ -87,21 +87,23 @@ pub async fn remove_expired(conn: &mut Conn, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Every event by a user, and every event in which one of `texts` occurs as a value, for pseudonymisation
-/// (CO-818).
+/// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
+/// as an object, and failed sign-ins as one of `identifiers`. Some others may be among them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mentioning(conn: &mut Conn, account: UserPk, texts: &[&str]) -> Result<Vec<Event>, StoreError> {
-    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE account LIKE $1")
-        .bind(format!("%\"pk\":{account},%")).fetch_all(c).await))?;
-    for text in texts {
-        // Values of JSON as they are written; `instr` knows no wildcards.
-        let value = Value::from(*text).to_string();
-        let more: Vec<Event> = many(on!(conn, c => sqlx::query(
-            "SELECT * FROM event WHERE instr(context, $1) > 0 OR instr(account, $1) > 0",
+pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
+    // Members of JSON as they are written; `instr` knows no wildcards.
+    let (by, of) = (format!("{{\"pk\":{account},"), format!("\"model_name\":\"user\",\"pk\":\"{account}\""));
+    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query(
+        "SELECT * FROM event WHERE instr(account, $1) = 1 OR instr(context, $2) > 0",
+    ).bind(by).bind(of).fetch_all(c).await))?;
+    for identifier in identifiers {
+        let value = format!("\"username\":{}", Value::from(*identifier));
+        let failed: Vec<Event> = many(on!(conn, c => sqlx::query(
+            "SELECT * FROM event WHERE action = 'login_failed' AND instr(context, $1) > 0",
         ).bind(value).fetch_all(c).await))?;
-        found.extend(more);
+        found.extend(failed);
     }
     found.sort_by_key(|event| event.pk);
     found.dedup_by_key(|event| event.pk);

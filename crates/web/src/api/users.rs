@@ -664,4 +664,33 @@ mod tests {
         assert_eq!((hers[0].action.as_str(), hers[0].client_ip.as_deref()), ("secret_view", None));
         assert!(hers[0].account["username"].as_str().expect("text").starts_with("deleted-"));
     }
+
+    /// CO-818: events about others stay intact when a user goes who is called like they are, and old names go
+    /// with the user.
+    #[tokio::test]
+    async fn co_818_events_about_others_stay() {
+        let site = Site::new().await;
+        let body = json!({"username": "ada", "name": "akadmin", "email": "wiki@example.com"});
+        let user = site.admin(Method::POST, "/core/users/", body).await.json["pk"].clone();
+        let path = format!("/core/users/{user}/");
+        site.admin(Method::PATCH, &path, json!({"username": "grace", "name": "authentik Admins"})).await;
+        let attempt = async |name: &str| {
+            let form = format!("uid_field={name}&password=guess");
+            let request = http::Request::post("/if/flow/default-authentication-flow/")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(axum::body::Body::from(form));
+            site.raw(request.expect("a request")).await
+        };
+        attempt("grace").await;
+        attempt("nobody").await;
+        site.admin(Method::POST, "/core/groups/", json!({"name": "grace"})).await;
+        site.admin(Method::DELETE, &path, None).await;
+        let mut conn = site.ctx.db.read().await.expect("reads");
+        let events = portcullis_store::event::latest(&mut conn, None, 100).await.expect("events");
+        let said = |wanted: &str| events.iter().filter(|event| event.context.to_string().contains(wanted)).count();
+        assert_eq!((said("\"ada\""), said("\"akadmin\"")), (0, 1), "the administrator is still named");
+        assert_eq!(said("\"name\":\"grace\""), 1, "the group is still named");
+        assert_eq!((said("\"username\":\"grace\""), said("\"username\":\"nobody\"")), (0, 1));
+        assert!(events.iter().any(|event| event.account["username"] == "akadmin"));
+    }
 }
