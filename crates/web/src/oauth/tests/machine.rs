@@ -232,6 +232,35 @@ async fn oa_680_guessing_closes_the_door_for_the_guesser_alone() {
     assert_eq!(attempt(guesser, "ada", KEY).await.status, 200);
 }
 
+/// OA-296, OA-313, CO-037: what is taken away while a machine is being checked is taken into account: nothing is
+/// issued to a user, or for an account, that was deactivated meanwhile.
+#[tokio::test]
+async fn oa_296_deactivation_counts_until_the_token_is_issued() {
+    let wiki = Wiki::new().await;
+    let secret = [
+        ("grant_type", "client_credentials"),
+        ("client_secret", wiki.client_secret.as_str()),
+        ("scope", "openid profile"),
+    ];
+    let of_client = claims(&wiki.token(&secret).await.json["access_token"]);
+    let by_secret = of_client["preferred_username"].as_str().expect("a name").to_owned();
+    let password = [("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY)];
+    for (username, request) in [("ada", &password[..]), (&by_secret, &secret[..])] {
+        assert_eq!(wiki.token(request).await.status, 200, "{username}");
+        let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+        let (reply, ()) = tokio::join!(wiki.token(request), async {
+            // By now the request has been checked, and waits for the database.
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let mut account =
+                portcullis_store::account::by_username(&mut tx, username).await.expect("reads").expect("is there");
+            account.is_active = false;
+            portcullis_store::account::update(&mut tx, &account).await.expect("stores");
+            tx.commit().await.expect("commits");
+        });
+        assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_grant"), "{username}");
+    }
+}
+
 /// OA-680: attempts that name no user are nobody's, and delay nobody.
 #[tokio::test]
 async fn oa_680_attempts_without_a_name_delay_nobody() {
