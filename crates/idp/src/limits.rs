@@ -16,6 +16,7 @@ use portcullis_store::{Conn, StoreError, Tx, failure};
 
 pub use gate::Turn;
 
+use crate::BATCH;
 use crate::context::Context;
 use gate::Gate;
 
@@ -212,14 +213,19 @@ pub(crate) async fn first_of(ctx: &Context, what: &[&[u8]], seconds: i64) -> Res
     Ok((seen.count == 1).then_some(tx))
 }
 
-/// Removes counters whose windows are over, some at a time.
+/// Removes counters whose windows are over, a batch at a time.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
-    let mut tx = ctx.db.write().await?;
-    failure::sweep(&mut tx, ctx.now(), 1000).await?;
-    tx.commit().await
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = failure::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
 }
 
 impl Limits {

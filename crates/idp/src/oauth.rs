@@ -17,6 +17,7 @@ pub mod token;
 use portcullis_core::clock::Timestamp;
 use portcullis_store::{StoreError, application, grant, provider};
 
+use crate::BATCH;
 use crate::context::Context;
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
@@ -104,13 +105,18 @@ async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthErro
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.
 const TOMBSTONE_SECONDS: i64 = 600;
 
-/// Removes codes and tokens whose time is over, some at a time (OA-643).
+/// Removes codes and tokens whose time is over, a batch at a time (OA-643).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     let now: Timestamp = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), 1000).await?;
-    Ok(tx.commit().await?)
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
 }

@@ -9,6 +9,7 @@ use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session};
 
+use crate::BATCH;
 use crate::context::Context;
 
 /// Ends a session that is not used for so long (CO-382), in seconds.
@@ -138,18 +139,21 @@ pub fn ended(ctx: &Context, sids: &[String]) {
     }
 }
 
-/// Removes sessions that have ended by themselves, a batch at a time. Tells how many.
+/// Removes sessions that have ended by themselves, a batch at a time.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(ctx: &Context) -> Result<usize, StoreError> {
-    const BATCH: i64 = 500;
-    let mut tx = ctx.db.write().await?;
-    let sids = login_session::sweep(&mut tx, ctx.now(), BATCH).await?;
-    for sid in &sids {
-        end_what_came_from(ctx, &mut tx, sid).await?;
+pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let sids = login_session::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
+        for sid in &sids {
+            end_what_came_from(ctx, &mut tx, sid).await?;
+        }
+        tx.commit().await?;
+        ended(ctx, &sids);
+        if u32::try_from(sids.len()).unwrap_or(BATCH) < BATCH {
+            return Ok(());
+        }
     }
-    tx.commit().await?;
-    ended(ctx, &sids);
-    Ok(sids.len())
 }

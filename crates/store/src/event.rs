@@ -78,13 +78,14 @@ pub async fn latest(conn: &mut Conn, action: Option<&str>, limit: i64) -> Result
     ).bind(action).bind(limit).fetch_all(c).await))
 }
 
-/// Removes events whose time is over.
+/// Removes events whose time is over, at most `limit`; tells how many.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove_expired(conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("DELETE FROM event WHERE expires <= $1").bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    Ok(on!(conn, c => sqlx::query(
+        "DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE expires <= $1 LIMIT $2)",
+    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
 }
 
 /// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them

@@ -141,8 +141,8 @@ pub async fn access_token(
     };
     grant::insert_token(change.conn(), &record).await?;
     if record.sid.is_none() {
-        let (account, provider, now) = (record.account, record.provider, ctx.now());
-        for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS, now).await? {
+        let (account, provider) = (record.account, record.provider);
+        for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS).await? {
             change.touch(Touched::AccessToken(jti));
         }
     }

@@ -1,6 +1,9 @@
 //! Machines at the token endpoint.
 
 use base64::engine::general_purpose::STANDARD;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::UserPk;
+use portcullis_store::grant::{self, AccessToken};
 
 use super::*;
 
@@ -259,6 +262,55 @@ async fn oa_296_deactivation_counts_until_the_token_is_issued() {
         });
         assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_grant"), "{username}");
     }
+}
+
+/// Keeps tokens of Ada that came from no session.
+async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    for number in 0..count {
+        let jti = wiki.site.ctx.entropy.alphanumeric(40);
+        let record = AccessToken {
+            digest: jti.as_bytes().to_vec(),
+            grant_id: jti.clone(),
+            jti,
+            provider: wiki.pk(),
+            account: UserPk(i32::try_from(wiki.ada).expect("small")),
+            sid: None,
+            app_password: None,
+            app_password_key: None,
+            scope: String::new(),
+            claims_sealed: Vec::new(),
+            issued: Timestamp::from_seconds(number.into()),
+            expires,
+            revoked: None,
+        };
+        grant::insert_token(&mut tx, &record).await.expect("stores");
+    }
+    tx.commit().await.expect("commits");
+}
+
+/// OA-649: of the tokens without a session, a user has the thousand newest at a provider; the others are gone.
+#[tokio::test]
+async fn oa_649_tokens_without_a_session_are_bounded() {
+    let wiki = Wiki::new().await;
+    keep_tokens(&wiki, 1500, wiki.site.ctx.now().plus_seconds(3600)).await;
+    let token = wiki.token_of_ada("").await;
+    assert!(wiki.is_active(text(&token, "access_token")).await);
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let owner = UserPk(i32::try_from(wiki.ada).expect("small"));
+    assert_eq!(grant::bound_sessionless(&mut tx, owner, wiki.pk(), 0).await.expect("counts").len(), 1000);
+    assert_eq!(grant::bound_sessionless(&mut tx, owner, wiki.pk(), 0).await.expect("counts").len(), 0);
+}
+
+/// OA-643: one sweep removes everything whose time is over, however much it is.
+#[tokio::test]
+async fn oa_643_a_sweep_leaves_nothing_behind() {
+    let wiki = Wiki::new().await;
+    keep_tokens(&wiki, 2500, wiki.site.ctx.now()).await;
+    portcullis_idp::oauth::sweep(&wiki.site.ctx).await.expect("sweeps");
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let now = wiki.site.ctx.now();
+    assert_eq!(grant::sweep(&mut tx, now, now, 10).await.expect("sweeps"), 0);
 }
 
 /// OA-680: attempts that name no user are nobody's, and delay nobody.
