@@ -44,7 +44,18 @@ pub(crate) async fn open(
     }
     let data_dir = data_dir::open(settings, &*entropy)?;
     settings.general.secret_key = None;
-    match in_directory(settings, &data_dir, clock, entropy).await {
+    let opened = match Db::connect_sqlite(&data_dir.database).await {
+        Ok(db) => {
+            let opened = on_database(settings, &data_dir, db.clone(), clock, entropy).await;
+            if opened.is_err() {
+                // Before anything is removed: what is in the log goes into the database.
+                db.close().await;
+            }
+            opened
+        }
+        Err(error) => Err(error.into()),
+    };
+    match opened {
         Ok((context, setup_code)) => Ok(Instance { context: Arc::new(context), setup_code, _data_dir: data_dir }),
         Err(failure) => {
             data_dir.undo();
@@ -53,14 +64,16 @@ pub(crate) async fn open(
     }
 }
 
-async fn in_directory(
+async fn on_database(
     settings: &mut Settings,
     data_dir: &DataDir,
+    db: Db,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<(Context, Option<String>), Failure> {
     let keys = Keyring::derive(&data_dir.root_secret);
-    let db = Db::open_sqlite(&data_dir.database).await?;
+    bootstrap::check_key(&db, &keys).await?;
+    db.migrate().await?;
     let context = Context {
         install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
         db,
