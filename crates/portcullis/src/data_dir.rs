@@ -151,14 +151,42 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     }
 }
 
-/// Makes the secret key: durable before anything is sealed with it.
+/// Makes the secret key: complete and durable before anything is sealed with it, whenever the power fails.
 fn new_key(path: &Path, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let secret = Zeroizing::new(entropy.token());
-    let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-        file.write_all(format!("{}\n", *secret).as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
+    write_key(path, &secret).map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
     Ok(Zeroizing::new(secret.as_bytes().to_vec()))
+}
+
+fn write_key(path: &Path, secret: &str) -> std::io::Result<()> {
+    if path.exists() {
+        // Another process made it between our look and our lock.
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let unfinished = path.with_extension("key.new");
+    // Of a start that was interrupted.
+    drop(std::fs::remove_file(&unfinished));
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&unfinished)?;
+    file.write_all(format!("{secret}\n").as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-460: a key is there as a whole or not at all; one that is there is never replaced, and what an
+    /// interrupted start has left does not matter.
+    #[test]
+    fn co_460_a_key_is_written_as_a_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join(SECRET_KEY);
+        std::fs::write(directory.path().join("secret.key.new"), "hal").expect("writes");
+        write_key(&key, "whole").expect("writes");
+        assert_eq!(read_key(&key).expect("reads").expect("is there").as_slice(), b"whole");
+        assert!(write_key(&key, "another").is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 1);
+    }
 }
