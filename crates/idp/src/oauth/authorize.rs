@@ -174,6 +174,10 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     if !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
         return Err(request.error(ctx, "invalid_request"));
     }
+    if request.prompts("consent") {
+        // Nobody is asked for consent yet, and consent that was not given is not to be assumed (OA-164).
+        return Err(request.error(ctx, "consent_required"));
+    }
     request.max_age = max_age.and_then(Result::ok).map(i64::from);
     Ok(request)
 }
@@ -261,6 +265,7 @@ fn description(error: &str) -> &'static str {
     match error {
         "access_denied" => "The user may not use this application",
         "login_required" => "Nobody is signed in",
+        "consent_required" => "Users cannot be asked for consent",
         "unsupported_response_type" => "This response type is not offered to this client",
         "request_not_supported" | "request_uri_not_supported" | "registration_not_supported" => {
             "This parameter is not supported"

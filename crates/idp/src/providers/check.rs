@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{Fields, mode};
 use crate::error::{Error, Problems};
+use crate::flows;
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 const REQUIRED: &str = "This field is required.";
@@ -39,10 +40,14 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
         ("authorization_flow", fields.authorization_flow),
         ("invalidation_flow", fields.invalidation_flow),
     ] {
-        if let Some(pk) = pk
-            && flow::by_pk(conn, pk).await?.is_none()
-        {
-            problems.add(field, invalid(pk));
+        let Some(pk) = pk else { continue };
+        match flow::by_pk(conn, pk).await? {
+            None => problems.add(field, invalid(pk)),
+            // Nobody is asked for consent yet: a provider that wants it would seem to ask.
+            Some(flow) if field == "authorization_flow" && flow.slug != flows::IMPLICIT_CONSENT => {
+                problems.add(field, format!("Only the flow {} is supported.", flows::IMPLICIT_CONSENT));
+            }
+            Some(_) => {}
         }
     }
     for pk in fields.property_mappings.iter().flatten() {

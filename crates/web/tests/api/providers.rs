@@ -198,6 +198,11 @@ async fn co_523_problems_of_a_provider_are_told_by_field() {
     for field in ["name", "authorization_flow", "invalidation_flow", "external_host"] {
         assert_eq!(refused[field], json!(["This field is required."]), "{field}");
     }
+    let explicit = site.get("/flows/instances/default-provider-authorization-explicit-consent/").await["pk"].clone();
+    let body = site.provider_body("wiki", json!({"authorization_flow": explicit})).await;
+    let only = "Only the flow default-provider-authorization-implicit-consent is supported.";
+    assert_eq!(site.refused(Method::POST, PROVIDERS, body).await, json!({"authorization_flow": [only]}));
+
     site.provider("wiki").await;
     let again = site.refused(Method::POST, PROVIDERS, site.provider_body("wiki", json!({})).await).await;
     assert_eq!(again, json!({"name": ["Provider with this name already exists."]}));
