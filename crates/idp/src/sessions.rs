@@ -29,6 +29,11 @@ pub struct Started {
     pub session: LoginSession,
 }
 
+/// Whether this user may have a session at all: an active one that is no service account (CO-037, CO-813).
+pub(crate) fn may_sign_in(account: &Account) -> bool {
+    account.is_active && matches!(account.kind.as_str(), "internal" | "external")
+}
+
 fn digest(ctx: &Context, cookie: &str) -> Digest {
     ctx.keys.digest(Purpose::SessionLookup, &[b"login", cookie.as_bytes()])
 }
@@ -64,7 +69,7 @@ pub async fn start(
     Ok(Started { cookie, session })
 }
 
-/// Who a cookie signs in: the session and its active user, or nobody. A use is noted once a minute.
+/// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,9 +81,7 @@ pub async fn by_cookie(
     let (now, digest) = (ctx.now(), digest(ctx, cookie));
     let mut conn = ctx.db.read().await?;
     let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };
-    let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(|account| account.is_active) else {
-        return Ok(None);
-    };
+    let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(may_sign_in) else { return Ok(None) };
     drop(conn);
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;

@@ -11,7 +11,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost, NotExamined};
-use crate::sessions::{self, Started};
+use crate::sessions::{self, Started, may_sign_in};
 use crate::{event, password};
 
 /// The name under which failed sign-ins are counted.
@@ -96,10 +96,6 @@ pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Resul
             Err(SignInError::Wrong)
         }
     }
-}
-
-fn may_sign_in(account: &Account) -> bool {
-    account.is_active && matches!(account.kind.as_str(), "internal" | "external")
 }
 
 async fn begin(

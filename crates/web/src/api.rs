@@ -171,6 +171,30 @@ mod tests {
         }
     }
 
+    /// CO-034, CO-813: whoever becomes a service account is signed out for good.
+    #[tokio::test]
+    async fn co_813_a_service_account_has_no_session() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let asks =
+            async |cookie: &str| site.send(Method::GET, "/core/users/me/", &[("cookie", cookie)], None).await.status;
+        assert_eq!(asks(&cookie).await, 200);
+        let path = format!("/core/users/{user}/");
+        for kind in ["service_account", "internal"] {
+            assert_eq!(site.admin(Method::PATCH, &path, json!({"type": kind})).await.status, 200);
+            assert_eq!(asks(&cookie).await, 403, "{kind}");
+        }
+        let cookie = sign_in(&site, "ada").await;
+        assert_eq!(asks(&cookie).await, 200);
+        let mut tx = site.ctx.db.write().await.expect("writes");
+        let mut ada = portcullis_store::account::by_username(&mut tx, "ada").await.expect("reads").expect("known");
+        "service_account".clone_into(&mut ada.kind);
+        portcullis_store::account::update(&mut tx, &ada).await.expect("stores");
+        tx.commit().await.expect("commits");
+        assert_eq!(asks(&cookie).await, 403, "whoever made it one");
+    }
+
     /// CO-041, CO-802: a new password ends the user's sessions.
     #[tokio::test]
     async fn co_041_a_new_password_ends_sessions() {

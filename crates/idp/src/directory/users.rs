@@ -14,6 +14,7 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::password;
+use crate::sessions::may_sign_in;
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -102,7 +103,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
         return Err(Error::whole("Can't modify internal service account users"));
     }
     let before = snapshot(&mut change, &changed).await?;
-    let was_active = changed.is_active;
+    let (was_active, could_sign_in) = (changed.is_active, may_sign_in(&changed));
     let stored = account_attributes(ctx, &changed)?;
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
@@ -120,6 +121,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     }
     if was_active && !changed.is_active {
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
+    } else if could_sign_in && !may_sign_in(&changed) {
+        // What app passwords have opened goes on: that is what service accounts are for (CO-813).
+        account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;
     }
     let after = snapshot(&mut change, &changed).await?;
     change.touch(Touched::User(changed.uuid));
