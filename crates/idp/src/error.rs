@@ -1,6 +1,7 @@
 //! What can go wrong in a service.
 
 use portcullis_core::keys::OpenError;
+use portcullis_core::username::exceeds;
 use portcullis_store::StoreError;
 
 use crate::password::PasswordError;
@@ -77,6 +78,14 @@ impl Problems {
         match self.0.iter_mut().find(|(known, _)| known == field) {
             Some((_, messages)) => messages.push(message.into()),
             None => self.0.push((field.to_owned(), vec![message.into()])),
+        }
+    }
+
+    /// Adds a message if a text has more than 2048 characters, more than anybody writes where no other limit is.
+    pub fn limit(&mut self, field: &str, text: &str) {
+        const MOST: usize = 2048;
+        if exceeds(text, MOST) {
+            self.add(field, format!("Ensure this field has no more than {MOST} characters."));
         }
     }
 

@@ -116,13 +116,13 @@ pub async fn digest_in_use(conn: &mut Conn, digest: &Digest) -> Result<bool, Sto
         > 0)
 }
 
-/// All tokens of a user.
+/// How many tokens a user has.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Token>, StoreError> {
-    many(on!(conn, c => sqlx::query("SELECT * FROM token WHERE account = $1 ORDER BY identifier")
-        .bind(account.0).fetch_all(c).await))
+pub async fn count_of_account(conn: &mut Conn, account: UserPk) -> Result<i64, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("SELECT count(*) FROM token WHERE account = $1")
+        .bind(account.0).fetch_one(c).await)?)
 }
 
 /// Tokens that have ended by `now`, at most `limit`.

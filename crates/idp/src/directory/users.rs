@@ -225,6 +225,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.username.clone_from(name);
     }
     if let Some(name) = &fields.name {
+        problems.limit("name", name);
         account.name.clone_from(name);
     }
     if let Some(email) = &fields.email {
@@ -244,6 +245,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.kind.clone_from(kind);
     }
     if let Some(path) = &fields.path {
+        problems.limit("path", path);
         if let Err(message) = check_path(path) {
             problems.add("path", message);
         }

@@ -17,9 +17,6 @@ const REQUIRED: &str = "This field is required.";
 const BLANK: &str = "This field may not be blank.";
 const BAD_URL: &str = "Enter a valid URL.";
 
-/// The longest text that holds a URL or a name of an attribute.
-const LONGEST: usize = 2048;
-
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     for (field, missing) in [
         ("name", fields.name.is_none()),
@@ -87,9 +84,7 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problem
         ("basic_auth_password_attribute", &provider.basic_auth_password_attribute),
         ("cookie_domain", &provider.cookie_domain),
     ] {
-        if text.chars().count() > LONGEST {
-            problems.add(field, format!("Ensure this field has no more than {LONGEST} characters."));
-        }
+        problems.limit(field, text);
     }
     if !provider.external_host.is_empty() && !is_external(&provider.external_host) {
         problems.add("external_host", BAD_URL);
