@@ -261,6 +261,38 @@ mod tests {
         assert_eq!(list("?identifier=other").await.json["pagination"]["count"], json!(0));
     }
 
+    /// OA-004, CO-525, CO-526: no query is a server error, however long or repetitive.
+    #[tokio::test]
+    async fn co_526_silly_queries_are_no_server_errors() {
+        let site = Site::new().await;
+        let lists = [
+            "core/users",
+            "core/groups",
+            "core/tokens",
+            "core/applications",
+            "providers/proxy",
+            "providers/all",
+            "outposts/instances",
+            "propertymappings/provider/scope",
+            "flows/instances",
+            "policies/bindings",
+        ];
+        for list in lists {
+            for (query, status) in [
+                (format!("search={}", "a,".repeat(2000)), 400),
+                (format!("search={}", "x".repeat(60_000)), 400),
+                (format!("search={}", "a,".repeat(40)), 200),
+                (format!("ordering={}", "name,pk,-name,".repeat(2000)), 200),
+                (format!("name__icontains={0}&name={0}&username={0}&groups_by_name={0}", "%25".repeat(4_000)), 200),
+                ("&groups_by_name=x&pk__in=x".repeat(2000), 200),
+            ] {
+                let reply = site.admin(Method::GET, &format!("/{list}/?{query}"), None).await;
+                let expected = if list == "policies/bindings" { 200 } else { status };
+                assert_eq!(reply.status, expected, "{list} {} {:?}", &query[..30], reply.json["detail"]);
+            }
+        }
+    }
+
     /// CO-529: every answer, also a refusal, names its request and may not be kept.
     #[tokio::test]
     async fn co_529_answers_carry_their_headers() {

@@ -218,8 +218,9 @@ async fn service_account(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) 
     Ok(Json(service_accounts::described(&ctx, &made)))
 }
 
-async fn paths(State(ctx): Ctx, Admin(caller): Admin, params: Params) -> Result<Json<Value>, ApiError> {
+async fn paths(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Json<Value>, ApiError> {
     let search = params.search();
+    params.finish()?;
     let mut paths = shown::paths(&ctx, &caller.actor).await?;
     paths.retain(|path| path.contains(&search));
     Ok(Json(json!({"paths": paths})))
