@@ -422,6 +422,21 @@ mod tests {
         assert!(portcullis_idp::password::verify("long enough", first.password_hash.as_deref()).await.is_right());
     }
 
+    /// CO-486: a password that the administrator gets by the API closes the setup page, and nobody is sent there.
+    #[tokio::test]
+    async fn co_486_a_password_closes_the_setup_page() {
+        let site = Site::new().await;
+        setup::open(&site.ctx).await.expect("reads").expect("open");
+        let get = async |path: &str| site.raw(Request::get(path).body(Body::empty()).expect("a request")).await;
+        assert_eq!(get("/").await.headers["location"], "/if/flow/initial-setup/");
+        assert_eq!(get("/if/flow/initial-setup/").await.status, 200);
+        let me = site.admin(Method::GET, "/core/users/me/", None).await.json["user"]["pk"].clone();
+        let set = format!("/core/users/{me}/set_password/");
+        assert_eq!(site.admin(Method::POST, &set, json!({"password": "long enough"})).await.status, 204);
+        assert_eq!(get("/").await.headers["location"], "/if/flow/default-authentication-flow/");
+        assert_eq!(get("/if/flow/initial-setup/").await.status, 403);
+    }
+
     /// CO-474: the files of a used database hold no secret in clear: no key, password, attribute, setup code.
     #[tokio::test]
     async fn co_474_the_database_holds_no_secret_in_clear() {

@@ -24,8 +24,11 @@ pub async fn show(
             Ok(response) => response,
             Err(error) => error.into_page(&origin),
         },
-        Ok(None) if setup::code(&ctx).is_some() => Redirect::to(path::SETUP).into_response(),
-        Ok(None) => Redirect::to(path::SIGN_IN).into_response(),
+        Ok(None) => match setup::is_open(&ctx).await {
+            Ok(true) => Redirect::to(path::SETUP).into_response(),
+            Ok(false) => Redirect::to(path::SIGN_IN).into_response(),
+            Err(error) => PageError::from(error).into_page(&origin),
+        },
         Err(error) => PageError::from(error).into_page(&origin),
     }
 }

@@ -32,9 +32,10 @@ pub struct SetupForm {
 
 /// `GET /if/flow/initial-setup/` asks for code, e-mail address and password.
 pub async fn show(State(ctx): State<Arc<Context>>, Extension(origin): Extension<Arc<Origin>>) -> Response {
-    match setup::code(&ctx) {
-        Some(_) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
-        None => done(&origin),
+    match setup::is_open(&ctx).await {
+        Ok(true) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
+        Ok(false) => done(&origin),
+        Err(error) => PageError::from(error).into_page(&origin),
     }
 }
 
