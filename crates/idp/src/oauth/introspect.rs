@@ -148,10 +148,12 @@ pub async fn answer(
     };
     let keys = signing::keys(ctx, &mut conn).await?;
     let issuer = provider::by_pk(&mut conn, active.record.provider).await?;
-    drop(conn);
-    let own = active.record.provider == client.provider.pk;
     // Another application's attributes are none of the caller's business.
-    let claims = if own { active.claims } else { crate::claims::without_attributes(active.claims) };
+    let claims = match active.record.provider == client.provider.pk {
+        true => issue::travelling(&mut conn, client.provider.pk, &active.claims).await?,
+        false => crate::claims::without_attributes(active.claims),
+    };
+    drop(conn);
     let upstream = issue::upstream_token(ctx, &keys, &claims, &client.provider.name)?;
     let mut said: Map<String, Value> = claims;
     said.insert("active".to_owned(), json!(true));

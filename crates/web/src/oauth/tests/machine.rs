@@ -2,8 +2,9 @@
 
 use base64::engine::general_purpose::STANDARD;
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::UserPk;
+use portcullis_core::id::{OutpostId, UserPk};
 use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::outpost::{self, Outpost};
 
 use super::*;
 
@@ -38,7 +39,7 @@ async fn oa_282_user_and_app_password_give_tokens() {
     );
 }
 
-/// OA-897, PX-417: upstream credentials are in no token that leaves the server, and the assertion for the
+/// OA-897, PX-417, PX-359: upstream credentials leave the server for an outpost elsewhere alone, and the assertion for the
 /// application opens nothing.
 #[tokio::test]
 async fn oa_897_attributes_stay_on_the_server() {
@@ -53,10 +54,24 @@ async fn oa_897_attributes_stay_on_the_server() {
         Some("portcullis-upstream+jwt")
     );
     assert!(!wiki.is_active(assertion).await);
-    // The record knows them: the outpost that proves the client's secret is told.
-    let introspected = wiki.introspect(text(&reply, "access_token")).await;
-    let attributes = &introspected.json["ak_proxy"]["user_attributes"];
-    assert_eq!(attributes, &json!({"app_username": "upstream", "app_password": "open sesame"}));
+    let told = async || {
+        let introspected = wiki.introspect(text(&reply, "access_token")).await;
+        introspected.json["ak_proxy"]["user_attributes"].clone()
+    };
+    assert_eq!(told().await, json!({}));
+    // The record knows them: an outpost elsewhere, which proves the client's secret, is told.
+    let outpost = Outpost {
+        pk: OutpostId(wiki.site.ctx.entropy.uuid()),
+        name: "elsewhere".to_owned(),
+        kind: "proxy".to_owned(),
+        config: json!({}),
+        managed: None,
+    };
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    outpost::insert(&mut tx, &outpost).await.expect("stores");
+    outpost::attach(&mut tx, outpost.pk, wiki.pk()).await.expect("stores");
+    tx.commit().await.expect("commits");
+    assert_eq!(told().await, json!({"app_username": "upstream", "app_password": "open sesame"}));
 }
 
 /// OA-288, OA-295, OA-296, OA-610: whatever is wrong with user or app password, the answer is the same.
