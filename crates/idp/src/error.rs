@@ -18,6 +18,12 @@ pub enum Error {
     /// The actor may not do this.
     #[error("permission denied")]
     Forbidden,
+    /// Too many failures.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// Whole seconds until another attempt makes sense.
+        retry_after_seconds: u32,
+    },
     /// Too much is asked for at the same time.
     #[error("busy")]
     Busy,

@@ -18,6 +18,7 @@ pub use gate::Turn;
 
 use crate::BATCH;
 use crate::context::Context;
+use crate::error::Error;
 use gate::Gate;
 
 /// When failed attempts slow somebody down.
@@ -90,6 +91,16 @@ pub enum NotExamined {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<NotExamined> for Error {
+    fn from(error: NotExamined) -> Self {
+        match error {
+            NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Busy => Self::Busy,
+            NotExamined::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// What the counters say about an attempt.

@@ -399,6 +399,30 @@ mod tests {
         assert_eq!(site.events("configuration_warning").await.0, 1);
     }
 
+    /// OA-297, OA-607: an app password may have the key that somebody else's has; that an API key is in use is told
+    /// ten times and no more.
+    #[tokio::test]
+    async fn oa_297_keys_of_others_are_not_told() {
+        let site = Site::new().await;
+        let (ada, bob) = (site.user("ada").await, site.user("bob").await);
+        let caller = site.api_key(bob, "bob-api").await;
+        for (identifier, user) in [("hers", ada), ("his", bob), ("his-other", bob)] {
+            app_password(&site, identifier, user).await;
+        }
+        let set = async |identifier: &str, key: &str| {
+            let path = format!("/core/tokens/{identifier}/set_key/");
+            site.bearer(&caller, Method::POST, &path, json!({"key": key})).await.status.as_u16()
+        };
+        let hers = key_of(&site, "hers").await;
+        assert_eq!((set("his", &hers).await, set("his-other", &hers).await), (204, 400));
+        for _ in 1..10 {
+            assert_eq!(set("bob-api", TOKEN).await, 400);
+        }
+        assert_eq!((set("bob-api", TOKEN).await, set("his", "a key of quite some length").await), (429, 429));
+        site.clock.advance_seconds(301);
+        assert_eq!(set("his", "a key of quite some length").await, 204);
+    }
+
     /// CO-100, OA-600: an app password is no API token, and an API token no app password.
     #[tokio::test]
     async fn co_100_intents_do_not_mix() {
