@@ -190,7 +190,7 @@ async fn oa_400_policies_decide_about_machines() {
     assert_eq!(wiki.token_of_ada("openid").await.status, 200);
 }
 
-/// OA-212, OA-215, OA-217, OA-218, OA-221: the protocol's words for what is wrong with client and grant.
+/// OA-013, OA-212, OA-215, OA-217, OA-218, OA-221: the protocol's words for what is wrong with client and grant.
 #[tokio::test]
 async fn oa_217_errors_have_their_words() {
     let wiki = Wiki::new().await;
@@ -199,7 +199,8 @@ async fn oa_217_errors_have_their_words() {
     assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_client"));
     let basic = format!("Basic {}", STANDARD.encode("nobody:x"));
     let all = [("grant_type", "password")];
-    let reply = post(&wiki.site, "/application/o/token/", &all, &[("authorization", &basic)]).await;
+    let headers = [("authorization", basic.as_str()), ("host", "evil.example")];
+    let reply = post(&wiki.site, "/application/o/token/", &all, &headers).await;
     assert_eq!((reply.status.as_u16(), text(&reply, "error")), (401, "invalid_client"));
     assert_eq!(reply.headers["www-authenticate"], "Basic realm=\"id.example\"");
     assert_eq!(text(&reply, "request_id"), reply.headers["x-authentik-id"].to_str().expect("text"));
