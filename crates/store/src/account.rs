@@ -330,6 +330,8 @@ pub struct Filter {
     pub groups_by_name: Vec<String>,
     /// Direct member of one of these groups.
     pub groups_by_pk: Vec<GroupId>,
+    /// Holder of a role. There are none, so nobody is.
+    pub has_role: bool,
     /// Instants: column, comparison, value.
     pub instants: Vec<(InstantColumn, Comparison, Timestamp)>,
     /// Whether the user never signed in.
@@ -440,6 +442,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         "EXISTS (SELECT 1 FROM membership WHERE membership.account = account.pk AND membership.team IN (?))",
         &groups,
     );
+    if filter.has_role {
+        select.always("FALSE");
+    }
     for (column, comparison, at) in &filter.instants {
         let column = match column {
             InstantColumn::DateJoined => "date_joined",

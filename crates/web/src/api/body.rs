@@ -19,6 +19,7 @@ use crate::body;
 const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
+const NO_UUID: &str = "Must be a valid UUID.";
 
 /// The body of a write.
 #[derive(Debug, Default)]
@@ -158,7 +159,7 @@ impl Body {
     /// A UUID, as one of our typed ids.
     pub fn uuid<T: FromStr>(&mut self, field: &str) -> Option<T> {
         let value = self.some(field)?;
-        uuid_of(&value).or_else(|| self.bad(field, uuid_problem(&value)))
+        uuid_of(&value).or_else(|| self.bad(field, NO_UUID))
     }
 
     /// A UUID or null: `Some(None)` is an explicit null.
@@ -168,7 +169,7 @@ impl Body {
 
     /// A list of UUIDs.
     pub fn uuids<T: FromStr>(&mut self, field: &str) -> Option<Vec<T>> {
-        self.items(field)?.iter().map(|value| uuid_of(value).or_else(|| self.bad(field, uuid_problem(value)))).collect()
+        self.items(field)?.iter().map(|value| uuid_of(value).or_else(|| self.bad(field, NO_UUID))).collect()
     }
 
     /// An instant or null: `Some(None)` is an explicit null.
@@ -227,13 +228,6 @@ fn integer_of(value: &Value) -> Option<i32> {
 
 fn uuid_of<T: FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
-}
-
-fn uuid_problem(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) => format!("\u{201c}{text}\u{201d} is not a valid UUID."),
-        None => "Must be a valid UUID.".to_owned(),
-    }
 }
 
 fn kind_of(value: &Value) -> &'static str {

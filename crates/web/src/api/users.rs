@@ -77,6 +77,7 @@ fn filter(params: &mut Params) -> Filter {
     {
         params.problem("type", &format!("Select a valid choice. {kind} is not one of the available choices."));
     }
+    let roles = (params.texts("roles_by_name"), params.uuids::<uuid::Uuid>("roles_by_pk"));
     Filter {
         pk: None,
         username: params.text("username"),
@@ -90,6 +91,7 @@ fn filter(params: &mut Params) -> Filter {
         is_superuser: params.flag("is_superuser"),
         groups_by_name: params.texts("groups_by_name"),
         groups_by_pk: params.uuids("groups_by_pk"),
+        has_role: !(roles.0.is_empty() && roles.1.is_empty()),
         instants,
         last_login_isnull: params.flag("last_login__isnull"),
         search: params.search(),
@@ -569,7 +571,7 @@ mod tests {
         for (query, names) in [
             ("username=ADA", vec!["ada"]),
             ("email=ada@example.com", vec!["ada"]),
-            ("search=ada example", vec!["ada"]),
+            ("search=ADA@ example", vec!["ada"]),
             ("search=b_1", vec!["bob"]),
             ("search=b%251", vec![]),
             ("path_startswith=users/e", vec!["bob"]),
@@ -578,6 +580,8 @@ mod tests {
             ("is_superuser=1", vec!["akadmin"]),
             ("is_superuser=0&ordering=-username", vec!["cat", "bob", "ada"]),
             ("groups_by_name=staff&groups_by_name=none", vec!["ada"]),
+            ("roles_by_name=none", vec![]),
+            ("roles_by_pk=00000000-0000-4000-8000-000000000000", vec![]),
             ("attributes={\"a__b\":1}", vec!["ada"]),
             ("attributes={\"my_password\":\"x\"}", vec![]),
             ("attributes={\"my_password\":\"********\"}", vec![]),
