@@ -1,7 +1,8 @@
 //! One instance: data directory, database, keys, and what every service needs.
 
+use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -132,5 +133,7 @@ impl Instance {
 
 fn write_private(path: &Path, code: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    // One that was there before may be open to others.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(format!("{code}\n").as_bytes())
 }

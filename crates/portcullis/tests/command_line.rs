@@ -239,6 +239,7 @@ fn co_486_a_new_instance_tells_its_setup_code() {
     assert!(served.before_ready.contains("setup code: "));
     served.signal("TERM");
     served.end();
+    fs::write(place.path("code"), "there before, and open to all").unwrap();
     let served = Served::start(&place, &[("PORTCULLIS_SETUP_CODE_FILE", "code")]);
     let code = fs::read_to_string(place.path("code")).unwrap();
     assert_eq!(code.trim().replace('-', "").len(), 32);
