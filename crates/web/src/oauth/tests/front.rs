@@ -231,6 +231,36 @@ async fn px_419_a_logout_hint_works_once() {
     }
 }
 
+/// CO-323: a sign-out that ends the session takes its cookie away, also on the way back to the application; a
+/// cookie that did not come along stays.
+#[tokio::test]
+async fn co_323_the_cookie_goes_with_the_session() {
+    let (wiki, mut browser) = signed_in().await;
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let mut provider = portcullis_store::provider::by_pk(&mut tx, wiki.pk()).await.expect("reads").expect("is there");
+    let full = portcullis_store::flow::by_slug(&mut tx, "default-invalidation-flow").await.expect("reads");
+    provider.invalidation_flow = full.expect("is there").pk;
+    let bye = json!({"matching_mode": "strict", "url": "http://wiki.example/bye", "redirect_uri_type": "logout"});
+    provider.redirect_uris.as_array_mut().expect("list").push(bye);
+    portcullis_store::provider::update(&mut tx, &provider).await.expect("stores");
+    tx.commit().await.expect("commits");
+    let end = "/application/o/wiki/end-session/?post_logout_redirect_uri=http%3A%2F%2Fwiki.example%2Fbye";
+    for path in [end, "/application/o/wiki/end-session/"] {
+        let from_elsewhere = post(&wiki.site, path, &[], &[("sec-fetch-site", "cross-site")]).await;
+        assert!(from_elsewhere.headers.get("set-cookie").is_none(), "{path}");
+    }
+    let approved = code(&wiki, &mut browser).await;
+    let hint = redeem(&wiki, &approved, &[]).await;
+    let hinted = format!("{end}&logout_hint={}", text(&hint, "logout_hint"));
+    for _ in 0..2 {
+        let dead = browser.cookie.clone();
+        let out = browser.get(&wiki.site, &hinted).await;
+        assert_eq!(location(&out), "http://wiki.example/bye");
+        assert!(out.headers["set-cookie"].to_str().expect("text").starts_with("authentik_session=;"));
+        browser.cookie = dead;
+    }
+}
+
 /// OA-541, CO-323: an id token of this session is a hint, too; a full sign-out revokes what came from it.
 #[tokio::test]
 async fn oa_541_an_id_token_is_a_hint() {
