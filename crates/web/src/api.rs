@@ -328,6 +328,19 @@ mod tests {
         assert_eq!(post("application/json", deep).await.status, 400);
     }
 
+    /// CO-069: attributes in which a key occurs twice are refused, not half kept.
+    #[tokio::test]
+    async fn co_069_doubled_keys_are_refused() {
+        let site = Site::new().await;
+        let body = r#"{"name": "x", "attributes": {"a": {"b": 1, "b": 2}}}"#;
+        let request = Request::post("/api/v3/core/groups/")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let refused = site.raw(request.body(Body::from(body)).expect("a request")).await;
+        let said = json!({"attributes": ["Value must be a dictionary, and not have any duplicate keys."]});
+        assert_eq!((refused.status.as_u16(), refused.json), (400, said));
+    }
+
     /// CO-480, CO-481: the first start makes groups, akadmin, flows, mappings, the outpost, a key and the token.
     #[tokio::test]
     async fn co_480_the_first_start_makes_everything() {

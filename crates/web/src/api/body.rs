@@ -3,6 +3,9 @@
 //! A field that is absent reads as `None` and is no problem unless it was [`Body::require`]d; unknown
 //! fields are ignored. After the last field, [`Body::finish`] refuses the request if there was a problem.
 
+mod doubled;
+
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -19,12 +22,15 @@ use crate::body;
 const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
+const DOUBLED: &str = "Value must be a dictionary, and not have any duplicate keys.";
 const NO_UUID: &str = "Must be a valid UUID.";
 
 /// The body of a write.
 #[derive(Debug, Default)]
 pub struct Body {
     object: Map<String, Value>,
+    /// Fields that a parser has dropped something of.
+    doubled: BTreeSet<String>,
     problems: Problems,
 }
 
@@ -46,7 +52,9 @@ impl FromRequest<Arc<Context>> for Body {
             return Err(ApiError::MediaType(media_type));
         }
         match serde_json::from_slice(&bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
-            Value::Object(object) => Ok(Self { object, problems: Problems::default() }),
+            Value::Object(object) => {
+                Ok(Self { object, doubled: doubled::fields(&bytes), problems: Problems::default() })
+            }
             _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
         }
     }
@@ -185,8 +193,11 @@ impl Body {
         })
     }
 
-    /// Any JSON but null.
+    /// Any JSON but null, in which no key occurs twice (CO-069).
     pub fn json(&mut self, field: &str) -> Option<Value> {
+        if self.doubled.contains(field) {
+            return self.bad(field, DOUBLED);
+        }
         self.some(field)
     }
 
@@ -248,7 +259,7 @@ mod tests {
     use serde_json::json;
 
     fn body(value: &Value) -> Body {
-        Body { object: value.as_object().expect("object").clone(), problems: Problems::default() }
+        Body { object: value.as_object().expect("object").clone(), ..Body::default() }
     }
 
     fn messages(mut body: Body) -> Vec<(String, Vec<String>)> {
