@@ -76,7 +76,7 @@ async fn answer(
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
         Ok(Outcome::Denied { application, messages, back }) => {
-            respond::denied(origin, &application, &messages, &back.url())
+            respond::denied(origin, &application, &messages, Some(&back.url()))
         }
         Err(error) => PageError::from(error).into_page(origin),
     }

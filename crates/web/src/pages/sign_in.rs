@@ -95,6 +95,11 @@ pub async fn forward(uri: Uri) -> Redirect {
     Redirect::to(&format!("{}{query}", path::SIGN_IN))
 }
 
+/// The form that leads to a target on this site.
+pub fn before(next: &str) -> String {
+    format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC))
+}
+
 /// Whether the target sent the browser here to prove who it is once more.
 fn asks_again(next: &str) -> bool {
     next.starts_with("/application/o/authorize") && next.contains(marker::NAME)
@@ -103,13 +108,15 @@ fn asks_again(next: &str) -> bool {
 async fn ask(ctx: &Context, status: StatusCode, next: &str, identifier: &str, problem: Option<&str>) -> Response {
     let action = match next {
         path::HOME => path::SIGN_IN.to_owned(),
-        next => format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC)),
+        next => before(next),
     };
     let (mut application, mut places) = (None, BTreeSet::new());
     if let Some(client_id) = client_of(next) {
         // The name is a courtesy: a page without it still signs in.
         application = portal::name_of_client(ctx, &client_id).await.ok().flatten();
         places = origins::of_client(ctx, &client_id).await.unwrap_or_default();
+    } else if let Some(slug) = next.strip_prefix(path::LAUNCH) {
+        places.extend(portal::places_of(ctx, slug.trim_end_matches('/')).await.unwrap_or_default());
     }
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let form = view::SignIn { application: application.as_deref(), action: &action, identifier, problem };

@@ -152,6 +152,41 @@ async fn oa_175_answers_can_be_posted() {
     assert!(location(&fragment).contains("#code="));
 }
 
+/// CO-139, CO-140: an application is opened for whoever may use it, after signing in, and for nobody else.
+#[tokio::test]
+async fn co_139_applications_are_launched() {
+    let (wiki, mut browser) = signed_in().await;
+    let launch = "/application/launch/wiki/";
+    let opened = browser.get(&wiki.site, launch).await;
+    assert_eq!((opened.status.as_u16(), location(&opened)), (302, EXTERNAL));
+    let mut stranger = Browser::default();
+    let sent = stranger.get(&wiki.site, launch).await;
+    let page = stranger.get(&wiki.site, location(&sent)).await;
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("form-action 'self' http://wiki.example;"), "{policy}");
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    assert_eq!(location(&stranger.post(&wiki.site, location(&sent), &all).await), launch);
+    assert_eq!(browser.get(&wiki.site, "/application/launch/nothing/").await.status, 404);
+    let hide = json!({"meta_launch_url": "blank://blank"});
+    wiki.site.admin(Method::PATCH, "/core/applications/wiki/", hide).await;
+    assert_eq!(browser.get(&wiki.site, launch).await.status, 404);
+    let bob = wiki.site.user("bob").await;
+    wiki.bind_to(bob).await;
+    assert_eq!(browser.get(&wiki.site, launch).await.status, 403);
+}
+
+/// CO-034: a guest may use applications, and has no home page here.
+#[tokio::test]
+async fn co_034_guests_have_no_home() {
+    let (wiki, mut browser) = signed_in().await;
+    assert_eq!(browser.get(&wiki.site, "/").await.status, 200);
+    wiki.site.admin(Method::PATCH, &format!("/core/users/{}/", wiki.ada), json!({"type": "external"})).await;
+    let home = browser.get(&wiki.site, "/").await;
+    assert_eq!(home.status, 403);
+    assert!(home.text.contains("Access denied") && !home.text.contains(EXTERNAL));
+    assert!(!code(&wiki, &mut browser).await.is_empty());
+}
+
 /// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
 #[tokio::test]
 async fn co_311_sign_in_tells_nobody_who_exists() {
