@@ -187,6 +187,27 @@ async fn co_034_guests_have_no_home() {
     assert!(!code(&wiki, &mut browser).await.is_empty());
 }
 
+/// CO-461: an imported hash signs in, and is replaced by one of ours when it does.
+#[tokio::test]
+async fn co_461_imported_hashes_are_upgraded() {
+    let (wiki, _) = signed_in().await;
+    let stored = async || {
+        let mut conn = wiki.site.ctx.db.read().await.expect("reads");
+        portcullis_store::account::by_username(&mut conn, "ada").await.expect("reads").expect("is there")
+    };
+    let mut ada = stored().await;
+    ada.password_hash =
+        Some("pbkdf2_sha256$1000$sixteensaltbytes$tR68D/MmWh1fQjlUX2wcFXLX9G6n/O1KzpZ6TOL1W6E=".to_owned());
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    portcullis_store::account::update(&mut tx, &ada).await.expect("stores");
+    tx.commit().await.expect("commits");
+    assert_eq!(Browser::default().sign_in(&wiki.site, "ada", "wrong").await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(Browser::default().sign_in(&wiki.site, "ada", "correct horse battery").await.status, 303);
+        assert!(stored().await.password_hash.expect("a hash").starts_with("$argon2id$"));
+    }
+}
+
 /// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
 #[tokio::test]
 async fn co_311_sign_in_tells_nobody_who_exists() {
