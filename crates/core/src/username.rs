@@ -2,7 +2,18 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// The form in which two names are the same: NFKC, without case (CO-030).
+/// Most characters of a user name.
+pub const LONGEST: usize = 150;
+/// Most characters of what somebody signs in with: a user name or an e-mail address.
+pub const LONGEST_IDENTIFIER: usize = 254;
+
+/// Whether a text has more than `most` characters. However long it is, it is not read any further.
+pub fn exceeds(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_some()
+}
+
+/// The form in which two names are the same: NFKC, without case (CO-030). What a stranger sends is not folded
+/// before it is known to be short.
 pub fn fold(name: &str) -> String {
     // Upper and then lower case of each letter approximates case folding: `ß` and `ẞ` both become `ss`,
     // and a final sigma is like any other.
@@ -34,7 +45,7 @@ pub fn check(name: &str) -> Result<(), UsernameError> {
     if name.is_empty() {
         return Err(UsernameError::Blank);
     }
-    if name.chars().count() > 150 {
+    if exceeds(name, LONGEST) {
         return Err(UsernameError::Long);
     }
     let folded = fold(name);

@@ -21,7 +21,6 @@ pub use view::{View, check_access, get, list};
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];
 const SCHEMES: [&str; 5] = ["http", "https", "ssh", "sftp", "blank"];
-const LONGEST: usize = 2048;
 
 /// What is to be stored of an application; absent members stay as they are, or have their default on
 /// creation.
@@ -219,11 +218,10 @@ async fn check(
         ("group", &application.portal_group),
         ("meta_launch_url", &application.meta_launch_url),
         ("meta_icon", &application.meta_icon),
+        ("meta_description", &application.meta_description),
         ("meta_publisher", &application.meta_publisher),
     ] {
-        if text.chars().count() > LONGEST {
-            problems.add(field, format!("Ensure this field has no more than {LONGEST} characters."));
-        }
+        problems.limit(field, text);
     }
     let slug = application.slug.as_str();
     if !slug.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {

@@ -65,18 +65,26 @@ pub struct Wishes {
     pub email: Option<String>,
 }
 
+/// Checks that a database, migrated or not, belongs to these keys: nothing is changed in another one.
+///
+/// # Errors
+/// [`BootstrapError::WrongKey`] when it belongs to another secret key.
+pub async fn check_key(db: &Db, keys: &Keyring) -> Result<(), BootstrapError> {
+    let Some(sealed) = instance::key_check(db).await? else { return Ok(()) };
+    match keys.open(KEY_CHECK_PLACE, &sealed) {
+        Ok(check) if check == KEY_CHECK => Ok(()),
+        _ => Err(BootstrapError::WrongKey),
+    }
+}
+
 /// The installation's permanent id (CO-007): the stored one, or a new one that [`run`] will store.
 ///
 /// # Errors
 /// [`BootstrapError::WrongKey`] when the database belongs to another secret key.
 pub async fn install_id(db: &Db, keys: &Keyring, entropy: &dyn Entropy) -> Result<String, BootstrapError> {
-    match instance::get(&mut db.read().await?).await? {
-        None => Ok(entropy.uuid().to_string()),
-        Some(known) => match keys.open(KEY_CHECK_PLACE, &known.key_check) {
-            Ok(check) if check == KEY_CHECK => Ok(known.install_id),
-            _ => Err(BootstrapError::WrongKey),
-        },
-    }
+    check_key(db, keys).await?;
+    let known = instance::get(&mut db.read().await?).await?;
+    Ok(known.map_or_else(|| entropy.uuid().to_string(), |known| known.install_id))
 }
 
 /// Makes an empty store an installation, in one transaction; does nothing to one that is (CO-484).

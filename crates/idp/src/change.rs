@@ -41,12 +41,18 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// Begins a change that `actor` makes.
+    /// Begins a change that `actor` makes. An actor who is a user must still be what was known of them.
     ///
     /// # Errors
-    /// When the store gives no transaction.
+    /// [`Error::Forbidden`] when they were deactivated, deleted or demoted meanwhile; else when the store
+    /// gives no transaction.
     pub async fn begin(ctx: &'a Context, actor: &'a Actor) -> Result<Self, Error> {
-        let tx = ctx.db.write().await?;
+        let mut tx = ctx.db.write().await?;
+        if let Some(user) = actor.user
+            && !account::may_act(&mut tx, user, actor.is_superuser).await?
+        {
+            return Err(Error::Forbidden);
+        }
         Ok(Self { ctx, actor, tx, touched: Vec::new(), events: Vec::new(), superusers_before: None })
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong in a service.
 
 use portcullis_core::keys::OpenError;
+use portcullis_core::username::exceeds;
 use portcullis_store::StoreError;
 
 use crate::password::PasswordError;
@@ -17,6 +18,15 @@ pub enum Error {
     /// The actor may not do this.
     #[error("permission denied")]
     Forbidden,
+    /// Too many failures.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// Whole seconds until another attempt makes sense.
+        retry_after_seconds: u32,
+    },
+    /// Too much is asked for at the same time.
+    #[error("busy")]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +84,14 @@ impl Problems {
         match self.0.iter_mut().find(|(known, _)| known == field) {
             Some((_, messages)) => messages.push(message.into()),
             None => self.0.push((field.to_owned(), vec![message.into()])),
+        }
+    }
+
+    /// Adds a message if a text has more than 2048 characters, more than anybody writes where no other limit is.
+    pub fn limit(&mut self, field: &str, text: &str) {
+        const MOST: usize = 2048;
+        if exceeds(text, MOST) {
+            self.add(field, format!("Ensure this field has no more than {MOST} characters."));
         }
     }
 

@@ -5,6 +5,7 @@ use portcullis_store::event::Event;
 use portcullis_store::{Conn, account, event};
 use serde_json::{Map, Value, json};
 
+use crate::BATCH;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 
@@ -74,14 +75,19 @@ pub async fn record_alone(ctx: &Context, actor: &Actor, action: &str, context: V
     Ok(())
 }
 
-/// Removes events whose time is over (CO-415).
+/// Removes events whose time is over, a batch at a time (CO-415).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn sweep(ctx: &Context) -> Result<(), Error> {
-    let mut tx = ctx.db.write().await?;
-    event::remove_expired(&mut tx, ctx.now()).await?;
-    Ok(tx.commit().await?)
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = event::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
 }
 
 /// Writes an event to the server's log (CO-417).

@@ -31,6 +31,9 @@ pub use change::{Change, Touched};
 pub use context::{Actor, Context, Visitor, is_ready};
 pub use error::{Error, Problems};
 
+/// Rows that a sweep removes in one transaction: nobody else waits long for it.
+pub(crate) const BATCH: u32 = 1000;
+
 // The faces of the control plane show these records; they need not know the store for that.
 pub use portcullis_store::StoreError;
 pub use portcullis_store::account::Account;

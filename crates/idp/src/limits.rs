@@ -4,16 +4,22 @@
 //! name alone. Only the first two refuse: whoever tries from another address with the right password
 //! is never locked out. Failures of a user name from everywhere only delay the answer.
 
+mod gate;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
-use portcullis_core::username::fold;
-use portcullis_store::{Conn, StoreError, failure};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
+use portcullis_store::{Conn, StoreError, Tx, failure};
 
+pub use gate::Turn;
+
+use crate::BATCH;
 use crate::context::Context;
+use crate::error::Error;
+use gate::Gate;
 
 /// When failed attempts slow somebody down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +62,19 @@ pub struct Attempt<'a> {
     pub username: &'a str,
 }
 
-/// Attempts that are examined at once. Each has been judged before it begins and has counted its failure
-/// before it ends, so that a burst of guesses gets at most so many beyond the limit. The hashes of
-/// passwords keep every processor busy with fewer.
-static EXAMINED_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// What it costs to examine an attempt. The dear ones do not keep the cheap ones waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The hash of a password: a few of them keep every processor busy.
+    Hash,
+    /// A look into the database.
+    Lookup,
+}
 
-/// Leave to examine one attempt. Hold it until the outcome is counted.
-#[derive(Debug)]
-#[must_use = "without it, guesses made at once are not counted in time"]
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] SemaphorePermit<'static>);
+// Attempts that are examined at once. Each has been judged before it begins and has counted its failure before
+// it ends, so that a burst of guesses gets at most so many beyond the limit.
+static HASHES: Gate = Gate::new(4, 2);
+static LOOKUPS: Gate = Gate::new(8, 4);
 
 /// Why an attempt is not examined.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +85,22 @@ pub enum NotExamined {
         /// Whole seconds until an attempt is examined again.
         retry_after_seconds: u32,
     },
+    /// Too many others were waiting.
+    #[error("too many attempts at the same time")]
+    Busy,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<NotExamined> for Error {
+    fn from(error: NotExamined) -> Self {
+        match error {
+            NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Busy => Self::Busy,
+            NotExamined::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// What the counters say about an attempt.
@@ -91,13 +114,16 @@ enum Verdict {
 struct Buckets {
     name_and_address: Digest,
     address: Digest,
-    name: Digest,
+    /// None without a name: everybody's attempts would count as one user's.
+    name: Option<Digest>,
 }
 
 impl Attempt<'_> {
     fn buckets(&self, ctx: &Context) -> Buckets {
         let address = network(self.address).to_string();
-        let name = fold(self.username);
+        // Longer ones are nobody's, and cost no more than others.
+        let name: String = self.username.chars().take(LONGEST_IDENTIFIER).collect();
+        let name = fold(&name);
         let digest = |parts: &[&str]| {
             let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
             ctx.keys.digest(Purpose::FailureBucket, &parts)
@@ -105,7 +131,7 @@ impl Attempt<'_> {
         Buckets {
             name_and_address: digest(&["name-and-address", &address, self.client, &name]),
             address: digest(&["address", &address]),
-            name: digest(&["name", &name]),
+            name: (!name.is_empty()).then(|| digest(&["name", &name])),
         }
     }
 }
@@ -122,14 +148,17 @@ fn network(address: IpAddr) -> IpAddr {
 ///
 /// # Errors
 /// [`NotExamined`].
-pub async fn admit(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, NotExamined> {
+pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<Turn, NotExamined> {
+    let gate = match cost {
+        Cost::Hash => &HASHES,
+        Cost::Lookup => &LOOKUPS,
+    };
     let mut delayed = false;
     loop {
-        // The semaphore is never closed.
-        let Ok(turn) = EXAMINED_AT_ONCE.acquire().await else { continue };
+        let turn = gate.pass(network(attempt.address)).await.ok_or(NotExamined::Busy)?;
         match judge(ctx, &mut ctx.db.read().await?, attempt).await? {
             Verdict::Refuse { retry_after_seconds } => return Err(NotExamined::Throttled { retry_after_seconds }),
-            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(Turn(turn)),
+            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(turn),
             Verdict::Examine { delay } => {
                 drop(turn);
                 tokio::time::sleep(delay).await;
@@ -150,8 +179,11 @@ async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<
             return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
         }
     }
-    let name = failure::get(conn, &buckets.name, now).await?.map_or(0, |failures| failures.count);
-    Ok(Verdict::Examine { delay: limits.delay(name) })
+    let by_name = match &buckets.name {
+        Some(bucket) => failure::get(conn, bucket, now).await?.map_or(0, |failures| failures.count),
+        None => 0,
+    };
+    Ok(Verdict::Examine { delay: limits.delay(by_name) })
 }
 
 /// Counts a failed attempt.
@@ -163,7 +195,10 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
     failure::add(conn, &buckets.name_and_address, now, address_window).await?;
     failure::add(conn, &buckets.address, now, address_window).await?;
-    failure::add(conn, &buckets.name, now, now.plus_seconds(limits.name_window_seconds.into())).await.map(drop)
+    if let Some(bucket) = &buckets.name {
+        failure::add(conn, bucket, now, now.plus_seconds(limits.name_window_seconds.into())).await?;
+    }
+    Ok(())
 }
 
 /// Forgets the failures of this address with this user name: its owner knows the password (CO-442).
@@ -174,14 +209,34 @@ pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) ->
     failure::clear(conn, &attempt.buckets(ctx).name_and_address).await
 }
 
-/// Removes counters whose windows are over, some at a time.
+/// A transaction in which something is told for the first time within so many seconds; none when it was told
+/// already. Repeating it costs whoever does so a look, and us no write.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn first_of(ctx: &Context, what: &[&[u8]], seconds: i64) -> Result<Option<Tx>, StoreError> {
+    let (now, bucket) = (ctx.now(), ctx.keys.digest(Purpose::FailureBucket, what));
+    if failure::get(&mut ctx.db.read().await?, &bucket, now).await?.is_some() {
+        return Ok(None);
+    }
+    let mut tx = ctx.db.write().await?;
+    let seen = failure::add(&mut tx, &bucket, now, now.plus_seconds(seconds)).await?;
+    Ok((seen.count == 1).then_some(tx))
+}
+
+/// Removes counters whose windows are over, a batch at a time.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
-    let mut tx = ctx.db.write().await?;
-    failure::sweep(&mut tx, ctx.now(), 1000).await?;
-    tx.commit().await
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = failure::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
 }
 
 impl Limits {

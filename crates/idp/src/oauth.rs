@@ -8,6 +8,7 @@ pub mod end_session;
 pub mod introspect;
 pub mod issue;
 pub mod machine;
+pub mod marker;
 pub mod origins;
 pub mod params;
 pub mod revoke;
@@ -16,9 +17,10 @@ pub mod token;
 use portcullis_core::clock::Timestamp;
 use portcullis_store::{StoreError, application, grant, provider};
 
+use crate::BATCH;
 use crate::context::Context;
 use crate::error::Error;
-use crate::limits::{self, Attempt, NotExamined, Turn};
+use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
 use crate::signing::SigningError;
 
 /// Why an OAuth request is refused. The text is the protocol's own word; which check failed is not told
@@ -93,8 +95,9 @@ pub async fn by_slug(
 
 /// Lets an attempt be examined, perhaps after a delay, or refuses it unexamined (OA-680).
 async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthError> {
-    limits::admit(ctx, attempt).await.map_err(|error| match error {
+    limits::admit(ctx, attempt, Cost::Lookup).await.map_err(|error| match error {
         NotExamined::Throttled { retry_after_seconds } => OAuthError::Throttled { retry_after_seconds },
+        NotExamined::Busy => OAuthError::Unavailable(Error::Busy),
         NotExamined::Store(error) => OAuthError::Unavailable(error.into()),
     })
 }
@@ -102,13 +105,18 @@ async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthErro
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.
 const TOMBSTONE_SECONDS: i64 = 600;
 
-/// Removes codes and tokens whose time is over, some at a time (OA-643).
+/// Removes codes and tokens whose time is over, a batch at a time (OA-643).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     let now: Timestamp = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), 1000).await?;
-    Ok(tx.commit().await?)
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Passwords: Argon2id, bounded in memory, the same work for known and unknown users (CO-461, CO-462).
 
+mod django;
+
 use std::sync::{Mutex, PoisonError};
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
@@ -7,6 +9,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use portcullis_core::entropy::Entropy;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+
+use django::DjangoHash;
 
 /// Longest password in bytes. Nothing is ever cut off.
 pub const MAX_BYTES: usize = 1024;
@@ -30,7 +34,7 @@ pub enum PasswordError {
     #[error("Ensure this field has no more than 1024 characters.")]
     Long,
     /// The text given as a hash is none that we can verify.
-    #[error("not a password hash in Argon2id PHC form")]
+    #[error("not a password hash in Argon2id PHC form, nor one of pbkdf2_sha256")]
     NotAHash,
     /// Memory for the hash is not to be had.
     #[error("cannot hash: {0}")]
@@ -147,6 +151,9 @@ pub async fn verify(password: &str, stored: Option<&str>) -> Verdict {
     let known = stored.is_some();
     let stored = stored.unwrap_or(DECOY).to_owned();
     blocking(move || {
+        if let Some(foreign) = DjangoHash::parse(&stored) {
+            return if foreign.is_of(password.as_bytes()) { Verdict::RightButWeak } else { Verdict::Wrong };
+        }
         let Ok(parsed) = PasswordHash::new(&stored) else { return Verdict::Wrong };
         let matches = is_match(&POOL, password.as_bytes(), &parsed);
         match (matches && known, is_weak(&parsed)) {
@@ -164,6 +171,9 @@ pub async fn verify(password: &str, stored: Option<&str>) -> Verdict {
 /// # Errors
 /// [`PasswordError::NotAHash`] when it is not, or would cost more than 1 GiB or 64 passes.
 pub fn check_hash(text: &str) -> Result<(), PasswordError> {
+    if DjangoHash::parse(text).is_some() {
+        return Ok(());
+    }
     let parsed = PasswordHash::new(text).map_err(|_| PasswordError::NotAHash)?;
     let params = Params::try_from(&parsed).map_err(|_| PasswordError::NotAHash)?;
     let ours = parsed.algorithm == Algorithm::Argon2id.ident() && parsed.salt.is_some() && parsed.hash.is_some();
@@ -217,6 +227,15 @@ mod tests {
             Argon2::from(params).hash_password_with_salt(b"pw", b"sixteen salt byt").expect("hashes").to_string();
         assert_eq!(verify("pw", Some(&weak)).await, Verdict::RightButWeak);
         assert_eq!(verify("no", Some(&weak)).await, Verdict::Wrong);
+    }
+
+    /// CO-461: a hash by pbkdf2_sha256, as imported users have it, verifies and asks to be replaced.
+    #[tokio::test]
+    async fn co_461_imported_hashes_verify() {
+        let imported = "pbkdf2_sha256$1000$sixteensaltbytes$zujBMnLGHp1RXbGVRky08tTKuefH+yVm54EtQoQsBSs=";
+        check_hash(imported).expect("is taken");
+        assert_eq!(verify("correct horse", Some(imported)).await, Verdict::RightButWeak);
+        assert_eq!(verify("correct horsE", Some(imported)).await, Verdict::Wrong);
     }
 
     /// CO-461: hash operations share their memory; a hash that needs more than ours gets it for once only.

@@ -41,6 +41,50 @@ pub async fn open_to(ctx: &Context, user: UserPk) -> Result<Vec<Open>, Error> {
     Ok(open)
 }
 
+/// What becomes of somebody who wants to open an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// They go there.
+    To(String),
+    /// The policies say no (CO-140).
+    Denied {
+        /// Name of the application.
+        application: String,
+        /// What the policies say.
+        messages: Vec<String>,
+    },
+}
+
+/// Opens an application for a user (CO-139).
+///
+/// # Errors
+/// [`Error::NotFound`] without such an application, or a place to go to; or when the store fails.
+pub async fn launch(ctx: &Context, user: UserPk, slug: &str) -> Result<Launch, Error> {
+    let view = applications::get(ctx, slug, None).await?;
+    let mut conn = ctx.db.read().await?;
+    let person = directory::person(ctx, &mut conn, user).await?.ok_or(Error::NotFound("User"))?;
+    let decision =
+        access::decide(ctx, &mut conn, &person, &view.application, &access::AccessContext::default()).await?;
+    if !decision.passing {
+        return Ok(Launch::Denied { application: view.application.name, messages: decision.messages });
+    }
+    let href = view.launch_url(Some(&person)).filter(|href| applications::is_launchable(Some(href)));
+    href.map(Launch::To).ok_or(Error::NotFound("Application"))
+}
+
+/// Where opening an application may lead a browser: its launch URL, and the host behind which it is.
+///
+/// # Errors
+/// When the store fails.
+pub async fn places_of(ctx: &Context, slug: &str) -> Result<Vec<String>, Error> {
+    let view = match applications::get(ctx, slug, None).await {
+        Err(Error::NotFound(_)) => return Ok(Vec::new()),
+        found => found?,
+    };
+    let host = view.provider.as_ref().map(|view| view.provider.external_host.clone());
+    Ok(view.launch_url(None).into_iter().chain(host).collect())
+}
+
 /// Name of the application that an OAuth client belongs to.
 ///
 /// # Errors

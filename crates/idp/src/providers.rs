@@ -150,9 +150,24 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk) -> Result<(), 
     let mut change = Change::begin(ctx, actor).await?;
     let gone = provider::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Provider"))?;
     provider::delete(change.conn(), pk).await?;
+    forget(&mut change, pk).await?;
     change.touch(Touched::Provider(pk));
     change.event("model_deleted", json!({"model": named(&gone)})).await?;
     change.commit().await
+}
+
+/// Takes a provider that is gone out of the lists of those whose tokens others accept.
+async fn forget(change: &mut Change<'_>, gone: ProviderPk) -> Result<(), Error> {
+    for mut other in provider::federating(change.conn()).await? {
+        let Some(federated) = other.jwt_federation_providers.as_array_mut() else { continue };
+        let before = federated.len();
+        federated.retain(|pk| pk.as_i64() != Some(gone.0.into()));
+        if federated.len() < before {
+            provider::update(change.conn(), &other).await?;
+            change.touch(Touched::Provider(other.pk));
+        }
+    }
+    Ok(())
 }
 
 fn blank(ctx: &Context) -> Provider {

@@ -9,6 +9,7 @@ use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session};
 
+use crate::BATCH;
 use crate::context::Context;
 
 /// Ends a session that is not used for so long (CO-382), in seconds.
@@ -26,6 +27,11 @@ pub struct Started {
     pub cookie: String,
     /// The session.
     pub session: LoginSession,
+}
+
+/// Whether this user may have a session at all: an active one that is no service account (CO-037, CO-813).
+pub(crate) fn may_sign_in(account: &Account) -> bool {
+    account.is_active && matches!(account.kind.as_str(), "internal" | "external")
 }
 
 fn digest(ctx: &Context, cookie: &str) -> Digest {
@@ -63,7 +69,7 @@ pub async fn start(
     Ok(Started { cookie, session })
 }
 
-/// Who a cookie signs in: the session and its active user, or nobody. A use is noted once a minute.
+/// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,9 +81,7 @@ pub async fn by_cookie(
     let (now, digest) = (ctx.now(), digest(ctx, cookie));
     let mut conn = ctx.db.read().await?;
     let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };
-    let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(|account| account.is_active) else {
-        return Ok(None);
-    };
+    let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(may_sign_in) else { return Ok(None) };
     drop(conn);
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;
@@ -138,18 +142,21 @@ pub fn ended(ctx: &Context, sids: &[String]) {
     }
 }
 
-/// Removes sessions that have ended by themselves, a batch at a time. Tells how many.
+/// Removes sessions that have ended by themselves, a batch at a time.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(ctx: &Context) -> Result<usize, StoreError> {
-    const BATCH: i64 = 500;
-    let mut tx = ctx.db.write().await?;
-    let sids = login_session::sweep(&mut tx, ctx.now(), BATCH).await?;
-    for sid in &sids {
-        end_what_came_from(ctx, &mut tx, sid).await?;
+pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let sids = login_session::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
+        for sid in &sids {
+            end_what_came_from(ctx, &mut tx, sid).await?;
+        }
+        tx.commit().await?;
+        ended(ctx, &sids);
+        if u32::try_from(sids.len()).unwrap_or(BATCH) < BATCH {
+            return Ok(());
+        }
     }
-    tx.commit().await?;
-    ended(ctx, &sids);
-    Ok(sids.len())
 }

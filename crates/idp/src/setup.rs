@@ -44,9 +44,18 @@ pub async fn open(ctx: &Context) -> Result<Option<String>, Error> {
     Ok(code)
 }
 
-/// The code that the setup page asks for; none when setup is done, or was never needed.
+/// The code that the setup page asks for; none when setup is done by it, or was never needed.
 pub fn code(ctx: &Context) -> Option<String> {
     ctx.setup.get()
+}
+
+/// Whether the setup page does anything: there is a code, and nobody has given the administrator a password by
+/// other means.
+///
+/// # Errors
+/// When the store fails.
+pub async fn is_open(ctx: &Context) -> Result<bool, Error> {
+    Ok(code(ctx).is_some() && is_due(&mut ctx.db.read().await?).await?)
 }
 
 /// Gives the first administrator an e-mail address and a password, if the code is right. The code is good

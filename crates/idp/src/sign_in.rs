@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use portcullis_core::username::LONGEST_IDENTIFIER;
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::LoginSession;
 use serde_json::json;
@@ -9,14 +10,12 @@ use serde_json::json;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::limits::{self, Attempt, NotExamined};
-use crate::sessions::{self, Started};
+use crate::limits::{self, Attempt, Cost, NotExamined};
+use crate::sessions::{self, Started, may_sign_in};
 use crate::{event, password};
 
 /// The name under which failed sign-ins are counted.
 const CLIENT: &str = "sign-in";
-/// Longest identifier that is looked up; user names and addresses are shorter.
-const IDENTIFIER_CHARS: usize = 254;
 
 /// What a visitor typed, and where from.
 #[derive(Clone, Copy)]
@@ -62,6 +61,7 @@ impl From<NotExamined> for SignInError {
     fn from(error: NotExamined) -> Self {
         match error {
             NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Busy => Self::Failed(Error::Busy),
             NotExamined::Store(error) => Self::Failed(error.into()),
         }
     }
@@ -76,7 +76,7 @@ impl From<NotExamined> for SignInError {
 /// [`SignInError`].
 pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Result<Started, SignInError> {
     let attempt = Attempt { address: credentials.client, client: CLIENT, username: credentials.identifier };
-    let _turn = limits::admit(ctx, &attempt).await?;
+    let _turn = limits::admit(ctx, &attempt, Cost::Hash).await?;
     let mut conn = ctx.db.read().await?;
     let account = account::for_sign_in(&mut conn, credentials.identifier).await?.filter(may_sign_in);
     // The connection is free again while the hash is computed.
@@ -98,10 +98,6 @@ pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Resul
     }
 }
 
-fn may_sign_in(account: &Account) -> bool {
-    account.is_active && matches!(account.kind.as_str(), "internal" | "external")
-}
-
 async fn begin(
     ctx: &Context,
     credentials: &Credentials<'_>,
@@ -120,8 +116,11 @@ async fn begin(
         Some(cookie) => sessions::by_cookie(ctx, cookie, credentials.client).await?,
         None => None,
     };
-    let mut change = Change::begin(ctx, &actor).await?;
-    // The hash took its time: meanwhile the password may have been changed, or the user deactivated.
+    // The hash took its time: meanwhile the user may have been deactivated, or the password changed.
+    let mut change = Change::begin(ctx, &actor).await.map_err(|error| match error {
+        Error::Forbidden => SignInError::Wrong,
+        other => SignInError::Failed(other),
+    })?;
     let now = account::by_pk(change.conn(), account.pk).await?.filter(may_sign_in);
     if now.is_none_or(|now| now.password_hash != account.password_hash) {
         return Err(SignInError::Wrong);
@@ -150,7 +149,7 @@ async fn note_failure(ctx: &Context, credentials: &Credentials<'_>, attempt: &At
         client: Some(credentials.client),
         request_id: credentials.request_id.to_owned(),
     };
-    let identifier: String = credentials.identifier.chars().take(IDENTIFIER_CHARS).collect();
+    let identifier: String = credentials.identifier.chars().take(LONGEST_IDENTIFIER).collect();
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     let recorded =

@@ -31,6 +31,9 @@ pub const TOKEN_EXPIRES: &str = "goauthentik.io/user/token-expires";
 /// Longest lifetime of this user's app passwords (CO-067).
 pub const MAXIMUM_LIFETIME: &str = "goauthentik.io/user/token-maximum-lifetime";
 
+/// Most tokens that an ordinary user makes.
+const MOST: i64 = 1000;
+
 const TAKEN: &str = "Token with this identifier already exists.";
 
 /// What is to be stored of a token; absent members stay as they are, or have their default on creation.
@@ -104,6 +107,10 @@ pub async fn create_in(
     check_identifier(fields.identifier.as_deref(), &mut problems);
     let intent = fields.intent.clone().unwrap_or_else(|| API.to_owned());
     check_intent(&intent, &mut problems);
+    problems.limit("description", fields.description.as_deref().unwrap_or_default());
+    if !by_admin && token::count_of_account(change.conn(), owner).await? >= MOST {
+        problems.add("non_field_errors", format!("You cannot have more than {MOST} tokens."));
+    }
     let Some(person) = directory::person(ctx, change.conn(), owner).await? else {
         problems.add("user", format!("Invalid pk \"{owner}\" - object does not exist."));
         return Err(Error::Invalid(problems));
@@ -156,6 +163,7 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
         problems.add("user", "The owner of a token cannot be changed.");
     }
     if let Some(description) = &fields.description {
+        problems.limit("description", description);
         changed.description.clone_from(description);
     }
     let person = directory::person(ctx, change.conn(), before.account).await?.ok_or(Error::NotFound("User"))?;

@@ -29,17 +29,14 @@ pub(crate) struct DataDir {
     pub(crate) root_secret: Zeroizing<Vec<u8>>,
     /// What this start has made; files before their directory.
     made: Vec<PathBuf>,
-    /// Held until the process ends, whichever way it ends.
-    _lock: File,
+    /// Of the directory and of the database. Held until the process ends, whichever way it ends.
+    _locks: [File; 2],
 }
 
 impl DataDir {
     /// Removes what this start has made, when it comes to nothing.
     pub(crate) fn undo(self) {
-        for path in &self.made {
-            // What cannot be removed does no harm: the next start takes it for its own.
-            drop(std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path)));
-        }
+        remove(&self.made);
     }
 }
 
@@ -75,16 +72,39 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
         return Err(format!("database.url: there is no directory {}", parent.display()).into());
     }
 
-    let of_sqlite = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", database.display())));
-    let candidates = of_sqlite.into_iter().chain([key_file.clone(), directory.join(LOCK), directory.to_owned()]);
-    let made = candidates.filter(|path| !path.exists()).collect();
+    let lock_file = directory.join(LOCK);
+    let own = absent([lock_file.clone(), directory.to_owned()]);
     create(directory)?;
-    let lock = lock(directory)?;
+    let of_directory = lock(&lock_file, &format!("the data directory {}", directory.display()))?;
+    let of_database =
+        lock(&lock_of(&database), &format!("the database {}", database.display())).inspect_err(|_| remove(&own))?;
+    // From here on nobody else makes anything.
+    let mut made = absent([key_file.clone()]);
+    if !database.exists() {
+        // A log beside a database that was there before belongs to it: what it holds was acknowledged.
+        made.extend(["", "-wal", "-shm", ".lock"].map(|end| beside(&database, end)));
+    }
+    made.extend(own);
     let root_secret = match found {
         Some(secret) => secret,
-        None => new_key(&key_file, entropy)?,
+        None => new_key(&key_file, entropy).inspect_err(|_| remove(&made))?,
     };
-    Ok(DataDir { database, root_secret, made, _lock: lock })
+    Ok(DataDir { database, root_secret, made, _locks: [of_directory, of_database] })
+}
+
+fn absent<const N: usize>(paths: [PathBuf; N]) -> Vec<PathBuf> {
+    paths.into_iter().filter(|path| !path.exists()).collect()
+}
+
+fn beside(database: &Path, end: &str) -> PathBuf {
+    PathBuf::from(format!("{}{end}", database.display()))
+}
+
+fn remove(paths: &[PathBuf]) {
+    for path in paths {
+        // What cannot be removed does no harm: the next start takes it for its own.
+        drop(std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path)));
+    }
 }
 
 fn create(directory: &Path) -> Result<(), Failure> {
@@ -95,20 +115,24 @@ fn create(directory: &Path) -> Result<(), Failure> {
         .map_err(|error| format!("cannot create the data directory {}: {error}", directory.display()).into())
 }
 
-/// Takes the directory for this process. Epochs and caches live in one process only, so that a second one
-/// would not notice what the first revokes.
-fn lock(directory: &Path) -> Result<File, Failure> {
-    let shown = directory.display();
+/// The lock of a database is beside it, wherever the data directory is: two of those may name one database.
+fn lock_of(database: &Path) -> PathBuf {
+    beside(&database.canonicalize().unwrap_or_else(|_| database.to_owned()), ".lock")
+}
+
+/// Takes something for this process. Epochs and caches live in one process only, so that a second one would
+/// not notice what the first revokes.
+fn lock(path: &Path, what: &str) -> Result<File, Failure> {
     let file = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
-        .open(directory.join(LOCK))
-        .map_err(|error| format!("cannot write to the data directory {shown}: {error}"))?;
+        .open(path)
+        .map_err(|error| format!("{what} cannot be written to: {error}"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(format!("the data directory {shown} is in use by another process").into()),
-        Err(TryLockError::Error(error)) => Err(format!("cannot lock the data directory {shown}: {error}").into()),
+        Err(TryLockError::WouldBlock) => Err(format!("{what} is in use by another process").into()),
+        Err(TryLockError::Error(error)) => Err(format!("{what} cannot be locked: {error}").into()),
     }
 }
 
@@ -127,14 +151,42 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     }
 }
 
-/// Makes the secret key: durable before anything is sealed with it.
+/// Makes the secret key: complete and durable before anything is sealed with it, whenever the power fails.
 fn new_key(path: &Path, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let secret = Zeroizing::new(entropy.token());
-    let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-        file.write_all(format!("{}\n", *secret).as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
+    write_key(path, &secret).map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
     Ok(Zeroizing::new(secret.as_bytes().to_vec()))
+}
+
+fn write_key(path: &Path, secret: &str) -> std::io::Result<()> {
+    if path.exists() {
+        // Another process made it between our look and our lock.
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let unfinished = path.with_extension("key.new");
+    // Of a start that was interrupted.
+    drop(std::fs::remove_file(&unfinished));
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&unfinished)?;
+    file.write_all(format!("{secret}\n").as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-460: a key is there as a whole or not at all; one that is there is never replaced, and what an
+    /// interrupted start has left does not matter.
+    #[test]
+    fn co_460_a_key_is_written_as_a_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join(SECRET_KEY);
+        std::fs::write(directory.path().join("secret.key.new"), "hal").expect("writes");
+        write_key(&key, "whole").expect("writes");
+        assert_eq!(read_key(&key).expect("reads").expect("is there").as_slice(), b"whole");
+        assert!(write_key(&key, "another").is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 1);
+    }
 }

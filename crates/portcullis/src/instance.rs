@@ -1,7 +1,8 @@
 //! One instance: data directory, database, keys, and what every service needs.
 
+use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +45,18 @@ pub(crate) async fn open(
     }
     let data_dir = data_dir::open(settings, &*entropy)?;
     settings.general.secret_key = None;
-    match in_directory(settings, &data_dir, clock, entropy).await {
+    let opened = match Db::connect_sqlite(&data_dir.database).await {
+        Ok(db) => {
+            let opened = on_database(settings, &data_dir, db.clone(), clock, entropy).await;
+            if opened.is_err() {
+                // Before anything is removed: what is in the log goes into the database.
+                db.close().await;
+            }
+            opened
+        }
+        Err(error) => Err(error.into()),
+    };
+    match opened {
         Ok((context, setup_code)) => Ok(Instance { context: Arc::new(context), setup_code, _data_dir: data_dir }),
         Err(failure) => {
             data_dir.undo();
@@ -53,14 +65,16 @@ pub(crate) async fn open(
     }
 }
 
-async fn in_directory(
+async fn on_database(
     settings: &mut Settings,
     data_dir: &DataDir,
+    db: Db,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<(Context, Option<String>), Failure> {
     let keys = Keyring::derive(&data_dir.root_secret);
-    let db = Db::open_sqlite(&data_dir.database).await?;
+    bootstrap::check_key(&db, &keys).await?;
+    db.migrate().await?;
     let context = Context {
         install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
         db,
@@ -119,5 +133,7 @@ impl Instance {
 
 fn write_private(path: &Path, code: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    // One that was there before may be open to others.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(format!("{code}\n").as_bytes())
 }

@@ -148,7 +148,7 @@ settings! {
         /// This and the other `bootstrap_` settings are looked at once, when the database is new; later they
         /// change nothing. Without a password the setup page asks for one, and for the setup code.
         bootstrap_password: Option<Secret> = "", also "AUTHENTIK_";
-        /// The same as a ready Argon2id hash; wins over the plain form.
+        /// The same as a ready hash, Argon2id or `pbkdf2_sha256`; wins over the plain form.
         bootstrap_password_hash: Option<Secret> = "";
         /// Key of an API token for the first administrator, `authentik-bootstrap-token`, that does not expire.
         bootstrap_token: Option<Secret> = "", also "AUTHENTIK_";

@@ -239,6 +239,7 @@ fn co_486_a_new_instance_tells_its_setup_code() {
     assert!(served.before_ready.contains("setup code: "));
     served.signal("TERM");
     served.end();
+    fs::write(place.path("code"), "there before, and open to all").unwrap();
     let served = Served::start(&place, &[("PORTCULLIS_SETUP_CODE_FILE", "code")]);
     let code = fs::read_to_string(place.path("code")).unwrap();
     assert_eq!(code.trim().replace('-', "").len(), 32);
@@ -324,6 +325,27 @@ fn co_460_one_process_at_a_time_uses_a_data_directory() {
     let place = Place::new();
     let _served = Served::start(&place, &[]);
     assert!(place.refused(&["serve"], &[]).ends_with("is in use by another process"));
+}
+
+/// CO-460: one process at a time uses a database, wherever its data directory is and however the file is named.
+#[test]
+fn co_460_one_process_at_a_time_uses_a_database() {
+    let place = Place::new();
+    let _first = Served::start(&place, &[]);
+    let database = place.path("portcullis-data/portcullis.db");
+    std::os::unix::fs::symlink(&database, place.path("link.db")).unwrap();
+    for name in [database, place.path("link.db")] {
+        let (url, key) =
+            (format!("sqlite:{}", name.display()), fs::read_to_string(place.path("portcullis-data/secret.key")));
+        let second = [
+            ("PORTCULLIS_DATA_DIR", "elsewhere"),
+            ("PORTCULLIS_DATABASE__URL", url.as_str()),
+            ("PORTCULLIS_SECRET_KEY", key.as_ref().unwrap().trim()),
+        ];
+        let error = place.refused(&["serve"], &second);
+        assert_eq!(error, format!("the database {} is in use by another process", name.display()));
+        assert!(!place.path("elsewhere").exists());
+    }
 }
 
 /// CO-008: `portcullis config` prints what is in force and where it was set, secrets masked.

@@ -2,7 +2,8 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{GroupId, ProviderPk, TokenId, UserPk};
-use portcullis_core::username::fold;
+use portcullis_core::username::{LONGEST, LONGEST_IDENTIFIER, exceeds, fold};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
@@ -89,6 +90,9 @@ pub async fn by_uuid(conn: &mut Conn, uuid: Uuid) -> Result<Option<Account>, Sto
 /// # Errors
 /// When the database fails.
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<Account>, StoreError> {
+    if exceeds(username, LONGEST) {
+        return Ok(None);
+    }
     // Folded names are unique, so the exact match, when there is one, is this row too.
     let folded = fold(username);
     maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE username_folded = $1")
@@ -104,10 +108,10 @@ pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Acc
     if let Some(account) = by_username(conn, identifier).await? {
         return Ok(Some(account));
     }
-    let folded = fold(identifier);
-    if folded.is_empty() {
+    if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) {
         return Ok(None);
     }
+    let folded = fold(identifier);
     let mut found: Vec<Account> = crate::row::many(on!(conn, c =>
         sqlx::query("SELECT * FROM account WHERE email_folded = $1 LIMIT 2").bind(folded).fetch_all(c).await))?;
     Ok(if found.len() == 1 { found.pop() } else { None })
@@ -326,6 +330,8 @@ pub struct Filter {
     pub groups_by_name: Vec<String>,
     /// Direct member of one of these groups.
     pub groups_by_pk: Vec<GroupId>,
+    /// Holder of a role. There are none, so nobody is.
+    pub has_role: bool,
     /// Instants: column, comparison, value.
     pub instants: Vec<(InstantColumn, Comparison, Timestamp)>,
     /// Whether the user never signed in.
@@ -381,6 +387,17 @@ const MIGHTY: &str = "EXISTS (WITH RECURSIVE mighty (pk) AS (
         UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
     SELECT 1 FROM membership JOIN mighty ON mighty.pk = membership.team WHERE membership.account = account.pk)";
 
+/// Whether a user is active and, if asked, administers the instance (CO-036, CO-037).
+///
+/// # Errors
+/// When the database fails.
+pub async fn may_act(conn: &mut Conn, pk: UserPk, as_superuser: bool) -> Result<bool, StoreError> {
+    let rights = if as_superuser { MIGHTY } else { "TRUE" };
+    let text = format!("SELECT count(*) FROM account WHERE pk = $1 AND is_active AND {rights}");
+    let found: i64 = on!(conn, c => sqlx::query_scalar(AssertSqlSafe(text)).bind(pk.0).fetch_one(c).await)?;
+    Ok(found > 0)
+}
+
 /// The users that meet conditions.
 ///
 /// # Errors
@@ -425,6 +442,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         "EXISTS (SELECT 1 FROM membership WHERE membership.account = account.pk AND membership.team IN (?))",
         &groups,
     );
+    if filter.has_role {
+        select.always("FALSE");
+    }
     for (column, comparison, at) in &filter.instants {
         let column = match column {
             InstantColumn::DateJoined => "date_joined",

@@ -203,6 +203,8 @@ pub struct Filter {
     pub policy: Option<PolicyId>,
     /// Whether it names no policy.
     pub without_policy: Option<bool>,
+    /// Target.
+    pub target: Option<Uuid>,
     /// One of these targets.
     pub targets: Vec<Uuid>,
     /// Whether it counts.
@@ -240,6 +242,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         Some(true) => select.always("policy IS NULL"),
         Some(false) => select.always("policy IS NOT NULL"),
         None => {}
+    }
+    if let Some(target) = filter.target {
+        select.text("target = ?", target.to_string());
     }
     let targets: Vec<_> = filter.targets.iter().map(Uuid::to_string).collect();
     select.any_text("target IN (?)", &targets);

@@ -34,6 +34,16 @@ impl Db {
     /// # Errors
     /// When the file cannot be opened, is no database, or comes from a newer release.
     pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+        let db = Self::connect_sqlite(path).await?;
+        db.migrate().await?;
+        Ok(db)
+    }
+
+    /// Opens the SQLite file at `path` as it is, creating it with mode 0600 if it is missing.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is no database.
+    pub async fn connect_sqlite(path: &Path) -> Result<Self, StoreError> {
         create_private(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -47,13 +57,36 @@ impl Db {
             .acquire_timeout(Duration::from_secs(30))
             .connect_with(options.clone())
             .await?;
-        sqlx::migrate!("./migrations/sqlite").run(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(30))
             .connect_with(options.read_only(true))
             .await?;
         Ok(Self::Sqlite { writer, readers })
+    }
+
+    /// Brings the tables to what this release needs.
+    ///
+    /// # Errors
+    /// When the database comes from a newer release, or fails.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => Ok(sqlx::migrate!("./migrations/sqlite").run(writer).await?),
+        }
+    }
+
+    /// Whether the database has this table. Until it is migrated, it may have none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let found: i64 = match self {
+            Self::Sqlite { readers, .. } => {
+                let query = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1");
+                query.bind(name).fetch_one(readers).await?
+            }
+        };
+        Ok(found > 0)
     }
 
     /// A connection for reading. It sees one consistent state per statement.

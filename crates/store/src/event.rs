@@ -78,30 +78,33 @@ pub async fn latest(conn: &mut Conn, action: Option<&str>, limit: i64) -> Result
     ).bind(action).bind(limit).fetch_all(c).await))
 }
 
-/// Removes events whose time is over.
+/// Removes events whose time is over, at most `limit`; tells how many.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove_expired(conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("DELETE FROM event WHERE expires <= $1").bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    Ok(on!(conn, c => sqlx::query(
+        "DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE expires <= $1 LIMIT $2)",
+    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
 }
 
-/// Every event by a user, and every event in which one of `texts` occurs as a value, for pseudonymisation
-/// (CO-818).
+/// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
+/// as an object, and failed sign-ins as one of `identifiers`. Some others may be among them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mentioning(conn: &mut Conn, account: UserPk, texts: &[&str]) -> Result<Vec<Event>, StoreError> {
-    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE account LIKE $1")
-        .bind(format!("%\"pk\":{account},%")).fetch_all(c).await))?;
-    for text in texts {
-        // Values of JSON as they are written; `instr` knows no wildcards.
-        let value = Value::from(*text).to_string();
-        let more: Vec<Event> = many(on!(conn, c => sqlx::query(
-            "SELECT * FROM event WHERE instr(context, $1) > 0 OR instr(account, $1) > 0",
+pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
+    // Members of JSON as they are written; `instr` knows no wildcards.
+    let (by, of) = (format!("{{\"pk\":{account},"), format!("\"model_name\":\"user\",\"pk\":\"{account}\""));
+    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query(
+        "SELECT * FROM event WHERE instr(account, $1) = 1 OR instr(context, $2) > 0",
+    ).bind(by).bind(of).fetch_all(c).await))?;
+    for identifier in identifiers {
+        let value = format!("\"username\":{}", Value::from(*identifier));
+        let failed: Vec<Event> = many(on!(conn, c => sqlx::query(
+            "SELECT * FROM event WHERE action = 'login_failed' AND instr(context, $1) > 0",
         ).bind(value).fetch_all(c).await))?;
-        found.extend(more);
+        found.extend(failed);
     }
     found.sort_by_key(|event| event.pk);
     found.dedup_by_key(|event| event.pk);

@@ -62,13 +62,12 @@ pub async fn clear(conn: &mut Conn, bucket: &Digest) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes windows that are over, at most `limit`.
+/// Removes windows that are over, at most `limit`; tells how many.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
+pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    Ok(on!(conn, c => sqlx::query(
         "DELETE FROM failure WHERE bucket IN (SELECT bucket FROM failure WHERE window_ends <= $1 LIMIT $2)",
-    ).bind(now.0).bind(limit).execute(c).await.map(drop))?;
-    Ok(())
+    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
 }

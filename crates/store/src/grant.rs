@@ -252,7 +252,7 @@ pub async fn revoke_of_account(conn: &mut Conn, account: UserPk, now: Timestamp)
     Ok(())
 }
 
-/// Revokes the oldest live tokens of a user at a provider that have no session, beyond `keep` (OA-649).
+/// Removes the oldest tokens of a user at a provider that have no session, beyond `keep`; their ids (OA-649).
 ///
 /// # Errors
 /// When the database fails.
@@ -261,27 +261,27 @@ pub async fn bound_sessionless(
     account: UserPk,
     provider: ProviderPk,
     keep: i64,
-    now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     Ok(on!(conn, c => sqlx::query_scalar(
-        "UPDATE access_token SET revoked = $4 WHERE jti IN (
+        "DELETE FROM access_token WHERE jti IN (
              SELECT jti FROM access_token
-             WHERE account = $1 AND provider = $2 AND sid IS NULL AND revoked IS NULL AND expires > $4
+             WHERE account = $1 AND provider = $2 AND sid IS NULL AND revoked IS NULL
              ORDER BY issued DESC, jti LIMIT 1000 OFFSET $3) RETURNING jti",
-    ).bind(account.0).bind(provider.0).bind(keep).bind(now.0).fetch_all(c).await)?)
+    ).bind(account.0).bind(provider.0).bind(keep).fetch_all(c).await)?)
 }
 
-/// Removes tokens that have ended by `now`, and codes that ended before `codes_before` (OA-245, OA-643).
+/// Removes tokens that have ended by `now`, and codes that ended before `codes_before`, at most `limit` of each
+/// (OA-245, OA-643). Tells how many of the kind that had more.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(conn: &mut Conn, now: Timestamp, codes_before: Timestamp, limit: i64) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
+pub async fn sweep(conn: &mut Conn, now: Timestamp, codes_before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    let tokens = on!(conn, c => sqlx::query(
         "DELETE FROM access_token WHERE jti IN (SELECT jti FROM access_token WHERE expires <= $1 LIMIT $2)",
-    ).bind(now.0).bind(limit).execute(c).await.map(drop))?;
-    on!(conn, c => sqlx::query(
+    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?;
+    let codes = on!(conn, c => sqlx::query(
         "DELETE FROM authorization_code WHERE digest IN (
              SELECT digest FROM authorization_code WHERE expires <= $1 LIMIT $2)",
-    ).bind(codes_before.0).bind(limit).execute(c).await.map(drop))?;
-    Ok(())
+    ).bind(codes_before.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(tokens.max(codes))
 }

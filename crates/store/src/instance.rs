@@ -3,7 +3,7 @@
 use portcullis_core::clock::Timestamp;
 use serde_json::Value;
 
-use crate::db::{Conn, on};
+use crate::db::{Conn, Db, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, maybe};
 
@@ -37,6 +37,18 @@ impl Record for Instance {
 /// When the database fails.
 pub async fn get(conn: &mut Conn) -> Result<Option<Instance>, StoreError> {
     maybe(on!(conn, c => sqlx::query("SELECT * FROM instance WHERE id = 1").fetch_optional(c).await))
+}
+
+/// The sealed constant by which a wrong secret key is noticed, in the database of any release.
+///
+/// # Errors
+/// When the database fails.
+pub async fn key_check(db: &Db) -> Result<Option<Vec<u8>>, StoreError> {
+    if !db.has_table("instance").await? {
+        return Ok(None);
+    }
+    Ok(on!(&mut db.read().await?, c =>
+        sqlx::query_scalar("SELECT key_check FROM instance WHERE id = 1").fetch_optional(c).await)?)
 }
 
 /// Makes a new store an installation.

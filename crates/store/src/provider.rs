@@ -156,6 +156,15 @@ pub async fn of_outpost(
     Ok(providers)
 }
 
+/// The providers that accept tokens of others.
+///
+/// # Errors
+/// When the database fails.
+pub async fn federating(conn: &mut Conn) -> Result<Vec<Provider>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE jwt_federation_providers <> '[]'")
+        .fetch_all(c).await))
+}
+
 /// Keeps a new provider and gives its key.
 ///
 /// # Errors

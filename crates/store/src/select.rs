@@ -29,11 +29,19 @@ pub struct Listed<T> {
     pub count: i64,
 }
 
+/// In bytes.
+const LONGEST_PART: usize = 16 * 1024;
+
 #[derive(Clone, Debug)]
 enum Argument {
     Text(String),
     Integer(i64),
     Flag(bool),
+}
+
+/// The terms of a search (CO-525).
+pub fn search_terms(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty())
 }
 
 /// Conditions and order of a list. Texts of conditions are written in this crate; values are always bound.
@@ -81,7 +89,7 @@ impl Select {
 
     /// Each term must occur in at least one of the columns, whatever its case (CO-525).
     pub(crate) fn search(&mut self, columns: &[&str], text: &str) {
-        for term in text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty()) {
+        for term in search_terms(text) {
             let likeness: Vec<_> =
                 columns.iter().map(|column| format!("lower({column}) LIKE lower(?) ESCAPE '\\'")).collect();
             let escaped = term.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
@@ -89,8 +97,11 @@ impl Select {
         }
     }
 
-    /// `part` must occur in the column, whatever its case.
+    /// `part` must occur in the column, whatever its case. A very long one, which no pattern can hold, does not.
     pub(crate) fn part(&mut self, column: &str, part: &str) {
+        if part.len() > LONGEST_PART {
+            return self.always("FALSE");
+        }
         let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         self.text(&format!("lower({column}) LIKE lower(?) ESCAPE '\\'"), format!("%{escaped}%"));
     }

@@ -106,23 +106,24 @@ pub async fn api_by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<To
     ).bind(digest.as_slice()).fetch_optional(c).await))
 }
 
-/// Whether any token has this digest.
+/// Whether a token of this user has this digest, or, with `api`, anybody's API token.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn digest_in_use(conn: &mut Conn, digest: &Digest) -> Result<bool, StoreError> {
-    Ok(on!(conn, c => sqlx::query_scalar::<_, i64>("SELECT count(*) FROM token WHERE key_digest = $1")
-        .bind(digest.as_slice()).fetch_one(c).await)?
-        > 0)
+pub async fn digest_in_use(conn: &mut Conn, digest: &Digest, owner: UserPk, api: bool) -> Result<bool, StoreError> {
+    let found: i64 = on!(conn, c => sqlx::query_scalar(
+        "SELECT count(*) FROM token WHERE key_digest = $1 AND (account = $2 OR ($3 AND intent = 'api'))",
+    ).bind(digest.as_slice()).bind(owner.0).bind(api).fetch_one(c).await)?;
+    Ok(found > 0)
 }
 
-/// All tokens of a user.
+/// How many tokens a user has.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Token>, StoreError> {
-    many(on!(conn, c => sqlx::query("SELECT * FROM token WHERE account = $1 ORDER BY identifier")
-        .bind(account.0).fetch_all(c).await))
+pub async fn count_of_account(conn: &mut Conn, account: UserPk) -> Result<i64, StoreError> {
+    Ok(on!(conn, c => sqlx::query_scalar("SELECT count(*) FROM token WHERE account = $1")
+        .bind(account.0).fetch_one(c).await)?)
 }
 
 /// Tokens that have ended by `now`, at most `limit`.

@@ -75,7 +75,7 @@ async fn headers(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ROOT, Site, TOKEN, context, context_with};
+    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with};
     use axum::body::Body;
     use portcullis_idp::{Actor, bootstrap, sessions, setup};
     use portcullis_store::Db;
@@ -171,6 +171,30 @@ mod tests {
         }
     }
 
+    /// CO-034, CO-813: whoever becomes a service account is signed out for good.
+    #[tokio::test]
+    async fn co_813_a_service_account_has_no_session() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let cookie = sign_in(&site, "ada").await;
+        let asks =
+            async |cookie: &str| site.send(Method::GET, "/core/users/me/", &[("cookie", cookie)], None).await.status;
+        assert_eq!(asks(&cookie).await, 200);
+        let path = format!("/core/users/{user}/");
+        for kind in ["service_account", "internal"] {
+            assert_eq!(site.admin(Method::PATCH, &path, json!({"type": kind})).await.status, 200);
+            assert_eq!(asks(&cookie).await, 403, "{kind}");
+        }
+        let cookie = sign_in(&site, "ada").await;
+        assert_eq!(asks(&cookie).await, 200);
+        let mut tx = site.ctx.db.write().await.expect("writes");
+        let mut ada = portcullis_store::account::by_username(&mut tx, "ada").await.expect("reads").expect("known");
+        "service_account".clone_into(&mut ada.kind);
+        portcullis_store::account::update(&mut tx, &ada).await.expect("stores");
+        tx.commit().await.expect("commits");
+        assert_eq!(asks(&cookie).await, 403, "whoever made it one");
+    }
+
     /// CO-041, CO-802: a new password ends the user's sessions.
     #[tokio::test]
     async fn co_041_a_new_password_ends_sessions() {
@@ -180,6 +204,46 @@ mod tests {
         let path = format!("/core/users/{user}/set_password/");
         assert_eq!(site.admin(Method::POST, &path, json!({"password": "long enough"})).await.status, 204);
         assert_eq!(site.send(Method::GET, "/core/users/me/", &[("cookie", &cookie)], None).await.status, 403);
+    }
+
+    /// A request as the administrator `ada`, whose body does not come before `meanwhile` is over.
+    async fn dripped(site: &Site, key: &str, meanwhile: impl Future<Output = ()>) -> Reply {
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let body = futures_util::stream::once(async move {
+            begun.await.expect("begins");
+            Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"name\": \"made late\"}"))
+        });
+        let request = Request::post("/api/v3/core/groups/")
+            .header(header::AUTHORIZATION, format!("Bearer {key}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = request.body(Body::from_stream(body)).expect("a request");
+        let (reply, ()) = tokio::join!(site.raw(request), async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            meanwhile.await;
+            begin.send(()).expect("is waited for");
+        });
+        reply
+    }
+
+    /// CO-037, CO-702: whoever loses rights or credentials while the body of a request is on its way changes
+    /// nothing any more.
+    #[tokio::test]
+    async fn co_702_rights_count_when_the_change_is_made() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let admins = site.admin(Method::GET, "/core/groups/?name=authentik%20Admins", None).await.json;
+        let group = format!("/core/groups/{}/", admins["results"][0]["pk"].as_str().expect("text"));
+        let member = async |does: &str| {
+            let changed = site.admin(Method::POST, &format!("{group}{does}/"), json!({"pk": user})).await;
+            assert_eq!(changed.status, 204);
+        };
+        member("add_user").await;
+        let key = site.api_key(user, "ada-api").await;
+        assert_eq!(dripped(&site, &key, async {}).await.status, 201);
+        assert_eq!(dripped(&site, &key, member("remove_user")).await.status, 403);
+        member("add_user").await;
+        let ends = async { assert_eq!(site.admin(Method::DELETE, "/core/tokens/ada-api/", None).await.status, 204) };
+        assert_eq!(dripped(&site, &key, ends).await.status, 403);
     }
 
     /// CO-703: a list of tokens without any that is visible is refused to ordinary users.
@@ -195,6 +259,38 @@ mod tests {
         site.api_key(user, "ada-api").await;
         assert_eq!(list("").await.json["pagination"]["count"], json!(1));
         assert_eq!(list("?identifier=other").await.json["pagination"]["count"], json!(0));
+    }
+
+    /// OA-004, CO-525, CO-526: no query is a server error, however long or repetitive.
+    #[tokio::test]
+    async fn co_526_silly_queries_are_no_server_errors() {
+        let site = Site::new().await;
+        let lists = [
+            "core/users",
+            "core/groups",
+            "core/tokens",
+            "core/applications",
+            "providers/proxy",
+            "providers/all",
+            "outposts/instances",
+            "propertymappings/provider/scope",
+            "flows/instances",
+            "policies/bindings",
+        ];
+        for list in lists {
+            for (query, status) in [
+                (format!("search={}", "a,".repeat(2000)), 400),
+                (format!("search={}", "x".repeat(60_000)), 400),
+                (format!("search={}", "a,".repeat(40)), 200),
+                (format!("ordering={}", "name,pk,-name,".repeat(2000)), 200),
+                (format!("name__icontains={0}&name={0}&username={0}&groups_by_name={0}", "%25".repeat(4_000)), 200),
+                ("&groups_by_name=x&pk__in=x".repeat(2000), 200),
+            ] {
+                let reply = site.admin(Method::GET, &format!("/{list}/?{query}"), None).await;
+                let expected = if list == "policies/bindings" { 200 } else { status };
+                assert_eq!(reply.status, expected, "{list} {} {:?}", &query[..30], reply.json["detail"]);
+            }
+        }
     }
 
     /// CO-529: every answer, also a refusal, names its request and may not be kept.
@@ -230,6 +326,19 @@ mod tests {
         assert_eq!(post("application/json", " ".repeat(2 << 20)).await.status, 413);
         let deep = format!("{{\"name\": {}", "[".repeat(10_000));
         assert_eq!(post("application/json", deep).await.status, 400);
+    }
+
+    /// CO-069: attributes in which a key occurs twice are refused, not half kept.
+    #[tokio::test]
+    async fn co_069_doubled_keys_are_refused() {
+        let site = Site::new().await;
+        let body = r#"{"name": "x", "attributes": {"a": {"b": 1, "b": 2}}}"#;
+        let request = Request::post("/api/v3/core/groups/")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let refused = site.raw(request.body(Body::from(body)).expect("a request")).await;
+        let said = json!({"attributes": ["Value must be a dictionary, and not have any duplicate keys."]});
+        assert_eq!((refused.status.as_u16(), refused.json), (400, said));
     }
 
     /// CO-480, CO-481: the first start makes groups, akadmin, flows, mappings, the outpost, a key and the token.
@@ -324,6 +433,21 @@ mod tests {
         let first = portcullis_store::account::by_pk(&mut conn, pk).await.expect("reads").expect("akadmin");
         assert_eq!(first.email, "a@example.com");
         assert!(portcullis_idp::password::verify("long enough", first.password_hash.as_deref()).await.is_right());
+    }
+
+    /// CO-486: a password that the administrator gets by the API closes the setup page, and nobody is sent there.
+    #[tokio::test]
+    async fn co_486_a_password_closes_the_setup_page() {
+        let site = Site::new().await;
+        setup::open(&site.ctx).await.expect("reads").expect("open");
+        let get = async |path: &str| site.raw(Request::get(path).body(Body::empty()).expect("a request")).await;
+        assert_eq!(get("/").await.headers["location"], "/if/flow/initial-setup/");
+        assert_eq!(get("/if/flow/initial-setup/").await.status, 200);
+        let me = site.admin(Method::GET, "/core/users/me/", None).await.json["user"]["pk"].clone();
+        let set = format!("/core/users/{me}/set_password/");
+        assert_eq!(site.admin(Method::POST, &set, json!({"password": "long enough"})).await.status, 204);
+        assert_eq!(get("/").await.headers["location"], "/if/flow/default-authentication-flow/");
+        assert_eq!(get("/if/flow/initial-setup/").await.status, 403);
     }
 
     /// CO-474: the files of a used database hold no secret in clear: no key, password, attribute, setup code.

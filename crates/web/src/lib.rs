@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod assets;
+mod body;
 mod health;
 pub mod oauth;
 pub mod pages;

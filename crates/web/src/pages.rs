@@ -1,7 +1,9 @@
 //! Pages for people: rendered here, without script (D9 of the design).
 
 pub mod browser;
+pub mod form;
 pub mod home;
+pub mod launch;
 pub mod respond;
 pub mod setup;
 pub mod sign_in;
@@ -18,6 +20,8 @@ use portcullis_idp::Context;
 pub mod path {
     /// Home: who you are, and what is open to you.
     pub const HOME: &str = "/";
+    /// Opens an application, whose slug follows.
+    pub const LAUNCH: &str = "/application/launch/";
     /// Signs in.
     pub const SIGN_IN: &str = "/if/flow/default-authentication-flow/";
     /// Signs out.
@@ -30,6 +34,7 @@ pub mod path {
 pub fn router() -> Router<Arc<Context>> {
     Router::new()
         .route(path::HOME, get(home::show))
+        .route("/application/launch/{slug}/", get(launch::open))
         .route(path::SIGN_IN, get(sign_in::show).post(sign_in::submit))
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
         .route(path::SETUP, get(setup::show).post(setup::submit))

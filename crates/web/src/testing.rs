@@ -92,9 +92,11 @@ impl Site {
 
     /// Sends a request from this address.
     pub(crate) async fn raw_from(&self, mut request: Request<Body>, client: IpAddr) -> Reply {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("id.example");
+        let host = host.to_owned();
         request.extensions_mut().insert(Arc::new(Origin {
             scheme: Scheme::Http,
-            host: "id.example".to_owned(),
+            host,
             client,
             peer: client,
             peer_trusted: false,

@@ -4,16 +4,17 @@ use portcullis_core::attributes::{self, Attributes, changes_reserved};
 use portcullis_core::id::{GroupId, UserPk};
 use portcullis_core::username;
 use portcullis_store::account::Account;
-use portcullis_store::{account, event as store_event, team};
+use portcullis_store::{account, team};
 use serde_json::{Value, json};
 
-use super::{account_attributes, account_place, seal, secret_keys, superuser_only};
+use super::{account_attributes, account_place, pseudonym, seal, secret_keys, superuser_only};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::password;
+use crate::sessions::may_sign_in;
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -102,7 +103,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
         return Err(Error::whole("Can't modify internal service account users"));
     }
     let before = snapshot(&mut change, &changed).await?;
-    let was_active = changed.is_active;
+    let (was_active, could_sign_in) = (changed.is_active, may_sign_in(&changed));
     let stored = account_attributes(ctx, &changed)?;
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
@@ -120,6 +121,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     }
     if was_active && !changed.is_active {
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
+    } else if could_sign_in && !may_sign_in(&changed) {
+        // What app passwords have opened goes on: that is what service accounts are for (CO-813).
+        account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;
     }
     let after = snapshot(&mut change, &changed).await?;
     change.touch(Touched::User(changed.uuid));
@@ -146,10 +150,10 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
     account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
     bindings::before_user_is_deleted(&mut change, pk).await?;
     account::delete(change.conn(), pk).await?;
-    pseudonymise(&mut change, &gone).await?;
+    pseudonym::apply(&mut change, &gone).await?;
     change.touch(Touched::User(gone.uuid));
-    let pseudonym = Account { username: pseudonym_of(&gone), ..gone };
-    change.event("model_deleted", json!({"model": named(&pseudonym)})).await?;
+    let nameless = Account { username: pseudonym::of(&gone), ..gone };
+    change.event("model_deleted", json!({"model": named(&nameless)})).await?;
     change.commit().await
 }
 
@@ -221,6 +225,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.username.clone_from(name);
     }
     if let Some(name) = &fields.name {
+        problems.limit("name", name);
         account.name.clone_from(name);
     }
     if let Some(email) = &fields.email {
@@ -240,6 +245,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.kind.clone_from(kind);
     }
     if let Some(path) = &fields.path {
+        problems.limit("path", path);
         if let Err(message) = check_path(path) {
             problems.add("path", message);
         }
@@ -329,36 +335,6 @@ async fn snapshot(change: &mut Change<'_>, account: &Account) -> Result<Value, E
         "username": account.username, "name": account.name, "email": account.email,
         "is_active": account.is_active, "type": account.kind, "path": account.path, "groups": groups,
     }))
-}
-
-fn pseudonym_of(account: &Account) -> String {
-    // The permanent id is gone with the user: nobody can go back from here.
-    let digest = portcullis_core::keys::sha256(account.uuid.as_bytes());
-    format!("deleted-{}", hex::encode(digest.first_chunk::<4>().copied().unwrap_or_default()))
-}
-
-async fn pseudonymise(change: &mut Change<'_>, gone: &Account) -> Result<(), Error> {
-    let pseudonym = pseudonym_of(gone);
-    let personal: Vec<&str> =
-        [&gone.username, &gone.email, &gone.name].into_iter().map(String::as_str).filter(|t| !t.is_empty()).collect();
-    for mut event in store_event::mentioning(change.conn(), gone.pk, &personal).await? {
-        if event.account.get("pk").and_then(Value::as_i64) == Some(gone.pk.0.into()) {
-            event.client_ip = None;
-        }
-        replace(&mut event.account, &personal, &pseudonym);
-        replace(&mut event.context, &personal, &pseudonym);
-        store_event::pseudonymise(change.conn(), &event).await?;
-    }
-    Ok(())
-}
-
-fn replace(value: &mut Value, personal: &[&str], pseudonym: &str) {
-    match value {
-        Value::String(text) if personal.contains(&text.as_str()) => pseudonym.clone_into(text),
-        Value::Array(list) => list.iter_mut().for_each(|value| replace(value, personal, pseudonym)),
-        Value::Object(object) => object.values_mut().for_each(|value| replace(value, personal, pseudonym)),
-        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
-    }
 }
 
 #[cfg(test)]

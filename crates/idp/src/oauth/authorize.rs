@@ -10,6 +10,7 @@ use url::Url;
 use super::client::Client;
 use super::code::{context, digest};
 use super::issuer;
+use super::marker::Marker;
 use super::params::Params;
 use crate::access;
 use crate::change::Change;
@@ -18,6 +19,7 @@ use crate::context::{Context, Visitor};
 use crate::directory;
 use crate::error::Error;
 use crate::event;
+use crate::limits;
 
 /// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
 const CODE_SECONDS: i64 = 60;
@@ -93,7 +95,7 @@ pub enum Outcome {
     Answer(Answer),
     /// The browser signs in first, even if it is signed in (`again`), and comes back.
     SignIn {
-        /// Whether a session that exists is not enough (OA-162, OA-163).
+        /// Whether a session that exists is not enough (OA-162, OA-163): the request takes a marker along.
         again: bool,
     },
     /// The policies say no (OA-165).
@@ -172,6 +174,10 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     if !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
         return Err(request.error(ctx, "invalid_request"));
     }
+    if request.prompts("consent") {
+        // Nobody is asked for consent yet, and consent that was not given is not to be assumed (OA-164).
+        return Err(request.error(ctx, "consent_required"));
+    }
     request.max_age = max_age.and_then(Result::ok).map(i64::from);
     Ok(request)
 }
@@ -201,23 +207,17 @@ pub fn is_usable(uri: &str) -> bool {
 }
 
 async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
-    use portcullis_core::keys::Purpose;
     // Once per client, address and five minutes: anybody can send these (OA-157).
     let address = visitor.client.to_string();
-    let bucket = ctx
-        .keys
-        .digest(Purpose::FailureBucket, &[b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()]);
-    let now = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(300)).await?;
-    if seen.count == 1 {
-        let given: String = given.chars().take(500).collect();
-        let context = json!({"message": "Redirect URI is not registered", "redirect_uri": given,
-            "provider": client.provider.name});
-        let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
-        event::log(&recorded);
-    }
-    Ok(tx.commit().await?)
+    let what = [b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()];
+    let Some(mut tx) = limits::first_of(ctx, &what, 300).await? else { return Ok(()) };
+    let given: String = given.chars().take(500).collect();
+    let context = json!({"message": "Redirect URI is not registered", "redirect_uri": given,
+        "provider": client.provider.name});
+    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
 }
 
 impl Request {
@@ -247,13 +247,16 @@ impl Request {
         answer
     }
 
-    /// Whether a login counts for this request. `newer_than` is when the browser was sent to sign in again.
-    fn is_recent_enough(&self, login: &LoginSession, newer_than: Option<Timestamp>, now: Timestamp) -> bool {
-        let after = |moment: Timestamp| login.auth_time >= moment;
-        let again = self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0);
-        let asked = !again || newer_than.is_some_and(after);
+    /// Whether only a login that was made for it counts for this request.
+    fn wants_its_own_login(&self) -> bool {
+        self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0)
+    }
+
+    /// Whether a login counts for this request. `marker` says when the browser was sent to sign in for it.
+    fn is_recent_enough(&self, login: &LoginSession, marker: Option<&Marker>, now: Timestamp) -> bool {
+        let asked = !self.wants_its_own_login() || marker.is_some_and(|marker| marker.asked_for(login, now));
         let age = self.max_age.filter(|age| *age > 0);
-        asked && age.is_none_or(|age| after(now.plus_seconds(-age)))
+        asked && age.is_none_or(|age| login.auth_time >= now.plus_seconds(-age))
     }
 }
 
@@ -262,6 +265,7 @@ fn description(error: &str) -> &'static str {
     match error {
         "access_denied" => "The user may not use this application",
         "login_required" => "Nobody is signed in",
+        "consent_required" => "Users cannot be asked for consent",
         "unsupported_response_type" => "This response type is not offered to this client",
         "request_not_supported" | "request_uri_not_supported" | "registration_not_supported" => {
             "This parameter is not supported"
@@ -272,7 +276,7 @@ fn description(error: &str) -> &'static str {
 
 /// Decides about a good request for whoever is signed in (OA-154 … OA-168).
 ///
-/// `newer_than` says when the browser was sent to sign in again for this very request, if it was.
+/// `marker` says when the browser was sent to sign in again for this very request, if it was.
 ///
 /// # Errors
 /// When the store fails.
@@ -281,14 +285,14 @@ pub async fn decide(
     visitor: &Visitor,
     request: &Request,
     login: Option<&LoginSession>,
-    newer_than: Option<Timestamp>,
+    marker: Option<&Marker>,
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
     let silent = request.prompts("none");
-    let Some(login) = login.filter(|login| request.is_recent_enough(login, newer_than, now)) else {
+    let Some(login) = login.filter(|login| request.is_recent_enough(login, marker, now)) else {
         return Ok(match silent {
             true => Outcome::Answer(request.error(ctx, "login_required")),
-            false => Outcome::SignIn { again: login.is_some() },
+            false => Outcome::SignIn { again: login.is_some() || request.wants_its_own_login() },
         });
     };
     let Some(application) = &request.client.application else { return Err(Error::NotFound("Application")) };
@@ -314,7 +318,11 @@ pub async fn decide(
         });
     }
     let actor = visitor.known(&person);
-    let mut change = Change::begin(ctx, &actor).await?;
+    let mut change = match Change::begin(ctx, &actor).await {
+        // Deactivated just now: whoever else may sign in.
+        Err(Error::Forbidden) => return Ok(Outcome::SignIn { again: true }),
+        begun => begun?,
+    };
     let code = ctx.entropy.token();
     let validity = duration::seconds_or(&request.client.provider.access_code_validity, CODE_SECONDS);
     let record = AuthorizationCode {

@@ -15,7 +15,7 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::{access, event, signing};
+use crate::{access, event, limits, signing};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -148,10 +148,12 @@ pub async fn answer(
     };
     let keys = signing::keys(ctx, &mut conn).await?;
     let issuer = provider::by_pk(&mut conn, active.record.provider).await?;
-    drop(conn);
-    let own = active.record.provider == client.provider.pk;
     // Another application's attributes are none of the caller's business.
-    let claims = if own { active.claims } else { crate::claims::without_attributes(active.claims) };
+    let claims = match active.record.provider == client.provider.pk {
+        true => issue::travelling(&mut conn, client.provider.pk, &active.claims).await?,
+        false => crate::claims::without_attributes(active.claims),
+    };
+    drop(conn);
     let upstream = issue::upstream_token(ctx, &keys, &claims, &client.provider.name)?;
     let mut said: Map<String, Value> = claims;
     said.insert("active".to_owned(), json!(true));
@@ -166,16 +168,12 @@ pub async fn answer(
 /// Somebody still uses a revoked token: said once per token and hour (OA-496).
 async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, jti: &str) -> Result<(), Error> {
     const HOUR: i64 = 3600;
-    let bucket = ctx.keys.digest(Purpose::FailureBucket, &[b"revoked", jti.as_bytes()]);
-    let now = ctx.now();
-    let mut tx = ctx.db.write().await?;
-    let seen = portcullis_store::failure::add(&mut tx, &bucket, now, now.plus_seconds(HOUR)).await?;
-    if seen.count == 1 {
+    if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", jti.as_bytes()], HOUR).await? {
         let context = json!({"message": "Revoked access token was used", "provider": client.provider.name});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
+        tx.commit().await?;
         event::log(&recorded);
     }
-    tx.commit().await?;
     // Should anything still remember it: not for longer.
     ctx.epochs.bump(Subject::Credential(jti));
     Ok(())

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
+use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
@@ -115,7 +116,7 @@ pub async fn access_token(
 ) -> Result<String, OAuthError> {
     let provider = &basis.client.provider;
     let scope = basis.scopes.join(" ");
-    let mut claims = travelling(change.conn(), basis, &said.claims).await?;
+    let mut claims = travelling(change.conn(), provider.pk, &said.claims).await?;
     claims.insert("azp".to_owned(), json!(provider.client_id));
     claims.insert("uid".to_owned(), json!(ctx.entropy.alphanumeric(40)));
     claims.entry("scope").or_insert_with(|| json!(scope));
@@ -141,20 +142,23 @@ pub async fn access_token(
     };
     grant::insert_token(change.conn(), &record).await?;
     if record.sid.is_none() {
-        let (account, provider, now) = (record.account, record.provider, ctx.now());
-        for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS, now).await? {
+        let (account, provider) = (record.account, record.provider);
+        for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS).await? {
             change.touch(Touched::AccessToken(jti));
         }
     }
     Ok(value)
 }
 
-/// The claims that leave the server inside a token (OA-897).
+/// The claims that leave the server, inside a token or an answer about one (OA-897).
 ///
 /// The embedded proxy reads attributes from the record. Only an outpost elsewhere, which knows nothing but
-/// the token, needs them in it.
-async fn travelling(conn: &mut Conn, basis: &Basis<'_>, claims: &ClaimSet) -> Result<ClaimSet, Error> {
-    let elsewhere = outpost::serves_besides(conn, basis.client.provider.pk, outposts::EMBEDDED).await?;
+/// what it is sent, needs them.
+///
+/// # Errors
+/// When the store fails.
+pub async fn travelling(conn: &mut Conn, provider: ProviderPk, claims: &ClaimSet) -> Result<ClaimSet, Error> {
+    let elsewhere = outpost::serves_besides(conn, provider, outposts::EMBEDDED).await?;
     Ok(if elsewhere { claims.clone() } else { claims::without_attributes(claims.clone()) })
 }
 
@@ -169,7 +173,7 @@ pub async fn id_token(
     basis: &Basis<'_>,
     said: &Statement,
 ) -> Result<String, OAuthError> {
-    let mut claims = travelling(conn, basis, &said.claims).await?;
+    let mut claims = travelling(conn, basis.client.provider.pk, &said.claims).await?;
     claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
     signed(keys, TokenType::Jwt, &claims, &basis.client.provider.name)
 }

@@ -138,6 +138,21 @@ pub async fn prove(
     }
 }
 
+/// Checks a machine that was proven once more, in the transaction that issues something to it: meanwhile its
+/// user may have been deactivated, its app password deleted or its access taken away (OA-296, CO-037).
+///
+/// # Errors
+/// [`OAuthError::InvalidGrant`]; then nothing is to be issued.
+pub async fn confirm(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    client: &Client,
+    variant: &Variant<'_>,
+    wish: &Wish<'_>,
+) -> Result<Proven, OAuthError> {
+    check(ctx, change.conn(), client, variant, wish).await?.map_err(|_| OAuthError::InvalidGrant)
+}
+
 fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) -> Attempt<'a> {
     let username = match variant {
         Variant::AppPassword { username, .. } => username.as_str(),

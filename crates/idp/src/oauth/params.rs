@@ -76,7 +76,13 @@ impl Params {
 
     /// The parameters as a query.
     pub fn encoded(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+        self.encoded_without("")
+    }
+
+    /// The parameters but one as a query.
+    pub fn encoded_without(&self, name: &str) -> String {
+        let kept = self.0.iter().filter(|(known, _)| known != name);
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish()
     }
 
     /// Whether there are no parameters at all.

@@ -121,10 +121,11 @@ async fn by_machine(
         params.text("password"),
         &credentials.secret,
     )?;
-    let mut proven = machine::prove(ctx, visitor, client, &variant, &wish).await?;
+    machine::prove(ctx, visitor, client, &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
+    let mut proven = machine::confirm(ctx, &mut change, client, &variant, &wish).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, &mut proven).await?;
     let basis = basis_of_machine(client, application, &proven.person, &scopes, proven.app_password.as_ref());
     let grant_id = ctx.entropy.alphanumeric(40);

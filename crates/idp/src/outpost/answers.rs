@@ -40,7 +40,11 @@ pub enum OutpostError {
 
 impl From<Error> for OutpostError {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        match error {
+            // Who proved themselves was deactivated meanwhile.
+            Error::Forbidden => Self::Refused,
+            other => Self::Failed(other),
+        }
     }
 }
 
@@ -100,10 +104,11 @@ pub async fn verify_password(
         true => Variant::Nothing { reason: "username" },
         false => Variant::AppPassword { username: username.to_owned(), password: password.to_owned() },
     };
-    let mut proven = machine::prove(ctx, &visitor, &client, &variant, &wish).await?;
+    let proven = machine::prove(ctx, &visitor, &client, &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
     let actor = visitor.known(&proven.person);
     let mut change = Change::begin(ctx, &actor).await?;
+    let mut proven = machine::confirm(ctx, &mut change, &client, &variant, &wish).await?;
     machine::note_success(ctx, &mut change, &visitor, &client, application, &mut proven).await?;
     let keys = signing::keys(ctx, change.conn()).await?;
     change.commit().await?;

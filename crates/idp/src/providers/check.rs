@@ -10,14 +10,12 @@ use url::Url;
 
 use super::{Fields, mode};
 use crate::error::{Error, Problems};
+use crate::flows;
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 const REQUIRED: &str = "This field is required.";
 const BLANK: &str = "This field may not be blank.";
 const BAD_URL: &str = "Enter a valid URL.";
-
-/// The longest text that holds a URL or a name of an attribute.
-const LONGEST: usize = 2048;
 
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     for (field, missing) in [
@@ -39,10 +37,14 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
         ("authorization_flow", fields.authorization_flow),
         ("invalidation_flow", fields.invalidation_flow),
     ] {
-        if let Some(pk) = pk
-            && flow::by_pk(conn, pk).await?.is_none()
-        {
-            problems.add(field, invalid(pk));
+        let Some(pk) = pk else { continue };
+        match flow::by_pk(conn, pk).await? {
+            None => problems.add(field, invalid(pk)),
+            // Nobody is asked for consent yet: a provider that wants it would seem to ask.
+            Some(flow) if field == "authorization_flow" && flow.slug != flows::IMPLICIT_CONSENT => {
+                problems.add(field, format!("Only the flow {} is supported.", flows::IMPLICIT_CONSENT));
+            }
+            Some(_) => {}
         }
     }
     for pk in fields.property_mappings.iter().flatten() {
@@ -82,9 +84,7 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problem
         ("basic_auth_password_attribute", &provider.basic_auth_password_attribute),
         ("cookie_domain", &provider.cookie_domain),
     ] {
-        if text.chars().count() > LONGEST {
-            problems.add(field, format!("Ensure this field has no more than {LONGEST} characters."));
-        }
+        problems.limit(field, text);
     }
     if !provider.external_host.is_empty() && !is_external(&provider.external_host) {
         problems.add("external_host", BAD_URL);

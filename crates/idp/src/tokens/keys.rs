@@ -5,10 +5,11 @@ use portcullis_store::token::Token;
 use portcullis_store::{account, token};
 use serde_json::json;
 
-use super::{digest, mine, named};
+use super::{API, digest, mine, named};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
+use crate::limits::{self, Attempt, Cost};
 
 /// Shortest key that anyone may choose.
 const SHORTEST: usize = 8;
@@ -53,8 +54,12 @@ pub async fn view(ctx: &Context, actor: &Actor, identifier: &str) -> Result<Stri
 ///
 /// # Errors
 /// [`Error::NotFound`] when the token is not the actor's to see, [`Error::Invalid`] for a key that is too
-/// short, too long or in use.
+/// short, too long or in use, [`Error::Throttled`] after too many that were in use.
 pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> Result<(), Error> {
+    let _turn = match attempt(actor) {
+        Some(attempt) => Some(limits::admit(ctx, &attempt, Cost::Lookup).await?),
+        None => None,
+    };
     let mut change = Change::begin(ctx, actor).await?;
     let mut changed = mine(&mut change, identifier).await?;
     let length = key.chars().count();
@@ -64,8 +69,10 @@ pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> R
     if length > LONGEST {
         return Err(Error::field("key", "Ensure this field has no more than 255 characters."));
     }
-    let new = digest(ctx, key);
-    if changed.key_digest != new && token::digest_in_use(change.conn(), &new).await? {
+    let (new, is_api) = (digest(ctx, key), changed.intent == API);
+    if changed.key_digest != new && token::digest_in_use(change.conn(), &new, changed.account, is_api).await? {
+        drop(change);
+        guessed(ctx, actor).await?;
         return Err(Error::field("key", "This field must be unique."));
     }
     replace(ctx, &mut change, &mut changed, key).await?;
@@ -75,6 +82,18 @@ pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> R
         change.event("configuration_warning", warning).await?;
     }
     change.commit().await
+}
+
+/// That a key is in use may be news about somebody else's: it counts like a failure to sign in (OA-680).
+fn attempt(actor: &Actor) -> Option<Attempt<'_>> {
+    actor.client.map(|address| Attempt { address, client: "set-key", username: &actor.username })
+}
+
+async fn guessed(ctx: &Context, actor: &Actor) -> Result<(), Error> {
+    let Some(attempt) = attempt(actor) else { return Ok(()) };
+    let mut tx = ctx.db.write().await?;
+    limits::failed(ctx, &mut tx, &attempt).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Stores another key, and ends what the old one opened.

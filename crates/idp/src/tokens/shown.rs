@@ -28,7 +28,7 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     }
     let mut conn = ctx.db.read().await?;
     if let Some(owner) = own.account
-        && token::of_account(&mut conn, owner).await?.is_empty()
+        && token::count_of_account(&mut conn, owner).await? == 0
     {
         return Err(Error::Forbidden);
     }

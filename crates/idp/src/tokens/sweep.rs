@@ -1,8 +1,7 @@
 //! What happens to tokens whose time is over (CO-103, OA-609). Safety does not rest on it: an expired
 //! token is refused at its next use, swept or not.
 
-use portcullis_store::token::Token;
-use portcullis_store::{event, token};
+use portcullis_store::token::{self, Token};
 use serde_json::json;
 
 use super::{API, delete_in, keys, named};
@@ -13,8 +12,8 @@ use crate::settings::Settings;
 
 const BATCH: i64 = 100;
 
-/// Gives expired API tokens a fresh key that nobody knows, deletes other expired tokens, and removes events
-/// whose time is over. Call it at least every five minutes.
+/// Gives expired API tokens a fresh key that nobody knows, and deletes other expired tokens. Call it at least
+/// every five minutes.
 ///
 /// # Errors
 /// When the store fails; what was done until then stays done.
@@ -32,9 +31,6 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         }
         change.commit().await?;
     }
-    let mut tx = ctx.db.write().await?;
-    event::remove_expired(&mut tx, ctx.now()).await?;
-    tx.commit().await?;
     Ok(())
 }
 

@@ -239,6 +239,8 @@ CREATE INDEX access_token_grant ON access_token (grant_id);
 CREATE INDEX access_token_sid ON access_token (sid);
 CREATE INDEX access_token_account ON access_token (account, provider);
 CREATE INDEX access_token_expires ON access_token (expires);
+CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
+    WHERE sid IS NULL AND revoked IS NULL;
 
 -- A session of the embedded outpost: one application, one browser or one credential.
 CREATE TABLE proxy_session (
@@ -286,3 +288,4 @@ CREATE TABLE event (
     expires     BIGINT  NOT NULL
 );
 CREATE INDEX event_created ON event (created);
+CREATE INDEX event_expires ON event (expires);

@@ -6,6 +6,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use portcullis_idp::{Error, Problems};
 use serde_json::{Map, Value, json};
 
+use crate::body::Unread;
+
 /// Why a request to the API got no positive answer. Each becomes one status and one body.
 #[derive(Debug)]
 pub enum ApiError {
@@ -33,6 +35,8 @@ pub enum ApiError {
     MediaType(String),
     /// The body is too long.
     TooLong,
+    /// The body did not end in time.
+    TooSlow,
     /// The request contradicts rules.
     Invalid(Problems),
     /// Too many requests or failures.
@@ -50,9 +54,20 @@ impl From<Error> for ApiError {
             Error::Invalid(problems) => Self::Invalid(problems),
             Error::NotFound(kind) => Self::NotFound(kind),
             Error::Forbidden => Self::Forbidden,
+            Error::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            Error::Busy => Self::Throttled { retry_after_seconds: 1 },
             Error::Store(_) | Error::Sealed { .. } | Error::Hash(_) | Error::Unreadable(_) => {
                 Self::Internal(error.to_string())
             }
+        }
+    }
+}
+
+impl From<Unread> for ApiError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLong => Self::TooLong,
+            Unread::TooSlow => Self::TooSlow,
         }
     }
 }
@@ -81,6 +96,7 @@ impl IntoResponse for ApiError {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Unsupported media type \"{given}\" in request."))
             }
             Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "The request body is too long.".to_owned()),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "The request body took too long.".to_owned()),
             Self::Throttled { retry_after_seconds } => return throttled(retry_after_seconds),
             Self::Invalid(problems) => return (StatusCode::BAD_REQUEST, Json(by_field(&problems))).into_response(),
             Self::Internal(cause) => {

@@ -3,34 +3,46 @@
 //! A field that is absent reads as `None` and is no problem unless it was [`Body::require`]d; unknown
 //! fields are ignored. After the last field, [`Body::finish`] refuses the request if there was a problem.
 
-use std::str::FromStr;
+mod doubled;
 
-use axum::body::to_bytes;
-use axum::extract::{FromRequest, Request};
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header;
 use portcullis_core::clock::Timestamp;
-use portcullis_idp::Problems;
+use portcullis_idp::{Context, Problems};
 use serde_json::{Map, Value};
 
 use super::answer::ApiError;
+use super::caller::Caller;
+use crate::body;
 
 const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
+const DOUBLED: &str = "Value must be a dictionary, and not have any duplicate keys.";
+const NO_UUID: &str = "Must be a valid UUID.";
 
 /// The body of a write.
 #[derive(Debug, Default)]
 pub struct Body {
     object: Map<String, Value>,
+    /// Fields that a parser has dropped something of.
+    doubled: BTreeSet<String>,
     problems: Problems,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<Context>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let media_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
-        let bytes = to_bytes(request.into_body(), MAX_BYTES).await.map_err(|_| ApiError::TooLong)?;
+    async fn from_request(request: Request, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        let (mut head, body) = request.into_parts();
+        let bytes = body::read(body, MAX_BYTES).await?;
+        // Whoever was let in by the head may have lost credentials or session while the body was on its way.
+        Caller::from_request_parts(&mut head, ctx).await?;
+        let media_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
         if bytes.is_empty() {
             return Ok(Self::default());
         }
@@ -40,7 +52,9 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             return Err(ApiError::MediaType(media_type));
         }
         match serde_json::from_slice(&bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
-            Value::Object(object) => Ok(Self { object, problems: Problems::default() }),
+            Value::Object(object) => {
+                Ok(Self { object, doubled: doubled::fields(&bytes), problems: Problems::default() })
+            }
             _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
         }
     }
@@ -153,7 +167,7 @@ impl Body {
     /// A UUID, as one of our typed ids.
     pub fn uuid<T: FromStr>(&mut self, field: &str) -> Option<T> {
         let value = self.some(field)?;
-        uuid_of(&value).or_else(|| self.bad(field, uuid_problem(&value)))
+        uuid_of(&value).or_else(|| self.bad(field, NO_UUID))
     }
 
     /// A UUID or null: `Some(None)` is an explicit null.
@@ -163,7 +177,7 @@ impl Body {
 
     /// A list of UUIDs.
     pub fn uuids<T: FromStr>(&mut self, field: &str) -> Option<Vec<T>> {
-        self.items(field)?.iter().map(|value| uuid_of(value).or_else(|| self.bad(field, uuid_problem(value)))).collect()
+        self.items(field)?.iter().map(|value| uuid_of(value).or_else(|| self.bad(field, NO_UUID))).collect()
     }
 
     /// An instant or null: `Some(None)` is an explicit null.
@@ -179,8 +193,11 @@ impl Body {
         })
     }
 
-    /// Any JSON but null.
+    /// Any JSON but null, in which no key occurs twice (CO-069).
     pub fn json(&mut self, field: &str) -> Option<Value> {
+        if self.doubled.contains(field) {
+            return self.bad(field, DOUBLED);
+        }
         self.some(field)
     }
 
@@ -224,13 +241,6 @@ fn uuid_of<T: FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
 
-fn uuid_problem(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) => format!("\u{201c}{text}\u{201d} is not a valid UUID."),
-        None => "Must be a valid UUID.".to_owned(),
-    }
-}
-
 fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -249,7 +259,7 @@ mod tests {
     use serde_json::json;
 
     fn body(value: &Value) -> Body {
-        Body { object: value.as_object().expect("object").clone(), problems: Problems::default() }
+        Body { object: value.as_object().expect("object").clone(), ..Body::default() }
     }
 
     fn messages(mut body: Body) -> Vec<(String, Vec<String>)> {

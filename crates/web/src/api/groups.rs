@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(
             unknown.json,
             json!({
-                "parents": ["\u{201c}x\u{201d} is not a valid UUID."],
+                "parents": ["Must be a valid UUID."],
                 "roles": ["Expected a list of items but got type \"str\"."],
             })
         );

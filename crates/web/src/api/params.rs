@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use portcullis_core::clock::Timestamp;
 use portcullis_idp::Problems;
-use portcullis_idp::list::Slice;
+use portcullis_idp::list::{Slice, search_terms};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +17,8 @@ use super::answer::ApiError;
 
 const PAGE_SIZE: i64 = 20;
 const MAX_PAGE_SIZE: i64 = 100;
+const LONGEST_SEARCH: usize = 1024;
+const MOST_TERMS: usize = 50;
 
 /// The query of a request. Reading a malformed filter is noted; [`Params::finish`] then refuses the request.
 #[derive(Debug, Default)]
@@ -105,23 +107,29 @@ impl Params {
         if problems.is_empty() { Ok(()) } else { Err(ApiError::Invalid(problems)) }
     }
 
-    /// Terms that must occur (CO-525).
-    pub fn search(&self) -> String {
-        self.text("search").unwrap_or_default()
+    /// Terms that must occur (CO-525); more than anybody types is refused.
+    pub fn search(&mut self) -> String {
+        let text = self.text("search").unwrap_or_default();
+        if text.len() > LONGEST_SEARCH || search_terms(&text).count() > MOST_TERMS {
+            self.problem("search", "Ensure this value has at most 50 terms and 1024 bytes.");
+            return String::new();
+        }
+        text
     }
 
     /// The order asked for, by the names of `fields`; unknown names are ignored. `otherwise` when nothing is
     /// left. `true` is descending.
     pub fn order<O: Copy>(&self, fields: &[(&str, O)], otherwise: &[(O, bool)]) -> Vec<(O, bool)> {
         let asked = self.text("ordering").unwrap_or_default();
-        let order: Vec<_> = asked
-            .split(',')
-            .filter_map(|name| {
-                let name = name.trim();
-                let (name, descending) = name.strip_prefix('-').map_or((name, false), |name| (name, true));
-                fields.iter().find(|(field, _)| *field == name).map(|(_, order)| (*order, descending))
-            })
-            .collect();
+        let mut left: Vec<_> = fields.iter().collect();
+        let mut order = Vec::new();
+        for name in asked.split(',').map(str::trim) {
+            let (name, descending) = name.strip_prefix('-').map_or((name, false), |name| (name, true));
+            // What comes a second time orders nothing any more.
+            if let Some(at) = left.iter().position(|(field, _)| *field == name) {
+                order.push((left.remove(at).1, descending));
+            }
+        }
         if order.is_empty() { otherwise.to_vec() } else { order }
     }
 
@@ -211,6 +219,7 @@ mod tests {
         assert_eq!(order("ordering=-name,pk"), [('n', true), ('p', false)]);
         assert_eq!(order("ordering=password,name"), [('n', false)]);
         assert_eq!(order("ordering=password"), [('d', false)]);
+        assert_eq!(order("ordering=pk,-pk,name,pk"), [('p', false), ('n', false)]);
     }
 
     /// CO-526: booleans have six spellings; others are refused on their parameter.

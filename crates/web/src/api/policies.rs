@@ -48,7 +48,8 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
     let filter = Filter {
         policy: params.uuid("policy"),
         without_policy: params.flag("policy__isnull"),
-        targets: params.uuid("target").into_iter().chain(params.uuids("target_in")).collect(),
+        target: params.uuid("target"),
+        targets: params.uuids("target_in"),
         enabled: params.flag("enabled"),
         position: params.integer("order"),
         timeout: params.integer("timeout"),

@@ -209,6 +209,48 @@ mod tests {
         }
     }
 
+    /// CO-523: texts without another limit end somewhere.
+    #[tokio::test]
+    async fn co_523_texts_have_a_limit() {
+        let site = Site::new().await;
+        let long = "é".repeat(2049);
+        let said = json!(["Ensure this field has no more than 2048 characters."]);
+        for (path, field, mut body) in [
+            ("/core/tokens/", "description", json!({"identifier": "x"})),
+            ("/core/users/", "name", json!({"username": "x"})),
+            ("/core/users/", "path", json!({"username": "y", "name": "x"})),
+            ("/core/groups/", "name", json!({})),
+            ("/core/applications/", "meta_description", json!({"name": "x", "slug": "x"})),
+        ] {
+            body[field] = json!(long);
+            let refused = site.admin(Method::POST, path, body.clone()).await;
+            assert_eq!((refused.status.as_u16(), &refused.json), (400, &json!({field: said})), "{path} {field}");
+            body[field] = json!(&long[2..]);
+            assert_eq!(site.admin(Method::POST, path, body).await.status, 201, "{path} {field}");
+        }
+    }
+
+    /// CO-101: an ordinary user makes a thousand tokens and no more; an administrator makes more for them.
+    #[tokio::test]
+    async fn co_101_tokens_of_a_user_are_bounded() {
+        let site = Site::new().await;
+        let user = site.user("ada").await;
+        let key = site.api_key(user, "first").await;
+        let mut tx = site.ctx.db.write().await.expect("writes");
+        let first = portcullis_store::token::by_identifier(&mut tx, "first").await.expect("reads").expect("is there");
+        for number in 1..1000 {
+            let mut more = first.clone();
+            more.uuid = portcullis_core::id::TokenId(site.ctx.entropy.uuid());
+            more.identifier = format!("number-{number}");
+            more.key_digest = number.to_string().into_bytes();
+            portcullis_store::token::insert(&mut tx, &more).await.expect("stores");
+        }
+        tx.commit().await.expect("commits");
+        let refused = site.bearer(&key, Method::POST, "/core/tokens/", json!({"identifier": "more"})).await;
+        assert_eq!(refused.json, json!({"non_field_errors": ["You cannot have more than 1000 tokens."]}));
+        site.api_key(user, "given").await;
+    }
+
     /// CO-807, OA-592, OA-605: an update never changes owner or intent, given or not.
     #[tokio::test]
     async fn co_807_owner_and_intent_stay() {
@@ -355,6 +397,30 @@ mod tests {
         assert_eq!(site.events("configuration_warning").await.0, 0);
         assert_eq!(set("8letters").await.status, 204);
         assert_eq!(site.events("configuration_warning").await.0, 1);
+    }
+
+    /// OA-297, OA-607: an app password may have the key that somebody else's has; that an API key is in use is told
+    /// ten times and no more.
+    #[tokio::test]
+    async fn oa_297_keys_of_others_are_not_told() {
+        let site = Site::new().await;
+        let (ada, bob) = (site.user("ada").await, site.user("bob").await);
+        let caller = site.api_key(bob, "bob-api").await;
+        for (identifier, user) in [("hers", ada), ("his", bob), ("his-other", bob)] {
+            app_password(&site, identifier, user).await;
+        }
+        let set = async |identifier: &str, key: &str| {
+            let path = format!("/core/tokens/{identifier}/set_key/");
+            site.bearer(&caller, Method::POST, &path, json!({"key": key})).await.status.as_u16()
+        };
+        let hers = key_of(&site, "hers").await;
+        assert_eq!((set("his", &hers).await, set("his-other", &hers).await), (204, 400));
+        for _ in 1..10 {
+            assert_eq!(set("bob-api", TOKEN).await, 400);
+        }
+        assert_eq!((set("bob-api", TOKEN).await, set("his", "a key of quite some length").await), (429, 429));
+        site.clock.advance_seconds(301);
+        assert_eq!(set("his", "a key of quite some length").await, 204);
     }
 
     /// CO-100, OA-600: an app password is no API token, and an API token no app password.

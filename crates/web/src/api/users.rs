@@ -77,6 +77,7 @@ fn filter(params: &mut Params) -> Filter {
     {
         params.problem("type", &format!("Select a valid choice. {kind} is not one of the available choices."));
     }
+    let roles = (params.texts("roles_by_name"), params.uuids::<uuid::Uuid>("roles_by_pk"));
     Filter {
         pk: None,
         username: params.text("username"),
@@ -90,6 +91,7 @@ fn filter(params: &mut Params) -> Filter {
         is_superuser: params.flag("is_superuser"),
         groups_by_name: params.texts("groups_by_name"),
         groups_by_pk: params.uuids("groups_by_pk"),
+        has_role: !(roles.0.is_empty() && roles.1.is_empty()),
         instants,
         last_login_isnull: params.flag("last_login__isnull"),
         search: params.search(),
@@ -218,8 +220,9 @@ async fn service_account(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) 
     Ok(Json(service_accounts::described(&ctx, &made)))
 }
 
-async fn paths(State(ctx): Ctx, Admin(caller): Admin, params: Params) -> Result<Json<Value>, ApiError> {
+async fn paths(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Json<Value>, ApiError> {
     let search = params.search();
+    params.finish()?;
     let mut paths = shown::paths(&ctx, &caller.actor).await?;
     paths.retain(|path| path.contains(&search));
     Ok(Json(json!({"paths": paths})))
@@ -568,7 +571,7 @@ mod tests {
         for (query, names) in [
             ("username=ADA", vec!["ada"]),
             ("email=ada@example.com", vec!["ada"]),
-            ("search=ada example", vec!["ada"]),
+            ("search=ADA@ example", vec!["ada"]),
             ("search=b_1", vec!["bob"]),
             ("search=b%251", vec![]),
             ("path_startswith=users/e", vec!["bob"]),
@@ -577,6 +580,8 @@ mod tests {
             ("is_superuser=1", vec!["akadmin"]),
             ("is_superuser=0&ordering=-username", vec!["cat", "bob", "ada"]),
             ("groups_by_name=staff&groups_by_name=none", vec!["ada"]),
+            ("roles_by_name=none", vec![]),
+            ("roles_by_pk=00000000-0000-4000-8000-000000000000", vec![]),
             ("attributes={\"a__b\":1}", vec!["ada"]),
             ("attributes={\"my_password\":\"x\"}", vec![]),
             ("attributes={\"my_password\":\"********\"}", vec![]),
@@ -663,5 +668,34 @@ mod tests {
         assert_eq!(hers.len(), 1);
         assert_eq!((hers[0].action.as_str(), hers[0].client_ip.as_deref()), ("secret_view", None));
         assert!(hers[0].account["username"].as_str().expect("text").starts_with("deleted-"));
+    }
+
+    /// CO-818: events about others stay intact when a user goes who is called like they are, and old names go
+    /// with the user.
+    #[tokio::test]
+    async fn co_818_events_about_others_stay() {
+        let site = Site::new().await;
+        let body = json!({"username": "ada", "name": "akadmin", "email": "wiki@example.com"});
+        let user = site.admin(Method::POST, "/core/users/", body).await.json["pk"].clone();
+        let path = format!("/core/users/{user}/");
+        site.admin(Method::PATCH, &path, json!({"username": "grace", "name": "authentik Admins"})).await;
+        let attempt = async |name: &str| {
+            let form = format!("uid_field={name}&password=guess");
+            let request = http::Request::post("/if/flow/default-authentication-flow/")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(axum::body::Body::from(form));
+            site.raw(request.expect("a request")).await
+        };
+        attempt("grace").await;
+        attempt("nobody").await;
+        site.admin(Method::POST, "/core/groups/", json!({"name": "grace"})).await;
+        site.admin(Method::DELETE, &path, None).await;
+        let mut conn = site.ctx.db.read().await.expect("reads");
+        let events = portcullis_store::event::latest(&mut conn, None, 100).await.expect("events");
+        let said = |wanted: &str| events.iter().filter(|event| event.context.to_string().contains(wanted)).count();
+        assert_eq!((said("\"ada\""), said("\"akadmin\"")), (0, 1), "the administrator is still named");
+        assert_eq!(said("\"name\":\"grace\""), 1, "the group is still named");
+        assert_eq!((said("\"username\":\"grace\""), said("\"username\":\"nobody\"")), (0, 1));
+        assert!(events.iter().any(|event| event.account["username"] == "akadmin"));
     }
 }

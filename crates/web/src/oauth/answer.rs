@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
+use portcullis_idp::Context;
 use portcullis_idp::oauth::OAuthError;
 use serde::Serialize;
 use serde_json::json;
@@ -34,24 +35,29 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         "error": error.to_string(), "error_description": description, "request_id": origin.request_id,
     });
     let mut response = json(status, &body);
-    let headers = response.headers_mut();
-    if status == StatusCode::UNAUTHORIZED {
-        // The realm is the issuer's host, which is this one.
-        let host: String = origin.host.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
-        if let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm=\"{host}\"")) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-    }
     if let OAuthError::Throttled { retry_after_seconds } = error {
-        headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_seconds));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_seconds));
+    }
+    response
+}
+
+/// The same for a client that had to prove itself: a 401 says how, and names the issuer's host (OA-218), which is
+/// ours whatever the request says (OA-013).
+pub(super) fn refused_client(ctx: &Context, origin: &Origin, error: &OAuthError) -> Response {
+    let mut response = refused(origin, error);
+    let host = ctx.base_url.split_once("://").map_or("", |(_, host)| host);
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm=\"{host}\""))
+    {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }
 
 /// The same for endpoints where a client that fails to prove itself always gets a 401 (OA-492, OA-512).
-pub(super) fn refused_with_challenge(origin: &Origin, error: OAuthError) -> Response {
+pub(super) fn refused_with_challenge(ctx: &Context, origin: &Origin, error: OAuthError) -> Response {
     match error {
-        OAuthError::InvalidClient { .. } => refused(origin, &OAuthError::InvalidClient { by_header: true }),
+        OAuthError::InvalidClient { .. } => refused_client(ctx, origin, &OAuthError::InvalidClient { by_header: true }),
         other => refused(origin, &other),
     }
 }

@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use portcullis_core::clock::Timestamp;
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::OAuthError;
 use portcullis_idp::oauth::authorize::{Answer, Mode, Outcome, Refusal, check, decide};
+use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::request::{LONGEST_TARGET, form, visitor};
@@ -21,8 +21,6 @@ use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
 
 const AUTHORIZE: &str = "/application/o/authorize/";
-/// When the browser was sent to sign in again for this very request, in seconds since the epoch.
-const AFTER: &str = "portcullis_after";
 
 /// `GET /application/o/authorize/`
 pub(super) async fn by_query(
@@ -73,12 +71,12 @@ async fn answer(
         Ok(found) => found.map(|(session, _)| session),
         Err(error) => return PageError::from(error).into_page(origin),
     };
-    let after = params.get(AFTER).and_then(|seconds| seconds.parse().ok()).map(Timestamp::from_seconds);
-    match decide(ctx, &visitor(origin), &request, login.as_ref(), after).await {
+    match decide(ctx, &visitor(origin), &request, login.as_ref(), Marker::open(ctx, &params).as_ref()).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),
-        Ok(Outcome::SignIn { again }) => sign_in(ctx, query, again),
+        Ok(Outcome::SignIn { again: false }) => sign_in(query),
+        Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
         Ok(Outcome::Denied { application, messages, back }) => {
-            respond::denied(origin, &application, &messages, &back.url())
+            respond::denied(origin, &application, &messages, Some(&back.url()))
         }
         Err(error) => PageError::from(error).into_page(origin),
     }
@@ -98,17 +96,16 @@ fn bad_request(origin: &Origin, text: &str) -> Response {
 }
 
 /// Sends the browser to the sign-in page, and from there back to this request (OA-158).
-fn sign_in(ctx: &Context, query: &str, again: bool) -> Response {
-    let mut query = query.to_owned();
-    if again {
-        let mut kept = url::form_urlencoded::Serializer::new(String::new());
-        let others = url::form_urlencoded::parse(query.as_bytes());
-        kept.extend_pairs(others.filter(|(name, _)| name != "prompt" && name != AFTER));
-        kept.append_pair("prompt", "login").append_pair(AFTER, &ctx.now().seconds().to_string());
-        query = kept.finish();
-    }
+fn sign_in(query: &str) -> Response {
     let next = format!("{AUTHORIZE}?{query}");
     found(&format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(&next, NON_ALPHANUMERIC)))
+}
+
+/// The request with a marker, by which it knows the login that it asks for.
+fn marked(query: &str, marker: &str) -> String {
+    let others = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != marker::NAME);
+    let mut kept = url::form_urlencoded::Serializer::new(String::new());
+    kept.extend_pairs(others).append_pair(marker::NAME, marker).finish()
 }
 
 /// Brings an answer to the client (OA-175).

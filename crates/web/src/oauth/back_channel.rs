@@ -17,7 +17,7 @@ use portcullis_idp::oauth::params::Params;
 use portcullis_idp::oauth::{introspect as introspection, origins, revoke as revocation, token as tokens};
 use serde_json::json;
 
-use super::answer::{json as answer, refused, refused_with_challenge};
+use super::answer::{json as answer, refused_client, refused_with_challenge};
 use super::request::{authorization, form, visitor};
 
 /// `POST /application/o/token/` (OA-086).
@@ -37,7 +37,7 @@ pub(super) async fn token(
     };
     let mut response = match result {
         Ok(issued) => answer(StatusCode::OK, &issued),
-        Err(error) => refused(&origin, &error),
+        Err(error) => refused_client(&ctx, &origin, &error),
     };
     share(&ctx, &mut response, &headers, &params).await;
     response
@@ -98,7 +98,7 @@ pub(super) async fn introspect(
     };
     match result {
         Ok(said) => answer(StatusCode::OK, &said),
-        Err(error) => refused_with_challenge(&origin, error),
+        Err(error) => refused_with_challenge(&ctx, &origin, error),
     }
 }
 
@@ -119,6 +119,6 @@ pub(super) async fn revoke(
     };
     match result {
         Ok(()) => answer(StatusCode::OK, &json!({})),
-        Err(error) => refused_with_challenge(&origin, error),
+        Err(error) => refused_with_challenge(&ctx, &origin, error),
     }
 }

@@ -14,7 +14,7 @@ use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession};
 
 use super::request::form;
-use crate::pages::browser::signed_in;
+use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::signed_out;
@@ -90,15 +90,15 @@ async fn leave(
     };
     let Some((session, account)) = login else {
         // Nobody is signed in: there is nothing to end, and nobody is asked to sign in (OA-545).
-        return wish.back.as_deref().map_or_else(|| signed_out(origin), found);
+        return over(origin, headers, wish.back.as_deref());
     };
     if !wish.confirmed && !answered {
         return question(&application, &account, &wish, params);
     }
     match finish(ctx, origin, &session, &account, &wish).await {
         Ok(()) => match (&wish.back, wish.full) {
-            (Some(back), _) => found(back),
-            (None, true) => signed_out(origin),
+            (back, true) => over(origin, headers, back.as_deref()),
+            (Some(back), false) => found(back),
             (None, false) => left(&application, &provider.external_host),
         },
         Err(error) => error.into_page(origin),
@@ -155,6 +155,14 @@ fn left(application: &Application, external_host: &str) -> Response {
         request_id: "",
     };
     page(StatusCode::OK, &message)
+}
+
+/// Nobody is signed in any more: the way back, or the page that says so.
+fn over(origin: &Origin, headers: &HeaderMap, back: Option<&str>) -> Response {
+    let Some(back) = back else { return signed_out(origin, headers) };
+    let mut response = found(back);
+    clear_session(&mut response, origin, headers);
+    response
 }
 
 fn found(target: &str) -> Response {

@@ -1,6 +1,6 @@
 //! Forms of the back channel, read strictly (OA-009).
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
@@ -10,6 +10,7 @@ use portcullis_idp::oauth::OAuthError;
 use portcullis_idp::oauth::params::Params;
 
 use super::answer::refused;
+use crate::body::{Unread, read};
 
 /// Longest body, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -28,9 +29,10 @@ pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Re
     if announced.is_some_and(|length| length > LONGEST) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
     }
-    let Ok(body) = to_bytes(body, LONGEST).await else {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
-    };
+    let body = read(body, LONGEST).await.map_err(|unread| match unread {
+        Unread::TooLong => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Unread::TooSlow => StatusCode::REQUEST_TIMEOUT.into_response(),
+    })?;
     Params::parse(&body).map_err(|_| malformed())
 }
 

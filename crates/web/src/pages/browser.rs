@@ -44,8 +44,12 @@ pub fn set_session(response: &mut Response, origin: &Origin, value: &str) {
     set_cookie(response, &format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{}", secure(origin)));
 }
 
-/// Takes the session cookie away.
-pub fn clear_session(response: &mut Response, origin: &Origin) {
+/// Takes away the session cookie that a request carried (CO-323). One that did not come along may be alive:
+/// browsers hold it back from requests that other sites make.
+pub fn clear_session(response: &mut Response, origin: &Origin, request: &HeaderMap) {
+    if session_cookies(request).next().is_none() {
+        return;
+    }
     set_cookie(response, &format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{}", secure(origin)));
 }
 

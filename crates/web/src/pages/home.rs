@@ -11,7 +11,7 @@ use portcullis_idp::{Account, Context, portal, setup};
 use super::browser::signed_in;
 use super::path;
 use super::respond::{PageError, page};
-use super::view::{Home, Tile};
+use super::view::{Home, Link, Message, Tile};
 
 /// `GET /`
 pub async fn show(
@@ -20,14 +20,31 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Response {
     match signed_in(&ctx, &headers, &origin).await {
+        // Guests open their applications where those are (CO-034).
+        Ok(Some((_, account))) if account.kind == "external" => guests_only(&origin),
         Ok(Some((_, account))) => match home(&ctx, &account).await {
             Ok(response) => response,
             Err(error) => error.into_page(&origin),
         },
-        Ok(None) if setup::code(&ctx).is_some() => Redirect::to(path::SETUP).into_response(),
-        Ok(None) => Redirect::to(path::SIGN_IN).into_response(),
+        Ok(None) => match setup::is_open(&ctx).await {
+            Ok(true) => Redirect::to(path::SETUP).into_response(),
+            Ok(false) => Redirect::to(path::SIGN_IN).into_response(),
+            Err(error) => PageError::from(error).into_page(&origin),
+        },
         Err(error) => PageError::from(error).into_page(&origin),
     }
+}
+
+fn guests_only(origin: &Origin) -> Response {
+    let message = Message {
+        status: Some(StatusCode::FORBIDDEN.as_u16()),
+        title: "Access denied",
+        text: "You are signed in as a guest. Open your application at its own address.",
+        messages: &[],
+        links: &[Link { href: path::SIGN_OUT, text: "Sign out" }],
+        request_id: &origin.request_id,
+    };
+    page(StatusCode::FORBIDDEN, &message)
 }
 
 async fn home(ctx: &Context, account: &Account) -> Result<Response, PageError> {

@@ -103,6 +103,11 @@ impl PageError {
                 "The form could not be read",
                 "Go back, fill in the form again and send it.".to_owned(),
             ),
+            Self::Service(Error::Busy) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Busy",
+                "Many people sign in at this moment. Try again in a few seconds.".to_owned(),
+            ),
             Self::Service(error) => {
                 tracing::error!(error = %error, request.id = origin.request_id, "a page failed");
                 (
@@ -150,7 +155,9 @@ fn in_words(seconds: u32) -> String {
 
 /// Says that somebody is signed in and yet may not use an application, and leads back to it with that news
 /// (CO-140, OA-165).
-pub fn denied(origin: &Origin, application: &str, messages: &[String], back: &str) -> Response {
+pub fn denied(origin: &Origin, application: &str, messages: &[String], back: Option<&str>) -> Response {
+    let ours = [Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }];
+    let links: Vec<_> = ours.into_iter().chain(back.map(|href| Link { href, text: "Back" })).collect();
     let message = Message {
         status: Some(403),
         title: "Access denied",
@@ -158,11 +165,7 @@ pub fn denied(origin: &Origin, application: &str, messages: &[String], back: &st
             "You are signed in, but {application} is not open to you. Its administrator decides who may use it."
         ),
         messages,
-        links: &[
-            Link { href: path::HOME, text: "Your applications" },
-            Link { href: path::SIGN_OUT, text: "Sign out" },
-            Link { href: back, text: "Back" },
-        ],
+        links: &links,
         request_id: &origin.request_id,
     };
     page(StatusCode::FORBIDDEN, &message)

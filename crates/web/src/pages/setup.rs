@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Extension, Form, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
@@ -12,6 +11,7 @@ use portcullis_idp::{Actor, Context, Error, Problems, bootstrap, setup};
 use serde::Deserialize;
 
 use super::browser::{set_session, user_agent};
+use super::form::form;
 use super::path;
 use super::respond::{PageError, page};
 use super::view::{Link, Message, Setup};
@@ -32,9 +32,10 @@ pub struct SetupForm {
 
 /// `GET /if/flow/initial-setup/` asks for code, e-mail address and password.
 pub async fn show(State(ctx): State<Arc<Context>>, Extension(origin): Extension<Arc<Origin>>) -> Response {
-    match setup::code(&ctx) {
-        Some(_) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
-        None => done(&origin),
+    match setup::is_open(&ctx).await {
+        Ok(true) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
+        Ok(false) => done(&origin),
+        Err(error) => PageError::from(error).into_page(&origin),
     }
 }
 
@@ -43,12 +44,15 @@ pub async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
-    sent: Result<Form<SetupForm>, FormRejection>,
+    request: Request,
 ) -> Response {
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
-    let Ok(Form(sent)) = sent else { return PageError::BadForm.into_page(&origin) };
+    let sent: SetupForm = match form(request).await {
+        Ok(sent) => sent,
+        Err(error) => return error.into_page(&origin),
+    };
     let email = sent.email.trim();
     let again = |problem: &str| page(StatusCode::OK, &Setup { code: sent.code.trim(), email, problem: Some(problem) });
     if sent.password != sent.password_repeat {

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Extension, Form, Query, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::oauth::origins;
+use portcullis_idp::oauth::{marker, origins};
 use portcullis_idp::sign_in::{Credentials, SignInError, with_password};
 use portcullis_idp::{Context, portal};
 use serde::Deserialize;
 
 use super::browser::{local_target, session_cookies, set_session, signed_in, user_agent};
+use super::form::form;
 use super::respond::{PageError, page_posting_to};
 use super::{path, view};
 use crate::same_origin::is_same_origin;
@@ -46,7 +46,7 @@ pub async fn show(
     let next = local_target(&next);
     match signed_in(&ctx, &headers, &origin).await {
         Ok(Some(_)) if !asks_again(next) => Redirect::to(next).into_response(),
-        Ok(_) => form(&ctx, StatusCode::OK, next, "", None).await,
+        Ok(_) => ask(&ctx, StatusCode::OK, next, "", None).await,
         Err(error) => PageError::from(error).into_page(&origin),
     }
 }
@@ -57,12 +57,15 @@ pub async fn submit(
     Extension(origin): Extension<Arc<Origin>>,
     Query(Next { next }): Query<Next>,
     headers: HeaderMap,
-    sent: Result<Form<SignInForm>, FormRejection>,
+    request: Request,
 ) -> Response {
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
-    let Ok(Form(sent)) = sent else { return PageError::BadForm.into_page(&origin) };
+    let sent: SignInForm = match form(request).await {
+        Ok(sent) => sent,
+        Err(error) => return error.into_page(&origin),
+    };
     let (next, identifier) = (local_target(&next), sent.uid_field.trim());
     let credentials = Credentials {
         identifier,
@@ -80,7 +83,7 @@ pub async fn submit(
         }
         Err(SignInError::Wrong) => {
             let problem = "Wrong user name or password. Check both and try again.";
-            form(&ctx, StatusCode::OK, next, identifier, Some(problem)).await
+            ask(&ctx, StatusCode::OK, next, identifier, Some(problem)).await
         }
         Err(error) => PageError::from(error).into_page(&origin),
     }
@@ -92,21 +95,28 @@ pub async fn forward(uri: Uri) -> Redirect {
     Redirect::to(&format!("{}{query}", path::SIGN_IN))
 }
 
-/// Whether the target sent the browser here to prove who it is once more.
-fn asks_again(next: &str) -> bool {
-    next.starts_with("/application/o/authorize") && next.contains("prompt=login")
+/// The form that leads to a target on this site.
+pub fn before(next: &str) -> String {
+    format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC))
 }
 
-async fn form(ctx: &Context, status: StatusCode, next: &str, identifier: &str, problem: Option<&str>) -> Response {
+/// Whether the target sent the browser here to prove who it is once more.
+fn asks_again(next: &str) -> bool {
+    next.starts_with("/application/o/authorize") && next.contains(marker::NAME)
+}
+
+async fn ask(ctx: &Context, status: StatusCode, next: &str, identifier: &str, problem: Option<&str>) -> Response {
     let action = match next {
         path::HOME => path::SIGN_IN.to_owned(),
-        next => format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC)),
+        next => before(next),
     };
     let (mut application, mut places) = (None, BTreeSet::new());
     if let Some(client_id) = client_of(next) {
         // The name is a courtesy: a page without it still signs in.
         application = portal::name_of_client(ctx, &client_id).await.ok().flatten();
         places = origins::where_sign_in_ends(ctx, &client_id).await.unwrap_or_default();
+    } else if let Some(slug) = next.strip_prefix(path::LAUNCH) {
+        places.extend(portal::places_of(ctx, slug.trim_end_matches('/')).await.unwrap_or_default());
     }
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let form = view::SignIn { application: application.as_deref(), action: &action, identifier, problem };

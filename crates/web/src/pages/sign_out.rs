@@ -34,7 +34,7 @@ pub async fn show(
             };
             page(StatusCode::OK, &question)
         }
-        Ok(None) => signed_out(&origin),
+        Ok(None) => signed_out(&origin, &headers),
         Err(error) => PageError::from(error).into_page(&origin),
     }
 }
@@ -62,7 +62,7 @@ pub async fn submit(
         Ok::<(), PageError>(())
     };
     match result.await {
-        Ok(()) => signed_out(&origin),
+        Ok(()) => signed_out(&origin, &headers),
         Err(error) => error.into_page(&origin),
     }
 }
@@ -74,7 +74,7 @@ pub async fn forward(uri: Uri) -> Redirect {
 }
 
 /// Says that nobody is signed in on this browser, and takes the cookie away.
-pub fn signed_out(origin: &Origin) -> Response {
+pub fn signed_out(origin: &Origin, headers: &HeaderMap) -> Response {
     let message = Message {
         status: None,
         title: "You are signed out",
@@ -84,6 +84,6 @@ pub fn signed_out(origin: &Origin) -> Response {
         request_id: "",
     };
     let mut response = page(StatusCode::OK, &message).into_response();
-    clear_session(&mut response, origin);
+    clear_session(&mut response, origin, headers);
     response
 }

@@ -191,6 +191,7 @@ async fn co_561_bindings_are_listed_by_filter() {
     assert_eq!(orders(String::new()).await, [1, 1, 2, 2]);
     assert_eq!(orders(format!("target={wiki}")).await, [1, 2]);
     assert_eq!(orders(format!("target_in={wiki}&target_in={blog}&enabled=true")).await, [1, 1]);
+    assert_eq!(orders(format!("target={wiki}&target_in={blog}")).await, [0; 0]);
     assert_eq!(orders(format!("target={wiki}&ordering=-order")).await, [2, 1]);
     assert_eq!(orders("order=2".to_owned()).await, [2, 2]);
     assert_eq!(orders("policy__isnull=true".to_owned()).await.len(), 4);

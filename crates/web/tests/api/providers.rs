@@ -46,6 +46,18 @@ async fn px_020_a_provider_has_its_defaults() {
     assert_eq!(any["name"], "wiki");
 }
 
+/// OA-037: a provider that is deleted is in nobody's list any more, and the others can be stored again.
+#[tokio::test]
+async fn oa_037_a_deleted_provider_is_forgotten() {
+    let site = Site::new().await;
+    let (gone, other) = (site.provider("gone").await, site.provider("other").await);
+    let body = site.provider_body("wiki", json!({"jwt_federation_providers": [gone["pk"], other["pk"]]})).await;
+    let path = format!("{PROVIDERS}{}/", site.post(PROVIDERS, body.clone()).await["pk"]);
+    site.delete(&format!("{PROVIDERS}{}/", gone["pk"])).await;
+    assert_eq!(site.get(&path).await["jwt_federation_providers"], json!([other["pk"]]));
+    assert_eq!(site.refused(Method::PUT, &path, body).await.as_object().unwrap().len(), 1);
+}
+
 /// PX-021, PX-022: rules hold for what results; a change of something else passes.
 #[tokio::test]
 async fn px_021_rules_hold_for_the_merged_provider() {
@@ -198,6 +210,11 @@ async fn co_523_problems_of_a_provider_are_told_by_field() {
     for field in ["name", "authorization_flow", "invalidation_flow", "external_host"] {
         assert_eq!(refused[field], json!(["This field is required."]), "{field}");
     }
+    let explicit = site.get("/flows/instances/default-provider-authorization-explicit-consent/").await["pk"].clone();
+    let body = site.provider_body("wiki", json!({"authorization_flow": explicit})).await;
+    let only = "Only the flow default-provider-authorization-implicit-consent is supported.";
+    assert_eq!(site.refused(Method::POST, PROVIDERS, body).await, json!({"authorization_flow": [only]}));
+
     site.provider("wiki").await;
     let again = site.refused(Method::POST, PROVIDERS, site.provider_body("wiki", json!({})).await).await;
     assert_eq!(again, json!({"name": ["Provider with this name already exists."]}));

@@ -1,7 +1,7 @@
 //! The account that stands for a client's secret (OA-310 … OA-313).
 
 use portcullis_core::keys::sha256;
-use portcullis_core::username::replaced;
+use portcullis_core::username::{LONGEST, replaced};
 use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
 use portcullis_store::application::Application;
@@ -13,9 +13,6 @@ use crate::context::Context;
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::oauth::client::Client;
-
-/// Most characters of a user name.
-const LONGEST: usize = 150;
 
 /// The client's account, or what it would be if it was made now. Nothing is written: policies are asked first.
 pub(super) async fn person(ctx: &Context, conn: &mut Conn, client: &Client) -> Result<Person, Error> {

@@ -5,7 +5,7 @@ use super::*;
 /// What a browser remembers.
 #[derive(Default)]
 pub(super) struct Browser {
-    cookie: Option<String>,
+    pub(super) cookie: Option<String>,
 }
 
 impl Browser {

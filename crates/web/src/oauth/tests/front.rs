@@ -27,7 +27,24 @@ async fn oa_141_unregistered_addresses_get_nothing() {
     assert_eq!(browser.get(&wiki.site, &doubled).await.status, 400);
 }
 
-/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155: everything else is told to the client, with its state.
+/// OA-157: an unregistered address is recorded once per client and address of the sender; what comes after
+/// that writes nothing.
+#[tokio::test]
+async fn oa_157_repeated_errors_write_nothing() {
+    let (wiki, mut browser) = signed_in().await;
+    let wrong = authorize(&wiki, &[("redirect_uri", "http://evil.example/")]);
+    browser.get(&wiki.site, &wrong).await;
+    let log = || std::fs::read(wiki.site.directory.path().join("portcullis.db-wal")).expect("is there");
+    let before = log();
+    for _ in 0..3 {
+        assert_eq!(browser.get(&wiki.site, &wrong).await.status, 400);
+    }
+    assert!(log() == before, "nothing was written");
+    let (count, event) = wiki.site.events("configuration_error").await;
+    assert_eq!((count, &event["redirect_uri"]), (1, &json!("http://evil.example/")));
+}
+
+/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155, OA-164: everything else is told to the client, with its state.
 #[tokio::test]
 async fn oa_155_errors_reach_the_client() {
     let (wiki, mut browser) = signed_in().await;
@@ -40,6 +57,8 @@ async fn oa_155_errors_reach_the_client() {
         ("code_challenge_method", "", "invalid_request"),
         ("code_challenge", "short", "invalid_request"),
         ("prompt", "none login", "invalid_request"),
+        ("prompt", "consent", "consent_required"),
+        ("prompt", "login consent", "consent_required"),
         ("max_age", "soon", "invalid_request"),
         ("max_age", "-1", "invalid_request"),
     ] {
@@ -74,6 +93,38 @@ async fn oa_163_prompts_are_honoured() {
     }
 }
 
+/// OA-163, OA-848: `prompt=login` is satisfied by a login that was made for this very request, in a browser
+/// that was signed in or not, and by nothing that a client can say.
+#[tokio::test]
+async fn oa_163_a_new_login_cannot_be_claimed() {
+    let (wiki, mut browser) = signed_in().await;
+    let asks = async |browser: &mut Browser, more: &[(&str, &str)]| {
+        let sent = browser.get(&wiki.site, &authorize(&wiki, more)).await;
+        let asks = location(&sent).starts_with("/if/flow/default-authentication-flow/");
+        asks.then(|| location(&sent).to_owned())
+    };
+    for said in ["0", "1790000000", "AAAA"] {
+        assert!(asks(&mut browser, &[("prompt", "login"), ("portcullis_after", said)]).await.is_some(), "{said}");
+    }
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    for mut browser in [browser, Browser::default()] {
+        let page = asks(&mut browser, &[("prompt", "login")]).await.expect("asks");
+        let marked =
+            page.split_once("portcullis%5Fafter%3D").expect("a marker").1.replace("%2D", "-").replace("%5F", "_");
+        let mut again = Browser::default();
+        again.sign_in(&wiki.site, "ada", "correct horse battery").await;
+        assert!(
+            asks(&mut again, &[("prompt", "login"), ("nonce", "n-2"), ("portcullis_after", &marked)]).await.is_some()
+        );
+        let done = browser.post(&wiki.site, &page, &all).await;
+        let back = browser.get(&wiki.site, location(&done)).await;
+        assert!(member(&back, "code").is_some(), "{}", location(&back));
+        wiki.site.clock.advance_seconds(61);
+        let later = browser.get(&wiki.site, location(&done)).await;
+        assert!(location(&later).starts_with("/if/flow/"), "a login counts once");
+    }
+}
+
 /// OA-165, CO-140: a denied user sees so with status 403 and a way back; a silent request is told at once.
 #[tokio::test]
 async fn oa_165_denied_users_see_so() {
@@ -101,6 +152,62 @@ async fn oa_175_answers_can_be_posted() {
     assert!(location(&fragment).contains("#code="));
 }
 
+/// CO-139, CO-140: an application is opened for whoever may use it, after signing in, and for nobody else.
+#[tokio::test]
+async fn co_139_applications_are_launched() {
+    let (wiki, mut browser) = signed_in().await;
+    let launch = "/application/launch/wiki/";
+    let opened = browser.get(&wiki.site, launch).await;
+    assert_eq!((opened.status.as_u16(), location(&opened)), (302, EXTERNAL));
+    let mut stranger = Browser::default();
+    let sent = stranger.get(&wiki.site, launch).await;
+    let page = stranger.get(&wiki.site, location(&sent)).await;
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("form-action 'self' http://wiki.example;"), "{policy}");
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    assert_eq!(location(&stranger.post(&wiki.site, location(&sent), &all).await), launch);
+    assert_eq!(browser.get(&wiki.site, "/application/launch/nothing/").await.status, 404);
+    let hide = json!({"meta_launch_url": "blank://blank"});
+    wiki.site.admin(Method::PATCH, "/core/applications/wiki/", hide).await;
+    assert_eq!(browser.get(&wiki.site, launch).await.status, 404);
+    let bob = wiki.site.user("bob").await;
+    wiki.bind_to(bob).await;
+    assert_eq!(browser.get(&wiki.site, launch).await.status, 403);
+}
+
+/// CO-034: a guest may use applications, and has no home page here.
+#[tokio::test]
+async fn co_034_guests_have_no_home() {
+    let (wiki, mut browser) = signed_in().await;
+    assert_eq!(browser.get(&wiki.site, "/").await.status, 200);
+    wiki.site.admin(Method::PATCH, &format!("/core/users/{}/", wiki.ada), json!({"type": "external"})).await;
+    let home = browser.get(&wiki.site, "/").await;
+    assert_eq!(home.status, 403);
+    assert!(home.text.contains("Access denied") && !home.text.contains(EXTERNAL));
+    assert!(!code(&wiki, &mut browser).await.is_empty());
+}
+
+/// CO-461: an imported hash signs in, and is replaced by one of ours when it does.
+#[tokio::test]
+async fn co_461_imported_hashes_are_upgraded() {
+    let (wiki, _) = signed_in().await;
+    let stored = async || {
+        let mut conn = wiki.site.ctx.db.read().await.expect("reads");
+        portcullis_store::account::by_username(&mut conn, "ada").await.expect("reads").expect("is there")
+    };
+    let mut ada = stored().await;
+    ada.password_hash =
+        Some("pbkdf2_sha256$1000$sixteensaltbytes$tR68D/MmWh1fQjlUX2wcFXLX9G6n/O1KzpZ6TOL1W6E=".to_owned());
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    portcullis_store::account::update(&mut tx, &ada).await.expect("stores");
+    tx.commit().await.expect("commits");
+    assert_eq!(Browser::default().sign_in(&wiki.site, "ada", "wrong").await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(Browser::default().sign_in(&wiki.site, "ada", "correct horse battery").await.status, 303);
+        assert!(stored().await.password_hash.expect("a hash").starts_with("$argon2id$"));
+    }
+}
+
 /// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
 #[tokio::test]
 async fn co_311_sign_in_tells_nobody_who_exists() {
@@ -119,6 +226,24 @@ async fn co_311_sign_in_tells_nobody_who_exists() {
     }
     pages.dedup();
     assert_eq!(pages.len(), 1);
+}
+
+/// CO-311, OA-004: a name that is too long to be anybody's is answered like any wrong one, a form that is too
+/// long is not read.
+#[tokio::test]
+async fn co_311_long_names_are_nobodys() {
+    let (wiki, _) = signed_in().await;
+    let answer = async |length: usize| Browser::default().sign_in(&wiki.site, &"x".repeat(length), "guess").await;
+    let (short, long) = (answer(3).await, answer(300).await);
+    assert_eq!((short.status, long.status), (http::StatusCode::OK, http::StatusCode::OK));
+    assert_eq!(long.text.replace(&"x".repeat(300), "xxx"), short.text);
+    assert_eq!(answer(9000).await.status, 400);
+    let long = "ﷺ".repeat(10_000);
+    let all = [("grant_type", "client_credentials"), ("username", long.as_str()), ("password", KEY)];
+    assert_eq!(wiki.token(&all[..1]).await.json["error"], "invalid_grant");
+    assert_eq!(wiki.token(&all).await.status, 413);
+    let all = [all[0], ("username", &long[..15_000]), all[2]];
+    assert_eq!(wiki.token(&all).await.json["error"], "invalid_grant");
 }
 
 /// CO-387: a sign-in or sign-out that another site makes the browser send does nothing.
@@ -159,6 +284,36 @@ async fn px_419_a_logout_hint_works_once() {
     {
         let reply = browser.get(&wiki.site, &format!("{end}{garbage}")).await;
         assert!(!reply.status.is_server_error(), "{garbage}");
+    }
+}
+
+/// CO-323: a sign-out that ends the session takes its cookie away, also on the way back to the application; a
+/// cookie that did not come along stays.
+#[tokio::test]
+async fn co_323_the_cookie_goes_with_the_session() {
+    let (wiki, mut browser) = signed_in().await;
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let mut provider = portcullis_store::provider::by_pk(&mut tx, wiki.pk()).await.expect("reads").expect("is there");
+    let full = portcullis_store::flow::by_slug(&mut tx, "default-invalidation-flow").await.expect("reads");
+    provider.invalidation_flow = full.expect("is there").pk;
+    let bye = json!({"matching_mode": "strict", "url": "http://wiki.example/bye", "redirect_uri_type": "logout"});
+    provider.redirect_uris.as_array_mut().expect("list").push(bye);
+    portcullis_store::provider::update(&mut tx, &provider).await.expect("stores");
+    tx.commit().await.expect("commits");
+    let end = "/application/o/wiki/end-session/?post_logout_redirect_uri=http%3A%2F%2Fwiki.example%2Fbye";
+    for path in [end, "/application/o/wiki/end-session/"] {
+        let from_elsewhere = post(&wiki.site, path, &[], &[("sec-fetch-site", "cross-site")]).await;
+        assert!(from_elsewhere.headers.get("set-cookie").is_none(), "{path}");
+    }
+    let approved = code(&wiki, &mut browser).await;
+    let hint = redeem(&wiki, &approved, &[]).await;
+    let hinted = format!("{end}&logout_hint={}", text(&hint, "logout_hint"));
+    for _ in 0..2 {
+        let dead = browser.cookie.clone();
+        let out = browser.get(&wiki.site, &hinted).await;
+        assert_eq!(location(&out), "http://wiki.example/bye");
+        assert!(out.headers["set-cookie"].to_str().expect("text").starts_with("authentik_session=;"));
+        browser.cookie = dead;
     }
 }
 

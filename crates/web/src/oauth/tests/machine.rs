@@ -1,6 +1,10 @@
 //! Machines at the token endpoint.
 
 use base64::engine::general_purpose::STANDARD;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::{OutpostId, UserPk};
+use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::outpost::{self, Outpost};
 
 use super::*;
 
@@ -35,7 +39,7 @@ async fn oa_282_user_and_app_password_give_tokens() {
     );
 }
 
-/// OA-897, PX-417: upstream credentials are in no token that leaves the server, and the assertion for the
+/// OA-897, PX-417, PX-359: upstream credentials leave the server for an outpost elsewhere alone, and the assertion for the
 /// application opens nothing.
 #[tokio::test]
 async fn oa_897_attributes_stay_on_the_server() {
@@ -50,10 +54,24 @@ async fn oa_897_attributes_stay_on_the_server() {
         Some("portcullis-upstream+jwt")
     );
     assert!(!wiki.is_active(assertion).await);
-    // The record knows them: the outpost that proves the client's secret is told.
-    let introspected = wiki.introspect(text(&reply, "access_token")).await;
-    let attributes = &introspected.json["ak_proxy"]["user_attributes"];
-    assert_eq!(attributes, &json!({"app_username": "upstream", "app_password": "open sesame"}));
+    let told = async || {
+        let introspected = wiki.introspect(text(&reply, "access_token")).await;
+        introspected.json["ak_proxy"]["user_attributes"].clone()
+    };
+    assert_eq!(told().await, json!({}));
+    // The record knows them: an outpost elsewhere, which proves the client's secret, is told.
+    let outpost = Outpost {
+        pk: OutpostId(wiki.site.ctx.entropy.uuid()),
+        name: "elsewhere".to_owned(),
+        kind: "proxy".to_owned(),
+        config: json!({}),
+        managed: None,
+    };
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    outpost::insert(&mut tx, &outpost).await.expect("stores");
+    outpost::attach(&mut tx, outpost.pk, wiki.pk()).await.expect("stores");
+    tx.commit().await.expect("commits");
+    assert_eq!(told().await, json!({"app_username": "upstream", "app_password": "open sesame"}));
 }
 
 /// OA-288, OA-295, OA-296, OA-610: whatever is wrong with user or app password, the answer is the same.
@@ -172,7 +190,7 @@ async fn oa_400_policies_decide_about_machines() {
     assert_eq!(wiki.token_of_ada("openid").await.status, 200);
 }
 
-/// OA-212, OA-215, OA-217, OA-218, OA-221: the protocol's words for what is wrong with client and grant.
+/// OA-013, OA-212, OA-215, OA-217, OA-218, OA-221: the protocol's words for what is wrong with client and grant.
 #[tokio::test]
 async fn oa_217_errors_have_their_words() {
     let wiki = Wiki::new().await;
@@ -181,7 +199,8 @@ async fn oa_217_errors_have_their_words() {
     assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_client"));
     let basic = format!("Basic {}", STANDARD.encode("nobody:x"));
     let all = [("grant_type", "password")];
-    let reply = post(&wiki.site, "/application/o/token/", &all, &[("authorization", &basic)]).await;
+    let headers = [("authorization", basic.as_str()), ("host", "evil.example")];
+    let reply = post(&wiki.site, "/application/o/token/", &all, &headers).await;
     assert_eq!((reply.status.as_u16(), text(&reply, "error")), (401, "invalid_client"));
     assert_eq!(reply.headers["www-authenticate"], "Basic realm=\"id.example\"");
     assert_eq!(text(&reply, "request_id"), reply.headers["x-authentik-id"].to_str().expect("text"));
@@ -230,6 +249,100 @@ async fn oa_680_guessing_closes_the_door_for_the_guesser_alone() {
     assert_eq!(attempt(guesser, "bob", "app-password-of-bob-0000000000000000001").await.status, 200);
     wiki.site.clock.advance_seconds(wait);
     assert_eq!(attempt(guesser, "ada", KEY).await.status, 200);
+}
+
+/// OA-296, OA-313, CO-037: what is taken away while a machine is being checked is taken into account: nothing is
+/// issued to a user, or for an account, that was deactivated meanwhile.
+#[tokio::test]
+async fn oa_296_deactivation_counts_until_the_token_is_issued() {
+    let wiki = Wiki::new().await;
+    let secret = [
+        ("grant_type", "client_credentials"),
+        ("client_secret", wiki.client_secret.as_str()),
+        ("scope", "openid profile"),
+    ];
+    let of_client = claims(&wiki.token(&secret).await.json["access_token"]);
+    let by_secret = of_client["preferred_username"].as_str().expect("a name").to_owned();
+    let password = [("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY)];
+    for (username, request) in [("ada", &password[..]), (&by_secret, &secret[..])] {
+        assert_eq!(wiki.token(request).await.status, 200, "{username}");
+        let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+        let (reply, ()) = tokio::join!(wiki.token(request), async {
+            // By now the request has been checked, and waits for the database.
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let mut account =
+                portcullis_store::account::by_username(&mut tx, username).await.expect("reads").expect("is there");
+            account.is_active = false;
+            portcullis_store::account::update(&mut tx, &account).await.expect("stores");
+            tx.commit().await.expect("commits");
+        });
+        assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_grant"), "{username}");
+    }
+}
+
+/// Keeps tokens of Ada that came from no session.
+async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    for number in 0..count {
+        let jti = wiki.site.ctx.entropy.alphanumeric(40);
+        let record = AccessToken {
+            digest: jti.as_bytes().to_vec(),
+            grant_id: jti.clone(),
+            jti,
+            provider: wiki.pk(),
+            account: UserPk(i32::try_from(wiki.ada).expect("small")),
+            sid: None,
+            app_password: None,
+            app_password_key: None,
+            scope: String::new(),
+            claims_sealed: Vec::new(),
+            issued: Timestamp::from_seconds(number.into()),
+            expires,
+            revoked: None,
+        };
+        grant::insert_token(&mut tx, &record).await.expect("stores");
+    }
+    tx.commit().await.expect("commits");
+}
+
+/// OA-649: of the tokens without a session, a user has the thousand newest at a provider; the others are gone.
+#[tokio::test]
+async fn oa_649_tokens_without_a_session_are_bounded() {
+    let wiki = Wiki::new().await;
+    keep_tokens(&wiki, 1500, wiki.site.ctx.now().plus_seconds(3600)).await;
+    let token = wiki.token_of_ada("").await;
+    assert!(wiki.is_active(text(&token, "access_token")).await);
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let owner = UserPk(i32::try_from(wiki.ada).expect("small"));
+    assert_eq!(grant::bound_sessionless(&mut tx, owner, wiki.pk(), 0).await.expect("counts").len(), 1000);
+    assert_eq!(grant::bound_sessionless(&mut tx, owner, wiki.pk(), 0).await.expect("counts").len(), 0);
+}
+
+/// OA-643: one sweep removes everything whose time is over, however much it is.
+#[tokio::test]
+async fn oa_643_a_sweep_leaves_nothing_behind() {
+    let wiki = Wiki::new().await;
+    keep_tokens(&wiki, 2500, wiki.site.ctx.now()).await;
+    portcullis_idp::oauth::sweep(&wiki.site.ctx).await.expect("sweeps");
+    let mut tx = wiki.site.ctx.db.write().await.expect("writes");
+    let now = wiki.site.ctx.now();
+    assert_eq!(grant::sweep(&mut tx, now, now, 10).await.expect("sweeps"), 0);
+}
+
+/// OA-680: attempts that name no user are nobody's, and delay nobody.
+#[tokio::test]
+async fn oa_680_attempts_without_a_name_delay_nobody() {
+    let wiki = Wiki::new().await;
+    let id = ("client_id", wiki.client_id.as_str());
+    for number in 0..200 {
+        let all = [id, ("grant_type", "authorization_code"), ("client_secret", "guess")];
+        let refused = post_from(&wiki.site, [198, 51, 100, number / 10], "/application/o/token/", &all).await;
+        assert_eq!(refused.json["error"], "invalid_client");
+    }
+    let all = [id, ("client_secret", &wiki.client_secret), ("token", "x")];
+    let answered = post_from(&wiki.site, [192, 0, 2, 9], "/application/o/introspect/", &all);
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(1), answered).await.expect("at once");
+    assert_eq!(answered.json, json!({"active": false}));
 }
 
 /// OA-004, OA-008, OA-009: nothing that a client sends is a server error.

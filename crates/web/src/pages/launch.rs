@@ -1,0 +1,43 @@
+//! Opens an application for whoever is signed in (CO-139).
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::portal::{self, Launch};
+use portcullis_idp::{Context, Error};
+
+use super::browser::signed_in;
+use super::respond::{self, PageError};
+use super::{path, sign_in};
+
+/// `GET /application/launch/{slug}/`
+pub async fn open(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let user = match signed_in(&ctx, &headers, &origin).await {
+        Ok(Some((_, account))) => account.pk,
+        Ok(None) => return found(&sign_in::before(&format!("{}{slug}/", path::LAUNCH))),
+        Err(error) => return PageError::from(error).into_page(&origin),
+    };
+    match portal::launch(&ctx, user, &slug).await {
+        Ok(Launch::To(href)) => found(&href),
+        Ok(Launch::Denied { application, messages }) => respond::denied(&origin, &application, &messages, None),
+        Err(Error::NotFound(_)) => {
+            let text = "There is no such application, or it has no address to open.";
+            respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text)
+        }
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+fn found(target: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(target) else { return StatusCode::NOT_FOUND.into_response() };
+    (StatusCode::FOUND, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response()
+}
