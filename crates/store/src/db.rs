@@ -188,7 +188,7 @@ impl DerefMut for Tx {
 
 /// Runs one statement on whichever engine a [`Conn`] belongs to.
 ///
-/// ```ignore
+/// ```text
 /// let row: Option<Account> =
 ///     on!(conn, c => sqlx::query_as("SELECT pk, name FROM account WHERE pk = $1").bind(pk).fetch_optional(c).await)?;
 /// ```
