@@ -145,8 +145,11 @@ pub struct Grant {
     /// The token itself: access token (code flow), id token (Basic), presented token (Bearer).
     /// Empty when the control plane issued none because nobody would see it (OA-082).
     pub raw_token: String,
-    /// The assertion meant for the application (PX-417), if there is one.
+    /// The assertion meant for the application (PX-417), if there is one already.
     pub upstream_token: Option<String>,
+    /// All that a token of this grant would say, for whoever has one signed: that costs more than everything
+    /// else about a grant, and is done once per identity. Not kept.
+    pub statement: Option<serde_json::Map<String, serde_json::Value>>,
     /// When the grant ends.
     pub expires: Timestamp,
     /// What it rests on.

@@ -4,7 +4,7 @@ mod answers;
 mod configuration;
 pub mod sessions;
 
-pub use answers::{CodeExchange, OutpostError, exchange_code, introspect, still_stands, verify_password};
+pub use answers::{CodeExchange, OutpostError, exchange_code, introspect, sign, still_stands, verify_password};
 pub use configuration::configuration;
 
 use std::net::IpAddr;

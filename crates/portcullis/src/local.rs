@@ -149,6 +149,10 @@ impl ControlPlane for Local {
         })
     }
 
+    fn sign<'a>(&'a self, provider: ProviderPk, grant: &'a mut Grant, full: bool) -> Answer<'a, ()> {
+        Box::pin(async move { outpost::sign(&self.context, provider, grant, full).await.map_err(refused) })
+    }
+
     fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool> {
         Box::pin(async move { outpost::still_stands(&self.context, provider, bearings).await.map_err(failed) })
     }

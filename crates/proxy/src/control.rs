@@ -72,6 +72,10 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Trades an authorization code for a grant (PX-148). `nonce` must be the token's (PX-150).
     fn exchange_code<'a>(&'a self, exchange: CodeExchange<'a>) -> Answer<'a, Grant>;
 
+    /// Signs what a grant says for the application, where it has no token for it yet: the assertion, or with `full`
+    /// the raw token (PX-206, PX-417).
+    fn sign<'a>(&'a self, provider: ProviderPk, grant: &'a mut Grant, full: bool) -> Answer<'a, ()>;
+
     /// Whether what a session rests on still holds, policies included (PX-196, PX-198).
     fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool>;
 

@@ -178,6 +178,14 @@ pub async fn id_token(
     signed(keys, TokenType::Jwt, &claims, &basis.client.provider.name)
 }
 
+/// Signs all that a grant says, for an application that wants a whole token (PX-206).
+///
+/// # Errors
+/// When signing fails, or the token would be too long.
+pub fn whole_token(keys: &Keys, claims: &ClaimSet, provider_name: &str) -> Result<String, OAuthError> {
+    signed(keys, TokenType::Jwt, claims, provider_name)
+}
+
 /// Signs what the application may see: who it is, and nothing that opens anything (PX-417, CO-284).
 ///
 /// # Errors

@@ -127,6 +127,7 @@ fn open(ctx: &Context, row: &ProxySession) -> Result<SessionRecord, Error> {
             claims: kept.claims,
             raw_token: kept.raw_token,
             upstream_token: kept.upstream_token,
+            statement: None,
             expires: Timestamp(kept.expires),
             bearings: kept.bearings,
             // Built before anything that this process knows of.

@@ -17,7 +17,7 @@ use crate::control::{ControlError, SessionRecord, Source};
 use crate::identity::{Identity, Session, SessionCookie};
 use crate::path_class::PathClass;
 use crate::plane::DataPlane;
-use crate::settings::seconds;
+use crate::settings::{ForwardJwt, seconds};
 
 /// The `Authorization` fields of a request.
 #[derive(Clone, Copy)]
@@ -248,14 +248,31 @@ impl DataPlane {
             && record.digest == digest
             && record.expires > now.plus_seconds(validity / 2)
             && says_the_same(&record, &grant)
+            && !(self.lacks_token(&record.grant) && grant.statement.is_some())
         {
-            record.grant = Grant { expires: record.grant.expires, ..grant };
+            let (raw_token, upstream_token) = (record.grant.raw_token, record.grant.upstream_token);
+            record.grant = Grant { expires: record.grant.expires, raw_token, upstream_token, ..grant };
             return Ok((record, cookie));
         }
+        let mut grant = grant;
+        if self.lacks_token(&grant) {
+            let full = self.settings.forward_jwt == ForwardJwt::Full;
+            self.asked(self.control.sign(pk, &mut grant, full)).await?;
+        }
+        grant.statement = None;
         let record =
             SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
         self.asked(sessions.put(&record)).await?;
         Ok((record, cookie))
+    }
+
+    /// Whether the token that the application gets to see has still to be signed (PX-206).
+    fn lacks_token(&self, grant: &Grant) -> bool {
+        match self.settings.forward_jwt {
+            ForwardJwt::Assertion => grant.upstream_token.is_none(),
+            ForwardJwt::Full => grant.raw_token.is_empty(),
+            ForwardJwt::Off => false,
+        }
     }
 }
 

@@ -120,6 +120,21 @@ async fn px_206_the_jwt_follows_the_setting() {
     }
 }
 
+/// PX-206, PX-100: what an application gets to see is signed once per identity, also when every request is verified.
+#[tokio::test]
+async fn px_206_a_token_is_signed_once() {
+    let each = |settings: &mut ProxySettings| settings.header_cache_ttl = std::time::Duration::ZERO;
+    let site = Site::with(|_| {}, each).await;
+    for _ in 0..3 {
+        site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+        assert_eq!(site.last().all("x-authentik-jwt"), ["assertion"]);
+    }
+    assert_eq!((site.core.calls("verify_password"), site.core.calls("sign")), (3, 1));
+    // Other claims are another statement.
+    status(&site, |claims| claims.name = "Ada King".to_owned()).await;
+    assert_eq!(site.core.calls("sign"), 2);
+}
+
 /// PX-208: a session's headers are those of its login.
 #[tokio::test]
 async fn px_208_headers_are_those_of_the_login() {

@@ -16,13 +16,17 @@ const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 async fn px_091_an_app_password_gives_a_grant() {
     let wiki = Wiki::new().await;
     let ctx = &wiki.site.ctx;
-    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let mut grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
     assert_eq!(grant.claims.preferred_username, "ada");
     let attributes = Value::Object(grant.claims.ak_proxy.user_attributes.clone());
     assert_eq!(attributes, json!({"app_username": "upstream", "app_password": "open sesame"}));
-    assert!(grant.raw_token.is_empty());
-    let upstream = grant.upstream_token.as_deref().expect("an assertion");
-    assert!(matches!(outpost::introspect(ctx, wiki.pk(), upstream).await, Err(OutpostError::Refused)), "PX-417");
+    assert!(grant.raw_token.is_empty() && grant.upstream_token.is_none());
+    for full in [false, true] {
+        outpost::sign(ctx, wiki.pk(), &mut grant, full).await.expect("signs");
+    }
+    for token in [grant.upstream_token.as_deref().expect("an assertion"), &grant.raw_token] {
+        assert!(matches!(outpost::introspect(ctx, wiki.pk(), token).await, Err(OutpostError::Refused)), "PX-417");
+    }
     assert_eq!(wiki.site.events("login").await.0, 1);
     for (name, password) in [("ada", "wrong"), ("", KEY), ("nobody", KEY), ("ada", "")] {
         let refused = outpost::verify_password(ctx, wiki.pk(), name, password, FROM).await;
