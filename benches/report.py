@@ -1,0 +1,80 @@
+"""Tables and the plot of a measurement."""
+
+import statistics
+from html import escape
+
+from servers import BINARY, ROOT
+
+NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "caddy": "Caddy", "envoy": "Envoy", "traefik": "Traefik"}
+
+
+def groups(cases):
+    found = {}
+    for case in cases:
+        found.setdefault(case.group, []).append(case)
+    return found
+
+
+def tables(cases):
+    text = ""
+    for group, members in groups(cases).items():
+        base = statistics.median(members[0].costs)
+        text += f"### {group}\n\n| | CPU per request (µs) | spread | × {members[0].label} | requests/s | p50 (ms) | p99 (ms) |\n"
+        text += "|---|---:|---:|---:|---:|---:|---:|\n"
+        for case in members:
+            cost = statistics.median(case.costs)
+            text += (f"| {case.label} | {cost:.1f} | {min(case.costs):.1f}–{max(case.costs):.1f} | {cost / base:.2f} "
+                     f"| {statistics.median(case.rates):.0f} | {statistics.median(case.p50):.2f} "
+                     f"| {statistics.median(case.p99):.2f} |\n")
+        text += "\n"
+    return text
+
+
+def facts(site):
+    return (f"Ready {site.ready * 1000:.0f} ms after the start on an empty data directory; {site.idle_memory:.0f} MiB resident when "
+            f"idle, {site.process.memory():.0f} MiB after the run; the stripped binary has {BINARY.stat().st_size / 2**20:.1f} MiB.")
+
+
+def plot(cases):
+    """Bars: processor time per request."""
+    rows, y = [], 20
+    longest = max(statistics.median(case.costs) for case in cases if "cold" not in case.label)
+    for group, members in groups(cases).items():
+        rows.append(f'<text x="10" y="{y + 14}" class="group">{escape(group)}</text>')
+        y += 26
+        for case in members:
+            cost = statistics.median(case.costs)
+            width = min(cost / longest, 1) * 420
+            kind = "ours" if "Portcullis" in case.label or "asks" in case.label else "other"
+            rows.append(f'<text x="270" y="{y + 12}" text-anchor="end">{escape(case.label)}</text>'
+                        f'<rect x="280" y="{y}" width="{width:.1f}" height="15" class="{kind}"/>'
+                        f'<text x="{286 + width:.1f}" y="{y + 12}">{cost:.1f} µs</text>')
+            y += 21
+        y += 12
+    style = ("text{font:12px sans-serif;fill:#333}.group{font-weight:bold}.ours{fill:#2f5bea}.other{fill:#9aa3b2}"
+             "@media(prefers-color-scheme:dark){text{fill:#ddd}}")
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {y}" role="img" '
+            f'aria-label="Processor time per request"><style>{style}</style>{"".join(rows)}</svg>\n')
+
+
+def write(cases, facts, arguments, machine):
+    (ROOT / "docs/performance.svg").write_text(plot(cases))
+    (ROOT / "docs/performance.md").write_text(f"""# Performance
+
+What a request costs, measured by `benches/run --write` ({machine}; {arguments.connections} keep-alive connections,
+{arguments.rounds} interleaved rounds of {arguments.seconds} s each, medians). Everything runs on one machine over loopback; the
+upstream is an nginx that serves from memory. The figure is user plus system time of the proxy's processes over the number
+of requests: the load generator and the upstream do not count. Access logs are off on all sides; the other proxies set
+twelve headers of their own, Portcullis sets the twelve identity headers of the caller.
+
+![Processor time per request](performance.svg)
+
+{tables(cases)}- *no credentials*: a path that `skip_path_regex` opens.
+- *cookie*: a session cookie, as browsers send it.
+- *warm Basic*, *warm Bearer*: no cookie; the same credential on every request, as `git`, `curl` and mail clients send it.
+- *cold Basic*: the cache of verified credentials is turned off and every request shows another of 512 app passwords, so
+  each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it.
+- *asks*: the configurations of [docs/integrations](integrations/README.md), with a session cookie.
+
+{facts}
+""")
