@@ -15,6 +15,8 @@ pub const AUTHENTICATION: &str = "default-authentication-flow";
 pub const INVALIDATION: &str = "default-invalidation-flow";
 /// Slug of the flow that asks for no consent.
 pub const IMPLICIT_CONSENT: &str = "default-provider-authorization-implicit-consent";
+/// Slug of the flow that asks for consent.
+pub const EXPLICIT_CONSENT: &str = "default-provider-authorization-explicit-consent";
 /// Slug of the flow for signing out of one application.
 pub const PROVIDER_INVALIDATION: &str = "default-provider-invalidation-flow";
 /// Slug of the flow in which users change their own fields.
@@ -26,7 +28,7 @@ const FLOWS: [[&str; 5]; 12] = [
     [INVALIDATION, "Logout", "Signed out", "invalidation", "none"],
     [IMPLICIT_CONSENT, "Authorize Application", "Redirecting to %(app)s", "authorization", "require_authenticated"],
     [
-        "default-provider-authorization-explicit-consent",
+        EXPLICIT_CONSENT,
         "Authorize Application with consent",
         "Redirecting to %(app)s",
         "authorization",

@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod client;
 pub(crate) mod code;
+pub mod consent;
 pub mod discovery;
 pub mod end_session;
 pub mod introspect;
@@ -15,7 +16,7 @@ pub mod revoke;
 pub mod token;
 
 use portcullis_core::clock::Timestamp;
-use portcullis_store::{StoreError, application, grant, provider};
+use portcullis_store::{StoreError, application, consent as remembered, grant, provider};
 
 use crate::BATCH;
 use crate::context::Context;
@@ -105,7 +106,7 @@ async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthErro
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.
 const TOMBSTONE_SECONDS: i64 = 600;
 
-/// Removes codes and tokens whose time is over, a batch at a time (OA-643).
+/// Removes codes, tokens and consents whose time is over, a batch at a time (OA-643).
 ///
 /// # Errors
 /// When the store fails.
@@ -113,9 +114,10 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     let now: Timestamp = ctx.now();
     loop {
         let mut tx = ctx.db.write().await?;
-        let removed = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
+        let grants = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
+        let consents = remembered::sweep(&mut tx, now, BATCH.into()).await?;
         tx.commit().await?;
-        if removed < BATCH.into() {
+        if grants.max(consents) < BATCH.into() {
             return Ok(());
         }
     }

@@ -16,7 +16,7 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("tokens", tokens::sweep(&context).await);
         told("sessions", sessions::sweep(&context).await);
         told("sessions of applications", outpost::sessions::sweep(&context).await);
-        told("codes and access tokens", oauth::sweep(&context).await);
+        told("codes, access tokens and consents", oauth::sweep(&context).await);
         told("counters of failed attempts", limits::sweep(&context).await);
         told("events", event::sweep(&context).await);
     }

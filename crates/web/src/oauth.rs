@@ -3,6 +3,7 @@
 mod answer;
 mod authorize;
 mod back_channel;
+mod consent;
 mod end_session;
 mod metadata;
 mod request;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use portcullis_idp::Context;
+
+use crate::pages::path;
 
 /// The endpoints. Each answers with and without the slash at its end (OA-094).
 pub fn router() -> Router<Arc<Context>> {
@@ -31,6 +34,7 @@ pub fn router() -> Router<Arc<Context>> {
         router = router.route(path, endpoint.clone()).route(&format!("{path}/"), endpoint);
     }
     router
+        .route(path::CONSENT, get(consent::show).post(consent::submit))
         .route("/application/o/{slug}", get(metadata::application))
         .route("/application/o/{slug}/", get(metadata::application))
         .route("/.well-known/oauth-authorization-server/application/o/{slug}", get(metadata::discovery))

@@ -26,6 +26,8 @@ pub mod path {
     pub const SIGN_IN: &str = "/if/flow/default-authentication-flow/";
     /// Signs out.
     pub const SIGN_OUT: &str = "/if/flow/default-invalidation-flow/";
+    /// Asks before an application learns who somebody is.
+    pub const CONSENT: &str = "/if/flow/default-provider-authorization-explicit-consent/";
     /// Sets up the first administrator.
     pub const SETUP: &str = "/if/flow/initial-setup/";
 }

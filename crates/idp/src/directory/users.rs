@@ -4,7 +4,7 @@ use portcullis_core::attributes::{self, Attributes, changes_reserved};
 use portcullis_core::id::{GroupId, UserPk};
 use portcullis_core::username;
 use portcullis_store::account::Account;
-use portcullis_store::{account, team};
+use portcullis_store::{account, consent, team};
 use serde_json::{Value, json};
 
 use super::{account_attributes, account_place, pseudonym, seal, secret_keys, superuser_only};
@@ -121,6 +121,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     }
     if was_active && !changed.is_active {
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
+        consent::forget_of_account(change.conn(), pk).await?;
     } else if could_sign_in && !may_sign_in(&changed) {
         // What app passwords have opened goes on: that is what service accounts are for (CO-813).
         account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;

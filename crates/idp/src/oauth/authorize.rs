@@ -2,13 +2,18 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
+use portcullis_core::keys::sha256;
+use portcullis_store::application::Application;
+use portcullis_store::consent::{self as remembered, Consent};
 use portcullis_store::grant::{self, AuthorizationCode};
 use portcullis_store::login_session::LoginSession;
+use portcullis_store::{Conn, flow};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::client::Client;
 use super::code::{context, digest};
+use super::consent::{self, Question};
 use super::issuer;
 use super::marker::Marker;
 use super::params::Params;
@@ -16,9 +21,10 @@ use crate::access;
 use crate::change::Change;
 use crate::claims;
 use crate::context::{Context, Visitor};
-use crate::directory;
+use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::event;
+use crate::flows;
 use crate::limits;
 
 /// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
@@ -36,6 +42,17 @@ pub struct Request {
     challenge: Option<String>,
     prompt: Vec<String>,
     max_age: Option<i64>,
+    /// Tells the request from every other.
+    binding: String,
+}
+
+/// What a browser brings along from pages of ours.
+#[derive(Default)]
+pub struct Brought<'a> {
+    /// When it was sent to sign in again for this very request.
+    pub marker: Option<Marker>,
+    /// The token of the page that asked for consent.
+    pub consent: Option<&'a str>,
 }
 
 /// How the answer reaches the client (OA-145, OA-175).
@@ -98,6 +115,8 @@ pub enum Outcome {
         /// Whether a session that exists is not enough (OA-162, OA-163): the request takes a marker along.
         again: bool,
     },
+    /// The user is asked before the client learns anything (OA-164, OA-166).
+    Ask(Question),
     /// The policies say no (OA-165).
     Denied {
         /// Name of the application.
@@ -145,6 +164,7 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         challenge: params.get("code_challenge").map(str::to_owned),
         prompt: params.text("prompt").split_ascii_whitespace().map(str::to_owned).collect(),
         max_age: None,
+        binding: hex::encode(sha256(params.encoded().as_bytes())),
         client,
     };
     if params.text("response_type") != "code" {
@@ -173,10 +193,6 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     let max_age = params.get("max_age").map(str::parse::<u32>);
     if !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
         return Err(request.error(ctx, "invalid_request"));
-    }
-    if request.prompts("consent") {
-        // Nobody is asked for consent yet, and consent that was not given is not to be assumed (OA-164).
-        return Err(request.error(ctx, "consent_required"));
     }
     request.max_age = max_age.and_then(Result::ok).map(i64::from);
     Ok(request)
@@ -242,8 +258,12 @@ impl Request {
     }
 
     fn error(&self, ctx: &Context, error: &'static str) -> Answer {
+        self.described_error(ctx, error, description(error))
+    }
+
+    fn described_error(&self, ctx: &Context, error: &'static str, description: &'static str) -> Answer {
         let mut answer = self.answer(ctx, ("error", error.to_owned()));
-        answer.members.insert(1, ("error_description", description(error).to_owned()));
+        answer.members.insert(1, ("error_description", description.to_owned()));
         answer
     }
 
@@ -252,9 +272,11 @@ impl Request {
         self.prompts("login") || self.prompts("select_account") || self.max_age == Some(0)
     }
 
-    /// Whether a login counts for this request. `marker` says when the browser was sent to sign in for it.
-    fn is_recent_enough(&self, login: &LoginSession, marker: Option<&Marker>, now: Timestamp) -> bool {
-        let asked = !self.wants_its_own_login() || marker.is_some_and(|marker| marker.asked_for(login, now));
+    /// Whether a login counts for this request. `marker` says when the browser was sent to sign in for it. Who
+    /// `agreed` was asked only because their login counted, and may have read for a while.
+    fn is_recent_enough(&self, login: &LoginSession, marker: Option<&Marker>, agreed: bool, now: Timestamp) -> bool {
+        let asked_for = || marker.is_some_and(|marker| marker.asked_for(login, now));
+        let asked = agreed || !self.wants_its_own_login() || asked_for();
         let age = self.max_age.filter(|age| *age > 0);
         asked && age.is_none_or(|age| login.auth_time >= now.plus_seconds(-age))
     }
@@ -265,7 +287,7 @@ fn description(error: &str) -> &'static str {
     match error {
         "access_denied" => "The user may not use this application",
         "login_required" => "Nobody is signed in",
-        "consent_required" => "Users cannot be asked for consent",
+        "consent_required" => "The user has not agreed to this yet",
         "unsupported_response_type" => "This response type is not offered to this client",
         "request_not_supported" | "request_uri_not_supported" | "registration_not_supported" => {
             "This parameter is not supported"
@@ -276,8 +298,6 @@ fn description(error: &str) -> &'static str {
 
 /// Decides about a good request for whoever is signed in (OA-154 … OA-168).
 ///
-/// `marker` says when the browser was sent to sign in again for this very request, if it was.
-///
 /// # Errors
 /// When the store fails.
 pub async fn decide(
@@ -285,11 +305,16 @@ pub async fn decide(
     visitor: &Visitor,
     request: &Request,
     login: Option<&LoginSession>,
-    marker: Option<&Marker>,
+    brought: &Brought<'_>,
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
     let silent = request.prompts("none");
-    let Some(login) = login.filter(|login| request.is_recent_enough(login, marker, now)) else {
+    let agreed = match (login, brought.consent) {
+        (Some(login), Some(token)) => consent::spend(ctx, &request.binding, login, token).await?,
+        _ => false,
+    };
+    let counts = |login: &&LoginSession| request.is_recent_enough(login, brought.marker.as_ref(), agreed, now);
+    let Some(login) = login.filter(counts) else {
         return Ok(match silent {
             true => Outcome::Answer(request.error(ctx, "login_required")),
             false => Outcome::SignIn { again: login.is_some() || request.wants_its_own_login() },
@@ -309,7 +334,6 @@ pub async fn decide(
         "oauth_response_type": "code",
     });
     let decision = access::decide(ctx, &mut conn, &person, application, &context(entries)).await?;
-    drop(conn);
     if !decision.passing {
         let back = request.error(ctx, "access_denied");
         return Ok(match silent {
@@ -317,7 +341,60 @@ pub async fn decide(
             false => Outcome::Denied { application: application.name.clone(), messages: decision.messages, back },
         });
     }
-    let actor = visitor.known(&person);
+    if !agreed && let Some(known) = to_be_asked(&mut conn, request, application, &person, now).await? {
+        let (known, additional) = consent::described(&request.client.mappings, &request.scopes, &known);
+        return Ok(match silent {
+            true => Outcome::Answer(request.error(ctx, "consent_required")),
+            false => Outcome::Ask(Question {
+                application: application.name.clone(),
+                username: person.account.username.clone(),
+                known,
+                additional,
+                token: consent::seal(ctx, &request.binding, login),
+                again: brought.consent.is_some(),
+                back: request.described_error(ctx, "access_denied", "The user did not agree"),
+            }),
+        });
+    }
+    drop(conn);
+    approve(ctx, visitor, request, application, login, &person, agreed).await
+}
+
+/// What somebody agreed to earlier, if they are to be asked now (OA-164, CO-321, CO-322).
+async fn to_be_asked(
+    conn: &mut Conn,
+    request: &Request,
+    application: &Application,
+    person: &Person,
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    if request.prompts("consent") {
+        return Ok(Some(String::new()));
+    }
+    let provider = &request.client.provider;
+    let flow = flow::by_pk(conn, provider.authorization_flow).await?;
+    if flow.is_some_and(|flow| flow.slug == flows::IMPLICIT_CONSENT) {
+        return Ok(None);
+    }
+    let known = remembered::scope(conn, person.account.pk, provider.pk, application.uuid, now).await?;
+    Ok(match known {
+        Some(known) if consent::covers(&known, &request.scopes) => None,
+        known => Some(known.unwrap_or_default()),
+    })
+}
+
+/// Gives the client its code, and remembers what was `agreed` just now.
+async fn approve(
+    ctx: &Context,
+    visitor: &Visitor,
+    request: &Request,
+    application: &Application,
+    login: &LoginSession,
+    person: &Person,
+    agreed: bool,
+) -> Result<Outcome, Error> {
+    let now = ctx.now();
+    let actor = visitor.known(person);
     let mut change = match Change::begin(ctx, &actor).await {
         // Deactivated just now: whoever else may sign in.
         Err(Error::Forbidden) => return Ok(Outcome::SignIn { again: true }),
@@ -341,6 +418,17 @@ pub async fn decide(
         consumed: None,
     };
     grant::insert_code(change.conn(), &record).await?;
+    if agreed {
+        let consent = Consent {
+            account: person.account.pk,
+            provider: request.client.provider.pk,
+            application: application.uuid,
+            scope: record.scope.clone(),
+            created: now,
+            expires: now.plus_seconds(consent::REMEMBERED_SECONDS),
+        };
+        remembered::keep(change.conn(), &consent).await?;
+    }
     let named = event::model("authentik_core", "application", application.uuid, &application.name);
     change.event("authorize_application", json!({"authorized_application": named, "scopes": record.scope})).await?;
     change.commit().await?;

@@ -10,7 +10,6 @@ use url::Url;
 
 use super::{Fields, mode};
 use crate::error::{Error, Problems};
-use crate::flows;
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 const REQUIRED: &str = "This field is required.";
@@ -32,19 +31,18 @@ pub(super) fn required(fields: &Fields, problems: &mut Problems) {
 
 /// What is named must exist. No certificates and no sources exist yet.
 pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
-    for (field, pk) in [
-        ("authentication_flow", fields.authentication_flow.flatten()),
-        ("authorization_flow", fields.authorization_flow),
-        ("invalidation_flow", fields.invalidation_flow),
+    for (field, pk, designation) in [
+        ("authentication_flow", fields.authentication_flow.flatten(), None),
+        ("authorization_flow", fields.authorization_flow, Some("authorization")),
+        ("invalidation_flow", fields.invalidation_flow, Some("invalidation")),
     ] {
         let Some(pk) = pk else { continue };
-        match flow::by_pk(conn, pk).await? {
-            None => problems.add(field, invalid(pk)),
-            // Nobody is asked for consent yet: a provider that wants it would seem to ask.
-            Some(flow) if field == "authorization_flow" && flow.slug != flows::IMPLICIT_CONSENT => {
-                problems.add(field, format!("Only the flow {} is supported.", flows::IMPLICIT_CONSENT));
-            }
-            Some(_) => {}
+        let Some(flow) = flow::by_pk(conn, pk).await? else {
+            problems.add(field, invalid(pk));
+            continue;
+        };
+        if let Some(designation) = designation.filter(|designation| *designation != flow.designation) {
+            problems.add(field, format!("Choose a flow of the designation {designation}."));
         }
     }
     for pk in fields.property_mappings.iter().flatten() {

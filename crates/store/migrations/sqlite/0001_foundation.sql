@@ -219,6 +219,21 @@ CREATE TABLE authorization_code (
 );
 CREATE INDEX authorization_code_expires ON authorization_code (expires);
 
+-- What users agreed that an application may know of them (OA-167). The client and the application are both part
+-- of what they saw: another one at the same place asks again.
+CREATE TABLE consent (
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    application     TEXT    NOT NULL REFERENCES application (uuid) ON DELETE CASCADE,
+    scope           TEXT    NOT NULL,
+    created         BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    PRIMARY KEY (account, provider)
+);
+CREATE INDEX consent_provider ON consent (provider);
+CREATE INDEX consent_application ON consent (application);
+CREATE INDEX consent_expires ON consent (expires);
+
 -- The authority of an access token is this row, not its signature (OA-462).
 CREATE TABLE access_token (
     digest          BLOB    PRIMARY KEY,

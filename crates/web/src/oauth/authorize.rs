@@ -11,16 +11,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::OAuthError;
-use portcullis_idp::oauth::authorize::{Answer, Mode, Outcome, Refusal, check, decide};
+use portcullis_idp::oauth::authorize::{Answer, Brought, Mode, Outcome, Refusal, check, decide};
 use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
+use super::consent;
 use super::request::{LONGEST_TARGET, form, visitor};
 use crate::pages::browser::signed_in;
 use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
 
-const AUTHORIZE: &str = "/application/o/authorize/";
+/// Path of the endpoint.
+pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
 
 /// `GET /application/o/authorize/`
 pub(super) async fn by_query(
@@ -33,7 +35,7 @@ pub(super) async fn by_query(
     if query.len() > LONGEST_TARGET {
         return StatusCode::URI_TOO_LONG.into_response();
     }
-    answer(&ctx, &origin, &headers, Params::parse(query.as_bytes()), query).await
+    answer(&ctx, &origin, &headers, Params::parse(query.as_bytes()), query, None).await
 }
 
 /// `POST /application/o/authorize/`: the parameters come from the body alone.
@@ -46,18 +48,20 @@ pub(super) async fn by_form(
     match form(&origin, &headers, body).await {
         Ok(params) => {
             let query = params.encoded();
-            answer(&ctx, &origin, &headers, Ok(params), &query).await
+            answer(&ctx, &origin, &headers, Ok(params), &query, None).await
         }
         Err(response) => response,
     }
 }
 
-async fn answer(
+/// Answers a request. `consent` is what the page that asks for consent sent, if the browser comes from there.
+pub(super) async fn answer(
     ctx: &Arc<Context>,
     origin: &Origin,
     headers: &HeaderMap,
     params: Result<Params, OAuthError>,
     query: &str,
+    consent: Option<&str>,
 ) -> Response {
     let Ok(params) = params else { return bad_request(origin, "The request of the application cannot be read.") };
     if params.is_empty() {
@@ -71,10 +75,12 @@ async fn answer(
         Ok(found) => found.map(|(session, _)| session),
         Err(error) => return PageError::from(error).into_page(origin),
     };
-    match decide(ctx, &visitor(origin), &request, login.as_ref(), Marker::open(ctx, &params).as_ref()).await {
+    let brought = Brought { marker: Marker::open(ctx, &params), consent };
+    match decide(ctx, &visitor(origin), &request, login.as_ref(), &brought).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
+        Ok(Outcome::Ask(question)) => consent::ask(ctx, &params, &question).await,
         Ok(Outcome::Denied { application, messages, back }) => {
             respond::denied(origin, &application, &messages, Some(&back.url()))
         }
@@ -121,7 +127,8 @@ fn deliver(answer: &Answer) -> Response {
     }
 }
 
-fn found(target: &str) -> Response {
+/// Sends the browser elsewhere; nobody learns from where.
+pub(super) fn found(target: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(target) else { return StatusCode::BAD_REQUEST.into_response() };
     let headers = [
         (LOCATION, location),

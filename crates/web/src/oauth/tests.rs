@@ -1,6 +1,7 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
 mod browser;
+mod consent;
 mod front;
 mod introspection;
 mod login;

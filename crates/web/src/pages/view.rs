@@ -70,6 +70,28 @@ pub struct Confirm<'a> {
     pub back: &'a str,
 }
 
+/// Asks before an application learns who somebody is (OA-166, OA-167).
+#[derive(Template)]
+#[template(path = "consent.html")]
+pub struct Consent<'a> {
+    /// Name of the application.
+    pub application: &'a str,
+    /// User name of whoever is asked.
+    pub username: &'a str,
+    /// What they agreed to earlier.
+    pub known: &'a [String],
+    /// What is new.
+    pub additional: &'a [String],
+    /// Path and query to post a yes to; keeps the request.
+    pub action: &'a str,
+    /// What makes the yes count.
+    pub token: &'a str,
+    /// Whether a yes was sent that did not count.
+    pub again: bool,
+    /// Back to the client with a no.
+    pub back: &'a str,
+}
+
 /// Brings the answer to an authorization request to a client that wants it posted (OA-175).
 #[derive(Template)]
 #[template(path = "deliver.html")]

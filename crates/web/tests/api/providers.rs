@@ -210,14 +210,33 @@ async fn co_523_problems_of_a_provider_are_told_by_field() {
     for field in ["name", "authorization_flow", "invalidation_flow", "external_host"] {
         assert_eq!(refused[field], json!(["This field is required."]), "{field}");
     }
-    let explicit = site.get("/flows/instances/default-provider-authorization-explicit-consent/").await["pk"].clone();
-    let body = site.provider_body("wiki", json!({"authorization_flow": explicit})).await;
-    let only = "Only the flow default-provider-authorization-implicit-consent is supported.";
-    assert_eq!(site.refused(Method::POST, PROVIDERS, body).await, json!({"authorization_flow": [only]}));
-
     site.provider("wiki").await;
     let again = site.refused(Method::POST, PROVIDERS, site.provider_body("wiki", json!({})).await).await;
     assert_eq!(again, json!({"name": ["Provider with this name already exists."]}));
+}
+
+/// CO-322, CO-523: a provider takes every flow of the designation that the field is for, and no other.
+#[tokio::test]
+async fn co_322_flows_are_chosen_by_designation() {
+    let site = Site::new().await;
+    let list = site.get("/flows/instances/").await;
+    for (field, designation, fitting) in
+        [("authorization_flow", "authorization", 2), ("invalidation_flow", "invalidation", 2)]
+    {
+        let mut taken = 0;
+        for flow in list["results"].as_array().unwrap() {
+            let slug = flow["slug"].as_str().unwrap();
+            let body = site.provider_body(&format!("{field}-{slug}"), json!({field: flow["pk"]})).await;
+            if flow["designation"] == designation {
+                assert_eq!(site.post(PROVIDERS, body).await[field], flow["pk"]);
+                taken += 1;
+            } else {
+                let other = format!("Choose a flow of the designation {designation}.");
+                assert_eq!(site.refused(Method::POST, PROVIDERS, body).await, json!({field: [other]}), "{slug}");
+            }
+        }
+        assert_eq!(taken, fitting);
+    }
 }
 
 /// CO-527, CO-595: what was sent is kept to the letter; absent keys stay on both kinds of update.

@@ -44,7 +44,7 @@ async fn oa_157_repeated_errors_write_nothing() {
     assert_eq!((count, &event["redirect_uri"]), (1, &json!("http://evil.example/")));
 }
 
-/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155, OA-164: everything else is told to the client, with its state.
+/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155: everything else is told to the client, with its state.
 #[tokio::test]
 async fn oa_155_errors_reach_the_client() {
     let (wiki, mut browser) = signed_in().await;
@@ -57,8 +57,7 @@ async fn oa_155_errors_reach_the_client() {
         ("code_challenge_method", "", "invalid_request"),
         ("code_challenge", "short", "invalid_request"),
         ("prompt", "none login", "invalid_request"),
-        ("prompt", "consent", "consent_required"),
-        ("prompt", "login consent", "consent_required"),
+        ("prompt", "none consent", "invalid_request"),
         ("max_age", "soon", "invalid_request"),
         ("max_age", "-1", "invalid_request"),
     ] {
