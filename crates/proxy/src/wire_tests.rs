@@ -2,6 +2,7 @@
 
 mod framing;
 mod limits;
+mod proxy_protocol;
 mod proxying;
 mod streaming;
 
@@ -70,6 +71,7 @@ struct Options {
     target: Option<String>,
     bound_to_session: bool,
     powered_by: bool,
+    trust: Trust,
 }
 
 async fn site() -> Site {
@@ -94,7 +96,7 @@ async fn site_with(options: Options) -> Site {
     let server = Server {
         plane,
         core: None,
-        trust: Trust::default(),
+        trust: options.trust,
         entropy: Arc::new(SystemEntropy),
         log: None,
         settings: options.settings,
