@@ -68,4 +68,6 @@ uuid_id! {
     FlowId,
     /// An outpost.
     OutpostId,
+    /// A certificate, perhaps with its private key.
+    CertificateId,
 }

@@ -3,7 +3,7 @@
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::epoch::{Epochs, Mark, Subject};
-use crate::id::ProviderPk;
+use crate::id::{CertificateId, ProviderPk};
 use crate::keys::Digest;
 
 /// One consistent configuration of an outpost (PX-008).
@@ -15,6 +15,30 @@ pub struct Configuration {
     pub outpost_name: String,
     /// Providers with an application, by name (PX-027).
     pub providers: Vec<Provider>,
+    /// The certificates that these providers name, each once.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate to show to clients, with its private key (section 17 of the proxy specification).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Key.
+    pub pk: CertificateId,
+    /// What administrators call it.
+    pub name: String,
+    /// The certificate and what it is signed with, leaf first, as PEM.
+    pub chain: String,
+    /// The private key as PEM; empty if there is none (PX-303).
+    pub key: String,
+    /// When the leaf ends (PX-304).
+    pub expires: Timestamp,
+}
+
+/// Never prints the private key.
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("pk", &self.pk).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// How a provider takes part in a request.
@@ -51,6 +75,8 @@ pub struct Provider {
     pub cookie_secret: String,
     /// Domain of the session cookie, or empty.
     pub cookie_domain: String,
+    /// What is shown to clients that ask for its host over TLS (PX-300).
+    pub certificate: Option<CertificateId>,
     /// One expression a line (section 14 of the proxy specification).
     pub skip_path_regex: String,
     /// Whether wrong credentials get a 401 (PX-096).

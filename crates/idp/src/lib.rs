@@ -4,6 +4,7 @@ pub mod access;
 pub mod applications;
 pub mod bindings;
 pub mod bootstrap;
+pub mod certificates;
 pub mod change;
 pub mod claims;
 pub mod context;

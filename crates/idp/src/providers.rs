@@ -3,7 +3,7 @@
 mod check;
 mod view;
 
-use portcullis_core::id::{FlowId, MappingId, ProviderPk};
+use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use portcullis_core::outpost::Mode;
 use portcullis_core::redirect::RedirectRule;
 use portcullis_store::provider::Provider;
@@ -35,7 +35,7 @@ pub struct Fields {
     pub external_host: Option<String>,
     pub internal_host: Option<String>,
     pub internal_host_ssl_validation: Option<bool>,
-    pub certificate: Option<Option<Uuid>>,
+    pub certificate: Option<Option<CertificateId>>,
     pub skip_path_regex: Option<String>,
     pub intercept_header_auth: Option<bool>,
     pub basic_auth_enabled: Option<bool>,

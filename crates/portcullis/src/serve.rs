@@ -77,13 +77,9 @@ impl Running {
 pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> Result<Running, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let mut main = plain(sockets::listen("listen.http", &settings.listen.http)?);
+    let http = sockets::listen("listen.http", &settings.listen.http)?;
     let https = sockets::listen("listen.https", &settings.listen.https)?;
     let metrics = plain(sockets::listen("listen.metrics", &settings.listen.metrics)?);
-    if !https.is_empty() {
-        let certificate = tls::self_signed(vec!["localhost".to_owned()])?;
-        main.extend(https.into_iter().map(|listener| Socket { listener, tls: Some(Arc::clone(&certificate)) }));
-    }
     let rendered = observe::start_metrics()?;
     let instance = instance::open(&mut settings, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     instance.announce_setup(&settings)?;
@@ -101,6 +97,11 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
         Arc::clone(&clock),
         Arc::clone(&entropy),
     ));
+    let mut main = plain(http);
+    if !https.is_empty() {
+        let speaks = tls::config(plane.certificates(), tls::self_signed(vec!["localhost".to_owned()])?)?;
+        main.extend(https.into_iter().map(|listener| Socket { listener, tls: Some(Arc::clone(&speaks)) }));
+    }
     let site = Server {
         plane: Arc::clone(&plane),
         core: Some(face::core(portcullis_web::router(Arc::clone(context)))),

@@ -181,13 +181,17 @@ settings! {
     listen "listen." Listen {
         /// Sockets for plain HTTP.
         http: Vec<SocketAddr> = "[::]:9000", also "AUTHENTIK_";
-        /// Sockets for HTTPS. The certificate is self-signed and made anew at every start.
+        /// Sockets for HTTPS. Each application shows the certificate that its provider names; whatever else is asked for
+        /// gets one that is self-signed and made anew at every start.
         https: Vec<SocketAddr> = "[::]:9443", also "AUTHENTIK_";
         /// Sockets for `/metrics` and health. They show no secrets, yet are nobody's business.
         metrics: Vec<SocketAddr> = "127.0.0.1:9300", also "AUTHENTIK_";
-        /// Networks of reverse proxies whose `X-Forwarded-*` headers are believed.
+        /// Networks of reverse proxies whose `X-Forwarded-*` headers are believed, and of balancers whose PROXY protocol
+        /// is.
         ///
-        /// Name your own reverse proxy here and nothing else: whoever is trusted can pretend to be any address.
+        /// Name your own reverse proxy here and nothing else: whoever is trusted can pretend to be any address. A
+        /// connection from here may begin with a header of the PROXY protocol, version 1 or 2. The address in it then
+        /// counts as the peer's, also when it is decided whether `X-Forwarded-*` headers are believed.
         trusted_proxy_cidrs: Vec<IpNet> = "127.0.0.0/8,::1/128", also "AUTHENTIK_";
     }
 

@@ -3,6 +3,7 @@
 mod connection;
 mod http2;
 mod plain_page;
+mod proxy_protocol;
 
 use std::future::Future;
 use std::io;
@@ -14,6 +15,7 @@ use http::{Request, Response};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::origin::Origin;
 use rustls::ServerConfig;
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
+use self::proxy_protocol::Replay;
 use crate::access_log::AccessLog;
 use crate::body::Body;
 use crate::guard::Limits;
@@ -110,7 +113,7 @@ pub struct Server<P> {
     pub plane: P,
     /// The control plane, in the process that has one.
     pub core: Option<Core>,
-    /// Whose forwarded headers are believed.
+    /// Whose forwarded headers are believed, and whose PROXY protocol.
     pub trust: Trust,
     /// Makes request ids.
     pub entropy: Arc<dyn Entropy>,
@@ -157,13 +160,14 @@ impl<P: Plane> Server<P> {
     /// Serves one stream.
     pub(crate) async fn serve_stream(
         self,
-        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         peer: std::net::IpAddr,
         version: http::Version,
     ) {
         let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
         let life = Life { stop: CancellationToken::new(), abort: self.cut.clone() };
-        let connection = Connection { server: Arc::new(self), peer, slot, life };
+        let mut connection = Connection { server: Arc::new(self), peer, slot, life };
+        let Some(stream) = introduced(&mut connection, stream).await else { return };
         match version {
             http::Version::HTTP_2 => connection.http2(stream).await,
             _ => connection.http1(stream, false).await,
@@ -214,11 +218,12 @@ async fn accept<P: Plane>(
     }
 }
 
-async fn start<P: Plane>(connection: Connection<P>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+async fn start<P: Plane>(mut connection: Connection<P>, stream: TcpStream, tls: Option<TlsAcceptor>) {
     if let Err(error) = tcp::set_up(&stream) {
         tracing::debug!(%error, "a connection was gone before it began");
         return;
     }
+    let Some(stream) = introduced(&mut connection, stream).await else { return };
     let Some(tls) = tls else { return connection.http1(stream, false).await };
     let stream = match tokio::time::timeout(connection.server.settings.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -229,5 +234,37 @@ async fn start<P: Plane>(connection: Connection<P>, stream: TcpStream, tls: Opti
         connection.http2(stream).await;
     } else {
         connection.http1(stream, true).await;
+    }
+}
+
+/// Makes whoever a trusted peer says it speaks for the connection's peer, and gives what the stream holds apart from
+/// that (PX-041). Peers that are not trusted are not listened to here.
+async fn introduced<P, S>(connection: &mut Connection<P>, stream: S) -> Option<Replay<S>>
+where
+    S: AsyncRead + Unpin,
+{
+    let server = &connection.server;
+    if !server.trust.contains(connection.peer) {
+        return Some(Replay::nothing(stream));
+    }
+    let header = tokio::time::timeout(server.settings.limits.head, proxy_protocol::take(stream));
+    let taken = tokio::select! {
+        biased;
+        taken = header => taken,
+        () = connection.life.stop.cancelled() => return None,
+    };
+    match taken {
+        Ok(Ok((stream, source))) => {
+            connection.peer = source.unwrap_or(connection.peer);
+            Some(stream)
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection broke before its first byte");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a connection that was opened said nothing");
+            None
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The data plane: one request from its origin to the upstream and back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -29,6 +30,10 @@ use crate::metrics::Kind;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
 use crate::settings::ProxySettings;
+use crate::tls::Certificates;
+
+/// Between two looks at how long certificates last (PX-304).
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The most used login states that are remembered.
 const MOST_STATES: u64 = 100_000;
@@ -40,6 +45,7 @@ pub struct DataPlane {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) applications: Applications,
+    certificates: Arc<Certificates>,
     pub(crate) forwarder: Forwarder,
     pub(crate) limiter: FailureLimiter,
     pub(crate) live: LiveSessions,
@@ -69,9 +75,16 @@ impl DataPlane {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let settings = Arc::new(settings);
-        let applications = Applications::new(Arc::clone(&settings), &control.configuration().borrow());
+        let (applications, certificates) = {
+            let present = control.configuration();
+            let present = present.borrow();
+            let certificates = Arc::<Certificates>::default();
+            certificates.update(&present, clock.now());
+            (Applications::new(Arc::clone(&settings), &present), certificates)
+        };
         Self {
             applications,
+            certificates,
             limiter: FailureLimiter::new(&settings),
             live: LiveSessions::default(),
             meters: Meters::new(),
@@ -94,12 +107,18 @@ impl DataPlane {
         &self.forwarder
     }
 
+    /// What HTTPS listeners show.
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.certificates)
+    }
+
     /// Keeps the data plane up to date: takes over each new configuration (PX-008), and ends what outlives
     /// its session. Runs beside the requests; returns when the control plane is gone.
     pub async fn follow_configuration(&self) {
         tokio::select! {
             () = self.take_over() => {}
             () = self.watch_sessions() => {}
+            () = self.watch_certificates() => {}
         }
     }
 
@@ -109,8 +128,17 @@ impl DataPlane {
         while configuration.changed().await.is_ok() {
             let present = Arc::clone(&configuration.borrow_and_update());
             self.applications.update(&present);
+            self.certificates.update(&present, self.clock.now());
             self.control.came_into_force(&present);
             self.report_bad_lines();
+        }
+    }
+
+    /// Warns daily of certificates that end soon.
+    async fn watch_certificates(&self) {
+        loop {
+            tokio::time::sleep(DAY).await;
+            self.certificates.warn(self.clock.now());
         }
     }
 

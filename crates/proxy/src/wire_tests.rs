@@ -1,7 +1,9 @@
 //! The wire side as a whole: a real listener, a client and an upstream that are bare sockets.
 
 mod framing;
+mod https;
 mod limits;
+mod proxy_protocol;
 mod proxying;
 mod streaming;
 
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::origin::Origin;
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -67,9 +70,12 @@ struct Options {
     settings: Settings,
     base: &'static str,
     https: bool,
+    certificates: Arc<tls::Certificates>,
+    otherwise: Option<Arc<CertifiedKey>>,
     target: Option<String>,
     bound_to_session: bool,
     powered_by: bool,
+    trust: Trust,
 }
 
 async fn site() -> Site {
@@ -94,7 +100,7 @@ async fn site_with(options: Options) -> Site {
     let server = Server {
         plane,
         core: None,
-        trust: Trust::default(),
+        trust: options.trust,
         entropy: Arc::new(SystemEntropy),
         log: None,
         settings: options.settings,
@@ -102,7 +108,10 @@ async fn site_with(options: Options) -> Site {
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let tls = options.https.then(|| tls::self_signed(vec!["localhost".to_owned()]).unwrap());
+    let tls = options.https.then(|| {
+        let otherwise = options.otherwise.unwrap_or_else(|| tls::self_signed(vec!["localhost".to_owned()]).unwrap());
+        tls::config(options.certificates, otherwise).unwrap()
+    });
     let serving = tokio::spawn(server.serve(vec![Socket { listener, tls }], stop.clone()));
     Site { address, upstream, stop, ends, serving }
 }

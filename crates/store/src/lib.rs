@@ -6,6 +6,7 @@
 pub mod account;
 pub mod application;
 pub mod binding;
+pub mod certificate;
 pub mod consent;
 pub mod db;
 pub mod error;

@@ -1,6 +1,6 @@
 //! Providers: how an application takes part in authentication (PX-020, OA section 2).
 
-use portcullis_core::id::{FlowId, MappingId, ProviderPk};
+use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -52,8 +52,8 @@ pub struct Provider {
     pub internal_host: String,
     /// Whether the upstream's certificate is verified.
     pub internal_host_ssl_validation: bool,
-    /// Key pair for SNI.
-    pub certificate: Option<Uuid>,
+    /// What is shown to clients that ask for its host over TLS.
+    pub certificate: Option<CertificateId>,
     /// One expression a line.
     pub skip_path_regex: String,
     /// Whether wrong credentials get a 401.

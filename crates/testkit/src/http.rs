@@ -20,13 +20,22 @@ impl Resolve for Here {
 /// A new client with connections of its own.
 #[must_use]
 pub fn client() -> reqwest::Client {
+    builder().build().unwrap()
+}
+
+/// A new client that knows one certificate, in PEM, and accepts no other over HTTPS.
+#[must_use]
+pub fn client_that_knows(certificate: &str) -> reqwest::Client {
+    let known = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
+    builder().tls_certs_only([known]).build().unwrap()
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .dns_resolver(Arc::new(Here))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(crate::wait::PATIENCE * 2)
-        .build()
-        .unwrap()
 }
 
 /// The client that tests share.

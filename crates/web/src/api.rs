@@ -7,6 +7,7 @@ pub mod answer;
 mod applications;
 pub mod body;
 pub mod caller;
+mod certificates;
 mod flows;
 mod groups;
 pub mod instance;
@@ -41,6 +42,7 @@ pub type Routes = Router<Arc<Context>>;
 pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
+        .merge(certificates::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())

@@ -7,6 +7,7 @@ mod forward;
 mod forward_auth;
 mod headers;
 mod hosts;
+mod https;
 mod login;
 mod matrix;
 mod operate;

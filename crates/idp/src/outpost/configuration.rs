@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 
 use portcullis_core::duration;
-use portcullis_core::outpost::{Configuration, Endpoints, Mode, Provider};
+use portcullis_core::outpost::{Certificate, Configuration, Endpoints, Mode, Provider};
 use portcullis_store::application::Application;
-use portcullis_store::{application, mapping, outpost, provider, proxy_session};
+use portcullis_store::{application, certificate, mapping, outpost, provider, proxy_session};
 use serde_json::Value;
 use url::Url;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{outposts, providers};
+use crate::{certificates, outposts, providers};
 
 /// Lifetime of sessions when the provider's text says none (PX-030).
 const VALIDITY_SECONDS: i64 = 3600;
 
 /// What the embedded outpost serves at present: attached providers with an application, by name.
 ///
-/// A provider whose secrets cannot be opened is left out and logged; the others are served.
+/// A provider or certificate whose secrets cannot be opened is left out and logged; the others are served.
 ///
 /// # Errors
 /// When the store fails.
@@ -46,6 +46,7 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     for (provider, name) in proxy_session::headers(&mut conn).await? {
         headers.entry(provider).or_default().push(name);
     }
+    let shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
     drop(conn);
 
     let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
@@ -60,7 +61,24 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
             }
         }
     });
-    Ok(Configuration { revision, providers: providers.collect(), outpost_name: embedded.name })
+    let certificates = shown.into_iter().filter_map(|record| with_key(ctx, record)).collect();
+    Ok(Configuration { revision, providers: providers.collect(), certificates, outpost_name: embedded.name })
+}
+
+fn with_key(ctx: &Context, record: certificate::Certificate) -> Option<Certificate> {
+    match certificates::private_key(ctx, &record) {
+        Ok(key) => Some(Certificate {
+            key: key.to_string(),
+            pk: record.pk,
+            name: record.name,
+            chain: record.chain,
+            expires: record.expires,
+        }),
+        Err(error) => {
+            tracing::error!(certificate = record.name, %error, "certificate left out of the configuration");
+            None
+        }
+    }
 }
 
 fn one(
@@ -83,6 +101,7 @@ fn one(
         client_secret: providers::client_secret(ctx, record)?,
         cookie_secret: providers::cookie_secret(ctx, record)?,
         cookie_domain: record.cookie_domain.clone(),
+        certificate: record.certificate,
         skip_path_regex: record.skip_path_regex.clone(),
         intercept_header_auth: record.intercept_header_auth,
         basic_auth_enabled: record.basic_auth_enabled,

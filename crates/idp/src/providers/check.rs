@@ -5,7 +5,7 @@ use portcullis_core::outpost::Mode;
 use portcullis_core::redirect::RedirectRule;
 use portcullis_core::{duration, skip};
 use portcullis_store::provider::Provider;
-use portcullis_store::{Conn, flow, mapping, provider};
+use portcullis_store::{Conn, certificate, flow, mapping, provider};
 use url::Url;
 
 use super::{Fields, mode};
@@ -29,7 +29,7 @@ pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     }
 }
 
-/// What is named must exist. No certificates and no sources exist yet.
+/// What is named must exist. No sources exist yet.
 pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
     for (field, pk, designation) in [
         ("authentication_flow", fields.authentication_flow.flatten(), None),
@@ -58,7 +58,9 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
     for pk in fields.jwt_federation_sources.iter().flatten() {
         problems.add("jwt_federation_sources", invalid(pk));
     }
-    if let Some(pk) = fields.certificate.flatten() {
+    if let Some(pk) = fields.certificate.flatten()
+        && certificate::by_pk(conn, pk).await?.is_none()
+    {
         problems.add("certificate", invalid(pk));
     }
     Ok(())

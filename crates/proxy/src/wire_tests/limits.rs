@@ -80,6 +80,28 @@ async fn px_283_a_head_has_five_seconds() {
     assert!((5..=7).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
+/// PX-041, PX-283: a header of the PROXY protocol must be there in time like any other, however it drips; a request
+/// behind it has its own time.
+#[tokio::test(start_paused = true)]
+async fn px_041_a_header_has_five_seconds() {
+    let header = b"PROXY TCP4 203.0.113.9 192.0.2.1 54321 443\r\n";
+    for begun in [&header[..30], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x01\x00"] {
+        let mut client = connection(4096);
+        let started = Instant::now();
+        for byte in begun.chunks(1) {
+            if client.write_all(byte).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(rest(&mut client).await, "");
+        assert!((5..=7).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    }
+    let mut client = connection(4096);
+    client.write_all(header).await.unwrap();
+    assert_eq!(end(&mut client).await, (5, String::new()));
+}
+
 /// PX-283: an idle connection is kept for 120 seconds, and one that waits for an answer for as long as it takes.
 #[tokio::test(start_paused = true)]
 async fn px_283_idle_is_not_waiting() {

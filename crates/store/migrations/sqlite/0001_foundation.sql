@@ -93,6 +93,20 @@ CREATE TABLE flow (
     authentication  TEXT NOT NULL
 );
 
+-- A certificate, perhaps with its private key. What the certificate says is kept beside it, for lists.
+CREATE TABLE certificate (
+    pk                  TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL UNIQUE,
+    chain               TEXT    NOT NULL, -- PEM, leaf first
+    private_key_sealed  BLOB,             -- PEM
+    fingerprint_sha256  TEXT    NOT NULL,
+    fingerprint_sha1    TEXT    NOT NULL,
+    subject             TEXT    NOT NULL, -- RFC 4514
+    expires             BIGINT  NOT NULL,
+    key_type            TEXT,             -- of a kind that has a name
+    managed             TEXT    UNIQUE
+);
+
 CREATE TABLE provider (
     pk                          INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid                        TEXT    NOT NULL UNIQUE,
@@ -114,7 +128,7 @@ CREATE TABLE provider (
     external_host               TEXT    NOT NULL,
     internal_host               TEXT    NOT NULL,
     internal_host_ssl_validation BOOLEAN NOT NULL,
-    certificate                 TEXT,
+    certificate                 TEXT    REFERENCES certificate (pk) ON DELETE SET NULL,
     skip_path_regex             TEXT    NOT NULL,
     intercept_header_auth       BOOLEAN NOT NULL,
     basic_auth_enabled          BOOLEAN NOT NULL,

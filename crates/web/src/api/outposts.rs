@@ -124,7 +124,7 @@ fn served_object(provider: &Provider) -> Value {
         "client_secret": provider.client_secret,
         "cookie_secret": provider.cookie_secret,
         "cookie_domain": provider.cookie_domain,
-        "certificate": null,
+        "certificate": provider.certificate,
         "skip_path_regex": provider.skip_path_regex,
         "intercept_header_auth": provider.intercept_header_auth,
         "basic_auth_enabled": provider.basic_auth_enabled,

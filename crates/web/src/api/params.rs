@@ -47,6 +47,12 @@ impl Params {
         self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone()).filter(|v| !v.is_empty())
     }
 
+    /// Whether a parameter is there and does not say no.
+    pub fn asks(&self, name: &str) -> bool {
+        let last = self.pairs.iter().rev().find(|(key, _)| key == name);
+        last.is_some_and(|(_, value)| !matches!(value.as_str(), "false" | "False" | "0"))
+    }
+
     /// All values of a repeatable parameter.
     pub fn texts(&self, name: &str) -> Vec<String> {
         self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, v)| v.clone()).collect()
@@ -229,6 +235,11 @@ mod tests {
         assert_eq!((params.flag("a"), params.flag("b"), params.flag("d")), (Some(true), Some(false), None));
         assert_eq!(params.integers("e"), [1, 2]);
         assert!(params.finish().is_ok());
+        let asked = Params::of("a&b=false&c=true&d=True&d=0&e=");
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f"].map(|name| asked.asks(name)),
+            [true, false, true, false, true, false]
+        );
         assert_eq!(params.flag("c"), None);
         assert!(params.finish().is_err());
     }

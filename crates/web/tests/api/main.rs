@@ -4,6 +4,7 @@
 
 mod applications;
 mod bindings;
+mod certificates;
 mod providers;
 mod read_only;
 mod site;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use portcullis_core::clock::{ManualClock, Timestamp};
 use portcullis_core::entropy::SystemEntropy;
@@ -25,7 +25,7 @@ pub(crate) const ADMIN: &str = "an-api-token-of-the-first-administrator-01234567
 pub(crate) struct Site {
     pub(crate) ctx: Arc<Context>,
     router: Router,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Site {
@@ -49,11 +49,35 @@ impl Site {
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();
         let ctx = Arc::new(ctx);
-        Self { router: portcullis_web::api::router(ctx.clone()), ctx, _directory: directory }
+        Self { router: portcullis_web::api::router(ctx.clone()), ctx, directory }
     }
 
     /// Sends a request below `/api/v3` with the bearer token `key`, if it is not empty.
     pub(crate) async fn send(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let response = self.answer(key, method, path, body).await;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        (status, value)
+    }
+
+    /// A file that the administrator downloads.
+    pub(crate) async fn file(&self, path: &str) -> (HeaderMap, String) {
+        let (head, body) = self.answer(ADMIN, Method::GET, path, None).await.into_parts();
+        assert_eq!(head.status, 200, "{path}");
+        (head.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    /// Whether these bytes are anywhere in the files of the database.
+    pub(crate) fn database_holds(&self, text: &str) -> bool {
+        let mut files = std::fs::read_dir(self.directory.path()).unwrap();
+        files.any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+    }
+
+    async fn answer(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(format!("/api/v3{path}"));
         if !key.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
@@ -75,11 +99,7 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
         };
         request.extensions_mut().insert(Arc::new(origin));
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        (status, value)
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// What the administrator gets, which must be there.

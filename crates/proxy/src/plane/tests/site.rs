@@ -301,7 +301,8 @@ impl Site {
         let mut set = ProxySettings::default();
         settings(&mut set);
         let clock = Arc::new(ManualClock::at(NOW));
-        let configuration = Configuration { revision: 0, outpost_name: "edge".to_owned(), providers };
+        let configuration =
+            Configuration { revision: 0, outpost_name: "edge".to_owned(), providers, certificates: Vec::new() };
         let core = Arc::new(Core {
             configuration: watch::Sender::new(Arc::new(configuration)),
             epochs: Epochs::default(),
@@ -459,6 +460,7 @@ pub(crate) fn wiki(upstream: &str) -> Provider {
         client_secret: "client secret".to_owned(),
         cookie_secret: "COOKIESECRET".to_owned(),
         cookie_domain: String::new(),
+        certificate: None,
         skip_path_regex: "^/public/".to_owned(),
         intercept_header_auth: true,
         basic_auth_enabled: false,

@@ -1,0 +1,232 @@
+//! Certificates, perhaps with their private keys: brought, made, shown, deleted (CO-568, CO-464, CO-466).
+
+mod generate;
+mod material;
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::CertificateId;
+use portcullis_store::certificate;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+
+pub use generate::{Algorithm, Wanted, generate};
+pub use portcullis_store::certificate::{Certificate, Filter, Order};
+
+const TAKEN: &str = "Certificate-Key Pair with this name already exists.";
+
+/// What is to be stored of a certificate; absent members stay as they are, or are empty on creation.
+#[derive(Clone, Default)]
+pub struct Fields {
+    /// Unique name.
+    pub name: Option<String>,
+    /// The certificate and what it is signed with, PEM, leaf first.
+    pub certificate_data: Option<String>,
+    /// The private key, PEM; empty for none.
+    pub key_data: Option<Zeroizing<String>>,
+}
+
+/// The certificates that meet conditions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Certificate>, Error> {
+    let mut conn = ctx.db.read().await?;
+    Ok(certificate::list(&mut conn, filter, slice).await?)
+}
+
+/// The certificate with this key.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, pk: CertificateId) -> Result<Certificate, Error> {
+    let mut conn = ctx.db.read().await?;
+    certificate::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("CertificateKeyPair"))
+}
+
+/// Keeps a certificate that somebody brings.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<CertificateId, Error> {
+    superuser_only(actor)?;
+    let mut made = blank(ctx);
+    settle(ctx, &mut made, fields)?;
+    insert(ctx, actor, &made, "name", TAKEN).await
+}
+
+/// Changes a certificate; who shows it shows the new one from the next handshake on (PX-029).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut changed = found(&mut change, pk).await?;
+    let before = snapshot(&changed);
+    settle(ctx, &mut changed, fields)?;
+    let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
+    certificate::update(change.conn(), &changed).await.map_err(taken)?;
+    let diff = diff(&before, &snapshot(&changed));
+    change.touch(Touched::Configuration);
+    change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await?;
+    change.commit().await
+}
+
+/// Deletes a certificate; providers that name it name none then (CO-594).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = found(&mut change, pk).await?;
+    certificate::delete(change.conn(), pk).await?;
+    change.touch(Touched::Configuration);
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+/// Shows a certificate with what it is signed with, and records that.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn view_chain(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<Certificate, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let shown = found(&mut change, pk).await?;
+    note_view(&mut change, &shown, "certificate").await?;
+    change.commit().await?;
+    Ok(shown)
+}
+
+/// Shows a private key, empty if there is none, and records that (CO-466).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Sealed`] when it cannot be
+/// opened.
+pub async fn view_private_key(
+    ctx: &Context,
+    actor: &Actor,
+    pk: CertificateId,
+) -> Result<(Certificate, Zeroizing<String>), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let shown = found(&mut change, pk).await?;
+    let key = private_key(ctx, &shown)?;
+    note_view(&mut change, &shown, "private_key").await?;
+    change.commit().await?;
+    Ok((shown, key))
+}
+
+/// The private key of a certificate, opened; empty if there is none. Showing it to anybody is
+/// [`view_private_key`]'s business.
+///
+/// # Errors
+/// [`Error::Sealed`] when it cannot be opened.
+pub(crate) fn private_key(ctx: &Context, certificate: &Certificate) -> Result<Zeroizing<String>, Error> {
+    let Some(sealed) = &certificate.private_key_sealed else { return Ok(Zeroizing::default()) };
+    let place = place(certificate.pk);
+    match ctx.keys.open(&place, sealed) {
+        Ok(plain) => String::from_utf8(plain).map(Zeroizing::new).map_err(|_| Error::Unreadable(place)),
+        Err(source) => Err(Error::Sealed { place, source }),
+    }
+}
+
+fn place(pk: CertificateId) -> String {
+    format!("certificate:{pk}:private_key")
+}
+
+async fn found(change: &mut Change<'_>, pk: CertificateId) -> Result<Certificate, Error> {
+    certificate::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("CertificateKeyPair"))
+}
+
+/// `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
+async fn note_view(change: &mut Change<'_>, shown: &Certificate, what: &str) -> Result<(), Error> {
+    change.event("secret_view", json!({"shown": named(shown), "type": what})).await
+}
+
+async fn insert(
+    ctx: &Context,
+    actor: &Actor,
+    made: &Certificate,
+    field: &str,
+    taken: &str,
+) -> Result<CertificateId, Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let taken = |error| Error::taken(error, "certificate.name", field, taken);
+    certificate::insert(change.conn(), made).await.map_err(taken)?;
+    change.event("model_created", json!({"model": named(made)})).await?;
+    change.commit().await?;
+    Ok(made.pk)
+}
+
+fn blank(ctx: &Context) -> Certificate {
+    Certificate {
+        pk: CertificateId(ctx.entropy.uuid()),
+        name: String::new(),
+        chain: String::new(),
+        private_key_sealed: None,
+        fingerprint_sha256: String::new(),
+        fingerprint_sha1: String::new(),
+        subject: String::new(),
+        expires: Timestamp::default(),
+        key_type: None,
+        managed: None,
+    }
+}
+
+/// Brings a certificate to what was asked for, if the result holds: it can be read, and its key is its own.
+fn settle(ctx: &Context, certificate: &mut Certificate, fields: Fields) -> Result<(), Error> {
+    if let Some(name) = fields.name {
+        certificate.name = name;
+    }
+    if !certificate.chain.is_empty() && fields.certificate_data.is_none() && fields.key_data.is_none() {
+        return Ok(());
+    }
+    // What is not brought along has to fit what is.
+    let at_fault = if fields.key_data.is_some() { "key_data" } else { "certificate_data" };
+    let chain = fields.certificate_data.unwrap_or_else(|| certificate.chain.clone());
+    let key = fields.key_data.map_or_else(|| private_key(ctx, certificate), Ok)?;
+    let mut problems = Problems::default();
+    let read = material::chain(&chain).map_err(|problem| problems.add("certificate_data", problem)).ok();
+    let parsed = material::key(&key).map_err(|problem| problems.add(at_fault, problem)).ok().flatten();
+    if let (Some(read), Some(parsed)) = (&read, parsed)
+        && let Err(problem) = material::belongs(read, parsed)
+    {
+        problems.add(at_fault, problem);
+    }
+    problems.check()?;
+    let leaf = read.ok_or_else(|| Error::field("certificate_data", material::NO_CERTIFICATE))?.leaf;
+    certificate.private_key_sealed =
+        (!key.is_empty()).then(|| ctx.keys.seal(&place(certificate.pk), key.as_bytes(), &*ctx.entropy));
+    certificate.chain = chain;
+    certificate.fingerprint_sha256 = leaf.fingerprint_sha256;
+    certificate.fingerprint_sha1 = leaf.fingerprint_sha1;
+    certificate.subject = leaf.subject;
+    certificate.expires = leaf.expires;
+    certificate.key_type = leaf.key_type.map(str::to_owned);
+    Ok(())
+}
+
+fn named(certificate: &Certificate) -> Value {
+    model("authentik_crypto", "certificatekeypair", certificate.pk, &certificate.name)
+}
+
+/// What events tell of a certificate. The names avoid the word that would have them cleansed.
+fn snapshot(certificate: &Certificate) -> Value {
+    json!({
+        "name": certificate.name,
+        "fingerprint_sha256": certificate.fingerprint_sha256,
+        "subject": certificate.subject,
+        "expires": certificate.expires.to_string(),
+        "has_private_part": certificate.private_key_sealed.is_some(),
+    })
+}

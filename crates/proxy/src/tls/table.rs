@@ -1,0 +1,134 @@
+//! Which certificate is for which name.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_core::host::Host;
+use portcullis_core::id::{CertificateId, ProviderPk};
+use portcullis_core::keys::{Digest, sha256};
+use portcullis_core::origin::Scheme;
+use portcullis_core::outpost::{Certificate, Configuration, Provider};
+use portcullis_core::redirect::RedirectRule;
+
+use super::shown::Shown;
+
+/// What a certificate of the configuration was found to be.
+#[derive(Clone, Debug)]
+enum Read {
+    Usable(Arc<Shown>),
+    WithoutKey,
+    Broken,
+}
+
+/// A provider that shows a certificate, and the names under which it does.
+#[derive(Debug)]
+pub(super) struct Place {
+    provider: ProviderPk,
+    /// For logs and metrics.
+    pub(super) name: String,
+    host: String,
+    domain: Option<String>,
+    pub(super) shown: Arc<Shown>,
+}
+
+impl Place {
+    fn is_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shown, &other.shown)
+            && (self.provider, &self.host, &self.domain) == (other.provider, &other.host, &other.domain)
+    }
+}
+
+/// The certificates of one configuration.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// What was read, by what it was read from: nothing is read twice, or complained about twice.
+    read: HashMap<CertificateId, (Digest, Read)>,
+    /// By key of the provider.
+    places: Vec<Place>,
+}
+
+impl Table {
+    /// The table of a configuration. A certificate that cannot be read leaves its providers with the one that they
+    /// showed before, and all others alone (PX-301).
+    pub(super) fn build(configuration: &Configuration, before: &Self) -> Self {
+        let read: HashMap<_, _> =
+            configuration.certificates.iter().map(|given| (given.pk, before.read_anew(given))).collect();
+        let mut providers: Vec<_> = configuration.providers.iter().collect();
+        // Where two claim the same name, the lowest key wins, as it does among hosts (PX-055).
+        providers.sort_by_key(|provider| provider.pk);
+        let place = |provider: &Provider| {
+            let shown = match read.get(&provider.certificate?) {
+                Some((_, Read::Usable(shown))) => Arc::clone(shown),
+                Some((_, Read::WithoutKey)) => return None,
+                Some((_, Read::Broken)) | None => Arc::clone(&before.of(provider.pk)?.shown),
+            };
+            let rule = RedirectRule::new(&provider.external_host, provider.mode, &provider.cookie_domain).ok()?;
+            Some(Place {
+                provider: provider.pk,
+                name: provider.name.clone(),
+                host: rule.host().name().to_owned(),
+                domain: rule.domain().map(str::to_owned),
+                shown,
+            })
+        };
+        let places = providers.into_iter().filter_map(place).collect();
+        Self { read, places }
+    }
+
+    fn read_anew(&self, given: &Certificate) -> (Digest, Read) {
+        let digest = sha256(&[given.chain.as_bytes(), b"\0", given.key.as_bytes()].concat());
+        match self.read.get(&given.pk) {
+            Some((known, read)) if *known == digest => (digest, read.clone()),
+            _ => (digest, read(given)),
+        }
+    }
+
+    fn of(&self, provider: ProviderPk) -> Option<&Place> {
+        self.places.iter().find(|place| place.provider == provider)
+    }
+
+    /// The certificate for a name (PX-300); none if no provider has one for it.
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Shown>> {
+        let host = Host::parse(name, Scheme::Https)?;
+        let exact = self.places.iter().find(|place| place.host == host.name());
+        let place = exact.or_else(|| {
+            let around = |place: &&Place| place.domain.as_ref().is_some_and(|domain| host.is_within(domain));
+            let mut around: Vec<_> = self.places.iter().filter(around).collect();
+            around.sort_by_key(|place| Reverse(place.domain.as_ref().map(String::len)));
+            around.into_iter().find(|place| place.shown.covers(host.name()))
+        });
+        place.map(|place| &place.shown)
+    }
+
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Whether it shows the same under the same names.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.places.len() == other.places.len()
+            && self.places.iter().zip(&other.places).all(|(left, right)| left.is_as(right))
+    }
+
+    /// The places that show something which they did not show before.
+    pub(super) fn new_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Place> {
+        let is_new =
+            |place: &&Place| !before.of(place.provider).is_some_and(|old| Arc::ptr_eq(&old.shown, &place.shown));
+        self.places.iter().filter(is_new)
+    }
+}
+
+fn read(given: &Certificate) -> Read {
+    if given.key.is_empty() {
+        tracing::warn!(certificate = given.name, "a certificate without its private key cannot be shown: ignored");
+        return Read::WithoutKey;
+    }
+    match Shown::read(given) {
+        Ok(shown) => Read::Usable(Arc::new(shown)),
+        Err(error) => {
+            tracing::error!(certificate = given.name, %error, "a certificate cannot be used; the one before stays");
+            Read::Broken
+        }
+    }
+}
