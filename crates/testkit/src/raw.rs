@@ -62,6 +62,19 @@ impl Raw {
         std::mem::replace(&mut self.buffer, rest)
     }
 
+    /// One answer as a whole, by its own framing; nothing if the connection ends before.
+    pub async fn answer(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some((_, length)) = one_answer(&self.buffer) {
+                let rest = self.buffer.split_off(length);
+                return Some(std::mem::replace(&mut self.buffer, rest));
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
     async fn fill(&mut self) -> usize {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer));
         read.await.expect("nothing came in time").unwrap_or(0)
@@ -84,6 +97,34 @@ pub async fn exchange(port: u16, request: impl AsRef<[u8]>) -> String {
 #[must_use]
 pub fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {answer:?}"))
+}
+
+/// The status codes of answers that follow each other; nothing if one of them is no whole answer.
+#[must_use]
+pub fn statuses(mut answers: &[u8]) -> Option<Vec<u16>> {
+    let mut statuses = Vec::new();
+    while !answers.is_empty() {
+        let (status, length) = one_answer(answers)?;
+        statuses.push(status);
+        answers = &answers[length..];
+    }
+    Some(statuses)
+}
+
+/// Status and length of the answer that `bytes` begin with, if it is there as a whole. Not for answers to HEAD.
+fn one_answer(bytes: &[u8]) -> Option<(u16, usize)> {
+    let end = find(bytes, b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let code = head.starts_with("HTTP/1.").then(|| status(&head))?;
+    if code < 200 || code == 204 || code == 304 {
+        return Some((code, end));
+    }
+    let length = match fields(&head, "content-length").first() {
+        Some(length) => end + length.parse::<usize>().unwrap(),
+        None if fields(&head, "transfer-encoding").is_empty() => end,
+        None => end + find(&bytes[end..], b"0\r\n\r\n")? + 5,
+    };
+    (bytes.len() >= length).then_some((code, length))
 }
 
 /// All values of a field in a raw head, whatever its case.

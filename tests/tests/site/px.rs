@@ -5,6 +5,7 @@ mod basic;
 mod cache;
 mod forward;
 mod headers;
+mod hostile;
 mod hosts;
 mod login;
 mod matrix;
