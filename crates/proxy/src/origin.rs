@@ -93,7 +93,7 @@ pub fn origin(
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.
 pub(crate) fn is_forwarded(name: &str) -> bool {
-    const EXACT: [&str; 4] = ["forwarded", "x-real-ip", "ssl-client-cert", "x-request-id"];
+    const EXACT: [&str; 5] = ["forwarded", "x-real-ip", "x-rewrite-url", "ssl-client-cert", "x-request-id"];
     const PREFIXES: [&str; 2] = ["x-forwarded-", "x-original-"];
     EXACT.iter().any(|known| name.len() == known.len() && starts_alike(name, known))
         || PREFIXES.iter().any(|known| starts_alike(name, known))
