@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_testkit::cases::{self, Arrival, Case, bytes, shown};
+use portcullis_testkit::peers::Environment;
 use portcullis_testkit::raw::{self, Raw};
 use portcullis_testkit::recorder::Seen;
 use portcullis_testkit::{Site, run};
@@ -97,7 +98,8 @@ const PING: &str = "/outpost.goauthentik.io/ping";
 
 /// What is wrong with what was answered.
 fn judge_answers(case: &Case, answered: &[u8]) -> Result<(), String> {
-    let mut statuses = raw::statuses(answered).ok_or_else(|| format!("no sound answer: {}", shown(answered)))?;
+    let answers = raw::answers(answered).ok_or_else(|| format!("no sound answer: {}", shown(answered)))?;
+    let mut statuses: Vec<u16> = answers.iter().map(|(status, _)| *status).collect();
     if case.kept && statuses.pop() != Some(204) {
         return Err(format!("the connection was not kept: {}", shown(answered)));
     }
@@ -267,4 +269,61 @@ fn px_044_hostile_forwarded_fields_of_trusted_peers() {
 #[test]
 fn px_281_hostile_expectations() {
     run(async { family(among_strangers().await, "expectations").await });
+}
+
+/// What is wrong with the environment of a program that was asked.
+fn judge_environment(text: &str, words: &Words) -> Result<(), String> {
+    let variables: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let of = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let identity = variables.iter().filter(|(name, _)| name.starts_with("HTTP_X_AUTHENTIK_")).count();
+    let fits = match of("HTTP_X_AUTHENTIK_USERNAME") {
+        Some(name) => identity == 12 && name == words.text("{alice}"),
+        None => identity == 0 && of("PATH_INFO").is_some_and(|path| path.starts_with("/public/")),
+    };
+    if !fits || text.contains("forged") || of("HTTP_AUTHORIZATION").is_some() {
+        return Err(format!("the program saw:\n{text}"));
+    }
+    Ok(())
+}
+
+/// Runs the tables that are about names and paths before a program; how often it was reached.
+async fn before_a_program(program: &Environment) -> usize {
+    let site = among_strangers().await;
+    let mut stage = Stage::on(site, json!({})).await;
+    stage.app = site.app_before(&program.url(), json!({"skip_path_regex": "^/public/"})).await;
+    let words = Words::of(&stage).await;
+    let mut reached = 0;
+    for case in ["header-names", "paths"].into_iter().flat_map(|name| cases::read(&file(name))) {
+        let sent = words.bytes(&case.sent);
+        let answered = ask(site.port, &Case { kept: true, ..case }, &sent, stage.app.authority()).await;
+        let answers = raw::answers(&answered).unwrap_or_else(|| panic!("no sound answer: {}", shown(&answered)));
+        for (status, body) in answers {
+            let text = String::from_utf8_lossy(&body);
+            if status == 200 && text.contains("REQUEST_METHOD=") {
+                reached += 1;
+                judge_environment(&text, &words).unwrap_or_else(|problem| panic!("{}\n{problem}", shown(&sent)));
+            }
+        }
+    }
+    reached
+}
+
+/// PX-220, PX-233: what a CGI program finds in its environment is what we set, and a path that needs no identity is
+/// one that the program's server takes for an open one.
+#[test]
+fn px_220_a_cgi_program_sees_nothing_forged() {
+    run(async {
+        let reached = before_a_program(&Environment::cgi().await).await;
+        assert!(reached > 30, "only {reached} requests reached the program");
+    });
+}
+
+/// PX-220, PX-233: what a WSGI application finds in its environment is what we set, and a path that needs no identity
+/// is one that its server takes for an open one.
+#[test]
+fn px_220_a_wsgi_application_sees_nothing_forged() {
+    run(async {
+        let reached = before_a_program(&Environment::wsgi().await).await;
+        assert!(reached > 30, "only {reached} requests reached the application");
+    });
 }
