@@ -12,4 +12,5 @@ mod matrix;
 mod operate;
 mod peers;
 mod revoke;
+mod slow;
 mod wire;
