@@ -118,7 +118,7 @@ pub fn bytes(text: &str, words: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '{']) {
-        bytes.extend_from_slice(rest[..at].as_bytes());
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
         rest = if rest[at..].starts_with('{') {
             let end = end_of_word(&rest[at + 1..]).unwrap_or_else(|| panic!("an open brace: {text}"));
             bytes.extend(word_bytes(&rest[at + 1..at + 1 + end], words));

@@ -124,11 +124,6 @@ impl Process {
         drop(child.wait());
     }
 
-    /// Lets it open as many files as the system allows it to, and gives that number.
-    pub fn raise_open_files(&self) -> u64 {
-        raise_open_files(self.pid())
-    }
-
     /// Resident memory in KiB.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
