@@ -52,7 +52,7 @@ async fn oa_882_a_bearer_token_holds_at_its_own_provider() {
     assert!(outpost::still_stands(ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
     // Its app password goes: the cached identity hears of it at once.
     let grant = outpost::introspect(ctx, wiki.pk(), token).await.expect("holds");
-    let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk());
+    let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
     assert!(ctx.epochs.stands(&mark));
     wiki.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
     assert!(!ctx.epochs.stands(&mark));
