@@ -21,7 +21,7 @@ mod tests {
     fn px_009_the_limit_on_open_files_is_raised() {
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = Some(512);
-        setrlimit(Resource::Nofile, limit.clone()).unwrap();
+        setrlimit(Resource::Nofile, limit).unwrap();
         allow_many();
         assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }

@@ -79,7 +79,7 @@ fn px_144_any_state() {
     }
 }
 
-/// PX-160 … PX-163: whatever is accepted as a target, a browser finds it within the provider's hosts.
+/// PX-160, PX-161, PX-163: whatever is accepted as a target, a browser finds it within the provider's hosts.
 #[test]
 fn px_160_any_redirect_target() {
     let rules = [

@@ -84,7 +84,7 @@ async fn exchange(site: &Site, input: &[u8]) -> String {
     String::from_utf8_lossy(&answers).into_owned()
 }
 
-/// PX-245 … PX-251: of any question of another proxy, only what is open or has credentials passes, and a redirect leads
+/// PX-246, PX-245, PX-251: of any question of another proxy, only what is open or has credentials passes, and a redirect leads
 /// to our own start of a login.
 #[tokio::test]
 async fn px_246_any_question_of_another_proxy() {

@@ -1,6 +1,6 @@
 //! Clients in great number that do little or nothing: memory stays bounded, and others are answered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,6 +9,7 @@ use portcullis_testkit::{Site, process, run};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
