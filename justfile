@@ -24,6 +24,11 @@ unit *args:
 test name="":
     ./test {{name}}
 
+# Mutated inputs for everything that reads what strangers send: so many times what `./test` tries, from a new seed.
+# A failure prints its input, which belongs into `fuzz/corpus` as a line.
+fuzz rounds="30":
+    PORTCULLIS_FUZZ_ROUNDS={{rounds}} PORTCULLIS_FUZZ_SEED="$(date +%s)" cargo test --locked -p portcullis-proxy --lib fuzz::
+
 # Known vulnerabilities of dependencies, beside what `./test` checks of them (needs cargo-deny and a network).
 deny:
     cargo deny check

@@ -88,7 +88,7 @@ impl Reserved {
     /// endpoint reaches it.
     pub fn of(raw: &str, base: &str) -> Option<Self> {
         // Almost every request is decided here: the namespace cannot be spelled without this letter run
-        // unless something is encoded, and only encoded or upper-case spellings take the long way.
+        // unless something is encoded, and only encoded or indirect spellings take the long way.
         let below_base = if base.is_empty() { None } else { raw.strip_prefix(base) };
         let rest = strip_namespace(raw).or_else(|| below_base.and_then(strip_namespace));
         if let Some(rest) = rest {
@@ -97,7 +97,7 @@ impl Reserved {
                 rest.strip_prefix("/auth/envoy").is_some_and(|asked| asked.is_empty() || asked.starts_with('/'));
             return Some(if envoy { Self::ForwardAuth(Dialect::Envoy) } else { Self::below(raw, rest) });
         }
-        if !raw.contains('%') && !raw.contains("//") && !raw.contains("/.") {
+        if !raw.contains(['%', '\\']) && !raw.contains("//") && !raw.contains("/.") {
             return None;
         }
         let lenient = lenient_path(raw);
@@ -217,8 +217,13 @@ mod tests {
         for unknown in ["", "/", "/start/", "/starter", "/auth", "/auth/nginx/x", "/static", "/Start", "/x/../start"] {
             assert_eq!(of(&format!("/outpost.goauthentik.io{unknown}")), Some(Reserved::Unknown), "{unknown}");
         }
-        for hidden in ["//outpost.goauthentik.io/start", "/%6futpost.goauthentik.io/x", "/a/../outpost.goauthentik.io"]
-        {
+        for hidden in [
+            "//outpost.goauthentik.io/start",
+            "/%6futpost.goauthentik.io/x",
+            "/a/../outpost.goauthentik.io",
+            r"/a\..\outpost.goauthentik.io/start",
+            r"/\outpost.goauthentik.io",
+        ] {
             assert_eq!(of(hidden), Some(Reserved::Unknown), "{hidden}");
         }
         for foreign in ["/", "/outpost.goauthentik.iox/start", "/a/outpost.goauthentik.io/start", "/a%20b"] {

@@ -9,6 +9,7 @@ mod healthcheck;
 mod instance;
 mod local;
 mod observe;
+mod open_files;
 mod serve;
 mod settings;
 mod signals;

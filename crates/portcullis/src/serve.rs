@@ -19,7 +19,7 @@ use crate::edge::SystemClock;
 use crate::instance::Instance;
 use crate::local::Local;
 use crate::settings::Settings;
-use crate::{Failure, face, instance, observe, signals, sockets, sweep};
+use crate::{Failure, face, instance, observe, open_files, signals, sockets, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
@@ -27,6 +27,7 @@ use crate::{Failure, face, instance, observe, signals, sockets, sweep};
 /// One line when it cannot start. Everything that can be refused is refused before anything is created.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     observe::start_logging(settings.log.format, &settings.general.log_level)?;
+    open_files::allow_many();
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let running = start(settings, &stop).await?;

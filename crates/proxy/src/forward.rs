@@ -116,6 +116,10 @@ impl Forwarder {
             parts.headers.insert(name, value.clone());
         }
 
+        if let (true, Some(length)) = (parts.headers.contains_key(CONTENT_LENGTH), body.size_hint().exact()) {
+            // As a plain number: some read `010` as eight.
+            parts.headers.insert(CONTENT_LENGTH, length.into());
+        }
         let body = if body.is_end_stream() { Body::Empty } else { body };
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = parts.method;

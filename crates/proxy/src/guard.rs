@@ -90,6 +90,11 @@ impl Progress {
         }
     }
 
+    /// Whether no request was open for a second: somebody who is about to send one is not meant.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle_since().is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
+    }
+
     /// Since when no request is open, if none is.
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.open.load(Ordering::Acquire) == 0;

@@ -30,4 +30,6 @@ pub mod tls;
 pub mod upstream;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod wire_tests;

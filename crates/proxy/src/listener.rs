@@ -17,7 +17,7 @@ use portcullis_core::origin::Origin;
 use rustls::ServerConfig;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,7 +26,7 @@ use self::connection::Connection;
 use self::proxy_protocol::Replay;
 use crate::access_log::AccessLog;
 use crate::body::Body;
-use crate::guard::Limits;
+use crate::guard::{Limits, Progress};
 use crate::origin::Trust;
 use crate::tcp;
 
@@ -76,7 +76,7 @@ pub struct Settings {
     pub handshake: Duration,
     /// For requests in flight when we stop (PX-007).
     pub drain: Duration,
-    /// Connections at a time, tunnels included; further ones wait.
+    /// Connections at a time, tunnels included; further ones wait until others end or make room because they are idle.
     pub connections: usize,
     /// Most bytes of a request head; more is answered with 431.
     pub head_bytes: usize,
@@ -134,11 +134,12 @@ impl<P: Plane> Server<P> {
         let server = Arc::new(self);
         let slots = Arc::new(Semaphore::new(server.settings.connections));
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
+        let crowd = Arc::<Notify>::default();
         for Socket { listener, tls } in sockets {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
             let tls = tls.map(TlsAcceptor::from);
-            let life = Life { stop: stop.clone(), abort: server.cut.clone() };
+            let life = Life { stop: stop.clone(), abort: server.cut.clone(), crowd: crowd.clone() };
             accepting.spawn(accept(server.clone(), listener, tls, slots.clone(), connections.clone(), life));
         }
         accepting.close();
@@ -165,7 +166,7 @@ impl<P: Plane> Server<P> {
         version: http::Version,
     ) {
         let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
-        let life = Life { stop: CancellationToken::new(), abort: self.cut.clone() };
+        let life = Life { stop: CancellationToken::new(), abort: self.cut.clone(), crowd: Arc::default() };
         let mut connection = Connection { server: Arc::new(self), peer, slot, life };
         let Some(stream) = introduced(&mut connection, stream).await else { return };
         match version {
@@ -180,6 +181,43 @@ impl<P: Plane> Server<P> {
 struct Life {
     stop: CancellationToken,
     abort: CancellationToken,
+    /// Tells one connection after the other, longest first, that somebody waits for its place.
+    crowd: Arc<Notify>,
+}
+
+impl Life {
+    /// A place among the connections. When there is none, idle connections make room: else a few thousand that do
+    /// nothing would keep everybody out.
+    async fn slot(&self, slots: &Arc<Semaphore>) -> Option<Slot> {
+        const PATIENCE: Duration = Duration::from_millis(10);
+        let place = match slots.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => loop {
+                self.crowd.notify_one();
+                // Who was told may be busy.
+                if let Ok(place) = tokio::time::timeout(PATIENCE, slots.clone().acquire_owned()).await {
+                    break place.ok()?;
+                }
+            },
+        };
+        Some(Slot(Arc::new(place)))
+    }
+
+    /// Returns when the connection is to finish: all are, or it is idle and its place is wanted.
+    async fn over(&self, progress: &Progress) {
+        let unwanted = async {
+            loop {
+                self.crowd.notified().await;
+                if progress.is_idle() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = unwanted => {}
+        }
+    }
 }
 
 async fn accept<P: Plane>(
@@ -193,8 +231,8 @@ async fn accept<P: Plane>(
     loop {
         let next = async {
             // The place first: connections beyond the limit wait in the kernel.
-            let slot = slots.clone().acquire_owned().await.ok()?;
-            Some((listener.accept().await, Slot(Arc::new(slot))))
+            let slot = life.slot(&slots).await?;
+            Some((listener.accept().await, slot))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,

@@ -93,7 +93,7 @@ pub fn origin(
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.
 pub(crate) fn is_forwarded(name: &str) -> bool {
-    const EXACT: [&str; 4] = ["forwarded", "x-real-ip", "ssl-client-cert", "x-request-id"];
+    const EXACT: [&str; 5] = ["forwarded", "x-real-ip", "x-rewrite-url", "ssl-client-cert", "x-request-id"];
     const PREFIXES: [&str; 2] = ["x-forwarded-", "x-original-"];
     EXACT.iter().any(|known| name.len() == known.len() && starts_alike(name, known))
         || PREFIXES.iter().any(|known| starts_alike(name, known))
@@ -144,9 +144,8 @@ fn sent_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Contradiction> {
 }
 
 fn to_origin_form(uri: &mut Uri) -> Result<(), Contradiction> {
-    // Else it is `*`; an absolute target may lack its path.
-    let is_path = uri.path().starts_with('/') || (uri.path().is_empty() && uri.authority().is_some());
-    if !is_path {
+    // Else it is `*`, or a host alone, which is for CONNECT (RFC 9112 §3.2.3).
+    if !uri.path().starts_with('/') {
         return Err(Contradiction("the request's target is no path"));
     }
     if uri.scheme().is_some() || uri.authority().is_some() {
@@ -427,6 +426,8 @@ mod tests {
             ("/", &["[::1]:9000"], Some("[::1]:9000")),
             ("http://app.example/x", &["app.example"], Some("app.example")),
             ("http://app.example/x", &[], Some("app.example")),
+            ("http://app.example", &["app.example"], Some("app.example")),
+            ("app.example", &["app.example"], None),
             ("http://other.example/x", &["app.example"], None),
             ("/", &[], None),
             ("/", &["app.example", "app.example"], None),

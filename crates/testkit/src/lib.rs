@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod cases;
 #[cfg(test)]
 mod dependencies;
 pub mod fronts;

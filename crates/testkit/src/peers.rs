@@ -1,4 +1,4 @@
-//! Real servers and clients around Portcullis: nginx, Apache, `curl`, `git` and `rclone`.
+//! Real servers and clients around Portcullis: nginx, Apache, CGI, WSGI, `curl`, `git` and `rclone`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -148,8 +148,7 @@ impl Apache {
 }
 
 fn configuration(root: &str, port: u16) -> String {
-    let mut text = String::new();
-    for module in [
+    let mut text = modules(&[
         "mpm_event",
         "authz_core",
         "authz_user",
@@ -164,12 +163,7 @@ fn configuration(root: &str, port: u16) -> String {
         "dav",
         "dav_fs",
         "cgi",
-    ] {
-        writeln!(text, "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so").unwrap();
-    }
-    if is_root() {
-        text.push_str("User www-data\nGroup www-data\n");
-    }
+    ]);
     let get = std::env::var("PATH").unwrap_or_default();
     write!(
         text,
@@ -187,6 +181,18 @@ fn configuration(root: &str, port: u16) -> String {
     text
 }
 
+/// How Apache loads its modules and gives root's rights up.
+fn modules(names: &[&str]) -> String {
+    let mut text = String::new();
+    for module in names {
+        writeln!(text, "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so").unwrap();
+    }
+    if is_root() {
+        text.push_str("User www-data\nGroup www-data\n");
+    }
+    text
+}
+
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").unwrap().uid() == 0
@@ -198,6 +204,87 @@ fn give_to_server_user(folder: &Path) {
         let status = Command::new("chown").args(["-R", "www-data:www-data"]).arg(folder).status().unwrap();
         assert!(status.success(), "cannot give {} to www-data", folder.display());
     }
+}
+
+/// An application that shows its environment, one variable a line, whatever path it is asked for: how fields of a
+/// request look to programs that get them as variables.
+pub struct Environment {
+    port: u16,
+    _directory: TempDir,
+    _process: Process,
+}
+
+impl Environment {
+    /// A CGI program behind Apache.
+    pub async fn cgi() -> Self {
+        let directory = directory("cgi");
+        let (root, port) = (directory.path().display().to_string(), free_port());
+        write_program(
+            &directory.path().join("show"),
+            "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec env\n",
+        );
+        let file = directory.path().join("apache.conf");
+        std::fs::write(&file, cgi_configuration(&root, port)).unwrap();
+        give_to_server_user(directory.path());
+        let mut apache = command(system_binary("apache2"));
+        apache.args(["-X", "-f"]).arg(&file).env("HOME", directory.path());
+        Self::of(port, directory, Process::start("apache2", apache)).await
+    }
+
+    /// A Python program by WSGI.
+    pub async fn wsgi() -> Self {
+        let (directory, port) = (directory("wsgi"), free_port());
+        let file = directory.path().join("show.py");
+        std::fs::write(&file, WSGI).unwrap();
+        let mut python = command(system_binary("python3"));
+        python.arg(&file).arg(port.to_string());
+        Self::of(port, directory, Process::start("python3", python)).await
+    }
+
+    async fn of(port: u16, directory: TempDir, process: Process) -> Self {
+        listening(port, &process).await;
+        Self { port, _directory: directory, _process: process }
+    }
+
+    /// Its address, for `internal_host`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+const WSGI: &str = r#"
+import sys
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+def show(environ, start_response):
+    lines = [f"{name}={value}\n" for name, value in environ.items() if isinstance(value, str)]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["".join(lines).encode("latin-1")]
+
+make_server("127.0.0.1", int(sys.argv[1]), show, handler_class=Quiet).serve_forever()
+"#;
+
+fn write_program(file: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn cgi_configuration(root: &str, port: u16) -> String {
+    let mut text = modules(&["mpm_event", "authz_core", "alias", "cgi"]);
+    write!(
+        text,
+        "ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {root}/pid\nDefaultRuntimeDir {root}\n\
+         Mutex file:{root} default\nErrorLog {root}/error.log\nDocumentRoot {root}\nAllowEncodedSlashes NoDecode\n\
+         ScriptAliasMatch ^(.*)$ {root}/show$1\n"
+    )
+    .unwrap();
+    text
 }
 
 /// `curl` with arguments, and nothing of the user's settings.

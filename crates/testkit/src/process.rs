@@ -133,6 +133,19 @@ impl Process {
     }
 }
 
+/// Lets a process open as many files as the system allows it to, and gives that number.
+pub fn raise_open_files(pid: u32) -> u64 {
+    let pid = pid.to_string();
+    let prlimit = |arguments: &[&str]| {
+        let output = Command::new("prlimit").args(["--pid", &pid]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let hard = prlimit(&["--nofile", "--noheadings", "--raw", "--output", "HARD"]).trim().to_owned();
+    prlimit(&[&format!("--nofile={hard}:{hard}")]);
+    hard.parse().unwrap_or(u64::MAX)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();

@@ -62,6 +62,19 @@ impl Raw {
         std::mem::replace(&mut self.buffer, rest)
     }
 
+    /// One answer as a whole, by its own framing; nothing if the connection ends before.
+    pub async fn answer(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some((_, _, length)) = one_answer(&self.buffer) {
+                let rest = self.buffer.split_off(length);
+                return Some(std::mem::replace(&mut self.buffer, rest));
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
     async fn fill(&mut self) -> usize {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer));
         read.await.expect("nothing came in time").unwrap_or(0)
@@ -84,6 +97,53 @@ pub async fn exchange(port: u16, request: impl AsRef<[u8]>) -> String {
 #[must_use]
 pub fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {answer:?}"))
+}
+
+/// Statuses and bodies of answers that follow each other; nothing if one of them is no whole answer.
+#[must_use]
+pub fn answers(mut bytes: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
+        let (status, body, length) = one_answer(bytes)?;
+        answers.push((status, body));
+        bytes = &bytes[length..];
+    }
+    Some(answers)
+}
+
+/// Status, body and length of the answer that `bytes` begin with, if it is there as a whole. Not for answers to HEAD.
+fn one_answer(bytes: &[u8]) -> Option<(u16, Vec<u8>, usize)> {
+    let end = find(bytes, b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let code = head.starts_with("HTTP/1.").then(|| status(&head))?;
+    if code < 200 || code == 204 || code == 304 {
+        return Some((code, Vec::new(), end));
+    }
+    let (body, length) = match fields(&head, "content-length").first() {
+        Some(length) => {
+            let length: usize = length.parse().ok()?;
+            (bytes.get(end..end + length)?.to_vec(), length)
+        }
+        None if fields(&head, "transfer-encoding").is_empty() => (bytes[end..].to_vec(), bytes.len() - end),
+        None => unchunked(&bytes[end..])?,
+    };
+    Some((code, body, end + length))
+}
+
+/// A chunked body and its length on the wire, if it is there as a whole and has no trailers.
+fn unchunked(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let line = find(&bytes[at..], b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[at..at + line]).ok()?, 16).ok()?;
+        let start = at + line + 2;
+        at = start + size + 2;
+        let chunk = bytes.get(start..at)?;
+        if size == 0 {
+            return Some((body, at));
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
 }
 
 /// All values of a field in a raw head, whatever its case.

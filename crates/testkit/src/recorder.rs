@@ -85,6 +85,7 @@ struct State {
     seen: Vec<Seen>,
     gone: HashSet<String>,
     connections: u64,
+    bytes: Vec<u8>,
 }
 
 /// The application.
@@ -170,6 +171,12 @@ impl Recorder {
     #[must_use]
     pub fn last(&self) -> Seen {
         self.state.lock().unwrap().seen.last().expect("nothing reached the application").clone()
+    }
+
+    /// The first MiB of all bytes that arrived on any connection.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.state.lock().unwrap().bytes.clone()
     }
 
     /// Waits for a request whose target begins like this.
@@ -454,7 +461,12 @@ impl Connection {
 
     async fn fill(&mut self) -> Io<bool> {
         self.buffer.reserve(64 * 1024);
-        Ok(self.stream.read_buf(&mut self.buffer).await? > 0)
+        let before = self.buffer.len();
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        let bytes = &mut self.state.lock().unwrap().bytes;
+        let room = (1_usize << 20).saturating_sub(bytes.len()).min(read);
+        bytes.extend_from_slice(&self.buffer[before..before + room]);
+        Ok(read > 0)
     }
 
     async fn chunk(&mut self, bytes: &[u8]) -> Io<()> {

@@ -23,10 +23,10 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// HTTP/1.1 has none.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
         .collect();
-    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     for name in named.iter().filter(|name| *name != TRAILER) {
         headers.remove(name);
     }
@@ -49,14 +49,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The members of a list field that are text.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
+/// The members of a list field. One of odd bytes does not hide the others.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let fields = headers.get_all(name).into_iter();
+    fields.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// The protocol that a request asks to change to, if we let it (PX-280).
@@ -72,7 +68,7 @@ pub(super) fn upgrade(request: &Request<Body>) -> Option<HeaderValue> {
         && request.method() == Method::GET
         && request.body().is_end_stream()
         && !["", "h2", "h2c", "h3", "http", "tls"].contains(&&*name)
-        && tokens(request.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+        && tokens(request.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     fits.then(|| protocol.clone())
 }
 
@@ -113,10 +109,10 @@ impl Trailers {
 
     /// Leaves in `Trailer` only what may pass.
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
-        let kept: Vec<&str> = tokens(headers, &TRAILER)
-            .filter(|token| HeaderName::from_bytes(token.as_bytes()).is_ok_and(|name| self.passes(&name)))
+        let kept: Vec<&[u8]> = tokens(headers, &TRAILER)
+            .filter(|token| HeaderName::from_bytes(token).is_ok_and(|name| self.passes(&name)))
             .collect();
-        match HeaderValue::try_from(kept.join(", ")) {
+        match HeaderValue::from_bytes(&kept.join(&b", "[..])) {
             Ok(kept) if !kept.is_empty() => drop(headers.insert(TRAILER, kept)),
             _ => drop(headers.remove(TRAILER)),
         }

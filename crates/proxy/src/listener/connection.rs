@@ -46,7 +46,7 @@ impl<P: Plane> Connection<P> {
         let settings = self.server.settings;
         let life = self.life.clone();
         let stream = TokioIo::new(Guard::new(stream, settings.limits, progress.clone()));
-        let way = Arc::new(Way { connection: self, tls, progress, protocol: Protocol::Http1 });
+        let way = Arc::new(Way { connection: self, tls, progress: progress.clone(), protocol: Protocol::Http1 });
         let service = service_fn(move |request| {
             let way = way.clone();
             async move { Ok::<_, Infallible>(way.answer(request).await) }
@@ -62,7 +62,7 @@ impl<P: Plane> Connection<P> {
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            () = life.stop.cancelled() => {
+            () = life.over(&progress) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,

@@ -47,7 +47,7 @@ impl<P: Plane> Connection<P> {
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
-            () = life.stop.cancelled() => None,
+            () = life.over(&progress) => None,
             () = progress.idle(settings.limits.idle) => None,
         };
         let outcome = match outcome {

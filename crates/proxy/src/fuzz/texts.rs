@@ -1,0 +1,208 @@
+//! Targets that read a text: cookies, credentials, states, redirect targets, expressions.
+
+use std::sync::Arc;
+
+use portcullis_core::credentials::{Credentials, is_current_jws};
+use portcullis_core::entropy::SystemEntropy;
+use portcullis_core::outpost::Mode;
+use portcullis_core::redirect::RedirectRule;
+use portcullis_core::{cookie, header, skip};
+use url::Url;
+
+use super::engine::Inputs;
+use crate::application::Application;
+use crate::login::state::State;
+use crate::plane::tests::site::{NOW, wiki};
+use crate::settings::ProxySettings;
+
+/// PX-178, PX-180: of any `Cookie` field, no cookie of ours is left over, and values are pieces of it.
+#[test]
+fn px_178_any_cookie_field() {
+    for input in Inputs::of("cookie", 40_000) {
+        for value in cookie::values(&input, "authentik_proxy_01d4e0c9") {
+            assert!(input.windows(value.len().max(1)).any(|piece| piece == value.as_bytes()) || value.is_empty());
+        }
+        if let Some(rest) = cookie::without_ours(&input) {
+            assert_eq!(cookie::without_ours(&rest), None, "{}", input.escape_ascii());
+            assert!(rest.len() < input.len() + 2, "{}", input.escape_ascii());
+            assert_eq!(cookie::values(&rest, "authentik_proxy_01d4e0c9").next(), None);
+        }
+        cookie::sets_ours(&input);
+    }
+}
+
+/// PX-090: of any `Authorization` value, the user name holds no colon, and what was read can be written and read again.
+#[test]
+fn px_090_any_authorization_value() {
+    for input in Inputs::of("basic", 40_000) {
+        let shown = input.escape_ascii();
+        match Credentials::parse(&input) {
+            Some(Credentials::Basic { username, password }) => {
+                assert!(!username.contains(':'), "{shown}");
+                let read = Credentials::Basic { username: username.clone(), password: password.clone() };
+                if let Some(written) = header::basic(&username, &password) {
+                    assert_eq!(Credentials::parse(written.as_bytes()), Some(read), "{shown}");
+                }
+            }
+            Some(Credentials::Bearer(token)) => {
+                assert!(!is_current_jws(&token, 0) || token.matches('.').count() == 2, "{shown}");
+            }
+            None => {}
+        }
+    }
+}
+
+/// PX-144: no text opens as a state but one that was sealed, for the application that it was sealed for.
+#[test]
+fn px_144_any_state() {
+    let settings = Arc::new(ProxySettings::default());
+    let provider = wiki("http://127.0.0.1:1");
+    let application = Application::new(&provider, "edge", &settings, None).unwrap();
+    let other =
+        portcullis_core::outpost::Provider { client_secret: "x".to_owned(), cookie_secret: "x".to_owned(), ..provider };
+    let other = Application::new(&other, "edge", &settings, None).unwrap();
+    let sealed = State::new(&SystemEntropy, NOW, [7; 32], "https://wiki.example/page".to_owned())
+        .seal(&application, &SystemEntropy);
+    assert!(State::open(&application, &sealed, NOW, 60).is_ok() && State::open(&other, &sealed, NOW, 60).is_err());
+    for input in Inputs::of("state", 20_000) {
+        let text = String::from_utf8_lossy(&input).replace("SEALED", &sealed);
+        let opened = State::open(&application, &text, NOW, 60).is_ok();
+        assert_eq!(opened, text == sealed, "{text}");
+    }
+    let mut inputs = Inputs::of("state", 20_000);
+    for _ in 0..20_000 {
+        let mut text = sealed.clone().into_bytes();
+        let at = inputs.random().below(text.len());
+        text[at] = *inputs.random().choose(b"ABab01-_=+/ ");
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(State::open(&application, &text, NOW, 60).is_ok(), text == sealed, "{text}");
+    }
+}
+
+/// PX-160, PX-161, PX-163: whatever is accepted as a target, a browser finds it within the provider's hosts.
+#[test]
+fn px_160_any_redirect_target() {
+    let rules = [
+        RedirectRule::new("https://wiki.example", Mode::Proxy, "").unwrap(),
+        RedirectRule::new("https://wiki.example/docs/", Mode::Proxy, "").unwrap(),
+        RedirectRule::new("https://wiki.example:8443", Mode::ForwardSingle, "").unwrap(),
+        RedirectRule::new("https://auth.wiki.example", Mode::ForwardDomain, "wiki.example").unwrap(),
+    ];
+    for input in Inputs::of("redirect", 40_000) {
+        let candidate = String::from_utf8_lossy(&input);
+        for rule in &rules {
+            for target in [rule.accept(&candidate), rule.of_request(&candidate)].into_iter().flatten() {
+                stays_within(rule, &target, &candidate);
+            }
+        }
+    }
+}
+
+fn stays_within(rule: &RedirectRule, target: &str, candidate: &str) {
+    let seen = Url::parse(target).unwrap_or_else(|error| panic!("{candidate:?}: {target:?}: {error}"));
+    let host = seen.host_str().unwrap_or_default();
+    let within = match rule.domain() {
+        Some(domain) => host == domain || host.ends_with(&format!(".{domain}")),
+        None => host == rule.host().name() && seen.port() == rule.host().port(),
+    };
+    assert!(within && seen.scheme() == "https", "{candidate:?}: {target:?}");
+    assert!(seen.username().is_empty() && seen.password().is_none(), "{candidate:?}: {target:?}");
+    let below = seen.path().strip_prefix("/outpost.goauthentik.io");
+    assert!(!below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')), "{candidate:?}: {target:?}");
+    assert!(
+        !target.contains(|c: char| c.is_ascii_control()) && !target.contains(['\\', ' ']),
+        "{candidate:?}: {target:?}"
+    );
+    assert_eq!(rule.accept(target).as_deref(), Some(target), "{candidate:?}");
+}
+
+/// What Go refuses wherever it stands (PX-231).
+const REFUSED: &[&str] = &[
+    "[a--b]",
+    "[[:foo:]]",
+    r"\u0041",
+    r"\Z",
+    r"\C",
+    "(?x)a",
+    "(?R)a",
+    "(?u)a",
+    "a**",
+    "a{2}{3}",
+    "a{1001}",
+    "a+*",
+    "(?=a)",
+    "(?!a)",
+    "(?<=a)",
+    "(?<!a)",
+    r"(a)\1",
+    r"\8",
+    "[z-a]",
+    r"\q",
+    "a{3,2}",
+    r"[a-\d]",
+    r"\p{greek}",
+];
+
+/// PX-231: nothing that Go refuses is accepted, whatever stands around it.
+#[test]
+fn px_231_any_expression_around_what_go_refuses() {
+    let mut inputs = Inputs::of("expression", 4_000);
+    while let Some(input) = inputs.next() {
+        let text = String::from_utf8_lossy(&input).into_owned();
+        let around = format!("(?:{text})");
+        // A quotation may go on behind the text.
+        if text.len() < 200 && !text.contains(r"\Q") && skip::compile(&around).is_ok() {
+            let refused = *inputs.random().choose(REFUSED);
+            for all in
+                [format!("{around}{refused}"), format!("(?:{refused}){around}"), format!("{around}|{refused}|{around}")]
+            {
+                assert!(skip::compile(&all).is_err(), "{all:?}");
+            }
+        }
+    }
+}
+
+/// Pieces of expressions, with a text that each matches and one that it does not, by Go's reading (PX-231).
+const PIECES: &[(&str, &str, &str)] = &[
+    (r"\d", "5", "\u{0661}"),
+    (r"\w", "_", "é"),
+    (r"\s", "\u{c}", "\u{b}"),
+    (r"[\s]", " ", "\u{a0}"),
+    (r"[^\W]", "a", "-"),
+    (r"\D", "\u{0661}", "5"),
+    (r"\Q.*\E", ".*", "aa"),
+    (r"\<", "<", "a"),
+    (r"\101", "A", "1"),
+    ("a{,2}", "a{,2}", "aa"),
+    ("x{01}", "x{01}", "x"),
+    ("[[a]", "[", "b"),
+    ("[a&&b]", "&", "c"),
+    ("[a~~b]", "~", "c"),
+    (r"[\d-z]", "-", "y"),
+    ("[]a]", "]", "b"),
+    ("[[:word:]]", "_", "é"),
+    ("(?P<n>a)", "a", "b"),
+    (r"(?i:K)", "k", "j"),
+    (r"\pL", "é", "1"),
+    (".", "é", "\n"),
+    ("#x y", "#x y", "xy"),
+];
+
+/// PX-231: in any order, the pieces of an expression keep the meaning that Go gives them.
+#[test]
+fn px_231_any_sequence_of_pieces() {
+    let mut inputs = Inputs::of("expression", 0);
+    for _ in 0..3_000 {
+        let mut chosen: Vec<_> = (0..=inputs.random().below(5)).map(|_| *inputs.random().choose(PIECES)).collect();
+        let mut named = false;
+        chosen.retain(|(piece, ..)| !(piece.contains("<n>") && std::mem::replace(&mut named, true)));
+        let odd = inputs.random().below(chosen.len());
+        let expression = format!("^{}$", chosen.iter().map(|(piece, ..)| *piece).collect::<String>());
+        let regex = skip::compile(&expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        let matching: String = chosen.iter().map(|(_, matching, _)| *matching).collect();
+        assert!(regex.is_match(&matching), "{expression} matches {matching:?}");
+        let other: String =
+            chosen.iter().enumerate().map(|(at, (_, good, bad))| if at == odd { *bad } else { *good }).collect();
+        assert!(!regex.is_match(&other), "{expression} does not match {other:?}");
+    }
+}
