@@ -3,6 +3,7 @@
 mod connection;
 mod http2;
 mod plain_page;
+mod seldom;
 mod proxy_protocol;
 
 use std::future::Future;

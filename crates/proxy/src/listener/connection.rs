@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http2::Handed;
 use super::plain_page::page;
+use super::seldom::Seldom;
 use super::{Handled, Life, Plane, Server, Slot};
 use crate::access_log::Pending;
 use crate::answer::not_determinable;
@@ -61,8 +62,9 @@ impl<P: Plane> Connection<P> {
             .with_upgrades();
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
+            biased;
             outcome = connection.as_mut() => outcome,
-            () = life.over(&progress) => {
+            () = Seldom::new(life.over(&progress)) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Plane;
 use super::connection::{Connection, Protocol, Way};
+use super::seldom::Seldom;
 use crate::guard::{Guard, Progress};
 
 /// Requests that one connection may have open.
@@ -46,8 +47,9 @@ impl<P: Plane> Connection<P> {
             .serve_connection(stream, service);
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
+            biased;
             outcome = connection.as_mut() => Some(outcome),
-            () = life.over(&progress) => None,
+            () = Seldom::new(life.over(&progress)) => None,
             () = progress.idle(settings.limits.idle) => None,
         };
         let outcome = match outcome {
