@@ -272,6 +272,7 @@ mod tests {
             "core/groups",
             "core/tokens",
             "core/applications",
+            "crypto/certificatekeypairs",
             "providers/proxy",
             "providers/all",
             "outposts/instances",
