@@ -3,8 +3,8 @@
 mod connection;
 mod http2;
 mod plain_page;
-mod seldom;
 mod proxy_protocol;
+mod seldom;
 
 use std::future::Future;
 use std::io;
