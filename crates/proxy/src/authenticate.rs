@@ -10,10 +10,12 @@ use http::HeaderMap;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::Digest;
 use portcullis_core::origin::Origin;
+use tokio::time::Instant;
 
 use crate::application::Application;
 use crate::control::ControlError;
 use crate::identity::Identity;
+use crate::meters::Call;
 use crate::path_class::PathClass;
 use crate::plane::DataPlane;
 
@@ -92,16 +94,18 @@ impl DataPlane {
     /// Waits for an answer of the control plane, but not for long (PX-111).
     pub(crate) async fn asked<T: Send>(
         &self,
+        call: &Call,
         question: impl Future<Output = Result<T, ControlError>> + Send,
     ) -> Result<T, ControlError> {
+        let began = Instant::now();
         let answer = match tokio::time::timeout(self.settings.core_timeout, question).await {
             Ok(answer) => answer,
             Err(_) => Err(ControlError::Unavailable("no answer in time".to_owned())),
         };
         if let Err(ControlError::Unavailable(reason)) = &answer {
-            self.meters.failed_calls.increment(1);
             tracing::error!(reason, "control plane unavailable");
         }
+        call.ended(began.elapsed(), !matches!(answer, Err(ControlError::Unavailable(_))));
         answer
     }
 }

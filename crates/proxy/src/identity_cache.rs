@@ -72,6 +72,11 @@ impl IdentityCache {
         self.0.insert(key, identity).await;
     }
 
+    /// About how many there are.
+    pub fn count(&self) -> u64 {
+        self.0.entry_count()
+    }
+
     /// Forgets one.
     pub async fn forget(&self, key: &Digest) {
         self.0.invalidate(key).await;

@@ -115,7 +115,15 @@ impl DataPlane {
         loop {
             ticks.tick().await;
             self.end_what_is_over(self.clock.now()).await;
+            self.count_sessions();
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    fn count_sessions(&self) {
+        self.meters.live_sessions.set(self.live.all().len() as f64);
+        let cached: u64 = self.applications.all().iter().map(|application| application.sessions.count()).sum();
+        self.meters.cached_sessions.set(cached as f64);
     }
 
     async fn end_what_is_over(&self, now: Timestamp) {

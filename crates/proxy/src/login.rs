@@ -106,14 +106,17 @@ impl DataPlane {
             nonce: &nonce,
             client: visit.origin.client,
         };
-        self.meters.calls_exchange_code.increment(1);
-        let grant = self.asked(self.control.exchange_code(exchange)).await.map_err(|error| match error {
-            ControlError::Refused => {
-                Refusal::LoginFailed { reason: "The identity provider did not confirm this login.".to_owned() }
-            }
-            ControlError::Throttled { retry_after_seconds } => Refusal::Throttled { retry_after: retry_after_seconds },
-            ControlError::Unavailable(_) => Refusal::LoginUnavailable,
-        })?;
+        let grant = self.asked(&self.meters.calls.exchange_code, self.control.exchange_code(exchange)).await.map_err(
+            |error| match error {
+                ControlError::Refused => {
+                    Refusal::LoginFailed { reason: "The identity provider did not confirm this login.".to_owned() }
+                }
+                ControlError::Throttled { retry_after_seconds } => {
+                    Refusal::Throttled { retry_after: retry_after_seconds }
+                }
+                ControlError::Unavailable(_) => Refusal::LoginUnavailable,
+            },
+        )?;
         if grant.expires <= visit.now {
             return Err(Refusal::LoginFailed { reason: "The login has expired already.".to_owned() });
         }
@@ -129,7 +132,7 @@ impl DataPlane {
             expires: grant.expires,
             grant,
         };
-        self.asked(sessions.put(&session)).await.map_err(|_| Refusal::LoginUnavailable)?;
+        self.asked(&self.meters.calls.sessions, sessions.put(&session)).await.map_err(|_| Refusal::LoginUnavailable)?;
         let mut response = redirect(&application.target_or_home(&state.target));
         let cookies = &application.cookies;
         set_cookie(&mut response, cookies.scope.set(&cookies.session, &value, visit.now, session.expires));
@@ -159,7 +162,9 @@ impl DataPlane {
         let pk = application.provider.pk;
         for value in presented(visit, &application.cookies.session).filter(|v| cookie::is_token(v)).take(8) {
             let digest = self.session_digest(application, value);
-            self.asked(self.control.sessions().end(pk, digest)).await.map_err(|_| Refusal::LoginUnavailable)?;
+            self.asked(&self.meters.calls.sessions, self.control.sessions().end(pk, digest))
+                .await
+                .map_err(|_| Refusal::LoginUnavailable)?;
             application.sessions.forget(&digest).await;
         }
         Ok(())
@@ -172,13 +177,13 @@ impl DataPlane {
         identity: &Arc<crate::identity::Identity>,
     ) -> Result<(), ControlError> {
         let (sessions, leave) = (self.control.sessions(), &identity.leave);
-        self.asked(sessions.end(application.provider.pk, identity.session)).await?;
+        self.asked(&self.meters.calls.sessions, sessions.end(application.provider.pk, identity.session)).await?;
         if !leave.user.is_empty() {
-            self.asked(sessions.end_of_user(&leave.user)).await?;
+            self.asked(&self.meters.calls.sessions, sessions.end_of_user(&leave.user)).await?;
             self.control.epochs().bump(Subject::User(&leave.user));
         }
         if !leave.sid.is_empty() {
-            self.asked(sessions.end_of_sid(&leave.sid)).await?;
+            self.asked(&self.meters.calls.sessions, sessions.end_of_sid(&leave.sid)).await?;
             self.control.epochs().bump(Subject::Session(&leave.sid));
         }
         application.sessions.forget(&identity.session).await;

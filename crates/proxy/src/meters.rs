@@ -1,6 +1,8 @@
 //! What the pipeline counts (PX-319). Handles are made once; a request only adds.
 
-use metrics::{Counter, counter};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// Counters of the pipeline.
 pub struct Meters {
@@ -14,16 +16,12 @@ pub struct Meters {
     pub session_hits: Counter,
     /// Sessions that had to be looked up.
     pub session_misses: Counter,
-    /// Questions about passwords.
-    pub calls_verify_password: Counter,
-    /// Questions about tokens.
-    pub calls_introspect: Counter,
-    /// Codes exchanged.
-    pub calls_exchange_code: Counter,
-    /// Questions whether a session's grounds still hold.
-    pub calls_still_stands: Counter,
-    /// Questions that were not answered.
-    pub failed_calls: Counter,
+    /// Questions to the control plane, by endpoint.
+    pub calls: Calls,
+    /// Sessions under which a tunnel or a streamed answer is open.
+    pub live_sessions: Gauge,
+    /// Sessions in memory.
+    pub cached_sessions: Gauge,
     /// Logins that began.
     pub logins_started: Counter,
     /// Logins that ended in a session.
@@ -34,6 +32,48 @@ pub struct Meters {
     pub rate_limited: Counter,
     /// Headers removed because only we may set them.
     pub stripped_headers: Counter,
+}
+
+/// Questions to the control plane.
+pub struct Calls {
+    /// About passwords.
+    pub verify_password: Call,
+    /// About tokens.
+    pub introspect: Call,
+    /// Codes to exchange.
+    pub exchange_code: Call,
+    /// Whether a session's grounds still hold.
+    pub still_stands: Call,
+    /// Tokens to sign.
+    pub sign: Call,
+    /// Sessions to find, keep and end.
+    pub sessions: Call,
+}
+
+/// One kind of question: how often, how often in vain, how long.
+pub struct Call {
+    made: Counter,
+    failed: Counter,
+    took: Histogram,
+}
+
+impl Call {
+    fn new(endpoint: &'static str) -> Self {
+        Self {
+            made: counter!("portcullis_proxy_core_calls_total", "endpoint" => endpoint),
+            failed: counter!("portcullis_proxy_core_failures_total", "endpoint" => endpoint),
+            took: histogram!("portcullis_proxy_core_call_duration_seconds", "endpoint" => endpoint),
+        }
+    }
+
+    /// A question was asked, and answered or not.
+    pub fn ended(&self, took: Duration, answered: bool) {
+        self.made.increment(1);
+        self.took.record(took);
+        if !answered {
+            self.failed.increment(1);
+        }
+    }
 }
 
 /// One counter per scheme.
@@ -65,7 +105,6 @@ impl ByScheme {
 impl Meters {
     /// Makes all handles with the recorder that is installed now.
     pub fn new() -> Self {
-        let calls = |endpoint: &'static str| counter!("portcullis_proxy_core_calls_total", "endpoint" => endpoint);
         let logins = |outcome: &'static str| counter!("portcullis_proxy_logins_total", "outcome" => outcome);
         let cache = |cache: &'static str, result: &'static str| counter!("portcullis_proxy_identity_cache_total", "cache" => cache, "result" => result);
         Self {
@@ -74,11 +113,16 @@ impl Meters {
             header_hits: cache("header", "hit"),
             session_hits: cache("session", "hit"),
             session_misses: cache("session", "miss"),
-            calls_verify_password: calls("verify_password"),
-            calls_introspect: calls("introspect"),
-            calls_exchange_code: calls("exchange_code"),
-            calls_still_stands: calls("still_stands"),
-            failed_calls: counter!("portcullis_proxy_core_failures_total"),
+            calls: Calls {
+                verify_password: Call::new("verify_password"),
+                introspect: Call::new("introspect"),
+                exchange_code: Call::new("exchange_code"),
+                still_stands: Call::new("still_stands"),
+                sign: Call::new("sign"),
+                sessions: Call::new("sessions"),
+            },
+            live_sessions: gauge!("portcullis_proxy_live_sessions"),
+            cached_sessions: gauge!("portcullis_proxy_cached_sessions"),
             logins_started: logins("started"),
             logins_completed: logins("completed"),
             logins_failed: logins("failed"),

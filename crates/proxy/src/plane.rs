@@ -265,7 +265,7 @@ impl DataPlane {
         let asks_ready = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")));
         if asks_ready {
             let nothing = self.control.sessions().by_digest(portcullis_core::id::ProviderPk(0), [0; 32]);
-            if self.asked(nothing).await.is_err() {
+            if self.asked(&self.meters.calls.sessions, nothing).await.is_err() {
                 return answer::empty(StatusCode::SERVICE_UNAVAILABLE);
             }
         }

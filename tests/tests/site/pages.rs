@@ -61,6 +61,31 @@ fn px_190_sign_out_in_the_browser() {
     });
 }
 
+/// OA-164, OA-166, PX-310: with the explicit flow a person is asked once what the application may know, says yes by
+/// keyboard, and is not asked again.
+#[test]
+fn oa_164_consent_in_the_browser() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let flow = stage.site.api.get("flows/instances/default-provider-authorization-explicit-consent/").await;
+        let change = json!({"authorization_flow": flow["pk"]});
+        stage.site.api.patch(&format!("providers/proxy/{}/", stage.app.provider), change).await;
+        let browser = Browser::open().await;
+        browser.go(&stage.app.url("/page?x=1")).await;
+        browser.sign_in(&stage.person.username, &stage.person.password).await;
+        browser.sees(&stage.app.slug).await;
+        browser.pictures("consent").await;
+        assert_eq!(stage.recorder.count(), 0, "nobody has agreed yet");
+        browser.tab_to("form button[type=submit]").await;
+        browser.press(ENTER).await;
+        browser.sees("GET /page?x=1").await;
+        browser.go(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
+        browser.sees("Signed out of").await;
+        browser.go(&stage.app.url("/again")).await;
+        browser.sees("GET /again").await;
+    });
+}
+
 /// CO-171, PX-310: someone without access reads so in a page.
 #[test]
 fn co_171_access_denied_page() {

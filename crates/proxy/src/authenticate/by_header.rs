@@ -195,14 +195,15 @@ impl DataPlane {
         let epochs = self.control.epochs();
         let built_at = epochs.present();
         let pk = application.provider.pk;
+        let calls = &self.meters.calls;
         let (source, grant) = match credentials {
-            Credentials::Basic { username, password } => {
-                self.meters.calls_verify_password.increment(1);
-                (Source::Basic, self.asked(self.control.verify_password(pk, username, password, client)).await?)
-            }
+            Credentials::Basic { username, password } => (
+                Source::Basic,
+                self.asked(&calls.verify_password, self.control.verify_password(pk, username, password, client))
+                    .await?,
+            ),
             Credentials::Bearer(token) => {
-                self.meters.calls_introspect.increment(1);
-                (Source::Bearer, self.asked(self.control.introspect(pk, token, client)).await?)
+                (Source::Bearer, self.asked(&calls.introspect, self.control.introspect(pk, token, client)).await?)
             }
         };
         let (record, cookie) = self.session_of(application, value, source, grant, now).await?;
@@ -238,7 +239,7 @@ impl DataPlane {
         }
         let fingerprint = sessions.fingerprint(pk, value);
         let existing = self
-            .asked(sessions.by_fingerprint(pk, fingerprint))
+            .asked(&self.meters.calls.sessions, sessions.by_fingerprint(pk, fingerprint))
             .await?
             .filter(|record| record.provider == pk && same_owner(record, &grant));
         let salt = existing.as_ref().map_or_else(|| self.entropy.bytes(), |record| record.salt);
@@ -257,12 +258,12 @@ impl DataPlane {
         let mut grant = grant;
         if self.lacks_token(&grant) {
             let full = self.settings.forward_jwt == ForwardJwt::Full;
-            self.asked(self.control.sign(pk, &mut grant, full)).await?;
+            self.asked(&self.meters.calls.sign, self.control.sign(pk, &mut grant, full)).await?;
         }
         grant.statement = None;
         let record =
             SessionRecord { provider: pk, digest, salt, source, fingerprint: Some(fingerprint), expires, grant };
-        self.asked(sessions.put(&record)).await?;
+        self.asked(&self.meters.calls.sessions, sessions.put(&record)).await?;
         Ok((record, cookie))
     }
 

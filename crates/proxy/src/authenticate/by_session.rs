@@ -83,17 +83,20 @@ impl DataPlane {
         let epochs = self.control.epochs();
         let built_at = epochs.present();
         let provider = application.provider.pk;
-        let record = self.asked(self.control.sessions().by_digest(provider, digest)).await?;
+        let record =
+            self.asked(&self.meters.calls.sessions, self.control.sessions().by_digest(provider, digest)).await?;
         let record = record
             .filter(|record| record.provider == provider && record.expires > now && record.grant.expires > now)
             .ok_or(ControlError::Refused)?;
-        self.meters.calls_still_stands.increment(1);
-        let stands = match self.asked(self.control.still_stands(provider, &record.grant.bearings)).await {
+        let stands = match self
+            .asked(&self.meters.calls.still_stands, self.control.still_stands(provider, &record.grant.bearings))
+            .await
+        {
             Err(ControlError::Refused) => false,
             other => other?,
         };
         if !stands {
-            self.asked(self.control.sessions().end(provider, digest)).await?;
+            self.asked(&self.meters.calls.sessions, self.control.sessions().end(provider, digest)).await?;
             return Err(ControlError::Refused);
         }
         let session = Session {

@@ -69,6 +69,66 @@ fn px_317_metrics() {
     });
 }
 
+/// PX-008, PX-029: a provider that changes under load drops no request, and each change is in force when it is answered.
+#[test]
+fn px_008_changes_under_load_drop_nothing() {
+    run(async {
+        let site = Site::start().await;
+        let stage = Stage::on(&site, json!({})).await;
+        let cookie = stage.header_cookie(&stage.basic()).await;
+        let load = futures_util::future::join_all((0..8).map(async |number| {
+            for _ in 0..60 {
+                let request = stage.get("/size/2000");
+                let reply = match number % 2 {
+                    0 => request.header("authorization", stage.basic()).go().await,
+                    _ => request.header("cookie", &cookie).go().await,
+                };
+                assert_eq!((reply.status, reply.body.len()), (200, 2000));
+            }
+        }));
+        let changes = async {
+            for number in 0..20 {
+                let name = format!("Provider, name {number}");
+                let path = format!("providers/proxy/{}/", stage.app.provider);
+                site.api.patch(&path, json!({"name": name, "skip_path_regex": format!("^/open-{number}$")})).await;
+                assert_eq!(stage.get(&format!("/open-{number}")).go().await.status, 200, "{number}");
+                assert_eq!(stage.recorder.last().one("authorization"), None);
+            }
+        };
+        tokio::join!(load, changes);
+    });
+}
+
+/// PX-319: every metric of the dashboard that comes with Portcullis is there, under that very name.
+#[test]
+fn px_319_the_dashboard_shows_what_there_is() {
+    run(async {
+        let site = Site::start().await;
+        let stage = Stage::on(&site, json!({})).await;
+        stage.header_cookie(&stage.basic()).await;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/grafana/portcullis.json");
+        let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let expressions = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+        let words = expressions.flat_map(|target| {
+            target["expr"].as_str().unwrap().split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned)
+        });
+        let mut names: Vec<String> =
+            words.filter(|word| word.starts_with("authentik_") || word.starts_with("portcullis_")).collect();
+        names.sort();
+        names.dedup();
+        assert!(names.len() > 12, "{names:?}");
+        // Only providers with a certificate have this one.
+        names.retain(|name| name != "portcullis_proxy_certificate_expiry_seconds");
+        let url = format!("http://127.0.0.1:{}/metrics", site.metrics_port);
+        until("all metrics", async || {
+            let page = http().get(&url).go().await.text();
+            names.iter().all(|name| page.lines().any(|line| line.starts_with(name.as_str()))).then_some(())
+        })
+        .await;
+    });
+}
+
 /// PX-320, PX-323: one JSON line per request, with the fields that log shippers know and the id that the application saw.
 #[test]
 fn px_320_the_access_log() {
