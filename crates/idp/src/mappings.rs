@@ -75,7 +75,7 @@ return {
         managed: OF_PROXIES[4],
         name: "authentik default OAuth Mapping: Proxy outpost",
         scope_name: "ak_proxy",
-        description: "authentik Proxy - User information",
+        description: "What the application needs to sign you in",
         expression: r#"# Attributes are narrowed to what the provider needs before the claim is issued.
 return {
     "ak_proxy": {
