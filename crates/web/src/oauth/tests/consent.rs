@@ -85,7 +85,12 @@ async fn oa_166_the_explicit_flow_asks() {
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!(reply.headers["cache-control"], "no-store");
     let page = Page::of(&reply).expect("asks");
-    for told in ["Continue to wiki?", "<strong>ada</strong>", "General Profile Information", "What the application needs to sign you in"] {
+    for told in [
+        "Continue to wiki?",
+        "<strong>ada</strong>",
+        "General Profile Information",
+        "What the application needs to sign you in",
+    ] {
         assert!(page.text.contains(told), "{told}: {}", page.text);
     }
     assert!(!page.text.contains("Email address") && !page.text.contains("<script"), "{}", page.text);
