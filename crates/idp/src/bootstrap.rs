@@ -30,7 +30,9 @@ const KEY_CHECK: &[u8] = b"portcullis";
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The database was made with another secret key.
-    #[error("the secret key is not the one that this database was made with")]
+    #[error(
+        "the secret key is not the one that this database was made with: bring back its secret.key, or set secret_key to it"
+    )]
     WrongKey,
     /// Another process made the installation at the same moment.
     #[error("another process has just set up this database; start again")]

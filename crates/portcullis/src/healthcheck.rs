@@ -10,20 +10,21 @@ use crate::settings::Settings;
 /// Long enough for a busy machine, short enough for a container's probe.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Succeeds when a listener of this machine answers that the instance is ready.
+/// Succeeds when a listener of this machine answers that the instance is ready, and its HTTP listeners are there: a
+/// metrics listener that answers alone may be another instance's.
 ///
 /// # Errors
-/// When none does, with the answer of the last one that was asked.
+/// When one does not, with what it did instead.
 pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
-    let mut problem: Failure = "no plain HTTP or metrics listener to ask".into();
-    // The metrics listener first: there no application can have taken the host name.
-    for socket in settings.listen.metrics.iter().chain(&settings.listen.http) {
-        match probe(reachable(*socket)) {
-            Ok(()) => return Ok(()),
-            Err(failure) => problem = failure,
-        }
+    let listen = &settings.listen;
+    for socket in &listen.http {
+        connect(reachable(*socket))?;
     }
-    Err(problem)
+    // The metrics listener first: there no application can have taken the host name.
+    match listen.metrics.first().or(listen.http.first()) {
+        Some(socket) => probe(reachable(*socket)),
+        None => Err("no plain HTTP or metrics listener to ask".into()),
+    }
 }
 
 /// Where to connect for a listener that may be bound to every address.
@@ -36,9 +37,14 @@ pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+fn connect(socket: SocketAddr) -> Result<TcpStream, Failure> {
+    let failed = |error| format!("not ready: {socket}: {error}").into();
+    TcpStream::connect_timeout(&socket, PATIENCE).map_err(failed)
+}
+
 fn probe(socket: SocketAddr) -> Result<(), Failure> {
     let named = |error: std::io::Error| format!("not ready: {socket}: {error}");
-    let mut stream = TcpStream::connect_timeout(&socket, PATIENCE).map_err(named)?;
+    let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(named)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(named)?;
     stream

@@ -209,7 +209,10 @@ fn co_460_a_database_opens_with_its_own_key_only() {
     place.serve_once(&[]);
     let other = ("PORTCULLIS_SECRET_KEY", "another-key-of-at-least-32-bytes-length");
     let refused = place.refused(&["serve"], &[other]);
-    assert_eq!(refused, "the secret key is not the one that this database was made with");
+    assert_eq!(
+        refused,
+        "the secret key is not the one that this database was made with: bring back its secret.key, or set secret_key to it"
+    );
     let key = place.path("portcullis-data/secret.key");
     let kept = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();

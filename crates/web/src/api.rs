@@ -401,7 +401,10 @@ mod tests {
         let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
         let wrong = context_with(db, Arc::clone(&site.clock), b"another root secret, long enough").await;
         let error = wrong.err().expect("refused").to_string();
-        assert_eq!(error, "the secret key is not the one that this database was made with");
+        assert_eq!(
+            error,
+            "the secret key is not the one that this database was made with: bring back its secret.key, or set secret_key to it"
+        );
     }
 
     /// CO-486, CO-817: without a bootstrap password the setup code, once, sets the first one; nothing else does.

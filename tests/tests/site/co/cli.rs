@@ -153,6 +153,12 @@ fn px_316_healthcheck() {
             Finished::run(command).await.code
         };
         assert_eq!(check().await, Some(0));
+        // Another instance's metrics do not stand for this one.
+        let mut elsewhere = portcullis(folder.path(), &["healthcheck"]);
+        elsewhere
+            .env("PORTCULLIS_LISTEN__HTTP", format!("127.0.0.1:{}", free_port()))
+            .env("PORTCULLIS_LISTEN__METRICS", format!("127.0.0.1:{}", site.metrics_port));
+        assert_eq!(Finished::run(elsewhere).await.code, Some(1));
         site.kill();
         assert_eq!(check().await, Some(1));
     });
