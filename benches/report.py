@@ -48,7 +48,7 @@ def plot(cases):
             kind = "ours" if "Portcullis" in case.label or "asks" in case.label else "other"
             rows.append(f'<text x="270" y="{y + 12}" text-anchor="end">{escape(case.label)}</text>'
                         f'<rect x="280" y="{y}" width="{width:.1f}" height="15" class="{kind}"/>'
-                        f'<text x="{286 + width:.1f}" y="{y + 12}">{cost:.1f} µs</text>')
+                        f'<text x="{286 + width:.1f}" y="{y + 12}">{cost:.1f} µs{" »" if cost > longest else ""}</text>')
             y += 21
         y += 12
     style = ("text{font:12px sans-serif;fill:#333}.group{font-weight:bold}.ours{fill:#2f5bea}.other{fill:#9aa3b2}"
