@@ -135,6 +135,10 @@ pub struct Bearings {
     pub app_password_key: String,
     /// Id (`jti`) of the access token that was used or issued; empty when none is stored.
     pub access_token: String,
+    /// Digest of everything that a token of it says, but for when: what was signed for another statement is not
+    /// used for this one.
+    #[serde(default)]
+    pub statement: String,
     /// Names of the groups that the claims were made of. Applications are told them, so that the loss of
     /// any of them ends the identity.
     #[serde(default)]

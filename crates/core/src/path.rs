@@ -93,9 +93,10 @@ impl Reserved {
         let rest = strip_namespace(raw).or_else(|| below_base.and_then(strip_namespace));
         if let Some(rest) = rest {
             // What follows belongs to another site, in whatever form; it is judged there.
-            let envoy =
-                rest.strip_prefix("/auth/envoy").is_some_and(|asked| asked.is_empty() || asked.starts_with('/'));
-            return Some(if envoy { Self::ForwardAuth(Dialect::Envoy) } else { Self::below(raw, rest) });
+            return Some(match rest.strip_prefix("/auth/envoy") {
+                Some(asked) if asked.is_empty() || asked.starts_with('/') => Self::ForwardAuth(Dialect::Envoy),
+                _ => Self::below(raw, rest),
+            });
         }
         if !raw.contains(['%', '\\']) && !raw.contains("//") && !raw.contains("/.") {
             return None;
@@ -134,6 +135,14 @@ impl Reserved {
 /// What follows the namespace, if the path lies in it: at a segment boundary.
 fn strip_namespace(path: &str) -> Option<&str> {
     path.strip_prefix(RESERVED).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether some reader of a path would go up in it, however often that decodes.
+pub fn climbs(path: &str) -> bool {
+    let once = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
+    let goes_up = |segment: &str| segment.split(';').next() == Some("..");
+    [path, &once, &twice].iter().any(|text| text.split(['/', '\\']).any(goes_up))
 }
 
 /// A path as the most generous reader might see it: decoded twice, empty and dot segments resolved.
@@ -228,6 +237,17 @@ mod tests {
         }
         for foreign in ["/", "/outpost.goauthentik.iox/start", "/a/outpost.goauthentik.io/start", "/a%20b"] {
             assert_eq!(of(foreign), None, "{foreign}");
+        }
+    }
+
+    /// PX-251: a path in which some reader goes up is known as one, however it is encoded.
+    #[test]
+    fn px_251_paths_that_climb_are_known() {
+        for path in ["/../../start", "/%2e%2e/x", "/a%252f..%252fb", "/a\\..\\b", "/..;/x", "/a%252fb/../../../start"] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["/", "/a..b/..c", "/a/.", "/..."] {
+            assert!(!climbs(path), "{path}");
         }
     }
 

@@ -7,11 +7,11 @@ mod asked;
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, SET_COOKIE, USER_AGENT};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_core::path::{Dialect, RESERVED, Reserved};
+use portcullis_core::path::{Dialect, RESERVED, Reserved, climbs};
 
 use self::asked::Asked;
 use crate::answer::{self, Refusal, redirect};
@@ -49,8 +49,9 @@ impl DataPlane {
         })?;
         // A question may name one host and be asked under another one's: the request's own decides.
         let application = match self.applications.find(&asked.origin) {
-            Some(own) if own.provider.pk != application.provider.pk => own,
-            _ => Arc::clone(application),
+            Some(own) => own,
+            None if asked.origin.host == origin.host => Arc::clone(application),
+            None => return Err(Refusal::NotDeterminable),
         };
         let visit = Visit {
             method: &asked.method,
@@ -102,6 +103,11 @@ impl DataPlane {
             Err(other) => return Err(other),
         };
         notes.identity = permit.identity().cloned();
+        // Envoy puts the path behind that of the question: a proxy in front that resolves it might take the question
+        // for one of the login's pages, and hand the answer to a browser (PX-555).
+        if dialect == Dialect::Envoy && climbs(visit.uri.path()) {
+            return Err(Refusal::NotTrusted);
+        }
         let response = allowed(&permit, dialect, visit.headers)?;
         Ok(permit.finish(response, visit.now))
     }
@@ -112,7 +118,11 @@ fn class_of(application: &Application, visit: &Visit<'_>) -> PathClass {
     let origin = portcullis_core::host::Host::parse(&visit.origin.host, visit.origin.scheme)
         .map(|host| format!("{}://{host}", visit.origin.scheme.as_str()));
     let opens = origin.is_some_and(|origin| application.skip.opens(&origin, visit.uri.path(), visit.uri.query()));
-    if opens || is_preflight(application, visit.method, visit.headers) { PathClass::Open } else { PathClass::Protected }
+    let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING]
+        .iter()
+        .any(|name| visit.headers.get(name).is_some_and(|value| value.as_bytes() != b"0"));
+    let preflight = !has_body && is_preflight(application, visit.method, visit.headers);
+    if opens || preflight { PathClass::Open } else { PathClass::Protected }
 }
 
 /// Where the login leads in the end: the request itself, if that is a place of the application (PX-166, PX-252).

@@ -94,9 +94,15 @@ impl LiveSessions {
         let key = (identity.provider, identity.session);
         let mut all = self.all();
         let live = all.entry(key).or_insert_with(|| Live::new(application, identity));
-        if live.over.is_cancelled() {
+        if live.ended.is_cancelled() {
             // The same credentials hold again, while what they had opened before is still closing.
             *live = Live::new(application, identity);
+        } else if live.identity.expires < identity.expires {
+            // The session was renewed: what was opened under it goes on, but for tunnels that are over.
+            live.identity = Arc::clone(identity);
+            if live.over.is_cancelled() {
+                live.over = live.ended.child_token();
+            }
         }
         let ends = if lasting == Lasting::Tunnel { live.over.clone() } else { live.ended.clone() };
         Held { ends, watched: Some((self.clone(), key, Arc::clone(&live.holders))) }

@@ -11,7 +11,7 @@ use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::{HmacKey, process_key};
 use portcullis_core::negotiate;
 use portcullis_core::origin::Origin;
-use portcullis_core::path::Reserved;
+use portcullis_core::path::{Dialect, Reserved};
 use tokio::time::Instant;
 
 use crate::access_log::Seen;
@@ -149,10 +149,14 @@ impl DataPlane {
             None => match Reserved::of(request.uri().path(), "") {
                 Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await),
                 Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND)),
-                Some(Reserved::ForwardAuth(_)) => match self.asked_about(&origin, request.headers()) {
-                    Some(application) => application,
-                    None => return Handled::Answered(answer::no_application(&origin)),
-                },
+                // Only nginx asks under a name of its own (PX-054).
+                Some(Reserved::ForwardAuth(dialect)) => {
+                    let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(&origin, request.headers()));
+                    match asked.flatten() {
+                        Some(application) => application,
+                        None => return Handled::Answered(answer::no_application(&origin)),
+                    }
+                }
                 _ => return Handled::NotOurs(request),
             },
         };

@@ -140,6 +140,8 @@ fn for_whole_domain(text: &str) -> String {
     text.replace("server_name notes.localhost;", "server_name .notes.localhost;")
         .replace("http://notes.localhost:", "http://*.notes.localhost:PORT, http://notes.localhost:")
         .replace("Host(`notes.localhost`)", "HostRegexp(`^(.+\\.)?notes\\.localhost$`)")
+        .replace("if ($http_host != \"notes.localhost:", "if ($http_host !~* \"notes\\.localhost:")
+        .replace("{ hdr(host),field(1,:) -i notes.localhost }", "{ hdr(host),field(1,:) -m end -i notes.localhost }")
         .replace("[\"notes.localhost\", \"notes.localhost:*\"]", "[\"*\"]")
 }
 

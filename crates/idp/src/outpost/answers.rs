@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use portcullis_core::claims::Claims;
 use portcullis_core::id::ProviderPk;
-use portcullis_core::keys::same_secret;
+use portcullis_core::keys::{same_secret, sha256};
 use portcullis_core::outpost::{Bearings, Grant};
 use portcullis_store::{Conn, account, grant, login_session};
 
@@ -127,18 +127,29 @@ pub async fn verify_password(
         claims: read(&said.claims)?,
         raw_token: String::new(),
         upstream_token: None,
-        statement: Some(said.claims),
-        expires: said.expires,
         bearings: Bearings {
+            statement: digest_of(&said.claims),
             user: proven.person.account.uuid.to_string(),
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
             app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
             groups: proven.person.direct_groups.clone(),
             ..Bearings::default()
         },
+        expires: said.expires,
+        statement: Some(said.claims),
         built_at,
         logout_hint: None,
     })
+}
+
+/// Digest of what a token says, without what is another in every token.
+fn digest_of(claims: &ClaimSet) -> String {
+    let lasting: ClaimSet = claims
+        .iter()
+        .filter(|(name, _)| !["jti", "iat", "exp", "auth_time", "uid"].contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    hex::encode(sha256(serde_json::Value::Object(lasting).to_string().as_bytes()))
 }
 
 /// Signs what a grant says: the assertion for the application (PX-417), or with `full` everything, as an id token
@@ -177,7 +188,6 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
     Ok(Grant {
         raw_token: token.to_owned(),
         upstream_token: None,
-        statement: Some(active.claims),
         expires: active.record.expires,
         bearings: Bearings {
             user: active.person.account.uuid.to_string(),
@@ -185,8 +195,10 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
             app_password: active.record.app_password.unwrap_or_default(),
             app_password_key: active.record.app_password_key.unwrap_or_default(),
             access_token: active.record.jti,
+            statement: digest_of(&active.claims),
             groups: claims.groups.clone(),
         },
+        statement: Some(active.claims),
         built_at,
         logout_hint: None,
         claims,

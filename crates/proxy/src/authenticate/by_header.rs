@@ -286,6 +286,9 @@ fn same_owner(record: &SessionRecord, grant: &Grant) -> bool {
 
 /// Whether a new grant tells the application nothing that a session does not tell already.
 fn says_the_same(record: &SessionRecord, grant: &Grant) -> bool {
+    if record.grant.bearings.statement != grant.bearings.statement {
+        return false;
+    }
     let (old, new) = (&record.grant.claims, &grant.claims);
     Claims { exp: new.exp, ..old.clone() } == *new
 }

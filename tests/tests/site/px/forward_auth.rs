@@ -95,7 +95,16 @@ impl Scene {
     async fn spoofs(&self) {
         for (path, authorization) in [("/page", Some(self.basic())), ("/public/page", None)] {
             let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.app.authority());
-            for name in ["X-Authentik-Username", "X_Authentik_Username", "x-authentik-groups", "X_AUTHENTIK_UID"] {
+            for name in [
+                "X-Authentik-Username",
+                "X_Authentik_Username",
+                "x-authentik-groups",
+                "X_AUTHENTIK_UID",
+                "X-Authentik_Name",
+                "X_Authentik-Email",
+                "X.Authentik.Groups",
+                "X-Authentik-Meta_App",
+            ] {
                 request.push_str(&format!("{name}: forged\r\n"));
             }
             request.push_str("X-Forwarded-Host: forged.example\r\nX-Forwarded-Uri: /public/x\r\n");
@@ -133,7 +142,23 @@ impl Scene {
     /// Nobody asks Portcullis the questions of the proxy, to read what it tells about them (PX-555).
     async fn questions_of_strangers(&self) {
         let cookie = format!("{}={}", self.app.cookie_name(), self.session().await);
-        let before = self.recorder.count();
+        // Asked as a client spells it: what a proxy takes for a page of the login is one, or nothing.
+        for path in
+            ["/auth/envoy/../../start", "/auth/envoy/%2e%2e/../../start", "/start/../auth/nginx", "//auth/nginx"]
+        {
+            let request = format!(
+                "GET /outpost.goauthentik.io{path} HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n",
+                self.app.authority()
+            );
+            let answer = raw::exchange(self.port, request).await.to_ascii_lowercase();
+            assert!(!answer.contains("\r\nx-authentik-username"), "{:?} {path}: {answer}", self.kind);
+            assert!(!answer.contains("\r\nauthorization:"), "{:?} {path}: {answer}", self.kind);
+        }
+        let asked = self.recorder.count();
+        for path in ["/ping", "/static/x?y=1"] {
+            self.get(&format!("/outpost.goauthentik.io{path}")).go().await;
+        }
+        assert_eq!(self.recorder.count(), asked, "{:?}: nobody passes without a login", self.kind);
         for path in ["/auth/traefik", "/auth/nginx", "/auth/caddy", "/auth/envoy/page", "/auth/", "/x"] {
             let reply = self
                 .get(&format!("/outpost.goauthentik.io{path}"))
@@ -146,7 +171,25 @@ impl Scene {
             assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("x-authentik-")), "{reply:?}");
             assert_eq!(reply.header("authorization"), None);
         }
-        assert!(self.recorder.count() <= before + 1);
+        assert!(self.recorder.count() <= asked + 1);
+    }
+
+    /// Who may use another application does not get into this one by its name.
+    async fn other_hosts(&self) {
+        let other = self.site.api.app("http://other.localhost", "", &json!({"mode": "forward_single"})).await;
+        let before = self.recorder.count();
+        for target in ["/page", &format!("{}/page", self.app.external)] {
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
+                other.authority(),
+                self.basic()
+            );
+            raw::exchange(self.port, request).await;
+        }
+        let reached = self.recorder.seen().split_off(before);
+        let as_other =
+            |seen: &portcullis_testkit::Seen| seen.one("x-authentik-meta-app") != Some(self.app.slug.clone());
+        assert!(!reached.iter().any(as_other), "{:?}: {reached:#?}", self.kind);
     }
 
     /// The value of a session cookie.
@@ -246,6 +289,7 @@ fn protects(kind: Kind) {
         scene.programs().await;
         scene.spoofs().await;
         scene.questions_of_strangers().await;
+        scene.other_hosts().await;
         scene.browser().await;
         scene.sign_out().await;
         scene.websocket().await;

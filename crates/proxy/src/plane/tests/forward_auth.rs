@@ -306,6 +306,29 @@ async fn px_251_no_spelling_opens_a_path() {
     }
 }
 
+/// PX-251, PX-555: a question of Envoy's that somebody in front might take for a page tells nothing, whoever asks.
+#[tokio::test]
+async fn px_251_envoy_tells_nothing_about_paths_that_climb() {
+    let site = site().await;
+    let cookie = cookie_of(&site.ask(question("envoy", "/").header("authorization", basic("ada", "secret"))).await);
+    for path in ["/../../start", "/a/%2e%2e/%2e%2e/%2e%2e/start", "/a%252fb/../../../start"] {
+        let response = site.ask(question("envoy", path).header("cookie", cookie.clone().unwrap())).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path}");
+        assert!(!response.headers().contains_key("x-authentik-username"));
+    }
+}
+
+/// PX-054: Traefik and Caddy ask under the application's own host; a client's `X-Original-URL` chooses none for them.
+#[tokio::test]
+async fn px_054_only_nginx_asks_under_another_name() {
+    let site = site().await;
+    for dialect in ["traefik", "caddy", "envoy"] {
+        let asked =
+            question_about(dialect, "foo.example", "/").header("x-original-url", "https://wiki.example/public/");
+        assert_eq!(site.ask_as("foo.example", asked).await.unwrap().status(), StatusCode::BAD_REQUEST, "{dialect}");
+    }
+}
+
 /// PX-054, PX-058: where nginx asks under a name of its own, the URL that it asks about decides.
 #[tokio::test]
 async fn px_054_nginx_may_ask_under_another_name() {
