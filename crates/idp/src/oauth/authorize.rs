@@ -164,7 +164,7 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         challenge: params.get("code_challenge").map(str::to_owned),
         prompt: params.text("prompt").split_ascii_whitespace().map(str::to_owned).collect(),
         max_age: None,
-        binding: hex::encode(sha256(params.encoded().as_bytes())),
+        binding: String::new(),
         client,
     };
     if params.text("response_type") != "code" {
@@ -175,6 +175,9 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         Some(scope) => claims::granted_scopes(scope, &request.client.mappings),
         None => claims::offered_scopes(&request.client.mappings),
     };
+    // With the scopes, which may be others by the time of the answer: a yes is for what was asked.
+    let bound = format!("{}\n{}", params.encoded(), request.scopes.join(" "));
+    request.binding = hex::encode(sha256(bound.as_bytes()));
     for (name, error) in [
         ("request", "request_not_supported"),
         ("request_uri", "request_uri_not_supported"),
