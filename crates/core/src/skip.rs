@@ -54,12 +54,17 @@ impl SkipSet {
         (set, bad)
     }
 
+    /// Whether nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.expressions.is_empty()
+    }
+
     /// Whether a target is open to everybody.
     ///
     /// A path that is not in normal form never is (PX-233): someone behind us could read it otherwise.
     /// `origin` is scheme and host in normal form; domain mode compares it too (PX-235).
     pub fn opens(&self, origin: &str, raw_path: &str, query: Option<&str>) -> bool {
-        if self.expressions.is_empty() {
+        if self.is_empty() {
             return false;
         }
         let Some(decoded) = path::decode_normal(raw_path) else { return false };

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_idp::context::{Context, is_ready};
 use portcullis_proxy::body::Body;
 use portcullis_proxy::listener::Core;
+use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
 
 /// A router behind a listener.
@@ -34,8 +35,7 @@ pub(crate) fn core(router: Router) -> Core {
 
 /// 204 while the process lives; with `?ready`, 503 unless it can serve (PX-315).
 async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
-    let asks_ready = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")));
-    if asks_ready && !is_ready(&context).await {
+    if asks_ready(&uri) && !is_ready(&context).await {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     StatusCode::NO_CONTENT

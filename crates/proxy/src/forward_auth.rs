@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use portcullis_core::host::Host;
 use portcullis_core::origin::Origin;
 use portcullis_core::path::{Dialect, RESERVED, Reserved, climbs};
 
@@ -115,9 +116,13 @@ impl DataPlane {
 
 /// Whether the request needs an identity (PX-235, PX-237).
 fn class_of(application: &Application, visit: &Visit<'_>) -> PathClass {
-    let origin = portcullis_core::host::Host::parse(&visit.origin.host, visit.origin.scheme)
-        .map(|host| format!("{}://{host}", visit.origin.scheme.as_str()));
-    let opens = origin.is_some_and(|origin| application.skip.opens(&origin, visit.uri.path(), visit.uri.query()));
+    let opens = || {
+        let host = Host::parse(&visit.origin.host, visit.origin.scheme)?;
+        let origin = format!("{}://{host}", visit.origin.scheme.as_str());
+        Some(application.skip.opens(&origin, visit.uri.path(), visit.uri.query()))
+    };
+    // Most applications have nothing open: then nothing is put together for a comparison.
+    let opens = !application.skip.is_empty() && opens() == Some(true);
     let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING]
         .iter()
         .any(|name| visit.headers.get(name).is_some_and(|value| value.as_bytes() != b"0"));
@@ -178,7 +183,7 @@ fn no_page(response: Response<Body>, application: &Application) -> Response<Body
 }
 
 /// Leaves one `Set-Cookie` line, since nginx relays no more: what is set counts more than what is cleared (PX-179).
-pub(crate) fn one_cookie(mut response: Response<Body>) -> Response<Body> {
+fn one_cookie(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     let lines: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
     if lines.len() > 1 {

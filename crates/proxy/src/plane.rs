@@ -266,8 +266,7 @@ impl DataPlane {
 
     /// 204 while the process lives; with `?ready`, 503 unless sessions can be read (PX-315).
     async fn ping(&self, uri: &Uri) -> Response<Body> {
-        let asks_ready = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")));
-        if asks_ready {
+        if asks_ready(uri) {
             let nothing = self.control.sessions().by_digest(portcullis_core::id::ProviderPk(0), [0; 32]);
             if self.asked(&self.meters.calls.sessions, nothing).await.is_err() {
                 return answer::empty(StatusCode::SERVICE_UNAVAILABLE);
@@ -275,6 +274,11 @@ impl DataPlane {
         }
         answer::empty(StatusCode::NO_CONTENT)
     }
+}
+
+/// Whether a `ping` asks for more than that the process lives (PX-315).
+pub fn asks_ready(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("ready")))
 }
 
 impl Plane for DataPlane {

@@ -66,7 +66,7 @@ impl DataPlane {
             Header::None => return Attempt::Absent,
             // On an open target, what is not known already is not ours (PX-082).
             Header::Several(_) if class == PathClass::Open => return Attempt::Absent,
-            Header::Several(_) => return self.unusable("other"),
+            Header::Several(_) => return self.invalid("other"),
             Header::One(value) => value.as_bytes(),
         };
         let key = self.header_key(application, value);
@@ -77,7 +77,7 @@ impl DataPlane {
         if class == PathClass::Open {
             return Attempt::Absent;
         }
-        let Some(credentials) = Credentials::parse(value) else { return self.unusable("other") };
+        let Some(credentials) = Credentials::parse(value) else { return self.invalid("other") };
         let username = match &credentials {
             Credentials::Basic { username, .. } => Some(username.as_str()),
             Credentials::Bearer(_) => None,
@@ -87,7 +87,7 @@ impl DataPlane {
             return Attempt::Rejected(Rejected::Throttled { retry_after });
         }
         if self.was_refused(application, &key, &credentials, now) {
-            return self.unusable(credentials.scheme());
+            return self.invalid(credentials.scheme());
         }
         self.verify(application, key, value, &credentials, client, now).await
     }
@@ -136,9 +136,9 @@ impl DataPlane {
         application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
     }
 
-    /// Refused without a question to the control plane. That is no guess: a program that repeats one stale
-    /// header must not slow down those who share its address (PX-110, OA-682).
-    fn unusable(&self, scheme: &str) -> Attempt {
+    /// Credentials that do not hold. Only those that the control plane refused just now count as a guess: a program
+    /// that repeats one stale header must not slow down those who share its address (PX-110, OA-682).
+    fn invalid(&self, scheme: &str) -> Attempt {
         self.meters.refused.of(scheme).increment(1);
         Attempt::Rejected(Rejected::Invalid)
     }
@@ -173,7 +173,7 @@ impl DataPlane {
                             Credentials::Bearer(_) => None,
                         };
                         self.limiter.failed(client, username, now);
-                        return self.unusable(credentials.scheme());
+                        return self.invalid(credentials.scheme());
                     }
                     Rejected::Throttled { .. } => self.meters.rate_limited.increment(1),
                     Rejected::Unavailable => {}
