@@ -97,9 +97,9 @@ impl<'a> Permit<'a> {
         let target = self.application.target.as_ref().ok_or(Refusal::NotFound)?;
         let outfit = self.outfit()?;
         Ok(Plan {
-            target: outfit.and_then(|outfit| outfit.target.as_ref()).map_or(target, |(target, _)| target),
+            target: outfit.and_then(|outfit| outfit.target.as_deref()).map_or(target, |(target, _)| target),
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
-            set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
+            set: outfit.map(|outfit| &*outfit.headers).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
             session: None,
         })
@@ -108,7 +108,7 @@ impl<'a> Permit<'a> {
     /// Durations of requests to where this one goes (PX-317).
     pub fn durations(&self) -> &Durations {
         let outfit = self.identity.as_ref().and_then(|identity| identity.outfit.as_ref().ok());
-        let own = outfit.and_then(|outfit| outfit.target.as_ref());
+        let own = outfit.and_then(|outfit| outfit.target.as_deref());
         own.map_or(&self.application.durations, |(_, durations)| durations)
     }
 
