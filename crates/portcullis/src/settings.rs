@@ -181,8 +181,8 @@ settings! {
     listen "listen." Listen {
         /// Sockets for plain HTTP.
         http: Vec<SocketAddr> = "[::]:9000", also "AUTHENTIK_";
-        /// Sockets for HTTPS. Each application shows the certificate that its provider names; whatever else is asked for
-        /// gets one that is self-signed and made anew at every start.
+        /// Sockets for HTTPS. Each application shows the certificate that its provider names, and the host of `base_url` one
+        /// that is for it; whatever else is asked for gets one that is self-signed and made anew at every start.
         https: Vec<SocketAddr> = "[::]:9443", also "AUTHENTIK_";
         /// Sockets for `/metrics` and health. They show no secrets, yet are nobody's business.
         metrics: Vec<SocketAddr> = "127.0.0.1:9300", also "AUTHENTIK_";

@@ -98,6 +98,31 @@ fn px_303_a_certificate_without_key_is_ignored() {
     });
 }
 
+/// PX-300, PX-029: the host of the public URL shows the certificate that is for it, from the next connection after it was
+/// brought; without one, nothing that a client would accept.
+#[test]
+fn px_300_the_sign_in_pages_show_their_certificate() {
+    run(async {
+        let (site, port) = https_site().await;
+        let url = format!("https://localhost:{port}/-/health/live/");
+        let (other, other_pem) = certificate(&site, "other", "elsewhere.localhost", 90).await;
+        assert_eq!(seen(&other_pem, &url).await, None);
+        let (first, first_pem) = certificate(&site, "first", "localhost", 30).await;
+        until("the first certificate", async || seen(&first_pem, &url).await).await;
+        let (second, second_pem) = certificate(&site, "second", "localhost", 60).await;
+        until("the second certificate", async || seen(&second_pem, &url).await).await;
+        assert_eq!(seen(&first_pem, &url).await, None);
+        let ends = site.metric("portcullis_proxy_certificate_expiry_seconds", &["provider=\"(sign-in pages)\""]).await;
+        assert!(ends > 0.0);
+        for pair in [second, other] {
+            site.api.delete(&format!("{PAIRS}{}/", text(&pair))).await;
+        }
+        until("the first certificate again", async || seen(&first_pem, &url).await).await;
+        site.api.delete(&format!("{PAIRS}{}/", text(&first))).await;
+        until("no certificate", async || seen(&first_pem, &url).await.is_none().then_some(())).await;
+    });
+}
+
 /// PX-304: a metric tells when each application's certificate ends, and the log warns of one that ends within 14 days.
 #[test]
 fn px_304_certificates_that_end_soon_are_visible() {
