@@ -50,7 +50,7 @@ fn shown(certificates: &Certificates, name: &str, of: &[&Certificate]) -> Option
 
 const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 
-/// PX-300: the exact host wins, whatever its port and case; then the longest domain around it whose certificate is
+/// PX-300, PX-596: the exact host wins, whatever its port and case; then the longest domain around it whose certificate is
 /// for the name; else nobody's is shown.
 #[test]
 fn px_300_the_name_decides() {
