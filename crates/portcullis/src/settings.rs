@@ -247,6 +247,11 @@ settings! {
         forward_jwt: ForwardJwt = "assertion";
         /// Further request headers that never reach an application.
         strip_request_headers: Vec<FieldName> = "";
+        /// PEM files with certificate authorities that, beside the system's, may sign the certificates of https
+        /// applications. They are read at start.
+        ///
+        /// Better than switching `internal_host_ssl_validation` off where applications have certificates of your own.
+        upstream_authorities: Vec<PathBuf> = "";
         /// How long a browser may take to sign in before it has to start again.
         state_ttl: Span = "60m";
         /// Whether the only provider, if there is exactly one, answers for every host.

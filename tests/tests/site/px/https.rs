@@ -3,7 +3,7 @@
 use portcullis_testkit::api::{fresh, text};
 use portcullis_testkit::http::client_that_knows;
 use portcullis_testkit::process::free_port;
-use portcullis_testkit::{App, Go as _, Recorder, Site, raw, run, until};
+use portcullis_testkit::{App, Go as _, Recorder, Site, http, raw, run, until};
 use serde_json::{Value, json};
 
 const PAIRS: &str = "crypto/certificatekeypairs/";
@@ -120,6 +120,30 @@ fn px_300_the_sign_in_pages_show_their_certificate() {
         until("the first certificate again", async || seen(&first_pem, &url).await).await;
         site.api.delete(&format!("{PAIRS}{}/", text(&first))).await;
         until("no certificate", async || seen(&first_pem, &url).await.is_none().then_some(())).await;
+    });
+}
+
+/// PX-279: an application behind https must show a certificate that the system's authorities signed, or those that the
+/// operator names, unless its provider does without.
+#[test]
+fn px_279_the_operator_names_authorities() {
+    run(async {
+        let (behind, port) = https_site().await;
+        let (_, pem) = certificate(&behind, "behind", "localhost", 30).await;
+        let file = behind.data().join("authorities.pem");
+        std::fs::write(&file, pem).unwrap();
+        let internal = format!("https://localhost:{port}");
+        let asked = async |site: &Site, settings: Value| {
+            let mut all = json!({"skip_path_regex": "^/"});
+            all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+            let app = site.app_before(&internal, all).await;
+            http().get(app.url("/-/health/live/")).go().await.status
+        };
+        let strict = Site::start().await;
+        assert_eq!(asked(&strict, json!({})).await, 502);
+        assert_eq!(asked(&strict, json!({"internal_host_ssl_validation": false})).await, 200);
+        let named = Site::options().env("PORTCULLIS_PROXY__UPSTREAM_AUTHORITIES", &file.display().to_string());
+        assert_eq!(asked(&named.start().await, json!({})).await, 200);
     });
 }
 
