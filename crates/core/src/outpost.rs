@@ -15,8 +15,19 @@ pub struct Configuration {
     pub outpost_name: String,
     /// Providers with an application, by name (PX-027).
     pub providers: Vec<Provider>,
-    /// The certificates that these providers name, each once.
+    /// The certificates that these providers name, and that of `own_host`, each once.
     pub certificates: Vec<Certificate>,
+    /// The control plane's own host, if this outpost's listeners serve it and there is a certificate for it (PX-300).
+    pub own_host: Option<OwnHost>,
+}
+
+/// What is shown over TLS to clients that ask for the control plane itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHost {
+    /// Host name of its public URL.
+    pub host: String,
+    /// The certificate.
+    pub certificate: CertificateId,
 }
 
 /// A certificate to show to clients, with its private key (section 17 of the proxy specification).

@@ -181,8 +181,8 @@ settings! {
     listen "listen." Listen {
         /// Sockets for plain HTTP.
         http: Vec<SocketAddr> = "[::]:9000", also "AUTHENTIK_";
-        /// Sockets for HTTPS. Each application shows the certificate that its provider names; whatever else is asked for
-        /// gets one that is self-signed and made anew at every start.
+        /// Sockets for HTTPS. Each application shows the certificate that its provider names, and the host of `base_url` one
+        /// that is for it; whatever else is asked for gets one that is self-signed and made anew at every start.
         https: Vec<SocketAddr> = "[::]:9443", also "AUTHENTIK_";
         /// Sockets for `/metrics` and health. They show no secrets, yet are nobody's business.
         metrics: Vec<SocketAddr> = "127.0.0.1:9300", also "AUTHENTIK_";
@@ -247,6 +247,11 @@ settings! {
         forward_jwt: ForwardJwt = "assertion";
         /// Further request headers that never reach an application.
         strip_request_headers: Vec<FieldName> = "";
+        /// PEM files with certificate authorities that, beside the system's, may sign the certificates of https
+        /// applications. They are read at start.
+        ///
+        /// Better than switching `internal_host_ssl_validation` off where applications have certificates of your own.
+        upstream_authorities: Vec<PathBuf> = "";
         /// How long a browser may take to sign in before it has to start again.
         state_ttl: Span = "60m";
         /// Whether the only provider, if there is exactly one, answers for every host.

@@ -82,8 +82,8 @@ fn px_205_a_group_name_with_a_pipe_is_left_out() {
     });
 }
 
-/// PX-206, PX-207, PX-414, PX-575, PX-576: the JWT for the application is signed with a published key, carries nobody's
-/// attributes, and is worthless as a bearer token.
+/// PX-206, PX-207, PX-414, PX-575, PX-576, PX-582: the JWT for the application is signed with a published key, carries
+/// nobody's attributes, and is worthless as a bearer token.
 #[test]
 fn px_206_the_assertion_is_for_the_application_alone() {
     run(async {

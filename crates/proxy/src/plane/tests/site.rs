@@ -301,8 +301,7 @@ impl Site {
         let mut set = ProxySettings::default();
         settings(&mut set);
         let clock = Arc::new(ManualClock::at(NOW));
-        let configuration =
-            Configuration { revision: 0, outpost_name: "edge".to_owned(), providers, certificates: Vec::new() };
+        let configuration = Configuration { outpost_name: "edge".to_owned(), providers, ..Configuration::default() };
         let core = Arc::new(Core {
             configuration: watch::Sender::new(Arc::new(configuration)),
             epochs: Epochs::default(),

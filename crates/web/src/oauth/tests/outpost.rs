@@ -114,6 +114,81 @@ async fn px_198_a_session_stands_only_while_everything_does() {
     assert!(!outpost::still_stands(ctx, ProviderPk(999), &grant.bearings).await.expect("answers"));
 }
 
+/// PX-176: sessions that have ended are removed; where there are too many, the oldest that a header made go first.
+#[tokio::test]
+async fn px_176_sessions_are_swept_and_bounded() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let digest = |salt: u8| sessions::digest(ctx, wiki.pk(), &sessions::value(ctx, wiki.pk(), &[salt; 32]));
+    let present = async || {
+        let mut found = Vec::new();
+        for salt in 1..=5 {
+            if sessions::by_digest(ctx, wiki.pk(), digest(salt)).await.expect("reads").is_some() {
+                found.push(salt);
+            }
+        }
+        let mut conn = ctx.db.read().await.expect("a connection");
+        (found, portcullis_store::proxy_session::count(&mut conn).await.expect("counts"))
+    };
+    for (salt, seconds) in [(1, 600), (2, 600), (3, 600), (4, 600), (5, 30)] {
+        let by_browser = matches!(salt, 1 | 3);
+        let session = SessionRecord {
+            provider: wiki.pk(),
+            digest: digest(salt),
+            salt: [salt; 32],
+            source: if by_browser { Source::Code } else { Source::Basic },
+            fingerprint: (!by_browser).then(|| sessions::fingerprint(ctx, wiki.pk(), &[salt])),
+            expires: ctx.now().plus_seconds(seconds),
+            grant: grant.clone(),
+        };
+        sessions::put(ctx, &session).await.expect("keeps");
+        wiki.site.clock.advance_seconds(1);
+    }
+    wiki.site.clock.advance_seconds(30);
+    assert_eq!(present().await, (vec![1, 2, 3, 4], 5));
+    sessions::sweep(ctx).await.expect("sweeps");
+    assert_eq!(present().await, (vec![1, 2, 3, 4], 4));
+    for left in [vec![1, 3, 4], vec![1, 3], vec![3]] {
+        let mut tx = ctx.db.write().await.expect("a connection");
+        portcullis_store::proxy_session::shed(&mut tx, 1).await.expect("sheds");
+        tx.commit().await.expect("commits");
+        assert_eq!(present().await.0, left);
+    }
+}
+
+/// PX-518, PX-195: an ended session without an id ends nobody's; one with an id ends what came from it, and no more.
+#[tokio::test]
+async fn px_518_no_id_matches_nothing() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let digest = |salt: u8| sessions::digest(ctx, wiki.pk(), &sessions::value(ctx, wiki.pk(), &[salt; 32]));
+    for (salt, sid) in [(1, ""), (2, "a"), (3, "b")] {
+        let mut session = SessionRecord {
+            provider: wiki.pk(),
+            digest: digest(salt),
+            salt: [salt; 32],
+            source: Source::Code,
+            fingerprint: None,
+            expires: grant.expires,
+            grant: grant.clone(),
+        };
+        session.grant.bearings.sid = sid.to_owned();
+        sessions::put(ctx, &session).await.expect("keeps");
+    }
+    for (ended, left) in [("", vec![1, 2, 3]), ("c", vec![1, 2, 3]), ("a", vec![1, 3]), ("", vec![1, 3])] {
+        sessions::end_of_sid(ctx, ended).await.expect("ends");
+        let mut found = Vec::new();
+        for salt in 1..=3 {
+            if sessions::by_digest(ctx, wiki.pk(), digest(salt)).await.expect("reads").is_some() {
+                found.push(salt);
+            }
+        }
+        assert_eq!(found, left, "{ended:?}");
+    }
+}
+
 /// PX-100, PX-171, PX-174: sessions are found by cookie and by credential, replaced rather than repeated,
 /// worthless elsewhere, and sealed in the file.
 #[tokio::test]
