@@ -20,6 +20,7 @@ pub mod mapping;
 pub mod outpost;
 pub mod provider;
 pub mod proxy_session;
+pub mod role;
 mod row;
 pub mod select;
 pub mod signing_key;

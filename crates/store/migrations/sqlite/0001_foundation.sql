@@ -56,6 +56,34 @@ CREATE TABLE membership (
 );
 CREATE INDEX membership_team ON membership (team);
 
+CREATE TABLE role (
+    pk      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    managed TEXT UNIQUE
+);
+
+-- What a role grants: on one object, or on everything of its kind when `object` is empty.
+CREATE TABLE role_permission (
+    role        TEXT NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    permission  TEXT NOT NULL,
+    object      TEXT NOT NULL,
+    PRIMARY KEY (role, permission, object)
+);
+
+CREATE TABLE account_role (
+    account INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    role    TEXT    NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    PRIMARY KEY (account, role)
+);
+CREATE INDEX account_role_role ON account_role (role);
+
+CREATE TABLE team_role (
+    team    TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
+    role    TEXT NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    PRIMARY KEY (team, role)
+);
+CREATE INDEX team_role_role ON team_role (role);
+
 CREATE TABLE token (
     uuid            TEXT    PRIMARY KEY,
     identifier      TEXT    NOT NULL UNIQUE,

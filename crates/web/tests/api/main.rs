@@ -7,4 +7,5 @@ mod bindings;
 mod certificates;
 mod providers;
 mod read_only;
+mod roles;
 mod site;
