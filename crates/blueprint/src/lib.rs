@@ -44,3 +44,12 @@ pub fn merge(under: &mut serde_json::Map<String, serde_json::Value>, over: serde
         }
     }
 }
+
+/// Reads a YAML document without tags.
+///
+/// # Errors
+/// When it is not well formed, or has tags.
+pub fn read_yaml(text: &str) -> Result<serde_json::Value, Fault> {
+    let node = yaml::read(text)?;
+    node.plain().ok_or_else(|| Fault::new(node.line, "Tags have no meaning here."))
+}

@@ -24,8 +24,8 @@ const MOST_REFUSED: u64 = 100_000;
 /// An entry is forgotten after this long, whether it still stands or not.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often a verification is repeated because something changed while it ran.
-const ATTEMPTS: usize = 3;
+/// How often a shared verification is repeated because something changed while it ran.
+const ATTEMPTS: usize = 2;
 
 /// Whose entry: an application that was made anew has another number, and finds nothing of its former self (PX-108).
 type Key = (u64, Digest);
@@ -103,7 +103,8 @@ impl IdentityCache {
     /// Finds out who `key` is, once for all who ask at the same time (PX-111).
     ///
     /// When all who wait have gone, so is the question. An answer that was overtaken by a change is
-    /// not used: the question is asked again.
+    /// not kept: the question is asked again. Where changes follow each other too fast, the last answer
+    /// is good for the one who asked, since it was sought after they came, and for nobody else.
     ///
     /// # Errors
     /// What `find` fails with, shared by all who waited.
@@ -122,9 +123,9 @@ impl IdentityCache {
             if identity.stands(now, epochs) {
                 return Ok(identity);
             }
-            self.all.invalidate(&(self.owner, *key)).await;
+            self.forget(key).await;
         }
-        Err(Arc::new(ControlError::Unavailable("identity kept changing while it was verified".to_owned())))
+        Ok(find().await?)
     }
 
     /// Keeps an identity that was found in another way.

@@ -17,6 +17,7 @@ pub mod params;
 mod policies;
 mod providers;
 mod roles;
+mod schema;
 mod tokens;
 mod users;
 
@@ -52,6 +53,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(policies::routes())
         .merge(providers::routes())
         .merge(roles::routes())
+        .merge(schema::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources
