@@ -34,12 +34,37 @@ pub async fn decide(
     conn: &mut Conn,
     person: &Person,
     application: &Application,
-    _context: &AccessContext,
+    context: &AccessContext,
 ) -> Result<Decision, Error> {
-    let bindings = binding::enabled_of(conn, application.uuid.0).await?;
-    // Only an application without bindings asks for the setting.
-    let empty = bindings.is_empty() && open_by_default(conn).await?;
-    Ok(Rules { groups: groups_of(person), person, empty }.decide(application, &bindings))
+    Ok(Terms::of(conn, application).await?.decide(person, application, context))
+}
+
+/// What decides who may use an application. It names people and groups, and knows nothing of who belongs where.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Bindings that count, in the order of evaluation.
+    bindings: Vec<Binding>,
+    /// What holds when there are none (CO-134).
+    empty: bool,
+}
+
+impl Terms {
+    /// The terms at present.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn of(conn: &mut Conn, application: &Application) -> Result<Self, Error> {
+        let bindings = binding::enabled_of(conn, application.uuid.0).await?;
+        // Only an application without bindings asks for the setting.
+        let empty = bindings.is_empty() && open_by_default(conn).await?;
+        Ok(Self { bindings, empty })
+    }
+
+    /// Decides as [`decide`] does.
+    pub fn decide(&self, person: &Person, application: &Application, _context: &AccessContext) -> Decision {
+        let rules = Rules { groups: groups_of(person), person, empty: self.empty };
+        rules.decide(application, &self.bindings)
+    }
 }
 
 /// Those of `applications` that somebody may use, with two queries however many there are (CO-137, CO-175).

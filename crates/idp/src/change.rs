@@ -93,6 +93,16 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
+    /// Adds an event that was made elsewhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn add(&mut self, event: Event) -> Result<(), Error> {
+        portcullis_store::event::insert(&mut self.tx, &event).await?;
+        self.events.push(event);
+        Ok(())
+    }
+
     /// Promises that this change leaves an active superuser if there is one now: [`Change::commit`] checks it.
     ///
     /// # Errors

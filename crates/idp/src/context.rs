@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
 use crate::limits::Limits;
+use crate::oauth::{client, machine};
 use crate::{setup, signing};
 
 /// What every service needs. One per process, shared by reference count.
@@ -36,6 +37,10 @@ pub struct Context {
     pub limits: Limits,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
+    /// Clients of outposts, read from the store when they are asked for; start with the default.
+    pub clients: client::Known,
+    /// Successes of machines that wait to be written; start with the default.
+    pub notes: machine::Notes,
     /// The one-time code of the setup page; start with the default.
     pub setup: setup::Code,
     /// Changes to what outposts are configured by.

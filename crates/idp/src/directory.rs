@@ -53,8 +53,9 @@ pub async fn person(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Option
 /// # Errors
 /// When the store fails or a sealed value cannot be opened.
 pub async fn person_of(ctx: &Context, conn: &mut Conn, account: Account) -> Result<Person, Error> {
-    let teams = team::of_account_with_ancestors(conn, account.pk).await?;
-    let direct_groups = team::of_account(conn, account.pk).await?.into_iter().map(|team| team.name).collect();
+    let joined = team::of_account_with_ancestors(conn, account.pk).await?;
+    let direct_groups = joined.iter().filter(|joined| joined.direct).map(|joined| joined.team.name.clone()).collect();
+    let teams: Vec<_> = joined.into_iter().map(|joined| joined.team).collect();
     let mut effective_attributes = Attributes::new();
     for team in &teams {
         merge(&mut effective_attributes, &team_attributes(ctx, team)?);

@@ -30,11 +30,19 @@ pub async fn record(
     action: &str,
     context: Value,
 ) -> Result<Event, Error> {
+    let email = match actor.user {
+        Some(pk) => account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default(),
+        None => String::new(),
+    };
+    let recorded = of(ctx, actor, &email, action, context);
+    event::insert(conn, &recorded).await?;
+    Ok(recorded)
+}
+
+/// An event that is not added yet. `email` is that of the actor, if it is a user.
+pub(crate) fn of(ctx: &Context, actor: &Actor, email: &str, action: &str, context: Value) -> Event {
     let who = match actor.user {
-        Some(pk) => {
-            let email = account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default();
-            json!({"pk": pk, "username": actor.username, "email": email})
-        }
+        Some(pk) => json!({"pk": pk, "username": actor.username, "email": email}),
         None => json!({"username": actor.username, "is_anonymous": true}),
     };
     let mut context = match cleanse(context) {
@@ -49,7 +57,7 @@ pub async fn record(
         context = json!({"message": "Context was too long to be kept.", "model": context.get("model")});
     }
     let now = ctx.now();
-    let recorded = Event {
+    Event {
         pk: ctx.entropy.uuid(),
         action: action.to_owned(),
         app: "portcullis".to_owned(),
@@ -58,9 +66,7 @@ pub async fn record(
         client_ip: actor.client.map(|address| address.to_string()),
         created: now,
         expires: now.plus_seconds(RETENTION_SECONDS),
-    };
-    event::insert(conn, &recorded).await?;
-    Ok(recorded)
+    }
 }
 
 /// Adds an event in a transaction of its own: for what failed, or changed nothing else (CO-416).

@@ -12,6 +12,8 @@ use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Context, Revisions};
 use portcullis_idp::limits::Limits;
+use portcullis_idp::oauth::client::Known;
+use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::{setup, signing};
 use portcullis_store::Db;
 
@@ -85,6 +87,8 @@ async fn on_database(
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
         signing: signing::Cache::default(),
+        clients: Known::default(),
+        notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
     };

@@ -3,11 +3,15 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use serde_json::Value;
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many};
+
+/// Events that are added with one statement, at most: so many texts of it are kept prepared.
+pub const AT_ONCE: usize = 16;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,21 +54,33 @@ impl Record for Event {
 /// # Errors
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "INSERT INTO event (pk, action, app, account, context, client_ip, created, expires)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(event.pk.to_string())
-    .bind(&event.action)
-    .bind(&event.app)
-    .bind(event.account.to_string())
-    .bind(event.context.to_string())
-    .bind(&event.client_ip)
-    .bind(event.created.0)
-    .bind(event.expires.0)
-    .execute(c)
-    .await
-    .map(drop))?;
+    insert_all(conn, [event]).await
+}
+
+/// Adds events, with one question for each [`AT_ONCE`] of them.
+///
+/// # Errors
+/// When the database fails; then some may be added.
+pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event>) -> Result<(), StoreError> {
+    let events: Vec<_> = events.into_iter().collect();
+    for some in events.chunks(AT_ONCE) {
+        on!(conn, c => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO event (pk, action, app, account, context, client_ip, created, expires) ",
+            );
+            query.push_values(some, |mut row, event| {
+                row.push_bind(event.pk.to_string())
+                    .push_bind(&event.action)
+                    .push_bind(&event.app)
+                    .push_bind(event.account.to_string())
+                    .push_bind(event.context.to_string())
+                    .push_bind(&event.client_ip)
+                    .push_bind(event.created.0)
+                    .push_bind(event.expires.0);
+            });
+            query.build().execute(c).await.map(drop)
+        })?;
+    }
     Ok(())
 }
 

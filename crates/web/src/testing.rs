@@ -163,6 +163,8 @@ pub(crate) async fn context_with(
         install_id,
         limits: portcullis_idp::limits::Limits::default(),
         signing: portcullis_idp::signing::Cache::default(),
+        clients: portcullis_idp::oauth::client::Known::default(),
+        notes: portcullis_idp::oauth::machine::Notes::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
     })

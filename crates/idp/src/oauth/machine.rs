@@ -1,14 +1,14 @@
 //! Machines that prove themselves without a browser (OA section 11).
 
 mod generated;
+mod notes;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use portcullis_core::credentials::TOKEN_USER;
-use portcullis_core::id::UserPk;
 use portcullis_store::Conn;
-use portcullis_store::account::{self, Account};
+use portcullis_store::account::Account;
 use portcullis_store::application::Application;
 use portcullis_store::token::{self, Token};
 use serde_json::{Value, json};
@@ -16,12 +16,15 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::code::context;
 use super::{OAuthError, examine};
+use crate::access::{self, Terms};
 use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::limits::{self, Attempt};
-use crate::{access, event, tokens};
+use crate::{event, tokens};
+
+pub use notes::{Note, Notes};
 
 /// Uses within so many seconds are noted once (OA-299).
 const NOTE_SECONDS: i64 = 60;
@@ -60,6 +63,8 @@ pub struct Proven {
     pub person: Person,
     /// The app password, unless it was the client's secret.
     pub app_password: Option<Token>,
+    /// Whether failures may be counted that a success forgets.
+    failed_before: bool,
 }
 
 /// Chooses the variant (OA-281 … OA-287).
@@ -113,7 +118,7 @@ fn packed(secret: &str) -> Option<(String, String)> {
 }
 
 /// Checks everything about a machine (OA-288, OA-296, OA-298, OA-400 … OA-404). A failure is counted and
-/// recorded here, a success by [`note_success`].
+/// recorded here, a success by [`note_success`] or [`note`]. Without `terms`, those of the store are read.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] whatever the reason, [`OAuthError::Throttled`].
@@ -121,16 +126,17 @@ pub async fn prove(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
+    terms: Option<&Terms>,
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let attempt = attempt(visitor, client, variant);
-    let _turn = examine(ctx, &attempt).await?;
+    let turn = examine(ctx, &attempt).await?;
     let mut conn = ctx.db.read().await?;
-    let outcome = check(ctx, &mut conn, client, variant, wish).await?;
+    let outcome = check(ctx, &mut conn, client, terms, variant, wish).await?;
     drop(conn);
     match outcome {
-        Ok(proven) => Ok(proven),
+        Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
         Err(reason) => {
             note_failure(ctx, visitor, client, &attempt, reason).await?;
             Err(OAuthError::InvalidGrant)
@@ -150,7 +156,7 @@ pub async fn confirm(
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
-    check(ctx, change.conn(), client, variant, wish).await?.map_err(|_| OAuthError::InvalidGrant)
+    check(ctx, change.conn(), client, None, variant, wish).await?.map_err(|_| OAuthError::InvalidGrant)
 }
 
 fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) -> Attempt<'a> {
@@ -166,6 +172,7 @@ async fn check(
     ctx: &Context,
     conn: &mut Conn,
     client: &Client,
+    terms: Option<&Terms>,
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
@@ -185,10 +192,14 @@ async fn check(
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
         "oauth_code_verifier": wish.code_verifier});
-    if !access::decide(ctx, conn, &person, application, &context(entries)).await?.passing {
+    let decision = match terms {
+        Some(terms) => terms.decide(&person, application, &context(entries)),
+        None => access::decide(ctx, conn, &person, application, &context(entries)).await?,
+    };
+    if !decision.passing {
         return Ok(Err("denied_by_policy"));
     }
-    Ok(Ok(Proven { person, app_password }))
+    Ok(Ok(Proven { person, app_password, failed_before: true }))
 }
 
 /// The user and app password that belong together. The work is the same for everybody (OA-298).
@@ -198,14 +209,13 @@ async fn owner(
     username: &str,
     password: &str,
 ) -> Result<Result<(Account, Token), &'static str>, Error> {
-    let found = account::by_username(conn, username).await?;
+    let digest = tokens::digest(ctx, password);
+    let (found, token) = token::of_username(conn, username, &digest).await?;
     // Exactly this name (OA-295), and never an outpost's own account (OA-289).
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
     });
-    let nobody = UserPk(-1);
-    let pk = found.as_ref().map_or(nobody, |account| account.pk);
-    let token = tokens::app_password(ctx, conn, pk, password).await?.filter(|_| !password.is_empty());
+    let token = token.filter(|token| token.holds(ctx.now()) && !password.is_empty());
     Ok(match (found, token) {
         (Some(account), Some(_)) if !account.is_active => Err("user_inactive"),
         (Some(account), Some(token)) => Ok((account, token)),
@@ -245,25 +255,41 @@ pub async fn note_success(
     application: &Application,
     proven: &mut Proven,
 ) -> Result<(), OAuthError> {
-    let now = ctx.now();
-    let username = proven.person.account.username.clone();
-    let named = event::model("authentik_core", "application", application.uuid, &application.name);
-    let context = match &proven.app_password {
-        Some(password) => {
-            let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &username };
-            limits::succeeded(ctx, change.conn(), &attempt).await?;
-            let from = visitor.client.to_string();
-            token::used(change.conn(), password.uuid, now, &from, now.plus_seconds(-NOTE_SECONDS)).await?;
-            json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
-                "application": named})
-        }
-        None => {
-            generated::keep(ctx, change, client, application, &mut proven.person).await?;
-            json!({"auth_method": "oauth_client_secret", "application": named})
-        }
+    let Some(note) = note(ctx, visitor, client, application, proven) else {
+        generated::keep(ctx, change, client, application, &mut proven.person).await?;
+        let context = json!({"auth_method": "oauth_client_secret", "application": named(application)});
+        return Ok(change.event_by(&visitor.known(&proven.person), "login", context).await?);
     };
-    change.event_by(&visitor.known(&proven.person), "login", context).await?;
+    notes::write_in(change.conn(), &note).await?;
+    change.add(note.event).await?;
     Ok(())
+}
+
+/// What is to be written about a success with an app password (OA-299, OA-314); none for the client's secret.
+pub fn note(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    application: &Application,
+    proven: &Proven,
+) -> Option<Note> {
+    let (now, account) = (ctx.now(), &proven.person.account);
+    let password = proven.app_password.as_ref()?;
+    let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &account.username };
+    let not_since = now.plus_seconds(-NOTE_SECONDS);
+    let is_noted = password.last_used.is_some_and(|last| last > not_since);
+    let from = visitor.client.to_string();
+    let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
+        "application": named(application)});
+    Some(Note {
+        event: event::of(ctx, &visitor.known(&proven.person), &account.email, "login", context),
+        forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
+        used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
+    })
+}
+
+fn named(application: &Application) -> Value {
+    event::model("authentik_core", "application", application.uuid, &application.name)
 }
 
 #[cfg(test)]

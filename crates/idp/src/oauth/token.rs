@@ -121,7 +121,7 @@ async fn by_machine(
         params.text("password"),
         &credentials.secret,
     )?;
-    machine::prove(ctx, visitor, client, &variant, &wish).await?;
+    machine::prove(ctx, visitor, client, None, &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;

@@ -13,6 +13,8 @@ use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::Revisions;
 use portcullis_idp::limits::Limits;
+use portcullis_idp::oauth::client::Known;
+use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::{Context, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
@@ -43,6 +45,8 @@ impl Site {
             base_url: "https://id.example".to_owned(),
             limits: Limits::default(),
             signing: signing::Cache::default(),
+            clients: Known::default(),
+            notes: Notes::default(),
             setup: setup::Code::default(),
             revisions: Revisions::default(),
         };

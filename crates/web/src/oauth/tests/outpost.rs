@@ -1,12 +1,19 @@
 //! What the embedded outpost is answered in the same process.
 
+use std::sync::{Arc, Mutex};
+
 use portcullis_core::clock::Timestamp;
+use portcullis_core::entropy::Entropy;
+use portcullis_core::epoch::Subject;
 use portcullis_core::keys::sha256;
 use portcullis_core::outpost::{SessionRecord, Source};
 use portcullis_idp::outpost::{self, CodeExchange, OutpostError, sessions};
+use portcullis_store::token;
+use tokio::sync::oneshot;
 
 use super::login::{authorize, callback, member, signed_in};
 use super::*;
+use crate::testing::context;
 
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
@@ -37,6 +44,124 @@ async fn px_091_an_app_password_gives_a_grant() {
     }
     let throttled = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await;
     assert!(matches!(throttled, Err(OutpostError::Throttled { .. })), "the limits of the endpoint");
+}
+
+/// CO-177, CO-134: an outcome is never remembered: whatever decides it counts at the next request, although
+/// definitions are kept in memory.
+#[tokio::test]
+async fn co_177_every_change_counts_at_the_next_verification() {
+    let wiki = Wiki::new().await;
+    let (ctx, site) = (&wiki.site.ctx, &wiki.site);
+    let group = site.admin(Method::POST, "/core/groups/", json!({"name": "editors"})).await.json["pk"].clone();
+    let group = group.as_str().expect("a key");
+    let application = site.admin(Method::GET, "/core/applications/wiki/", None).await.json["pk"].clone();
+    let holds = async || outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.is_ok();
+    assert!(holds().await, "no binding");
+
+    let body = json!({"target": application, "group": group, "order": 0, "enabled": true});
+    let binding = site.admin(Method::POST, "/policies/bindings/", body).await.json["pk"].clone();
+    let binding = format!("/policies/bindings/{}/", binding.as_str().expect("a key"));
+    assert!(!holds().await, "a binding to a group");
+    let member = json!({"pk": wiki.ada});
+    site.admin(Method::POST, &format!("/core/groups/{group}/add_user/"), member.clone()).await;
+    assert!(holds().await, "a member");
+    site.admin(Method::POST, &format!("/core/groups/{group}/remove_user/"), member.clone()).await;
+    assert!(!holds().await, "no member any more");
+
+    let parent = site.admin(Method::POST, "/core/groups/", json!({"name": "below", "parents": [group]})).await;
+    let below = parent.json["pk"].as_str().expect("a key").to_owned();
+    site.admin(Method::POST, &format!("/core/groups/{below}/add_user/"), member).await;
+    assert!(holds().await, "a member of a descendant");
+    site.admin(Method::PATCH, &format!("/core/groups/{below}/"), json!({"parents": []})).await;
+    assert!(!holds().await, "a descendant no more");
+
+    site.admin(Method::PATCH, &binding, json!({"enabled": false})).await;
+    assert!(holds().await, "a binding that does not count");
+    site.admin(Method::PATCH, &binding, json!({"enabled": true})).await;
+    assert!(!holds().await, "a binding that counts again");
+    site.admin(Method::DELETE, &format!("/core/groups/{group}/"), None).await;
+    assert!(!holds().await, "CO-180: an orphan");
+    site.admin(Method::DELETE, &binding, None).await;
+    assert!(holds().await, "no binding any more");
+
+    site.admin(Method::PATCH, "/core/applications/wiki/", json!({"provider": null})).await;
+    assert!(!holds().await, "no application");
+    site.admin(Method::PATCH, "/core/applications/wiki/", json!({"provider": wiki.provider})).await;
+    assert!(holds().await, "an application again");
+    let provider = format!("/providers/proxy/{}/", wiki.provider);
+    site.admin(Method::PATCH, &provider, json!({"basic_auth_enabled": false})).await;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    assert!(grant.claims.ak_proxy.user_attributes.is_empty(), "no attribute is used any more");
+    site.admin(Method::DELETE, &provider, None).await;
+    assert!(!holds().await, "no provider");
+}
+
+/// OA-081, PX-107: an app password that is revoked while it is verified opens nothing: the grant was built before
+/// the revocation, and is not used.
+#[tokio::test]
+async fn oa_081_a_revocation_during_the_verification_is_noticed() {
+    struct Telling(Mutex<Option<oneshot::Sender<()>>>);
+    impl Entropy for Telling {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
+            if let Some(drawn) = self.0.lock().expect("no panic").take() {
+                drawn.send(()).expect("somebody waits");
+            }
+        }
+    }
+    let wiki = Wiki::new().await;
+    let (drawn, checked) = oneshot::channel();
+    let mut ctx = context(wiki.site.ctx.db.clone(), Arc::clone(&wiki.site.clock)).await.expect("the right key");
+    // The first draw is for the event: everything has been checked by then, and nothing is written.
+    ctx.entropy = Arc::new(Telling(Mutex::new(Some(drawn))));
+    let mut tx = ctx.db.write().await.expect("writes");
+    let revoke = async {
+        checked.await.expect("is told");
+        let token = token::by_identifier(&mut tx, "ada-key").await.expect("reads").expect("is there");
+        token::delete(&mut tx, token.uuid).await.expect("deletes");
+        tx.commit().await.expect("commits");
+        ctx.epochs.bump(Subject::Credential(&token.uuid.to_string()));
+    };
+    let (grant, ()) = tokio::join!(outpost::verify_password(&ctx, wiki.pk(), "ada", KEY, FROM), revoke);
+    let grant = grant.expect("held when it was checked");
+    let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
+    assert!(!ctx.epochs.stands(&mark));
+    assert!(!outpost::still_stands(&ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
+}
+
+/// CO-416, OA-299: however many verify at the same time, each success is recorded before it is acknowledged; the
+/// use of the app password is noted once a minute, and its own failures are forgotten.
+#[tokio::test]
+async fn co_416_each_of_many_successes_is_recorded() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    outpost::verify_password(ctx, wiki.pk(), "ada", "guess", FROM).await.err();
+    let pk = wiki.pk();
+    let all = (0..40).map(|number| {
+        let from = IpAddr::from([203, 0, 113, number]);
+        async move { outpost::verify_password(ctx, pk, "ada", KEY, from).await.map(drop) }
+    });
+    for outcome in futures_util::future::join_all(all).await {
+        outcome.expect("holds");
+    }
+    assert_eq!(wiki.site.events("login").await.0, 40);
+    let noted = async || {
+        let mut conn = ctx.db.read().await.expect("reads");
+        let token = token::by_identifier(&mut conn, "ada-key").await.expect("reads").expect("is there");
+        (token.last_used.expect("noted").seconds() - wiki.site.ctx.now().seconds(), token.last_used_from)
+    };
+    assert_eq!(noted().await.0, 0);
+    for (seconds, expected) in [(30, -30), (30, 0)] {
+        wiki.site.clock.advance_seconds(seconds);
+        outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+        assert_eq!(noted().await.0, expected);
+    }
+    assert_eq!(noted().await.1.as_deref(), Some("203.0.113.9"));
+    // Nine more: with the one before, which was forgotten, these would be ten.
+    for _ in 0..9 {
+        outpost::verify_password(ctx, wiki.pk(), "ada", "guess", FROM).await.err();
+    }
+    outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("is not throttled");
 }
 
 /// OA-078, OA-882, PX-092: as Bearer holds only what this very provider issued.
