@@ -1,0 +1,130 @@
+//! Runs the expressions in `cases/`, whose format `cases/README.md` describes.
+
+mod world;
+
+use std::fmt::Write;
+
+use crate::{Budget, FlowChange, Limits, Options, Outcome, Program, RunError};
+use world::World;
+
+struct Case {
+    title: String,
+    words: String,
+    source: String,
+    expected: Vec<String>,
+}
+
+fn read(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("=== ") {
+            cases.push(Case {
+                title: title.to_owned(),
+                words: String::new(),
+                source: String::new(),
+                expected: Vec::new(),
+            });
+            continue;
+        }
+        let Some(case) = cases.last_mut() else { continue };
+        if let Some(words) = line.strip_prefix("with: ") {
+            case.words = words.to_owned();
+        } else if let Some(expected) = line.strip_prefix("--- ") {
+            case.expected.push(expected.to_owned());
+        } else if case.expected.is_empty() {
+            case.source.push_str(line);
+            case.source.push('\n');
+        }
+    }
+    for case in &mut cases {
+        case.source.truncate(case.source.trim_end().len());
+    }
+    cases
+}
+
+/// What a case came to, in the words of the files.
+fn tell(case: &Case) -> Vec<String> {
+    let words: Vec<&str> = case.words.split_whitespace().collect();
+    let options = Options { dns: !words.contains(&"no-dns"), ..Options::default() };
+    let program = match Program::compile(&case.source, World::situation(&words), &options) {
+        Ok(program) => program,
+        Err(error) => {
+            let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            return vec![format!("refused: line {}: {}{hint}", error.line, error.message)];
+        }
+    };
+    let world = World::of(&words);
+    let budget =
+        Budget::new(Limits { result: 4096, messages: 3, log_lines: 5, events: 2, io_calls: 8, ..Limits::default() });
+    let first = program.run(&world.inputs, &world, &budget);
+    // Nothing of the first run may be visible in a second (CO-227), and its result must be the same (CO-226).
+    let second = program.run(&world.inputs, &world, &Budget::new(*budget.limits()));
+    assert_eq!(first, second, "{}", case.title);
+    match first {
+        Ok(outcome) => tell_outcome(&outcome),
+        Err(error) => vec![tell_error(&error)],
+    }
+}
+
+fn tell_error(error: &RunError) -> String {
+    let line = error.line.map_or_else(|| "?".to_owned(), |line| line.to_string());
+    format!("error: line {line}: {}", error.message())
+}
+
+fn tell_outcome(outcome: &Outcome) -> Vec<String> {
+    let mut told = vec![format!("value: {}", outcome.value)];
+    told.extend(outcome.messages.iter().map(|message| format!("message: {message}")));
+    for line in &outcome.log_lines {
+        let mut text = format!("log: {} {}", line.level.as_str(), line.message);
+        for (key, value) in &line.fields {
+            let _ = write!(text, " {key}={value}");
+        }
+        told.push(text);
+    }
+    for event in &outcome.events {
+        told.push(format!("event: {} {}", event.action, serde_json::Value::Object(event.context.clone())));
+    }
+    told.extend(outcome.flow_changes.iter().map(|change| match change {
+        FlowChange::Set(key, value) => format!("flow: {key} = {value}"),
+        FlowChange::Remove(key) => format!("flow: {key} removed"),
+        FlowChange::PendingUser(pk) => format!("flow: pending_user is {pk}"),
+    }));
+    told
+}
+
+fn run(name: &str, text: &str) {
+    let cases = read(text);
+    assert!(!cases.is_empty(), "{name} has no cases");
+    let mut wrong = String::new();
+    for case in &cases {
+        let told = tell(case);
+        // `value: true` is also what a case without a value says.
+        let matches = told.len() == case.expected.len()
+            && told.iter().zip(&case.expected).all(|(told, expected)| match expected.strip_suffix('…') {
+                Some(start) => told.starts_with(start),
+                None => told == expected,
+            });
+        if !matches {
+            let _ = writeln!(wrong, "\n=== {}\n{}", case.title, case.source);
+            for line in told {
+                let _ = writeln!(wrong, "--- {line}");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{name}: these came to something else:\n{wrong}");
+}
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $test:ident = $file:literal;)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $test() {
+            run($file, include_str!(concat!("../cases/", $file)));
+        }
+    )*};
+}
+
+files! {
+    /// CO-221: the language runs as it is known from Python.
+    co_221_language = "language.txt";
+}
