@@ -26,7 +26,10 @@ const FLOW_KEYS: [&str; 6] = ["pending_user", "auth_method", "auth_method_args",
 impl Run<'_> {
     /// A helper.
     pub(crate) fn function(&mut self, name: &str, args: &[MontyObject], kwargs: &Kwargs) -> Answer {
+        // Calling a name that nobody defined asks for a function of that name, whatever the situation (CO-230).
+        let known = self.program.provides(name);
         let answer = match name {
+            _ if !known => Err(raise(ExcType::NameError, format!("name '{name}' is not defined"))),
             "ak_message" => self.message(args),
             "ak_is_group_member" => self.is_group_member(args, kwargs),
             "ak_user_by" => self.user_by(kwargs),

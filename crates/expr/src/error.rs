@@ -89,6 +89,11 @@ impl RunError {
         self.traceback.lines().last().unwrap_or_default()
     }
 
+    pub(crate) fn endless() -> Self {
+        let traceback = "ValueError: the result contains itself".to_owned();
+        Self { kind: RunErrorKind::Raised, traceback, line: None }
+    }
+
     pub(crate) fn interpreter() -> Self {
         let traceback = "the interpreter failed".to_owned();
         Self { kind: RunErrorKind::Interpreter, traceback, line: None }

@@ -80,8 +80,10 @@ def __pc_last(c, *a, **k):
     return (c[-1] if c else None) if isinstance(c, list) else c.last(*a, **k)
 def __pc_exists(c, *a, **k):
     return len(c) > 0 if isinstance(c, list) else c.exists(*a, **k)
-def __pc_count(c, *a, **k):
-    return len(c) if isinstance(c, list) and not a else c.count(*a, **k)
+def __pc_count(c, *a):
+    if isinstance(c, list) and not a:
+        return len(c)
+    return c.count(a[0]) if len(a) == 1 else c.count(*a)
 def __pc_order_by(c, *a, **k):
     return [c[i] for i in __pc_select(c, a, k, None)] if isinstance(c, list) else c.order_by(*a, **k)
 def __pc_values_list(c, *a, flat=False, **k):
@@ -130,8 +132,6 @@ class IpNetwork:
     def __hash__(self):
         return hash(self._str_)
     def __contains__(self, other):
-        if not isinstance(other, IpAddress):
-            raise TypeError("only an address can be in a network; use ip_address(...)")
         return self.version == other.version and self.network_address._n <= other._n and other._n <= self.broadcast_address._n
     def subnet_of(self, other):
         return self.version == other.version and other.network_address._n <= self.network_address._n and self.broadcast_address._n <= other.broadcast_address._n
@@ -139,6 +139,10 @@ class IpNetwork:
         return other.subnet_of(self)
     def overlaps(self, other):
         return self.network_address in other or other.network_address in self
+def __pc_in(x, c):
+    if isinstance(c, IpNetwork) and not isinstance(x, IpAddress):
+        raise TypeError("only an address can be in a network; use ip_address(...)")
+    return x in c
 def ip_address(value):
     return value if isinstance(value, IpAddress) else IpAddress(__pc_address(value))
 def ip_network(value, strict=True):
@@ -158,6 +162,10 @@ def __pc_k(x):
 def __pc_sub(a, b):
     d = a - b
     return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
+def __pc_astimezone(x, zone):
+    epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
+    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=zone)
+    return (epoch + (x - epoch) + offset).replace(tzinfo=zone)
 def __pc_total_seconds(x, *a):
     return x if isinstance(x, float) else x.total_seconds(*a)
 def __pc_days(x):

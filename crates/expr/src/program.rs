@@ -6,7 +6,7 @@ use std::{
 };
 
 use monty::MontyRun;
-use monty_types::{CompileOptions, MontyException};
+use monty_types::{AssertMessageAnnotations, CompileOptions, MontyException};
 use ruff_python_parser::parse_module;
 use ruff_text_size::Ranged;
 
@@ -84,6 +84,11 @@ impl Program {
         self.code.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it may call a function in Rust.
+    pub(crate) fn provides(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| matches!(input, Input::Function(known) if *known == name))
+    }
+
     /// The line of the source that a line of the code came from.
     pub(crate) fn line(&self, line: u32) -> Option<u32> {
         let at = usize::try_from(line.checked_sub(1)?).ok()?;
@@ -145,8 +150,10 @@ fn compile(source: &str, situation: Situation, options: &Options) -> Result<Prog
     });
 
     let names = inputs.iter().map(|input| input.name().to_owned()).collect();
-    let code = MontyRun::new(code, "expression", names, CompileOptions::default())
-        .map_err(|exception| unsupported(&exception, &code_lines))?;
+    // Messages of assertions are the user's own.
+    let options = CompileOptions { assert_message_annotations: AssertMessageAnnotations::Off };
+    let code =
+        MontyRun::new(code, "expression", names, options).map_err(|exception| unsupported(&exception, &code_lines))?;
     Ok(Program { code: Mutex::new(code), inputs, mentions, source: source.replace("\r\n", "\n"), lines: code_lines })
 }
 
@@ -176,7 +183,7 @@ fn unsupported(exception: &MontyException, lines: &[u32]) -> CompileError {
     });
     let message = exception.message().unwrap_or("it cannot be compiled");
     let message = match message.strip_prefix("The monty syntax parser does not yet support ") {
-        Some(what) => format!("{what} does not run here"),
+        Some(what) => format!("not supported here: {what}"),
         None => message.replace(check::RESERVED, ""),
     };
     CompileError::syntax(line.unwrap_or(1).max(1), message)

@@ -6,14 +6,20 @@
 use std::collections::BTreeSet;
 
 use ruff_python_ast::{
-    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprContext, InterpolatedStringElement,
-    Operator, Stmt, StmtAugAssign,
+    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
+    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use crate::{check, collections::METHODS, prelude::Part, scan::Mentions, source::Edits};
+use crate::{
+    check,
+    collections::METHODS,
+    prelude::Part,
+    scan::{Mentions, stand_ins},
+    source::Edits,
+};
 
 /// Attributes that hold instants, so that an expression that reads one may subtract it.
 const INSTANTS: [&str; 7] =
@@ -29,13 +35,13 @@ pub(crate) struct Rewritten {
 pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Mentions) -> Rewritten {
     let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
     let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
-    let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork", "ipaddress"])
-        || ["ip_address", "ip_network"].iter().any(|name| mentions.bound.contains(*name));
+    let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
     let mut rewrite = Rewrite {
         text,
         tokens,
         edits: Edits::default(),
         parts: BTreeSet::new(),
+        addresses,
         ordered: addresses
             || reads(&["now", "datetime", "timezone"])
             || mentions.bound.contains("datetime")
@@ -57,43 +63,13 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
     Rewritten { edits: rewrite.edits, parts: rewrite.parts }
 }
 
-/// Names of modules that are imported although everything in them is built in.
-fn stand_ins(body: &[Stmt]) -> Vec<(String, &'static [&'static str])> {
-    struct Imports(Vec<(String, &'static [&'static str])>);
-    impl Imports {
-        fn add(&mut self, full: &str, name: &str) {
-            let found = check::STAND_INS.iter().find(|(module, _)| *module == full);
-            self.0.extend(found.map(|(_, names)| (name.to_owned(), *names)));
-        }
-    }
-    impl<'a> Visitor<'a> for Imports {
-        fn visit_stmt(&mut self, stmt: &'a Stmt) {
-            match stmt {
-                Stmt::Import(import) => {
-                    for alias in &import.names {
-                        self.add(&alias.name, alias.asname.as_ref().unwrap_or(&alias.name));
-                    }
-                }
-                Stmt::ImportFrom(import) => {
-                    let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
-                    for alias in &import.names {
-                        self.add(&format!("{module}.{}", alias.name), alias.asname.as_ref().unwrap_or(&alias.name));
-                    }
-                }
-                _ => visitor::walk_stmt(self, stmt),
-            }
-        }
-    }
-    let mut imports = Imports(Vec::new());
-    imports.visit_body(body);
-    imports.0
-}
-
 struct Rewrite<'a> {
     text: &'a str,
     tokens: &'a Tokens,
     edits: Edits,
     parts: BTreeSet<Part>,
+    /// Whether there may be addresses and networks.
+    addresses: bool,
     /// Whether instants or addresses may be compared or subtracted.
     ordered: bool,
     /// Whether headers or query parameters may be indexed.
@@ -194,8 +170,10 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 self.method(call, function, &function.attr, Part::Collections);
             }
-            Expr::Attribute(function) if self.ordered && function.attr.as_str() == "total_seconds" => {
-                self.method(call, function, "total_seconds", Part::Order);
+            Expr::Attribute(function)
+                if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
+            {
+                self.method(call, function, &function.attr, Part::Order);
             }
             Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
@@ -258,6 +236,9 @@ impl Rewrite<'_> {
                     self.edits.replace(TextRange::new(inner.end(), expr.end()), ")");
                 }
             }
+            Expr::Compare(compare) if self.addresses && matches!(&*compare.ops, [CmpOp::In | CmpOp::NotIn]) => {
+                self.membership(expr, compare);
+            }
             Expr::Compare(compare) if self.ordered => {
                 let operands: Vec<&Expr> = std::iter::once(&*compare.left).chain(&*compare.comparators).collect();
                 let order = |op: Option<&CmpOp>| matches!(op, Some(CmpOp::Lt | CmpOp::LtE | CmpOp::Gt | CmpOp::GtE));
@@ -286,6 +267,16 @@ impl Rewrite<'_> {
             }
             _ => {}
         }
+    }
+
+    /// `x in y` becomes a call that says what is wrong, on the user's line: from within `__contains__` it could not.
+    fn membership(&mut self, expr: &Expr, compare: &ExprCompare) {
+        let Some(word) = self.token(TokenKind::In, compare.left.end()) else { return };
+        let negated = matches!(&*compare.ops, [CmpOp::NotIn]);
+        let not = self.token(TokenKind::Not, compare.left.end()).filter(|_| negated);
+        let (open, close) = if negated { ("(not __pc_in(", "))") } else { ("__pc_in(", ")") };
+        self.edits.wrap(expr.range(), open, close);
+        self.cut(TextRange::new(not.unwrap_or(word).start(), word.end()), ",");
     }
 
     fn comprehension(&mut self, comprehension: &Comprehension) {

@@ -192,7 +192,7 @@ impl From<Limit> for Answer {
 
 /// The state of one evaluation.
 pub(crate) struct Run<'a> {
-    program: &'a Program,
+    pub(crate) program: &'a Program,
     pub(crate) inputs: &'a Inputs,
     pub(crate) host: &'a dyn Host,
     pub(crate) budget: &'a Budget,
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
         self.flow_changes(flow);
         self.outcome.truthy = truthy(value);
         self.outcome.returned_none = matches!(value, MontyObject::None);
-        self.outcome.value = self.bridge.json(value).ok_or_else(|| RunError::from(Limit::Result))?;
+        self.outcome.value = self.bridge.json(value).ok_or_else(RunError::endless)?;
         if size(&self.outcome.value) > limits.result {
             return Err(Limit::Result.into());
         }
