@@ -23,6 +23,8 @@
 //!
 //! Evaluation blocks its thread, and a host may wait for a database in it: run it in a [`Pool`].
 
+#[cfg(test)]
+mod acceptance;
 mod attributes;
 mod bridge;
 mod calls;
@@ -37,6 +39,7 @@ mod host;
 mod inputs;
 mod limits;
 mod memory;
+mod nesting;
 mod objects;
 mod outcome;
 mod pool;

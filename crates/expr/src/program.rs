@@ -16,6 +16,7 @@ use crate::{
     host::Host,
     inputs::Inputs,
     limits::{Budget, Limits},
+    nesting::too_deep,
     outcome::Outcome,
     prelude::Part,
     rewrite::rewrite,
@@ -162,6 +163,9 @@ type Parsed = ruff_python_parser::Parsed<ruff_python_ast::ModModule>;
 fn parse(source: &str) -> Result<(String, Parsed), CompileError> {
     let mut furthest: Option<CompileError> = None;
     for text in readings(source) {
+        if let Some(line) = too_deep(&text) {
+            return Err(CompileError::syntax(line, "too deeply nested"));
+        }
         match parse_module(&text) {
             Ok(parsed) => return Ok((text, parsed)),
             Err(error) => {
