@@ -1,11 +1,8 @@
 //! What holds for evaluations as a whole: limits under load, repeatability, panics.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     Budget, Inputs, Limit, Limits, Options, Outcome, Pool, PoolError, Program, Programs, RunError, RunErrorKind,
@@ -13,7 +10,7 @@ use crate::{
 };
 
 /// The size of the process is one for all tests, so those that look at it take turns.
-static MEMORY: Mutex<()> = Mutex::new(());
+static MEMORY: Mutex<()> = Mutex::const_new(());
 
 fn program(source: &str) -> Program {
     Program::compile(source, Situation::Policy, &Options::default()).unwrap()
@@ -34,7 +31,7 @@ fn resident() -> usize {
 /// They run on the pool beside small policies, all of which pass.
 #[tokio::test]
 async fn co_225_hostile_programs_fail_and_disturb_nobody() {
-    let guard = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = MEMORY.lock().await;
     let pool = Pool::new(4, 64);
     let hostile = [
         ("return \"x\" * 20000000000", vec![Limit::Memory]),
@@ -70,7 +67,7 @@ async fn co_225_hostile_programs_fail_and_disturb_nobody() {
 /// CO-224: many small values are limited as one large one is.
 #[test]
 fn co_224_memory_is_limited_in_small_pieces_too() {
-    let guard = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = MEMORY.blocking_lock();
     let before = resident();
     let source = "kept = []\nwhile True:\n    kept.append(str(len(kept)) * 9000)";
     let limits = Limits { compute: Duration::from_secs(10), ..Limits::default() };
@@ -271,4 +268,86 @@ fn co_230_nobody_is_none_in_mappings() {
     let inputs = Inputs { user: Some(Arc::new(user)), ..Inputs::default() };
     let outcome = program.run(&inputs, &Nobody, &Budget::new(Limits::for_mappings())).unwrap();
     assert_eq!(outcome.value, serde_json::json!(["alice", "alice"]));
+}
+
+/// CO-225: values that nest without end are an error, not the end of the process.
+#[test]
+fn co_225_deep_values_are_an_error() {
+    let make = "x = []\nfor n in range(20000):\n    x = [x]\n";
+    let tuples = "x = ()\nfor n in range(20000):\n    x = (x,)\n";
+    let dicts = "x = {}\nfor n in range(20000):\n    x = {'a': x}\n";
+    let objects = "class A:\n    pass\nx = A()\nfor n in range(20000):\n    y = A()\n    y.a = x\n    x = y\n";
+    let lambdas = "x = lambda: 1\nfor n in range(20000):\n    x = (lambda y: lambda: y)(x)\n";
+    for start in [make, tuples, dicts, objects, lambdas] {
+        for end in [
+            "return x",
+            "ak_message(x)",
+            "print(x)",
+            "return str(x)",
+            "return json.dumps(x)",
+            "return x == x",
+            "return hash(x)",
+            "return x in [x]",
+            "return sorted([x, x])",
+            "return {'a': x} == {'a': [x]}",
+            "ak_logger.info('x', x=x)",
+            "regex_match(x, 'a')",
+            "return ak_user_by(username=x)",
+            "return 1",
+            "raise ValueError(x)",
+        ] {
+            let source = format!("{start}{end}");
+            let thread = std::thread::Builder::new().stack_size(8 << 20);
+            let run = thread
+                .spawn(move || run_within(&source, Limits { compute: Duration::from_secs(10), ..Limits::default() }));
+            let _ = run.unwrap().join().unwrap();
+        }
+    }
+}
+
+/// CO-221: the examples of the documentation can be saved.
+#[test]
+fn co_221_documented_examples_compile() {
+    let page = include_str!("../../../docs/src/expressions.md");
+    let examples: Vec<&str> = page.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() > 3);
+    for example in examples {
+        Program::compile(example, Situation::Policy, &Options::default()).unwrap();
+    }
+}
+
+/// CO-231, CO-232, CO-234, CO-238: every name, member and helper that the specification lists is used by some case.
+#[test]
+fn co_231_every_name_is_in_the_corpus() {
+    let corpus = concat!(
+        include_str!("../cases/language.txt"),
+        include_str!("../cases/users.txt"),
+        include_str!("../cases/requests.txt"),
+        include_str!("../cases/addresses.txt"),
+        include_str!("../cases/instants.txt"),
+        include_str!("../cases/helpers.txt"),
+        include_str!("../cases/mappings.txt"),
+        include_str!("../cases/flows.txt"),
+        include_str!("../cases/errors.txt"),
+        include_str!("../cases/refused.txt"),
+    );
+    let words: std::collections::HashSet<&str> =
+        corpus.split(|char: char| !char.is_alphanumeric() && char != '_').collect();
+    let expected = "request context user http_request provider token ak_client_ip ak_is_sso_flow obj debug pk id uuid uid \
+        username name email path type is_active is_superuser is_staff is_authenticated is_anonymous date_joined \
+        last_login last_updated password_change_date attributes groups ak_groups roles all_groups all_roles \
+        group_attributes app_entitlements app_entitlements_attributes has_usable_password backend group_uuid num_pk \
+        parents children is_member slug group meta_launch_url application client_id external_host mode domain \
+        branding_title action app client_ip created passing messages raw_result version is_private is_global \
+        is_loopback is_link_local is_multicast prefixlen network_address broadcast_address num_addresses subnet_of \
+        isoformat timestamp year month day hour minute second weekday now all filter exclude first last count exists \
+        order_by values_list method host scheme is_secure get_full_path request_id GET getlist headers META brand \
+        tenant REMOTE_ADDR QUERY_STRING REQUEST_METHOD PATH_INFO SERVER_NAME scope expires auth_time session \
+        ak_message ak_is_group_member ak_user_by ak_user_has_authenticator ak_call_policy ak_create_event ak_logger \
+        debug info warning error exception regex_match regex_replace list_flatten slugify ip_address ip_network \
+        resolve_dns reverse_dns json struct sum isinstance round ak_create_jwt ak_create_jwt_raw ak_send_email requests \
+        flow_plan pending_user auth_method redirect";
+    for word in expected.split_whitespace() {
+        assert!(words.contains(word), "{word} is in no case");
+    }
 }

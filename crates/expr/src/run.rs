@@ -10,7 +10,7 @@ use std::{
 use monty::RunProgress;
 use monty_types::{
     ExcType, ExtFunctionResult, MontyException, MontyObject, NameLookupResult, OsFunctionCall, PrintWriter,
-    PrintWriterCallback, ResourceLimits, ResourceTracker,
+    ResourceLimits, ResourceTracker,
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     objects::User,
     outcome::{LogLevel, LogLine, Outcome},
     prelude::Part,
+    print::Print,
     program::{Options, Program, Situation},
     scan::Mentions,
     traceback::{Ended, explain},
@@ -470,40 +471,4 @@ fn size(value: &serde_json::Value) -> usize {
     }
     let mut count = Count(0);
     serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
-}
-
-/// Longest printed line that is kept.
-const LINE: usize = 8 << 10;
-
-/// Collects what is printed, line by line.
-#[derive(Default)]
-struct Print {
-    lines: Vec<String>,
-    open: String,
-    count: usize,
-}
-
-impl PrintWriterCallback for Print {
-    fn stdout_write(&mut self, output: Cow<'_, str>) -> Result<(), MontyException> {
-        for char in output.chars() {
-            self.stdout_push(char)?;
-        }
-        Ok(())
-    }
-
-    fn stdout_push(&mut self, end: char) -> Result<(), MontyException> {
-        if end != '\n' {
-            if self.open.len() < LINE {
-                self.open.push(end);
-            }
-        } else {
-            let line = std::mem::take(&mut self.open);
-            // More than are ever kept need not be gathered.
-            if self.count < 1000 {
-                self.lines.push(line);
-                self.count += 1;
-            }
-        }
-        Ok(())
-    }
 }
