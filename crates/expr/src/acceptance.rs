@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The size of the process is one for all tests, so those that look at it take turns.
-static MEMORY: Mutex<()> = Mutex::const_new(());
+pub(crate) static MEMORY: Mutex<()> = Mutex::const_new(());
 
 fn program(source: &str) -> Program {
     Program::compile(source, Situation::Policy, &Options::default()).unwrap()
@@ -81,6 +81,7 @@ fn co_224_memory_is_limited_in_small_pieces_too() {
 /// CO-224: each limit has an error of its own.
 #[test]
 fn co_224_each_limit_has_its_own_error() {
+    let guard = MEMORY.blocking_lock();
     let nested = "def f(n):\n    return 0 if n == 0 else f(n - 1)\nreturn f(30)";
     let base = Limits { compute: Duration::from_secs(10), ..Limits::default() };
     for (source, limits, limit) in [
@@ -97,6 +98,7 @@ fn co_224_each_limit_has_its_own_error() {
         assert_eq!(error.message(), limit.to_string());
     }
     assert_eq!(run_within(nested, base).unwrap().value, 0);
+    drop(guard);
 }
 
 /// CO-224: a source that is too long is refused.
@@ -329,6 +331,7 @@ fn co_231_every_name_is_in_the_corpus() {
         include_str!("../cases/mappings.txt"),
         include_str!("../cases/flows.txt"),
         include_str!("../cases/errors.txt"),
+        include_str!("../cases/edits.txt"),
         include_str!("../cases/refused.txt"),
     );
     let words: std::collections::HashSet<&str> =

@@ -173,7 +173,10 @@ fn co_246_flows() {
 /// CO-220, CO-224: errors are told with the line that was typed, each limit with its own.
 #[test]
 fn co_220_errors() {
+    // What takes long must not be taken for what fills the memory.
+    let guard = crate::acceptance::MEMORY.blocking_lock();
     run("errors.txt", include_str!("../cases/errors.txt"));
+    drop(guard);
 }
 
 /// CO-223, CO-239: what does not run is refused when it is saved, with its line and what to write instead.
@@ -186,4 +189,10 @@ fn co_223_refused() {
 #[test]
 fn co_229_secrets() {
     run("secrets.txt", include_str!("../cases/secrets.txt"));
+}
+
+/// CO-222: what is edited before it is compiled means what it meant.
+#[test]
+fn co_222_edits() {
+    run("edits.txt", include_str!("../cases/edits.txt"));
 }

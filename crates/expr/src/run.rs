@@ -30,8 +30,8 @@ use crate::{
     traceback::{Ended, explain},
 };
 
-/// Frames below the expression's own: the module and `handler`.
-const FRAMES_BELOW: usize = 2;
+/// Frames that are not calls of the expression: the module, `handler`, and helpers of the prelude at the top.
+const FRAMES_BELOW: usize = 4;
 
 /// A value that every run of a program starts with. Which ones is known when it is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
