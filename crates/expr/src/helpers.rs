@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(RANGES.0.len() + RANGES.1.len(), NOT_GLOBAL.len() + GLOBAL.len());
     }
 
-    /// CO-241: slugs are plain ASCII.
+    /// Slugs are plain ASCII.
     #[test]
     fn slugs_are_plain_ascii() {
         assert_eq!(slugify("  Crème Brûlée -- №1! "), "creme-brulee-no1");
