@@ -354,3 +354,71 @@ fn co_231_every_name_is_in_the_corpus() {
         assert!(words.contains(word), "{word} is in no case");
     }
 }
+
+/// CO-225: what never ends by itself is ended, in native code as well.
+#[test]
+fn co_225_what_never_ends_is_ended() {
+    let guard = MEMORY.blocking_lock();
+    for source in [
+        "import itertools\nreturn list(itertools.count())",
+        "import itertools\nreturn sum(itertools.repeat(1))",
+        "import itertools\nreturn any(itertools.repeat(0))",
+        "import itertools\nreturn max(itertools.count())",
+        "import itertools\nreturn 'a' in itertools.repeat('b')",
+        "import itertools\nreturn next(filter(lambda x: x < 0, itertools.count()))",
+        "import itertools\nreturn len(list(zip(itertools.count(), itertools.count())))",
+        "import itertools\nreturn {x for x in itertools.count()}",
+        "import itertools\nreturn ''.join(itertools.repeat('ab'))",
+        "import itertools\nreturn dict(zip(itertools.count(), itertools.count()))",
+        "import itertools\nreturn list(itertools.islice(itertools.count(), 10 ** 12))",
+        "import functools, itertools\nreturn functools.reduce(lambda a, b: a + b, itertools.count())",
+        "import collections, itertools\nreturn collections.deque(itertools.count(), maxlen=3)",
+        "import collections, itertools\nreturn collections.Counter(itertools.cycle('abc'))",
+        "x = [1]\nfor y in x:\n    x.append(y)",
+        "x = [1]\nx.extend(z for z in iter(lambda: 1, 2))",
+        "return sorted(range(10 ** 9))",
+        "return sum(range(10 ** 12))",
+        "return [0] * 10 ** 10",
+        "return (1,) * 10 ** 10",
+        "return b'x' * 10 ** 10",
+        "return 'ab'.replace('', 'x' * 10 ** 6) * 10 ** 6",
+        "return 'x'.ljust(10 ** 11)",
+        "return f'{1:>100000000000}'",
+        "return f'{1.5:.100000000f}'",
+        "return '{:>100000000000}'.format(1)",
+        "return math.factorial(10 ** 6)",
+        "return 1 << 10 ** 12",
+        "return 10 ** 10 ** 10",
+        "return int('9' * 10 ** 6)",
+        "return str(10 ** 10 ** 5)",
+        "while True:\n    ak_create_event('x', x='x' * 10 ** 6)",
+        "p = r'(a+)+\\1$'\nreturn bool(re.match(p, 'a' * 40 + '!'))",
+        "p = r'(?=(a+)+$)b'\nreturn bool(re.match(p, 'a' * 40 + '!'))",
+        "p = '(' * 100 + 'a{1000}' + '){1000}' * 100\nreturn bool(re.match(p, 'a'))",
+        "p = r'(\\w{1000}){1000}'\nreturn bool(re.match(p, 'a'))",
+        "x = 'x' * 10 ** 6\nreturn [x.replace('x', 'y') for n in range(10 ** 6)]",
+        "def f():\n    try:\n        return f()\n    finally:\n        f()\nreturn f()",
+        "while True:\n    try:\n        while True:\n            1 / 0\n    except BaseException:\n        pass",
+        "print('x' * 10 ** 6)\nwhile True:\n    print('x' * 10 ** 5)",
+        "while True:\n    ak_message('x' * 10 ** 5)",
+        "while True:\n    ak_logger.info('x' * 10 ** 5)",
+        "import json\nreturn json.loads('[' * 10 ** 6)",
+        "import base64\nreturn base64.b64encode(b'x' * 10 ** 9)",
+        "class A:\n    def __iter__(self):\n        return self\n    def __next__(self):\n        return 1\nreturn list(A())",
+        "class A:\n    def __eq__(self, other):\n        return self == other\nreturn A() == A()",
+        "class A:\n    def __repr__(self):\n        return repr(self)\nreturn repr(A())",
+    ] {
+        let thread = std::thread::Builder::new().stack_size(8 << 20);
+        let started = Instant::now();
+        let run = thread
+            .spawn(move || run_within(source, Limits { compute: Duration::from_millis(200), ..Limits::default() }))
+            .unwrap()
+            .join()
+            .unwrap();
+        let took = started.elapsed();
+        let _ = run;
+        // What is allowed, and more for a busy machine and code that is not optimised.
+        assert!(took < Duration::from_secs(3), "{source} took {took:?}");
+    }
+    drop(guard);
+}

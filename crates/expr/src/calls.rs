@@ -14,6 +14,7 @@ use crate::{
     objects::{Application, User},
     outcome::{CustomEvent, LogLevel, LogLine},
     run::{Answer, Run},
+    size::{cut, fits},
     traceback::Ended,
     value::{Object, Value},
 };
@@ -59,7 +60,7 @@ impl Run<'_> {
     }
 
     fn message(&mut self, args: &[MontyObject]) -> Result<Answer, Answer> {
-        let text = args.first().map(|message| self.bridge.text(message)).unwrap_or_default();
+        let text = cut(args.first().map(|message| self.bridge.text(message)).unwrap_or_default());
         let limit = self.budget.limits().messages;
         match self.outcome.messages.len() {
             len if len < limit => self.outcome.messages.push(text),
@@ -134,7 +135,7 @@ impl Run<'_> {
             );
         }
         let app = self.inputs.name.clone();
-        self.outcome.events.push(CustomEvent { action: format!("custom_{action}"), app, context });
+        self.outcome.events.push(CustomEvent { action: cut(format!("custom_{action}")), app, context });
         Ok(none())
     }
 
@@ -255,7 +256,7 @@ impl Run<'_> {
             "error" | "exception" | "critical" => LogLevel::Error,
             _ => return Ok(Answer::Missing),
         };
-        let message = args.first().map(|message| self.bridge.text(message)).unwrap_or_default();
+        let message = cut(args.first().map(|message| self.bridge.text(message)).unwrap_or_default());
         let fields = self.fields(kwargs)?;
         self.log(LogLine { level, message, fields });
         Ok(none())
@@ -394,7 +395,12 @@ impl Run<'_> {
             let json = json.ok_or_else(|| raise(ExcType::ValueError, "a value is nested in itself".to_owned()))?;
             Ok((self.bridge.text(key), json))
         };
-        kwargs.iter().map(field).collect()
+        let fields = kwargs.iter().map(field).collect::<Result<_, Answer>>()?;
+        if fits(&fields) {
+            Ok(fields)
+        } else {
+            Err(raise(ExcType::ValueError, "the details are larger than they may be".to_owned()))
+        }
     }
 }
 

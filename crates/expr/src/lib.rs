@@ -50,6 +50,7 @@ mod program;
 mod rewrite;
 mod run;
 mod scan;
+mod size;
 mod source;
 pub mod testing;
 mod traceback;

@@ -143,6 +143,10 @@ impl Budget {
         self.compute.set(self.compute.get().saturating_sub(used));
     }
 
+    pub(crate) fn io_calls(&self) -> u32 {
+        self.io_calls.get()
+    }
+
     /// Pays for one question to the host.
     pub(crate) fn spend_io_call(&self) -> Result<(), Limit> {
         if self.time_left().is_zero() {

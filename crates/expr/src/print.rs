@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use monty_types::{MontyException, PrintWriterCallback};
 
 /// Longest printed line that is kept.
-const LINE: usize = 8 << 10;
+const LINE: usize = 4 << 10;
 
 /// Collects what is printed, line by line.
 #[derive(Default)]

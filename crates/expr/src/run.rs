@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use monty::RunProgress;
@@ -12,6 +13,8 @@ use monty_types::{
     ExcType, ExtFunctionResult, MontyException, MontyObject, NameLookupResult, OsFunctionCall, PrintWriter,
     ResourceLimits, ResourceTracker,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     bridge::{Bridge, Entry, instant, truthy},
@@ -22,11 +25,12 @@ use crate::{
     limits::Budget,
     memory::{self, Watched},
     objects::User,
-    outcome::{LogLevel, LogLine, Outcome},
+    outcome::{FlowChange, LogLevel, LogLine, Outcome},
     prelude::Part,
     print::Print,
     program::{Options, Program, Situation},
     scan::Mentions,
+    size::size,
     traceback::{Ended, explain},
 };
 
@@ -206,6 +210,11 @@ pub(crate) struct Run<'a> {
     /// The flow's context as it went in.
     pub(crate) flow: Option<MontyObject>,
     print: Print,
+    started: Instant,
+    /// Time that may be spent computing.
+    compute: Duration,
+    /// Time spent in questions to the host, which is not time that the expression computes.
+    waited: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -222,6 +231,9 @@ impl<'a> Run<'a> {
             ended: None,
             flow: None,
             print: Print::default(),
+            started: Instant::now(),
+            compute: budget.compute(),
+            waited: Duration::ZERO,
         }
     }
 
@@ -255,15 +267,27 @@ impl<'a> Run<'a> {
         self.outcome.truthy = truthy(value);
         self.outcome.returned_none = matches!(value, MontyObject::None);
         self.outcome.value = self.bridge.json(value).ok_or_else(RunError::endless)?;
-        if size(&self.outcome.value) > limits.result {
+        let changes = self.outcome.flow_changes.iter().map(|change| match change {
+            FlowChange::Set(_, value) => size(value),
+            FlowChange::Remove(_) | FlowChange::PendingUser(_) => 0,
+        });
+        if size(&self.outcome.value).max(changes.sum()) > limits.result {
             return Err(Limit::Result.into());
         }
         Ok(self.outcome)
     }
 
+    /// Whether the time is over. What helpers compute counts like what the interpreter does.
+    fn is_late(&self, now: Instant) -> bool {
+        let computed = (now - self.started).saturating_sub(self.waited);
+        now >= self.budget.deadline() || computed > self.compute
+    }
+
     /// Answers what the interpreter asks, and lets it run on.
     fn answer(&mut self, suspended: RunProgress) -> Result<RunProgress, MontyException> {
-        let late = self.budget.time_left().is_zero();
+        let asked = Instant::now();
+        let late = self.is_late(asked);
+        let questions = self.budget.io_calls();
         match suspended {
             RunProgress::FunctionCall(mut call) => {
                 let answer = if late {
@@ -282,6 +306,9 @@ impl<'a> Run<'a> {
                 } else {
                     self.function(&call.function_name, &call.args, &call.kwargs)
                 };
+                if self.budget.io_calls() != questions {
+                    self.waited += asked.elapsed();
+                }
                 let print = PrintWriter::Callback(&mut self.print);
                 match answer {
                     Answer::Value(value) => call.resume(ExtFunctionResult::Return(value), print),
@@ -308,6 +335,9 @@ impl<'a> Run<'a> {
                     Some(entry) => self.lazy(&entry, &lookup.name),
                     None => Answer::Missing,
                 };
+                if self.budget.io_calls() != questions {
+                    self.waited += asked.elapsed();
+                }
                 let print = PrintWriter::Callback(&mut self.print);
                 match answer {
                     Answer::Value(value) => lookup.resume(value, print),
@@ -454,21 +484,4 @@ fn today(now: chrono::DateTime<chrono::Utc>) -> MontyObject {
         }
         other => other,
     }
-}
-
-/// The size of a value as JSON.
-fn size(value: &serde_json::Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
