@@ -4,7 +4,7 @@ mod world;
 
 use std::{fmt::Write, time::Duration};
 
-use crate::{Budget, FlowChange, Limits, Options, Outcome, Program, RunError};
+use crate::{Budget, FlowChange, Limits, Options, Outcome, Program, RunError, RunErrorKind};
 use world::World;
 
 struct Case {
@@ -195,4 +195,56 @@ fn co_229_secrets() {
 #[test]
 fn co_222_edits() {
     run("edits.txt", include_str!("../cases/edits.txt"));
+}
+
+/// CO-800: expressions that are broken at random are refused or evaluated; nothing falls over.
+///
+/// `PORTCULLIS_FUZZ_ROUNDS` multiplies how many are tried.
+#[test]
+fn co_800_mutated_expressions_do_no_harm() {
+    let rounds = std::env::var("PORTCULLIS_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let corpus = [
+        include_str!("../cases/language.txt"),
+        include_str!("../cases/edits.txt"),
+        include_str!("../cases/users.txt"),
+        include_str!("../cases/flows.txt"),
+        include_str!("../cases/instants.txt"),
+        include_str!("../cases/addresses.txt"),
+    ];
+    let cases: Vec<Case> = corpus.iter().flat_map(|text| read(text)).collect();
+    let words = ["alice", "http", "flow", "password"];
+    let world = World::of(&words);
+    let limits = Limits { steps: 1000, compute: Duration::from_millis(200), ..Limits::default() };
+    // A generator of our own: the same sequence everywhere, and nothing to depend on.
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap()
+    };
+    for _ in 0..2000 * rounds {
+        let mut pieces: Vec<&str> = Vec::new();
+        for _ in 0..=random(2) {
+            pieces.extend(cases[random(cases.len())].source.split_inclusive(|char: char| !char.is_alphanumeric()));
+        }
+        for _ in 0..random(6) {
+            let (from, to) = (random(pieces.len()), random(pieces.len()));
+            match random(3) {
+                _ if pieces.len() < 2 => {}
+                0 => drop(pieces.remove(from)),
+                1 => pieces.insert(to, pieces[from]),
+                _ => pieces.swap(from, to),
+            }
+        }
+        let source = pieces.concat();
+        match Program::compile(&source, World::situation(&words), &Options::default()) {
+            Err(error) => assert_ne!(error.message, "the parser failed", "{source}"),
+            Ok(program) => {
+                if let Err(error) = program.run(&world.inputs, &world, &Budget::new(limits)) {
+                    assert_ne!(error.kind, RunErrorKind::Interpreter, "{source}");
+                }
+            }
+        }
+    }
 }
