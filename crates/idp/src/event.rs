@@ -30,6 +30,21 @@ pub async fn record(
     action: &str,
     context: Value,
 ) -> Result<Event, Error> {
+    record_of(ctx, conn, actor, "portcullis", action, context).await
+}
+
+/// The same for an event that something with a name of its own made: a policy (CO-243).
+///
+/// # Errors
+/// When the store fails.
+pub async fn record_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    actor: &Actor,
+    app: &str,
+    action: &str,
+    context: Value,
+) -> Result<Event, Error> {
     let who = match actor.user {
         Some(pk) => {
             let email = account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default();
@@ -52,7 +67,7 @@ pub async fn record(
     let recorded = Event {
         pk: ctx.entropy.uuid(),
         action: action.to_owned(),
-        app: "portcullis".to_owned(),
+        app: app.to_owned(),
         account: who,
         context,
         client_ip: actor.client.map(|address| address.to_string()),

@@ -12,7 +12,7 @@ use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Context, Revisions};
 use portcullis_idp::limits::Limits;
-use portcullis_idp::{setup, signing};
+use portcullis_idp::{policies, setup, signing};
 use portcullis_store::Db;
 
 use crate::Failure;
@@ -84,6 +84,7 @@ async fn on_database(
         epochs: Arc::default(),
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
+        policies: policies::Support::default(),
         signing: signing::Cache::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),

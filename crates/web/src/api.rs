@@ -5,9 +5,11 @@
 
 pub mod answer;
 mod applications;
+mod bindings;
 pub mod body;
 pub mod caller;
 mod certificates;
+mod entitlements;
 mod flows;
 mod groups;
 pub mod instance;
@@ -16,7 +18,9 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod reputation;
 mod tokens;
+mod used_by;
 mod users;
 
 use std::sync::Arc;
@@ -42,7 +46,9 @@ pub type Routes = Router<Arc<Context>>;
 pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
+        .merge(bindings::routes())
         .merge(certificates::routes())
+        .merge(entitlements::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
@@ -50,6 +56,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(outposts::routes())
         .merge(policies::routes())
         .merge(providers::routes())
+        .merge(reputation::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources

@@ -162,6 +162,7 @@ pub(crate) async fn context_with(
         base_url: "http://id.example".to_owned(),
         install_id,
         limits: portcullis_idp::limits::Limits::default(),
+        policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),

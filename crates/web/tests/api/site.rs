@@ -13,7 +13,7 @@ use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::Revisions;
 use portcullis_idp::limits::Limits;
-use portcullis_idp::{Context, setup, signing};
+use portcullis_idp::{Context, policies, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -42,6 +42,7 @@ impl Site {
             epochs: Arc::default(),
             base_url: "https://id.example".to_owned(),
             limits: Limits::default(),
+            policies: policies::Support::default(),
             signing: signing::Cache::default(),
             setup: setup::Code::default(),
             revisions: Revisions::default(),
