@@ -16,6 +16,7 @@ use portcullis_idp::{policies, setup, signing};
 use portcullis_store::Db;
 
 use crate::Failure;
+use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::settings::{LogFormat, Secret, Settings};
 
@@ -84,7 +85,10 @@ async fn on_database(
         epochs: Arc::default(),
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
-        policies: policies::Support::default(),
+        policies: policies::Support {
+            breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
+            ..policies::Support::default()
+        },
         signing: signing::Cache::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),

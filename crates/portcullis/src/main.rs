@@ -1,5 +1,6 @@
 //! The binary: settings, wiring, command line, signals.
 
+mod breaches;
 mod cli;
 mod data_dir;
 mod demo;

@@ -5,6 +5,10 @@
 mod applications;
 mod bindings;
 mod certificates;
+mod engine;
+mod entitlements;
+mod policies;
 mod providers;
 mod read_only;
+mod reputation;
 mod site;
