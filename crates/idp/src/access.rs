@@ -32,7 +32,8 @@ pub use portcullis_core::policy::Decision;
 /// What is known of the request besides the user (CO-181). Policies read it; users and groups decide without it.
 #[derive(Clone, Debug, Default)]
 pub struct AccessContext {
-    /// What policies find in `context`: `oauth_scopes`, `oauth_grant_type` and the like.
+    /// What policies find in `context`: `oauth_scopes`, `oauth_grant_type` and the like. `geoip` and `asn` are absent:
+    /// no databases of places can be configured.
     pub entries: Map<String, Value>,
     /// The client's address.
     pub client: Option<IpAddr>,

@@ -159,9 +159,9 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
         name: fields.name.unwrap_or_default(),
         kind: kind.name().to_owned(),
         execution_logging: fields.execution_logging.unwrap_or_default(),
-        settings: settled(ctx, kind, Map::new(), fields.own, &mut problems)?,
+        settings: settled(ctx, kind, Map::new(), &fields.own, &mut problems)?,
     };
-    problems.limit("name", &made.name);
+    check_name(&made.name, &mut problems);
     problems.check()?;
     policy::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -184,9 +184,9 @@ pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fiel
         name: fields.name.unwrap_or_else(|| before.name.clone()),
         kind: before.kind.clone(),
         execution_logging: fields.execution_logging.unwrap_or(before.execution_logging),
-        settings: settled(ctx, kind, known, fields.own, &mut problems)?,
+        settings: settled(ctx, kind, known, &fields.own, &mut problems)?,
     };
-    problems.limit("name", &after.name);
+    check_name(&after.name, &mut problems);
     problems.check()?;
     policy::update(change.conn(), &after).await.map_err(taken)?;
     bindings::touch_bound(&mut change, pk).await?;
@@ -279,25 +279,29 @@ pub async fn test(
 fn settled(
     ctx: &Context,
     kind: Kind,
-    mut known: Map<String, Value>,
-    written: Map<String, Value>,
+    known: Map<String, Value>,
+    written: &Map<String, Value>,
     problems: &mut Problems,
 ) -> Result<Value, Error> {
-    let new_expression = written.get("expression").and_then(Value::as_str).map(str::to_owned);
-    known.extend(written.into_iter().filter(|(name, _)| kind.fields().iter().any(|field| field.name == name)));
-    let mut settled = PolicyKind::read(kind.name(), &Value::Object(known))?;
-    if let PolicyKind::EventMatcher(matcher) = &mut settled {
-        matcher.without_blanks();
-    }
-    settled.check(problems);
-    if let (PolicyKind::Expression(_), Some(source), false) = (&settled, new_expression, problems.has("expression")) {
+    let settled = PolicyKind::overlaid(kind, known, written, problems)?;
+    if let (PolicyKind::Expression(Expression { expression }), true, false) =
+        (&settled, written.contains_key("expression"), problems.has("expression"))
+    {
         let wrong = match &ctx.policies.expressions {
-            Some(engine) => engine.compile(&source).err().unwrap_or_default(),
+            Some(engine) => engine.compile(expression).err().unwrap_or_default(),
             None => vec!["Expression policies are not available in this build.".to_owned()],
         };
         wrong.into_iter().for_each(|message| problems.add("expression", message));
     }
     Ok(Value::Object(settled.settings()))
+}
+
+/// A name that may be stored.
+fn check_name(name: &str, problems: &mut Problems) {
+    if name.is_empty() && !problems.has("name") {
+        problems.add("name", "This field may not be blank.");
+    }
+    problems.limit("name", name);
 }
 
 fn taken(error: portcullis_store::StoreError) -> Error {

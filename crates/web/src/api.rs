@@ -286,6 +286,10 @@ mod tests {
             "propertymappings/provider/scope",
             "flows/instances",
             "policies/bindings",
+            "policies/all",
+            "policies/event_matcher",
+            "policies/reputation/scores",
+            "core/application_entitlements",
         ];
         for list in lists {
             for (query, status) in [

@@ -64,6 +64,23 @@ pub enum Shape {
     TextOrNull,
 }
 
+impl Shape {
+    /// What is wrong with a value, if it is not of this shape.
+    fn complaint(self, value: &Value) -> Option<&'static str> {
+        match (self, value) {
+            (Self::TextOrNull, Value::Null) => None,
+            (_, Value::Null) => Some("This field may not be null."),
+            (Self::FilledText, Value::String(text)) if text.is_empty() => Some("This field may not be blank."),
+            (Self::Text | Self::FilledText | Self::ExactText | Self::TextOrNull, Value::String(_)) => None,
+            (Self::Text | Self::FilledText | Self::ExactText | Self::TextOrNull, _) => Some("Not a valid string."),
+            (Self::Flag, Value::Bool(_)) => None,
+            (Self::Flag, _) => Some("Must be a valid boolean."),
+            (Self::Integer, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => None,
+            (Self::Integer, _) => Some("A valid integer is required."),
+        }
+    }
+}
+
 /// A field that a kind of policy has of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -361,8 +378,31 @@ impl PolicyKind {
         }
     }
 
+    /// Lays what was written over the fields that are known. What is no field of the kind is ignored, what is not of its
+    /// field's shape is a problem.
+    pub(super) fn overlaid(
+        kind: Kind,
+        mut known: Map<String, Value>,
+        written: &Map<String, Value>,
+        problems: &mut Problems,
+    ) -> Result<Self, Error> {
+        for field in kind.fields() {
+            let Some(value) = written.get(field.name) else { continue };
+            match field.shape.complaint(value) {
+                Some(complaint) => problems.add(field.name, complaint),
+                None => drop(known.insert(field.name.to_owned(), value.clone())),
+            }
+        }
+        let mut overlaid = Self::read(kind.name(), &Value::Object(known))?;
+        if let Self::EventMatcher(matcher) = &mut overlaid {
+            matcher.without_blanks();
+        }
+        overlaid.check(problems);
+        Ok(overlaid)
+    }
+
     /// What of it could not be stored. Whether an expression can be compiled is for the engine to say.
-    pub(super) fn check(&self, problems: &mut Problems) {
+    fn check(&self, problems: &mut Problems) {
         match self {
             Self::Dummy(_) => {}
             Self::EventMatcher(matcher) => matcher.check(problems),
@@ -383,7 +423,7 @@ impl PolicyKind {
 
 impl EventMatcher {
     /// An empty text is as good as none.
-    pub(super) fn without_blanks(&mut self) {
+    fn without_blanks(&mut self) {
         for field in [&mut self.action, &mut self.client_ip, &mut self.app, &mut self.model, &mut self.query] {
             field.take_if(|text| text.is_empty());
         }
@@ -451,6 +491,12 @@ mod tests {
             assert_eq!(PolicyKind::read(kind.name(), &Value::Object(settings)).expect("reads"), defaults);
             assert_eq!(defaults.kind(), kind);
         }
+        let written = json!({"wait_min": 1_u64 << 40, "wait_max": 7, "result": "yes", "other": 1});
+        let mut problems = Problems::default();
+        let written = written.as_object().expect("object");
+        let overlaid = PolicyKind::overlaid(Kind::Dummy, Map::new(), written, &mut problems).expect("reads");
+        assert_eq!(overlaid, PolicyKind::Dummy(Dummy { wait_max: 7, ..Dummy::default() }));
+        assert_eq!(problems.iter().map(|(field, _)| field).collect::<Vec<_>>(), ["result", "wait_min"]);
         assert!(PolicyKind::read("geoip", &json!({})).is_err(), "CO-197");
         assert!(PolicyKind::read("dummy", &json!({"result": 7})).is_err());
     }
