@@ -60,6 +60,10 @@ uuid_id! {
     BindingId,
     /// A policy.
     PolicyId,
+    /// An entitlement of an application, which is also the target of its bindings (CO-005).
+    EntitlementId,
+    /// What is known of a name and an address.
+    ReputationId,
     /// An API token or app password.
     TokenId,
     /// A scope mapping.

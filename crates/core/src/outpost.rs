@@ -1,5 +1,7 @@
 //! What the control plane tells an outpost, and what an outpost asks it.
 
+use std::net::IpAddr;
+
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::epoch::{Epochs, Mark, Subject};
@@ -154,6 +156,12 @@ pub struct Bearings {
     /// any of them ends the identity.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Names of the entitlements that the claims were made of. Their loss counts like that of a group.
+    #[serde(default)]
+    pub entitlements: Vec<String>,
+    /// The address that the user proved themselves from: what policies ask for when it is decided again.
+    #[serde(default)]
+    pub client: Option<IpAddr>,
 }
 
 impl Bearings {

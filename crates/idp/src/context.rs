@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::directory::{Person, actor_of};
 use crate::limits::Limits;
 use crate::oauth::{client, machine};
+use crate::policies::{HttpFacts, Support};
 use crate::{setup, signing};
 
 /// What every service needs. One per process, shared by reference count.
@@ -35,6 +36,8 @@ pub struct Context {
     pub install_id: String,
     /// When failed attempts slow somebody down.
     pub limits: Limits,
+    /// What policies need that is not in this crate; start with the default.
+    pub policies: Support,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
     /// Clients of outposts, read from the store when they are asked for; start with the default.
@@ -140,12 +143,14 @@ pub struct Visitor {
     pub client: IpAddr,
     /// The request, for events; empty inside the process.
     pub request_id: String,
+    /// What policies may know of the HTTP request; none inside the process.
+    pub http: Option<Arc<HttpFacts>>,
 }
 
 impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
-        Self { client, request_id: String::new() }
+        Self { client, request_id: String::new(), http: None }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.

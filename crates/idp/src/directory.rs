@@ -118,7 +118,7 @@ pub(crate) fn seal(ctx: &Context, place: &str, attributes: &Attributes) -> Vec<u
     ctx.keys.seal(place, text.as_bytes(), &*ctx.entropy)
 }
 
-fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> {
+pub(crate) fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> {
     if sealed.is_empty() {
         return Ok(Attributes::new());
     }

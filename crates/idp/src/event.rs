@@ -9,6 +9,8 @@ use crate::BATCH;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 
+/// What an event is recorded by, unless something has a name of its own.
+pub(crate) const APP: &str = "portcullis";
 /// What stands for a secret value.
 const CLEANSED: &str = "********************";
 const RETENTION_SECONDS: i64 = 365 * 24 * 3600;
@@ -30,17 +32,32 @@ pub async fn record(
     action: &str,
     context: Value,
 ) -> Result<Event, Error> {
+    record_of(ctx, conn, actor, APP, action, context).await
+}
+
+/// The same for an event that something with a name of its own made: a policy (CO-243).
+///
+/// # Errors
+/// When the store fails.
+pub async fn record_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    actor: &Actor,
+    app: &str,
+    action: &str,
+    context: Value,
+) -> Result<Event, Error> {
     let email = match actor.user {
         Some(pk) => account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default(),
         None => String::new(),
     };
-    let recorded = of(ctx, actor, &email, action, context);
+    let recorded = of(ctx, actor, &email, app, action, context);
     event::insert(conn, &recorded).await?;
     Ok(recorded)
 }
 
 /// An event that is not added yet. `email` is that of the actor, if it is a user.
-pub(crate) fn of(ctx: &Context, actor: &Actor, email: &str, action: &str, context: Value) -> Event {
+pub(crate) fn of(ctx: &Context, actor: &Actor, email: &str, app: &str, action: &str, context: Value) -> Event {
     let who = match actor.user {
         Some(pk) => json!({"pk": pk, "username": actor.username, "email": email}),
         None => json!({"username": actor.username, "is_anonymous": true}),
@@ -60,7 +77,7 @@ pub(crate) fn of(ctx: &Context, actor: &Actor, email: &str, action: &str, contex
     Event {
         pk: ctx.entropy.uuid(),
         action: action.to_owned(),
-        app: "portcullis".to_owned(),
+        app: app.to_owned(),
         account: who,
         context,
         client_ip: actor.client.map(|address| address.to_string()),

@@ -14,10 +14,11 @@ use portcullis_idp::context::{Context, Revisions};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
-use portcullis_idp::{setup, signing};
+use portcullis_idp::{policies, setup, signing};
 use portcullis_store::Db;
 
 use crate::Failure;
+use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::settings::{LogFormat, Secret, Settings};
 
@@ -86,6 +87,10 @@ async fn on_database(
         epochs: Arc::default(),
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
+        policies: policies::Support {
+            breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
+            ..policies::Support::default()
+        },
         signing: signing::Cache::default(),
         clients: Known::default(),
         notes: Notes::default(),

@@ -1,6 +1,7 @@
 //! The binary: settings, wiring, command line, signals.
 
 mod authorities;
+mod breaches;
 mod cli;
 mod data_dir;
 mod demo;

@@ -18,6 +18,8 @@ use ipnet::IpNet;
 pub(crate) use layers::{Layers, SettingsError};
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySettings};
 
+#[cfg(test)]
+pub(crate) use value::Value;
 pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
 
 /// One setting, as declared.
@@ -217,6 +219,16 @@ settings! {
         timeout_http_idle: Span = "120s", also "AUTHENTIK_";
         /// How long requests in flight may take to finish when the process is told to stop.
         drain_timeout: Span = "30s";
+    }
+
+    /// What policies ask of others.
+    policies "policies." Policies {
+        /// Where a password policy that looks for breached passwords asks: the range service of Pwned Passwords, or a
+        /// copy of it.
+        ///
+        /// Nothing is asked unless a policy says so. The service learns the first five hex digits of the SHA-1 of a
+        /// password, never the password. Empty: such policies cannot be evaluated.
+        breached_passwords_url: Option<BaseUrl> = "https://api.pwnedpasswords.com/range";
     }
 
     /// The data plane: how requests to applications are authenticated and carried.

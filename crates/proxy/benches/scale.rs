@@ -204,8 +204,7 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
 async fn measure(applications: usize, identities: usize) {
     let empty = resident();
     let providers = (1..=i32::try_from(applications).unwrap()).map(provider).collect();
-    let configuration =
-        Configuration { revision: 0, outpost_name: "bench".to_owned(), providers, certificates: Vec::new() };
+    let configuration = Configuration { outpost_name: "bench".to_owned(), providers, ..Configuration::default() };
     let core = Arc::new(Everybody {
         configuration: watch::Sender::new(Arc::new(configuration)),
         epochs: Epochs::default(),

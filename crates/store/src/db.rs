@@ -158,6 +158,13 @@ pub enum SqliteConn {
     Writer(Transaction<'static, Sqlite>),
 }
 
+impl Conn {
+    /// Whether this is a transaction that writes. Whoever waits in one keeps every other writer waiting.
+    pub fn is_writing(&self) -> bool {
+        matches!(self, Self::Sqlite(SqliteConn::Writer(_)))
+    }
+}
+
 impl SqliteConn {
     /// The connection proper.
     pub fn get(&mut self) -> &mut SqliteConnection {

@@ -5,9 +5,11 @@
 
 pub mod answer;
 mod applications;
+mod bindings;
 pub mod body;
 pub mod caller;
 mod certificates;
+mod entitlements;
 mod flows;
 mod groups;
 pub mod instance;
@@ -16,9 +18,11 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod reputation;
 mod roles;
 mod schema;
 mod tokens;
+mod used_by;
 mod users;
 
 use std::sync::Arc;
@@ -44,7 +48,9 @@ pub type Routes = Router<Arc<Context>>;
 pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
+        .merge(bindings::routes())
         .merge(certificates::routes())
+        .merge(entitlements::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
@@ -54,6 +60,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(providers::routes())
         .merge(roles::routes())
         .merge(schema::routes())
+        .merge(reputation::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources
@@ -283,6 +290,10 @@ mod tests {
             "propertymappings/provider/scope",
             "flows/instances",
             "policies/bindings",
+            "policies/all",
+            "policies/event_matcher",
+            "policies/reputation/scores",
+            "core/application_entitlements",
         ];
         for list in lists {
             for (query, status) in [

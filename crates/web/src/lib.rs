@@ -1,6 +1,7 @@
 //! HTTP faces of the control plane: OAuth, API, pages.
 
 pub mod api;
+mod asked;
 pub mod assets;
 mod body;
 mod health;

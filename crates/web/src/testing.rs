@@ -162,6 +162,7 @@ pub(crate) async fn context_with(
         base_url: "http://id.example".to_owned(),
         install_id,
         limits: portcullis_idp::limits::Limits::default(),
+        policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
         clients: portcullis_idp::oauth::client::Known::default(),
         notes: portcullis_idp::oauth::machine::Notes::default(),

@@ -336,7 +336,8 @@ pub async fn decide(
         "oauth_redirect_uri": request.redirect_uri,
         "oauth_response_type": "code",
     });
-    let decision = access::decide(ctx, &mut conn, &person, application, &context(entries)).await?;
+    drop(conn);
+    let decision = access::judge(ctx, &person, application, &context(entries).from(visitor)).await?.decision;
     if !decision.passing {
         let back = request.error(ctx, "access_denied");
         return Ok(match silent {
@@ -344,6 +345,7 @@ pub async fn decide(
             false => Outcome::Denied { application: application.name.clone(), messages: decision.messages, back },
         });
     }
+    let mut conn = ctx.db.read().await?;
     if !agreed && let Some(known) = to_be_asked(&mut conn, request, application, &person, now).await? {
         let (known, additional) = consent::described(&request.client.mappings, &request.scopes, &known);
         return Ok(match silent {

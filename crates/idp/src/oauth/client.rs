@@ -21,7 +21,7 @@ use crate::access::Terms;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::limits::{self, Attempt};
-use crate::{event, providers};
+use crate::{event, providers, reputation};
 
 /// A client with what it may ask for.
 pub struct Client {
@@ -233,6 +233,7 @@ async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -
     let context = json!({"stage": "token_endpoint", "client_id": client_id, "reason": "invalid_client"});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
+    reputation::note(ctx, &mut tx, visitor.client, &client_id, reputation::Attempt::Failed).await?;
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
     tx.commit().await?;
     event::log(&recorded);

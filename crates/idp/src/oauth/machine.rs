@@ -16,15 +16,18 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::code::context;
 use super::{OAuthError, examine};
-use crate::access::{self, Terms};
+use crate::access::{self, Judged, Terms};
 use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::limits::{self, Attempt};
-use crate::{event, tokens};
+use crate::{entitlements, event, reputation, tokens};
 
 pub use notes::{Note, Notes};
+
+/// Why somebody who proved who they are gets nothing. It tells nothing of how well credentials are guessed.
+const DENIED: &str = "denied_by_policy";
 
 /// Uses within so many seconds are noted once (OA-299).
 const NOTE_SECONDS: i64 = 60;
@@ -61,10 +64,13 @@ pub struct Wish<'a> {
 pub struct Proven {
     /// The user.
     pub person: Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: Vec<String>,
     /// The app password, unless it was the client's secret.
     pub app_password: Option<Token>,
     /// Whether failures may be counted that a success forgets.
     failed_before: bool,
+    judged: Judged,
 }
 
 /// Chooses the variant (OA-281 … OA-287).
@@ -132,10 +138,7 @@ pub async fn prove(
 ) -> Result<Proven, OAuthError> {
     let attempt = attempt(visitor, client, variant);
     let turn = examine(ctx, &attempt).await?;
-    let mut conn = ctx.db.read().await?;
-    let outcome = check(ctx, &mut conn, client, terms, variant, wish).await?;
-    drop(conn);
-    match outcome {
+    match check(ctx, visitor, client, terms, variant, wish).await? {
         Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
         Err(reason) => {
             note_failure(ctx, visitor, client, &attempt, reason).await?;
@@ -145,7 +148,8 @@ pub async fn prove(
 }
 
 /// Checks a machine that was proven once more, in the transaction that issues something to it: meanwhile its
-/// user may have been deactivated, its app password deleted or its access taken away (OA-296, CO-037).
+/// user may have been deactivated, its app password deleted or its access taken away (OA-296, CO-037). Policies are
+/// not asked again: everybody who writes would wait for them.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`]; then nothing is to be issued.
@@ -154,9 +158,16 @@ pub async fn confirm(
     change: &mut Change<'_>,
     client: &Client,
     variant: &Variant<'_>,
-    wish: &Wish<'_>,
+    proven: Proven,
 ) -> Result<Proven, OAuthError> {
-    check(ctx, change.conn(), client, None, variant, wish).await?.map_err(|_| OAuthError::InvalidGrant)
+    let conn = change.conn();
+    let known = identified(ctx, conn, client, variant).await?.map_err(|_| OAuthError::InvalidGrant)?;
+    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    if !access::confirm(conn, &known.person, application, &proven.judged).await?.passing {
+        return Err(OAuthError::InvalidGrant);
+    }
+    let entitlements = entitlements::names(conn, &known.person, application.uuid).await?;
+    Ok(Proven { person: known.person, app_password: known.app_password, entitlements, ..proven })
 }
 
 fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) -> Attempt<'a> {
@@ -170,12 +181,44 @@ fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) 
 /// The outcome, or the reason that only the event tells.
 async fn check(
     ctx: &Context,
-    conn: &mut Conn,
+    visitor: &Visitor,
     client: &Client,
     terms: Option<&Terms>,
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
+    let known = match identified(ctx, &mut ctx.db.read().await?, client, variant).await? {
+        Ok(known) => known,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
+    let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
+        "oauth_code_verifier": wish.code_verifier});
+    let context = context(entries).from(visitor);
+    let judged = match terms {
+        Some(terms) => access::judge_by(ctx, terms, &known.person, application, &context).await?,
+        None => access::judge(ctx, &known.person, application, &context).await?,
+    };
+    if !judged.decision.passing {
+        return Ok(Err(DENIED));
+    }
+    let entitlements = entitlements::names(&mut ctx.db.read().await?, &known.person, application.uuid).await?;
+    Ok(Ok(Proven { person: known.person, app_password: known.app_password, entitlements, failed_before: true, judged }))
+}
+
+/// Somebody who proved who they are.
+struct Known {
+    person: Person,
+    app_password: Option<Token>,
+}
+
+/// Who it is, or the reason that only the event tells.
+async fn identified(
+    ctx: &Context,
+    conn: &mut Conn,
+    client: &Client,
+    variant: &Variant<'_>,
+) -> Result<Result<Known, &'static str>, Error> {
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
             Ok((account, token)) => (directory::person_of(ctx, conn, account).await?, Some(token)),
@@ -189,17 +232,7 @@ async fn check(
     if !person.account.is_active {
         return Ok(Err("user_inactive"));
     }
-    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
-    let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
-        "oauth_code_verifier": wish.code_verifier});
-    let decision = match terms {
-        Some(terms) => terms.decide(&person, application, &context(entries)),
-        None => access::decide(ctx, conn, &person, application, &context(entries)).await?,
-    };
-    if !decision.passing {
-        return Ok(Err("denied_by_policy"));
-    }
-    Ok(Ok(Proven { person, app_password, failed_before: true }))
+    Ok(Ok(Known { person, app_password }))
 }
 
 /// The user and app password that belong together. The work is the same for everybody (OA-298).
@@ -236,6 +269,10 @@ async fn note_failure(
         "client_id": client.provider.client_id, "reason": reason});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
+    if reason != DENIED {
+        let identifier = if username.is_empty() { &client.provider.client_id } else { &username };
+        reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
+    }
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(&username), "login_failed", context).await?;
     tx.commit().await?;
     event::log(&recorded);
@@ -282,7 +319,7 @@ pub fn note(
     let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
         "application": named(application)});
     Some(Note {
-        event: event::of(ctx, &visitor.known(&proven.person), &account.email, "login", context),
+        event: event::of(ctx, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
         forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
         used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
     })

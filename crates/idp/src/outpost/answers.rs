@@ -10,6 +10,7 @@ use portcullis_core::keys::{same_secret, sha256};
 use portcullis_core::outpost::{Bearings, Grant};
 use portcullis_store::{account, grant, login_session};
 
+use crate::access::AccessContext;
 use crate::change::Change;
 use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
 use crate::context::{Context, Visitor};
@@ -20,7 +21,7 @@ use crate::oauth::code::{self, Redemption};
 use crate::oauth::issue::{self, Basis};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
-use crate::{access, directory, signing};
+use crate::{access, directory, entitlements, signing};
 
 /// Why there is no grant.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +113,16 @@ pub async fn verify_password(
     let note = machine::note(ctx, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
     ctx.notes.write(&ctx.db, note).await?;
     let app_password = proven.app_password.as_ref();
-    let basis =
-        Basis { client, application, person: &proven.person, scopes: &scopes, login: None, nonce: None, app_password };
+    let basis = Basis {
+        client,
+        application,
+        person: &proven.person,
+        entitlements: &proven.entitlements,
+        scopes: &scopes,
+        login: None,
+        nonce: None,
+        app_password,
+    };
     let said = issue::statement(ctx, &basis)?;
     Ok(Grant {
         claims: read(&said.claims)?,
@@ -125,6 +134,8 @@ pub async fn verify_password(
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
             app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
             groups: proven.person.direct_groups.clone(),
+            entitlements: proven.entitlements.clone(),
+            client: Some(from),
             ..Bearings::default()
         },
         expires: said.expires,
@@ -165,13 +176,15 @@ pub async fn sign(ctx: &Context, provider: ProviderPk, grant: &mut Grant, full: 
 ///
 /// # Errors
 /// [`OutpostError`].
-pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Result<Grant, OutpostError> {
+pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: IpAddr) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
     let Served { client, .. } = &*served(ctx, provider).await?;
     let mut conn = ctx.db.read().await?;
     let record = introspect::visible(ctx, &mut conn, client, token).await?;
     let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
-    let active = introspect::active(ctx, &mut conn, client, record).await?.ok_or(OutpostError::Refused)?;
+    drop(conn);
+    let visitor = Visitor::at(from);
+    let active = introspect::active(ctx, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
     let claims = read(&active.claims)?;
     // The token says what held when it was issued; applications must not be told a group that was lost since.
     if !holds(&active.person, &claims.groups) {
@@ -189,6 +202,8 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
             access_token: active.record.jti,
             statement: digest_of(&active.claims),
             groups: claims.groups.clone(),
+            entitlements: claims.entitlements.clone(),
+            client: Some(from),
         },
         statement: Some(active.claims),
         built_at,
@@ -228,14 +243,15 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
     let visitor = Visitor::at(exchange.client);
     let Served { client, .. } = &*served(ctx, exchange.provider).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
-    let actor = code::actor(&visitor);
-    let mut change = Change::begin(ctx, &actor).await?;
     let redemption = Redemption {
         code: exchange.code,
         redirect_uri: exchange.redirect_uri,
         code_verifier: Some(exchange.code_verifier),
     };
-    let redeemed = match code::redeem(ctx, &mut change, client, &redemption).await {
+    let judged = code::foresee(ctx, &visitor, client, &redemption).await?;
+    let actor = code::actor(&visitor);
+    let mut change = Change::begin(ctx, &actor).await?;
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
         Ok(redeemed) if same_nonce(redeemed.code.nonce.as_deref(), exchange.nonce) => redeemed,
         // The code is spent, whoever brought it.
         Ok(_) | Err(OAuthError::InvalidGrant) => {
@@ -249,6 +265,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         client,
         application,
         person: &redeemed.person,
+        entitlements: &redeemed.entitlements,
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
@@ -271,6 +288,8 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
             sid: redeemed.login.sid,
             access_token: said.jti,
             groups: redeemed.person.direct_groups.clone(),
+            entitlements: redeemed.entitlements.clone(),
+            client: Some(exchange.client),
             ..Bearings::default()
         },
         built_at,
@@ -312,8 +331,13 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
         }
     }
     let person = directory::person_of(ctx, &mut conn, owner).await?;
-    if !holds(&person, &bearings.groups) {
+    let said = &bearings.entitlements;
+    if !holds(&person, &bearings.groups)
+        || !entitlements::still_held(&mut conn, &person, application.uuid, said).await?
+    {
         return Ok(false);
     }
-    Ok(served.terms.decide(&person, application, &access::AccessContext::default()).passing)
+    drop(conn);
+    let context = AccessContext { client: bearings.client, ..AccessContext::default() };
+    Ok(access::judge_by(ctx, &served.terms, &person, application, &context).await?.decision.passing)
 }

@@ -188,12 +188,29 @@ CREATE TABLE application (
     open_in_new_tab     BOOLEAN NOT NULL
 );
 
--- A binding outlives what it names: an orphan denies (CO-180). So the three members carry no foreign
--- key with a cascade; the store sets them to NULL when the policy, group or user goes.
+-- What a user may do inside an application; who holds it is said by bindings whose target it is.
+CREATE TABLE entitlement (
+    uuid                TEXT    PRIMARY KEY,
+    application         TEXT    NOT NULL REFERENCES application (uuid) ON DELETE CASCADE,
+    name                TEXT    NOT NULL,
+    attributes_sealed   BLOB    NOT NULL, -- JSON object
+    UNIQUE (application, name)
+);
+
+CREATE TABLE policy (
+    pk                  TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL UNIQUE,
+    kind                TEXT    NOT NULL,
+    execution_logging   BOOLEAN NOT NULL,
+    settings            TEXT    NOT NULL -- JSON object of the kind's own fields
+);
+
+-- A binding outlives what it names: an orphan denies (CO-180). So no member carries a foreign key with a
+-- cascade; each is set to NULL when the policy, group or user goes.
 CREATE TABLE binding (
     pk              TEXT    PRIMARY KEY,
     target          TEXT    NOT NULL,
-    policy          TEXT,
+    policy          TEXT    REFERENCES policy (pk) ON DELETE SET NULL,
     team            TEXT    REFERENCES team (pk) ON DELETE SET NULL,
     account         INTEGER REFERENCES account (pk) ON DELETE SET NULL,
     position        INTEGER NOT NULL,
@@ -203,6 +220,7 @@ CREATE TABLE binding (
     timeout         INTEGER NOT NULL
 );
 CREATE INDEX binding_target ON binding (target, position, pk);
+CREATE INDEX binding_policy ON binding (policy);
 
 CREATE TABLE outpost (
     pk          TEXT PRIMARY KEY,
@@ -332,6 +350,21 @@ CREATE TABLE failure (
     failures        INTEGER NOT NULL,
     window_ends     BIGINT  NOT NULL
 );
+
+-- How those who tried to sign in under a name from an address have done lately (CO-440).
+CREATE TABLE reputation (
+    pk              TEXT    PRIMARY KEY,
+    identifier      TEXT    NOT NULL,
+    ip              TEXT    NOT NULL,
+    score           INTEGER NOT NULL,
+    ip_geo_data     TEXT    NOT NULL, -- JSON object, empty when nothing is known
+    ip_asn_data     TEXT    NOT NULL, -- JSON object, empty when nothing is known
+    updated         BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    UNIQUE (identifier, ip)
+);
+CREATE INDEX reputation_ip ON reputation (ip);
+CREATE INDEX reputation_expires ON reputation (expires);
 
 CREATE TABLE event (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of what happened at the same instant

@@ -45,7 +45,7 @@ pub(super) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, OAuthE
     }
 }
 
-/// Where a request comes from.
+/// Where a request comes from, where no policy is asked.
 pub(super) fn visitor(origin: &Origin) -> Visitor {
-    Visitor { client: origin.client, request_id: origin.request_id.clone() }
+    Visitor { client: origin.client, request_id: origin.request_id.clone(), http: None }
 }

@@ -6,12 +6,14 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Account, Context, portal, setup};
+use portcullis_idp::access::AccessContext;
+use portcullis_idp::{Account, Context, Visitor, portal, setup};
 
 use super::browser::signed_in;
 use super::path;
 use super::respond::{PageError, page};
 use super::view::{Home, Link, Message, Tile};
+use crate::asked;
 
 /// `GET /`
 pub async fn show(
@@ -22,10 +24,12 @@ pub async fn show(
     match signed_in(&ctx, &headers, &origin).await {
         // Guests open their applications where those are (CO-034).
         Ok(Some((_, account))) if account.kind == "external" => guests_only(&origin),
-        Ok(Some((_, account))) => match home(&ctx, &account).await {
-            Ok(response) => response,
-            Err(error) => error.into_page(&origin),
-        },
+        Ok(Some((_, account))) => {
+            match home(&ctx, &account, &asked::visitor(&origin, &headers, "GET", path::HOME, "")).await {
+                Ok(response) => response,
+                Err(error) => error.into_page(&origin),
+            }
+        }
         Ok(None) => match setup::is_open(&ctx).await {
             Ok(true) => Redirect::to(path::SETUP).into_response(),
             Ok(false) => Redirect::to(path::SIGN_IN).into_response(),
@@ -47,8 +51,8 @@ fn guests_only(origin: &Origin) -> Response {
     page(StatusCode::FORBIDDEN, &message)
 }
 
-async fn home(ctx: &Context, account: &Account) -> Result<Response, PageError> {
-    let open = portal::open_to(ctx, account.pk).await?;
+async fn home(ctx: &Context, account: &Account, visitor: &Visitor) -> Result<Response, PageError> {
+    let open = portal::open_to(ctx, account.pk, &AccessContext::of(visitor)).await?;
     let applications: Vec<Tile> = open
         .into_iter()
         .map(|portal::Open { application, href }| Tile {

@@ -5,7 +5,11 @@
 mod applications;
 mod bindings;
 mod certificates;
+mod engine;
+mod entitlements;
+mod policies;
 mod providers;
 mod read_only;
+mod reputation;
 mod roles;
 mod site;

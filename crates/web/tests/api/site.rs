@@ -15,7 +15,7 @@ use portcullis_idp::context::Revisions;
 use portcullis_idp::limits::Limits;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
-use portcullis_idp::{Context, setup, signing};
+use portcullis_idp::{Context, policies, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,24 +26,32 @@ pub(crate) const ADMIN: &str = "an-api-token-of-the-first-administrator-01234567
 
 pub(crate) struct Site {
     pub(crate) ctx: Arc<Context>,
+    pub(crate) clock: Arc<ManualClock>,
     router: Router,
     directory: TempDir,
 }
 
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::with(policies::Support::default()).await
+    }
+
+    /// One whose policies have these helpers.
+    pub(crate) async fn with(support: policies::Support) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.unwrap();
         let keys = Keyring::derive(b"0123456789abcdef0123456789abcdef");
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
         let ctx = Context {
             install_id: bootstrap::install_id(&db, &keys, &SystemEntropy).await.unwrap(),
             db,
             keys,
-            clock: Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000))),
+            clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
             epochs: Arc::default(),
             base_url: "https://id.example".to_owned(),
             limits: Limits::default(),
+            policies: support,
             signing: signing::Cache::default(),
             clients: Known::default(),
             notes: Notes::default(),
@@ -53,7 +61,7 @@ impl Site {
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();
         let ctx = Arc::new(ctx);
-        Self { router: portcullis_web::api::router(ctx.clone()), ctx, directory }
+        Self { router: portcullis_web::api::router(ctx.clone()), ctx, clock, directory }
     }
 
     /// Sends a request below `/api/v3` with the bearer token `key`, if it is not empty.

@@ -32,7 +32,13 @@ async fn px_091_an_app_password_gives_a_grant() {
         outpost::sign(ctx, wiki.pk(), &mut grant, full).await.expect("signs");
     }
     for token in [grant.upstream_token.as_deref().expect("an assertion"), &grant.raw_token] {
-        assert!(matches!(outpost::introspect(ctx, wiki.pk(), token).await, Err(OutpostError::Refused)), "PX-417");
+        assert!(
+            matches!(
+                outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await,
+                Err(OutpostError::Refused)
+            ),
+            "PX-417"
+        );
     }
     assert_eq!(wiki.site.events("login").await.0, 1);
     for (name, password) in [("ada", "wrong"), ("", KEY), ("nobody", KEY), ("ada", "")] {
@@ -171,16 +177,16 @@ async fn oa_882_a_bearer_token_holds_at_its_own_provider() {
     let ctx = &wiki.site.ctx;
     let token = wiki.token_of_ada("openid profile ak_proxy").await;
     let token = text(&token, "access_token");
-    let grant = outpost::introspect(ctx, wiki.pk(), token).await.expect("holds");
+    let grant = outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await.expect("holds");
     assert_eq!((grant.raw_token.as_str(), grant.claims.preferred_username.as_str()), (token, "ada"));
     let (other, ..) = application(&wiki.site, "other", "http://other.example").await;
     let path = format!("/providers/proxy/{}/", wiki.provider);
     wiki.site.admin(Method::PATCH, &path, json!({"jwt_federation_providers": [other]})).await;
     let other = ProviderPk(i32::try_from(other).expect("small"));
-    assert!(matches!(outpost::introspect(ctx, other, token).await, Err(OutpostError::Refused)));
+    assert!(matches!(outpost::introspect(ctx, other, token, [192, 0, 2, 1].into()).await, Err(OutpostError::Refused)));
     assert!(outpost::still_stands(ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
     // Its app password goes: the cached identity hears of it at once.
-    let grant = outpost::introspect(ctx, wiki.pk(), token).await.expect("holds");
+    let grant = outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await.expect("holds");
     let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
     assert!(ctx.epochs.stands(&mark));
     wiki.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
