@@ -238,21 +238,23 @@ async fn co_225_waiting_ends_at_the_deadline() {
 async fn co_225_the_pool_is_bounded_and_survives_panics() {
     let pool = Pool::new(1, 1);
     let (open, gate) = std::sync::mpsc::channel::<()>();
-    let hold = pool.run(Duration::from_secs(30), move || gate.recv().is_ok());
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    let hold = pool.run(Duration::from_secs(30), move || begin.send(()).is_ok() && gate.recv().is_ok());
     let mut hold = Box::pin(hold);
-    // Polling once starts it.
+    // Polling once hands it over; from then on the only thread is taken.
     assert!(tokio::time::timeout(Duration::ZERO, &mut hold).await.is_err());
+    begun.recv().unwrap();
     let mut waiting = Vec::new();
     for _ in 0..2 {
         let mut job = Box::pin(pool.run(Duration::from_secs(30), || true));
-        let _ = tokio::time::timeout(Duration::ZERO, &mut job).await;
+        assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
         waiting.push(job);
     }
     assert_eq!(pool.run(Duration::from_secs(30), || true).await, Err(PoolError::Full));
     open.send(()).unwrap();
     assert!(hold.await.unwrap());
     for job in waiting {
-        let _ = job.await;
+        assert!(job.await.unwrap());
     }
     let lost = pool.run(Duration::from_secs(30), || std::panic::resume_unwind(Box::new("on purpose"))).await;
     assert_eq!(lost, Err::<(), _>(PoolError::Lost));
