@@ -5,10 +5,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
+use ipnet::IpNet;
 use monty_types::{MontyClassInstance, MontyClassType, MontyDateTime, MontyObject, MontyType, MontyUuid};
 use serde_json::{Map, Value as Json};
 
@@ -25,10 +27,12 @@ pub(crate) enum Entry {
     Logger,
     FlowPlan,
     Tenant,
+    Address(IpAddr),
+    Network(IpNet),
 }
 
 /// Names of classes, as `isinstance` knows them. Their place is their id.
-pub(crate) const CLASSES: [&str; 16] = [
+pub(crate) const CLASSES: [&str; 18] = [
     "User",
     "Group",
     "Role",
@@ -45,6 +49,8 @@ pub(crate) const CLASSES: [&str; 16] = [
     "Logger",
     "FlowPlan",
     "Tenant",
+    "IpAddress",
+    "IpNetwork",
 ];
 
 impl Entry {
@@ -68,6 +74,8 @@ impl Entry {
             Self::Logger => "Logger",
             Self::FlowPlan => "FlowPlan",
             Self::Tenant => "Tenant",
+            Self::Address(_) => "IpAddress",
+            Self::Network(_) => "IpNetwork",
         }
     }
 }
@@ -214,8 +222,7 @@ impl<'a> Bridge<'a> {
             Value::Float(value) => MontyObject::Float(*value),
             Value::Text(text) => MontyObject::String(text.clone()),
             Value::Instant(at) => instant(*at),
-            // Addresses are classes of the prelude, which cannot be made from here; context holds their text.
-            Value::Address(address) => MontyObject::String(address.to_canonical().to_string()),
+            Value::Address(address) => self.address(*address),
             Value::List(items) => MontyObject::List(items.iter().map(|item| self.value(item)).collect()),
             Value::Map(pairs) => self.dict(pairs, Vec::new()),
             Value::Object(object) => self.object(object),

@@ -2,10 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use monty_types::{ExcType, MontyObject};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
+    addresses::address_attribute,
     bridge::{Entry, from_map, instant},
     error::Limit,
     filter::Subject,
@@ -43,17 +45,8 @@ impl Run<'_> {
             "__pc_select" => {
                 self.bridge.select(args).map(Answer::Value).map_err(|reason| raise(ExcType::ValueError, reason))
             }
-            "__pc_address" => self
-                .text_of(args, kwargs, 0, "address")
-                .and_then(|text| helpers::address(&text).map_err(|reason| raise(ExcType::ValueError, reason)))
-                .map(Answer::Value),
-            "__pc_network" => self
-                .text_of(args, kwargs, 0, "network")
-                .and_then(|text| {
-                    let strict = args.get(1).is_none_or(crate::bridge::truthy);
-                    helpers::network(&text, strict).map_err(|reason| raise(ExcType::ValueError, reason))
-                })
-                .map(Answer::Value),
+            "ip_address" => self.ip_address(args, kwargs),
+            "ip_network" => self.ip_network(args, kwargs),
             _ => Err(raise(ExcType::NameError, format!("name '{name}' is not defined"))),
         };
         answer.unwrap_or_else(|answer| answer)
@@ -158,6 +151,32 @@ impl Run<'_> {
             .map_err(|reason| raise(ExcType::ValueError, reason))
     }
 
+    fn ip_address(&mut self, args: &[MontyObject], kwargs: &Kwargs) -> Result<Answer, Answer> {
+        let text = self.text_of(args, kwargs, 0, "address")?;
+        let address = helpers::address(&text).map_err(|reason| raise(ExcType::ValueError, reason))?;
+        Ok(Answer::Value(self.bridge.address(address)))
+    }
+
+    fn ip_network(&mut self, args: &[MontyObject], kwargs: &Kwargs) -> Result<Answer, Answer> {
+        let text = self.text_of(args, kwargs, 0, "address")?;
+        let strict = argument(args, kwargs, 1, "strict").is_none_or(crate::bridge::truthy);
+        let net = helpers::network(&text, strict).map_err(|reason| raise(ExcType::ValueError, reason))?;
+        Ok(Answer::Value(self.bridge.network(net)))
+    }
+
+    fn network_method(&self, net: IpNet, name: &str, args: &[MontyObject]) -> Result<Answer, Answer> {
+        let test: fn(&IpNet, &IpNet) -> bool = match name {
+            "subnet_of" => |net, other| other.contains(net),
+            "supernet_of" => |net, other| net.contains(other),
+            "overlaps" => |net, other| net.contains(other) || other.contains(net),
+            _ => return Ok(Answer::Missing),
+        };
+        match args.first().and_then(|other| self.bridge.entry_of(other)) {
+            Some(Entry::Network(other)) => Ok(value(test(&net, other))),
+            _ => Err(raise(ExcType::TypeError, "a network is needed".to_owned())),
+        }
+    }
+
     fn resolve_dns(&mut self, args: &[MontyObject], kwargs: &Kwargs) -> Result<Answer, Answer> {
         let name = self.text_of(args, kwargs, 0, "host")?;
         let family = match argument(args, kwargs, 1, "ip_version") {
@@ -216,9 +235,10 @@ impl Run<'_> {
             MontyObject::Dict(pairs) => {
                 Value::Map(pairs.into_iter().map(|(key, value)| (self.bridge.text(key), self.back(value))).collect())
             }
-            other => match self.bridge.object_of(other) {
-                Some(object) => Value::Object(object.clone()),
-                None => self.bridge.json(other).unwrap_or_default().into(),
+            other => match self.bridge.entry_of(other) {
+                Some(Entry::Object(object)) => Value::Object(object.clone()),
+                Some(Entry::Address(address)) => Value::Address(*address),
+                _ => self.bridge.json(other).unwrap_or_default().into(),
             },
         }
     }
@@ -236,6 +256,7 @@ impl Run<'_> {
                 let groups = self.host.all_groups(&user).map_err(failed)?;
                 Ok(value(groups.iter().any(|one| one.pk == group.pk)))
             }),
+            Entry::Network(net) => self.network_method(*net, name, args),
             Entry::Object(Object::HttpRequest(request)) => match name {
                 "is_secure" => Ok(value(request.scheme == "https")),
                 "get_full_path" if request.query.is_empty() => Ok(value(request.path.clone())),
@@ -333,6 +354,8 @@ impl Run<'_> {
                 "context" => Ok(Answer::Value(self.bridge.dict(&self.inputs.context, Vec::new()))),
                 _ => Ok(Answer::Missing),
             },
+            Entry::Address(address) => Ok(address_attribute(*address, name).map_or(Answer::Missing, Answer::Value)),
+            Entry::Network(net) => Ok(self.bridge.network_attribute(*net, name).map_or(Answer::Missing, Answer::Value)),
             Entry::Logger | Entry::FlowPlan | Entry::Tenant => Ok(Answer::Missing),
         };
         answer.unwrap_or_else(|answer| answer)

@@ -108,35 +108,16 @@ pub(crate) fn slugify(text: &str) -> String {
     slug.trim_matches(['-', '_']).to_owned()
 }
 
-/// What `IpAddress` of the prelude is made of.
-pub(crate) fn address(text: &str) -> Result<MontyObject, String> {
-    let parsed: IpAddr =
-        text.trim().parse().map_err(|_| format!("'{text}' does not appear to be an IPv4 or IPv6 address"))?;
-    Ok(address_parts(parsed.to_canonical()))
+/// Reads an address. A mapped IPv4 address is the IPv4 address.
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
+    let parsed: Result<IpAddr, _> = text.trim().parse();
+    parsed
+        .map(|address| address.to_canonical())
+        .map_err(|_| format!("'{text}' does not appear to be an IPv4 or IPv6 address"))
 }
 
-/// What `IpAddress` of the prelude is made of. A mapped IPv4 address is the IPv4 address.
-pub(crate) fn address_parts(address: IpAddr) -> MontyObject {
-    let address = address.to_canonical();
-    let global = is_global(address);
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    MontyObject::Tuple(vec![
-        MontyObject::Int(version(address)),
-        number(address),
-        MontyObject::String(address.to_string()),
-        MontyObject::Bool(!global),
-        MontyObject::Bool(global),
-        MontyObject::Bool(address.is_loopback()),
-        MontyObject::Bool(link_local),
-        MontyObject::Bool(address.is_multicast()),
-    ])
-}
-
-/// What `IpNetwork` of the prelude is made of.
-pub(crate) fn network(text: &str, strict: bool) -> Result<MontyObject, String> {
+/// Reads a network. Host bits are an error when it is `strict`.
+pub(crate) fn network(text: &str, strict: bool) -> Result<IpNet, String> {
     let bad = || format!("'{text}' does not appear to be an IPv4 or IPv6 network");
     let trimmed = text.trim();
     let net = match trimmed.split_once('/') {
@@ -160,27 +141,25 @@ pub(crate) fn network(text: &str, strict: bool) -> Result<MontyObject, String> {
     if strict && net.addr() != net.network() {
         return Err(format!("{text} has host bits set"));
     }
-    let net = net.trunc();
-    let bits = u32::from(net.max_prefix_len() - net.prefix_len());
-    Ok(MontyObject::Tuple(vec![
-        MontyObject::Int(version(net.addr())),
-        MontyObject::Int(i64::from(net.prefix_len())),
-        big(BigInt::from(1) << bits),
-        MontyObject::String(net.to_string()),
-        address_parts(net.network()),
-        address_parts(net.broadcast()),
-    ]))
+    Ok(net.trunc())
 }
 
-fn version(address: IpAddr) -> i64 {
+/// 4 or 6.
+pub(crate) fn version(address: IpAddr) -> i64 {
     if address.is_ipv4() { 4 } else { 6 }
 }
 
-fn number(address: IpAddr) -> MontyObject {
+/// An address as a number, which is how addresses are ordered.
+pub(crate) fn number(address: IpAddr) -> MontyObject {
     match address {
         IpAddr::V4(v4) => MontyObject::Int(i64::from(v4.to_bits())),
         IpAddr::V6(v6) => big(BigInt::from(v6.to_bits())),
     }
+}
+
+/// How many addresses a network has.
+pub(crate) fn count(net: IpNet) -> MontyObject {
+    big(BigInt::from(1) << u32::from(net.max_prefix_len() - net.prefix_len()))
 }
 
 fn big(number: BigInt) -> MontyObject {
@@ -224,7 +203,8 @@ static RANGES: LazyLock<(Vec<IpNet>, Vec<IpNet>)> = LazyLock::new(|| {
     (parse(&NOT_GLOBAL), parse(&GLOBAL))
 });
 
-fn is_global(address: IpAddr) -> bool {
+/// Whether an address is reachable from everywhere.
+pub(crate) fn is_global(address: IpAddr) -> bool {
     let (special, exceptions) = &*RANGES;
     !special.iter().any(|net| net.contains(&address)) || exceptions.iter().any(|net| net.contains(&address))
 }

@@ -25,6 +25,7 @@
 
 #[cfg(test)]
 mod acceptance;
+mod addresses;
 mod attributes;
 mod bridge;
 mod calls;

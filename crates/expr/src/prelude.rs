@@ -8,9 +8,9 @@
 pub(crate) enum Part {
     /// Counts steps.
     Tick,
-    /// Methods of collections.
-    Collections,
-    /// Addresses and networks.
+    /// A method of collections.
+    Collection(&'static str),
+    /// Addresses in networks.
     Addresses,
     /// Order and difference of instants and addresses.
     Order,
@@ -33,7 +33,7 @@ impl Part {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Tick => TICK,
-            Self::Collections => COLLECTIONS,
+            Self::Collection(name) => collection_method(name),
             Self::Addresses => ADDRESSES,
             Self::Order => ORDER,
             Self::Text => TEXT,
@@ -49,10 +49,16 @@ impl Part {
     pub(crate) fn calls(self) -> &'static [&'static str] {
         match self {
             Self::Tick => &["__pc_over"],
-            Self::Collections => &["__pc_select"],
-            Self::Addresses => &["__pc_address", "__pc_network"],
+            Self::Collection("filter" | "exclude" | "order_by") => &["__pc_select"],
+            Self::Collection(_) => &[],
             Self::CallPolicy => &["__pc_call"],
-            Self::Order | Self::Text | Self::Mappings | Self::Union | Self::Struct | Self::Flatten => &[],
+            Self::Addresses
+            | Self::Order
+            | Self::Text
+            | Self::Mappings
+            | Self::Union
+            | Self::Struct
+            | Self::Flatten => &[],
         }
     }
 }
@@ -67,88 +73,84 @@ def __pc_t():
 ";
 
 // Collections are lists, so that len, in, [] and loops are the interpreter's own; only their methods are ours.
-const COLLECTIONS: &str = r#"
+/// The function that stands for a method of collections. Collections are lists, so that `len`, `in`, `[]` and loops are
+/// the interpreter's own.
+fn collection_method(name: &str) -> &'static str {
+    match name {
+        "all" => {
+            "
 def __pc_all(c, *a, **k):
     return c[:] if isinstance(c, list) else c.all(*a, **k)
+"
+        }
+        "filter" => {
+            "
 def __pc_filter(c, *a, **k):
     return [c[i] for i in __pc_select(c, a, k, True)] if isinstance(c, list) else c.filter(*a, **k)
+"
+        }
+        "exclude" => {
+            "
 def __pc_exclude(c, *a, **k):
     return [c[i] for i in __pc_select(c, a, k, False)] if isinstance(c, list) else c.exclude(*a, **k)
+"
+        }
+        "first" => {
+            "
 def __pc_first(c, *a, **k):
     return (c[0] if c else None) if isinstance(c, list) else c.first(*a, **k)
+"
+        }
+        "last" => {
+            "
 def __pc_last(c, *a, **k):
     return (c[-1] if c else None) if isinstance(c, list) else c.last(*a, **k)
+"
+        }
+        "exists" => {
+            "
 def __pc_exists(c, *a, **k):
     return len(c) > 0 if isinstance(c, list) else c.exists(*a, **k)
+"
+        }
+        "count" => {
+            "
 def __pc_count(c, *a):
     if isinstance(c, list) and not a:
         return len(c)
     return c.count(a[0]) if len(a) == 1 else c.count(*a)
+"
+        }
+        "order_by" => {
+            "
 def __pc_order_by(c, *a, **k):
     return [c[i] for i in __pc_select(c, a, k, None)] if isinstance(c, list) else c.order_by(*a, **k)
+"
+        }
+        "values_list" => {
+            "
 def __pc_values_list(c, *a, flat=False, **k):
     if not isinstance(c, list):
         return c.values_list(*a, **k)
     if flat and len(a) == 1:
         return [getattr(x, a[0]) for x in c]
     return [tuple([getattr(x, n) for n in a]) for x in c]
-"#;
+"
+        }
+        _ => "",
+    }
+}
 
+// Instances of the host have no `__contains__`.
 const ADDRESSES: &str = r#"
-class IpAddress:
-    def __init__(self, f):
-        version, n, text, private, is_global, loopback, link_local, multicast = f
-        self.version = version
-        self._n = n
-        self._str_ = text
-        self.is_private = private
-        self.is_global = is_global
-        self.is_loopback = loopback
-        self.is_link_local = link_local
-        self.is_multicast = multicast
-    def __str__(self):
-        return self._str_
-    def __repr__(self):
-        return "IpAddress('" + self._str_ + "')"
-    def __eq__(self, other):
-        return isinstance(other, IpAddress) and self.version == other.version and self._n == other._n
-    def __hash__(self):
-        return hash((self.version, self._n))
-class IpNetwork:
-    def __init__(self, f):
-        version, prefixlen, num_addresses, text, first, last = f
-        self.version = version
-        self.prefixlen = prefixlen
-        self.num_addresses = num_addresses
-        self._str_ = text
-        self.network_address = IpAddress(first)
-        self.broadcast_address = IpAddress(last)
-    def __str__(self):
-        return self._str_
-    def __repr__(self):
-        return "IpNetwork('" + self._str_ + "')"
-    def __eq__(self, other):
-        return isinstance(other, IpNetwork) and self._str_ == other._str_
-    def __hash__(self):
-        return hash(self._str_)
-    def __contains__(self, other):
-        return self.version == other.version and self.network_address._n <= other._n and other._n <= self.broadcast_address._n
-    def subnet_of(self, other):
-        return self.version == other.version and other.network_address._n <= self.network_address._n and self.broadcast_address._n <= other.broadcast_address._n
-    def supernet_of(self, other):
-        return other.subnet_of(self)
-    def overlaps(self, other):
-        return self.network_address in other or other.network_address in self
 def __pc_in(x, c):
-    if isinstance(c, IpNetwork) and not isinstance(x, IpAddress):
+    first = getattr(c, '_first', None)
+    if first is None:
+        return x in c
+    n = getattr(x, '_n', None)
+    if n is None:
         raise TypeError("only an address can be in a network; use ip_address(...)")
-    return x in c
-def ip_address(value):
-    return value if isinstance(value, IpAddress) else IpAddress(__pc_address(value))
-def ip_network(value, strict=True):
-    if isinstance(value, IpNetwork):
-        return value
-    return IpNetwork(__pc_network(getattr(value, '_str_', value), strict))
+    return c.version == x.version and first <= n and n <= c._last
 "#;
 
 // The interpreter knows no __lt__ and no __sub__ of classes, so operands become something it can order.

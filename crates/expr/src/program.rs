@@ -18,7 +18,6 @@ use crate::{
     limits::{Budget, Limits},
     nesting::too_deep,
     outcome::Outcome,
-    prelude::Part,
     rewrite::rewrite,
     run::{self, Input},
     scan::Mentions,
@@ -133,10 +132,6 @@ fn compile(source: &str, situation: Situation, options: &Options) -> Result<Prog
     let flow = mentions.flow_plan && situation == Situation::Policy;
     if flow {
         code.push_str("__pc_f = context.get('flow_plan')\n");
-    }
-    let with_addresses = rewritten.parts.contains(&Part::Addresses);
-    if with_addresses && inputs.contains(&Input::ClientIp) {
-        code.push_str("if __pc_client_ip is not None:\n    ak_client_ip = IpAddress(__pc_client_ip)\n");
     }
     code.push_str("def handler():\n");
     let mut code_lines = vec![0; code.matches('\n').count()];

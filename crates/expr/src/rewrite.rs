@@ -49,9 +49,6 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
         mappings: attributes(&["headers", "GET"]),
         stand_ins: stand_ins(body),
     };
-    if addresses {
-        rewrite.parts.insert(Part::Addresses);
-    }
     for (name, part) in
         [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
     {
@@ -168,7 +165,9 @@ impl Rewrite<'_> {
     fn call(&mut self, call: &ExprCall) {
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
-                self.method(call, function, &function.attr, Part::Collections);
+                if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
+                    self.method(call, function, name, Part::Collection(name));
+                }
             }
             Expr::Attribute(function)
                 if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
@@ -272,6 +271,7 @@ impl Rewrite<'_> {
     /// `x in y` becomes a call that says what is wrong, on the user's line: from within `__contains__` it could not.
     fn membership(&mut self, expr: &Expr, compare: &ExprCompare) {
         let Some(word) = self.token(TokenKind::In, compare.left.end()) else { return };
+        self.parts.insert(Part::Addresses);
         let negated = matches!(&*compare.ops, [CmpOp::NotIn]);
         let not = self.token(TokenKind::Not, compare.left.end()).filter(|_| negated);
         let (open, close) = if negated { ("(not __pc_in(", "))") } else { ("__pc_in(", ")") };

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use crate::{
     bridge::{Bridge, Entry, instant, truthy},
     error::{Limit, RunError, RunErrorKind},
-    helpers::address_parts,
     host::Host,
     inputs::Inputs,
     limits::Budget,
@@ -67,7 +66,7 @@ pub(crate) enum Input {
 }
 
 /// Helpers that are functions in Rust, and whether only policies have them.
-const FUNCTIONS: [(&str, bool); 11] = [
+const FUNCTIONS: [(&str, bool); 13] = [
     ("ak_message", true),
     ("ak_is_group_member", false),
     ("ak_user_by", false),
@@ -79,6 +78,8 @@ const FUNCTIONS: [(&str, bool); 11] = [
     ("resolve_dns", false),
     ("reverse_dns", false),
     ("now", false),
+    ("ip_address", false),
+    ("ip_network", false),
 ];
 
 /// The values that a program starts with: those it mentions.
@@ -122,7 +123,8 @@ pub(crate) fn inputs(
     if context {
         inputs.push(Input::Context);
     }
-    inputs.extend(parts.iter().flat_map(|part| part.calls()).map(|name| Input::Function(name)));
+    let calls: BTreeSet<&'static str> = parts.iter().flat_map(|part| part.calls()).copied().collect();
+    inputs.extend(calls.into_iter().map(Input::Function));
     inputs
 }
 
@@ -137,7 +139,7 @@ impl Input {
             Self::HttpRequest => "__pc_http_request",
             Self::Provider => "__pc_provider",
             Self::Token => "__pc_token",
-            Self::ClientIp => "__pc_client_ip",
+            Self::ClientIp => "__pc_ak_client_ip",
             Self::IsSso => "ak_is_sso_flow",
             Self::Logger => "ak_logger",
             Self::Class(name) | Self::Function(name) => name,
@@ -147,7 +149,7 @@ impl Input {
     /// What makes a name of it. Those without a value stay unknown, so that using them is an error (CO-230).
     pub(crate) fn prologue(self) -> Cow<'static, str> {
         match self {
-            Self::HttpRequest | Self::Provider | Self::Token => {
+            Self::HttpRequest | Self::Provider | Self::Token | Self::ClientIp => {
                 let name = self.name();
                 let plain = name.trim_start_matches("__pc_");
                 format!("if {name} is not None:\n    {plain} = {name}\n").into()
@@ -390,7 +392,7 @@ impl<'a> Run<'a> {
                 inputs.provider.clone().map_or(MontyObject::None, |provider| self.bridge.value(&provider.into()))
             }
             Input::Token => inputs.token.clone().map_or(MontyObject::None, |token| self.bridge.value(&token.into())),
-            Input::ClientIp => inputs.client_ip.map_or(MontyObject::None, address_parts),
+            Input::ClientIp => inputs.client_ip.map_or(MontyObject::None, |ip| self.bridge.address(ip)),
             Input::IsSso => {
                 let sso = inputs.context.iter().find(|(key, _)| key == "is_sso");
                 MontyObject::Bool(sso.is_some_and(|(_, value)| truthy(&self.bridge.value(value))))
