@@ -1,5 +1,7 @@
 //! Which fields end at us, and which we set.
 
+use std::net::IpAddr;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
@@ -84,9 +86,26 @@ pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<Head
     let chain = headers.get(X_FORWARDED_FOR).filter(|_| origin.peer_trusted).and_then(|chain| chain.to_str().ok());
     let chain = match chain {
         Some(chain) => format!("{chain}, {}", origin.peer),
-        None => origin.peer.to_string(),
+        None => text(origin.peer),
     };
     HeaderValue::try_from(chain).ok()
+}
+
+/// An address as text. What `Display` does to pad a number costs more than all the rest of the header.
+fn text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        for unit in [100, 10, 1] {
+            if octet >= unit || unit == 1 {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
 }
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
@@ -154,4 +173,17 @@ impl Trailers {
 /// A name as [`starts_alike`] expects it: everything but letters and digits is `-`.
 fn spelled(name: &HeaderName) -> String {
     name.as_str().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-278: the peer's address is written as everybody writes it.
+    #[test]
+    fn px_278_addresses_are_written_as_usual() {
+        for address in ["0.0.0.0", "10.9.99.100", "127.0.0.1", "203.0.113.255", "::1", "2001:db8::7"] {
+            assert_eq!(text(address.parse().unwrap()), address);
+        }
+    }
 }
