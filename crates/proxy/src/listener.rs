@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
 use self::proxy_protocol::Replay;
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Seen};
 use crate::body::Body;
 use crate::guard::{Limits, Progress};
 use crate::origin::Trust;
@@ -34,8 +34,8 @@ use crate::tcp;
 /// What the data plane did with a request.
 #[derive(Debug)]
 pub enum Handled {
-    /// It has answered.
-    Answered(Response<Body>),
+    /// It has answered, and tells the access log who was served.
+    Answered(Response<Body>, Option<Seen>),
     /// No provider's host: the request is the control plane's (PX-058).
     NotOurs(Request<Body>),
 }

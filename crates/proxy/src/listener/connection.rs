@@ -120,7 +120,7 @@ impl<P: Plane> Way<P> {
         }
         let mut request_id = String::new();
         let dispatched = self.dispatch(request, &mut pending, &mut request_id);
-        let mut answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
+        let answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
             Ok(answer) => answer,
             Err(_) => {
                 tracing::error!(request_id, "a request made us panic");
@@ -132,7 +132,7 @@ impl<P: Plane> Way<P> {
             self.progress.decide_upgrade(switched);
         }
         if let Some(pending) = &mut pending {
-            pending.answered(&mut answer);
+            pending.answered(answer.status());
         }
         answer.map(|body| Answer { body, failure: None, handed: Handed::of_stream(), _open: open, pending })
     }
@@ -168,7 +168,12 @@ impl<P: Plane> Way<P> {
         }
         request_id.clone_from(&origin.request_id);
         let mut request = match server.plane.handle(request, origin.clone()).await {
-            Handled::Answered(answer) => return answer,
+            Handled::Answered(answer, seen) => {
+                if let Some(pending) = pending {
+                    pending.served(seen);
+                }
+                return answer;
+            }
             Handled::NotOurs(request) => request,
         };
         match &server.core {
