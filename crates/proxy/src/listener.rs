@@ -55,8 +55,8 @@ impl Plane for () {
 
 /// A data plane that somebody else looks after as well.
 impl<P: Plane> Plane for Arc<P> {
-    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        P::handle(self, request, origin).await
+    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+        P::handle(self, request, origin)
     }
 }
 

@@ -282,8 +282,8 @@ pub fn asks_ready(uri: &Uri) -> bool {
 }
 
 impl Plane for DataPlane {
-    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        Self::handle(self, request, origin).await
+    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+        Self::handle(self, request, origin)
     }
 }
 
