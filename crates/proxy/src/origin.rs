@@ -10,10 +10,10 @@ use http::header::{COOKIE, FORWARDED, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ipnet::IpNet;
-use portcullis_core::entropy::Entropy;
 use portcullis_core::origin::{Origin, Scheme};
 
 use crate::body::Body;
+use crate::request_ids::RequestIds;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -60,7 +60,7 @@ pub fn origin(
     peer: IpAddr,
     tls: bool,
     trust: &Trust,
-    entropy: &dyn Entropy,
+    ids: &RequestIds,
 ) -> Result<Origin, Contradiction> {
     let peer = peer.to_canonical();
     let peer_trusted = trust.contains(peer);
@@ -86,7 +86,7 @@ pub fn origin(
     let client = if peer_trusted { walk(headers, peer, trust) } else { peer };
     let request_id = match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
         Some(id) if peer_trusted && is_sane_id(id) => id.to_owned(),
-        _ => new_id(entropy),
+        _ => ids.next(),
     };
     Ok(Origin { scheme, host, client, peer, peer_trusted, request_id })
 }
@@ -291,17 +291,6 @@ fn is_sane_id(id: &str) -> bool {
     (8..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn new_id(entropy: &dyn Entropy) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut id = String::with_capacity(32);
-    for byte in entropy.bytes::<16>() {
-        for nibble in [byte >> 4, byte & 15] {
-            id.push(DIGITS.get(usize::from(nibble)).map_or('0', |&digit| char::from(digit)));
-        }
-    }
-    id
-}
-
 #[cfg(test)]
 mod tests {
     use portcullis_core::entropy::SystemEntropy;
@@ -321,7 +310,7 @@ mod tests {
     }
 
     fn find(request: &mut Request<Body>, peer: IpAddr) -> Result<Origin, Contradiction> {
-        origin(request, peer, false, &Trust::default(), &SystemEntropy)
+        origin(request, peer, false, &Trust::default(), &RequestIds::new(&SystemEntropy))
     }
 
     /// PX-040: what an untrusted peer says about earlier hops is deleted, in every spelling.
@@ -413,7 +402,7 @@ mod tests {
             assert_eq!(find(&mut sent, PROXY).ok().map(|origin| origin.scheme), scheme, "{proto}");
         }
         let mut sent = request("/", &[("Host", "app"), ("X-Forwarded-Proto", "http")]);
-        let over_tls = origin(&mut sent, PROXY, true, &Trust::default(), &SystemEntropy).unwrap();
+        let over_tls = origin(&mut sent, PROXY, true, &Trust::default(), &RequestIds::new(&SystemEntropy)).unwrap();
         assert_eq!(over_tls.scheme, Scheme::Https);
     }
 
