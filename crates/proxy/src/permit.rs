@@ -128,19 +128,19 @@ impl<'a> Permit<'a> {
 
 /// Takes the data plane's cookies out of a request (PX-178).
 fn hide_cookies(headers: &mut HeaderMap) {
-    let ours = |value: &HeaderValue| cookie::without_ours(value.as_bytes());
-    if !headers.get_all(COOKIE).iter().any(|value| ours(value).is_some()) {
+    let (mut left, mut found) = (Vec::new(), false);
+    for value in headers.get_all(COOKIE) {
+        match cookie::without_ours(value.as_bytes()) {
+            None => left.push(value.clone()),
+            Some(rest) => {
+                found = true;
+                left.extend(HeaderValue::try_from(rest).ok().filter(|rest| !rest.is_empty()));
+            }
+        }
+    }
+    if !found {
         return;
     }
-    let left: Vec<HeaderValue> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| match ours(value) {
-            None => Some(value.clone()),
-            Some(rest) if rest.is_empty() => None,
-            Some(rest) => HeaderValue::from_bytes(&rest).ok(),
-        })
-        .collect();
     headers.remove(COOKIE);
     for value in left {
         headers.append(COOKIE, value);

@@ -53,7 +53,7 @@ impl Plane for Through {
                 Response::builder().status(status).body(Body::from(format!("{error:?}"))).unwrap()
             }
         };
-        Handled::Answered(answer)
+        Handled::Answered(answer, None)
     }
 }
 

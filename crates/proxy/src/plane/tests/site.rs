@@ -339,7 +339,7 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
         };
         match self.plane.handle(request.body(Body::Empty).unwrap(), Arc::new(origin)).await {
-            Handled::Answered(response) => Some(response),
+            Handled::Answered(response, _) => Some(response),
             Handled::NotOurs(_) => None,
         }
     }
@@ -360,7 +360,7 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
         };
         match self.plane.handle(question.body(Body::Empty).unwrap(), Arc::new(origin)).await {
-            Handled::Answered(response) => Some(response),
+            Handled::Answered(response, _) => Some(response),
             Handled::NotOurs(_) => None,
         }
     }
