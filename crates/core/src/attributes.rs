@@ -103,6 +103,27 @@ impl SecretKeys {
         self.mask_object(attributes, true)
     }
 
+    /// The attributes without secret values, those of `kept` at the top apart (CO-229).
+    pub fn without(&self, attributes: &Attributes, kept: &[&str]) -> Attributes {
+        let plain = attributes.iter().filter(|(key, _)| kept.contains(&key.as_str()) || !self.names(key, true));
+        let inner = |(key, value): (&String, &Value)| {
+            let whole = kept.contains(&key.as_str()) || key.starts_with(RESERVED);
+            (key.clone(), if whole { value.clone() } else { self.without_inside(value) })
+        };
+        plain.map(inner).collect()
+    }
+
+    fn without_inside(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(object) => {
+                let plain = object.iter().filter(|(key, _)| !self.names(key, false));
+                Value::Object(plain.map(|(key, value)| (key.clone(), self.without_inside(value))).collect())
+            }
+            Value::Array(list) => Value::Array(list.iter().map(|value| self.without_inside(value)).collect()),
+            other => other.clone(),
+        }
+    }
+
     fn mask_object(&self, attributes: &Attributes, top: bool) -> Attributes {
         let mask = |(key, value): (&String, &Value)| {
             let shown = if self.names(key, top) {

@@ -301,7 +301,7 @@ fn place(uuid: EntitlementId) -> String {
     format!("entitlement:{uuid}:attributes")
 }
 
-fn attributes_of(ctx: &Context, entitlement: &Entitlement) -> Result<Attributes, Error> {
+pub(crate) fn attributes_of(ctx: &Context, entitlement: &Entitlement) -> Result<Attributes, Error> {
     open(ctx, &place(entitlement.uuid), &entitlement.attributes_sealed)
 }
 

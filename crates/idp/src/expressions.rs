@@ -123,10 +123,13 @@ fn outcome(said: Said, name: &str, now: Timestamp) -> Outcome {
         match change {
             portcullis_expr::FlowChange::Set(key, value) => context_changes.insert(key, value),
             portcullis_expr::FlowChange::Remove(key) => context_changes.insert(key, Value::Null),
-            portcullis_expr::FlowChange::PendingUser(pk) => context_changes.insert("pending_user".to_owned(), pk.into()),
+            portcullis_expr::FlowChange::PendingUser(pk) => {
+                context_changes.insert("pending_user".to_owned(), pk.into())
+            }
         };
     }
-    let noted = |event: portcullis_expr::CustomEvent| Noted { action: event.action, context: Value::Object(event.context) };
+    let noted =
+        |event: portcullis_expr::CustomEvent| Noted { action: event.action, context: Value::Object(event.context) };
     Outcome {
         passing: said.truthy,
         messages: said.messages,

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod entitlements;
 pub mod error;
 pub mod event;
+pub mod expressions;
 pub mod flows;
 pub mod limits;
 pub mod list;

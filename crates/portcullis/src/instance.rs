@@ -11,6 +11,7 @@ use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Context, Revisions};
+use portcullis_idp::expressions::{Engine, ForPolicies};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
@@ -88,8 +89,8 @@ async fn on_database(
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
         policies: policies::Support {
+            expressions: Some(Arc::new(ForPolicies(Engine::new(settings.expressions.dns)))),
             breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
-            ..policies::Support::default()
         },
         signing: signing::Cache::default(),
         clients: Known::default(),

@@ -231,6 +231,12 @@ settings! {
         breached_passwords_url: Option<BaseUrl> = "https://api.pwnedpasswords.com/range";
     }
 
+    /// Expressions of policies and property mappings.
+    expressions "expressions." Expressions {
+        /// Whether expressions may look up names and addresses (`resolve_dns`, `reverse_dns`).
+        dns: bool = "true";
+    }
+
     /// The data plane: how requests to applications are authenticated and carried.
     proxy "proxy." Proxy {
         /// How long verified `Authorization` credentials are believed without asking again, at most `60s`.

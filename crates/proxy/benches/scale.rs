@@ -196,7 +196,7 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
         peer_trusted: true,
         request_id: String::new(),
     };
-    let Handled::Answered(answer) = plane.handle(request, Arc::new(origin)).await else { panic!("not ours") };
+    let Handled::Answered(answer, _) = plane.handle(request, Arc::new(origin)).await else { panic!("not ours") };
     assert_eq!(answer.status(), StatusCode::OK);
     answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }

@@ -86,10 +86,8 @@ impl<'a> World<'a> {
             Question::FindUser(filters, reply) => drop(reply.send(told(self.find_user(&filters).await))),
             Question::Groups(user, all, reply) => drop(reply.send(told(self.groups(user, all).await))),
             Question::Roles(user, inherited, reply) => drop(reply.send(told(self.roles(user, inherited).await))),
-            Question::Attributes(user, _, reply) => drop(reply.send(told(self.attributes(user).await))),
+            Question::Attributes(user, reply) => drop(reply.send(told(self.attributes(user).await))),
             Question::Entitlements(user, of, reply) => drop(reply.send(told(self.entitlements(user, &of).await))),
-            // Nobody can have one yet.
-            Question::Authenticators(_, _, reply) => drop(reply.send(Ok(false))),
             Question::Relatives(of, above, reply) => drop(reply.send(told(self.relatives(&of, above).await))),
             Question::GroupRoles(of, reply) => drop(reply.send(told(self.group_roles(&of).await))),
             Question::Policy(name, added, reply) => drop(reply.send(self.policy(&name, added).await)),
@@ -107,7 +105,7 @@ impl<'a> World<'a> {
 
     async fn shown(&self, conn: &mut Conn, account: Account, secrets: &SecretKeys) -> Result<User, Error> {
         let teams = team::of_account_with_ancestors(conn, account.pk).await?;
-        let is_superuser = teams.iter().any(|team| team.is_superuser);
+        let is_superuser = teams.iter().any(|joined| joined.team.is_superuser);
         objects::user(self.ctx, &account, is_superuser, secrets, &[])
     }
 
@@ -149,11 +147,9 @@ impl<'a> World<'a> {
         let Some(pk) = user.map(UserPk) else { return Ok(Vec::new()) };
         let mut conn = self.ctx.db.read().await?;
         let secrets = secret_keys(&mut conn).await?;
-        let teams = match all {
-            true => team::of_account_with_ancestors(&mut conn, pk).await?,
-            false => team::of_account(&mut conn, pk).await?,
-        };
-        teams.iter().map(|team| objects::group(self.ctx, team, &secrets)).collect()
+        let joined = team::of_account_with_ancestors(&mut conn, pk).await?;
+        let wanted = joined.iter().filter(|joined| all || joined.direct);
+        wanted.map(|joined| objects::group(self.ctx, &joined.team, &secrets)).collect()
     }
 
     async fn roles(&self, user: Option<i32>, inherited: bool) -> Result<Vec<NamedObject>, Error> {
@@ -166,7 +162,7 @@ impl<'a> World<'a> {
         Ok(roles.into_iter().map(named).collect())
     }
 
-    /// Groups and user; a brand's attributes come with brands (CO-233).
+    /// Of groups and user (CO-233).
     async fn attributes(&self, user: Option<i32>) -> Result<Map<String, Json>, Error> {
         let mut conn = self.ctx.db.read().await?;
         let secrets = secret_keys(&mut conn).await?;

@@ -23,9 +23,8 @@ pub(super) enum Question {
     /// Of a user; those of ancestors, too, if `true`.
     Groups(Option<i32>, bool, Reply<Vec<Group>>),
     Roles(Option<i32>, bool, Reply<Vec<NamedObject>>),
-    Attributes(Option<i32>, bool, Reply<Map<String, Json>>),
+    Attributes(Option<i32>, Reply<Map<String, Json>>),
     Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
-    Authenticators(Option<i32>, Option<Authenticator>, Reply<bool>),
     /// Above a group, or below it if `false`.
     Relatives(String, bool, Reply<Vec<Group>>),
     GroupRoles(String, Reply<Vec<NamedObject>>),
@@ -88,16 +87,18 @@ impl Host for Asking {
         self.ask(|reply| Question::Roles(user.pk, inherited, reply))
     }
 
-    fn group_attributes(&self, user: &User, with_brand: bool) -> Result<Map<String, Json>, HostError> {
-        self.ask(|reply| Question::Attributes(user.pk, with_brand, reply))
+    // No brand has attributes yet (CO-233).
+    fn group_attributes(&self, user: &User, _: bool) -> Result<Map<String, Json>, HostError> {
+        self.ask(|reply| Question::Attributes(user.pk, reply))
     }
 
     fn entitlements(&self, user: &User, application: &Application) -> Result<Vec<Entitlement>, HostError> {
         self.ask(|reply| Question::Entitlements(user.pk, application.pk.clone(), reply))
     }
 
-    fn has_authenticator(&self, user: &User, kind: Option<Authenticator>) -> Result<bool, HostError> {
-        self.ask(|reply| Question::Authenticators(user.pk, kind, reply))
+    // Nobody can enrol one yet.
+    fn has_authenticator(&self, _: &User, _: Option<Authenticator>) -> Result<bool, HostError> {
+        Ok(false)
     }
 
     fn parents(&self, group: &Group) -> Result<Vec<Group>, HostError> {
@@ -122,8 +123,7 @@ impl Host for Asking {
                 inputs.context.retain(|(key, _)| !call.kwargs.iter().any(|(added, _)| added == key));
                 inputs.context.extend(call.kwargs);
                 let said = program.run(&inputs, self, call.budget).map_err(|error| HostError::new(error.message()))?;
-                let result =
-                    PolicyResult { passing: said.truthy, messages: said.messages, raw_result: said.value };
+                let result = PolicyResult { passing: said.truthy, messages: said.messages, raw_result: said.value };
                 Ok(Called { result, log_lines: said.log_lines, events: said.events })
             }
         }

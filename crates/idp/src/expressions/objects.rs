@@ -91,7 +91,12 @@ pub(super) fn provider(found: &provider::Provider, of: Option<&application::Appl
     }
 }
 
-pub(super) fn http(facts: &HttpFacts, request_id: &str, client: Option<std::net::IpAddr>, user: Option<Arc<User>>) -> HttpRequest {
+pub(super) fn http(
+    facts: &HttpFacts,
+    request_id: &str,
+    client: Option<std::net::IpAddr>,
+    user: Option<Arc<User>>,
+) -> HttpRequest {
     HttpRequest {
         method: facts.method.clone(),
         path: facts.path.clone(),

@@ -7,6 +7,7 @@ mod bindings;
 mod certificates;
 mod engine;
 mod entitlements;
+mod expressions;
 mod policies;
 mod providers;
 mod read_only;
