@@ -23,4 +23,5 @@ pub mod path;
 pub mod policy;
 pub mod redirect;
 pub mod skip;
+pub mod user_agent;
 pub mod username;

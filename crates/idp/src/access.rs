@@ -6,13 +6,14 @@ use portcullis_core::id::GroupId;
 use portcullis_core::policy::{self, Bound, Finding, Mode};
 use portcullis_store::application::Application;
 use portcullis_store::binding::Binding;
-use portcullis_store::{Conn, binding, instance};
+use portcullis_store::{Conn, binding};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::context::Context;
 use crate::directory::Person;
 use crate::error::Error;
+use crate::settings::Settings;
 
 pub use portcullis_core::policy::Decision;
 
@@ -67,8 +68,7 @@ pub async fn visible(
 /// # Errors
 /// When the store fails.
 pub async fn open_by_default(conn: &mut Conn) -> Result<bool, Error> {
-    let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
-    Ok(settings.pointer("/flags/core_default_app_access").and_then(Value::as_bool).unwrap_or(true))
+    Ok(Settings::load(conn).await?.open_by_default)
 }
 
 fn groups_of(person: &Person) -> HashSet<GroupId> {

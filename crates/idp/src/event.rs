@@ -1,17 +1,22 @@
 //! What happened, for those who look after the instance (CO section 14).
 
+mod listed;
+mod request;
+
+pub use listed::{ACTIONS, CUSTOM, Told, get, list, tell};
+
 use portcullis_core::attributes::{Attributes, MASK};
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, account, event};
 use serde_json::{Map, Value, json};
 
-use crate::BATCH;
 use crate::context::{Actor, Context};
 use crate::error::Error;
+use crate::settings::Settings;
+use crate::{BATCH, brands};
 
 /// What stands for a secret value.
 const CLEANSED: &str = "********************";
-const RETENTION_SECONDS: i64 = 365 * 24 * 3600;
 const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 
 const SECRET: [&str; 9] =
@@ -30,6 +35,18 @@ pub async fn record(
     action: &str,
     context: Value,
 ) -> Result<Event, Error> {
+    record_of(ctx, conn, actor, "portcullis", action, context).await
+}
+
+/// Adds an event that the part `app` tells of.
+async fn record_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    actor: &Actor,
+    app: &str,
+    action: &str,
+    context: Value,
+) -> Result<Event, Error> {
     let who = match actor.user {
         Some(pk) => {
             let email = account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default();
@@ -41,23 +58,29 @@ pub async fn record(
         Value::Object(context) => context,
         other => Map::from_iter([("value".to_owned(), other)]),
     };
-    if !actor.request_id.is_empty() {
-        context.insert("http_request".to_owned(), json!({"request_id": actor.request_id}));
+    let request = request::told(&actor.request);
+    if let Some(request) = &request {
+        context.insert("http_request".to_owned(), request.clone());
     }
     let mut context = Value::Object(context);
     if context.to_string().len() > MAX_CONTEXT_BYTES {
-        context = json!({"message": "Context was too long to be kept.", "model": context.get("model")});
+        context = json!({
+            "message": "Context was too long to be kept.",
+            "model": context.get("model").filter(|model| model.to_string().len() < MAX_CONTEXT_BYTES / 4),
+            "http_request": request,
+        });
     }
-    let now = ctx.now();
+    let (now, retention) = (ctx.now(), Settings::load(conn).await?.event_retention);
     let recorded = Event {
         pk: ctx.entropy.uuid(),
         action: action.to_owned(),
-        app: "portcullis".to_owned(),
+        app: app.to_owned(),
         account: who,
         context,
+        brand: brands::named(&brands::of_host(conn, &actor.request.host).await?),
         client_ip: actor.client.map(|address| address.to_string()),
         created: now,
-        expires: now.plus_seconds(RETENTION_SECONDS),
+        expires: now.plus_seconds(retention),
     };
     event::insert(conn, &recorded).await?;
     Ok(recorded)

@@ -4,9 +4,11 @@ pub mod access;
 pub mod applications;
 pub mod bindings;
 pub mod bootstrap;
+pub mod brands;
 pub mod certificates;
 pub mod change;
 pub mod claims;
+pub mod consents;
 pub mod context;
 pub mod directory;
 pub mod error;
@@ -21,15 +23,17 @@ pub mod outposts;
 pub mod password;
 pub mod portal;
 pub mod providers;
+pub mod rekey;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
+pub mod sources;
 pub mod sign_in;
 pub mod signing;
 pub mod tokens;
 
 pub use change::{Change, Touched};
-pub use context::{Actor, Context, Visitor, is_ready};
+pub use context::{Actor, Context, Request, Visitor, is_ready};
 pub use error::{Error, Problems};
 
 /// Rows that a sweep removes in one transaction: nobody else waits long for it.

@@ -243,6 +243,7 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         }));
         let mut answer = Response::builder().status(201).body(()).unwrap();
         answer.extensions_mut().insert(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() });

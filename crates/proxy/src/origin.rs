@@ -88,7 +88,7 @@ pub fn origin(
         Some(id) if peer_trusted && is_sane_id(id) => id.to_owned(),
         _ => new_id(entropy),
     };
-    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id })
+    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id, asked: None })
 }
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod application;
 pub mod binding;
+pub mod brand;
 pub mod certificate;
 pub mod consent;
 pub mod db;
@@ -21,6 +22,7 @@ pub mod outpost;
 pub mod provider;
 pub mod proxy_session;
 mod row;
+pub mod sealed;
 pub mod select;
 pub mod signing_key;
 pub mod team;

@@ -5,9 +5,13 @@
 
 pub mod answer;
 mod applications;
+mod authenticators;
 pub mod body;
+mod brands;
 pub mod caller;
 mod certificates;
+mod consents;
+mod events;
 mod flows;
 mod groups;
 pub mod instance;
@@ -16,6 +20,9 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod sessions;
+mod settings;
+mod sources;
 mod tokens;
 mod users;
 
@@ -30,6 +37,7 @@ use http::{HeaderValue, Method, header};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 
+use crate::asked;
 use answer::ApiError;
 
 /// Where the API begins.
@@ -42,7 +50,11 @@ pub type Routes = Router<Arc<Context>>;
 pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
+        .merge(authenticators::routes())
+        .merge(brands::routes())
         .merge(certificates::routes())
+        .merge(consents::routes())
+        .merge(events::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
@@ -50,6 +62,9 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(outposts::routes())
         .merge(policies::routes())
         .merge(providers::routes())
+        .merge(sessions::routes())
+        .merge(settings::routes())
+        .merge(sources::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources
@@ -62,7 +77,8 @@ pub fn router(ctx: Arc<Context>) -> Router {
 }
 
 /// Adds the headers of every answer (CO-529).
-async fn headers(request: Request, next: Next) -> Response {
+async fn headers(mut request: Request, next: Next) -> Response {
+    asked::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -271,6 +287,11 @@ mod tests {
             "core/users",
             "core/groups",
             "core/tokens",
+            "core/authenticated_sessions",
+            "core/brands",
+            "core/user_consent",
+            "events/events",
+            "sources/all",
             "core/applications",
             "crypto/certificatekeypairs",
             "providers/proxy",
@@ -417,7 +438,7 @@ mod tests {
             username: "setup".to_owned(),
             is_superuser: false,
             client: None,
-            request_id: String::new(),
+            request: portcullis_idp::Request::default(),
         };
         assert!(setup::complete(ctx, &actor, "", "a@example.com", "long enough").await.is_err());
         let first = setup::open(ctx).await.expect("reads").expect("open");

@@ -15,6 +15,7 @@ use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::password;
 use crate::sessions::may_sign_in;
+use crate::settings::Settings;
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -134,8 +135,8 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     change.commit().await
 }
 
-/// Deletes a user with tokens, sessions and memberships, and takes their name out of past events
-/// (CO-038, CO-818).
+/// Deletes a user with tokens, sessions and memberships, and takes their name out of past events unless the
+/// setting `gdpr_compliance` is off (CO-038, CO-818).
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for oneself
@@ -151,10 +152,13 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
     account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
     bindings::before_user_is_deleted(&mut change, pk).await?;
     account::delete(change.conn(), pk).await?;
-    pseudonym::apply(&mut change, &gone).await?;
     change.touch(Touched::User(gone.uuid));
-    let nameless = Account { username: pseudonym::of(&gone), ..gone };
-    change.event("model_deleted", json!({"model": named(&nameless)})).await?;
+    let mut remembered = gone.clone();
+    if Settings::load(change.conn()).await?.gdpr_compliance {
+        pseudonym::apply(&mut change, &gone).await?;
+        remembered.username = pseudonym::of(&gone);
+    }
+    change.event("model_deleted", json!({"model": named(&remembered)})).await?;
     change.commit().await
 }
 
@@ -292,7 +296,7 @@ async fn new_attributes(
     problems: &mut Problems,
 ) -> Result<Attributes, Error> {
     let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
-    let secrets = secret_keys(change.conn()).await?;
+    let secrets = secret_keys(change.context(), change.conn()).await?;
     match attributes::check(given.clone()) {
         Ok(given) => {
             let meant = secrets.restored(given, stored);

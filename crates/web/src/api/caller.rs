@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use portcullis_core::keys::same_secret;
 use portcullis_core::origin::Origin;
 use portcullis_idp::directory::{self, Person};
-use portcullis_idp::{Actor, Context, sessions, tokens};
+use portcullis_idp::{Actor, Context, Request, sessions, tokens};
 
 use super::answer::ApiError;
 use crate::same_origin::is_same_origin;
@@ -97,7 +97,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
 }
 
 fn actor(person: &Person, origin: &Origin) -> Actor {
-    Actor { client: Some(origin.client), request_id: origin.request_id.clone(), ..directory::actor_of(person) }
+    Actor { client: Some(origin.client), request: Request::of(origin), ..directory::actor_of(person) }
 }
 
 /// Whether the header repeats the cookie, which another site can neither read nor set.

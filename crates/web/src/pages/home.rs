@@ -6,7 +6,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Account, Context, portal, setup};
+use portcullis_idp::{Account, Context, applications, brands, portal, setup};
 
 use super::browser::signed_in;
 use super::path;
@@ -21,7 +21,11 @@ pub async fn show(
 ) -> Response {
     match signed_in(&ctx, &headers, &origin).await {
         // Guests open their applications where those are (CO-034).
-        Ok(Some((_, account))) if account.kind == "external" => guests_only(&origin),
+        Ok(Some((_, account))) if account.kind == "external" => match default_application(&ctx, &origin).await {
+            Ok(Some(slug)) => Redirect::to(&format!("{}{slug}/", path::LAUNCH)).into_response(),
+            Ok(None) => guests_only(&origin),
+            Err(error) => error.into_page(&origin),
+        },
         Ok(Some((_, account))) => match home(&ctx, &account).await {
             Ok(response) => response,
             Err(error) => error.into_page(&origin),
@@ -33,6 +37,14 @@ pub async fn show(
         },
         Err(error) => PageError::from(error).into_page(&origin),
     }
+}
+
+/// Where the brand sends guests.
+async fn default_application(ctx: &Context, origin: &Origin) -> Result<Option<String>, PageError> {
+    let mut conn = ctx.db.read().await?;
+    let brand = brands::of_host(&mut conn, &origin.host).await?;
+    let Some(application) = brand.default_application else { return Ok(None) };
+    Ok(applications::slug_of(&mut conn, application).await?)
 }
 
 fn guests_only(origin: &Origin) -> Response {

@@ -11,7 +11,7 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::Revisions;
+use portcullis_idp::context::{Options, Revisions};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::{Context, setup, signing};
 use portcullis_store::Db;
@@ -41,6 +41,7 @@ impl Site {
             entropy: Arc::new(SystemEntropy),
             epochs: Arc::default(),
             base_url: "https://id.example".to_owned(),
+            options: Options::default(),
             limits: Limits::default(),
             signing: signing::Cache::default(),
             setup: setup::Code::default(),
@@ -97,6 +98,7 @@ impl Site {
             peer: "192.0.2.7".parse().unwrap(),
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         };
         request.extensions_mut().insert(Arc::new(origin));
         self.router.clone().oneshot(request).await.unwrap()
