@@ -159,7 +159,9 @@ mod tests {
         assert_eq!(write(&[]).await, 403);
         assert_eq!(write(&[("x-authentik-csrf", "abd")]).await, 403);
         assert_eq!(write(&[token, ("origin", "http://evil.example")]).await, 403);
+        assert_eq!(site.events("suspicious_request").await.0, 1);
         assert_eq!(write(&[token, ("sec-fetch-site", "cross-site")]).await, 403);
+        assert_eq!(site.events("suspicious_request").await.0, 2);
         assert_eq!(write(&[token, ("origin", "http://id.example"), ("sec-fetch-site", "same-origin")]).await, 201);
     }
 

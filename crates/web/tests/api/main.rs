@@ -4,7 +4,13 @@
 
 mod applications;
 mod bindings;
+mod brands;
 mod certificates;
+mod consents;
+mod events;
 mod providers;
 mod read_only;
+mod rekey;
+mod sessions;
+mod settings;
 mod site;
