@@ -92,10 +92,7 @@ mod tests {
             format!("{} {version} | {} {} | {}", read.browser.name, read.os.name, read.os.version[0], read.device)
         };
         for (text, expected) in [
-            (
-                "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-                "Firefox 140.0. | Linux  | ",
-            ),
+            ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox 140.0. | Linux  | "),
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.7390.55 \
                  Safari/537.36",

@@ -1,7 +1,7 @@
 //! Brands: how the instance presents itself under a host name (CO-502 … CO-504).
 
-mod check;
 mod change;
+mod check;
 
 use portcullis_core::attributes::Attributes;
 use portcullis_core::host::Host;
@@ -57,7 +57,9 @@ pub struct Current {
 pub async fn of_host(conn: &mut Conn, host: &str) -> Result<Brand, Error> {
     let mut brands = brand::all(conn).await?;
     let host = Host::parse(host, Scheme::Https);
-    let within = |brand: &Brand| host.as_ref().is_some_and(|host| host.is_within(&check::normal(&brand.domain).unwrap_or_default()));
+    let within = |brand: &Brand| {
+        host.as_ref().is_some_and(|host| host.is_within(&check::normal(&brand.domain).unwrap_or_default()))
+    };
     brands.retain(|brand| within(brand) || brand.is_default);
     let best = brands.into_iter().max_by_key(|brand| (within(brand), brand.domain.len()));
     match best {
@@ -182,9 +184,8 @@ async fn built_in(conn: &mut Conn) -> Result<Brand, Error> {
 
 /// The flows that come with the installation; there is none for recovery until somebody says so (CO-502).
 async fn shipped(conn: &mut Conn) -> Result<Flows, Error> {
-    let mut by_slug = async |slug| -> Result<_, Error> {
-        Ok(portcullis_store::flow::by_slug(conn, slug).await?.map(|flow| flow.pk))
-    };
+    let mut by_slug =
+        async |slug| -> Result<_, Error> { Ok(portcullis_store::flow::by_slug(conn, slug).await?.map(|flow| flow.pk)) };
     Ok(Flows {
         authentication: by_slug(flows::AUTHENTICATION).await?,
         invalidation: by_slug(flows::INVALIDATION).await?,

@@ -27,9 +27,9 @@ pub mod rekey;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
-pub mod sources;
 pub mod sign_in;
 pub mod signing;
+pub mod sources;
 pub mod tokens;
 
 pub use change::{Change, Touched};

@@ -149,23 +149,23 @@ async fn stored(conn: &mut Conn) -> Result<Map<String, Value>, Error> {
 mod tests {
     use super::*;
 
-    fn read(settings: Value) -> Settings {
+    fn read(settings: &Value) -> Settings {
         Settings::read(settings.as_object().expect("an object"))
     }
 
     /// OA-593, OA-594, OA-603: defaults are 60 characters, one day and 360 days; keys are never under 40.
     #[test]
     fn oa_594_settings_have_defaults() {
-        let defaults = read(json!({}));
+        let defaults = read(&json!({}));
         assert_eq!((defaults.default_token_duration, defaults.app_password_lifetime), (86_400, 31_104_000));
         assert_eq!(defaults.default_token_length, 60);
-        let set = read(json!({"default_token_duration": "hours=2", "default_token_length": 5}));
+        let set = read(&json!({"default_token_duration": "hours=2", "default_token_length": 5}));
         assert_eq!((set.default_token_duration, set.default_token_length), (7200, 40));
     }
 
     /// CO-500: what services do without any setting is what the API shows as the default.
     #[test]
     fn co_500_the_defaults_shown_are_those_in_force() {
-        assert_eq!(Settings::read(&defaults()), read(json!({})));
+        assert_eq!(Settings::read(&defaults()), read(&json!({})));
     }
 }

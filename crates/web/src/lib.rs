@@ -1,8 +1,8 @@
 //! HTTP faces of the control plane: OAuth, API, pages.
 
 pub mod api;
-pub mod assets;
 mod asked;
+pub mod assets;
 mod body;
 mod health;
 pub mod oauth;

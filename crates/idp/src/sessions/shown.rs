@@ -19,12 +19,7 @@ pub type ShownSession = LoginSession;
 ///
 /// # Errors
 /// [`Error::Forbidden`] for an ordinary user without any session (CO-703).
-pub async fn list(
-    ctx: &Context,
-    actor: &Actor,
-    filter: &Filter,
-    slice: Slice,
-) -> Result<Listed<ShownSession>, Error> {
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownSession>, Error> {
     let mut conn = ctx.db.read().await?;
     let own = Filter { account: if actor.is_superuser { None } else { actor.user }, ..filter.clone() };
     if !actor.is_superuser {

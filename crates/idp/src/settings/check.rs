@@ -70,9 +70,13 @@ mod tests {
             problems.is_empty()
         };
         assert!(ok(json!([])));
-        assert!(ok(json!([{"name": "Help", "href": "https://help.example"}, {"name": "Us", "href": "mailto:a@b.example"}])));
+        assert!(ok(
+            json!([{"name": "Help", "href": "https://help.example"}, {"name": "Us", "href": "mailto:a@b.example"}])
+        ));
         assert!(ok(json!([{"name": "Just text", "href": null}, {"name": "No key"}])));
-        for href in ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "//evil.example", "/path", "", "ftp://x"] {
+        for href in
+            ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "//evil.example", "/path", "", "ftp://x"]
+        {
             assert!(!ok(json!([{"name": "x", "href": href}])), "{href}");
         }
         for bad in [json!({}), json!("x"), json!(["x"]), json!([{"href": "https://x.example"}]), json!([{"name": 7}])] {
@@ -83,7 +87,8 @@ mod tests {
     /// CO-021: a duration without anything in it is none here.
     #[test]
     fn co_021_settings_take_durations_that_last() {
-        for (text, good) in [("days=1", true), ("seconds=1", true), ("seconds=0", false), ("1 day", false), ("", false)] {
+        for (text, good) in [("days=1", true), ("seconds=1", true), ("seconds=0", false), ("1 day", false), ("", false)]
+        {
             let mut problems = Problems::default();
             lasting("event_retention", text, &mut problems);
             assert_eq!(problems.is_empty(), good, "{text}");

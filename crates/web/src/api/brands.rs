@@ -152,10 +152,7 @@ fn object(view: &View) -> Value {
     })
 }
 
-async fn current(
-    State(ctx): Ctx,
-    Extension(origin): Extension<Arc<Origin>>,
-) -> Result<Json<Value>, ApiError> {
+async fn current(State(ctx): Ctx, Extension(origin): Extension<Arc<Origin>>) -> Result<Json<Value>, ApiError> {
     let mut conn = ctx.db.read().await.map_err(Error::from)?;
     let current = brands::current(&ctx, &mut conn, &origin.host).await?;
     let links = settings::footer_links(&mut conn).await?;

@@ -20,12 +20,8 @@ use super::{Routes, applications};
 
 type Ctx = State<Arc<Context>>;
 
-const ORDERS: [(&str, Order); 4] = [
-    ("pk", Order::Pk),
-    ("user", Order::User),
-    ("application", Order::Application),
-    ("expires", Order::Expires),
-];
+const ORDERS: [(&str, Order); 4] =
+    [("pk", Order::Pk), ("user", Order::User), ("application", Order::Application), ("expires", Order::Expires)];
 const KIND: &str = "UserConsent";
 
 /// The routes of the resource.

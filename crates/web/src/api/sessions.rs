@@ -8,9 +8,9 @@ use axum::response::Response;
 use axum::routing::{delete, get};
 use portcullis_core::id::UserPk;
 use portcullis_core::user_agent;
+use portcullis_idp::Context;
 use portcullis_idp::list::sessions::{Filter, Order};
 use portcullis_idp::sessions::{self, ShownSession};
-use portcullis_idp::Context;
 use serde_json::{Value, json};
 
 use super::Routes;

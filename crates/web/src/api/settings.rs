@@ -33,12 +33,7 @@ async fn change(ctx: Ctx, admin: Admin, body: Body) -> Result<Json<Value>, ApiEr
     update(ctx, admin, body, true).await
 }
 
-async fn update(
-    State(ctx): Ctx,
-    Admin(caller): Admin,
-    mut body: Body,
-    partial: bool,
-) -> Result<Json<Value>, ApiError> {
+async fn update(State(ctx): Ctx, Admin(caller): Admin, mut body: Body, partial: bool) -> Result<Json<Value>, ApiError> {
     body.require(&["flags"], partial);
     let fields = Fields {
         avatars: body.filled_text("avatars"),

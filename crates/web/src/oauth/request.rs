@@ -5,9 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Request, Visitor};
 use portcullis_idp::oauth::OAuthError;
 use portcullis_idp::oauth::params::Params;
+use portcullis_idp::{Request, Visitor};
 
 use super::answer::refused;
 use crate::body::{Unread, read};

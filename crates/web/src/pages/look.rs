@@ -98,8 +98,7 @@ async fn found(ctx: &Context, host: &str) -> Arc<Look> {
 
 /// The stylesheet's name changes whenever its content does.
 fn file_name(brand: &Brand) -> String {
-    let hash: String =
-        sha256(brand.custom_css.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = sha256(brand.custom_css.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{}.{hash}.css", brand.pk)
 }
 

@@ -66,7 +66,8 @@ async fn co_573_events_are_found() {
         let query = query.replace("GROUP", &group).replace("BOB", &bob.to_string()).replace("ADA", &ada.to_string());
         assert_eq!(listed(&site, &query).await.len(), count, "{query}");
     }
-    let actions: Vec<_> = listed(&site, "ordering=action").await.into_iter().map(|event| event["action"].clone()).collect();
+    let actions: Vec<_> =
+        listed(&site, "ordering=action").await.into_iter().map(|event| event["action"].clone()).collect();
     assert!(actions.is_sorted_by_key(|action| action.as_str().unwrap().to_owned()), "{actions:?}");
 }
 
@@ -92,7 +93,10 @@ async fn co_415_events_are_append_only() {
         assert_eq!(site.send(&key, method.clone(), path, body).await.0, 403, "{method} {path}");
     }
     let unknown = "/events/events/00000000-0000-4000-8000-000000000000/";
-    assert_eq!(site.send(ADMIN, Method::GET, unknown, None).await.1, json!({"detail": "No Event matches the given query."}));
+    assert_eq!(
+        site.send(ADMIN, Method::GET, unknown, None).await.1,
+        json!({"detail": "No Event matches the given query."})
+    );
 }
 
 /// CO-413, CO-414, CO-573: what others tell is recorded under the name of whoever tells it, cleansed; a custom action

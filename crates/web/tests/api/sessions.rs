@@ -24,18 +24,27 @@ async fn co_554_own_sessions_without_permission() {
     assert_eq!((is_current(&current), is_current(&other), is_current(&foreign)), (Some(true), Some(false), None));
 
     let mine = sessions.iter().find(|session| session["uuid"] == current.as_str()).unwrap();
-    assert_eq!((&mine["user"], &mine["last_ip"], &mine["last_user_agent"]), (&json!(ada), &json!("192.0.2.9"), &json!(FIREFOX)));
+    assert_eq!(
+        (&mine["user"], &mine["last_ip"], &mine["last_user_agent"]),
+        (&json!(ada), &json!("192.0.2.9"), &json!(FIREFOX))
+    );
     assert_eq!((&mine["geo_ip"], &mine["asn"]), (&Value::Null, &Value::Null));
     let agent = &mine["user_agent"];
     assert_eq!((&agent["user_agent"]["family"], &agent["user_agent"]["major"]), (&json!("Firefox"), &json!("140")));
-    assert_eq!((&agent["os"]["family"], &agent["os"]["major"], &agent["string"]), (&json!("Linux"), &json!(""), &json!(FIREFOX)));
+    assert_eq!(
+        (&agent["os"]["family"], &agent["os"]["major"], &agent["string"]),
+        (&json!("Linux"), &json!(""), &json!(FIREFOX))
+    );
     assert!(!list.to_string().contains(cookie.split_once('=').unwrap().1));
 
     let at = |uuid: &str| format!("{PATH}{uuid}/");
     assert_eq!(site.send(&key, Method::GET, &at(&other), None).await.1["current"], json!(false));
     for method in [Method::GET, Method::DELETE] {
         let (status, body) = site.send(&key, method, &at(&foreign), None).await;
-        assert_eq!((status.as_u16(), body), (404, json!({"detail": "No AuthenticatedSession matches the given query."})));
+        assert_eq!(
+            (status.as_u16(), body),
+            (404, json!({"detail": "No AuthenticatedSession matches the given query."}))
+        );
     }
     assert_eq!(site.send(&key, Method::DELETE, &at(&other), None).await.0, 204);
     assert_eq!(site.send(&key, Method::GET, &at(&other), None).await.0, 404);

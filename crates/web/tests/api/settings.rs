@@ -112,9 +112,8 @@ async fn co_574_settings_are_for_administrators() {
 async fn co_524_page_sizes_are_settings() {
     let site = Site::new().await;
     site.patch(PATH, json!({"pagination_default_page_size": 2, "pagination_max_page_size": 3})).await;
-    let length = async |query: &str| {
-        site.get(&format!("/flows/instances/?{query}")).await["results"].as_array().unwrap().len()
-    };
+    let length =
+        async |query: &str| site.get(&format!("/flows/instances/?{query}")).await["results"].as_array().unwrap().len();
     assert_eq!((length("").await, length("page_size=1").await, length("page_size=99").await), (2, 1, 3));
 }
 
@@ -145,5 +144,8 @@ async fn co_501_applications_without_bindings_follow_the_flag() {
     site.patch(PATH, json!({"flags": {"core_default_app_access": false}})).await;
     assert_ne!(passing().await, json!(true));
     assert!(!site.ctx.epochs.stands(&mark), "identities that are remembered are looked at again");
-    assert_eq!(site.send("", Method::GET, "/core/brands/current/", None).await.1["flags"]["core_default_app_access"], json!(false));
+    assert_eq!(
+        site.send("", Method::GET, "/core/brands/current/", None).await.1["flags"]["core_default_app_access"],
+        json!(false)
+    );
 }
