@@ -103,7 +103,7 @@ mod tests {
                 "Edge 141.0.3537 | Windows 10 | ",
             ),
             (
-                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Version/18.5 Mobile Safari/604.1",
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Version/18.5 Safari/604.1",
                 "Safari 18.5. | iOS 18 | iPhone",
             ),
             (

@@ -96,6 +96,11 @@ pub async fn current(ctx: &Context, conn: &mut Conn, host: &str) -> Result<Curre
     Ok(Current { brand, theme, locale, flows })
 }
 
+/// A picture that pages can show without asking anybody else (CO-504).
+pub fn local_picture(picture: &str) -> Option<&str> {
+    Some(picture).filter(|picture| check::is_local(picture))
+}
+
 /// The flows of a brand with their names in the API.
 pub fn by_purpose(flows: &Flows) -> [(&'static str, Option<portcullis_core::id::FlowId>); 6] {
     [

@@ -127,7 +127,7 @@ fn remove(paths: &[PathBuf]) {
     }
 }
 
-fn create(directory: &Path) -> Result<(), Failure> {
+pub(crate) fn create(directory: &Path) -> Result<(), Failure> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -38,6 +38,7 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), Failure> {
     if !database.exists() {
         return Err(format!("there is no database {}", database.display()).into());
     }
+    data_dir::create(&settings.general.data_dir)?;
     let _locks = [data_dir::lock_directory(&settings.general.data_dir)?, data_dir::lock_database(&database)?];
     let keys = Keys::find(&mut settings, &*entropy)?;
     let report = crate::serve::runtime()?.block_on(seal(&settings, &database, &keys, entropy))?;

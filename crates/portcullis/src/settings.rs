@@ -171,17 +171,20 @@ settings! {
         ///
         /// Also a filter by module in the syntax of `tracing`, such as `info,portcullis_proxy=debug`.
         log_level: LogLevel = "info", also "AUTHENTIK_";
-        /// Names of attributes of users, groups and brands that are secret: they are shown as `********` to whoever may
-        /// not change them, appear in no event, and no filter finds them.
+        /// Names of attributes of users, groups and brands that are secret.
         ///
-        /// A `*` stands for any characters; case does not matter. What a proxy provider names as its
+        /// A `*` stands for any characters; case does not matter. Secret attributes are shown as `********` to whoever
+        /// may not change them, appear in no event, and no filter finds them. What a proxy provider names as its
         /// `basic_auth_password_attribute` is secret anyway, keys under `goauthentik.io/` never are.
         secret_attributes: Vec<Pattern> = "*password*,*secret*,*_token,*api_key*";
     }
 
     /// The audit trail.
     events "events." Events {
-        /// Whether the API shows the full name of custom events as their action, which strict clients do not know.
+        /// Whether the API shows the full name of custom events as their action.
+        ///
+        /// Without it, their action is `custom_`, as strict clients expect, and the full name is in
+        /// `context.custom_action`.
         verbatim_custom_actions: bool = "false";
     }
 

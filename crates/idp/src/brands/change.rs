@@ -242,10 +242,3 @@ async fn check_certificate(
 fn absent(pk: impl std::fmt::Display) -> String {
     format!("Invalid pk \"{pk}\" - object does not exist.")
 }
-
-impl View {
-    /// A picture that pages can show without asking anybody else (CO-504).
-    pub fn local(picture: &str) -> Option<&str> {
-        Some(picture).filter(|picture| check::is_local(picture))
-    }
-}

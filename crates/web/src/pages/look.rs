@@ -47,7 +47,7 @@ impl Default for Look {
 
 impl Look {
     fn of(brand: &Brand, links: Vec<FooterLink>) -> Self {
-        let local = |picture: &str| brands::View::local(picture).map(str::to_owned);
+        let local = |picture: &str| brands::local_picture(picture).map(str::to_owned);
         let stylesheet = (!brand.custom_css.is_empty()).then(|| format!("/static/brand/{}", file_name(brand)));
         let title = Some(&brand.title).filter(|title| !title.is_empty());
         Self {
