@@ -11,6 +11,7 @@ use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session};
 
+pub(crate) use shown::about_to_end;
 pub use shown::{ShownSession, delete, delete_of_users, get, list};
 
 use crate::BATCH;

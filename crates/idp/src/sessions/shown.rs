@@ -1,8 +1,8 @@
 //! Sessions as people see and end them: their own, and an administrator everybody's (CO-554, CO-555, CO-702).
 
 use portcullis_core::id::UserPk;
+use portcullis_store::account;
 use portcullis_store::login_session::{self, Filter, LoginSession};
-use portcullis_store::{account, login_session as store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -71,18 +71,33 @@ pub async fn delete_of_users(ctx: &Context, actor: &Actor, users: &[UserPk]) -> 
     let mut change = Change::begin(ctx, actor).await?;
     let mut ended = 0;
     for user in users {
-        let alive = store::of_account(change.conn(), *user, ctx.now()).await?.len();
+        ended += about_to_end(&mut change, *user, "session_deleted", None).await?;
         let sids = super::end_all_of(ctx, change.conn(), *user, "").await?;
         sids.into_iter().for_each(|sid| change.touch(Touched::Session(sid)));
-        if alive > 0 {
-            let named = owner(&mut change, *user).await?;
-            let context = json!({"logout_reason": "session_deleted", "model": named, "sessions": alive});
-            change.event("logout", context).await?;
-        }
-        ended += alive;
     }
     change.commit().await?;
     Ok(ended)
+}
+
+/// Records that the sessions of a user but `keep` are about to end, if there are any; tells how many (CO-412).
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn about_to_end(
+    change: &mut Change<'_>,
+    user: UserPk,
+    reason: &str,
+    keep: Option<&str>,
+) -> Result<usize, Error> {
+    let now = change.context().now();
+    let mut alive = login_session::of_account(change.conn(), user, now).await?;
+    alive.retain(|session| Some(session.sid.as_str()) != keep);
+    if !alive.is_empty() {
+        let named = owner(change, user).await?;
+        let context = json!({"logout_reason": reason, "model": named, "sessions": alive.len()});
+        change.event("logout", context).await?;
+    }
+    Ok(alive.len())
 }
 
 async fn owner(change: &mut Change<'_>, user: UserPk) -> Result<Value, Error> {

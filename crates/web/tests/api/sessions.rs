@@ -104,6 +104,34 @@ async fn co_555_sessions_end_in_bulk() {
     assert_eq!(site.events("logout").await.len(), 1);
 }
 
+/// CO-385, CO-412: each way in which the server ends sessions says so, once, and why.
+#[tokio::test]
+async fn co_412_the_end_of_sessions_is_recorded() {
+    let site = Site::new().await;
+    let (ada, _) = site.user("ada").await;
+    let path = format!("/core/users/{ada}/");
+    let reasons = async || {
+        let events = site.events("logout").await;
+        events.iter().rev().map(|event| event["logout_reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    site.patch(&path, json!({"is_active": false})).await;
+    assert!(reasons().await.is_empty(), "there was no session");
+    site.patch(&path, json!({"is_active": true})).await;
+    for change in [json!({"is_active": false}), json!({"is_active": true}), json!({"type": "service_account"})] {
+        site.sign_in(ada, "").await;
+        site.patch(&path, change).await;
+    }
+    site.patch(&path, json!({"type": "internal"})).await;
+    site.sign_in(ada, "").await;
+    let password = json!({"password": "long enough"});
+    assert_eq!(site.send(ADMIN, Method::POST, &format!("{path}set_password/"), Some(password)).await.0, 204);
+    site.sign_in(ada, "").await;
+    site.delete(&path).await;
+    assert_eq!(reasons().await, ["user_deactivated", "user_type_changed", "password_changed", "user_deleted"]);
+    let events = json!(site.events("logout").await).to_string();
+    assert!(events.contains("deleted-") && !events.contains("\"ada\""), "{events}");
+}
+
 /// CO-578: the list of second factors is there for everybody who is known, and empty.
 #[tokio::test]
 async fn co_578_there_are_no_second_factors_yet() {
