@@ -72,6 +72,8 @@ uuid_id! {
     FlowId,
     /// An outpost.
     OutpostId,
+    /// A brand.
+    BrandId,
     /// A certificate, perhaps with its private key.
     CertificateId,
     /// A role.

@@ -24,4 +24,5 @@ pub mod permission;
 pub mod policy;
 pub mod redirect;
 pub mod skip;
+pub mod user_agent;
 pub mod username;

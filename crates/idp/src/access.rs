@@ -16,15 +16,16 @@ use portcullis_store::application::Application;
 use portcullis_store::binding::Binding;
 use portcullis_store::policy::Policy;
 use portcullis_store::provider::Provider;
-use portcullis_store::{Conn, binding, instance, policy as policies_of, provider};
+use portcullis_store::{Conn, binding, policy as policies_of, provider};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::context::{Context, Visitor};
+use crate::context::{Context, Request, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
 use crate::list::Slice;
 use crate::policies::{self, Failure, HttpFacts, Outcome, PolicyRequest, run};
+use crate::settings::Settings;
 
 pub use explain::explain;
 pub use portcullis_core::policy::Decision;
@@ -39,8 +40,8 @@ pub struct AccessContext {
     pub client: Option<IpAddr>,
     /// The HTTP request.
     pub http: Option<Arc<HttpFacts>>,
-    /// The request's id, for events.
-    pub request_id: String,
+    /// The request, for events.
+    pub request: Request,
 }
 
 impl AccessContext {
@@ -51,8 +52,8 @@ impl AccessContext {
 
     /// The same, from this visitor.
     pub fn from(self, visitor: &Visitor) -> Self {
-        let Visitor { client, request_id, http } = visitor.clone();
-        Self { client: Some(client), request_id, http, ..self }
+        let Visitor { client, request, http } = visitor.clone();
+        Self { client: Some(client), request, http, ..self }
     }
 }
 
@@ -205,8 +206,7 @@ pub async fn visible(
 /// # Errors
 /// When the store fails.
 pub async fn open_by_default(conn: &mut Conn) -> Result<bool, Error> {
-    let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
-    Ok(settings.pointer("/flags/core_default_app_access").and_then(Value::as_bool).unwrap_or(true))
+    Ok(Settings::load(conn).await?.open_by_default)
 }
 
 /// Whether a binding of a user or a group names this person (CO-172), before it is inverted. None for any other one.
@@ -282,7 +282,7 @@ impl<'a> Case<'a> {
             provider: self.terms.provider.clone(),
             client: context.client,
             http: context.http.clone(),
-            request_id: context.request_id.clone(),
+            request: context.request.clone(),
             context: context.entries.clone(),
             debug: false,
             callers: Vec::new(),

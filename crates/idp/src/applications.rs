@@ -17,7 +17,8 @@ use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 
 pub use portcullis_store::application::{Filter, Order};
-pub use view::{View, check_access, get, get_usable, list};
+pub(crate) use view::one as view_of;
+pub use view::{View, check_access, get, get_usable, list, slug_of};
 
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];

@@ -155,7 +155,7 @@ async fn found(change: &mut Change<'_>, pk: CertificateId) -> Result<Certificate
 
 /// `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
 async fn note_view(change: &mut Change<'_>, shown: &Certificate, what: &str) -> Result<(), Error> {
-    change.event("secret_view", json!({"shown": named(shown), "type": what})).await
+    change.event("secret_view", json!({"secret": named(shown), "type": what})).await
 }
 
 async fn insert(

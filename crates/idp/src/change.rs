@@ -61,6 +61,11 @@ impl<'a> Change<'a> {
         self.actor
     }
 
+    /// What services need.
+    pub fn context(&self) -> &'a Context {
+        self.ctx
+    }
+
     /// The transaction.
     pub fn conn(&mut self) -> &mut Conn {
         &mut self.tx

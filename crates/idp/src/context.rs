@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
+use portcullis_core::origin::{Asked, Origin};
 use portcullis_store::Db;
 use tokio::sync::watch;
 
@@ -34,6 +36,8 @@ pub struct Context {
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
     pub install_id: String,
+    /// What the settings file says besides.
+    pub options: Options,
     /// When failed attempts slow somebody down.
     pub limits: Limits,
     /// What policies need that is not in this crate; start with the default.
@@ -48,6 +52,15 @@ pub struct Context {
     pub setup: setup::Code,
     /// Changes to what outposts are configured by.
     pub revisions: Revisions,
+}
+
+/// Settings of the process that services read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names of attributes that are secret (CO-472).
+    pub secret_attributes: Patterns,
+    /// Whether the API shows the full name of custom events as their action (CO-413).
+    pub verbatim_custom_actions: bool,
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.
@@ -125,14 +138,38 @@ pub struct Actor {
     pub is_superuser: bool,
     /// Their address.
     pub client: Option<IpAddr>,
-    /// The request, for events.
-    pub request_id: String,
+    /// What they ask for, for events.
+    pub request: Request,
+}
+
+/// A request, as events tell of it (CO-411).
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Its id; empty inside the process.
+    pub id: String,
+    /// The host that it was sent to, with a port if there was one.
+    pub host: String,
+    /// What it asks for, if that is known.
+    pub asked: Option<Arc<Asked>>,
+}
+
+impl Request {
+    /// The request that came from `origin`.
+    pub fn of(origin: &Origin) -> Self {
+        Self { id: origin.request_id.clone(), host: origin.host.clone(), asked: origin.asked.clone() }
+    }
 }
 
 impl Actor {
     /// The instance itself: bootstrap, demo, clean-up.
     pub fn system() -> Self {
-        Self { user: None, username: "system".to_owned(), is_superuser: true, client: None, request_id: String::new() }
+        Self {
+            user: None,
+            username: "system".to_owned(),
+            is_superuser: true,
+            client: None,
+            request: Request::default(),
+        }
     }
 }
 
@@ -141,8 +178,8 @@ impl Actor {
 pub struct Visitor {
     /// The client's address.
     pub client: IpAddr,
-    /// The request, for events; empty inside the process.
-    pub request_id: String,
+    /// The request, for events.
+    pub request: Request,
     /// What policies may know of the HTTP request; none inside the process.
     pub http: Option<Arc<HttpFacts>>,
 }
@@ -150,7 +187,7 @@ pub struct Visitor {
 impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
-        Self { client, request_id: String::new(), http: None }
+        Self { client, request: Request::default(), http: None }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.
@@ -160,12 +197,12 @@ impl Visitor {
             username: name.chars().take(150).collect(),
             is_superuser: false,
             client: Some(self.client),
-            request_id: self.request_id.clone(),
+            request: self.request.clone(),
         }
     }
 
     /// This visitor as somebody known.
     pub fn known(&self, person: &Person) -> Actor {
-        Actor { client: Some(self.client), request_id: self.request_id.clone(), ..actor_of(person) }
+        Actor { client: Some(self.client), request: self.request.clone(), ..actor_of(person) }
     }
 }

@@ -15,7 +15,7 @@ use portcullis_store::account::Account;
 use portcullis_store::team::Team;
 use portcullis_store::{Conn, account, team};
 
-use crate::context::{Actor, Context};
+use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 
 /// A user with everything that follows from groups.
@@ -80,7 +80,7 @@ pub fn actor_of(person: &Person) -> Actor {
         username: person.account.username.clone(),
         is_superuser: person.is_superuser,
         client: None,
-        request_id: String::new(),
+        request: Request::default(),
     }
 }
 
@@ -130,9 +130,12 @@ pub(crate) fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attribut
 ///
 /// # Errors
 /// When the store fails.
-pub async fn secret_keys(conn: &mut Conn) -> Result<SecretKeys, Error> {
+pub async fn secret_keys(ctx: &Context, conn: &mut Conn) -> Result<SecretKeys, Error> {
     let names = account::upstream_password_attributes(conn).await?;
-    Ok(SecretKeys { upstream_passwords: names.into_iter().collect::<BTreeSet<_>>() })
+    Ok(SecretKeys {
+        upstream_passwords: names.into_iter().collect::<BTreeSet<_>>(),
+        patterns: ctx.options.secret_attributes.clone(),
+    })
 }
 
 /// Refuses everyone but administrators (CO-700, CO-701: no roles are assigned yet).

@@ -4,9 +4,11 @@ pub mod access;
 pub mod applications;
 pub mod bindings;
 pub mod bootstrap;
+pub mod brands;
 pub mod certificates;
 pub mod change;
 pub mod claims;
+pub mod consents;
 pub mod context;
 pub mod directory;
 pub mod entitlements;
@@ -24,6 +26,7 @@ pub mod password;
 pub mod policies;
 pub mod portal;
 pub mod providers;
+pub mod rekey;
 pub mod reputation;
 pub mod roles;
 pub mod sessions;
@@ -31,11 +34,12 @@ pub mod settings;
 pub mod setup;
 pub mod sign_in;
 pub mod signing;
+pub mod sources;
 pub mod tokens;
 pub mod used_by;
 
 pub use change::{Change, Touched};
-pub use context::{Actor, Context, Visitor, is_ready};
+pub use context::{Actor, Context, Request, Visitor, is_ready};
 pub use error::{Error, Problems};
 
 /// Rows that a sweep removes in one transaction: nobody else waits long for it.

@@ -258,7 +258,7 @@ pub async fn test(
         provider: None,
         client: actor.client,
         http,
-        request_id: actor.request_id.clone(),
+        request: actor.request.clone(),
         context,
         debug: true,
         callers: vec![pk],

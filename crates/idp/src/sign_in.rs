@@ -8,7 +8,7 @@ use portcullis_store::login_session::LoginSession;
 use serde_json::json;
 
 use crate::change::{Change, Touched};
-use crate::context::{Actor, Context};
+use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost, NotExamined};
 use crate::sessions::{self, Started, may_sign_in};
@@ -31,7 +31,7 @@ pub struct Credentials<'a> {
     /// Cookie of a session that this sign-in replaces (CO-384).
     pub previous: Option<&'a str>,
     /// The request, for events.
-    pub request_id: &'a str,
+    pub request: &'a Request,
 }
 
 /// Why nobody was signed in.
@@ -111,7 +111,7 @@ async fn begin(
         username: account.username.clone(),
         is_superuser: false,
         client: Some(credentials.client),
-        request_id: credentials.request_id.to_owned(),
+        request: credentials.request.clone(),
     };
     let previous = match credentials.previous {
         Some(cookie) => sessions::by_cookie(ctx, cookie, credentials.client).await?,
@@ -156,7 +156,7 @@ async fn note_failure(
         username: String::new(),
         is_superuser: false,
         client: Some(credentials.client),
-        request_id: credentials.request_id.to_owned(),
+        request: credentials.request.clone(),
     };
     let identifier: String = credentials.identifier.chars().take(LONGEST_IDENTIFIER).collect();
     let mut tx = ctx.db.write().await?;

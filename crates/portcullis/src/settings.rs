@@ -20,7 +20,7 @@ use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySet
 
 #[cfg(test)]
 pub(crate) use value::Value;
-pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
+pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Pattern, Rate, Secret, Span};
 
 /// One setting, as declared.
 #[derive(Debug)]
@@ -141,6 +141,10 @@ settings! {
         /// loses it cannot open the secrets in the database any more; whoever has only the database can
         /// open none. `openssl rand -base64 48` or the like makes one.
         secret_key: Option<Secret> = "";
+        /// Root secret that the database was made with, for `portcullis rekey` alone.
+        ///
+        /// Needed there when `secret_key` is the new one and the old one is not in `secret.key`.
+        previous_secret_key: Option<Secret> = "";
         /// Public URL of the control plane: sign-in pages, API, OAuth2 issuer.
         ///
         /// An absolute `http` or `https` URL without a path.
@@ -169,6 +173,21 @@ settings! {
         ///
         /// Also a filter by module in the syntax of `tracing`, such as `info,portcullis_proxy=debug`.
         log_level: LogLevel = "info", also "AUTHENTIK_";
+        /// Names of attributes of users, groups and brands that are secret.
+        ///
+        /// A `*` stands for any characters; case does not matter. Secret attributes are shown as `********` to whoever
+        /// may not change them, appear in no event, and no filter finds them. What a proxy provider names as its
+        /// `basic_auth_password_attribute` is secret anyway, keys under `goauthentik.io/` never are.
+        secret_attributes: Vec<Pattern> = "*password*,*secret*,*_token,*api_key*";
+    }
+
+    /// The audit trail.
+    events "events." Events {
+        /// Whether the API shows the full name of custom events as their action.
+        ///
+        /// Without it, their action is `custom_`, as strict clients expect, and the full name is in
+        /// `context.custom_action`.
+        verbatim_custom_actions: bool = "false";
     }
 
     /// The database.

@@ -195,6 +195,7 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
         peer: CLIENT,
         peer_trusted: true,
         request_id: String::new(),
+        asked: None,
     };
     let Handled::Answered(answer, _) = plane.handle(request, Arc::new(origin)).await else { panic!("not ours") };
     assert_eq!(answer.status(), StatusCode::OK);

@@ -246,6 +246,7 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         }));
         pending.served(Some(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() }));
         pending.answered(StatusCode::CREATED);

@@ -73,7 +73,15 @@ pub fn origin(
     // Only a trusted peer gets past this.
     if !told {
         let scheme = if tls { Scheme::Https } else { Scheme::Http };
-        return Ok(Origin { scheme, host: sent, client: peer, peer, peer_trusted, request_id: ids.next() });
+        return Ok(Origin {
+            scheme,
+            host: sent,
+            client: peer,
+            peer,
+            peer_trusted,
+            request_id: ids.next(),
+            asked: None,
+        });
     }
 
     let host = match agreed(headers, &X_FORWARDED_HOST, "X-Forwarded-Host")? {
@@ -92,7 +100,7 @@ pub fn origin(
         Some(id) if is_sane_id(id) => id.to_owned(),
         _ => ids.next(),
     };
-    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id })
+    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id, asked: None })
 }
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.

@@ -123,6 +123,20 @@ impl Db {
         }
     }
 
+    /// Writes the database anew, so that nothing of what was replaced or removed is left in its files.
+    ///
+    /// # Errors
+    /// When the database fails, or there is no room for a second copy of it.
+    pub async fn compact(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => {
+                sqlx::query("VACUUM").execute(writer).await?;
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Waits for connections in use, and closes the database.
     pub async fn close(&self) {
         match self {

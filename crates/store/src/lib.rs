@@ -6,6 +6,7 @@
 pub mod account;
 pub mod application;
 pub mod binding;
+pub mod brand;
 pub mod certificate;
 pub mod consent;
 pub mod db;
@@ -25,6 +26,7 @@ pub mod proxy_session;
 pub mod reputation;
 pub mod role;
 mod row;
+pub mod sealed;
 pub mod select;
 pub mod signing_key;
 pub mod team;

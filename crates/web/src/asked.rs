@@ -8,6 +8,7 @@ use http::request::Parts;
 use portcullis_core::origin::Origin;
 use portcullis_idp::Visitor;
 use portcullis_idp::access::AccessContext;
+use portcullis_idp::context::Request;
 use portcullis_idp::policies::HttpFacts;
 
 use crate::api::answer::ApiError;
@@ -25,7 +26,7 @@ pub(crate) fn visitor(origin: &Origin, headers: &HeaderMap, method: &str, path: 
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value)));
     let http = Some(Arc::new(facts.with_headers(headers)));
-    Visitor { client: origin.client, request_id: origin.request_id.clone(), http }
+    Visitor { client: origin.client, request: Request::of(origin), http }
 }
 
 /// A request to the API, as policies see it.
@@ -75,6 +76,7 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
             request_id: "r".to_owned(),
+            asked: None,
         }));
         let Asked(visitor) = Asked::from_request_parts(&mut parts, &()).await.expect("has an origin");
         let http = visitor.http.expect("is HTTP");

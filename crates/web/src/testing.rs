@@ -101,6 +101,7 @@ impl Site {
             peer: client,
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         }));
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
@@ -161,6 +162,7 @@ pub(crate) async fn context_with(
         epochs: Arc::new(Epochs::default()),
         base_url: "http://id.example".to_owned(),
         install_id,
+        options: portcullis_idp::context::Options::default(),
         limits: portcullis_idp::limits::Limits::default(),
         policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),

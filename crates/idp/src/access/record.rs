@@ -63,7 +63,7 @@ async fn record(ctx: &Context, conn: &mut Conn, actor: &Actor, entries: Vec<Entr
 }
 
 fn actor(person: &Person, context: &AccessContext) -> Actor {
-    Actor { client: context.client, request_id: context.request_id.clone(), ..actor_of(person) }
+    Actor { client: context.client, request: context.request.clone(), ..actor_of(person) }
 }
 
 fn entries(person: &Person, application: &Application, context: &AccessContext, found: &[Found]) -> Vec<Entry> {
@@ -79,7 +79,7 @@ fn entries(person: &Person, application: &Application, context: &AccessContext, 
         provider: None,
         client: context.client,
         http: None,
-        request_id: context.request_id.clone(),
+        request: context.request.clone(),
         context: context.entries.clone(),
         debug: false,
         callers: Vec::new(),

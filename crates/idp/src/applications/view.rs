@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use portcullis_core::id::ProviderPk;
+use portcullis_core::id::{ApplicationId, ProviderPk};
 use portcullis_store::application::{Application, Filter};
 use portcullis_store::{Conn, application, provider};
 
@@ -85,6 +85,22 @@ pub async fn check_access(
         false => Vec::new(),
     };
     Ok((judged.decision, lines))
+}
+
+/// The slug of an application, if there is one with this key.
+///
+/// # Errors
+/// When the store fails.
+pub async fn slug_of(conn: &mut Conn, uuid: ApplicationId) -> Result<Option<String>, Error> {
+    Ok(application::by_uuid(conn, uuid).await?.map(|application| application.slug))
+}
+
+/// An application with its provider, for whoever may see it.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn one(conn: &mut Conn, application: Application) -> Result<View, Error> {
+    views(conn, vec![application]).await?.pop().ok_or(Error::NotFound("Application"))
 }
 
 async fn views(conn: &mut Conn, applications: Vec<Application>) -> Result<Vec<View>, Error> {

@@ -73,7 +73,7 @@ impl<'a> Viewer<'a> {
     /// # Errors
     /// When the store fails.
     pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &Actor) -> Result<Self, Error> {
-        let secrets = secret_keys(conn).await?;
+        let secrets = secret_keys(ctx, conn).await?;
         Ok(Self { ctx, mask: (!actor.is_superuser).then(|| secrets.clone()), secrets })
     }
 

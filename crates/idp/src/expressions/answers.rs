@@ -44,7 +44,7 @@ impl<'a> World<'a> {
     pub(super) async fn inputs(&self, name: &str) -> Result<Inputs, Error> {
         let (ctx, request) = (self.ctx, self.request);
         let mut conn = ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         drop(conn);
         let user = match &request.person {
             Some(person) => Some(Arc::new(objects::user(ctx, &person.account, person.is_superuser, &secrets, &[])?)),
@@ -53,7 +53,7 @@ impl<'a> World<'a> {
         let application = request.application.as_deref();
         let application = application.map(|found| objects::application(found, request.provider.as_deref()));
         let http = request.http.as_deref();
-        let http = http.map(|facts| Arc::new(objects::http(facts, &request.request_id, request.client, user.clone())));
+        let http = http.map(|facts| Arc::new(objects::http(facts, &request.request.id, request.client, user.clone())));
         let obj = application.clone().map_or(Value::None, |found| Object::Application(Arc::new(found)).into());
         let mut context: Vec<(String, Value)> =
             request.context.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect();
@@ -112,7 +112,7 @@ impl<'a> World<'a> {
     /// The first by key (CO-240). An exact name, key or address leads to few; everything else looks at all.
     async fn find_user(&self, filters: &[Filter]) -> Result<Option<User>, Error> {
         let mut conn = self.ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         let mut narrowed = account::Filter { order: vec![(account::Order::Pk, false)], ..account::Filter::default() };
         for filter in filters.iter().filter(|filter| filter.comparison == Comparison::Exact) {
             match (&filter.field, &filter.value) {
@@ -146,7 +146,7 @@ impl<'a> World<'a> {
     async fn groups(&self, user: Option<i32>, all: bool) -> Result<Vec<Group>, Error> {
         let Some(pk) = user.map(UserPk) else { return Ok(Vec::new()) };
         let mut conn = self.ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         let joined = team::of_account_with_ancestors(&mut conn, pk).await?;
         let wanted = joined.iter().filter(|joined| all || joined.direct);
         wanted.map(|joined| objects::group(self.ctx, &joined.team, &secrets)).collect()
@@ -165,7 +165,7 @@ impl<'a> World<'a> {
     /// Of groups and user (CO-233).
     async fn attributes(&self, user: Option<i32>) -> Result<Map<String, Json>, Error> {
         let mut conn = self.ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         let Some(person) = self.person(&mut conn, user).await? else { return Ok(Map::new()) };
         let mut merged = Attributes::new();
         for team in &person.teams {
@@ -178,7 +178,7 @@ impl<'a> World<'a> {
     async fn entitlements(&self, user: Option<i32>, application: &str) -> Result<Vec<Entitlement>, Error> {
         let Ok(application) = application.parse::<ApplicationId>() else { return Ok(Vec::new()) };
         let mut conn = self.ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         let Some(person) = self.person(&mut conn, user).await? else { return Ok(Vec::new()) };
         let held = entitlements::held(&mut conn, &person, application).await?;
         held.iter()
@@ -193,7 +193,7 @@ impl<'a> World<'a> {
     async fn relatives(&self, of: &str, above: bool) -> Result<Vec<Group>, Error> {
         let Ok(pk) = of.parse::<GroupId>() else { return Ok(Vec::new()) };
         let mut conn = self.ctx.db.read().await?;
-        let secrets = secret_keys(&mut conn).await?;
+        let secrets = secret_keys(self.ctx, &mut conn).await?;
         let teams = if above { team::parents(&mut conn, pk).await? } else { team::children(&mut conn, pk).await? };
         teams.iter().map(|team| objects::group(self.ctx, team, &secrets)).collect()
     }

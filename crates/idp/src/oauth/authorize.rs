@@ -425,6 +425,7 @@ async fn approve(
     grant::insert_code(change.conn(), &record).await?;
     if agreed {
         let consent = Consent {
+            pk: 0,
             account: person.account.pk,
             provider: request.client.provider.pk,
             application: application.uuid,
@@ -435,7 +436,9 @@ async fn approve(
         remembered::keep(change.conn(), &consent).await?;
     }
     let named = event::model("authentik_core", "application", application.uuid, &application.name);
-    change.event("authorize_application", json!({"authorized_application": named, "scopes": record.scope})).await?;
+    let flow = request.client.provider.authorization_flow.0.simple().to_string();
+    let context = json!({"authorized_application": named, "flow": flow, "scopes": record.scope});
+    change.event("authorize_application", context).await?;
     change.commit().await?;
     Ok(Outcome::Answer(request.answer(ctx, ("code", code))))
 }

@@ -20,6 +20,7 @@ use super::{OAuthError, examine};
 use crate::access::Terms;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
+use crate::event::Keeping;
 use crate::limits::{self, Attempt};
 use crate::{event, providers, reputation};
 
@@ -79,6 +80,8 @@ pub struct Served {
     pub client: Client,
     /// Who may use its application; nobody without one.
     pub terms: Terms,
+    /// How events are kept.
+    pub(crate) keeping: Keeping,
 }
 
 /// Clients that outposts asked about, kept until something of them changes. Definitions only: who may use what is
@@ -121,7 +124,8 @@ impl Served {
             Some(application) => Terms::of(&mut conn, application).await?,
             None => Terms::default(),
         };
-        Ok(Some(Self { client, terms }))
+        let keeping = Keeping::of(&mut conn, "").await?;
+        Ok(Some(Self { client, terms, keeping }))
     }
 }
 

@@ -292,7 +292,8 @@ pub async fn note_success(
     application: &Application,
     proven: &mut Proven,
 ) -> Result<(), OAuthError> {
-    let Some(note) = note(ctx, visitor, client, application, proven) else {
+    let keeping = event::Keeping::of(change.conn(), &visitor.request.host).await?;
+    let Some(note) = note(ctx, &keeping, visitor, client, application, proven) else {
         generated::keep(ctx, change, client, application, &mut proven.person).await?;
         let context = json!({"auth_method": "oauth_client_secret", "application": named(application)});
         return Ok(change.event_by(&visitor.known(&proven.person), "login", context).await?);
@@ -303,8 +304,9 @@ pub async fn note_success(
 }
 
 /// What is to be written about a success with an app password (OA-299, OA-314); none for the client's secret.
-pub fn note(
+pub(crate) fn note(
     ctx: &Context,
+    keeping: &event::Keeping,
     visitor: &Visitor,
     client: &Client,
     application: &Application,
@@ -319,7 +321,7 @@ pub fn note(
     let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
         "application": named(application)});
     Some(Note {
-        event: event::of(ctx, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
+        event: event::of(ctx, keeping, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
         forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
         used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
     })

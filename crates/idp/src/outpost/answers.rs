@@ -99,7 +99,7 @@ pub async fn verify_password(
 ) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
     let visitor = Visitor::at(from);
-    let Served { client, terms } = &*served(ctx, provider).await?;
+    let Served { client, terms, keeping } = &*served(ctx, provider).await?;
     let scopes = offered_scopes(&client.mappings);
     let wish = Wish { scopes: &scopes, grant_type: "client_credentials", code_verifier: None };
     let variant = match username.is_empty() {
@@ -110,7 +110,7 @@ pub async fn verify_password(
     // identity that was built before it is not used.
     let proven = machine::prove(ctx, &visitor, client, Some(terms), &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
-    let note = machine::note(ctx, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
+    let note = machine::note(ctx, keeping, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
     ctx.notes.write(&ctx.db, note).await?;
     let app_password = proven.app_password.as_ref();
     let basis = Basis {

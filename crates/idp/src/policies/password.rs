@@ -121,7 +121,7 @@ mod tests {
             provider: None,
             client: None,
             http: None,
-            request_id: String::new(),
+            request: Default::default(),
             context: context.as_object().cloned().unwrap_or_default(),
             debug: false,
             callers: Vec::new(),

@@ -9,6 +9,7 @@ use portcullis_store::application::Application;
 use portcullis_store::provider::Provider;
 use serde_json::{Map, Value, json};
 
+use crate::context::Request;
 use crate::directory::Person;
 use crate::event::model;
 
@@ -55,8 +56,8 @@ pub struct PolicyRequest {
     pub client: Option<IpAddr>,
     /// The HTTP request; none where there is none.
     pub http: Option<Arc<HttpFacts>>,
-    /// The request's id, for events; empty inside the process.
-    pub request_id: String,
+    /// The request, for events.
+    pub request: Request,
     /// `context` (CO-181).
     pub context: Map<String, Value>,
     /// Whether an administrator tries it out.

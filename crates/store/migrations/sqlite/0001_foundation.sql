@@ -205,6 +205,35 @@ CREATE TABLE policy (
     settings            TEXT    NOT NULL -- JSON object of the kind's own fields
 );
 
+-- How the instance presents itself under a host name and those below it (CO-502).
+CREATE TABLE brand (
+    pk                  TEXT    PRIMARY KEY,
+    domain              TEXT    NOT NULL UNIQUE,
+    is_default          BOOLEAN NOT NULL,
+    title               TEXT    NOT NULL,
+    logo                TEXT    NOT NULL, -- empty: ours
+    favicon             TEXT    NOT NULL, -- empty: ours
+    custom_css          TEXT    NOT NULL,
+    flow_background     TEXT    NOT NULL,
+    flow_authentication TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_invalidation   TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_recovery       TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_unenrollment   TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_user_settings  TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_device_code    TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    default_application TEXT    REFERENCES application (uuid) ON DELETE SET NULL,
+    web_certificate     TEXT    REFERENCES certificate (pk) ON DELETE SET NULL,
+    attributes_sealed   BLOB    NOT NULL  -- JSON object
+);
+CREATE UNIQUE INDEX brand_default ON brand (is_default) WHERE is_default;
+
+CREATE TABLE brand_client_certificate (
+    brand       TEXT    NOT NULL REFERENCES brand (pk) ON DELETE CASCADE,
+    certificate TEXT    NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
+    position    INTEGER NOT NULL,
+    PRIMARY KEY (brand, certificate)
+);
+
 -- A binding outlives what it names: an orphan denies (CO-180). So no member carries a foreign key with a
 -- cascade; each is set to NULL when the policy, group or user goes.
 CREATE TABLE binding (
@@ -282,13 +311,14 @@ CREATE INDEX authorization_code_expires ON authorization_code (expires);
 -- What users agreed that an application may know of them (OA-167). The client and the application are both part
 -- of what they saw: another one at the same place asks again.
 CREATE TABLE consent (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     application     TEXT    NOT NULL REFERENCES application (uuid) ON DELETE CASCADE,
     scope           TEXT    NOT NULL,
     created         BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
-    PRIMARY KEY (account, provider)
+    UNIQUE (account, provider)
 );
 CREATE INDEX consent_provider ON consent (provider);
 CREATE INDEX consent_application ON consent (application);
@@ -373,9 +403,18 @@ CREATE TABLE event (
     app         TEXT    NOT NULL,
     account     TEXT    NOT NULL, -- JSON object: who did it
     context     TEXT    NOT NULL, -- JSON object, cleansed (CO-414)
+    brand       TEXT    NOT NULL, -- JSON object: under which brand it was asked for
     client_ip   TEXT,
     created     BIGINT  NOT NULL,
-    expires     BIGINT  NOT NULL
+    expires     BIGINT  NOT NULL,
+    -- What lists are limited by, taken out of the JSON.
+    username        TEXT NOT NULL,
+    brand_name      TEXT NOT NULL,
+    model_app       TEXT,
+    model_name      TEXT,
+    model_pk        TEXT,
+    authorized_app  TEXT
 );
 CREATE INDEX event_created ON event (created);
 CREATE INDEX event_expires ON event (expires);
+CREATE INDEX event_model ON event (model_pk);

@@ -168,7 +168,8 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-fn object(view: &View, person: &Person) -> Value {
+/// An application, also inside another object.
+pub(super) fn object(view: &View, person: &Person) -> Value {
     let application = &view.application;
     let icon = Some(&application.meta_icon).filter(|icon| !icon.is_empty());
     json!({

@@ -162,9 +162,9 @@ async fn co_466_shown_keys_are_noted() {
     let key = text(&site.get(&format!("{path}view_private_key/")).await["data"]);
     site.get(&format!("{path}view_certificate/?download=false")).await;
     let events = site.events("secret_view").await;
-    let types: Vec<_> = events.iter().map(|event| (&event["type"], &event["shown"]["name"])).collect();
+    let types: Vec<_> = events.iter().map(|event| (&event["type"], &event["secret"]["name"])).collect();
     assert_eq!(types, [(&json!("certificate"), &made["name"]), (&json!("private_key"), &made["name"])]);
-    assert_eq!(events[0]["shown"]["model_name"], "certificatekeypair");
+    assert_eq!(events[0]["secret"]["model_name"], "certificatekeypair");
 
     let (headers, file) = site.file(&format!("{path}view_private_key/?download")).await;
     assert_eq!(file, key);

@@ -63,7 +63,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let script = Arc::new(Script::default());
-        let site = Site::with(Support { expressions: Some(script.clone()), ..Support::default() }).await;
+        let site = Site::supported(Support { expressions: Some(script.clone()), ..Support::default() }).await;
         let provider = site.provider("wiki").await["pk"].clone();
         let target = site.application("wiki", &provider).await["pk"].clone();
         let (ada, key) = site.user("ada").await;

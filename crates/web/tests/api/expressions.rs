@@ -13,7 +13,7 @@ const POLICIES: &str = "/policies/expression/";
 
 async fn site() -> Site {
     let expressions = ForPolicies(Engine::new(true));
-    Site::with(Support { expressions: Some(Arc::new(expressions)), ..Support::default() }).await
+    Site::supported(Support { expressions: Some(Arc::new(expressions)), ..Support::default() }).await
 }
 
 /// What the test endpoint says of an expression for a user.

@@ -131,6 +131,7 @@ mod tests {
             app: "portcullis".to_owned(),
             account: json!({}),
             context: json!({}),
+            brand: json!({}),
             client_ip: None,
             created: Timestamp(0),
             expires: Timestamp(0),

@@ -17,6 +17,7 @@ pub(crate) fn origin(host: &str) -> Origin {
         peer: address,
         peer_trusted: false,
         request_id: String::new(),
+        asked: None,
     }
 }
 

@@ -337,6 +337,7 @@ impl Site {
             peer: client.parse().unwrap(),
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         };
         match self.plane.handle(request.body(Body::Empty).unwrap(), Arc::new(origin)).await {
             Handled::Answered(response, _) => Some(response),
@@ -358,6 +359,7 @@ impl Site {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         };
         match self.plane.handle(question.body(Body::Empty).unwrap(), Arc::new(origin)).await {
             Handled::Answered(response, _) => Some(response),

@@ -160,8 +160,14 @@ async fn co_440_people_are_scored() {
     wiki.site.admin(Method::PATCH, &user, json!({"email": "ada@example.com"})).await;
     wiki.site.admin(Method::POST, &format!("{user}set_password/"), json!({"password": "long enough"})).await;
     let sign_in = async |identifier: &str, password: &str| {
-        let credentials =
-            Credentials { identifier, password, client: FROM, user_agent: "test", previous: None, request_id: "" };
+        let credentials = Credentials {
+            identifier,
+            password,
+            client: FROM,
+            user_agent: "test",
+            previous: None,
+            request: &Default::default(),
+        };
         sign_in::with_password(&wiki.site.ctx, credentials).await.is_ok()
     };
     assert!(!sign_in("ada@example.com", "wrong").await);
