@@ -68,7 +68,7 @@ async fn describe(
         let finding = match &found.answer {
             Ok(outcome) if outcome.passing => "passes".to_owned(),
             Ok(_) => "does not pass".to_owned(),
-            Err(failure) => format!("could not be evaluated ({}), which counts as said there", failure.message),
+            Err(failure) => format!("could not be evaluated ({}), so that failure_result counts", failure.message),
         };
         return Ok(("policy", found.name.clone(), finding));
     }
