@@ -98,7 +98,21 @@ pub async fn judge(
     application: &Application,
     context: &AccessContext,
 ) -> Result<Judged, Error> {
-    let mut conn = ctx.db.read().await?;
+    judge_after(ctx, ctx.db.read().await?, person, application, context).await
+}
+
+/// The same, with a connection that was needed before and is given back here: whoever asks at every request need not wait
+/// for another one.
+///
+/// # Errors
+/// When the store fails; treat that as no.
+pub async fn judge_after(
+    ctx: &Context,
+    mut conn: Conn,
+    person: &Person,
+    application: &Application,
+    context: &AccessContext,
+) -> Result<Judged, Error> {
     let case = Case::read(&mut conn, person, application).await?;
     drop(conn);
     let case = case.heard(ctx, context).await;
