@@ -99,7 +99,23 @@ pub async fn judge(
     application: &Application,
     context: &AccessContext,
 ) -> Result<Judged, Error> {
-    let terms = Terms::of(&mut ctx.db.read().await?, application).await?;
+    judge_after(ctx, ctx.db.read().await?, person, application, context).await
+}
+
+/// The same, with a connection that was needed before and is given back here: whoever asks at every request need not wait
+/// for another one.
+///
+/// # Errors
+/// When the store fails; treat that as no.
+pub async fn judge_after(
+    ctx: &Context,
+    mut conn: Conn,
+    person: &Person,
+    application: &Application,
+    context: &AccessContext,
+) -> Result<Judged, Error> {
+    let terms = Terms::of(&mut conn, application).await?;
+    drop(conn);
     judge_by(ctx, &terms, person, application, context).await
 }
 

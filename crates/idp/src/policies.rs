@@ -6,6 +6,7 @@ mod known;
 mod password;
 mod request;
 pub(crate) mod run;
+mod shape;
 mod support;
 
 use std::collections::HashMap;
@@ -26,11 +27,10 @@ use crate::list::{Listed, Slice};
 use crate::used_by::{self, Use};
 
 pub use evaluate::{call, evaluate};
-pub use kind::{
-    Descriptor, Dummy, EventMatcher, Expression, Field, Kind, Password, PasswordExpiry, PolicyKind, Reputation, Shape,
-};
+pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
 pub use portcullis_store::policy::{Filter, Order};
-pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest};
+pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
+pub use shape::{Field, Shape};
 pub use support::{Answer, BreachService, ExpressionEngine, Support};
 
 /// What is to be stored of a policy; absent members stay as they are, or have their default on creation.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use portcullis_store::binding::Binding;
 use portcullis_store::{Conn, account, team};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{Found, Judged, holds_membership};
 use crate::context::Context;
@@ -38,10 +38,11 @@ pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &J
             LOGGER,
             format!("{} {kind} {name:?}: {finding}{inverted}: {result}", crate::bindings::title(binding)),
         );
-        line.attributes = attributes(json!({
+        let attributes = json!({
             "binding": binding.pk, "order": binding.position, kind: name, "negate": binding.negate,
             "finding": finding, "passing": passing,
-        }));
+        });
+        line.attributes = attributes.as_object().cloned().unwrap_or_default();
         lines.push(line);
     }
     let summary = match (person.account.is_active, judged.decision.trace.is_empty(), judged.decision.passing) {
@@ -67,7 +68,7 @@ async fn describe(
         let finding = match &found.answer {
             Ok(outcome) if outcome.passing => "passes".to_owned(),
             Ok(_) => "does not pass".to_owned(),
-            Err(failure) => format!("could not be evaluated ({}), which counts as said there", failure.message),
+            Err(failure) => format!("could not be evaluated ({}), so that failure_result counts", failure.message),
         };
         return Ok(("policy", found.name.clone(), finding));
     }
@@ -84,8 +85,4 @@ async fn describe(
         return Ok(("user", name, format!("{username} {is}")));
     }
     Ok(("nothing", String::new(), "what it named was deleted, so that it denies".to_owned()))
-}
-
-fn attributes(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
 }

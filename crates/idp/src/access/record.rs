@@ -1,17 +1,16 @@
 //! What policies that were asked leave in the record (CO-178, CO-243).
 
-use portcullis_core::id::BindingId;
 use portcullis_store::Conn;
 use portcullis_store::application::Application;
 use portcullis_store::event::Event;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{AccessContext, Found};
 use crate::context::{Actor, Context};
 use crate::directory::{Person, actor_of};
 use crate::error::Error;
 use crate::event;
-use crate::policies::PolicyRequest;
+use crate::policies::summary;
 
 /// Something to be recorded.
 struct Entry {
@@ -67,49 +66,41 @@ fn actor(person: &Person, context: &AccessContext) -> Actor {
 }
 
 fn entries(person: &Person, application: &Application, context: &AccessContext, found: &[Found]) -> Vec<Entry> {
-    let worth_telling = |found: &&Found| {
-        found.execution_logging || found.answer.as_ref().map_or(true, |outcome| !outcome.events.is_empty())
-    };
-    if !found.iter().any(|found| worth_telling(&found)) {
+    // Most policies leave nothing behind.
+    if found.iter().all(Found::is_quiet) {
         return Vec::new();
     }
-    let request = PolicyRequest {
-        person: Some(std::sync::Arc::new(person.clone())),
-        application: Some(std::sync::Arc::new(application.clone())),
-        provider: None,
-        client: context.client,
-        http: None,
-        request: context.request.clone(),
-        context: context.entries.clone(),
-        debug: false,
-        callers: Vec::new(),
-    }
-    .summary();
+    let request = summary(Some(person), Some(application), &context.entries);
     found.iter().flat_map(|found| entries_of(found, &request)).collect()
 }
 
+impl Found {
+    fn is_quiet(&self) -> bool {
+        !self.execution_logging && self.answer.as_ref().is_ok_and(|outcome| outcome.events.is_empty())
+    }
+}
+
 fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
+    let entry = |action: &str, key: &str, value: Value| {
+        let mut context = Map::new();
+        context.insert("policy_uuid".to_owned(), json!(found.policy.to_string().replace('-', "")));
+        context.insert("policy_name".to_owned(), json!(found.name));
+        let binding = event::model("authentik_policies", "policybinding", found.binding, "");
+        context.insert("binding".to_owned(), binding);
+        context.insert("request".to_owned(), request.clone());
+        context.insert(key.to_owned(), value);
+        Entry { app: "portcullis".to_owned(), action: action.to_owned(), context: Value::Object(context) }
+    };
     let mut entries = Vec::new();
-    let about = |found: &Found| {
-        json!({"policy_uuid": hex_of(found.policy), "policy_name": found.name, "binding": named(found.binding),
-            "request": request})
-    };
-    let mut add = |action: &str, key: &str, value: Value| {
-        let mut context = about(found);
-        context[key] = value;
-        entries.push(Entry { app: "portcullis".to_owned(), action: action.to_owned(), context });
-    };
     if found.execution_logging {
         let result = match &found.answer {
             Ok(outcome) => json!({"passing": outcome.passing, "messages": outcome.messages, "raw_result": outcome.raw}),
             Err(failure) => json!({"passing": found.failure_result, "messages": [failure.message], "raw_result": null}),
         };
-        add("policy_execution", "result", result);
+        entries.push(entry("policy_execution", "result", result));
     }
     match &found.answer {
-        Err(failure) => {
-            add("policy_exception", "message", json!(failure.message));
-        }
+        Err(failure) => entries.push(entry("policy_exception", "message", json!(failure.message))),
         Ok(outcome) => entries.extend(outcome.events.iter().map(|noted| Entry {
             app: found.name.clone(),
             action: noted.action.clone(),
@@ -117,12 +108,4 @@ fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
         })),
     }
     entries
-}
-
-fn hex_of(key: impl ToString) -> String {
-    key.to_string().replace('-', "")
-}
-
-fn named(binding: BindingId) -> Value {
-    event::model("authentik_policies", "policybinding", binding, "")
 }

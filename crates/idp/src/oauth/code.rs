@@ -65,11 +65,10 @@ pub(crate) async fn foresee(
     });
     let (Some(code), Some(application)) = (good, client.application.as_ref()) else { return Ok(Judged::default()) };
     let Some(person) = directory::person(ctx, &mut conn, code.account).await? else { return Ok(Judged::default()) };
-    drop(conn);
     let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
         "oauth_grant_type": "authorization_code", "oauth_redirect_uri": code.redirect_uri,
         "oauth_code_verifier": redemption.code_verifier});
-    access::judge(ctx, &person, application, &context(entries).from(visitor)).await
+    access::judge_after(ctx, conn, &person, application, &context(entries).from(visitor)).await
 }
 
 /// Uses a code up and says what it stands for (OA-240 … OA-246). The code is spent whatever follows: who

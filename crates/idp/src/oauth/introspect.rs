@@ -63,12 +63,12 @@ pub async fn visible(
 /// When the store fails.
 pub async fn active(
     ctx: &Context,
+    mut conn: Conn,
     visitor: &Visitor,
     client: &Client,
     record: AccessToken,
 ) -> Result<Option<Active>, Error> {
     let Some(accessed) = client.application.as_ref() else { return Ok(None) };
-    let mut conn = ctx.db.read().await?;
     let issuing = application::by_provider(&mut conn, record.provider).await?;
     let Some(issuing) = issuing else { return Ok(None) };
     if !lives(ctx, &mut conn, &record).await? {
@@ -80,11 +80,10 @@ pub async fn active(
     if !entitlements::still_held(&mut conn, &person, issuing.uuid, &said).await? {
         return Ok(None);
     }
-    drop(conn);
     let scopes: Vec<_> = record.scope.split_ascii_whitespace().collect();
     let entries = json!({"oauth_scopes": scopes, "oauth_grant_type": "bearer"});
     let asked = context(entries).from(visitor);
-    if !person.account.is_active || !access::judge(ctx, &person, accessed, &asked).await?.decision.passing {
+    if !person.account.is_active || !access::judge_after(ctx, conn, &person, accessed, &asked).await?.decision.passing {
         return Ok(None);
     }
     Ok(Some(Active { record, claims, person }))
@@ -153,8 +152,7 @@ pub async fn answer(
     let mut conn = ctx.db.read().await?;
     let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
-    drop(conn);
-    let Some(active) = active(ctx, visitor, &client, record).await? else {
+    let Some(active) = active(ctx, conn, visitor, &client, record).await? else {
         if revoked {
             note_revoked(ctx, visitor, &client, &jti).await?;
         }

@@ -187,22 +187,26 @@ async fn check(
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
-    let known = match identified(ctx, &mut ctx.db.read().await?, client, variant).await? {
+    let mut conn = ctx.db.read().await?;
+    let known = match identified(ctx, &mut conn, client, variant).await? {
         Ok(known) => known,
         Err(reason) => return Ok(Err(reason)),
     };
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
         "oauth_code_verifier": wish.code_verifier});
-    let context = context(entries).from(visitor);
+    let entitlements = entitlements::names(&mut conn, &known.person, application.uuid).await?;
+    let asked = context(entries).from(visitor);
     let judged = match terms {
-        Some(terms) => access::judge_by(ctx, terms, &known.person, application, &context).await?,
-        None => access::judge(ctx, &known.person, application, &context).await?,
+        Some(terms) => {
+            drop(conn);
+            access::judge_by(ctx, terms, &known.person, application, &asked).await?
+        }
+        None => access::judge_after(ctx, conn, &known.person, application, &asked).await?,
     };
     if !judged.decision.passing {
         return Ok(Err(DENIED));
     }
-    let entitlements = entitlements::names(&mut ctx.db.read().await?, &known.person, application.uuid).await?;
     Ok(Ok(Proven { person: known.person, app_password: known.app_password, entitlements, failed_before: true, judged }))
 }
 

@@ -182,9 +182,8 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
     let mut conn = ctx.db.read().await?;
     let record = introspect::visible(ctx, &mut conn, client, token).await?;
     let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
-    drop(conn);
     let visitor = Visitor::at(from);
-    let active = introspect::active(ctx, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
+    let active = introspect::active(ctx, conn, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
     let claims = read(&active.claims)?;
     // The token says what held when it was issued; applications must not be told a group that was lost since.
     if !holds(&active.person, &claims.groups) {
@@ -337,7 +336,7 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
     {
         return Ok(false);
     }
-    drop(conn);
     let context = AccessContext { client: bearings.client, ..AccessContext::default() };
+    drop(conn);
     Ok(access::judge_by(ctx, &served.terms, &person, application, &context).await?.decision.passing)
 }

@@ -114,7 +114,7 @@ mod tests {
     use serde_json::json;
     use std::sync::{Arc, Mutex};
 
-    fn asked(context: Value) -> PolicyRequest {
+    fn asked(context: &Value) -> PolicyRequest {
         PolicyRequest {
             person: None,
             application: None,
@@ -129,7 +129,7 @@ mod tests {
     }
 
     async fn rate(policy: &Password, password: &str) -> Outcome {
-        let request = asked(json!({"password": password}));
+        let request = asked(&json!({"password": password}));
         evaluate(&Support::default(), policy, &request).await.expect("is evaluated")
     }
 
@@ -184,11 +184,11 @@ mod tests {
             (json!({"prompt_data": {"pw": "x"}, "pw": "long enough"}), false),
             (json!({"prompt_data": {"other": "x"}, "pw": "long enough"}), true),
         ] {
-            let outcome = evaluate(&Support::default(), &policy, &asked(context)).await.expect("is evaluated");
+            let outcome = evaluate(&Support::default(), &policy, &asked(&context)).await.expect("is evaluated");
             assert_eq!(outcome.passing, passing);
         }
         for absent in [json!({}), json!({"password": "long enough"}), json!({"pw": 7})] {
-            let outcome = evaluate(&Support::default(), &policy, &asked(absent)).await.expect("is evaluated");
+            let outcome = evaluate(&Support::default(), &policy, &asked(&absent)).await.expect("is evaluated");
             assert_eq!((outcome.passing, outcome.messages), (false, vec!["Password not set in context".to_owned()]));
         }
     }
@@ -228,7 +228,7 @@ mod tests {
             let service = Arc::new(List(list, Mutex::default()));
             let support = Support { breaches: Some(service.clone()), ..Support::default() };
             let policy = Password { check_have_i_been_pwned: true, hibp_allowed_count: allowed, ..Password::default() };
-            let outcome = evaluate(&support, &policy, &asked(json!({"password": "password"}))).await;
+            let outcome = evaluate(&support, &policy, &asked(&json!({"password": "password"}))).await;
             assert_eq!(*service.1.lock().expect("not poisoned"), ["5BAA6"]);
             outcome.map(|outcome| (outcome.passing, outcome.messages))
         };
@@ -241,6 +241,6 @@ mod tests {
         assert!(ask(Err("down"), 0).await.is_err());
         assert!(ask(Ok("1E4C9B93F3F0682250B6CF8331B7EE68FD8:many"), 0).await.is_err());
         let policy = Password { check_have_i_been_pwned: true, ..Password::default() };
-        assert!(evaluate(&Support::default(), &policy, &asked(json!({"password": "x"}))).await.is_err());
+        assert!(evaluate(&Support::default(), &policy, &asked(&json!({"password": "x"}))).await.is_err());
     }
 }

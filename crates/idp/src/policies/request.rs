@@ -67,24 +67,20 @@ pub struct PolicyRequest {
 }
 
 impl PolicyRequest {
-    /// What events say about a request: whom and what it is about, and which of the facts are no secrets.
+    /// What events say about it.
     pub fn summary(&self) -> Value {
-        let user = self.person.as_ref().map(|person| {
-            let account = &person.account;
-            model("authentik_core", "user", account.pk, &account.username)
-        });
-        let obj = self.application.as_deref().map(crate::applications::named);
-        // What was typed into a form is left out as a whole: its field may be named anything.
-        let plain =
-            |key: &&String| key.starts_with("oauth_") && !["oauth_code_verifier", "oauth_jwt"].contains(&key.as_str());
-        let context: Map<String, Value> = self
-            .context
-            .keys()
-            .filter(plain)
-            .filter_map(|key| Some((key.clone(), self.context.get(key)?.clone())))
-            .collect();
-        json!({"user": user, "obj": obj, "context": context})
+        summary(self.person.as_deref(), self.application.as_deref(), &self.context)
     }
+}
+
+/// What events say about a request: whom and what it is about, and those of the facts that are no secrets.
+pub fn summary(person: Option<&Person>, application: Option<&Application>, context: &Map<String, Value>) -> Value {
+    let user = person.map(|person| model("authentik_core", "user", person.account.pk, &person.account.username));
+    // What was typed into a form is left out as a whole: its field may be named anything.
+    let is_plain = |key: &str| key.starts_with("oauth_") && !["oauth_code_verifier", "oauth_jwt"].contains(&key);
+    let plain = context.iter().filter(|(key, _)| is_plain(key.as_str()));
+    let plain: Map<String, Value> = plain.map(|(key, value)| (key.clone(), value.clone())).collect();
+    json!({"user": user, "obj": application.map(crate::applications::named), "context": plain})
 }
 
 /// One line of a log that an administrator sees (schema `LogEvent`).

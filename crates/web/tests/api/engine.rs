@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use authentik_client::models;
 use http::Method;
-use portcullis_idp::Context;
+use portcullis_core::id::UserPk;
+use portcullis_idp::access::{self, AccessContext};
 use portcullis_idp::policies::{
     Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest, Support, call,
 };
+use portcullis_idp::{Context, directory};
 use serde_json::{Map, Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -162,7 +164,7 @@ async fn co_138_every_binding_is_explained_to_superusers() {
         lines,
         [
             "Binding #1 policy \"no first at 1\": does not pass, inverted: passes",
-            "Binding #3 policy \"fail second at 3\": could not be evaluated (second), which counts as said there: does not pass",
+            "Binding #3 policy \"fail second at 3\": could not be evaluated (second), so that failure_result counts: does not pass",
             "looked",
             "Binding #4 policy \"log looked at 4\": passes: passes",
             "Binding #5 policy \"yes third at 5\": passes: passes",
@@ -264,4 +266,26 @@ async fn co_176_a_policy_that_does_not_end_is_ended() {
     stage.site.patch(&format!("/core/users/{}/", stage.ada), json!({"is_active": false})).await;
     assert!(!stage.passes().await);
     assert_eq!(stage.script.0.lock().unwrap().len(), asked);
+}
+
+/// CO-178, CO-416: what a policy leaves behind in a transaction is part of it.
+#[tokio::test]
+async fn co_416_a_decision_in_a_transaction_records_there() {
+    let stage = Stage::new().await;
+    stage.bind(0, "fail boom", json!({"failure_result": true})).await;
+    let ctx = &stage.site.ctx;
+    for (commits, recorded) in [(false, 0), (true, 1)] {
+        let mut tx = ctx.db.write().await.unwrap();
+        let user = UserPk(i32::try_from(stage.ada).unwrap());
+        let ada = directory::person(ctx, &mut tx, user).await.unwrap().unwrap();
+        let wiki = portcullis_store::application::by_slug(&mut tx, "wiki").await.unwrap().unwrap();
+        let decision = access::decide(ctx, &mut tx, &ada, &wiki, &AccessContext::default()).await.unwrap();
+        assert!(decision.passing);
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            drop(tx);
+        }
+        assert_eq!(stage.site.events("policy_exception").await.len(), recorded);
+    }
 }

@@ -109,7 +109,7 @@ async fn co_197_other_kinds_are_not_there() {
     }
 }
 
-/// CO-190 … CO-196, CO-523: bad fields are refused by name and change nothing; what is absent stays, on PUT as well.
+/// CO-191, CO-193, CO-195, CO-523: bad fields are refused by name and change nothing; what is absent stays, on PUT as well.
 #[tokio::test]
 async fn co_195_bad_fields_are_refused() {
     let site = Site::new().await;
