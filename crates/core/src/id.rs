@@ -70,4 +70,6 @@ uuid_id! {
     OutpostId,
     /// A certificate, perhaps with its private key.
     CertificateId,
+    /// Another identity provider.
+    SourceId,
 }

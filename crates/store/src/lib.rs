@@ -12,6 +12,7 @@ pub mod db;
 pub mod error;
 pub mod event;
 pub mod failure;
+pub mod federated;
 pub mod flow;
 pub mod grant;
 pub mod instance;
@@ -23,6 +24,7 @@ pub mod proxy_session;
 mod row;
 pub mod select;
 pub mod signing_key;
+pub mod source;
 pub mod team;
 pub mod token;
 
