@@ -16,6 +16,7 @@ pub mod limits;
 pub mod list;
 pub mod mappings;
 pub mod oauth;
+pub mod outbound;
 pub mod outpost;
 pub mod outposts;
 pub mod password;
@@ -26,6 +27,7 @@ pub mod settings;
 pub mod setup;
 pub mod sign_in;
 pub mod signing;
+pub mod sources;
 pub mod tokens;
 
 pub use change::{Change, Touched};
