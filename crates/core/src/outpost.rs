@@ -143,6 +143,9 @@ pub struct Bearings {
     /// any of them ends the identity.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The only networks that the app password is taken from, if there are any here (OA-816).
+    #[serde(default)]
+    pub networks: Vec<String>,
 }
 
 impl Bearings {
