@@ -12,6 +12,9 @@ use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Context, Revisions};
 use portcullis_idp::limits::Limits;
+use portcullis_idp::mappings::engine::NoEngine;
+use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::sources::jwks;
 use portcullis_idp::{setup, signing};
 use portcullis_store::Db;
 
@@ -87,6 +90,12 @@ async fn on_database(
         signing: signing::Cache::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
+        mapping_engine: Arc::new(NoEngine),
+        outbound: Outbound::new(Policy {
+            allow_http: settings.outbound.allow_http,
+            allowed_networks: settings.outbound.allowed_networks.clone(),
+        }),
+        jwks: jwks::Asked::default(),
     };
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());

@@ -16,6 +16,7 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod sources;
 mod tokens;
 mod users;
 
@@ -50,6 +51,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(outposts::routes())
         .merge(policies::routes())
         .merge(providers::routes())
+        .merge(sources::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources

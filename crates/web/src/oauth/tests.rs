@@ -1,11 +1,15 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
+mod assertions;
 mod browser;
+mod clients;
 mod consent;
 mod front;
 mod introspection;
+mod limited;
 mod login;
 mod machine;
+mod mappings;
 mod metadata;
 mod outpost;
 
