@@ -5,6 +5,9 @@
 mod applications;
 mod bindings;
 mod certificates;
+mod mappings;
+mod oauth2_providers;
 mod providers;
 mod read_only;
 mod site;
+mod sources;

@@ -13,6 +13,9 @@ use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::Revisions;
 use portcullis_idp::limits::Limits;
+use portcullis_idp::mappings::engine::NoEngine;
+use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::sources::jwks;
 use portcullis_idp::{Context, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
@@ -45,6 +48,12 @@ impl Site {
             signing: signing::Cache::default(),
             setup: setup::Code::default(),
             revisions: Revisions::default(),
+            mapping_engine: Arc::new(NoEngine),
+            outbound: Outbound::new(Policy {
+                allow_http: true,
+                allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            }),
+            jwks: jwks::Asked::default(),
         };
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();

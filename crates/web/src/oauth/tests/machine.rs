@@ -294,6 +294,8 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             sid: None,
             app_password: None,
             app_password_key: None,
+            traded_sid: None,
+            source: None,
             scope: String::new(),
             claims_sealed: Vec::new(),
             issued: Timestamp::from_seconds(number.into()),
