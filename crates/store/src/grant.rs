@@ -133,6 +133,8 @@ pub struct AccessToken {
     pub traded_sid: Option<String>,
     /// The source that vouched for its user.
     pub source: Option<SourceId>,
+    /// The provider that believed it: another one's, if the token was traded since.
+    pub source_at: Option<ProviderPk>,
     /// Granted scopes, joined by spaces.
     pub scope: String,
     /// The complete claims as JSON, sealed for `access_token:<jti>:claims`.
@@ -158,6 +160,7 @@ impl Record for AccessToken {
             app_password_key: row.text_or_null("app_password_key")?,
             traded_sid: row.text_or_null("traded_sid")?,
             source: row.parsed_or_null("source")?,
+            source_at: row.small_or_null("source_at")?.map(ProviderPk),
             scope: row.text("scope")?,
             claims_sealed: row.bytes("claims_sealed")?,
             issued: row.instant("issued")?,
@@ -174,8 +177,9 @@ impl Record for AccessToken {
 pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
-             scope, claims_sealed, issued, expires, traded_sid, source)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             scope, claims_sealed, issued, expires, traded_sid, source,
+             source_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -191,6 +195,7 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(token.expires.0)
     .bind(&token.traded_sid)
     .bind(token.source.map(|pk| pk.to_string()))
+    .bind(token.source_at.map(|pk| pk.0))
     .execute(c).await.map(drop))?;
     Ok(())
 }

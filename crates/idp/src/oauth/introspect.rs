@@ -100,7 +100,8 @@ pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Resu
     }
     if let Some(pk) = record.source {
         let vouches = source::by_pk(conn, pk).await?.is_some_and(|source| source.enabled);
-        if !vouches || provider::by_pk(conn, record.provider).await?.is_none_or(|provider| !provider.trusts(pk)) {
+        let believed_at = record.source_at.unwrap_or(record.provider);
+        if !vouches || provider::by_pk(conn, believed_at).await?.is_none_or(|provider| !provider.trusts(pk)) {
             return Ok(false);
         }
     }

@@ -168,6 +168,10 @@ pub async fn access_token(
         },
         traded_sid: basis.ground.traded.and_then(|traded| traded.sid.clone().or_else(|| traded.traded_sid.clone())),
         source: basis.ground.traded.map_or(basis.ground.source, |traded| traded.source),
+        source_at: match basis.ground.traded {
+            Some(traded) => traded.source_at,
+            None => basis.ground.source.map(|_| provider.pk),
+        },
         scope,
         claims_sealed: ctx.keys.seal(
             &place(&said.jti),

@@ -477,3 +477,26 @@ async fn oa_340_tokens_of_trusted_providers_are_traded() {
     assert_eq!(asks().await, 401);
     assert_eq!(text(&trade(&second, access).await, "error"), "invalid_grant");
 }
+
+/// OA-343, OA-827: what was traded for a token that a source vouched for holds as long as the source is believed, and no
+/// longer.
+#[tokio::test]
+async fn oa_827_traded_tokens_end_with_the_source() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let second = client(&shop.site, "second", json!({"jwt_federation_providers": [shop.provider["pk"]]})).await;
+    let given = shop.assert(&key.sign(&shop.pod())).await;
+    let all = [
+        ("client_id", second["client_id"].as_str().expect("text")),
+        ("grant_type", "client_credentials"),
+        ("client_secret", text(&given, "access_token")),
+        ("scope", "openid"),
+    ];
+    let traded = post(&shop.site, "/application/o/token/", &all, &[]).await;
+    assert_eq!(traded.status, 200, "{}", traded.text);
+    let bearer = format!("Bearer {}", text(&traded, "access_token"));
+    let asks = async || get(&shop.site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
+    assert_eq!(asks().await, 200);
+    shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"enabled": false})).await;
+    assert_eq!(asks().await, 401);
+}

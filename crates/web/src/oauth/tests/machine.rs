@@ -296,6 +296,7 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             app_password_key: None,
             traded_sid: None,
             source: None,
+            source_at: None,
             scope: String::new(),
             claims_sealed: Vec::new(),
             issued: Timestamp::from_seconds(number.into()),
