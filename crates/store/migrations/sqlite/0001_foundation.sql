@@ -269,7 +269,7 @@ CREATE TABLE access_token (
     app_password    TEXT,              -- token.uuid it was obtained with, and dies with
     app_password_key TEXT,             -- which key that token had then
     traded_sid      TEXT,              -- session of the token it was traded for; ends with it
-    source          TEXT,              -- oauth_source.pk that vouched for its user,
+    source          TEXT,              -- oauth_source.pk that vouched for its user
     source_at       INTEGER,           -- at this provider
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
