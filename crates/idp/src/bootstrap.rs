@@ -12,7 +12,7 @@ use crate::context::{Actor, Context};
 use crate::directory::{groups, users};
 use crate::error::Error;
 use crate::password::{self, PasswordError};
-use crate::{flows, mappings, outposts, setup, signing, tokens};
+use crate::{brands, flows, mappings, outposts, setup, signing, tokens};
 
 /// User name of the first administrator.
 pub const ADMINISTRATOR: &str = "akadmin";
@@ -112,6 +112,7 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
     })?;
     signing::ensure(ctx, change.conn()).await?;
     flows::bootstrap(ctx, change.conn()).await?;
+    brands::bootstrap(ctx, change.conn()).await?;
     mappings::bootstrap(ctx, change.conn()).await?;
     outposts::bootstrap(ctx, change.conn()).await?;
     let first = people(ctx, &mut change, wishes).await?;

@@ -83,6 +83,8 @@ pub struct Asked<'a> {
     pub mappings: &'a [ScopeMapping],
     /// The user.
     pub person: &'a Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: &'a [String],
     /// What is known of the token.
     pub token: TokenFacts<'a>,
     /// Where the request comes from.
@@ -154,7 +156,7 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
 
 async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> Result<Value, String> {
     if let Some(native) = Native::of(&mapping.expression) {
-        return Ok(native.evaluate(Some(asked.provider), asked.person));
+        return Ok(native.evaluate(Some(asked.provider), asked.person, asked.entitlements));
     }
     let question = Question {
         mapping: &mapping.name,
@@ -175,7 +177,7 @@ async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> R
 /// Takes secret attributes out of the proxy's claim, but those that this provider's upstream is sent (CO-284).
 async fn narrow(ctx: &Context, provider: &Provider, said: &mut Value) -> Result<(), Error> {
     let Some(Value::Object(attributes)) = said.pointer_mut("/ak_proxy/user_attributes") else { return Ok(()) };
-    let secrets = secret_keys(&mut ctx.db.read().await?).await?;
+    let secrets = secret_keys(ctx, &mut ctx.db.read().await?).await?;
     let masked = secrets.masked(attributes);
     let own = [&provider.basic_auth_user_attribute, &provider.basic_auth_password_attribute];
     attributes
@@ -339,6 +341,7 @@ mod tests {
 
     fn all() -> Vec<ScopeMapping> {
         vec![
+            mapping("goauthentik.io/providers/oauth2/scope-entitlements", "entitlements"),
             mapping("goauthentik.io/providers/proxy/scope-proxy", "ak_proxy"),
             mapping("goauthentik.io/providers/oauth2/scope-profile", "profile"),
             mapping("goauthentik.io/providers/oauth2/scope-email", "email"),
@@ -347,11 +350,17 @@ mod tests {
     }
 
     /// What native mappings say: without a store.
-    fn mapped(provider: &Provider, mappings: &[ScopeMapping], person: &Person, granted: &[String]) -> ClaimSet {
+    fn mapped(
+        provider: &Provider,
+        mappings: &[ScopeMapping],
+        person: &Person,
+        entitlements: &[String],
+        granted: &[String],
+    ) -> ClaimSet {
         let mut claims = ClaimSet::new();
         for mapping in mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)) {
             let native = Native::of(&mapping.expression).expect("native");
-            let said = native.evaluate(Some(provider), person);
+            let said = native.evaluate(Some(provider), person, entitlements);
             merge(&mut claims, said.as_object().expect("object"));
         }
         claims
@@ -361,10 +370,10 @@ mod tests {
     #[test]
     fn px_415_the_proxy_claim_holds_only_what_the_provider_uses() {
         let scopes = vec!["ak_proxy".to_owned()];
-        let claims = mapped(&provider(true), &all(), &ada(), &scopes);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &scopes);
         let attributes = claims["ak_proxy"]["user_attributes"].as_object().expect("object");
         assert_eq!(attributes.keys().collect::<Vec<_>>(), ["app_username", "app_password", "additionalHeaders"]);
-        let claims = mapped(&provider(false), &all(), &ada(), &scopes);
+        let claims = mapped(&provider(false), &all(), &ada(), &[], &scopes);
         let attributes = claims["ak_proxy"]["user_attributes"].as_object().expect("object");
         assert_eq!(attributes.keys().collect::<Vec<_>>(), ["additionalHeaders"]);
         assert_eq!(without_attributes(claims)["ak_proxy"]["user_attributes"], json!({}));
@@ -373,7 +382,7 @@ mod tests {
     /// PX-416, OA-444: the proxy claim tells whether the user administers the instance, and their permanent id.
     #[test]
     fn px_416_the_proxy_claim_names_the_user() {
-        let claims = mapped(&provider(true), &all(), &ada(), &["ak_proxy".to_owned()]);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &["ak_proxy".to_owned()]);
         assert_eq!(claims["ak_proxy"]["is_superuser"], true);
         assert_eq!(claims["ak_proxy"]["user_uuid"], Uuid::nil().to_string());
     }
@@ -383,7 +392,7 @@ mod tests {
     fn oa_431_claims_follow_scopes() {
         let granted = granted_scopes("profile email nothing profile", &all());
         assert_eq!(granted, ["email", "profile"]);
-        let claims = mapped(&provider(true), &all(), &ada(), &granted);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &granted);
         assert_eq!(
             Value::Object(claims),
             json!({
@@ -391,7 +400,17 @@ mod tests {
                 "groups": ["a", "b"], "email": "", "email_verified": false,
             })
         );
-        assert!(mapped(&provider(true), &all(), &ada(), &[]).is_empty());
+        assert!(mapped(&provider(true), &all(), &ada(), &[], &[]).is_empty());
+    }
+
+    /// CO-283: the managed mapping says the names of entitlements twice, and only to whom the scope was granted.
+    #[test]
+    fn co_283_entitlements_are_told_by_name() {
+        let held = ["read".to_owned(), "write".to_owned()];
+        let claims = mapped(&provider(true), &all(), &ada(), &held, &["entitlements".to_owned()]);
+        let said = json!({"entitlements": ["read", "write"], "roles": ["read", "write"]});
+        assert_eq!(Value::Object(claims), said);
+        assert!(!mapped(&provider(true), &all(), &ada(), &held, &["email".to_owned()]).contains_key("entitlements"));
     }
 
     /// OA-046, OA-047: each mode has its subject, and an empty subject is none.

@@ -8,11 +8,11 @@ use portcullis_store::login_session::LoginSession;
 use serde_json::json;
 
 use crate::change::{Change, Touched};
-use crate::context::{Actor, Context};
+use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost, NotExamined};
 use crate::sessions::{self, Started, may_sign_in};
-use crate::{event, password};
+use crate::{event, password, reputation};
 
 /// The name under which failed sign-ins are counted.
 const CLIENT: &str = "sign-in";
@@ -31,7 +31,7 @@ pub struct Credentials<'a> {
     /// Cookie of a session that this sign-in replaces (CO-384).
     pub previous: Option<&'a str>,
     /// The request, for events.
-    pub request_id: &'a str,
+    pub request: &'a Request,
 }
 
 /// Why nobody was signed in.
@@ -83,16 +83,17 @@ pub async fn with_password(ctx: &Context, credentials: Credentials<'_>) -> Resul
     drop(conn);
     let hash = account.as_ref().and_then(|account| account.password_hash.as_deref());
     let verdict = password::verify(credentials.password, hash).await;
-    match account {
+    match &account {
         Some(account) if verdict.is_right() => {
             let stronger = match verdict {
                 password::Verdict::RightButWeak => password::hash(&*ctx.entropy, credentials.password).await.ok(),
                 password::Verdict::Right | password::Verdict::Wrong => None,
             };
-            begin(ctx, &credentials, &attempt, &account, stronger).await
+            begin(ctx, &credentials, &attempt, account, stronger).await
         }
         _ => {
-            note_failure(ctx, &credentials, &attempt).await?;
+            let known = account.as_ref().map(|account| account.username.as_str());
+            note_failure(ctx, &credentials, &attempt, known).await?;
             Err(SignInError::Wrong)
         }
     }
@@ -110,7 +111,7 @@ async fn begin(
         username: account.username.clone(),
         is_superuser: false,
         client: Some(credentials.client),
-        request_id: credentials.request_id.to_owned(),
+        request: credentials.request.clone(),
     };
     let previous = match credentials.previous {
         Some(cookie) => sessions::by_cookie(ctx, cookie, credentials.client).await?,
@@ -126,6 +127,8 @@ async fn begin(
         return Err(SignInError::Wrong);
     }
     limits::succeeded(ctx, change.conn(), attempt).await?;
+    let (from, name) = (credentials.client, &account.username);
+    reputation::note(ctx, change.conn(), from, name, reputation::Attempt::SignedIn).await?;
     if let (Some(stronger), Some(weaker)) = (stronger_hash, account.password_hash.as_deref()) {
         account::upgrade_hash(change.conn(), account.pk, weaker, &stronger).await?;
     }
@@ -141,17 +144,25 @@ async fn begin(
     Ok(started)
 }
 
-async fn note_failure(ctx: &Context, credentials: &Credentials<'_>, attempt: &Attempt<'_>) -> Result<(), SignInError> {
+/// `known` is the name of the user who was meant, if there is one.
+async fn note_failure(
+    ctx: &Context,
+    credentials: &Credentials<'_>,
+    attempt: &Attempt<'_>,
+    known: Option<&str>,
+) -> Result<(), SignInError> {
     let actor = Actor {
         user: None,
         username: String::new(),
         is_superuser: false,
         client: Some(credentials.client),
-        request_id: credentials.request_id.to_owned(),
+        request: credentials.request.clone(),
     };
     let identifier: String = credentials.identifier.chars().take(LONGEST_IDENTIFIER).collect();
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
+    let scored = known.unwrap_or(&identifier);
+    reputation::note(ctx, &mut tx, credentials.client, scored, reputation::Attempt::Failed).await?;
     let recorded =
         event::record(ctx, &mut tx, &actor, "login_failed", json!({"username": identifier, "stage": "password"}))
             .await?;

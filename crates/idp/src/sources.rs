@@ -1,6 +1,7 @@
-//! Other identity providers: made, changed, deleted (CO-566, CO-567). What they vouch for is the business of
-//! [`oauth::machine`](crate::oauth::machine).
+//! Where users come from: the directory of the instance itself, and other identity providers, which are made, changed
+//! and deleted (CO-566, CO-567). What those vouch for is the business of [`oauth::machine`](crate::oauth::machine).
 
+pub mod built_in;
 mod check;
 pub mod jwks;
 pub mod kinds;

@@ -58,6 +58,8 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Replace the secret key: seal everything anew, while nothing else uses the data directory
+    Rekey,
     /// Exit with 0 if the instance that these settings describe is ready, else with 1
     Healthcheck,
     /// Print the effective settings, secrets masked

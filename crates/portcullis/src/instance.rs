@@ -6,19 +6,24 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::{Context, Revisions};
+use portcullis_idp::context::{Context, Options, Revisions};
+use portcullis_idp::expressions::{Engine, ForPolicies};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::mappings::engine::NoEngine;
+use portcullis_idp::oauth::client::Known;
+use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
-use portcullis_idp::{setup, signing};
+use portcullis_idp::{policies, setup, signing};
 use portcullis_store::Db;
 
 use crate::Failure;
+use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::settings::{LogFormat, Secret, Settings};
 
@@ -48,6 +53,7 @@ pub(crate) async fn open(
     }
     let data_dir = data_dir::open(settings, &*entropy)?;
     settings.general.secret_key = None;
+    settings.general.previous_secret_key = None;
     let opened = match Db::connect_sqlite(&data_dir.database).await {
         Ok(db) => {
             let opened = on_database(settings, &data_dir, db.clone(), clock, entropy).await;
@@ -78,25 +84,8 @@ async fn on_database(
     let keys = Keyring::derive(&data_dir.root_secret);
     bootstrap::check_key(&db, &keys).await?;
     db.migrate().await?;
-    let context = Context {
-        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
-        db,
-        keys,
-        clock,
-        entropy,
-        epochs: Arc::default(),
-        base_url: settings.general.base_url.as_str().to_owned(),
-        limits: Limits::default(),
-        signing: signing::Cache::default(),
-        setup: setup::Code::default(),
-        revisions: Revisions::default(),
-        mapping_engine: Arc::new(NoEngine),
-        outbound: Outbound::new(Policy {
-            allow_http: settings.outbound.allow_http,
-            allowed_networks: settings.outbound.allowed_networks.clone(),
-        }),
-        jwks: jwks::Asked::default(),
-    };
+    let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
+    let context = context(settings, db, keys, install_id, clock, entropy);
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
     let wishes = Wishes {
@@ -108,6 +97,47 @@ async fn on_database(
     bootstrap::run(&context, &wishes).await?;
     let setup_code = setup::open(&context).await?;
     Ok((context, setup_code))
+}
+
+/// What every service needs, over an opened database.
+pub(crate) fn context(
+    settings: &Settings,
+    db: Db,
+    keys: Keyring,
+    install_id: String,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Context {
+    let patterns = settings.general.secret_attributes.iter().map(|pattern| pattern.0.as_str());
+    Context {
+        install_id,
+        db,
+        keys,
+        clock,
+        entropy,
+        epochs: Arc::default(),
+        base_url: settings.general.base_url.as_str().to_owned(),
+        options: Options {
+            secret_attributes: Patterns::of(patterns),
+            verbatim_custom_actions: settings.events.verbatim_custom_actions,
+        },
+        limits: Limits::default(),
+        policies: policies::Support {
+            expressions: Some(Arc::new(ForPolicies(Engine::new(settings.expressions.dns)))),
+            breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
+        },
+        signing: signing::Cache::default(),
+        clients: Known::default(),
+        notes: Notes::default(),
+        setup: setup::Code::default(),
+        revisions: Revisions::default(),
+        mapping_engine: Arc::new(NoEngine),
+        outbound: Outbound::new(Policy {
+            allow_http: settings.outbound.allow_http,
+            allowed_networks: settings.outbound.allowed_networks.clone(),
+        }),
+        jwks: jwks::Asked::default(),
+    }
 }
 
 impl Instance {

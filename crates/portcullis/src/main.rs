@@ -1,5 +1,7 @@
 //! The binary: settings, wiring, command line, signals.
 
+mod authorities;
+mod breaches;
 mod cli;
 mod data_dir;
 mod demo;
@@ -10,6 +12,7 @@ mod instance;
 mod local;
 mod observe;
 mod open_files;
+mod rekey;
 mod serve;
 mod settings;
 mod signals;
@@ -44,6 +47,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         // Its own instance: no file, no environment, no data directory of anybody.
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
+        Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {
             let (settings, layers) = load(&common)?;

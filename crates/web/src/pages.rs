@@ -4,6 +4,7 @@ pub mod browser;
 pub mod form;
 pub mod home;
 pub mod launch;
+pub mod look;
 pub mod respond;
 pub mod setup;
 pub mod sign_in;
@@ -43,4 +44,5 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/flows/-/default/authentication/", get(sign_in::forward))
         .route("/flows/-/default/invalidation/", get(sign_out::forward))
         .route("/static/{name}", get(crate::assets::serve))
+        .route("/static/brand/{name}", get(look::stylesheet))
 }

@@ -30,8 +30,9 @@ impl Native {
         })
     }
 
-    /// What it says about a user at a provider.
-    pub(crate) fn evaluate(self, provider: Option<&Provider>, person: &Person) -> Value {
+    /// What it says about a user at a provider. `entitlements` are the names of those that they hold for its
+    /// application.
+    pub(crate) fn evaluate(self, provider: Option<&Provider>, person: &Person, entitlements: &[String]) -> Value {
         let account = &person.account;
         match self {
             Self::Nothing => json!({}),
@@ -43,10 +44,11 @@ impl Native {
                 "groups": person.direct_groups,
             }),
             Self::Email => json!({"email": account.email, "email_verified": false}),
-            // Entitlements are names; an application has none until it defines some.
-            Self::Entitlements => json!({"entitlements": [], "roles": []}),
+            Self::Entitlements => json!({"entitlements": entitlements, "roles": entitlements}),
             Self::Proxy => json!({"ak_proxy": {
-                "user_attributes": provider.map(|provider| narrowed(provider, &person.effective_attributes)).unwrap_or_default(),
+                "user_attributes": provider
+                    .map(|provider| narrowed(provider, &person.effective_attributes))
+                    .unwrap_or_default(),
                 "is_superuser": person.is_superuser,
                 "user_uuid": account.uuid.to_string(),
             }}),

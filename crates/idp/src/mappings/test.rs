@@ -53,10 +53,10 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
     {
         return Err(absent("group", &group));
     }
-    let secrets = directory::secret_keys(&mut conn).await?;
+    let secrets = directory::secret_keys(ctx, &mut conn).await?;
     drop(conn);
     let outcome = match (Native::of(&tried.expression), &person) {
-        (Some(native), Some(person)) => Ok(native.evaluate(None, person)),
+        (Some(native), Some(person)) => Ok(native.evaluate(None, person, &[])),
         (Some(Native::Nothing), None) => Ok(Value::Object(Map::new())),
         (Some(_), None) => Err("This mapping needs a user.".to_owned()),
         (None, _) => {

@@ -40,6 +40,8 @@ pub struct Basis<'a> {
     pub application: &'a Application,
     /// The user.
     pub person: &'a Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: &'a [String],
     /// Granted scopes, sorted.
     pub scopes: &'a [String],
     /// The login session, for grants that a person approved in a browser.
@@ -119,6 +121,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
         application: Some(basis.application),
         mappings: &basis.client.mappings,
         person: basis.person,
+        entitlements: basis.entitlements,
         token: TokenFacts { scopes: basis.scopes, expires, auth_time },
         visitor: basis.visitor,
     };

@@ -79,9 +79,10 @@ async fn by_code(
         redirect_uri: params.text("redirect_uri"),
         code_verifier: params.get("code_verifier"),
     };
+    let judged = code::foresee(ctx, visitor, client, &redemption).await?;
     let actor = code::actor(visitor);
     let mut change = Change::begin(ctx, &actor).await?;
-    let redeemed = match code::redeem(ctx, &mut change, client, &redemption).await {
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
         Ok(redeemed) => redeemed,
         Err(refused @ OAuthError::InvalidGrant) => {
             change.commit().await?;
@@ -94,6 +95,7 @@ async fn by_code(
         client,
         application: client.application.as_ref().ok_or(OAuthError::InvalidGrant)?,
         person: &redeemed.person,
+        entitlements: &redeemed.entitlements,
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
@@ -122,16 +124,17 @@ async fn by_machine(
         secret_in_body: params.text("client_secret"),
     };
     let mut variant = machine::variant(ctx, client, &shown)?;
-    machine::prove(ctx, visitor, client, &mut variant, &wish).await?;
+    let proven = machine::prove(ctx, visitor, client, None, &mut variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, visitor, client, &variant, &wish).await?;
+    let mut proven = machine::confirm(ctx, &mut change, visitor, client, &variant, proven).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, &variant, &mut proven).await?;
     let basis = Basis {
         client,
         application,
         person: &proven.person,
+        entitlements: &proven.entitlements,
         scopes: &scopes,
         login: None,
         nonce: None,

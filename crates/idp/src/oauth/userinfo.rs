@@ -62,8 +62,7 @@ pub async fn answer(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Tol
     let record = grant::token_by_digest(&mut conn, &digest).await?.ok_or(Refusal::InvalidToken)?;
     let client = Client::by_pk(&mut conn, record.provider).await?.ok_or(Refusal::InvalidToken)?;
     let (jti, was_revoked) = (record.jti.clone(), record.revoked.is_some());
-    let Some(active) = introspect::active(ctx, &mut conn, &client, record).await? else {
-        drop(conn);
+    let Some(active) = introspect::active(ctx, conn, visitor, &client, record).await? else {
         if was_revoked {
             note_revoked(ctx, visitor, &client.provider, &jti).await?;
         }
@@ -72,6 +71,7 @@ pub async fn answer(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Tol
     if !active.record.scope.split_ascii_whitespace().any(|scope| scope == "openid") {
         return Err(Refusal::InsufficientScope);
     }
+    let mut conn = ctx.db.read().await?;
     let claims = super::issue::travelling(&mut conn, client.provider.pk, &active.claims).await?;
     Ok(Told { claims: json!(about_user(claims)), provider: client.provider })
 }

@@ -7,7 +7,7 @@ use portcullis_store::{Conn, StoreError, flow, mapping};
 use serde_json::Value;
 use url::Url;
 
-use super::{Fields, jwks, kinds, texts};
+use super::{Fields, built_in, jwks, kinds, texts};
 use crate::error::{Error, Problems};
 
 const REQUIRED: &str = "This field is required.";
@@ -28,12 +28,13 @@ pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     }
 }
 
+const NAME_TAKEN: &str = "Source with this name already exists.";
+const SLUG_TAKEN: &str = "Source with this slug already exists.";
+
 pub(super) fn taken(error: StoreError) -> Error {
     match error {
-        StoreError::Taken(column) if column == "oauth_source.name" => {
-            Error::field("name", "Source with this name already exists.")
-        }
-        other => Error::taken(other, "oauth_source.slug", "slug", "Source with this slug already exists."),
+        StoreError::Taken(column) if column == "oauth_source.name" => Error::field("name", NAME_TAKEN),
+        other => Error::taken(other, "oauth_source.slug", "slug", SLUG_TAKEN),
     }
 }
 
@@ -65,6 +66,13 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
 
 /// Rules on the source that results.
 pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
+    // The built-in one is in no table.
+    if source.name == built_in::NAME {
+        problems.add("name", NAME_TAKEN);
+    }
+    if source.slug == built_in::SLUG {
+        problems.add("slug", SLUG_TAKEN);
+    }
     for (field, text, given) in [
         ("name", &source.name, fields.name.is_some()),
         ("slug", &source.slug, fields.slug.is_some()),

@@ -145,7 +145,7 @@ impl DataPlane {
         {
             return true;
         }
-        application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
+        application.refused.holds(key, now, self.control.epochs())
     }
 
     /// Credentials that do not hold. Only those that the control plane refused just now count as a guess: a program
@@ -181,9 +181,8 @@ impl DataPlane {
                     Rejected::Invalid => {
                         let until = now.plus_seconds(seconds(self.settings.negative_cache_ttl));
                         let subject = portcullis_core::epoch::Subject::Provider(application.provider.pk.0);
-                        application
-                            .refused
-                            .insert(self.refusal_key(&key, client), (until, epochs.mark(began, &[subject])));
+                        let mark = epochs.mark(began, &[subject]);
+                        application.refused.put(self.refusal_key(&key, client), until, mark);
                         let username = match credentials {
                             Credentials::Basic { username, .. } => Some(username.as_str()),
                             Credentials::Bearer(_) => None,

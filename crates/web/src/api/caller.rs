@@ -9,7 +9,8 @@ use portcullis_core::keys::same_secret;
 use portcullis_core::origin::Origin;
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::oauth::introspect;
-use portcullis_idp::{Actor, Context, sessions, tokens};
+use portcullis_idp::{Actor, Context, Request, Visitor, event, sessions, tokens};
+use serde_json::json;
 
 use super::answer::ApiError;
 use crate::same_origin::is_same_origin;
@@ -78,7 +79,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
-        let person = introspect::api_user(ctx, &mut conn, key).await?.ok_or(ApiError::BadToken)?;
+        drop(conn);
+        let visitor = Visitor { client: origin.client, request: Request::of(origin), http: None };
+        let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
         return Ok(Caller { actor: actor(&person, origin), person, sid: None });
     };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
@@ -91,17 +94,24 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
     let signed_in = sessions::by_cookie(ctx, value, origin.client).await.map_err(internal)?;
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
-    let from_here = is_same_origin(&parts.headers, origin) && repeats_csrf(&parts.headers);
-    if !(parts.method.is_safe() || from_here) {
-        return Err(ApiError::CrossOrigin);
-    }
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;
-    Ok(Caller { actor: actor(&person, origin), person, sid: Some(session.sid) })
+    drop(conn);
+    let actor = actor(&person, origin);
+    let from_here = is_same_origin(&parts.headers, origin);
+    if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
+        if !from_here {
+            // Somebody's browser was made to try this, with their session (CO-412).
+            let message = json!({"message": "A request with a session's cookie came from another site."});
+            event::record_alone(ctx, &actor, "suspicious_request", message).await?;
+        }
+        return Err(ApiError::CrossOrigin);
+    }
+    Ok(Caller { actor, person, sid: Some(session.sid) })
 }
 
 fn actor(person: &Person, origin: &Origin) -> Actor {
-    Actor { client: Some(origin.client), request_id: origin.request_id.clone(), ..directory::actor_of(person) }
+    Actor { client: Some(origin.client), request: Request::of(origin), ..directory::actor_of(person) }
 }
 
 /// Whether the header repeats the cookie, which another site can neither read nor set.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_idp::Context;
+use portcullis_idp::sources::built_in::{self, Any};
 use portcullis_idp::sources::kinds::{self, Kind};
 use portcullis_idp::sources::{self, Fields, Filter, Order, Source};
 use serde_json::{Map, Value, json};
@@ -18,7 +19,6 @@ use super::caller::{Admin, Key};
 use super::params::Params;
 
 const OAUTH: &str = "OAuthSource";
-const ANY: &str = "Source";
 const ENGINE_MODES: [&str; 2] = ["all", "any"];
 const USER_MATCHING: [&str; 5] = ["identifier", "email_link", "email_deny", "username_link", "username_deny"];
 const GROUP_MATCHING: [&str; 3] = ["identifier", "name_link", "name_deny"];
@@ -61,7 +61,11 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
     paging.answer(found.count, found.rows.iter().map(|source| object(&ctx, source)).collect())
 }
 
-async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list_all(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let managed = params.text("managed");
     let filter = Filter {
@@ -73,12 +77,8 @@ async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params)
         ..Filter::default()
     };
     params.finish()?;
-    if managed.is_some() {
-        // None of these comes with the installation.
-        return paging.answer(0, Vec::new());
-    }
-    let found = sources::list(&ctx, &filter, paging.slice()).await?;
-    paging.answer(found.count, found.rows.iter().map(|source| Value::Object(base(source))).collect())
+    let found = built_in::all(&ctx, &caller.actor, &filter, managed.as_deref(), paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(any).collect())
 }
 
 async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
@@ -91,8 +91,8 @@ async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result
     Ok(Json(object(&ctx, &sources::get(&ctx, &key.0, OAUTH).await?)).into_response())
 }
 
-async fn retrieve_any(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(Value::Object(base(&sources::get(&ctx, &key.0, ANY).await?))).into_response())
+async fn retrieve_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(any(&built_in::get(&ctx, &caller.actor, &key.0).await?)).into_response())
 }
 
 async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
@@ -136,7 +136,7 @@ async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key)
 }
 
 async fn remove_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    sources::delete(&ctx, &caller.actor, &key.0, ANY).await?;
+    built_in::delete(&ctx, &caller.actor, &key.0).await?;
     Ok(no_content())
 }
 
@@ -210,6 +210,34 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     };
     body.finish()?;
     Ok(fields)
+}
+
+fn any(source: &Any) -> Value {
+    match source {
+        Any::BuiltIn(pk) => json!({
+            "pk": pk,
+            "name": built_in::NAME,
+            "slug": built_in::SLUG,
+            "enabled": true,
+            "promoted": false,
+            "authentication_flow": null,
+            "enrollment_flow": null,
+            "user_property_mappings": [],
+            "group_property_mappings": [],
+            "component": "",
+            "verbose_name": "source",
+            "verbose_name_plural": "sources",
+            "meta_model_name": "authentik_core.source",
+            "policy_engine_mode": "any",
+            "user_matching_mode": "identifier",
+            "managed": built_in::MANAGED,
+            "user_path_template": "goauthentik.io/sources/%(slug)s",
+            "icon": "",
+            "icon_url": null,
+            "icon_themed_urls": null,
+        }),
+        Any::OAuth(source) => Value::Object(base(source)),
+    }
 }
 
 fn base(source: &Source) -> Map<String, Value> {

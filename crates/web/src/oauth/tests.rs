@@ -4,6 +4,7 @@ mod assertions;
 mod browser;
 mod clients;
 mod consent;
+mod entitlements;
 mod front;
 mod introspection;
 mod limited;
@@ -12,6 +13,7 @@ mod machine;
 mod mappings;
 mod metadata;
 mod outpost;
+mod policies;
 
 use std::net::IpAddr;
 

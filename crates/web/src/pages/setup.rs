@@ -58,9 +58,10 @@ pub async fn submit(
     if sent.password != sent.password_repeat {
         return again("The two passwords differ. Type the same password twice.");
     }
+    let asked = portcullis_idp::Request::of(&origin);
     let actor = Actor {
         client: Some(origin.client),
-        request_id: origin.request_id.clone(),
+        request: asked,
         username: bootstrap::ADMINISTRATOR.to_owned(),
         ..Actor::system()
     };
@@ -79,7 +80,7 @@ async fn sign_in(ctx: &Context, origin: &Origin, headers: &HeaderMap, password: 
         client: origin.client,
         user_agent: user_agent(headers),
         previous: None,
-        request_id: &origin.request_id,
+        request: &portcullis_idp::Request::of(origin),
     };
     match with_password(ctx, credentials).await {
         Ok(started) => {

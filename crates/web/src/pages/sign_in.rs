@@ -73,7 +73,7 @@ pub async fn submit(
         client: origin.client,
         user_agent: user_agent(&headers),
         previous: session_cookies(&headers).next(),
-        request_id: &origin.request_id,
+        request: &portcullis_idp::Request::of(&origin),
     };
     match with_password(&ctx, credentials).await {
         Ok(started) => {

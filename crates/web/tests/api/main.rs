@@ -4,10 +4,22 @@
 
 mod applications;
 mod bindings;
+mod brands;
 mod certificates;
+mod consents;
+mod engine;
+mod entitlements;
+mod events;
+mod expressions;
 mod mappings;
 mod oauth2_providers;
+mod policies;
 mod providers;
 mod read_only;
+mod rekey;
+mod reputation;
+mod roles;
+mod sessions;
+mod settings;
 mod site;
 mod sources;

@@ -113,7 +113,12 @@ async fn co_567_has_jwks_works() {
     }
     let pk = without["pk"].as_str().unwrap();
     assert_eq!(slugs(format!("/sources/all/?pbm_uuid={pk}")).await, ["without"]);
-    assert_eq!(slugs("/sources/all/".to_owned()).await, ["with", "without"]);
+    let all = async |query: &str| slugs(format!("/sources/all/{query}")).await;
+    assert_eq!(all("").await, ["authentik-built-in", "with", "without"]);
+    assert_eq!(all("?ordering=-slug").await, ["without", "with", "authentik-built-in"]);
+    assert_eq!(all("?page=2&page_size=1").await, ["with"]);
+    assert_eq!(all("?managed=goauthentik.io/sources/inbuilt").await, ["authentik-built-in"]);
+    assert_eq!(all("?search=with").await, ["with", "without"]);
     let types = site.get("/sources/oauth/source_types/").await;
     let types: Vec<models::SourceType> = serde_json::from_value(types).unwrap();
     assert!(types.iter().any(|kind| kind.name == "openidconnect" && kind.urls_customizable));
@@ -121,7 +126,7 @@ async fn co_567_has_jwks_works() {
     assert!(types.iter().all(|kind| kind.model_name == "oauthsource"));
     let _: models::Source = serde_json::from_value(site.get("/sources/all/with/").await).unwrap();
     site.delete("/sources/all/with/").await;
-    assert_eq!(slugs("/sources/all/".to_owned()).await, ["without"]);
+    assert_eq!(all("").await, ["authentik-built-in", "without"]);
 }
 
 /// CO-523, CO-567: what is wrong with a source is told by field.
@@ -132,6 +137,8 @@ async fn co_567_sources_are_validated() {
     for (more, field) in [
         (json!({"name": "taken"}), "name"),
         (json!({"slug": "taken"}), "slug"),
+        (json!({"name": "authentik Built-in"}), "name"),
+        (json!({"slug": "authentik-built-in"}), "slug"),
         (json!({"slug": "a b"}), "slug"),
         (json!({"provider_type": "other"}), "provider_type"),
         (json!({"consumer_key": ""}), "consumer_key"),

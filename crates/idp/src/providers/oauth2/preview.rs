@@ -7,6 +7,7 @@ use super::super::{Kind, get};
 use crate::claims::{self, offered_scopes, told, without_attributes};
 use crate::context::{Actor, Context, Visitor};
 use crate::directory::{self, secret_keys, superuser_only};
+use crate::entitlements;
 use crate::error::Error;
 use crate::oauth::OAuthError;
 use crate::oauth::client::Client;
@@ -24,13 +25,16 @@ pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk)
     let client = Client::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
     let person = directory::person(ctx, &mut conn, user).await?;
     let person = person.ok_or_else(|| Error::field("for_user", "User not found"))?;
-    let secrets = secret_keys(&mut conn).await?;
+    let secrets = secret_keys(ctx, &mut conn).await?;
+    let application = client.application.as_ref().ok_or(Error::NotFound("Application"))?;
+    let entitlements = entitlements::names(&mut conn, &person, application.uuid).await?;
     drop(conn);
     let scopes = offered_scopes(&client.mappings);
     let basis = Basis {
         client: &client,
-        application: client.application.as_ref().ok_or(Error::NotFound("Application"))?,
+        application,
         person: &person,
+        entitlements: &entitlements,
         scopes: &scopes,
         login: None,
         nonce: None,
