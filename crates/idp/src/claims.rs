@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::context::{Context, Visitor};
 use crate::directory::{Person, secret_keys};
 use crate::error::Error;
-use crate::mappings::engine::{About, Question, TokenFacts};
+use crate::mappings::engine::{About, Question, Said, TokenFacts};
 use crate::mappings::native::Native;
-use crate::{event, limits};
+use crate::policies::Noted;
+use crate::{event, limits, mappings};
 
 /// A set of claims.
 pub type ClaimSet = Map<String, Value>;
@@ -100,7 +101,7 @@ pub struct Mapped {
     pub flaws: Vec<Flaw>,
 }
 
-/// What is wrong with a mapping.
+/// What is wrong with a mapping, or to be recorded for it.
 #[derive(Clone, Debug)]
 pub struct Flaw {
     mapping: MappingId,
@@ -116,6 +117,8 @@ enum FlawKind {
     NoObject,
     /// It set what no mapping can set.
     Protected(Vec<String>),
+    /// None: it asks for these events.
+    Noted(Vec<Noted>),
 }
 
 /// What the mappings of the granted scopes say, merged in order (OA-421 … OA-425, CO-280 … CO-282). One that fails
@@ -127,15 +130,21 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
     let mut all = Mapped::default();
     for mapping in chosen {
         let mut flaw = |kind| all.flaws.push(Flaw { mapping: mapping.pk, name: mapping.name.clone(), kind });
-        let mut said = match evaluate(ctx, asked, mapping).await {
-            Ok(Value::Object(said)) => said,
-            Ok(Value::Null) => continue,
-            Ok(_) => {
-                flaw(FlawKind::NoObject);
-                continue;
-            }
+        let Said { value, events } = match evaluate(ctx, asked, mapping).await {
+            Ok(said) => said,
             Err(error) => {
                 flaw(FlawKind::Failed(mapping.expression.clone(), error));
+                continue;
+            }
+        };
+        if !events.is_empty() {
+            flaw(FlawKind::Noted(events));
+        }
+        let mut said = match value {
+            Value::Object(said) => said,
+            Value::Null => continue,
+            _ => {
+                flaw(FlawKind::NoObject);
                 continue;
             }
         };
@@ -154,9 +163,9 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
     all
 }
 
-async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> Result<Value, String> {
+async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> Result<Said, String> {
     if let Some(native) = Native::of(&mapping.expression) {
-        return Ok(native.evaluate(Some(asked.provider), asked.person, asked.entitlements));
+        return Ok(native.evaluate(Some(asked.provider), asked.person, asked.entitlements).into());
     }
     let question = Question {
         mapping: &mapping.name,
@@ -170,18 +179,15 @@ async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> R
         visitor: asked.visitor,
     };
     let mut said = ctx.mapping_engine.evaluate(ctx, &question).await?;
-    narrow(ctx, asked.provider, &mut said).await.map_err(|error| error.to_string())?;
+    narrow(ctx, asked.provider, &mut said.value).await.map_err(|error| error.to_string())?;
     Ok(said)
 }
 
-/// Takes secret attributes out of the proxy's claim, but those that this provider's upstream is sent (CO-284).
+/// Takes secret attributes out of the proxy's claim, but what this provider's upstream is sent (CO-284).
 async fn narrow(ctx: &Context, provider: &Provider, said: &mut Value) -> Result<(), Error> {
     let Some(Value::Object(attributes)) = said.pointer_mut("/ak_proxy/user_attributes") else { return Ok(()) };
     let secrets = secret_keys(ctx, &mut ctx.db.read().await?).await?;
-    let masked = secrets.masked(attributes);
-    let own = [&provider.basic_auth_user_attribute, &provider.basic_auth_password_attribute];
-    attributes
-        .retain(|key, value| masked.get(key) == Some(value) || (provider.basic_auth_enabled && own.contains(&key)));
+    *attributes = secrets.without(attributes, &provider.used_attributes());
     Ok(())
 }
 
@@ -209,6 +215,7 @@ pub async fn note(
                     "provider": provider.name});
                 event::record_alone(ctx, &actor, "configuration_error", context).await?;
             }
+            FlawKind::Noted(events) => mappings::record(ctx, &actor, name, events).await?,
             FlawKind::NoObject => {
                 tracing::warn!(mapping = name, provider = provider.name, "mapping gave no object and was left out");
             }

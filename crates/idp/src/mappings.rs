@@ -12,8 +12,9 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
-use crate::event::{diff, model};
+use crate::event::{self, diff, model};
 use crate::list::{Listed, Slice};
+use crate::policies::Noted;
 
 use native::Native;
 pub use test::{Trial, Tried, test};
@@ -267,6 +268,24 @@ fn settle(ctx: &Context, mapping: &mut ScopeMapping, fields: Fields) -> Result<(
         mapping.expression = expression;
     }
     problems.check()
+}
+
+/// Records the events that a mapping's expression asked for (CO-243), in a transaction of their own.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn record(ctx: &Context, actor: &Actor, name: &str, events: &[Noted]) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut tx = ctx.db.write().await?;
+    let mut recorded = Vec::with_capacity(events.len());
+    for Noted { action, context } in events {
+        recorded.push(event::record_of(ctx, &mut tx, actor, name, action, context.clone()).await?);
+    }
+    tx.commit().await?;
+    recorded.iter().for_each(event::log);
+    Ok(())
 }
 
 pub(crate) fn named(mapping: &ScopeMapping) -> Value {

@@ -95,6 +95,19 @@ impl Provider {
         self.kind == "proxy"
     }
 
+    /// The attributes of users that its application is sent, secret or not (PX-415, CO-229, CO-284).
+    pub fn used_attributes(&self) -> Vec<&str> {
+        if !self.is_proxy() {
+            return Vec::new();
+        }
+        let mut keys = vec!["additionalHeaders"];
+        if self.basic_auth_enabled {
+            keys.extend([self.basic_auth_user_attribute.as_str(), self.basic_auth_password_attribute.as_str()]);
+        }
+        keys.retain(|key| !key.is_empty());
+        keys
+    }
+
     /// Whether its client can keep no secret (RFC 6749 §2.1).
     pub fn is_public(&self) -> bool {
         self.client_type == "public"

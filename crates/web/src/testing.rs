@@ -11,6 +11,7 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
 use portcullis_idp::mappings::engine::MappingEngine;
 use portcullis_idp::{Context, bootstrap};
 use portcullis_store::Db;
@@ -54,6 +55,17 @@ impl Site {
     pub(crate) async fn with_engine(engine: impl MappingEngine + 'static) -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
         Self::made(wishes, |ctx| ctx.mapping_engine = Arc::new(engine)).await
+    }
+
+    /// With the engine that the product has, for mappings and policies.
+    pub(crate) async fn with_expressions() -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        let engine = Engine::new(false);
+        Self::made(wishes, |ctx| {
+            ctx.policies.expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))));
+            ctx.mapping_engine = Arc::new(ForMappings(engine));
+        })
+        .await
     }
 
     async fn made(wishes: bootstrap::Wishes, change: impl FnOnce(&mut Context)) -> Self {

@@ -14,12 +14,28 @@ use serde_json::{Map, Value};
 
 use crate::context::{Context, Visitor};
 use crate::directory::Person;
+use crate::policies::Noted;
 
 /// What is said where no engine is plugged in.
 pub const UNAVAILABLE: &str = "Expressions are not available in this build.";
 
-/// What an expression evaluates to: JSON, null for `None`; or why it failed, in words for administrators.
-pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Value, String>> + Send + 'a>>;
+/// What an expression comes to, or why it failed, in words for administrators.
+pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Said, String>> + Send + 'a>>;
+
+/// What an expression comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Its value as JSON; null for `None`.
+    pub value: Value,
+    /// Events that it asks for. Whoever asked records them.
+    pub events: Vec<Noted>,
+}
+
+impl From<Value> for Said {
+    fn from(value: Value) -> Self {
+        Self { value, events: Vec::new() }
+    }
+}
 
 /// Evaluates expressions.
 pub trait MappingEngine: Send + Sync {
@@ -85,6 +101,8 @@ pub struct TokenFacts<'a> {
     pub expires: Timestamp,
     /// When its user signed in.
     pub auth_time: Timestamp,
+    /// Whether that was in a browser: it ends with that session.
+    pub session: bool,
 }
 
 /// No engine: nothing can be saved, and what was saved with one fails.

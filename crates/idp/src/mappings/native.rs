@@ -58,11 +58,7 @@ impl Native {
 
 /// The attributes that this provider uses, and no others (PX-415, CO-284).
 fn narrowed(provider: &Provider, attributes: &Attributes) -> Attributes {
-    let mut keys = vec!["additionalHeaders"];
-    if provider.basic_auth_enabled {
-        keys.extend([provider.basic_auth_user_attribute.as_str(), provider.basic_auth_password_attribute.as_str()]);
-    }
-    keys.retain(|key| !key.is_empty());
+    let keys = provider.used_attributes();
     attributes
         .iter()
         .filter(|(key, _)| keys.contains(&key.as_str()))

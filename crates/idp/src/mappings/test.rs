@@ -63,7 +63,7 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
             let about = About::Test { person: person.as_ref(), context: &trial.context };
             let question =
                 Question { mapping: &tried.name, expression: &tried.expression, about, visitor: &Visitor::of(actor) };
-            ctx.mapping_engine.evaluate(ctx, &question).await
+            ctx.mapping_engine.evaluate(ctx, &question).await.map(|said| said.value)
         }
     };
     Ok(match outcome {

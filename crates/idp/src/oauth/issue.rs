@@ -122,7 +122,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
         mappings: &basis.client.mappings,
         person: basis.person,
         entitlements: basis.entitlements,
-        token: TokenFacts { scopes: basis.scopes, expires, auth_time },
+        token: TokenFacts { scopes: basis.scopes, expires, auth_time, session: basis.login.is_some() },
         visitor: basis.visitor,
     };
     let mapped = claims::mapped(ctx, &asked).await;

@@ -5,6 +5,7 @@ mod browser;
 mod clients;
 mod consent;
 mod entitlements;
+mod expressions;
 mod front;
 mod introspection;
 mod limited;

@@ -18,11 +18,11 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::event;
 use crate::mappings::engine::{About, Question};
 use crate::mappings::native::Native;
 use crate::oauth::client::Client;
 use crate::sources::texts;
+use crate::{event, mappings};
 
 /// Attribute of accounts that nobody made by hand.
 const GENERATED: &str = "goauthentik.io/user/generated";
@@ -59,19 +59,19 @@ pub(super) async fn describe(
     source: &Source,
     claims: &ClaimSet,
 ) -> Result<Result<Described, &'static str>, Error> {
-    let mut mappings = Vec::new();
+    let mut chosen = Vec::new();
     let mut conn = ctx.db.read().await?;
     for pk in texts(&source.user_property_mappings) {
         if let Ok(pk) = pk.parse::<MappingId>()
             && let Some(found) = mapping::by_pk(&mut conn, pk).await?
         {
-            mappings.push(found);
+            chosen.push(found);
         }
     }
     drop(conn);
-    mappings.sort_by(|left, right| (&left.name, left.pk).cmp(&(&right.name, right.pk)));
+    chosen.sort_by(|left, right| (&left.name, left.pk).cmp(&(&right.name, right.pk)));
     let mut said = Map::new();
-    for mapping in &mappings {
+    for mapping in &chosen {
         if Native::of(&mapping.expression).is_some() {
             // These tell about a user, and there is none yet.
             continue;
@@ -79,13 +79,15 @@ pub(super) async fn describe(
         let about = About::Source { source, claims, properties: &said };
         let question = Question { mapping: &mapping.name, expression: &mapping.expression, about, visitor };
         match ctx.mapping_engine.evaluate(ctx, &question).await {
-            Ok(Value::Object(mut more)) => {
-                more.retain(|_, value| !value.is_null());
-                merge(&mut said, &more);
+            Ok(answer) => {
+                if let Value::Object(mut more) = answer.value {
+                    more.retain(|_, value| !value.is_null());
+                    merge(&mut said, &more);
+                }
+                mappings::record(ctx, &visitor.stranger(""), &mapping.name, &answer.events).await?;
             }
-            Ok(_) => {}
             Err(error) => {
-                let context = json!({"message": error, "mapping": crate::mappings::named(mapping),
+                let context = json!({"message": error, "mapping": mappings::named(mapping),
                     "provider": client.provider.name});
                 event::record_alone(ctx, &visitor.stranger(""), "configuration_error", context).await?;
                 return Ok(Err("mapping_failed"));

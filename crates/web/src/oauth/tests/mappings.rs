@@ -21,18 +21,22 @@ impl MappingEngine for Json {
         Box::pin(async move {
             match (question.expression, &question.about) {
                 ("fail", _) => Err("division by zero".to_owned()),
-                ("claims", About::Source { claims, .. }) => Ok(json!({"username": claims["sub"], "name": null,
-                    "email": "pod@example.com", "attributes": {"pod": claims["sub"], "goauthentik.io/x": 1}})),
-                ("scopes", About::Token { token, person, .. }) => {
-                    Ok(json!({"asked": token.scopes, "who": person.account.username}))
+                ("claims", About::Source { claims, .. }) => {
+                    let attributes = json!({"pod": claims["sub"], "goauthentik.io/x": 1});
+                    let said = json!({"username": claims["sub"], "name": null, "email": "pod@example.com",
+                        "attributes": attributes});
+                    Ok(said.into())
                 }
-                (text, _) => Ok(serde_json::from_str(text).expect("JSON")),
+                ("scopes", About::Token { token, person, .. }) => {
+                    Ok(json!({"asked": token.scopes, "who": person.account.username}).into())
+                }
+                (text, _) => Ok(serde_json::from_str::<Value>(text).expect("JSON").into()),
             }
         })
     }
 }
 
-async fn mapping(site: &Site, name: &str, scope: &str, expression: &str) -> Value {
+pub(super) async fn mapping(site: &Site, name: &str, scope: &str, expression: &str) -> Value {
     let body = json!({"name": name, "scope_name": scope, "expression": expression});
     let made = site.admin(Method::POST, "/propertymappings/provider/scope/", body).await;
     assert_eq!(made.status, 201, "{}", made.text);
