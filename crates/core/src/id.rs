@@ -76,6 +76,8 @@ uuid_id! {
     BrandId,
     /// A certificate, perhaps with its private key.
     CertificateId,
+    /// Another identity provider.
+    SourceId,
     /// A role.
     RoleId,
 }

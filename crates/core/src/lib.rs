@@ -20,6 +20,7 @@ pub mod origin;
 pub mod outpost;
 pub mod page;
 pub mod path;
+pub mod pattern;
 pub mod permission;
 pub mod policy;
 pub mod redirect;

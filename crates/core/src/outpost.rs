@@ -156,6 +156,9 @@ pub struct Bearings {
     /// any of them ends the identity.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The only networks that the app password is taken from, if there are any here (OA-816).
+    #[serde(default)]
+    pub networks: Vec<String>,
     /// Names of the entitlements that the claims were made of. Their loss counts like that of a group.
     #[serde(default)]
     pub entitlements: Vec<String>,

@@ -28,8 +28,15 @@ pub struct Inputs {
     pub provider: Option<Arc<Provider>>,
     /// The token that a scope mapping runs for.
     pub token: Option<Arc<Token>>,
+    /// What a source's mappings find besides: values of [`Inputs::OF_SOURCES`].
+    pub of_source: Vec<(String, Value)>,
     /// The flow, for policies in flows: `context["flow_plan"]`.
     pub flow: Option<FlowPlan>,
+}
+
+impl Inputs {
+    /// Names that only the mappings of a source find, where they have a value.
+    pub const OF_SOURCES: [&'static str; 4] = ["info", "oauth_userinfo", "properties", "source"];
 }
 
 /// The flow that a policy runs in.

@@ -53,6 +53,8 @@ pub(crate) enum Input {
     Provider,
     /// `token`, when there is one.
     Token,
+    /// One of [`Inputs::OF_SOURCES`], when it has a value.
+    OfSource(&'static str),
     /// `ak_client_ip`, when it is known.
     ClientIp,
     /// `ak_is_sso_flow`.
@@ -103,6 +105,9 @@ pub(crate) fn inputs(
         mentioned("user", Input::User);
         mentioned("provider", Input::Provider);
         mentioned("token", Input::Token);
+        for name in Inputs::OF_SOURCES {
+            mentioned(name, Input::OfSource(name));
+        }
     }
     mentioned("http_request", Input::HttpRequest);
     mentioned("ak_logger", Input::Logger);
@@ -129,7 +134,7 @@ pub(crate) fn inputs(
 }
 
 impl Input {
-    /// The name it has inside.
+    /// The name its value comes in by.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Steps => "__pc_n",
@@ -139,6 +144,10 @@ impl Input {
             Self::HttpRequest => "__pc_http_request",
             Self::Provider => "__pc_provider",
             Self::Token => "__pc_token",
+            Self::OfSource("info") => "__pc_info",
+            Self::OfSource("oauth_userinfo") => "__pc_oauth_userinfo",
+            Self::OfSource("properties") => "__pc_properties",
+            Self::OfSource(_) => "__pc_source",
             Self::ClientIp => "__pc_ak_client_ip",
             Self::IsSso => "ak_is_sso_flow",
             Self::Logger => "ak_logger",
@@ -149,7 +158,7 @@ impl Input {
     /// What makes a name of it. Those without a value stay unknown, so that using them is an error (CO-230).
     pub(crate) fn prologue(self) -> Cow<'static, str> {
         match self {
-            Self::HttpRequest | Self::Provider | Self::Token | Self::ClientIp => {
+            Self::HttpRequest | Self::Provider | Self::Token | Self::OfSource(_) | Self::ClientIp => {
                 let name = self.name();
                 let plain = name.trim_start_matches("__pc_");
                 format!("if {name} is not None:\n    {plain} = {name}\n").into()
@@ -392,6 +401,10 @@ impl<'a> Run<'a> {
                 inputs.provider.clone().map_or(MontyObject::None, |provider| self.bridge.value(&provider.into()))
             }
             Input::Token => inputs.token.clone().map_or(MontyObject::None, |token| self.bridge.value(&token.into())),
+            Input::OfSource(name) => {
+                let found = inputs.of_source.iter().find(|(known, _)| known == name);
+                found.map_or(MontyObject::None, |(_, value)| self.bridge.value(value))
+            }
             Input::ClientIp => inputs.client_ip.map_or(MontyObject::None, |ip| self.bridge.address(ip)),
             Input::IsSso => {
                 let sso = inputs.context.iter().find(|(key, _)| key == "is_sso");

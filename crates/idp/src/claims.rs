@@ -1,11 +1,19 @@
 //! What tokens say about a user: managed scope mappings and protocol claims (OA sections 14 and 15).
 
-use portcullis_core::attributes::{Attributes, merge};
+use portcullis_core::attributes::merge;
+use portcullis_core::id::MappingId;
+use portcullis_store::application::Application;
 use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::provider::Provider;
 use serde_json::{Map, Value, json};
 
-use crate::directory::Person;
+use crate::context::{Context, Visitor};
+use crate::directory::{Person, secret_keys};
+use crate::error::Error;
+use crate::mappings::engine::{About, Question, Said, TokenFacts};
+use crate::mappings::native::Native;
+use crate::policies::Noted;
+use crate::{event, limits, mappings};
 
 /// A set of claims.
 pub type ClaimSet = Map<String, Value>;
@@ -66,67 +74,174 @@ pub fn granted_scopes(requested: &str, mappings: &[ScopeMapping]) -> Vec<String>
     offered_scopes(mappings).into_iter().filter(|name| requested.contains(&name.as_str())).collect()
 }
 
-/// What the mappings of the granted scopes say, merged in order (OA-421, OA-424, CO-280).
-///
-/// `entitlements` are the names of those that the person holds for the provider's application.
-pub fn mapped(
-    provider: &Provider,
-    mappings: &[ScopeMapping],
-    person: &Person,
-    entitlements: &[String],
-    granted: &[String],
-) -> ClaimSet {
-    let mut chosen: Vec<_> = mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)).collect();
+/// For whom mappings are asked.
+pub struct Asked<'a> {
+    /// The provider.
+    pub provider: &'a Provider,
+    /// Its application.
+    pub application: Option<&'a Application>,
+    /// Its mappings.
+    pub mappings: &'a [ScopeMapping],
+    /// The user.
+    pub person: &'a Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: &'a [String],
+    /// What is known of the token.
+    pub token: TokenFacts<'a>,
+    /// Where the request comes from.
+    pub visitor: &'a Visitor,
+}
+
+/// What mappings say, and what was wrong with them.
+#[derive(Debug, Default)]
+pub struct Mapped {
+    /// The claims.
+    pub claims: ClaimSet,
+    /// To be recorded with [`note`] once nothing holds the store's only writer.
+    pub flaws: Vec<Flaw>,
+}
+
+/// What is wrong with a mapping, or to be recorded for it.
+#[derive(Clone, Debug)]
+pub struct Flaw {
+    mapping: MappingId,
+    name: String,
+    kind: FlawKind,
+}
+
+#[derive(Clone, Debug)]
+enum FlawKind {
+    /// Its expression, and why it failed.
+    Failed(String, String),
+    /// It gave neither an object nor nothing.
+    NoObject,
+    /// It set what no mapping can set.
+    Protected(Vec<String>),
+    /// None: it asks for these events.
+    Noted(Vec<Noted>),
+}
+
+/// What the mappings of the granted scopes say, merged in order (OA-421 … OA-425, CO-280 … CO-282). One that fails
+/// says nothing; the login goes on (CO-281).
+pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
+    let granted = asked.token.scopes;
+    let mut chosen: Vec<_> = asked.mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)).collect();
     chosen.sort_by_key(|mapping| (&mapping.scope_name, &mapping.name, mapping.pk));
-    let mut claims = ClaimSet::new();
+    let mut all = Mapped::default();
     for mapping in chosen {
-        let mut said = evaluate(mapping, provider, person, entitlements);
-        said.retain(|claim, value| !PROTECTED.contains(&claim.as_str()) && !value.is_null());
-        merge(&mut claims, &said);
+        let mut flaw = |kind| all.flaws.push(Flaw { mapping: mapping.pk, name: mapping.name.clone(), kind });
+        let Said { value, events } = match evaluate(ctx, asked, mapping).await {
+            Ok(said) => said,
+            Err(error) => {
+                flaw(FlawKind::Failed(mapping.expression.clone(), error));
+                continue;
+            }
+        };
+        if !events.is_empty() {
+            flaw(FlawKind::Noted(events));
+        }
+        let mut said = match value {
+            Value::Object(said) => said,
+            Value::Null => continue,
+            _ => {
+                flaw(FlawKind::NoObject);
+                continue;
+            }
+        };
+        let bad = |claim: &str, value: &Value| {
+            // A subject is text, and somebody's (OA-047).
+            PROTECTED.contains(&claim) || (claim == "sub" && value.as_str().is_none_or(str::is_empty))
+        };
+        let dropped: Vec<_> =
+            said.iter().filter(|(claim, value)| bad(claim, value)).map(|(claim, _)| claim.clone()).collect();
+        said.retain(|claim, value| !value.is_null() && !dropped.contains(claim));
+        if !dropped.is_empty() {
+            flaw(FlawKind::Protected(dropped));
+        }
+        merge(&mut all.claims, &said);
+    }
+    all
+}
+
+async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> Result<Said, String> {
+    if let Some(native) = Native::of(&mapping.expression) {
+        return Ok(native.evaluate(Some(asked.provider), asked.person, asked.entitlements).into());
+    }
+    let question = Question {
+        mapping: &mapping.name,
+        expression: &mapping.expression,
+        about: About::Token {
+            person: asked.person,
+            provider: asked.provider,
+            application: asked.application,
+            token: asked.token,
+        },
+        visitor: asked.visitor,
+    };
+    let mut said = ctx.mapping_engine.evaluate(ctx, &question).await?;
+    narrow(ctx, asked.provider, &mut said.value).await.map_err(|error| error.to_string())?;
+    Ok(said)
+}
+
+/// Takes secret attributes out of the proxy's claim, but what this provider's upstream is sent (CO-284).
+async fn narrow(ctx: &Context, provider: &Provider, said: &mut Value) -> Result<(), Error> {
+    let Some(Value::Object(attributes)) = said.pointer_mut("/ak_proxy/user_attributes") else { return Ok(()) };
+    let secrets = secret_keys(ctx, &mut ctx.db.read().await?).await?;
+    *attributes = secrets.without(attributes, &provider.used_attributes());
+    Ok(())
+}
+
+/// Records what was wrong with mappings. Call it once whatever they were asked for is committed.
+///
+/// # Errors
+/// When the store fails.
+pub async fn note(
+    ctx: &Context,
+    visitor: &Visitor,
+    provider: &Provider,
+    person: &Person,
+    flaws: &[Flaw],
+) -> Result<(), Error> {
+    const DAY: i64 = 24 * 3600;
+    for Flaw { mapping, name, kind } in flaws {
+        let named = event::model("authentik_providers_oauth2", "scopemapping", mapping, name);
+        let actor = visitor.known(person);
+        match kind {
+            FlawKind::Failed(expression, error) => {
+                let context = json!({"message": error, "expression": expression, "mapping": named,
+                    "provider": provider.name});
+                event::record_alone(ctx, &actor, "property_mapping_exception", context).await?;
+                let context = json!({"message": format!("Mapping failed: {name}"), "mapping": named,
+                    "provider": provider.name});
+                event::record_alone(ctx, &actor, "configuration_error", context).await?;
+            }
+            FlawKind::Noted(events) => mappings::record(ctx, &actor, name, events).await?,
+            FlawKind::NoObject => {
+                tracing::warn!(mapping = name, provider = provider.name, "mapping gave no object and was left out");
+            }
+            FlawKind::Protected(claims) => {
+                let what = [b"protected-claims".as_slice(), mapping.0.as_bytes()];
+                if let Some(mut tx) = limits::first_of(ctx, &what, DAY).await? {
+                    let context = json!({"message": "Mapping sets claims that no mapping can set", "claims": claims,
+                        "mapping": named, "provider": provider.name});
+                    let recorded = event::record(ctx, &mut tx, &actor, "configuration_warning", context).await?;
+                    tx.commit().await?;
+                    event::log(&recorded);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The claims that a token of this provider says: all, or but what mappings say (OA-030).
+pub fn told(provider: &Provider, mut claims: ClaimSet) -> ClaimSet {
+    const ALWAYS: [&str; 13] =
+        ["iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "jti", "sid", "nonce", "scope", "ak_proxy"];
+    if !provider.include_claims_in_id_token {
+        claims.retain(|claim, _| ALWAYS.contains(&claim.as_str()) && (claim != "ak_proxy" || provider.is_proxy()));
     }
     claims
-}
-
-/// What one mapping says. Managed mappings are code of ours; others say nothing.
-fn evaluate(mapping: &ScopeMapping, provider: &Provider, person: &Person, entitlements: &[String]) -> ClaimSet {
-    let account = &person.account;
-    let said = match mapping.managed.as_deref().unwrap_or_default() {
-        "goauthentik.io/providers/oauth2/scope-profile" => json!({
-            "name": account.name,
-            "given_name": account.name,
-            "preferred_username": account.username,
-            "nickname": account.username,
-            "groups": person.direct_groups,
-        }),
-        "goauthentik.io/providers/oauth2/scope-email" => json!({"email": account.email, "email_verified": false}),
-        "goauthentik.io/providers/oauth2/scope-entitlements" => {
-            json!({"entitlements": entitlements, "roles": entitlements})
-        }
-        "goauthentik.io/providers/proxy/scope-proxy" => json!({"ak_proxy": {
-            "user_attributes": narrowed(provider, &person.effective_attributes),
-            "is_superuser": person.is_superuser,
-            "user_uuid": account.uuid.to_string(),
-        }}),
-        _ => Value::Null,
-    };
-    match said {
-        Value::Object(said) => said,
-        _ => ClaimSet::new(),
-    }
-}
-
-/// The attributes that this provider uses, and no others (PX-415, CO-284).
-fn narrowed(provider: &Provider, attributes: &Attributes) -> Attributes {
-    let mut keys = vec!["additionalHeaders"];
-    if provider.basic_auth_enabled {
-        keys.extend([provider.basic_auth_user_attribute.as_str(), provider.basic_auth_password_attribute.as_str()]);
-    }
-    keys.retain(|key| !key.is_empty());
-    attributes
-        .iter()
-        .filter(|(key, _)| keys.contains(&key.as_str()))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 /// The claims without the attributes that only the proxy may see (OA-897).
@@ -141,7 +256,7 @@ pub fn without_attributes(mut claims: ClaimSet) -> ClaimSet {
 mod tests {
     use super::*;
     use portcullis_core::clock::Timestamp;
-    use portcullis_core::id::{FlowId, MappingId, ProviderPk, UserPk};
+    use portcullis_core::id::{FlowId, ProviderPk, UserPk};
     use portcullis_store::account::Account;
     use uuid::Uuid;
 
@@ -156,12 +271,20 @@ mod tests {
             authorization_flow: flow,
             invalidation_flow: flow,
             client_id: "id".to_owned(),
+            client_type: "confidential".to_owned(),
             client_secret_sealed: Vec::new(),
+            grant_types: json!([]),
             redirect_uris: json!([]),
             access_code_validity: String::new(),
             access_token_validity: String::new(),
             refresh_token_validity: String::new(),
+            refresh_token_threshold: String::new(),
+            include_claims_in_id_token: true,
+            signing_key: None,
             sub_mode: "hashed_user_id".to_owned(),
+            issuer_mode: "per_provider".to_owned(),
+            logout_uri: String::new(),
+            logout_method: "backchannel".to_owned(),
             jwt_federation_sources: json!([]),
             jwt_federation_providers: json!([]),
             mode: "proxy".to_owned(),
@@ -218,7 +341,7 @@ mod tests {
             name: managed.to_owned(),
             scope_name: scope.to_owned(),
             description: String::new(),
-            expression: String::new(),
+            expression: crate::mappings::shipped(managed).expect("comes with the installation").to_owned(),
             managed: Some(managed.to_owned()),
         }
     }
@@ -231,6 +354,23 @@ mod tests {
             mapping("goauthentik.io/providers/oauth2/scope-email", "email"),
             mapping("goauthentik.io/providers/oauth2/scope-openid", "openid"),
         ]
+    }
+
+    /// What native mappings say: without a store.
+    fn mapped(
+        provider: &Provider,
+        mappings: &[ScopeMapping],
+        person: &Person,
+        entitlements: &[String],
+        granted: &[String],
+    ) -> ClaimSet {
+        let mut claims = ClaimSet::new();
+        for mapping in mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)) {
+            let native = Native::of(&mapping.expression).expect("native");
+            let said = native.evaluate(Some(provider), person, entitlements);
+            merge(&mut claims, said.as_object().expect("object"));
+        }
+        claims
     }
 
     /// PX-415, OA-440: the proxy claim holds the attributes that this provider uses, and no others.
@@ -263,8 +403,8 @@ mod tests {
         assert_eq!(
             Value::Object(claims),
             json!({
-                "email": "", "email_verified": false, "name": "Ada L.", "given_name": "Ada L.",
-                "preferred_username": "ada", "nickname": "ada", "groups": ["a", "b"],
+                "name": "Ada L.", "given_name": "Ada L.", "preferred_username": "ada", "nickname": "ada",
+                "groups": ["a", "b"], "email": "", "email_verified": false,
             })
         );
         assert!(mapped(&provider(true), &all(), &ada(), &[], &[]).is_empty());

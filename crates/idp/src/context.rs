@@ -1,6 +1,6 @@
 //! What every service needs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,11 @@ use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
 use crate::limits::Limits;
+use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
+use crate::outbound::Outbound;
 use crate::policies::{HttpFacts, Support};
+use crate::sources::jwks;
 use crate::{setup, signing};
 
 /// What every service needs. One per process, shared by reference count.
@@ -52,6 +55,12 @@ pub struct Context {
     pub setup: setup::Code,
     /// Changes to what outposts are configured by.
     pub revisions: Revisions,
+    /// Who evaluates the expressions of mappings.
+    pub mapping_engine: Arc<dyn MappingEngine>,
+    /// Requests of ours to others.
+    pub outbound: Outbound,
+    /// When keys of sources were last asked for; start with the default.
+    pub jwks: jwks::Asked,
 }
 
 /// Settings of the process that services read.
@@ -188,6 +197,12 @@ impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
         Self { client, request: Request::default(), http: None }
+    }
+
+    /// Where an actor is.
+    pub fn of(actor: &Actor) -> Self {
+        let client = actor.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        Self { client, request: actor.request.clone(), http: None }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.

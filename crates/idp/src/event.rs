@@ -171,6 +171,13 @@ pub fn model(app: &str, model_name: &str, pk: impl ToString, name: &str) -> Valu
     json!({"app": app, "model_name": model_name, "pk": pk.to_string().replace('-', ""), "name": name})
 }
 
+/// Adds a member to an object.
+pub(crate) fn add(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
 /// The fields that differ, each with its previous and new value (CO-412).
 pub fn diff(before: &Value, after: &Value) -> Value {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return json!({}) };

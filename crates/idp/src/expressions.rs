@@ -5,20 +5,24 @@
 
 mod answers;
 mod asking;
+mod mappings;
 mod objects;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::clock::Timestamp;
-use portcullis_expr::{Budget, Inputs, Limits, Options, Outcome as Said, Pool, Program, Programs, RunError, Situation};
+use portcullis_expr::{Budget, Limits, Options, Outcome as Said, Pool, Program, Programs, RunError, Situation};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use self::answers::World;
-use self::asking::Asking;
+use self::asking::{Asking, Start};
 use crate::context::Context;
+use crate::error::Error;
 use crate::policies::{Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest};
+
+pub use mappings::ForMappings;
 
 /// Programs that are kept compiled (CO-227).
 const KEPT: u64 = 1024;
@@ -48,13 +52,14 @@ impl Engine {
         self: &Arc<Self>,
         world: World<'_>,
         program: Arc<Program>,
-        inputs: Inputs,
+        situation: Situation,
+        start: Start,
         limits: Limits,
     ) -> Result<Said, String> {
         let (ask, mut asked) = mpsc::unbounded_channel();
         let engine = Arc::clone(self);
         let job = move || {
-            let asking = Asking::new(engine, ask, inputs);
+            let asking = Asking::new(engine, ask, start, situation);
             asking.run(&program, &Budget::new(limits))
         };
         // A moment more than the evaluation gives itself: it says better what was too much.
@@ -91,16 +96,19 @@ impl ExpressionEngine for ForPolicies {
         Box::pin(async move {
             let program = self.0.compiled(source, Situation::Policy).map_err(Failure::new)?;
             let world = World::new(ctx, &request);
-            let inputs = world.inputs(name).await.map_err(|error| {
-                tracing::error!(%error, "an expression's inputs cannot be read");
-                Failure::new("The database failed.")
-            })?;
+            let start = world.start(name).await.map_err(|error| Failure::new(unread(&error)))?;
             // The binding's own time-out ends it earlier, where it is shorter.
             let limits = Limits { wall: Duration::from_secs(60), ..Limits::default() };
-            let said = self.0.run(world, program, inputs, limits).await.map_err(Failure::new)?;
+            let said = self.0.run(world, program, Situation::Policy, start, limits).await.map_err(Failure::new)?;
             Ok(outcome(said, name, ctx.now()))
         })
     }
+}
+
+/// What administrators are told when an evaluation cannot begin; the reason is for the server's log.
+fn unread(error: &Error) -> &'static str {
+    tracing::error!(%error, "an expression's inputs cannot be read");
+    "The database failed."
 }
 
 fn outcome(said: Said, name: &str, now: Timestamp) -> Outcome {

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod list;
 pub mod mappings;
 pub mod oauth;
+pub mod outbound;
 pub mod outpost;
 pub mod outposts;
 pub mod password;

@@ -1,11 +1,23 @@
-//! The scope mappings that come with the installation (CO-283).
+//! Scope mappings: made, changed, deleted, tried out; and those that come with the installation (CO section 11).
+
+pub mod engine;
+pub(crate) mod native;
+mod test;
 
 use portcullis_core::id::MappingId;
 use portcullis_store::{Conn, mapping};
+use serde_json::{Value, json};
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{self, diff, model};
 use crate::list::{Listed, Slice};
+use crate::policies::Noted;
+
+use native::Native;
+pub use test::{Trial, Tried, test};
 
 pub use portcullis_store::mapping::{Filter, Order, ScopeMapping};
 
@@ -102,6 +114,12 @@ return {
     },
 ];
 
+/// The expression that a mapping came with.
+#[cfg(test)]
+pub(crate) fn shipped(managed: &str) -> Option<&'static str> {
+    MANAGED.iter().find(|shipped| shipped.managed == managed).map(|shipped| shipped.expression)
+}
+
 /// The mappings that meet conditions.
 ///
 /// # Errors
@@ -115,9 +133,172 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 ///
 /// # Errors
 /// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: MappingId) -> Result<ScopeMapping, Error> {
+pub async fn get(ctx: &Context, pk: MappingId, kind: &'static str) -> Result<ScopeMapping, Error> {
     let mut conn = ctx.db.read().await?;
-    mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PropertyMapping"))
+    mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind))
+}
+
+/// What is to be stored of a mapping; absent members stay as they are, or are empty on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO-565)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub scope_name: Option<String>,
+    pub description: Option<String>,
+    pub expression: Option<String>,
+}
+
+const TAKEN: &str = "Scope Mapping with this name already exists.";
+
+/// Makes a mapping. No provider has it yet.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<MappingId, Error> {
+    superuser_only(actor)?;
+    let mut made = ScopeMapping {
+        pk: MappingId(ctx.entropy.uuid()),
+        name: String::new(),
+        scope_name: String::new(),
+        description: String::new(),
+        expression: String::new(),
+        managed: None,
+    };
+    settle(ctx, &mut made, fields)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let taken = |error| Error::taken(error, "scope_mapping.name", "name", TAKEN);
+    mapping::insert(change.conn(), &made).await.map_err(taken)?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    change.commit().await?;
+    Ok(made.pk)
+}
+
+/// Changes a mapping; identities that its claims are part of are made again.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: MappingId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
+    let mut changed = before.clone();
+    settle(ctx, &mut changed, fields)?;
+    store(&mut change, &before, &changed).await?;
+    change.commit().await
+}
+
+/// Gives a mapping that came with the installation the scope and expression that it came with (CO-283).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`] for every other mapping.
+pub async fn restore(ctx: &Context, actor: &Actor, pk: MappingId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
+    let shipped = MANAGED.iter().find(|shipped| Some(shipped.managed) == before.managed.as_deref());
+    let shipped = shipped.ok_or(Error::NotFound("ScopeMapping"))?;
+    let changed = ScopeMapping {
+        scope_name: shipped.scope_name.to_owned(),
+        expression: shipped.expression.trim().to_owned(),
+        ..before.clone()
+    };
+    store(&mut change, &before, &changed).await?;
+    change.commit().await
+}
+
+async fn store(change: &mut Change<'_>, before: &ScopeMapping, changed: &ScopeMapping) -> Result<(), Error> {
+    let taken = |error| Error::taken(error, "scope_mapping.name", "name", TAKEN);
+    mapping::update(change.conn(), changed).await.map_err(taken)?;
+    touch(change, changed.pk).await?;
+    let difference = diff(&snapshot(before), &snapshot(changed));
+    change.event("model_updated", json!({"model": named(changed), "diff": difference})).await
+}
+
+/// Deletes a mapping; providers lose it (CO-594). Those that came with the installation stay: proxies rest on them.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for one that stays.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: MappingId, kind: &'static str) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind))?;
+    if gone.managed.is_some() {
+        return Err(Error::whole("A mapping that came with the installation cannot be deleted."));
+    }
+    touch(&mut change, pk).await?;
+    mapping::delete(change.conn(), pk).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {
+    for provider in mapping::providers(change.conn(), pk).await? {
+        change.touch(Touched::Provider(provider));
+    }
+    Ok(())
+}
+
+fn settle(ctx: &Context, mapping: &mut ScopeMapping, fields: Fields) -> Result<(), Error> {
+    let mut problems = Problems::default();
+    if let Some(name) = fields.name {
+        problems.limit("name", &name);
+        mapping.name = name;
+    }
+    if let Some(scope_name) = fields.scope_name {
+        // RFC 6749 §3.3: a scope is one word of printable ASCII.
+        if scope_name.contains(char::is_whitespace) {
+            problems.add("scope_name", "Spaces are not allowed in scope names.");
+        } else if !scope_name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+            problems.add("scope_name", "Only printable ASCII without quotes and backslashes is allowed.");
+        }
+        problems.limit("scope_name", &scope_name);
+        mapping.scope_name = scope_name;
+    }
+    if let Some(description) = fields.description {
+        problems.limit("description", &description);
+        mapping.description = description;
+    }
+    if let Some(expression) = fields.expression {
+        if Native::of(&expression).is_none()
+            && let Err(problem) = ctx.mapping_engine.check(&expression)
+        {
+            problems.add("expression", problem);
+        }
+        mapping.expression = expression;
+    }
+    problems.check()
+}
+
+/// Records the events that a mapping's expression asked for (CO-243), in a transaction of their own.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn record(ctx: &Context, actor: &Actor, name: &str, events: &[Noted]) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut tx = ctx.db.write().await?;
+    let mut recorded = Vec::with_capacity(events.len());
+    for Noted { action, context } in events {
+        recorded.push(event::record_of(ctx, &mut tx, actor, name, action, context.clone()).await?);
+    }
+    tx.commit().await?;
+    recorded.iter().for_each(event::log);
+    Ok(())
+}
+
+pub(crate) fn named(mapping: &ScopeMapping) -> Value {
+    model("authentik_providers_oauth2", "scopemapping", mapping.pk, &mapping.name)
+}
+
+fn snapshot(mapping: &ScopeMapping) -> Value {
+    json!({
+        "name": mapping.name,
+        "scope_name": mapping.scope_name,
+        "description": mapping.description,
+        "expression": mapping.expression,
+    })
 }
 
 /// Adds the mappings that are missing; those that exist stay as they are (CO-283, CO-484).
@@ -132,7 +313,7 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
                 name: name.to_owned(),
                 scope_name: scope_name.to_owned(),
                 description: description.to_owned(),
-                expression: expression.to_owned(),
+                expression: expression.trim().to_owned(),
                 managed: Some(managed.to_owned()),
             };
             mapping::insert(conn, &missing).await?;

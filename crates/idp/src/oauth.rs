@@ -14,6 +14,7 @@ pub mod origins;
 pub mod params;
 pub mod revoke;
 pub mod token;
+pub mod userinfo;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_store::{StoreError, application, consent as remembered, grant, provider};
@@ -76,7 +77,15 @@ impl From<SigningError> for OAuthError {
 }
 
 /// `iss` of an application's tokens (OA-049).
-pub fn issuer(ctx: &Context, slug: &str) -> String {
+pub fn issuer(ctx: &Context, provider: &provider::Provider, slug: &str) -> String {
+    match provider.issuer_mode.as_str() {
+        "global" => format!("{}/", ctx.base_url),
+        _ => place(ctx, slug),
+    }
+}
+
+/// Where the endpoints of an application begin.
+pub fn place(ctx: &Context, slug: &str) -> String {
     format!("{}/application/o/{slug}/", ctx.base_url)
 }
 
@@ -106,7 +115,7 @@ async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthErro
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.
 const TOMBSTONE_SECONDS: i64 = 600;
 
-/// Removes codes, tokens and consents whose time is over, a batch at a time (OA-643).
+/// Removes codes, tokens, consents and generated accounts whose time is over, a batch at a time (OA-643, OA-647).
 ///
 /// # Errors
 /// When the store fails.
@@ -118,7 +127,8 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         let consents = remembered::sweep(&mut tx, now, BATCH.into()).await?;
         tx.commit().await?;
         if grants.max(consents) < BATCH.into() {
-            return Ok(());
+            break;
         }
     }
+    machine::sweep(ctx).await
 }

@@ -147,7 +147,7 @@ async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -> Re
     let mut problems = Problems::default();
     check(&changed, &fields, &mut problems);
     for key in wanted.difference(&served) {
-        if provider::by_pk(change.conn(), *key).await?.is_none() {
+        if provider::by_pk(change.conn(), *key).await?.is_none_or(|provider| !provider.is_proxy()) {
             problems.add("providers", format!("Invalid pk \"{key}\" - object does not exist."));
         }
     }

@@ -1,6 +1,8 @@
-//! Proxy providers: made, changed, deleted (PX-020 … PX-026, OA-070 … OA-073, CO-559).
+//! Proxy providers: made, changed, deleted (PX-020 … PX-026, OA-070 … OA-073, CO-559). OAuth2 clients of their own are
+//! in [`oauth2`]; what is the same for both is here.
 
 mod check;
+pub mod oauth2;
 mod view;
 
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
@@ -21,6 +23,46 @@ use crate::mappings;
 pub use portcullis_store::provider::{Filter, Order};
 pub use view::{View, get, list};
 pub(crate) use view::{of_outpost, views};
+
+/// Which providers are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All.
+    Any,
+    /// Clients of outposts.
+    Proxy,
+    /// OAuth2 clients of their own.
+    OAuth2,
+}
+
+impl Kind {
+    /// What one is called where there is none.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "Provider",
+            Self::Proxy => "ProxyProvider",
+            Self::OAuth2 => "OAuth2Provider",
+        }
+    }
+
+    /// Whether a provider is meant.
+    pub fn includes(self, provider: &Provider) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Proxy => provider.is_proxy(),
+            Self::OAuth2 => !provider.is_proxy(),
+        }
+    }
+
+    /// As a condition on lists.
+    pub const fn filter(self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::Proxy => Some("proxy"),
+            Self::OAuth2 => Some("oauth2"),
+        }
+    }
+}
 
 /// What is to be stored of a provider; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +166,8 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let mut changed = provider::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ProxyProvider"))?;
+    let found = provider::by_pk(change.conn(), pk).await?.filter(Provider::is_proxy);
+    let mut changed = found.ok_or(Error::NotFound("ProxyProvider"))?;
     let before = snapshot(&mut change, &changed).await?;
     let warnings = settle(&mut change, &mut changed, &fields, &mut Problems::default()).await?;
     let taken = |error| Error::taken(error, "provider.name", "name", check::TAKEN);
@@ -145,10 +188,11 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
-pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk) -> Result<(), Error> {
+pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
     superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = provider::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Provider"))?;
+    let found = provider::by_pk(change.conn(), pk).await?.filter(|found| kind.includes(found));
+    let gone = found.ok_or(Error::NotFound(kind.name()))?;
     provider::delete(change.conn(), pk).await?;
     forget(&mut change, pk).await?;
     change.touch(Touched::Provider(pk));
@@ -182,12 +226,20 @@ fn blank(ctx: &Context) -> Provider {
         authorization_flow: FlowId(Uuid::nil()),
         invalidation_flow: FlowId(Uuid::nil()),
         client_id: ctx.entropy.alphanumeric(40),
+        client_type: "confidential".to_owned(),
+        grant_types: json!(["authorization_code", "refresh_token", "client_credentials", "password"]),
         client_secret_sealed: seal("client_secret", ctx.entropy.alphanumeric(128)),
         redirect_uris: json!([]),
         access_code_validity: "minutes=1".to_owned(),
         access_token_validity: "hours=1".to_owned(),
         refresh_token_validity: "days=30".to_owned(),
+        refresh_token_threshold: "seconds=0".to_owned(),
+        include_claims_in_id_token: true,
+        signing_key: None,
         sub_mode: "hashed_user_id".to_owned(),
+        issuer_mode: "per_provider".to_owned(),
+        logout_uri: String::new(),
+        logout_method: "backchannel".to_owned(),
         jwt_federation_sources: json!([]),
         jwt_federation_providers: json!([]),
         mode: "proxy".to_owned(),
@@ -224,12 +276,13 @@ async fn settle(
     Ok(warnings)
 }
 
-fn apply(provider: &mut Provider, fields: &Fields) {
-    fn set<T: Clone>(stored: &mut T, written: &Option<T>) {
-        if let Some(written) = written {
-            stored.clone_from(written);
-        }
+fn set<T: Clone>(stored: &mut T, written: &Option<T>) {
+    if let Some(written) = written {
+        stored.clone_from(written);
     }
+}
+
+fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.name, &fields.name);
     set(&mut provider.authentication_flow, &fields.authentication_flow);
     set(&mut provider.authorization_flow, &fields.authorization_flow);
@@ -271,7 +324,10 @@ async fn warn(change: &mut Change<'_>, provider: &Provider, warnings: Vec<String
 }
 
 fn named(provider: &Provider) -> Value {
-    model("authentik_providers_proxy", "proxyprovider", provider.pk, &provider.name)
+    match provider.is_proxy() {
+        true => model("authentik_providers_proxy", "proxyprovider", provider.pk, &provider.name),
+        false => model("authentik_providers_oauth2", "oauth2provider", provider.pk, &provider.name),
+    }
 }
 
 /// What events tell of a provider: everything but its secrets.

@@ -1,4 +1,8 @@
-//! Keys that sign tokens: RS256, made once, sealed in the store, published as JWKS (OA section 6).
+//! Keys that sign tokens (OA section 6): the installation's own, RS256, made once, sealed in the store; or one that
+//! a provider names ([`own`]); or its client secret. [`Signer`] is whichever applies.
+
+mod own;
+mod signer;
 
 use std::sync::Arc;
 
@@ -8,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use portcullis_core::entropy::Entropy;
-use portcullis_core::keys::sha256;
+use portcullis_core::keys::{Digest, sha256};
 use portcullis_store::{Conn, signing_key};
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
@@ -44,9 +48,22 @@ impl TokenType {
     }
 }
 
+pub use own::check;
+pub use signer::{SHORTEST_SECRET, Signer};
+
 /// The keys in memory, parsed once: parsing costs as much as signing.
-#[derive(Default)]
-pub struct Cache(ArcSwapOption<Keys>);
+pub struct Cache {
+    installation: ArcSwapOption<Keys>,
+    /// By digest of what is sealed: another key pair has another one.
+    own: moka::sync::Cache<Digest, Arc<own::OwnKey>>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        const MOST: u64 = 1000;
+        Self { installation: ArcSwapOption::empty(), own: moka::sync::Cache::new(MOST) }
+    }
+}
 
 /// All keys that are published; the first one signs.
 pub struct Keys {
@@ -110,7 +127,7 @@ fn make(entropy: &dyn Entropy) -> Result<(String, Vec<u8>, Vec<u8>), rcgen::Erro
 /// # Errors
 /// [`SigningError`] when there is no usable active key.
 pub async fn keys(ctx: &Context, conn: &mut Conn) -> Result<Arc<Keys>, SigningError> {
-    if let Some(keys) = ctx.signing.0.load_full() {
+    if let Some(keys) = ctx.signing.installation.load_full() {
         return Ok(keys);
     }
     let mut published = Vec::new();
@@ -126,7 +143,7 @@ pub async fn keys(ctx: &Context, conn: &mut Conn) -> Result<Arc<Keys>, SigningEr
     }
     let active = active.ok_or_else(|| SigningError::NoKey("none is active".to_owned()))?;
     let keys = Arc::new(Keys { published, active });
-    ctx.signing.0.store(Some(Arc::clone(&keys)));
+    ctx.signing.installation.store(Some(Arc::clone(&keys)));
     Ok(keys)
 }
 

@@ -1,58 +1,289 @@
-//! Where users come from. There is the directory of the instance itself, which cannot be changed (CO-480, CO-566).
+//! Where users come from: the directory of the instance itself, and other identity providers, which are made, changed
+//! and deleted (CO-566, CO-567). What those vouch for is the business of [`oauth::machine`](crate::oauth::machine).
 
-use portcullis_core::keys::sha256;
-use uuid::{Builder, Uuid};
+pub mod built_in;
+mod check;
+pub mod jwks;
+pub mod kinds;
 
+use portcullis_core::id::{FlowId, MappingId, SourceId};
+use portcullis_store::{provider, source};
+use serde_json::{Value, json};
+
+use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::superuser_only;
-use crate::error::Error;
+use crate::error::{Error, Problems};
+use crate::event::{add, diff, model};
+use crate::list::{Listed, Slice};
 
-/// Slug of the built-in source.
-pub const BUILT_IN: &str = "authentik-built-in";
+pub use portcullis_store::source::{Filter, Order, Source};
 
-/// A source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Key, which is also the target of its policy bindings (CO-005).
-    pub pk: Uuid,
-    /// Name.
-    pub name: &'static str,
-    /// Slug.
-    pub slug: &'static str,
-    /// What it is managed as.
-    pub managed: &'static str,
+/// What is to be stored of a source; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO-567)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub slug: Option<String>,
+    pub enabled: Option<bool>,
+    pub promoted: Option<bool>,
+    pub authentication_flow: Option<Option<FlowId>>,
+    pub enrollment_flow: Option<Option<FlowId>>,
+    pub user_property_mappings: Option<Vec<MappingId>>,
+    pub group_property_mappings: Option<Vec<MappingId>>,
+    pub policy_engine_mode: Option<String>,
+    pub user_matching_mode: Option<String>,
+    pub group_matching_mode: Option<String>,
+    pub user_path_template: Option<String>,
+    pub icon: Option<String>,
+    pub provider_type: Option<String>,
+    pub request_token_url: Option<Option<String>>,
+    pub authorization_url: Option<Option<String>>,
+    pub access_token_url: Option<Option<String>>,
+    pub profile_url: Option<Option<String>>,
+    pub pkce: Option<String>,
+    pub consumer_key: Option<String>,
+    pub consumer_secret: Option<String>,
+    pub additional_scopes: Option<String>,
+    pub oidc_well_known_url: Option<String>,
+    pub oidc_jwks_url: Option<String>,
+    pub oidc_jwks: Option<Value>,
+    pub authorization_code_auth_method: Option<String>,
+    pub expected_issuers: Option<Vec<String>>,
+    pub expected_audiences: Option<Vec<String>>,
+    pub allowed_algorithms: Option<Vec<String>>,
+    pub max_assertion_lifetime: Option<String>,
 }
 
-/// The sources, for an administrator.
+/// The sources that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
-pub fn all(ctx: &Context, actor: &Actor) -> Result<Vec<Source>, Error> {
-    superuser_only(actor)?;
-    // The same for the life of the installation, and as good as random to everybody else.
-    let digest = sha256(format!("built-in source of {}", ctx.install_id).as_bytes());
-    let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
-    Ok(vec![Source {
-        pk: Builder::from_random_bytes(bytes).into_uuid(),
-        name: "authentik Built-in",
-        slug: BUILT_IN,
-        managed: "goauthentik.io/sources/inbuilt",
-    }])
+/// When the store fails.
+pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Source>, Error> {
+    let mut conn = ctx.db.read().await?;
+    Ok(source::list(&mut conn, filter, slice).await?)
 }
 
-/// The source with this slug, for an administrator.
+/// The source with this slug.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, slug: &str, kind: &'static str) -> Result<Source, Error> {
+    let mut conn = ctx.db.read().await?;
+    source::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound(kind))
+}
+
+/// Makes a source. Its keys are fetched first if it says where from.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules, and when what it names
+/// cannot be fetched.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Source, Error> {
+    superuser_only(actor)?;
+    let mut made = blank(ctx);
+    let mut problems = Problems::default();
+    check::required(&fields, &mut problems);
+    settle(ctx, &mut made, &fields, problems).await?;
+    let mut change = Change::begin(ctx, actor).await?;
+    source::insert(change.conn(), &made).await.map_err(check::taken)?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Changes a source; what rests on it is looked at again.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken rules, and
+/// when what it names cannot be fetched.
+pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) -> Result<Source, Error> {
+    superuser_only(actor)?;
+    let before = get(ctx, slug, "OAuthSource").await?;
+    let mut changed = before.clone();
+    // Whatever is fetched is fetched before the store is locked.
+    settle(ctx, &mut changed, &fields, Problems::default()).await?;
+    let mut change = Change::begin(ctx, actor).await?;
+    if source::by_pk(change.conn(), before.pk).await?.is_none() {
+        return Err(Error::NotFound("OAuthSource"));
+    }
+    source::update(change.conn(), &changed).await.map_err(check::taken)?;
+    touch(&mut change, changed.pk).await?;
+    let mut difference = diff(&snapshot(&before), &snapshot(&changed));
+    if fields.consumer_secret.is_some() {
+        add(&mut difference, "consumer_secret", json!({"previous": "", "new": ""}));
+    }
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
+    change.commit().await?;
+    Ok(changed)
+}
+
+/// Deletes a source; providers trust it no more, and what it vouched for ends.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
-pub fn get(ctx: &Context, actor: &Actor, slug: &str) -> Result<Source, Error> {
-    all(ctx, actor)?.into_iter().find(|source| source.slug == slug).ok_or(Error::NotFound("Source"))
+pub async fn delete(ctx: &Context, actor: &Actor, slug: &str, kind: &'static str) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = source::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound(kind))?;
+    for mut other in touch(&mut change, gone.pk).await? {
+        if let Some(list) = other.jwt_federation_sources.as_array_mut() {
+            let pk = gone.pk.to_string();
+            list.retain(|known| *known != *pk);
+            provider::update(change.conn(), &other).await?;
+        }
+    }
+    source::delete(change.conn(), gone.pk).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
 }
 
-/// Deletes a source, which the built-in one does not allow.
-///
-/// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`].
-pub fn delete(ctx: &Context, actor: &Actor, slug: &str) -> Result<(), Error> {
-    get(ctx, actor, slug)?;
-    Err(Error::whole("The built-in source cannot be deleted."))
+async fn touch(change: &mut Change<'_>, pk: SourceId) -> Result<Vec<provider::Provider>, Error> {
+    let trusting = provider::trusting(change.conn(), pk).await?;
+    for provider in &trusting {
+        change.touch(Touched::Provider(provider.pk));
+    }
+    Ok(trusting)
+}
+
+async fn settle(ctx: &Context, source: &mut Source, fields: &Fields, mut problems: Problems) -> Result<(), Error> {
+    let (well_known, keys) = (source.oidc_well_known_url.clone(), source.oidc_jwks_url.clone());
+    apply(source, fields);
+    if let Some(secret) = &fields.consumer_secret {
+        source.consumer_secret_sealed = ctx.keys.seal(&place(source.pk), secret.as_bytes(), &*ctx.entropy);
+    }
+    let mut conn = ctx.db.read().await?;
+    check::references(&mut conn, fields, &mut problems).await?;
+    drop(conn);
+    check::rules(source, fields, &mut problems);
+    problems.check()?;
+    if source.oidc_well_known_url != well_known || source.oidc_jwks_url != keys {
+        jwks::begin_anew(ctx, source).await?;
+    }
+    Ok(())
+}
+
+fn place(pk: SourceId) -> String {
+    format!("oauth_source:{pk}:consumer_secret")
+}
+
+fn apply(source: &mut Source, fields: &Fields) {
+    fn set<T: Clone>(stored: &mut T, written: &Option<T>) {
+        if let Some(written) = written {
+            stored.clone_from(written);
+        }
+    }
+    fn set_list<T: serde::Serialize>(stored: &mut Value, written: Option<&Vec<T>>) {
+        if let Some(written) = written {
+            *stored = json!(written);
+        }
+    }
+    set(&mut source.name, &fields.name);
+    set(&mut source.slug, &fields.slug);
+    set(&mut source.enabled, &fields.enabled);
+    set(&mut source.promoted, &fields.promoted);
+    set(&mut source.authentication_flow, &fields.authentication_flow);
+    set(&mut source.enrollment_flow, &fields.enrollment_flow);
+    set_list(&mut source.user_property_mappings, fields.user_property_mappings.as_ref());
+    set_list(&mut source.group_property_mappings, fields.group_property_mappings.as_ref());
+    set(&mut source.policy_engine_mode, &fields.policy_engine_mode);
+    set(&mut source.user_matching_mode, &fields.user_matching_mode);
+    set(&mut source.group_matching_mode, &fields.group_matching_mode);
+    set(&mut source.user_path_template, &fields.user_path_template);
+    set(&mut source.icon, &fields.icon);
+    set(&mut source.provider_type, &fields.provider_type);
+    set(&mut source.request_token_url, &fields.request_token_url);
+    set(&mut source.authorization_url, &fields.authorization_url);
+    set(&mut source.access_token_url, &fields.access_token_url);
+    set(&mut source.profile_url, &fields.profile_url);
+    set(&mut source.pkce, &fields.pkce);
+    set(&mut source.consumer_key, &fields.consumer_key);
+    set(&mut source.additional_scopes, &fields.additional_scopes);
+    set(&mut source.oidc_well_known_url, &fields.oidc_well_known_url);
+    set(&mut source.oidc_jwks_url, &fields.oidc_jwks_url);
+    set(&mut source.oidc_jwks, &fields.oidc_jwks);
+    set(&mut source.authorization_code_auth_method, &fields.authorization_code_auth_method);
+    set_list(&mut source.expected_issuers, fields.expected_issuers.as_ref());
+    set_list(&mut source.expected_audiences, fields.expected_audiences.as_ref());
+    set_list(&mut source.allowed_algorithms, fields.allowed_algorithms.as_ref());
+    set(&mut source.max_assertion_lifetime, &fields.max_assertion_lifetime);
+}
+
+fn blank(ctx: &Context) -> Source {
+    Source {
+        pk: SourceId(ctx.entropy.uuid()),
+        name: String::new(),
+        slug: String::new(),
+        enabled: true,
+        promoted: false,
+        authentication_flow: None,
+        enrollment_flow: None,
+        user_property_mappings: json!([]),
+        group_property_mappings: json!([]),
+        policy_engine_mode: "any".to_owned(),
+        user_matching_mode: "identifier".to_owned(),
+        group_matching_mode: "identifier".to_owned(),
+        user_path_template: "goauthentik.io/sources/%(slug)s".to_owned(),
+        icon: String::new(),
+        provider_type: String::new(),
+        request_token_url: None,
+        authorization_url: None,
+        access_token_url: None,
+        profile_url: None,
+        pkce: "none".to_owned(),
+        consumer_key: String::new(),
+        consumer_secret_sealed: Vec::new(),
+        additional_scopes: String::new(),
+        oidc_well_known_url: String::new(),
+        oidc_jwks_url: String::new(),
+        oidc_jwks: json!({}),
+        authorization_code_auth_method: "basic_auth".to_owned(),
+        expected_issuers: json!([]),
+        expected_audiences: json!([]),
+        allowed_algorithms: json!([]),
+        max_assertion_lifetime: "days=1".to_owned(),
+        discovered_issuer: String::new(),
+        fetched_jwks: json!({}),
+        fetched_at: None,
+        fresh_until: None,
+    }
+}
+
+pub(crate) fn named(source: &Source) -> Value {
+    model("authentik_sources_oauth", "oauthsource", source.pk, &source.name)
+}
+
+/// What events tell of a source: everything but its secret. Names avoid words that would have them cleansed.
+fn snapshot(source: &Source) -> Value {
+    json!({
+        "name": source.name,
+        "slug": source.slug,
+        "enabled": source.enabled,
+        "promoted": source.promoted,
+        "authentication_flow": source.authentication_flow,
+        "enrollment_flow": source.enrollment_flow,
+        "user_property_mappings": source.user_property_mappings,
+        "group_property_mappings": source.group_property_mappings,
+        "policy_engine_mode": source.policy_engine_mode,
+        "user_matching_mode": source.user_matching_mode,
+        "group_matching_mode": source.group_matching_mode,
+        "user_path_template": source.user_path_template,
+        "provider_type": source.provider_type,
+        "authorization_url": source.authorization_url,
+        "profile_url": source.profile_url,
+        "pkce": source.pkce,
+        "client": source.consumer_key,
+        "additional_scopes": source.additional_scopes,
+        "oidc_well_known_url": source.oidc_well_known_url,
+        "oidc_jwks_url": source.oidc_jwks_url,
+        "oidc_jwks": source.oidc_jwks,
+        "expected_issuers": source.expected_issuers,
+        "expected_audiences": source.expected_audiences,
+        "allowed_algorithms": source.allowed_algorithms,
+        "max_assertion_lifetime": source.max_assertion_lifetime,
+    })
+}
+
+/// The texts of a stored list.
+pub(crate) fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter_map(Value::as_str).collect()
 }

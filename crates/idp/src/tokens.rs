@@ -4,13 +4,16 @@ pub mod keys;
 pub mod shown;
 mod sweep;
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
-use portcullis_core::id::{TokenId, UserPk};
+use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_store::account::Account;
 use portcullis_store::token::Token;
-use portcullis_store::{Conn, StoreError, account, token};
+use portcullis_store::{Conn, StoreError, account, application, token};
 use serde_json::{Value, json};
 
 pub use sweep::sweep;
@@ -47,6 +50,10 @@ pub struct Fields {
     /// Some(None) is an explicit null.
     pub expires: Option<Option<Timestamp>>,
     pub expiring: Option<bool>,
+    /// The only applications an app password opens; empty for every one (OA-816).
+    pub allowed_applications: Option<Vec<ApplicationId>>,
+    /// The only networks an app password is taken from; empty for every one.
+    pub allowed_networks: Option<Vec<String>>,
 }
 
 /// The keyed digest that a key is found by (CO-105, CO-463).
@@ -75,6 +82,59 @@ pub async fn authenticate_api(ctx: &Context, conn: &mut Conn, key: &str) -> Resu
 pub async fn app_password(ctx: &Context, conn: &mut Conn, owner: UserPk, key: &str) -> Result<Option<Token>, Error> {
     let found = token::by_digest(conn, owner, &digest(ctx, key)).await?;
     Ok(found.filter(|token| token.holds(ctx.now())))
+}
+
+/// Whether an app password opens an application (OA-816).
+pub fn opens(token: &Token, application: ApplicationId) -> bool {
+    token.allowed_applications.is_empty() || token.allowed_applications.contains(&application)
+}
+
+/// Whether an app password is taken from an address (OA-816). What cannot be read admits nobody.
+pub fn is_taken_from(token: &Token, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let holds = |network: &String| network.parse::<IpNet>().is_ok_and(|network| network.contains(&address));
+    token.allowed_networks.is_empty() || token.allowed_networks.iter().any(holds)
+}
+
+/// Most applications, and most networks, that one token is limited to.
+const MOST_LIMITS: usize = 100;
+
+/// Limits an app password to applications and networks (OA-816). Networks are written down as addresses of networks:
+/// a single address is one of its own.
+async fn limit(conn: &mut Conn, token: &mut Token, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
+    const ONLY: &str = "Only app passwords can be limited.";
+    let too_many = format!("Ensure this field has no more than {MOST_LIMITS} elements.");
+    if let Some(applications) = &fields.allowed_applications {
+        if !applications.is_empty() && token.intent != APP_PASSWORD {
+            problems.add("allowed_applications", ONLY);
+        } else if applications.len() > MOST_LIMITS {
+            problems.add("allowed_applications", too_many.clone());
+        } else {
+            for pk in applications {
+                if application::by_uuid(conn, *pk).await?.is_none() {
+                    let message = format!("Invalid pk \"{pk}\" - object does not exist.");
+                    problems.add("allowed_applications", message);
+                }
+            }
+        }
+        token.allowed_applications.clone_from(applications);
+    }
+    if let Some(networks) = &fields.allowed_networks {
+        if !networks.is_empty() && token.intent != APP_PASSWORD {
+            problems.add("allowed_networks", ONLY);
+        } else if networks.len() > MOST_LIMITS {
+            problems.add("allowed_networks", too_many);
+        }
+        token.allowed_networks.clear();
+        for text in networks.iter().take(MOST_LIMITS) {
+            let alone = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+            match text.parse::<IpNet>().ok().or_else(alone) {
+                Some(network) => token.allowed_networks.push(network.trunc().to_string()),
+                None => problems.add("allowed_networks", format!("\"{text}\" is no address or network.")),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes a token with a generated key, for the actor or, by an administrator, for anyone (CO-101).
@@ -129,12 +189,15 @@ pub async fn create_in(
         expiring: true,
         expires: None,
         managed: None,
+        allowed_applications: Vec::new(),
+        allowed_networks: Vec::new(),
         created: now,
         last_used: None,
         last_used_from: None,
     };
     let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other: owner != caller, now };
     rules.apply(&mut made, &fields, true, &mut problems);
+    limit(change.conn(), &mut made, &fields, &mut problems).await?;
     problems.check()?;
     token::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -171,8 +234,14 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
     let rules =
         Lifetime { settings: &settings, person: &person, by_admin: actor.is_superuser, for_other, now: ctx.now() };
     rules.apply(&mut changed, &fields, false, &mut problems);
+    limit(change.conn(), &mut changed, &fields, &mut problems).await?;
     problems.check()?;
     token::update(change.conn(), &changed).await.map_err(taken)?;
+    let limits = |token: &Token| (token.allowed_applications.clone(), token.allowed_networks.clone());
+    if limits(&before) != limits(&changed) {
+        // What it opened elsewhere, or from elsewhere, ends; the rest is made again.
+        account::end_credential(change.conn(), changed.account, changed.uuid, ctx.now()).await?;
+    }
     change.touch(Touched::Token(changed.uuid));
     let difference = diff(&snapshot(&before), &snapshot(&changed));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
@@ -216,7 +285,8 @@ fn named(token: &Token) -> Value {
 
 fn snapshot(token: &Token) -> Value {
     let expires = token.expires.map(|at| at.to_string());
-    json!({"identifier": token.identifier, "description": token.description, "expiring": token.expiring, "expires": expires})
+    json!({"identifier": token.identifier, "description": token.description, "expiring": token.expiring, "expires": expires,
+        "allowed_applications": token.allowed_applications, "allowed_networks": token.allowed_networks})
 }
 
 fn check_identifier(identifier: Option<&str>, problems: &mut Problems) {

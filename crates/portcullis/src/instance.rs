@@ -12,10 +12,12 @@ use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Context, Options, Revisions};
-use portcullis_idp::expressions::{Engine, ForPolicies};
+use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
 use portcullis_idp::limits::Limits;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
+use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::sources::jwks;
 use portcullis_idp::{policies, setup, signing};
 use portcullis_store::Db;
 
@@ -105,6 +107,7 @@ pub(crate) fn context(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Context {
+    let engine = Engine::new(settings.expressions.dns);
     let patterns = settings.general.secret_attributes.iter().map(|pattern| pattern.0.as_str());
     Context {
         install_id,
@@ -120,7 +123,7 @@ pub(crate) fn context(
         },
         limits: Limits::default(),
         policies: policies::Support {
-            expressions: Some(Arc::new(ForPolicies(Engine::new(settings.expressions.dns)))),
+            expressions: Some(Arc::new(ForPolicies(Arc::clone(&engine)))),
             breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
         },
         signing: signing::Cache::default(),
@@ -128,6 +131,12 @@ pub(crate) fn context(
         notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
+        mapping_engine: Arc::new(ForMappings(engine)),
+        outbound: Outbound::new(Policy {
+            allow_http: settings.outbound.allow_http,
+            allowed_networks: settings.outbound.allowed_networks.clone(),
+        }),
+        jwks: jwks::Asked::default(),
     }
 }
 

@@ -216,6 +216,14 @@ settings! {
         trusted_proxy_cidrs: Vec<IpNet> = "127.0.0.0/8,::1/128", also "AUTHENTIK_";
     }
 
+    /// Requests of ours to servers that administrators name, such as those that publish keys of a source.
+    outbound "outbound." Outbound {
+        /// Whether plain `http` is good enough. Whoever is on the way can then answer in the server's place.
+        allow_http: bool = "false";
+        /// Private and local networks that may be asked all the same: by default none is.
+        allowed_networks: Vec<IpNet> = "";
+    }
+
     /// What is logged, and how. Everything goes to standard error.
     log "log." Log {
         /// `text` for people, `json` for machines: one object a line.

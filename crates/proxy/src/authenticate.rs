@@ -67,8 +67,11 @@ impl DataPlane {
         origin: &Origin,
         now: Timestamp,
     ) -> Caller {
-        let (session, stale_cookie) = self.by_session(application, headers, now).await;
+        let (mut session, stale_cookie) = self.by_session(application, headers, now).await;
         let header = Header::of(headers);
+        if matches!(&session, Attempt::Accepted(identity) if !identity.admits(origin.client)) {
+            session = Attempt::Absent;
+        }
         match &session {
             Attempt::Accepted(identity) => {
                 let ours = self.is_ours(application, Some(identity), header, now).await;

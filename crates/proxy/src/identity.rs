@@ -1,9 +1,11 @@
 //! A known someone, with everything that a request in their name needs already built.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use ipnet::IpNet;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie::CookieScope;
 use portcullis_core::epoch::{Epochs, Mark};
@@ -37,6 +39,8 @@ pub struct Identity {
     pub cookie: Option<SessionCookie>,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
+    /// The only networks that its credentials are taken from (OA-816); none for every network.
+    networks: Option<Vec<IpNet>>,
     /// Until when it is believed without looking again.
     fresh_until: Timestamp,
     mark: Mark,
@@ -97,6 +101,7 @@ impl Identity {
             fingerprint: session.fingerprint,
             cookie: session.cookie,
             expires: session.expires,
+            networks: networks(&grant.bearings.networks),
             fresh_until: fresh_until.min(session.expires),
             mark: grant.bearings.mark(epochs, built_at, application.provider.pk, &session.digest),
             leave: Leave {
@@ -108,6 +113,12 @@ impl Identity {
         }
     }
 
+    /// Whether it may be used from this address: what was proven from one network may not be good elsewhere.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.networks.as_ref().is_none_or(|networks| networks.iter().any(|network| network.contains(&client)))
+    }
+
     /// Whether it may be used now without looking again: fresh, and still good.
     pub fn is_fresh(&self, now: Timestamp, epochs: &Epochs) -> bool {
         now < self.fresh_until && self.stands(now, epochs)
@@ -117,6 +128,11 @@ impl Identity {
     pub fn stands(&self, now: Timestamp, epochs: &Epochs) -> bool {
         now < self.expires && epochs.stands(&self.mark)
     }
+}
+
+/// Networks that were written down. One that cannot be read admits nobody.
+fn networks(written: &[String]) -> Option<Vec<IpNet>> {
+    (!written.is_empty()).then(|| written.iter().filter_map(|network| network.parse().ok()).collect())
 }
 
 /// The value of a session cookie, and its `Set-Cookie` line, made again at most once a second.

@@ -1,7 +1,7 @@
 //! Authorization codes and access tokens (OA section 22). Only digests of their values are kept.
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_core::id::{ProviderPk, SourceId, UserPk};
 use portcullis_core::keys::Digest;
 
 use crate::db::{Conn, on};
@@ -129,6 +129,12 @@ pub struct AccessToken {
     pub app_password: Option<String>,
     /// Which key that app password had.
     pub app_password_key: Option<String>,
+    /// Public id of the login session that the token it was traded for dies with; it dies then, too.
+    pub traded_sid: Option<String>,
+    /// The source that vouched for its user.
+    pub source: Option<SourceId>,
+    /// The provider that believed it: another one's, if the token was traded since.
+    pub source_at: Option<ProviderPk>,
     /// Granted scopes, joined by spaces.
     pub scope: String,
     /// The complete claims as JSON, sealed for `access_token:<jti>:claims`.
@@ -152,6 +158,9 @@ impl Record for AccessToken {
             sid: row.text_or_null("sid")?,
             app_password: row.text_or_null("app_password")?,
             app_password_key: row.text_or_null("app_password_key")?,
+            traded_sid: row.text_or_null("traded_sid")?,
+            source: row.parsed_or_null("source")?,
+            source_at: row.small_or_null("source_at")?.map(ProviderPk),
             scope: row.text("scope")?,
             claims_sealed: row.bytes("claims_sealed")?,
             issued: row.instant("issued")?,
@@ -168,8 +177,9 @@ impl Record for AccessToken {
 pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
-             scope, claims_sealed, issued, expires)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             scope, claims_sealed, issued, expires, traded_sid, source,
+             source_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -183,6 +193,9 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(&token.claims_sealed)
     .bind(token.issued.0)
     .bind(token.expires.0)
+    .bind(&token.traded_sid)
+    .bind(token.source.map(|pk| pk.to_string()))
+    .bind(token.source_at.map(|pk| pk.0))
     .execute(c).await.map(drop))?;
     Ok(())
 }

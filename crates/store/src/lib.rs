@@ -14,6 +14,7 @@ pub mod entitlement;
 pub mod error;
 pub mod event;
 pub mod failure;
+pub mod federated;
 pub mod flow;
 pub mod grant;
 pub mod instance;
@@ -29,6 +30,7 @@ mod row;
 pub mod sealed;
 pub mod select;
 pub mod signing_key;
+pub mod source;
 pub mod team;
 pub mod token;
 

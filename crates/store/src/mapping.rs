@@ -90,6 +90,46 @@ pub async fn insert(conn: &mut Conn, mapping: &ScopeMapping) -> Result<(), Store
     Ok(())
 }
 
+/// Stores every field of a mapping but key and permanent name.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the name is another's; else when the database fails.
+pub async fn update(conn: &mut Conn, mapping: &ScopeMapping) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE scope_mapping SET name = $2, scope_name = $3, description = $4, expression = $5 WHERE pk = $1",
+    )
+    .bind(mapping.pk.to_string())
+    .bind(&mapping.name)
+    .bind(&mapping.scope_name)
+    .bind(&mapping.description)
+    .bind(&mapping.expression)
+    .execute(c)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Deletes a mapping; providers lose it (CO-594).
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, pk: MappingId) -> Result<(), StoreError> {
+    let pk = pk.to_string();
+    on!(conn, c => sqlx::query("DELETE FROM scope_mapping WHERE pk = $1").bind(pk).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The providers that have a mapping.
+///
+/// # Errors
+/// When the database fails.
+pub async fn providers(conn: &mut Conn, pk: MappingId) -> Result<Vec<ProviderPk>, StoreError> {
+    let pk = pk.to_string();
+    let keys: Vec<i32> = on!(conn, c => sqlx::query_scalar("SELECT provider FROM provider_mapping WHERE mapping = $1")
+        .bind(pk).fetch_all(c).await)?;
+    Ok(keys.into_iter().map(ProviderPk).collect())
+}
+
 /// Conditions on a list of mappings (CO-564, CO-565). Absent and empty conditions hold for every mapping.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -1,13 +1,16 @@
 //! Providers: how an application takes part in authentication (PX-020, OA section 2).
 
-use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
+mod list;
+
+use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
-use crate::select::{Listed, Select, Slice};
+
+pub use list::{Filter, Order, list};
 
 /// A provider. Durations are the administrator's text (CO-022).
 #[derive(Clone, PartialEq)]
@@ -16,7 +19,7 @@ pub struct Provider {
     pub pk: ProviderPk,
     /// What sealed columns are named by: it is known before the key is.
     pub uuid: Uuid,
-    /// `proxy`.
+    /// `proxy` or `oauth2`.
     pub kind: String,
     /// Unique name.
     pub name: String,
@@ -28,8 +31,12 @@ pub struct Provider {
     pub invalidation_flow: FlowId,
     /// OAuth client id, unique.
     pub client_id: String,
+    /// `confidential` or `public`.
+    pub client_type: String,
     /// OAuth client secret, sealed for `provider:<uuid>:client_secret`.
     pub client_secret_sealed: Vec<u8>,
+    /// List of the grants it may use.
+    pub grant_types: Value,
     /// List of `{matching_mode, url, redirect_uri_type}`.
     pub redirect_uris: Value,
     /// Lifetime of authorization codes.
@@ -38,8 +45,20 @@ pub struct Provider {
     pub access_token_validity: String,
     /// Lifetime of refresh tokens.
     pub refresh_token_validity: String,
+    /// A refresh token with less than this left is replaced.
+    pub refresh_token_threshold: String,
+    /// Whether the id token says what mappings say, or only user info does.
+    pub include_claims_in_id_token: bool,
+    /// What signs its tokens. None: for a proxy the installation's own key, else the client secret (OA-033, OA-072).
+    pub signing_key: Option<CertificateId>,
     /// How `sub` is made (OA-046).
     pub sub_mode: String,
+    /// `per_provider` or `global` (OA-049).
+    pub issuer_mode: String,
+    /// Where it hears of sign-outs, or empty.
+    pub logout_uri: String,
+    /// `backchannel` or `frontchannel`.
+    pub logout_method: String,
     /// List of source UUIDs.
     pub jwt_federation_sources: Value,
     /// List of provider keys.
@@ -70,6 +89,48 @@ pub struct Provider {
     pub cookie_secret_sealed: Vec<u8>,
 }
 
+impl Provider {
+    /// Whether it is the client of an outpost.
+    pub fn is_proxy(&self) -> bool {
+        self.kind == "proxy"
+    }
+
+    /// The attributes of users that its application is sent, secret or not (PX-415, CO-229, CO-284).
+    pub fn used_attributes(&self) -> Vec<&str> {
+        if !self.is_proxy() {
+            return Vec::new();
+        }
+        let mut keys = vec!["additionalHeaders"];
+        if self.basic_auth_enabled {
+            keys.extend([self.basic_auth_user_attribute.as_str(), self.basic_auth_password_attribute.as_str()]);
+        }
+        keys.retain(|key| !key.is_empty());
+        keys
+    }
+
+    /// Whether its client can keep no secret (RFC 6749 §2.1).
+    pub fn is_public(&self) -> bool {
+        self.client_type == "public"
+    }
+
+    /// Whether its client may use a grant (OA-050).
+    pub fn may_use(&self, grant: &str) -> bool {
+        self.grant_types.as_array().is_some_and(|grants| grants.iter().any(|known| known == grant))
+    }
+
+    /// Whether it accepts what a source vouches for.
+    pub fn trusts(&self, source: SourceId) -> bool {
+        let source = source.to_string();
+        self.jwt_federation_sources.as_array().is_some_and(|list| list.iter().any(|known| *known == *source))
+    }
+
+    /// Whether it accepts access tokens of another provider (OA-037).
+    pub fn accepts_tokens_of(&self, other: ProviderPk) -> bool {
+        let other = i64::from(other.0);
+        self.jwt_federation_providers.as_array().is_some_and(|list| list.iter().any(|pk| pk.as_i64() == Some(other)))
+    }
+}
+
 /// Never prints the sealed columns.
 impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,12 +149,20 @@ impl Record for Provider {
             authorization_flow: row.parsed("authorization_flow")?,
             invalidation_flow: row.parsed("invalidation_flow")?,
             client_id: row.text("client_id")?,
+            client_type: row.text("client_type")?,
             client_secret_sealed: row.bytes("client_secret_sealed")?,
+            grant_types: row.json("grant_types")?,
             redirect_uris: row.json("redirect_uris")?,
             access_code_validity: row.text("access_code_validity")?,
             access_token_validity: row.text("access_token_validity")?,
             refresh_token_validity: row.text("refresh_token_validity")?,
+            refresh_token_threshold: row.text("refresh_token_threshold")?,
+            include_claims_in_id_token: row.flag("include_claims_in_id_token")?,
+            signing_key: row.parsed_or_null("signing_key")?,
             sub_mode: row.text("sub_mode")?,
+            issuer_mode: row.text("issuer_mode")?,
+            logout_uri: row.text("logout_uri")?,
+            logout_method: row.text("logout_method")?,
             jwt_federation_sources: row.json("jwt_federation_sources")?,
             jwt_federation_providers: row.json("jwt_federation_providers")?,
             mode: row.text("mode")?,
@@ -165,6 +234,27 @@ pub async fn federating(conn: &mut Conn) -> Result<Vec<Provider>, StoreError> {
         .fetch_all(c).await))
 }
 
+/// The providers that accept what a source vouches for.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trusting(conn: &mut Conn, source: SourceId) -> Result<Vec<Provider>, StoreError> {
+    let mut all: Vec<Provider> = many(on!(conn, c => sqlx::query(
+        "SELECT * FROM provider WHERE jwt_federation_sources <> '[]'",
+    ).fetch_all(c).await))?;
+    all.retain(|provider| provider.trusts(source));
+    Ok(all)
+}
+
+/// The providers whose tokens a key pair signs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signed_by(conn: &mut Conn, key: CertificateId) -> Result<Vec<Provider>, StoreError> {
+    let key = key.to_string();
+    many(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE signing_key = $1").bind(key).fetch_all(c).await))
+}
+
 /// Keeps a new provider and gives its key.
 ///
 /// # Errors
@@ -175,9 +265,11 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
              client_secret_sealed, redirect_uris, access_code_validity, access_token_validity, refresh_token_validity,
              sub_mode, jwt_federation_sources, jwt_federation_providers, mode, external_host, internal_host,
              internal_host_ssl_validation, certificate, skip_path_regex, intercept_header_auth, basic_auth_enabled,
-             basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed)
+             basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed,
+             client_type, grant_types, refresh_token_threshold, include_claims_in_id_token, signing_key, issuer_mode,
+             logout_uri, logout_method)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27)
+             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
          RETURNING pk",
     )
     .bind(provider.uuid.to_string())
@@ -207,6 +299,14 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
     .bind(&provider.basic_auth_password_attribute)
     .bind(&provider.cookie_domain)
     .bind(&provider.cookie_secret_sealed)
+    .bind(&provider.client_type)
+    .bind(provider.grant_types.to_string())
+    .bind(&provider.refresh_token_threshold)
+    .bind(provider.include_claims_in_id_token)
+    .bind(provider.signing_key.map(|pk| pk.to_string()))
+    .bind(&provider.issuer_mode)
+    .bind(&provider.logout_uri)
+    .bind(&provider.logout_method)
     .fetch_one(c)
     .await)?;
     Ok(ProviderPk(pk))
@@ -224,7 +324,9 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
              jwt_federation_providers = $14, mode = $15, external_host = $16, internal_host = $17,
              internal_host_ssl_validation = $18, certificate = $19, skip_path_regex = $20, intercept_header_auth = $21,
              basic_auth_enabled = $22, basic_auth_user_attribute = $23, basic_auth_password_attribute = $24,
-             cookie_domain = $25, cookie_secret_sealed = $26
+             cookie_domain = $25, cookie_secret_sealed = $26, client_type = $27, grant_types = $28,
+             refresh_token_threshold = $29, include_claims_in_id_token = $30, signing_key = $31, issuer_mode = $32,
+             logout_uri = $33, logout_method = $34
          WHERE pk = $1",
     )
     .bind(provider.pk.0)
@@ -253,6 +355,14 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
     .bind(&provider.basic_auth_password_attribute)
     .bind(&provider.cookie_domain)
     .bind(&provider.cookie_secret_sealed)
+    .bind(&provider.client_type)
+    .bind(provider.grant_types.to_string())
+    .bind(&provider.refresh_token_threshold)
+    .bind(provider.include_claims_in_id_token)
+    .bind(provider.signing_key.map(|pk| pk.to_string()))
+    .bind(&provider.issuer_mode)
+    .bind(&provider.logout_uri)
+    .bind(&provider.logout_method)
     .execute(c)
     .await
     .map(drop))?;
@@ -266,85 +376,6 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
 pub async fn delete(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query("DELETE FROM provider WHERE pk = $1").bind(pk.0).execute(c).await.map(drop))?;
     Ok(())
-}
-
-/// Conditions on a list of providers (CO-557, CO-559). Absent and empty conditions hold for every provider.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Name, whatever its case.
-    pub name: Option<String>,
-    /// External host, whatever its case.
-    pub external_host: Option<String>,
-    /// Internal host, whatever its case.
-    pub internal_host: Option<String>,
-    /// Mode, whatever its case.
-    pub mode: Option<String>,
-    /// Cookie domain, whatever its case.
-    pub cookie_domain: Option<String>,
-    /// Slug of the authorization flow, whatever its case.
-    pub authorization_flow: Option<String>,
-    /// Whether no application uses it.
-    pub without_application: Option<bool>,
-    /// Terms that must occur in the name (CO-525).
-    pub search: String,
-    /// Order; `true` for descending. Ties are broken by key.
-    pub order: Vec<(Order, bool)>,
-}
-
-/// What providers can be ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of the same name")]
-pub enum Order {
-    Pk,
-    Name,
-    ExternalHost,
-    InternalHost,
-    Mode,
-}
-
-/// The providers that meet conditions.
-///
-/// # Errors
-/// When the database fails.
-pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Provider>, StoreError> {
-    let mut select = Select::default();
-    for (column, value) in [
-        ("name", &filter.name),
-        ("external_host", &filter.external_host),
-        ("internal_host", &filter.internal_host),
-        ("mode", &filter.mode),
-        ("cookie_domain", &filter.cookie_domain),
-    ] {
-        if let Some(value) = value {
-            select.text(&format!("lower(provider.{column}) = lower(?)"), value);
-        }
-    }
-    if let Some(slug) = &filter.authorization_flow {
-        select.text(
-            "EXISTS (SELECT 1 FROM flow WHERE flow.pk = provider.authorization_flow AND lower(flow.slug) = lower(?))",
-            slug,
-        );
-    }
-    match filter.without_application {
-        Some(true) => {
-            select.always("NOT EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)");
-        }
-        Some(false) => select.always("EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)"),
-        None => {}
-    }
-    select.search(&["provider.name"], &filter.search);
-    for (order, descending) in &filter.order {
-        let column = match order {
-            Order::Pk => "provider.pk",
-            Order::Name => "provider.name",
-            Order::ExternalHost => "provider.external_host",
-            Order::InternalHost => "provider.internal_host",
-            Order::Mode => "provider.mode",
-        };
-        select.order(column, *descending);
-    }
-    select.order("provider.pk", false);
-    select.list(conn, "provider", slice).await
 }
 
 /// The mappings of a provider, in the order they were given.

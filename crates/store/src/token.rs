@@ -1,9 +1,10 @@
 //! API tokens and app passwords (CO section 5).
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::{TokenId, UserPk};
+use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::Digest;
 use portcullis_core::username::{LONGEST, exceeds, fold};
+use serde_json::json;
 
 use crate::account::Account;
 use crate::db::{Conn, on};
@@ -34,6 +35,10 @@ pub struct Token {
     pub expires: Option<Timestamp>,
     /// Name of what manages it.
     pub managed: Option<String>,
+    /// The only applications it opens, if there are any here (OA-816).
+    pub allowed_applications: Vec<ApplicationId>,
+    /// The only networks it is taken from, if there are any here, as they were written.
+    pub allowed_networks: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it last opened something.
@@ -49,6 +54,11 @@ impl Token {
     }
 }
 
+fn list_of<T: serde::de::DeserializeOwned>(row: &impl Columns, column: &str) -> sqlx::Result<Vec<T>> {
+    serde_json::from_value(row.json(column)?)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) })
+}
+
 impl Record for Token {
     fn read(row: &impl Columns) -> sqlx::Result<Self> {
         Ok(Self {
@@ -62,6 +72,8 @@ impl Record for Token {
             expiring: row.flag("expiring")?,
             expires: row.instant_or_null("expires")?,
             managed: row.text_or_null("managed")?,
+            allowed_applications: list_of(row, "allowed_applications")?,
+            allowed_networks: list_of(row, "allowed_networks")?,
             created: row.instant("created")?,
             last_used: row.instant_or_null("last_used")?,
             last_used_from: row.text_or_null("last_used_from")?,
@@ -115,8 +127,9 @@ pub async fn of_username(
              token.intent AS token_intent, token.account AS token_account, token.description AS token_description,
              token.key_digest AS token_key_digest, token.key_sealed AS token_key_sealed,
              token.expiring AS token_expiring, token.expires AS token_expires, token.managed AS token_managed,
-             token.created AS token_created, token.last_used AS token_last_used,
-             token.last_used_from AS token_last_used_from
+             token.allowed_applications AS token_allowed_applications,
+             token.allowed_networks AS token_allowed_networks, token.created AS token_created,
+             token.last_used AS token_last_used, token.last_used_from AS token_last_used_from
          FROM (SELECT 1) AS nobody
          LEFT JOIN account ON account.username_folded = $1
          LEFT JOIN token ON token.key_digest = $2 AND token.account = coalesce(account.pk, -1)
@@ -175,8 +188,8 @@ pub async fn expired(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<
 pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO token (uuid, identifier, intent, account, description, key_digest, key_sealed, expiring, expires,
-             managed, created, last_used, last_used_from)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             managed, allowed_applications, allowed_networks, created, last_used, last_used_from)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -188,6 +201,8 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(token.expiring)
     .bind(token.expires.map(|at| at.0))
     .bind(&token.managed)
+    .bind(json!(token.allowed_applications).to_string())
+    .bind(json!(token.allowed_networks).to_string())
     .bind(token.created.0)
     .bind(token.last_used.map(|at| at.0))
     .bind(&token.last_used_from)
@@ -204,7 +219,7 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
 pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "UPDATE token SET identifier = $2, description = $3, key_digest = $4, key_sealed = $5, expiring = $6,
-             expires = $7, managed = $8 WHERE uuid = $1",
+             expires = $7, managed = $8, allowed_applications = $9, allowed_networks = $10 WHERE uuid = $1",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -214,6 +229,8 @@ pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(token.expiring)
     .bind(token.expires.map(|at| at.0))
     .bind(&token.managed)
+    .bind(json!(token.allowed_applications).to_string())
+    .bind(json!(token.allowed_networks).to_string())
     .execute(c)
     .await
     .map(drop))?;

@@ -9,6 +9,7 @@ mod metadata;
 mod request;
 #[cfg(test)]
 mod tests;
+mod userinfo;
 
 use std::sync::Arc;
 
@@ -20,9 +21,10 @@ use crate::pages::path;
 
 /// The endpoints. Each answers with and without the slash at its end (OA-094).
 pub fn router() -> Router<Arc<Context>> {
-    let endpoints: [(&str, MethodRouter<Arc<Context>>); 7] = [
+    let endpoints: [(&str, MethodRouter<Arc<Context>>); 8] = [
         ("/application/o/authorize", get(authorize::by_query).post(authorize::by_form)),
         ("/application/o/token", post(back_channel::token).options(back_channel::preflight)),
+        ("/application/o/userinfo", get(userinfo::by_header).post(userinfo::by_form).options(back_channel::preflight)),
         ("/application/o/introspect", post(back_channel::introspect)),
         ("/application/o/revoke", post(back_channel::revoke)),
         ("/application/o/{slug}/end-session", get(end_session::ask).post(end_session::submit)),

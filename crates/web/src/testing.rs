@@ -11,6 +11,8 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
+use portcullis_idp::mappings::engine::MappingEngine;
 use portcullis_idp::{Context, bootstrap};
 use portcullis_store::Db;
 use serde_json::Value;
@@ -46,10 +48,33 @@ impl Site {
     }
 
     pub(crate) async fn with(wishes: bootstrap::Wishes) -> Self {
+        Self::made(wishes, |_| {}).await
+    }
+
+    /// With somebody who evaluates the expressions of mappings.
+    pub(crate) async fn with_engine(engine: impl MappingEngine + 'static) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.mapping_engine = Arc::new(engine)).await
+    }
+
+    /// With the engine that the product has, for mappings and policies.
+    pub(crate) async fn with_expressions() -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        let engine = Engine::new(false);
+        Self::made(wishes, |ctx| {
+            ctx.policies.expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))));
+            ctx.mapping_engine = Arc::new(ForMappings(engine));
+        })
+        .await
+    }
+
+    async fn made(wishes: bootstrap::Wishes, change: impl FnOnce(&mut Context)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
         let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.expect("a database");
-        let ctx = Arc::new(context(db, Arc::clone(&clock)).await.expect("the right key"));
+        let mut ctx = context(db, Arc::clone(&clock)).await.expect("the right key");
+        change(&mut ctx);
+        let ctx = Arc::new(ctx);
         bootstrap::run(&ctx, &wishes).await.expect("sets itself up");
         let router = crate::router(Arc::clone(&ctx));
         Self { ctx, clock, directory, router }
@@ -141,6 +166,12 @@ impl Site {
     }
 }
 
+/// What may be asked in tests: servers of theirs, on this machine, without TLS.
+fn outbound() -> portcullis_idp::outbound::Outbound {
+    let allowed_networks = vec!["127.0.0.0/8".parse().expect("a network")];
+    portcullis_idp::outbound::Outbound::new(portcullis_idp::outbound::Policy { allow_http: true, allowed_networks })
+}
+
 /// A context over a database, with a fresh process's state.
 pub(crate) async fn context(db: Db, clock: Arc<ManualClock>) -> Result<Context, bootstrap::BootstrapError> {
     context_with(db, clock, ROOT).await
@@ -170,5 +201,8 @@ pub(crate) async fn context_with(
         notes: portcullis_idp::oauth::machine::Notes::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
+        mapping_engine: Arc::new(portcullis_idp::mappings::engine::NoEngine),
+        outbound: outbound(),
+        jwks: portcullis_idp::sources::jwks::Asked::default(),
     })
 }

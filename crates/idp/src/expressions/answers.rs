@@ -15,7 +15,7 @@ use portcullis_store::role::Role;
 use portcullis_store::{Conn, policy, role, team};
 use serde_json::{Map, Value as Json};
 
-use super::asking::{Callee, Question};
+use super::asking::{Callee, Question, Start};
 use super::objects;
 use crate::context::Context;
 use crate::directory::{self, Person, secret_keys, team_attributes};
@@ -32,28 +32,40 @@ const AT_ONCE: i64 = 500;
 /// What one evaluation is about, and where its answers come from.
 pub(super) struct World<'a> {
     ctx: &'a Context,
+    /// Who asks for what, and about whom.
     request: &'a PolicyRequest,
+    /// Secret attributes of that user which may be seen, because the provider is configured to use them (CO-229).
+    kept: &'a [&'a str],
 }
 
 impl<'a> World<'a> {
     pub(super) fn new(ctx: &'a Context, request: &'a PolicyRequest) -> Self {
-        Self { ctx, request }
+        Self { ctx, request, kept: &[] }
     }
 
-    /// What the evaluation begins with.
-    pub(super) async fn inputs(&self, name: &str) -> Result<Inputs, Error> {
+    /// One in which these secret attributes may be seen.
+    pub(super) fn keeping(self, kept: &'a [&'a str]) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// What the evaluation begins with, as far as policies and mappings begin alike.
+    pub(super) async fn start(&self, name: &str) -> Result<Start, Error> {
         let (ctx, request) = (self.ctx, self.request);
         let mut conn = ctx.db.read().await?;
         let secrets = secret_keys(self.ctx, &mut conn).await?;
         drop(conn);
-        let user = match &request.person {
-            Some(person) => Some(Arc::new(objects::user(ctx, &person.account, person.is_superuser, &secrets, &[])?)),
-            None => None,
+        let user = |kept: &[&str]| match &request.person {
+            Some(person) => {
+                objects::user(ctx, &person.account, person.is_superuser, &secrets, kept).map(Arc::new).map(Some)
+            }
+            None => Ok(None),
         };
+        let plain = user(&[])?;
+        let user = if self.kept.is_empty() { plain.clone() } else { user(self.kept)? };
         let application = request.application.as_deref();
         let application = application.map(|found| objects::application(found, request.provider.as_deref()));
         let http = request.http.as_deref();
-        let http = http.map(|facts| Arc::new(objects::http(facts, &request.request.id, request.client, user.clone())));
+        let http = http.map(|facts| Arc::new(objects::http(facts, &request.request.id, request.client, plain.clone())));
         let obj = application.clone().map_or(Value::None, |found| Object::Application(Arc::new(found)).into());
         let mut context: Vec<(String, Value)> =
             request.context.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect();
@@ -62,7 +74,7 @@ impl<'a> World<'a> {
         {
             context.push(("application".to_owned(), Object::Application(Arc::new(found)).into()));
         }
-        Ok(Inputs {
+        let inputs = Inputs {
             name: name.to_owned(),
             user,
             http_request: http,
@@ -70,10 +82,9 @@ impl<'a> World<'a> {
             context,
             debug: request.debug,
             client_ip: request.client,
-            provider: None,
-            token: None,
-            flow: None,
-        })
+            ..Inputs::default()
+        };
+        Ok(Start { inputs, plain })
     }
 
     /// Answers one question. Whoever asked may have gone meanwhile.
@@ -86,7 +97,10 @@ impl<'a> World<'a> {
             Question::FindUser(filters, reply) => drop(reply.send(told(self.find_user(&filters).await))),
             Question::Groups(user, all, reply) => drop(reply.send(told(self.groups(user, all).await))),
             Question::Roles(user, inherited, reply) => drop(reply.send(told(self.roles(user, inherited).await))),
-            Question::Attributes(user, reply) => drop(reply.send(told(self.attributes(user).await))),
+            Question::Attributes(user, mapping, reply) => {
+                let kept = if mapping { self.kept } else { &[] };
+                drop(reply.send(told(self.attributes(user, kept).await)));
+            }
             Question::Entitlements(user, of, reply) => drop(reply.send(told(self.entitlements(user, &of).await))),
             Question::Relatives(of, above, reply) => drop(reply.send(told(self.relatives(&of, above).await))),
             Question::GroupRoles(of, reply) => drop(reply.send(told(self.group_roles(&of).await))),
@@ -96,10 +110,12 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn person(&self, conn: &mut Conn, user: Option<i32>) -> Result<Option<Person>, Error> {
-        match user {
-            Some(pk) => directory::person(self.ctx, conn, UserPk(pk)).await,
-            None => Ok(None),
+    /// Who is asked about is known; everybody else is looked up. An account that is about to be made is in no store.
+    async fn person(&self, conn: &mut Conn, user: Option<i32>) -> Result<Option<Arc<Person>>, Error> {
+        let Some(pk) = user.map(UserPk) else { return Ok(None) };
+        match &self.request.person {
+            Some(person) if person.account.pk == pk => Ok(Some(Arc::clone(person))),
+            _ => Ok(directory::person(self.ctx, conn, pk).await?.map(Arc::new)),
         }
     }
 
@@ -162,16 +178,18 @@ impl<'a> World<'a> {
         Ok(roles.into_iter().map(named).collect())
     }
 
-    /// Of groups and user (CO-233).
-    async fn attributes(&self, user: Option<i32>) -> Result<Map<String, Json>, Error> {
+    /// Of groups and user (CO-233). What is kept is kept of who is asked about, and of nobody else.
+    async fn attributes(&self, user: Option<i32>, kept: &[&str]) -> Result<Map<String, Json>, Error> {
         let mut conn = self.ctx.db.read().await?;
         let secrets = secret_keys(self.ctx, &mut conn).await?;
         let Some(person) = self.person(&mut conn, user).await? else { return Ok(Map::new()) };
+        let asked_about = self.request.person.as_ref().is_some_and(|asked| asked.account.pk == person.account.pk);
+        let kept = if asked_about { kept } else { &[] };
         let mut merged = Attributes::new();
         for team in &person.teams {
-            merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, &[]));
+            merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, kept));
         }
-        merge(&mut merged, &secrets.without(&person.own_attributes, &[]));
+        merge(&mut merged, &secrets.without(&person.own_attributes, kept));
         Ok(merged)
     }
 

@@ -23,7 +23,8 @@ pub(super) enum Question {
     /// Of a user; those of ancestors, too, if `true`.
     Groups(Option<i32>, bool, Reply<Vec<Group>>),
     Roles(Option<i32>, bool, Reply<Vec<NamedObject>>),
-    Attributes(Option<i32>, Reply<Map<String, Json>>),
+    /// Of a user and their groups; for a mapping, which may see what its provider uses, if `true`.
+    Attributes(Option<i32>, bool, Reply<Map<String, Json>>),
     Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
     /// Above a group, or below it if `false`.
     Relatives(String, bool, Reply<Vec<Group>>),
@@ -46,16 +47,30 @@ pub(super) enum Callee {
 pub(super) struct Asking {
     engine: Arc<Engine>,
     ask: mpsc::UnboundedSender<Question>,
-    inputs: Inputs,
+    start: Start,
+    /// Whether this is a policy, which sees no secret whoever calls it (CO-229).
+    policy: bool,
+}
+
+/// What an evaluation begins with.
+pub(super) struct Start {
+    pub(super) inputs: Inputs,
+    /// The user as policies see them.
+    pub(super) plain: Option<Arc<User>>,
 }
 
 impl Asking {
-    pub(super) fn new(engine: Arc<Engine>, ask: mpsc::UnboundedSender<Question>, inputs: Inputs) -> Self {
-        Self { engine, ask, inputs }
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        ask: mpsc::UnboundedSender<Question>,
+        start: Start,
+        situation: Situation,
+    ) -> Self {
+        Self { engine, ask, start, policy: situation == Situation::Policy }
     }
 
     pub(super) fn run(&self, program: &Program, budget: &Budget) -> Result<Outcome, RunError> {
-        program.run(&self.inputs, self, budget)
+        program.run(&self.start.inputs, self, budget)
     }
 
     fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<T, HostError> {
@@ -89,7 +104,7 @@ impl Host for Asking {
 
     // No brand has attributes yet (CO-233).
     fn group_attributes(&self, user: &User, _: bool) -> Result<Map<String, Json>, HostError> {
-        self.ask(|reply| Question::Attributes(user.pk, reply))
+        self.ask(|reply| Question::Attributes(user.pk, !self.policy, reply))
     }
 
     fn entitlements(&self, user: &User, application: &Application) -> Result<Vec<Entitlement>, HostError> {
@@ -119,10 +134,13 @@ impl Host for Asking {
             Callee::Answered(called) => Ok(called),
             Callee::Expression(source) => {
                 let program = self.engine.compiled(&source, Situation::Policy).map_err(HostError::new)?;
-                let mut inputs = Inputs { name: call.name.to_owned(), ..self.inputs.clone() };
+                let user = self.start.plain.clone();
+                let mut inputs = Inputs { name: call.name.to_owned(), user, ..self.start.inputs.clone() };
                 inputs.context.retain(|(key, _)| !call.kwargs.iter().any(|(added, _)| added == key));
                 inputs.context.extend(call.kwargs);
-                let said = program.run(&inputs, self, call.budget).map_err(|error| HostError::new(error.message()))?;
+                let start = Start { inputs: self.start.inputs.clone(), plain: self.start.plain.clone() };
+                let host = Self { engine: Arc::clone(&self.engine), ask: self.ask.clone(), start, policy: true };
+                let said = program.run(&inputs, &host, call.budget).map_err(|error| HostError::new(error.message()))?;
                 let result = PolicyResult { passing: said.truthy, messages: said.messages, raw_result: said.value };
                 Ok(Called { result, log_lines: said.log_lines, events: said.events })
             }

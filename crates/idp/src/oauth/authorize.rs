@@ -3,6 +3,7 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
 use portcullis_core::keys::sha256;
+use portcullis_core::pattern;
 use portcullis_store::application::Application;
 use portcullis_store::consent::{self as remembered, Consent};
 use portcullis_store::grant::{self, AuthorizationCode};
@@ -167,7 +168,7 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         binding: String::new(),
         client,
     };
-    if params.text("response_type") != "code" {
+    if params.text("response_type") != "code" || !request.client.provider.may_use("authorization_code") {
         return Err(request.error(ctx, "unsupported_response_type"));
     }
     request.mode = mode;
@@ -189,7 +190,8 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     }
     let method = params.get("code_challenge_method");
     let challenge_is_good = match &request.challenge {
-        None => method.is_none(),
+        // A client without a secret must be able to prove that the code is its own (OA-041).
+        None => method.is_none() && !request.client.provider.is_public(),
         Some(challenge) => method == Some("S256") && is_s256(challenge),
     };
     let none_and_more = request.prompts("none") && request.prompt.len() > 1;
@@ -210,10 +212,12 @@ pub fn is_registered(registered: &Value, uri: &str, kind: &str) -> bool {
     let entries = registered.as_array().map(Vec::as_slice).unwrap_or_default();
     entries.iter().any(|entry| {
         let text = |name: &str| entry.get(name).and_then(Value::as_str);
-        // Patterns are not offered for proxy providers, whose two URIs are computed (OA-071).
-        text("redirect_uri_type").unwrap_or("authorization") == kind
-            && text("matching_mode") == Some("strict")
-            && text("url") == Some(uri)
+        let is_same = |url: &str| match text("matching_mode") {
+            Some("strict") => url == uri,
+            Some("regex") => pattern::matches_whole(url, uri),
+            _ => false,
+        };
+        text("redirect_uri_type").unwrap_or("authorization") == kind && text("url").is_some_and(is_same)
     })
 }
 
@@ -255,7 +259,7 @@ impl Request {
             members.push(("state", state.clone()));
         }
         if let Some(application) = &self.client.application {
-            members.push(("iss", issuer(ctx, &application.slug)));
+            members.push(("iss", issuer(ctx, &self.client.provider, &application.slug)));
         }
         Answer { redirect_uri: self.redirect_uri.clone(), mode: self.mode, members }
     }
@@ -482,8 +486,13 @@ mod tests {
         let registered = json!([
             {"matching_mode": "strict", "url": "https://a/cb", "redirect_uri_type": "authorization"},
             {"matching_mode": "strict", "url": "https://a/out", "redirect_uri_type": "logout"},
+            {"matching_mode": "regex", "url": r"https://[a-z]+\.b/cb"},
         ]);
         assert!(is_registered(&registered, "https://a/cb", "authorization"));
+        assert!(is_registered(&registered, "https://x.b/cb", "authorization"));
+        for bad in ["https://x.b/cb/", "https://x.b/cb\n", "xhttps://x.b/cb", "https://x.c/cb", "https://X.b/cb"] {
+            assert!(!is_registered(&registered, bad, "authorization"), "{bad}");
+        }
         for bad in ["https://a/out", "https://a/cb/", "https://a/cb?x", "HTTPS://a/cb", ""] {
             assert!(!is_registered(&registered, bad, "authorization"), "{bad}");
         }

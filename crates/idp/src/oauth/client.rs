@@ -199,7 +199,7 @@ pub async fn identify(ctx: &Context, visitor: &Visitor, credentials: &Credential
     Err(credentials.refused())
 }
 
-/// The client that proves itself with its secret (OA-213).
+/// The client that proves itself with its secret, or is public (OA-213).
 ///
 /// # Errors
 /// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
@@ -209,7 +209,7 @@ pub async fn authenticate(ctx: &Context, visitor: &Visitor, credentials: &Creden
     Ok(client)
 }
 
-/// Checks a known client's secret.
+/// Checks a known client's secret. A public client has none, and is who it says it is (OA-213).
 ///
 /// # Errors
 /// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
@@ -219,6 +219,9 @@ pub async fn prove(
     credentials: &Credentials,
     client: &Client,
 ) -> Result<(), OAuthError> {
+    if client.provider.is_public() {
+        return Ok(());
+    }
     let attempt = attempt(visitor, credentials);
     let _turn = examine(ctx, &attempt).await?;
     if client.has_secret(ctx, &credentials.secret)? {

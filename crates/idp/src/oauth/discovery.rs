@@ -1,15 +1,18 @@
 //! What clients can find out by themselves (OA section 5).
 
 use portcullis_store::application::Application;
-use portcullis_store::mapping;
 use portcullis_store::provider::Provider;
+use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
 
-use super::issuer;
+use super::{issuer, place};
 use crate::claims::{self, ACR};
 use crate::context::Context;
 use crate::error::Error;
-use crate::signing::{self, SigningError};
+use crate::signing::{Signer, SigningError};
+
+/// Grants that can be used, by their names on the wire (OA-106).
+const OFFERED: [&str; 3] = ["authorization_code", "client_credentials", "password"];
 
 /// The discovery document of an application (OA-101 … OA-116).
 ///
@@ -23,21 +26,29 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         scopes.push("openid".to_owned());
         scopes.sort();
     }
-    let issuer = issuer(ctx, &application.slug);
+    let (issuer, place) = (issuer(ctx, provider, &application.slug), place(ctx, &application.slug));
     let at = |path: &str| format!("{}/application/o/{path}/", ctx.base_url);
-    let methods = json!(["client_secret_post", "client_secret_basic"]);
+    let mut methods = vec!["client_secret_post", "client_secret_basic"];
+    if provider.is_public() {
+        methods.push("none");
+    }
+    // A key that cannot be used is left out: nothing signs in its place (OA-125).
+    let algorithms: Vec<_> = signer(ctx, &mut conn, provider).await?.iter().map(Signer::algorithm).collect();
+    let grants: Vec<_> = OFFERED.into_iter().filter(|grant| provider.may_use(grant)).collect();
+    let code: &[&str] = if provider.may_use("authorization_code") { &["code"] } else { &[] };
     Ok(json!({
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),
+        "userinfo_endpoint": at("userinfo"),
         "introspection_endpoint": at("introspect"),
         "revocation_endpoint": at("revoke"),
-        "end_session_endpoint": format!("{issuer}end-session/"),
-        "jwks_uri": format!("{issuer}jwks/"),
-        "response_types_supported": ["code"],
+        "end_session_endpoint": format!("{place}end-session/"),
+        "jwks_uri": format!("{place}jwks/"),
+        "response_types_supported": code,
         "response_modes_supported": ["query", "fragment", "form_post"],
-        "grant_types_supported": ["authorization_code", "client_credentials", "password"],
-        "id_token_signing_alg_values_supported": ["RS256"],
+        "grant_types_supported": grants,
+        "id_token_signing_alg_values_supported": algorithms,
         "subject_types_supported": ["public"],
         "acr_values_supported": [ACR],
         "token_endpoint_auth_methods_supported": methods,
@@ -60,14 +71,18 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
 ///
 /// # Errors
 /// When the store fails.
-pub async fn jwks(ctx: &Context) -> Result<Value, Error> {
+pub async fn jwks(ctx: &Context, provider: &Provider) -> Result<Value, Error> {
     let mut conn = ctx.db.read().await?;
-    match signing::keys(ctx, &mut conn).await {
-        Ok(keys) => Ok(keys.jwks()),
+    Ok(signer(ctx, &mut conn, provider).await?.map_or_else(|| json!({"keys": []}), |signer| signer.jwks()))
+}
+
+async fn signer(ctx: &Context, conn: &mut Conn, provider: &Provider) -> Result<Option<Signer>, Error> {
+    match Signer::of(ctx, conn, provider).await {
+        Ok(signer) => Ok(Some(signer)),
         Err(SigningError::Store(error)) => Err(error.into()),
         Err(error @ SigningError::NoKey(_)) => {
             tracing::error!(%error, "signing key left out of the published keys");
-            Ok(json!({"keys": []}))
+            Ok(None)
         }
     }
 }

@@ -3,7 +3,7 @@
 use portcullis_core::epoch::Subject;
 use portcullis_core::keys::Purpose;
 use portcullis_store::grant::{self, AccessToken};
-use portcullis_store::{Conn, application, login_session, provider, token};
+use portcullis_store::{Conn, application, login_session, provider, source, token};
 use serde_json::{Map, Value, json};
 
 use super::OAuthError;
@@ -11,11 +11,12 @@ use super::client::{self, Client, Credentials};
 use super::code::context;
 use super::issue;
 use super::params::Params;
-use crate::claims::ClaimSet;
+use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::{access, entitlements, event, limits, signing};
+use crate::signing::Signer;
+use crate::{access, entitlements, event, limits};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -50,10 +51,7 @@ pub async fn visible(
         return Ok(Some(record));
     }
     let issuer = provider::by_pk(conn, record.provider).await?;
-    let lists = |federated: &Value| {
-        federated.as_array().is_some_and(|pks| pks.iter().any(|pk| pk.as_i64() == Some(client.provider.pk.0.into())))
-    };
-    Ok(issuer.filter(|issuer| lists(&issuer.jwt_federation_providers)).map(|_| record))
+    Ok(issuer.filter(|issuer| issuer.accepts_tokens_of(client.provider.pk)).map(|_| record))
 }
 
 /// What a token says, if it holds at this moment at the application of `client` (OA-463, PX-418). Policies
@@ -108,6 +106,18 @@ pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Resu
     {
         return Ok(false);
     }
+    if let Some(sid) = &record.traded_sid
+        && login_session::by_sid(conn, sid, now).await?.is_none_or(|login| login.account != record.account)
+    {
+        return Ok(false);
+    }
+    if let Some(pk) = record.source {
+        let vouches = source::by_pk(conn, pk).await?.is_some_and(|source| source.enabled);
+        let believed_at = record.source_at.unwrap_or(record.provider);
+        if !vouches || provider::by_pk(conn, believed_at).await?.is_none_or(|provider| !provider.trusts(pk)) {
+            return Ok(false);
+        }
+    }
     match (&record.app_password, &record.app_password_key) {
         (Some(uuid), Some(key)) => app_password_stands(ctx, conn, uuid, key, record.account).await,
         _ => Ok(true),
@@ -135,6 +145,25 @@ pub async fn app_password_stands(
     }))
 }
 
+/// The user of an access token that is good for the API (CO-521, OA-435): it has the scope for it, and holds.
+///
+/// # Errors
+/// When the store fails.
+pub async fn api_user(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Option<Person>, Error> {
+    const SCOPE: &str = "goauthentik.io/api";
+    if token.is_empty() || token.len() > LONGEST {
+        return Ok(None);
+    }
+    let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", token.as_bytes()]);
+    let mut conn = ctx.db.read().await?;
+    let Some(record) = grant::token_by_digest(&mut conn, &digest).await? else { return Ok(None) };
+    if !record.scope.split_ascii_whitespace().any(|scope| scope == SCOPE) {
+        return Ok(None);
+    }
+    let Some(client) = Client::by_pk(&mut conn, record.provider).await? else { return Ok(None) };
+    Ok(active(ctx, conn, visitor, &client, record).await?.map(|active| active.person))
+}
+
 /// Answers a request to the introspection endpoint (OA-490 … OA-496).
 ///
 /// # Errors
@@ -149,6 +178,10 @@ pub async fn answer(
     let credentials = Credentials::read(authorization, params)?;
     let client = client::authenticate(ctx, visitor, &credentials).await?;
     let inactive = json!({"active": false});
+    if client.provider.is_public() {
+        // Whoever knows a public client's id would be told (OA-491).
+        return Ok(inactive);
+    }
     let mut conn = ctx.db.read().await?;
     let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
@@ -159,22 +192,29 @@ pub async fn answer(
         return Ok(inactive);
     };
     let mut conn = ctx.db.read().await?;
-    let keys = signing::keys(ctx, &mut conn).await?;
-    let issuer = provider::by_pk(&mut conn, active.record.provider).await?;
+    let Some(issuer) = provider::by_pk(&mut conn, active.record.provider).await? else { return Ok(inactive) };
     // Another application's attributes are none of the caller's business.
     let claims = match active.record.provider == client.provider.pk {
         true => issue::travelling(&mut conn, client.provider.pk, &active.claims).await?,
         false => crate::claims::without_attributes(active.claims),
     };
+    let upstream = match client.provider.is_proxy() {
+        true => {
+            let signer = Signer::of(ctx, &mut conn, &client.provider).await?;
+            Some(issue::upstream_token(ctx, &signer, &claims, &client.provider.name)?)
+        }
+        false => None,
+    };
     drop(conn);
-    let upstream = issue::upstream_token(ctx, &keys, &claims, &client.provider.name)?;
-    let mut said: Map<String, Value> = claims;
+    let mut said: Map<String, Value> = told(&issuer, claims);
     said.insert("active".to_owned(), json!(true));
     said.insert("scope".to_owned(), json!(active.record.scope));
-    said.insert("client_id".to_owned(), json!(issuer.map(|issuer| issuer.client_id)));
+    said.insert("client_id".to_owned(), json!(issuer.client_id));
     said.insert("token_type".to_owned(), json!("Bearer"));
     said.insert("username".to_owned(), json!(active.person.account.username));
-    said.insert("upstream_token".to_owned(), json!(upstream));
+    if let Some(upstream) = upstream {
+        said.insert("upstream_token".to_owned(), json!(upstream));
+    }
     Ok(Value::Object(said))
 }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
-use portcullis_core::id::ProviderPk;
+use portcullis_core::id::{ProviderPk, SourceId};
 use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::{OAuthError, issuer};
 use crate::change::{Change, Touched};
-use crate::claims::{self, ACR, ClaimSet};
-use crate::context::Context;
+use crate::claims::{self, ACR, Asked, ClaimSet, Flaw};
+use crate::context::{Context, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
+use crate::mappings::engine::TokenFacts;
 use crate::outposts;
-use crate::signing::{Keys, TokenType};
+use crate::signing::{Signer, TokenType};
 
 /// A token above this many bytes is worth a warning, and one above [`LONGEST`] is not issued (OA-466).
 const LONG: usize = 8 * 1024;
@@ -47,8 +48,23 @@ pub struct Basis<'a> {
     pub login: Option<&'a LoginSession>,
     /// Nonce of the authorization request.
     pub nonce: Option<&'a str>,
+    /// What else it rests on.
+    pub ground: Ground<'a>,
+    /// Where the request comes from.
+    pub visitor: &'a Visitor,
+}
+
+/// What something issued rests on besides user, session and provider: it ends when that does.
+#[derive(Clone, Copy, Default)]
+pub struct Ground<'a> {
     /// The app password that a machine proved itself with.
     pub app_password: Option<&'a Token>,
+    /// The token that it was traded for (OA-342).
+    pub traded: Option<&'a AccessToken>,
+    /// The source that vouched for its user.
+    pub source: Option<SourceId>,
+    /// When that ends (OA-336, OA-343).
+    pub not_after: Option<Timestamp>,
 }
 
 /// What is said about the user, complete, and until when.
@@ -59,26 +75,31 @@ pub struct Statement {
     pub expires: Timestamp,
     /// Id of the access token.
     pub jti: String,
+    /// What was wrong with mappings: for [`claims::note`], once everything is committed.
+    pub flaws: Vec<Flaw>,
 }
 
 /// Says who somebody is (OA-450 … OA-461).
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] when the subject would be empty (OA-047).
-pub fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthError> {
+pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthError> {
     let provider = &basis.client.provider;
     let now = ctx.now();
     let validity = duration::seconds_or(&provider.access_token_validity, VALIDITY_SECONDS).max(1);
     let mut expires = now.plus_seconds(validity);
-    if let Some(password) = basis.app_password.filter(|password| password.expiring) {
+    if let Some(password) = basis.ground.app_password.filter(|password| password.expiring) {
         expires = expires.min(password.expires.unwrap_or(now));
+    }
+    if let Some(not_after) = basis.ground.not_after {
+        expires = expires.min(not_after);
     }
     let subject = claims::subject(provider, basis.person).ok_or(OAuthError::InvalidGrant)?;
     let jti = ctx.entropy.alphanumeric(40);
     let auth_time = basis.login.map_or(now, |login| login.auth_time);
     let mut said = ClaimSet::new();
     let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
-    say("iss", json!(issuer(ctx, &basis.application.slug)));
+    say("iss", json!(issuer(ctx, provider, &basis.application.slug)));
     say("sub", json!(subject));
     say("aud", json!(provider.client_id));
     say("exp", json!(expires.seconds()));
@@ -95,8 +116,18 @@ pub fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthErr
     if let Some(nonce) = basis.nonce {
         say("nonce", json!(nonce));
     }
-    said.extend(claims::mapped(provider, &basis.client.mappings, basis.person, basis.entitlements, basis.scopes));
-    Ok(Statement { claims: said, expires, jti })
+    let asked = Asked {
+        provider,
+        application: Some(basis.application),
+        mappings: &basis.client.mappings,
+        person: basis.person,
+        entitlements: basis.entitlements,
+        token: TokenFacts { scopes: basis.scopes, expires, auth_time, session: basis.login.is_some() },
+        visitor: basis.visitor,
+    };
+    let mapped = claims::mapped(ctx, &asked).await;
+    said.extend(mapped.claims);
+    Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
 }
 
 /// Which key an app password has: what the old key made ends with it.
@@ -111,18 +142,18 @@ pub fn key_mark(password: &Token) -> String {
 pub async fn access_token(
     ctx: &Context,
     change: &mut Change<'_>,
-    keys: &Keys,
+    signer: &Signer,
     basis: &Basis<'_>,
     said: &Statement,
     grant_id: &str,
 ) -> Result<String, OAuthError> {
     let provider = &basis.client.provider;
     let scope = basis.scopes.join(" ");
-    let mut claims = travelling(change.conn(), provider.pk, &said.claims).await?;
+    let mut claims = claims::told(provider, travelling(change.conn(), provider.pk, &said.claims).await?);
     claims.insert("azp".to_owned(), json!(provider.client_id));
     claims.insert("uid".to_owned(), json!(ctx.entropy.alphanumeric(40)));
     claims.entry("scope").or_insert_with(|| json!(scope));
-    let value = signed(keys, TokenType::Jwt, &claims, &provider.name)?;
+    let value = signed(signer, TokenType::Jwt, &claims, &provider.name)?;
     let record = AccessToken {
         digest: ctx.keys.digest(Purpose::GrantLookup, &[b"access", value.as_bytes()]).to_vec(),
         jti: said.jti.clone(),
@@ -130,8 +161,20 @@ pub async fn access_token(
         provider: provider.pk,
         account: basis.person.account.pk,
         sid: basis.login.map(|login| login.sid.clone()),
-        app_password: basis.app_password.map(|password| password.uuid.to_string()),
-        app_password_key: basis.app_password.map(key_mark),
+        app_password: match basis.ground.traded {
+            Some(traded) => traded.app_password.clone(),
+            None => basis.ground.app_password.map(|password| password.uuid.to_string()),
+        },
+        app_password_key: match basis.ground.traded {
+            Some(traded) => traded.app_password_key.clone(),
+            None => basis.ground.app_password.map(key_mark),
+        },
+        traded_sid: basis.ground.traded.and_then(|traded| traded.sid.clone().or_else(|| traded.traded_sid.clone())),
+        source: basis.ground.traded.map_or(basis.ground.source, |traded| traded.source),
+        source_at: match basis.ground.traded {
+            Some(traded) => traded.source_at,
+            None => basis.ground.source.map(|_| provider.pk),
+        },
         scope,
         claims_sealed: ctx.keys.seal(
             &place(&said.jti),
@@ -171,21 +214,22 @@ pub async fn travelling(conn: &mut Conn, provider: ProviderPk, claims: &ClaimSet
 pub async fn id_token(
     ctx: &Context,
     conn: &mut Conn,
-    keys: &Keys,
+    signer: &Signer,
     basis: &Basis<'_>,
     said: &Statement,
 ) -> Result<String, OAuthError> {
-    let mut claims = travelling(conn, basis.client.provider.pk, &said.claims).await?;
+    let provider = &basis.client.provider;
+    let mut claims = claims::told(provider, travelling(conn, provider.pk, &said.claims).await?);
     claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
-    signed(keys, TokenType::Jwt, &claims, &basis.client.provider.name)
+    signed(signer, TokenType::Jwt, &claims, &provider.name)
 }
 
 /// Signs all that a grant says, for an application that wants a whole token (PX-206).
 ///
 /// # Errors
 /// When signing fails, or the token would be too long.
-pub fn whole_token(keys: &Keys, claims: &ClaimSet, provider_name: &str) -> Result<String, OAuthError> {
-    signed(keys, TokenType::Jwt, claims, provider_name)
+pub fn whole_token(signer: &Signer, claims: &ClaimSet, provider_name: &str) -> Result<String, OAuthError> {
+    signed(signer, TokenType::Jwt, claims, provider_name)
 }
 
 /// Signs what the application may see: who it is, and nothing that opens anything (PX-417, CO-284).
@@ -194,7 +238,7 @@ pub fn whole_token(keys: &Keys, claims: &ClaimSet, provider_name: &str) -> Resul
 /// When signing fails, or the assertion would be too long.
 pub fn upstream_token(
     ctx: &Context,
-    keys: &Keys,
+    signer: &Signer,
     claims: &ClaimSet,
     provider_name: &str,
 ) -> Result<String, OAuthError> {
@@ -202,11 +246,11 @@ pub fn upstream_token(
     claims.remove("ak_proxy");
     claims.remove("nonce");
     claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
-    signed(keys, TokenType::UpstreamAssertion, &claims, provider_name)
+    signed(signer, TokenType::UpstreamAssertion, &claims, provider_name)
 }
 
-fn signed(keys: &Keys, kind: TokenType, claims: &ClaimSet, provider: &str) -> Result<String, OAuthError> {
-    let value = keys.sign(kind, claims)?;
+fn signed(signer: &Signer, kind: TokenType, claims: &ClaimSet, provider: &str) -> Result<String, OAuthError> {
+    let value = signer.sign(kind, claims)?;
     if value.len() > LONGEST {
         tracing::error!(provider, bytes = value.len(), "token is too long and was not issued");
         return Err(OAuthError::InvalidGrant);

@@ -1,5 +1,7 @@
 //! Machines that prove themselves without a browser (OA section 11).
 
+mod assertion;
+mod federated;
 mod generated;
 mod notes;
 
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::code::context;
+use super::issue::Ground;
 use super::{OAuthError, examine};
 use crate::access::{self, Judged, Terms};
 use crate::change::Change;
@@ -29,11 +32,14 @@ pub use notes::{Note, Notes};
 /// Why somebody who proved who they are gets nothing. It tells nothing of how well credentials are guessed.
 const DENIED: &str = "denied_by_policy";
 
+pub use assertion::Verified;
+pub(super) use federated::sweep;
+
 /// Uses within so many seconds are noted once (OA-299).
 const NOTE_SECONDS: i64 = 60;
 
 /// How a machine proves itself, chosen once (OA-280).
-pub enum Variant<'a> {
+pub enum Variant {
     /// V2 and V4: a user name and an app password.
     AppPassword {
         /// Matched exactly.
@@ -43,11 +49,43 @@ pub enum Variant<'a> {
     },
     /// V3: the client's secret, for the account that stands for it.
     ClientSecret,
-    /// Something that cannot hold: V1 until it is offered, V4 that cannot be read.
+    /// V1: an assertion that was not looked at yet.
+    Assertion(String),
+    /// V1: an assertion that holds. [`prove`] makes it of the other one.
+    Verified(Box<Verified>),
+    /// Something that cannot hold.
     Nothing {
         /// Why, for the event.
-        reason: &'a str,
+        reason: &'static str,
     },
+}
+
+impl Variant {
+    /// Its name in events of failures (OA-661).
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::AppPassword { .. } => "token",
+            Self::ClientSecret => "oauth_client_secret",
+            Self::Assertion(_) | Self::Verified(_) => "jwt",
+            Self::Nothing { .. } => "unknown",
+        }
+    }
+}
+
+/// What a machine shows.
+pub struct Shown<'a> {
+    /// `client_assertion_type`.
+    pub assertion_type: &'a str,
+    /// `client_assertion`, if it was sent, even empty.
+    pub assertion: Option<&'a str>,
+    /// `username`.
+    pub username: &'a str,
+    /// `password`.
+    pub password: &'a str,
+    /// The client secret, from header or body.
+    pub secret: &'a str,
+    /// `client_secret` in the body.
+    pub secret_in_body: &'a str,
 }
 
 /// What a machine wants.
@@ -73,34 +111,42 @@ pub struct Proven {
     judged: Judged,
 }
 
-/// Chooses the variant (OA-281 … OA-287).
+/// Chooses the variant (OA-281 … OA-287, OA-320).
 ///
 /// # Errors
 /// When the stored secret cannot be opened.
-pub fn variant(
-    ctx: &Context,
-    client: &Client,
-    assertion_type: &str,
-    username: &str,
-    password: &str,
-    secret: &str,
-) -> Result<Variant<'static>, Error> {
-    if !assertion_type.is_empty() {
-        return Ok(Variant::Nothing { reason: "assertion" });
+pub fn variant(ctx: &Context, client: &Client, shown: &Shown<'_>) -> Result<Variant, Error> {
+    const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    if !shown.assertion_type.is_empty() {
+        if shown.assertion_type != JWT_BEARER {
+            return Ok(Variant::Nothing { reason: "assertion_type" });
+        }
+        return Ok(Variant::Assertion(shown.assertion.unwrap_or(shown.secret_in_body).to_owned()));
     }
-    if !username.is_empty() {
-        return Ok(Variant::AppPassword { username: username.to_owned(), password: password.to_owned() });
+    if !shown.username.is_empty() {
+        let (username, password) = (shown.username.to_owned(), shown.password.to_owned());
+        return Ok(Variant::AppPassword { username, password });
     }
-    if client.has_secret(ctx, secret)? {
+    if client.has_secret(ctx, shown.secret)? {
         return Ok(Variant::ClientSecret);
     }
-    if is_compact_jws(secret) {
-        return Ok(Variant::Nothing { reason: "assertion" });
+    if is_compact_jws(shown.secret) {
+        return Ok(Variant::Assertion(shown.secret.to_owned()));
     }
-    Ok(match packed(secret) {
+    Ok(match packed(shown.secret) {
         Some((username, password)) => Variant::AppPassword { username, password },
-        None => Variant::Nothing { reason: "client_secret" },
+        None => Variant::Nothing { reason: "wrong_secret" },
     })
+}
+
+/// What a token rests on that a machine gets.
+pub fn ground<'a>(variant: &'a Variant, app_password: Option<&'a Token>) -> Ground<'a> {
+    match variant {
+        Variant::Verified(verified) => verified.ground(),
+        Variant::AppPassword { .. } | Variant::ClientSecret | Variant::Assertion(_) | Variant::Nothing { .. } => {
+            Ground { app_password, ..Ground::default() }
+        }
+    }
 }
 
 /// V1b: three base64url parts, of which the first is an object with `alg` (OA-284).
@@ -133,15 +179,31 @@ pub async fn prove(
     visitor: &Visitor,
     client: &Client,
     terms: Option<&Terms>,
-    variant: &Variant<'_>,
+    variant: &mut Variant,
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
-    let attempt = attempt(visitor, client, variant);
+    let name = variant.name();
+    let username = match variant {
+        Variant::AppPassword { username, .. } => username.clone(),
+        _ => String::new(),
+    };
+    let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &username };
     let turn = examine(ctx, &attempt).await?;
-    match check(ctx, visitor, client, terms, variant, wish).await? {
+    let mut refused = None;
+    if let Variant::Assertion(jwt) = variant {
+        match assertion::verify(ctx, visitor, client, jwt).await? {
+            Ok(verified) => *variant = Variant::Verified(Box::new(verified)),
+            Err(reason) => refused = Some(reason),
+        }
+    }
+    let outcome = match refused {
+        Some(reason) => Err(reason),
+        None => check(ctx, visitor, client, terms, variant, wish).await?,
+    };
+    match outcome {
         Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
         Err(reason) => {
-            note_failure(ctx, visitor, client, &attempt, reason).await?;
+            note_failure(ctx, visitor, client, &attempt, name, reason).await?;
             Err(OAuthError::InvalidGrant)
         }
     }
@@ -156,26 +218,20 @@ pub async fn prove(
 pub async fn confirm(
     ctx: &Context,
     change: &mut Change<'_>,
+    visitor: &Visitor,
     client: &Client,
-    variant: &Variant<'_>,
+    variant: &Variant,
     proven: Proven,
 ) -> Result<Proven, OAuthError> {
     let conn = change.conn();
-    let known = identified(ctx, conn, client, variant).await?.map_err(|_| OAuthError::InvalidGrant)?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    let known = identified(ctx, conn, visitor, client, application, variant).await?;
+    let known = known.map_err(|_| OAuthError::InvalidGrant)?;
     if !access::confirm(conn, &known.person, application, &proven.judged).await?.passing {
         return Err(OAuthError::InvalidGrant);
     }
     let entitlements = entitlements::names(conn, &known.person, application.uuid).await?;
     Ok(Proven { person: known.person, app_password: known.app_password, entitlements, ..proven })
-}
-
-fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) -> Attempt<'a> {
-    let username = match variant {
-        Variant::AppPassword { username, .. } => username.as_str(),
-        Variant::ClientSecret | Variant::Nothing { .. } => "",
-    };
-    Attempt { address: visitor.client, client: &client.provider.client_id, username }
 }
 
 /// The outcome, or the reason that only the event tells.
@@ -184,17 +240,20 @@ async fn check(
     visitor: &Visitor,
     client: &Client,
     terms: Option<&Terms>,
-    variant: &Variant<'_>,
+    variant: &Variant,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
+    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let mut conn = ctx.db.read().await?;
-    let known = match identified(ctx, &mut conn, client, variant).await? {
+    let known = match identified(ctx, &mut conn, visitor, client, application, variant).await? {
         Ok(known) => known,
         Err(reason) => return Ok(Err(reason)),
     };
-    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
-    let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
+    let mut entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
         "oauth_code_verifier": wish.code_verifier});
+    if let Variant::Verified(verified) = variant {
+        event::add(&mut entries, "oauth_jwt", Value::Object(verified.claims().clone()));
+    }
     let entitlements = entitlements::names(&mut conn, &known.person, application.uuid).await?;
     let asked = context(entries).from(visitor);
     let judged = match terms {
@@ -220,21 +279,31 @@ struct Known {
 async fn identified(
     ctx: &Context,
     conn: &mut Conn,
+    visitor: &Visitor,
     client: &Client,
-    variant: &Variant<'_>,
+    application: &Application,
+    variant: &Variant,
 ) -> Result<Result<Known, &'static str>, Error> {
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
+            Ok((_, token)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
+            Ok((_, token)) if !tokens::is_taken_from(&token, visitor.client) => return Ok(Err("network_not_allowed")),
             Ok((account, token)) => (directory::person_of(ctx, conn, account).await?, Some(token)),
             Err(reason) => return Ok(Err(reason)),
         },
         Variant::ClientSecret => (generated::person(ctx, conn, client).await?, None),
-        Variant::Nothing { reason } => {
-            return Ok(Err(if *reason == "assertion" { "assertion_refused" } else { "wrong_secret" }));
-        }
+        Variant::Verified(verified) => match verified.person(ctx, conn, client).await? {
+            Ok(person) => (person, None),
+            Err(reason) => return Ok(Err(reason)),
+        },
+        Variant::Assertion(_) => return Ok(Err("assertion_refused")),
+        Variant::Nothing { reason } => return Ok(Err(reason)),
     };
     if !person.account.is_active {
         return Ok(Err("user_inactive"));
+    }
+    if app_password.is_some() && federated::has_ended(&person, ctx.now()) {
+        return Ok(Err("account_expired"));
     }
     Ok(Ok(Known { person, app_password }))
 }
@@ -266,11 +335,12 @@ async fn note_failure(
     visitor: &Visitor,
     client: &Client,
     attempt: &Attempt<'_>,
+    variant: &str,
     reason: &str,
 ) -> Result<(), Error> {
     let username: String = attempt.username.chars().take(150).collect();
     let context = json!({"stage": "token_endpoint", "username": username,
-        "client_id": client.provider.client_id, "reason": reason});
+        "client_id": client.provider.client_id, "variant": variant, "reason": reason});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     if reason != DENIED {
@@ -294,12 +364,21 @@ pub async fn note_success(
     visitor: &Visitor,
     client: &Client,
     application: &Application,
+    variant: &Variant,
     proven: &mut Proven,
 ) -> Result<(), OAuthError> {
     let keeping = event::Keeping::of(change.conn(), &visitor.request.host).await?;
     let Some(note) = note(ctx, &keeping, visitor, client, application, proven) else {
-        generated::keep(ctx, change, client, application, &mut proven.person).await?;
-        let context = json!({"auth_method": "oauth_client_secret", "application": named(application)});
+        let context = match variant {
+            Variant::Verified(verified) => {
+                verified.keep(ctx, change, client, application, &mut proven.person).await?;
+                json!({"auth_method": "jwt", "auth_method_args": verified.named(), "application": named(application)})
+            }
+            _ => {
+                generated::keep(ctx, change, client, application, &mut proven.person).await?;
+                json!({"auth_method": "oauth_client_secret", "application": named(application)})
+            }
+        };
         return Ok(change.event_by(&visitor.known(&proven.person), "login", context).await?);
     };
     notes::write_in(change.conn(), &note).await?;

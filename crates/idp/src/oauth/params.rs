@@ -5,7 +5,8 @@ use percent_encoding::percent_decode;
 use super::OAuthError;
 
 /// Parameters that may occur once. Others are ignored.
-const KNOWN: [&str; 31] = [
+const KNOWN: [&str; 32] = [
+    "access_token",
     "client_id",
     "client_secret",
     "client_assertion",
@@ -67,6 +68,11 @@ impl Params {
     /// The value of a parameter, if it is present and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter, if it is present; it may be empty.
+    pub fn sent(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter, or nothing.

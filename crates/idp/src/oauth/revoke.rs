@@ -23,6 +23,10 @@ pub async fn answer(
     let token = params.get("token").ok_or(OAuthError::InvalidRequest)?;
     let mut conn = ctx.db.read().await?;
     let Some(record) = visible(ctx, &mut conn, &client, token).await? else { return Ok(()) };
+    if client.provider.is_public() && record.provider != client.provider.pk {
+        // Who names a public client may revoke its own tokens alone (OA-510).
+        return Ok(());
+    }
     drop(conn);
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;

@@ -5,13 +5,13 @@ use serde::Serialize;
 use super::OAuthError;
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
-use super::issue::{self, Basis};
+use super::issue::{self, Basis, Ground};
 use super::machine::{self, Wish};
 use super::params::Params;
 use crate::change::Change;
 use crate::claims;
 use crate::context::{Context, Visitor};
-use crate::signing;
+use crate::signing::Signer;
 
 /// A successful answer (OA-224).
 #[derive(Serialize)]
@@ -22,13 +22,14 @@ pub struct TokenAnswer {
     expires_in: i64,
     id_token: String,
     /// What the application behind a proxy may see (PX-417).
-    upstream_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_token: Option<String>,
     /// For sign-out at the end of a login (PX-419).
     #[serde(skip_serializing_if = "Option::is_none")]
     logout_hint: Option<String>,
 }
 
-/// Grants that are known; those without `true` are not for proxy providers (OA-050, OA-215).
+/// Grants that are known; those without `true` are not offered yet, whatever a provider allows (OA-215).
 const GRANTS: [(&str, bool); 5] = [
     ("authorization_code", true),
     ("refresh_token", true),
@@ -50,8 +51,8 @@ pub async fn exchange(
     let credentials = Credentials::read(authorization, params)?;
     let client = client::identify(ctx, visitor, &credentials).await?;
     let grant_type = params.text("grant_type");
-    let (_, allowed) = GRANTS.iter().find(|(known, _)| *known == grant_type).ok_or(OAuthError::UnsupportedGrantType)?;
-    if !allowed {
+    let (_, offered) = GRANTS.iter().find(|(known, _)| *known == grant_type).ok_or(OAuthError::UnsupportedGrantType)?;
+    if !offered || !client.provider.may_use(grant_type) {
         return Err(OAuthError::UnauthorizedClient);
     }
     match grant_type {
@@ -59,7 +60,7 @@ pub async fn exchange(
         _ => {
             client::prove(ctx, visitor, &credentials, &client).await?;
             if grant_type == "refresh_token" {
-                // None was ever issued: proxy providers have no `offline_access`.
+                // None was ever issued.
                 return Err(OAuthError::InvalidGrant);
             }
             by_code(ctx, visitor, &client, params).await
@@ -98,7 +99,8 @@ async fn by_code(
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
-        app_password: None,
+        ground: Ground::default(),
+        visitor,
     };
     issue_all(ctx, change, &basis, &redeemed.code.grant_id).await
 }
@@ -113,41 +115,34 @@ async fn by_machine(
     let scopes = claims::granted_scopes(params.text("scope"), &client.mappings);
     let wish =
         Wish { scopes: &scopes, grant_type: params.text("grant_type"), code_verifier: params.get("code_verifier") };
-    let variant = machine::variant(
-        ctx,
-        client,
-        params.text("client_assertion_type"),
-        params.text("username"),
-        params.text("password"),
-        &credentials.secret,
-    )?;
-    let proven = machine::prove(ctx, visitor, client, None, &variant, &wish).await?;
+    let shown = machine::Shown {
+        assertion_type: params.text("client_assertion_type"),
+        assertion: params.sent("client_assertion"),
+        username: params.text("username"),
+        password: params.text("password"),
+        secret: &credentials.secret,
+        secret_in_body: params.text("client_secret"),
+    };
+    let mut variant = machine::variant(ctx, client, &shown)?;
+    let proven = machine::prove(ctx, visitor, client, None, &mut variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, client, &variant, proven).await?;
-    machine::note_success(ctx, &mut change, visitor, client, application, &mut proven).await?;
-    let basis = basis_of_machine(client, application, &proven, &scopes);
-    let grant_id = ctx.entropy.alphanumeric(40);
-    issue_all(ctx, change, &basis, &grant_id).await
-}
-
-fn basis_of_machine<'a>(
-    client: &'a Client,
-    application: &'a portcullis_store::application::Application,
-    proven: &'a machine::Proven,
-    scopes: &'a [String],
-) -> Basis<'a> {
-    Basis {
+    let mut proven = machine::confirm(ctx, &mut change, visitor, client, &variant, proven).await?;
+    machine::note_success(ctx, &mut change, visitor, client, application, &variant, &mut proven).await?;
+    let basis = Basis {
         client,
         application,
         person: &proven.person,
         entitlements: &proven.entitlements,
-        scopes,
+        scopes: &scopes,
         login: None,
         nonce: None,
-        app_password: proven.app_password.as_ref(),
-    }
+        ground: machine::ground(&variant, proven.app_password.as_ref()),
+        visitor,
+    };
+    let grant_id = ctx.entropy.alphanumeric(40);
+    issue_all(ctx, change, &basis, &grant_id).await
 }
 
 /// Issues everything and commits: what the answer shows is stored (OA-646).
@@ -157,12 +152,17 @@ async fn issue_all(
     basis: &Basis<'_>,
     grant_id: &str,
 ) -> Result<TokenAnswer, OAuthError> {
-    let keys = signing::keys(ctx, change.conn()).await?;
-    let said = issue::statement(ctx, basis)?;
-    let access_token = issue::access_token(ctx, &mut change, &keys, basis, &said, grant_id).await?;
-    let id_token = issue::id_token(ctx, change.conn(), &keys, basis, &said).await?;
-    let upstream_token = issue::upstream_token(ctx, &keys, &said.claims, &basis.client.provider.name)?;
+    let provider = &basis.client.provider;
+    let signer = Signer::of(ctx, change.conn(), provider).await?;
+    let said = issue::statement(ctx, basis).await?;
+    let access_token = issue::access_token(ctx, &mut change, &signer, basis, &said, grant_id).await?;
+    let id_token = issue::id_token(ctx, change.conn(), &signer, basis, &said).await?;
+    let upstream_token = match provider.is_proxy() {
+        true => Some(issue::upstream_token(ctx, &signer, &said.claims, &provider.name)?),
+        false => None,
+    };
     change.commit().await?;
+    claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;
     Ok(TokenAnswer {
         access_token,
         token_type: "Bearer",
@@ -170,6 +170,6 @@ async fn issue_all(
         expires_in: said.expires.seconds().saturating_sub(ctx.now().seconds()),
         id_token,
         upstream_token,
-        logout_hint: basis.login.map(|_| issue::logout_hint(ctx, &said.jti)),
+        logout_hint: basis.login.filter(|_| provider.is_proxy()).map(|_| issue::logout_hint(ctx, &said.jti)),
     })
 }

@@ -18,10 +18,11 @@ use crate::directory::Person;
 use crate::error::Error;
 use crate::oauth::client::Served;
 use crate::oauth::code::{self, Redemption};
-use crate::oauth::issue::{self, Basis};
+use crate::oauth::issue::{self, Basis, Ground};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
-use crate::{access, directory, entitlements, signing};
+use crate::signing::Signer;
+use crate::{access, claims, directory, entitlements, signing};
 
 /// Why there is no grant.
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +103,13 @@ pub async fn verify_password(
     let Served { client, terms, keeping } = &*served(ctx, provider).await?;
     let scopes = offered_scopes(&client.mappings);
     let wish = Wish { scopes: &scopes, grant_type: "client_credentials", code_verifier: None };
-    let variant = match username.is_empty() {
+    let mut variant = match username.is_empty() {
         true => Variant::Nothing { reason: "username" },
         false => Variant::AppPassword { username: username.to_owned(), password: password.to_owned() },
     };
     // Not checked once more below, as where a token is issued: whatever changes meanwhile bumps an epoch, and an
     // identity that was built before it is not used.
-    let proven = machine::prove(ctx, &visitor, client, Some(terms), &variant, &wish).await?;
+    let proven = machine::prove(ctx, &visitor, client, Some(terms), &mut variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
     let note = machine::note(ctx, keeping, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
     ctx.notes.write(&ctx.db, note).await?;
@@ -121,9 +122,11 @@ pub async fn verify_password(
         scopes: &scopes,
         login: None,
         nonce: None,
-        app_password,
+        ground: Ground { app_password, ..Ground::default() },
+        visitor: &visitor,
     };
-    let said = issue::statement(ctx, &basis)?;
+    let said = issue::statement(ctx, &basis).await?;
+    claims::note(ctx, &visitor, &client.provider, &proven.person, &said.flaws).await?;
     Ok(Grant {
         claims: read(&said.claims)?,
         raw_token: String::new(),
@@ -134,6 +137,7 @@ pub async fn verify_password(
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
             app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
             groups: proven.person.direct_groups.clone(),
+            networks: app_password.map(|password| password.allowed_networks.clone()).unwrap_or_default(),
             entitlements: proven.entitlements.clone(),
             client: Some(from),
             ..Bearings::default()
@@ -162,12 +166,12 @@ fn digest_of(claims: &ClaimSet) -> String {
 /// [`OutpostError`].
 pub async fn sign(ctx: &Context, provider: ProviderPk, grant: &mut Grant, full: bool) -> Result<(), OutpostError> {
     let Some(statement) = &grant.statement else { return Ok(()) };
-    let keys = signing::keys(ctx, &mut ctx.db.read().await?).await?;
+    let signer = Signer::installation(ctx, &mut ctx.db.read().await?).await?;
     let name = provider.to_string();
     if full {
-        grant.raw_token = issue::whole_token(&keys, statement, &name)?;
+        grant.raw_token = issue::whole_token(&signer, statement, &name)?;
     } else {
-        grant.upstream_token = Some(issue::upstream_token(ctx, &keys, statement, &name)?);
+        grant.upstream_token = Some(issue::upstream_token(ctx, &signer, statement, &name)?);
     }
     Ok(())
 }
@@ -195,12 +199,13 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
         expires: active.record.expires,
         bearings: Bearings {
             user: active.person.account.uuid.to_string(),
-            sid: active.record.sid.unwrap_or_default(),
+            sid: active.record.sid.or(active.record.traded_sid).unwrap_or_default(),
             app_password: active.record.app_password.unwrap_or_default(),
             app_password_key: active.record.app_password_key.unwrap_or_default(),
             access_token: active.record.jti,
             statement: digest_of(&active.claims),
             groups: claims.groups.clone(),
+            networks: Vec::new(),
             entitlements: claims.entitlements.clone(),
             client: Some(from),
         },
@@ -268,13 +273,15 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
-        app_password: None,
+        ground: Ground::default(),
+        visitor: &visitor,
     };
-    let keys = signing::keys(ctx, change.conn()).await?;
-    let said = issue::statement(ctx, &basis)?;
-    let raw_token = issue::access_token(ctx, &mut change, &keys, &basis, &said, &redeemed.code.grant_id).await?;
+    let signer = Signer::of(ctx, change.conn(), &client.provider).await?;
+    let said = issue::statement(ctx, &basis).await?;
+    let raw_token = issue::access_token(ctx, &mut change, &signer, &basis, &said, &redeemed.code.grant_id).await?;
     change.commit().await?;
-    let upstream = issue::upstream_token(ctx, &keys, &said.claims, &client.provider.name)?;
+    claims::note(ctx, &visitor, &client.provider, &redeemed.person, &said.flaws).await?;
+    let upstream = issue::upstream_token(ctx, &signer, &said.claims, &client.provider.name)?;
     Ok(Grant {
         claims: read(&said.claims)?,
         raw_token,

@@ -1,20 +1,22 @@
-//! The rules that a proxy provider must meet to be saved.
+//! The rules that a proxy provider must meet to be saved, and those that hold for every provider.
 
 use portcullis_core::host::{cookie_domain, is_public_suffix};
+use portcullis_core::id::{FlowId, MappingId, ProviderPk, SourceId};
 use portcullis_core::outpost::Mode;
 use portcullis_core::redirect::RedirectRule;
 use portcullis_core::{duration, skip};
 use portcullis_store::provider::Provider;
-use portcullis_store::{Conn, certificate, flow, mapping, provider};
+use portcullis_store::{Conn, certificate, flow, mapping, provider, source};
 use url::Url;
+use uuid::Uuid;
 
 use super::{Fields, mode};
 use crate::error::{Error, Problems};
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
-const REQUIRED: &str = "This field is required.";
-const BLANK: &str = "This field may not be blank.";
-const BAD_URL: &str = "Enter a valid URL.";
+pub(super) const REQUIRED: &str = "This field is required.";
+pub(super) const BLANK: &str = "This field may not be blank.";
+pub(super) const BAD_URL: &str = "Enter a valid URL.";
 
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     for (field, missing) in [
@@ -29,35 +31,66 @@ pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     }
 }
 
-/// What is named must exist. No sources exist yet.
+/// What a provider may name.
+pub(super) struct References<'a> {
+    pub(super) authentication_flow: Option<FlowId>,
+    pub(super) authorization_flow: Option<FlowId>,
+    pub(super) invalidation_flow: Option<FlowId>,
+    pub(super) mappings: Option<&'a [MappingId]>,
+    pub(super) sources: Option<&'a [Uuid]>,
+    pub(super) providers: Option<&'a [ProviderPk]>,
+}
+
+impl<'a> References<'a> {
+    pub(super) fn of(fields: &'a Fields) -> Self {
+        Self {
+            authentication_flow: fields.authentication_flow.flatten(),
+            authorization_flow: fields.authorization_flow,
+            invalidation_flow: fields.invalidation_flow,
+            mappings: fields.property_mappings.as_deref(),
+            sources: fields.jwt_federation_sources.as_deref(),
+            providers: fields.jwt_federation_providers.as_deref(),
+        }
+    }
+
+    /// What is named must exist.
+    pub(super) async fn check(&self, conn: &mut Conn, problems: &mut Problems) -> Result<(), Error> {
+        for (field, pk, designation) in [
+            ("authentication_flow", self.authentication_flow, None),
+            ("authorization_flow", self.authorization_flow, Some("authorization")),
+            ("invalidation_flow", self.invalidation_flow, Some("invalidation")),
+        ] {
+            let Some(pk) = pk else { continue };
+            let Some(flow) = flow::by_pk(conn, pk).await? else {
+                problems.add(field, invalid(pk));
+                continue;
+            };
+            if let Some(designation) = designation.filter(|designation| *designation != flow.designation) {
+                problems.add(field, format!("Choose a flow of the designation {designation}."));
+            }
+        }
+        for pk in self.mappings.unwrap_or_default() {
+            if mapping::by_pk(conn, *pk).await?.is_none() {
+                problems.add("property_mappings", invalid(pk));
+            }
+        }
+        for pk in self.providers.unwrap_or_default() {
+            if provider::by_pk(conn, *pk).await?.is_none() {
+                problems.add("jwt_federation_providers", invalid(pk));
+            }
+        }
+        for pk in self.sources.unwrap_or_default() {
+            if source::by_pk(conn, SourceId(*pk)).await?.is_none() {
+                problems.add("jwt_federation_sources", invalid(pk));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a proxy provider names must exist.
 pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
-    for (field, pk, designation) in [
-        ("authentication_flow", fields.authentication_flow.flatten(), None),
-        ("authorization_flow", fields.authorization_flow, Some("authorization")),
-        ("invalidation_flow", fields.invalidation_flow, Some("invalidation")),
-    ] {
-        let Some(pk) = pk else { continue };
-        let Some(flow) = flow::by_pk(conn, pk).await? else {
-            problems.add(field, invalid(pk));
-            continue;
-        };
-        if let Some(designation) = designation.filter(|designation| *designation != flow.designation) {
-            problems.add(field, format!("Choose a flow of the designation {designation}."));
-        }
-    }
-    for pk in fields.property_mappings.iter().flatten() {
-        if mapping::by_pk(conn, *pk).await?.is_none() {
-            problems.add("property_mappings", invalid(pk));
-        }
-    }
-    for pk in fields.jwt_federation_providers.iter().flatten() {
-        if provider::by_pk(conn, *pk).await?.is_none() {
-            problems.add("jwt_federation_providers", invalid(pk));
-        }
-    }
-    for pk in fields.jwt_federation_sources.iter().flatten() {
-        problems.add("jwt_federation_sources", invalid(pk));
-    }
+    References::of(fields).check(conn, problems).await?;
     if let Some(pk) = fields.certificate.flatten()
         && certificate::by_pk(conn, pk).await?.is_none()
     {
@@ -66,7 +99,7 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
     Ok(())
 }
 
-fn invalid(pk: impl std::fmt::Display) -> String {
+pub(super) fn invalid(pk: impl std::fmt::Display) -> String {
     format!("Invalid pk \"{pk}\" - object does not exist.")
 }
 
@@ -146,7 +179,8 @@ fn cookie_domain_problem(provider: &Provider) -> Option<&'static str> {
     (!rule.host().is_within(&domain)).then_some("Cookie domain does not cover the host of the external host.")
 }
 
-fn durations(provider: &Provider, problems: &mut Problems) {
+/// Lifetimes that every provider has.
+pub(super) fn durations(provider: &Provider, problems: &mut Problems) {
     for (field, text) in [
         ("access_token_validity", &provider.access_token_validity),
         ("refresh_token_validity", &provider.refresh_token_validity),

@@ -7,6 +7,7 @@ use portcullis_store::application::Application;
 use portcullis_store::provider::{Filter, Provider};
 use portcullis_store::{Conn, application, outpost, provider};
 
+use super::Kind;
 use crate::context::Context;
 use crate::error::Error;
 use crate::list::{Listed, Slice};
@@ -34,14 +35,14 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
     Ok(Listed { rows: views(&mut conn, rows).await?, count })
 }
 
-/// The provider with this key.
+/// The provider with this key, if it is one of these.
 ///
 /// # Errors
 /// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: ProviderPk) -> Result<View, Error> {
+pub async fn get(ctx: &Context, pk: ProviderPk, kind: Kind) -> Result<View, Error> {
     let mut conn = ctx.db.read().await?;
-    let found = provider::by_pk(&mut conn, pk).await?;
-    views(&mut conn, found).await?.pop().ok_or(Error::NotFound("Provider"))
+    let found = provider::by_pk(&mut conn, pk).await?.filter(|found| kind.includes(found));
+    views(&mut conn, found).await?.pop().ok_or(Error::NotFound(kind.name()))
 }
 
 /// Providers of an outpost, by name.

@@ -71,6 +71,9 @@ impl DataPlane {
         };
         let key = self.header_key(application, value);
         if let Some(identity) = self.known(application, &key, now).await {
+            if !identity.admits(client) {
+                return self.invalid("basic");
+            }
             self.meters.header_hits.increment(1);
             return Attempt::Accepted(identity);
         }
@@ -86,7 +89,7 @@ impl DataPlane {
             self.meters.rate_limited.increment(1);
             return Attempt::Rejected(Rejected::Throttled { retry_after });
         }
-        if self.was_refused(application, &key, &credentials, now) {
+        if self.was_refused(application, &self.refusal_key(&key, client), &credentials, now) {
             return self.invalid(credentials.scheme());
         }
         self.verify(application, key, value, &credentials, client, now).await
@@ -118,6 +121,15 @@ impl DataPlane {
     /// Key of the header cache: says nothing about the credentials to who has no process key (PX-106).
     fn header_key(&self, application: &Application, value: &[u8]) -> Digest {
         keyed_digest(&self.process_key, &[&application.provider.pk.0.to_be_bytes(), value])
+    }
+
+    /// Key of the cache of refusals: what is refused from one address may hold from another (OA-816).
+    fn refusal_key(&self, key: &Digest, client: IpAddr) -> Digest {
+        let address = match client.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        keyed_digest(&self.process_key, &[key, &address.octets()])
     }
 
     /// An identity from the header cache, as far as it may be used (PX-107).
@@ -157,6 +169,8 @@ impl DataPlane {
         let began = epochs.present();
         let find = || self.find_owner(application, value, credentials, client, now);
         match application.credentials.load(&key, now, epochs, find).await {
+            // Whoever asked at the same time from elsewhere got the same answer.
+            Ok(identity) if !identity.admits(client) => self.invalid(credentials.scheme()),
             Ok(identity) => {
                 self.meters.accepted.of(credentials.scheme()).increment(1);
                 Attempt::Accepted(identity)
@@ -167,7 +181,8 @@ impl DataPlane {
                     Rejected::Invalid => {
                         let until = now.plus_seconds(seconds(self.settings.negative_cache_ttl));
                         let subject = portcullis_core::epoch::Subject::Provider(application.provider.pk.0);
-                        application.refused.put(key, until, epochs.mark(began, &[subject]));
+                        let mark = epochs.mark(began, &[subject]);
+                        application.refused.put(self.refusal_key(&key, client), until, mark);
                         let username = match credentials {
                             Credentials::Basic { username, .. } => Some(username.as_str()),
                             Credentials::Bearer(_) => None,

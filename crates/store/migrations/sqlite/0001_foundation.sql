@@ -95,6 +95,8 @@ CREATE TABLE token (
     expiring        BOOLEAN NOT NULL,
     expires         BIGINT,
     managed         TEXT,
+    allowed_applications TEXT NOT NULL, -- JSON list of UUID; empty: every application
+    allowed_networks TEXT   NOT NULL, -- JSON list of text; empty: every network
     created         BIGINT  NOT NULL,
     last_used       BIGINT,
     last_used_from  TEXT,
@@ -138,18 +140,26 @@ CREATE TABLE certificate (
 CREATE TABLE provider (
     pk                          INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid                        TEXT    NOT NULL UNIQUE,
-    kind                        TEXT    NOT NULL, -- 'proxy'; OAuth2 clients of their own come as 'oauth2'
+    kind                        TEXT    NOT NULL, -- 'proxy' or 'oauth2'
     name                        TEXT    NOT NULL UNIQUE,
     authentication_flow         TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
     authorization_flow          TEXT    NOT NULL REFERENCES flow (pk),
     invalidation_flow           TEXT    NOT NULL REFERENCES flow (pk),
     client_id                   TEXT    NOT NULL UNIQUE,
+    client_type                 TEXT    NOT NULL, -- 'confidential' or 'public'
     client_secret_sealed        BLOB    NOT NULL,
+    grant_types                 TEXT    NOT NULL, -- JSON list of text
     redirect_uris               TEXT    NOT NULL, -- JSON list of {matching_mode, url, redirect_uri_type}
     access_code_validity        TEXT    NOT NULL, -- durations are kept as typed (CO-022)
     access_token_validity       TEXT    NOT NULL,
     refresh_token_validity      TEXT    NOT NULL,
+    refresh_token_threshold     TEXT    NOT NULL,
+    include_claims_in_id_token  BOOLEAN NOT NULL,
+    signing_key                 TEXT    REFERENCES certificate (pk) ON DELETE SET NULL, -- none: see `kind`
     sub_mode                    TEXT    NOT NULL,
+    issuer_mode                 TEXT    NOT NULL,
+    logout_uri                  TEXT    NOT NULL,
+    logout_method               TEXT    NOT NULL,
     jwt_federation_sources      TEXT    NOT NULL, -- JSON list of UUID
     jwt_federation_providers    TEXT    NOT NULL, -- JSON list of integer
     mode                        TEXT    NOT NULL,
@@ -334,6 +344,9 @@ CREATE TABLE access_token (
     sid             TEXT,
     app_password    TEXT,              -- token.uuid it was obtained with, and dies with
     app_password_key TEXT,             -- which key that token had then
+    traded_sid      TEXT,              -- session of the token it was traded for; ends with it
+    source          TEXT,              -- oauth_source.pk that vouched for its user
+    source_at       INTEGER,           -- at this provider
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
     issued          BIGINT  NOT NULL,
@@ -346,6 +359,57 @@ CREATE INDEX access_token_account ON access_token (account, provider);
 CREATE INDEX access_token_expires ON access_token (expires);
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
+
+-- Another identity provider, whose assertions machines can bring (OA section 11.5).
+CREATE TABLE oauth_source (
+    pk                      TEXT    PRIMARY KEY,
+    name                    TEXT    NOT NULL UNIQUE,
+    slug                    TEXT    NOT NULL UNIQUE,
+    enabled                 BOOLEAN NOT NULL,
+    promoted                BOOLEAN NOT NULL,
+    authentication_flow     TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    enrollment_flow         TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    user_property_mappings  TEXT    NOT NULL, -- JSON list of UUID
+    group_property_mappings TEXT    NOT NULL, -- JSON list of UUID
+    policy_engine_mode      TEXT    NOT NULL,
+    user_matching_mode      TEXT    NOT NULL,
+    group_matching_mode     TEXT    NOT NULL,
+    user_path_template      TEXT    NOT NULL,
+    icon                    TEXT    NOT NULL,
+    provider_type           TEXT    NOT NULL,
+    request_token_url       TEXT,
+    authorization_url       TEXT,
+    access_token_url        TEXT,
+    profile_url             TEXT,
+    pkce                    TEXT    NOT NULL,
+    consumer_key            TEXT    NOT NULL,
+    consumer_secret_sealed  BLOB    NOT NULL,
+    additional_scopes       TEXT    NOT NULL,
+    oidc_well_known_url     TEXT    NOT NULL,
+    oidc_jwks_url           TEXT    NOT NULL,
+    oidc_jwks               TEXT    NOT NULL, -- JSON object, as pasted
+    authorization_code_auth_method TEXT NOT NULL,
+    expected_issuers        TEXT    NOT NULL, -- JSON list of text; empty: the discovered one
+    expected_audiences      TEXT    NOT NULL, -- JSON list of text, besides the defaults
+    allowed_algorithms      TEXT    NOT NULL, -- JSON list of text; empty: the defaults
+    max_assertion_lifetime  TEXT    NOT NULL, -- a duration, as typed
+    discovered_issuer       TEXT    NOT NULL, -- empty: unknown
+    fetched_jwks            TEXT    NOT NULL, -- JSON object: the last good one
+    fetched_at              BIGINT,           -- when that was
+    fresh_until             BIGINT
+);
+
+-- Whose account a subject of a source has at a provider (OA-331): found by this, never by name.
+CREATE TABLE federated_account (
+    account     INTEGER PRIMARY KEY REFERENCES account (pk) ON DELETE CASCADE,
+    provider    INTEGER REFERENCES provider (pk) ON DELETE SET NULL, -- the account still ends at its time
+    source      TEXT    REFERENCES oauth_source (pk) ON DELETE SET NULL,
+    issuer      TEXT    NOT NULL,
+    subject     TEXT    NOT NULL,
+    expires     BIGINT  NOT NULL, -- the latest assertion's end
+    UNIQUE (provider, source, issuer, subject)
+);
+CREATE INDEX federated_account_expires ON federated_account (expires);
 
 -- A session of the embedded outpost: one application, one browser or one credential.
 CREATE TABLE proxy_session (

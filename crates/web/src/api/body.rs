@@ -201,6 +201,15 @@ impl Body {
         self.some(field)
     }
 
+    /// A list of texts without surrounding blanks.
+    pub fn texts(&mut self, field: &str) -> Option<Vec<String>> {
+        let items = self.items(field)?;
+        let texts: Option<Vec<_>> = items.iter().map(|item| Some(item.as_str()?.trim().to_owned())).collect();
+        texts
+            .filter(|texts| !texts.iter().any(|text| text.contains('\0')))
+            .or_else(|| self.bad(field, "Not a valid string."))
+    }
+
     /// A list of anything.
     pub fn items(&mut self, field: &str) -> Option<Vec<Value>> {
         match self.some(field)? {

@@ -8,7 +8,8 @@ use http::{HeaderMap, header};
 use portcullis_core::keys::same_secret;
 use portcullis_core::origin::Origin;
 use portcullis_idp::directory::{self, Person};
-use portcullis_idp::{Actor, Context, Request, event, sessions, tokens};
+use portcullis_idp::oauth::introspect;
+use portcullis_idp::{Actor, Context, Request, Visitor, event, sessions, tokens};
 use serde_json::json;
 
 use super::answer::ApiError;
@@ -77,7 +78,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 
 async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
     let mut conn = ctx.db.read().await.map_err(internal)?;
-    let (token, owner) = tokens::authenticate_api(ctx, &mut conn, key).await?.ok_or(ApiError::BadToken)?;
+    let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
+        drop(conn);
+        let visitor = Visitor { client: origin.client, request: Request::of(origin), http: None };
+        let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
+        return Ok(Caller { actor: actor(&person, origin), person, sid: None });
+    };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     drop(conn);
     tokens::keys::used(ctx, &token, &origin.client.to_string()).await?;

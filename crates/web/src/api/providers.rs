@@ -1,4 +1,6 @@
-//! `providers/proxy/` and `providers/all/` (CO-557, CO-559).
+//! `providers/proxy/` and `providers/all/` (CO-557, CO-559); `providers/oauth2/` is in [`oauth2`].
+
+mod oauth2;
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::ProviderPk;
 use portcullis_idp::Context;
-use portcullis_idp::providers::{self, Fields, Filter, Order, View};
+use portcullis_idp::providers::{self, Fields, Filter, Kind, Order, View};
 use serde_json::{Map, Value, json};
 
 use super::Routes;
@@ -27,19 +29,20 @@ const ORDERS: [(&str, Order); 6] = [
     ("mode", Order::Mode),
 ];
 
-/// The routes of both resources.
+/// The routes of all three resources.
 pub(super) fn routes() -> Routes {
-    Routes::new()
+    oauth2::routes()
         .route("/providers/proxy/", get(list).post(create))
         .route("/providers/proxy/{id}/", get(retrieve).put(replace).patch(change).delete(remove))
         .route("/providers/all/", get(list_all))
         .route("/providers/all/types/", get(types))
-        .route("/providers/all/{id}/", get(retrieve_any).delete(remove))
+        .route("/providers/all/{id}/", get(retrieve_any).delete(remove_any))
 }
 
 async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
+        kind: Kind::Proxy.filter(),
         name: params.text("name__iexact"),
         external_host: params.text("external_host__iexact"),
         internal_host: params.text("internal_host__iexact"),
@@ -49,6 +52,7 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         without_application: params.flag("application__isnull"),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Name, false)]),
+        ..Filter::default()
     };
     params.finish()?;
     let found = providers::list(&ctx, &filter, paging.slice()).await?;
@@ -58,11 +62,11 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
 async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = providers::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(proxy(&providers::get(&ctx, pk).await?)))
+    Ok(created(proxy(&providers::get(&ctx, pk, Kind::Proxy).await?)))
 }
 
 async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(proxy(&providers::get(&ctx, parse(&key, "ProxyProvider")?).await?)).into_response())
+    Ok(Json(proxy(&providers::get(&ctx, parse(&key, Kind::Proxy)?, Kind::Proxy).await?)).into_response())
 }
 
 async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
@@ -80,16 +84,21 @@ async fn update(
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
-    let pk = parse(&key, "ProxyProvider")?;
+    let pk = parse(&key, Kind::Proxy)?;
     // Whether it exists comes before what is wrong with the body.
-    providers::get(&ctx, pk).await?;
+    providers::get(&ctx, pk, Kind::Proxy).await?;
     let fields = read(&mut body, partial)?;
     providers::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(proxy(&providers::get(&ctx, pk).await?)).into_response())
+    Ok(Json(proxy(&providers::get(&ctx, pk, Kind::Proxy).await?)).into_response())
 }
 
 async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    providers::delete(&ctx, &caller.actor, parse(&key, "Provider")?).await?;
+    providers::delete(&ctx, &caller.actor, parse(&key, Kind::Proxy)?, Kind::Proxy).await?;
+    Ok(no_content())
+}
+
+async fn remove_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    providers::delete(&ctx, &caller.actor, parse(&key, Kind::Any)?, Kind::Any).await?;
     Ok(no_content())
 }
 
@@ -111,22 +120,32 @@ async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params)
 }
 
 async fn retrieve_any(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(base(&providers::get(&ctx, parse(&key, "Provider")?).await?)).into_response())
+    Ok(Json(base(&providers::get(&ctx, parse(&key, Kind::Any)?, Kind::Any).await?)).into_response())
 }
 
 async fn types(_: Admin) -> Json<Value> {
-    Json(json!([{
-        "name": "Proxy Provider",
-        "description": "Protect an application by putting an identity-aware proxy in front of it.",
-        "component": "ak-provider-proxy-form",
-        "model_name": "proxyprovider",
-        "requires_enterprise": false,
-        "deprecated": false,
-    }]))
+    Json(json!([
+        {
+            "name": "OAuth2/OpenID Provider",
+            "description": "Sign people and machines in to an application that speaks OAuth2 or OpenID Connect.",
+            "component": "ak-provider-oauth2-form",
+            "model_name": "oauth2provider",
+            "requires_enterprise": false,
+            "deprecated": false,
+        },
+        {
+            "name": "Proxy Provider",
+            "description": "Protect an application by putting an identity-aware proxy in front of it.",
+            "component": "ak-provider-proxy-form",
+            "model_name": "proxyprovider",
+            "requires_enterprise": false,
+            "deprecated": false,
+        },
+    ]))
 }
 
-fn parse(key: &Key, kind: &'static str) -> Result<ProviderPk, ApiError> {
-    key.parse(kind).map(ProviderPk)
+fn parse(key: &Key, kind: Kind) -> Result<ProviderPk, ApiError> {
+    key.parse(kind.name()).map(ProviderPk)
 }
 
 fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
@@ -167,6 +186,13 @@ pub(super) fn base(view: &View) -> Value {
 fn base_map(view: &View) -> Map<String, Value> {
     let provider = &view.provider;
     let application = view.application.as_ref();
+    let (component, name, plural, model) = if provider.is_proxy() {
+        let model = "authentik_providers_proxy.proxyprovider";
+        ("ak-provider-proxy-form", "Proxy Provider", "Proxy Providers", model)
+    } else {
+        let model = "authentik_providers_oauth2.oauth2provider";
+        ("ak-provider-oauth2-form", "OAuth2/OpenID Provider", "OAuth2/OpenID Providers", model)
+    };
     let object = json!({
         "pk": provider.pk,
         "name": provider.name,
@@ -174,14 +200,14 @@ fn base_map(view: &View) -> Map<String, Value> {
         "authorization_flow": provider.authorization_flow,
         "invalidation_flow": provider.invalidation_flow,
         "property_mappings": view.mappings,
-        "component": "ak-provider-proxy-form",
+        "component": component,
         "assigned_application_slug": application.map(|application| &application.slug),
         "assigned_application_name": application.map(|application| &application.name),
         "assigned_backchannel_application_slug": null,
         "assigned_backchannel_application_name": null,
-        "verbose_name": "Proxy Provider",
-        "verbose_name_plural": "Proxy Providers",
-        "meta_model_name": "authentik_providers_proxy.proxyprovider",
+        "verbose_name": name,
+        "verbose_name_plural": plural,
+        "meta_model_name": model,
     });
     match object {
         Value::Object(map) => map,

@@ -100,6 +100,8 @@ fn fields(body: &mut Body, partial: bool) -> Result<tokens::Fields, ApiError> {
         description: body.text("description"),
         expires: body.instant_or_null("expires"),
         expiring: body.flag("expiring"),
+        allowed_applications: body.uuids("allowed_applications"),
+        allowed_networks: body.texts("allowed_networks"),
     };
     body.finish()?;
     Ok(fields)
@@ -125,7 +127,7 @@ async fn set_key(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> R
 
 fn token_json(shown: &ShownToken) -> Value {
     let token = &shown.token;
-    json!({
+    let mut object = json!({
         "pk": token.uuid,
         "managed": token.managed,
         "identifier": token.identifier,
@@ -135,7 +137,19 @@ fn token_json(shown: &ShownToken) -> Value {
         "description": token.description,
         "expires": instant(token.expires),
         "expiring": token.expiring,
-    })
+    });
+    // Our own, where there is something to say: clients that know no such keys need not read them (OA-596).
+    for (key, is_there, value) in [
+        ("allowed_applications", !token.allowed_applications.is_empty(), json!(token.allowed_applications)),
+        ("allowed_networks", !token.allowed_networks.is_empty(), json!(token.allowed_networks)),
+        ("last_used", token.last_used.is_some(), json!(instant(token.last_used))),
+        ("last_used_from", token.last_used_from.is_some(), json!(token.last_used_from)),
+    ] {
+        if let (true, Some(object)) = (is_there, object.as_object_mut()) {
+            object.insert(key.to_owned(), value);
+        }
+    }
+    object
 }
 
 #[cfg(test)]

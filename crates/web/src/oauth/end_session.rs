@@ -143,15 +143,17 @@ fn question(application: &Application, account: &Account, wish: &Wish, params: &
 
 /// The session here goes on: offers the way back, and the full sign-out (OA-548).
 fn left(application: &Application, external_host: &str) -> Response {
+    let mut links = vec![Link { href: path::SIGN_OUT, text: "Sign out of everything" }];
+    if !external_host.is_empty() {
+        // A client of its own is nowhere that is known.
+        links.push(Link { href: external_host, text: "Back to the application" });
+    }
     let message = Message {
         status: None,
         title: &format!("Signed out of {}", application.name),
         text: "You are still signed in to Portcullis, and can open your applications without a password.",
         messages: &[],
-        links: &[
-            Link { href: path::SIGN_OUT, text: "Sign out of everything" },
-            Link { href: external_host, text: "Back to the application" },
-        ],
+        links: &links,
         request_id: "",
     };
     page(StatusCode::OK, &message)

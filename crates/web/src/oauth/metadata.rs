@@ -60,12 +60,12 @@ pub(super) async fn jwks(
     Extension(origin): Extension<Arc<Origin>>,
     Path(slug): Path<String>,
 ) -> Response {
-    match by_slug(&ctx, &slug).await {
-        Ok(Some(_)) => {}
+    let provider = match by_slug(&ctx, &slug).await {
+        Ok(Some((_, provider))) => provider,
         Ok(None) => return unknown(&origin),
         Err(error) => return failed(&origin, error),
-    }
-    match documents::jwks(&ctx).await {
+    };
+    match documents::jwks(&ctx, &provider).await {
         Ok(keys) => public(&keys),
         Err(error) => failed(&origin, error),
     }

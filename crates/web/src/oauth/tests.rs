@@ -1,12 +1,17 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
+mod assertions;
 mod browser;
+mod clients;
 mod consent;
 mod entitlements;
+mod expressions;
 mod front;
 mod introspection;
+mod limited;
 mod login;
 mod machine;
+mod mappings;
 mod metadata;
 mod outpost;
 mod policies;

@@ -14,8 +14,11 @@ use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Options, Revisions};
 use portcullis_idp::limits::Limits;
+use portcullis_idp::mappings::engine::NoEngine;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
+use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::sources::jwks;
 use portcullis_idp::{Context, policies, sessions, setup, signing};
 use portcullis_store::Db;
 use serde_json::{Value, json};
@@ -227,6 +230,9 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
+        mapping_engine: Arc::new(NoEngine),
+        outbound: Outbound::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] }),
+        jwks: jwks::Asked::default(),
     }
 }
 

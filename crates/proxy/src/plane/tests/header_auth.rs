@@ -476,3 +476,31 @@ async fn px_092_what_is_no_token_is_refused_here() {
     }
     assert!(site.core.memory().calls.is_empty());
 }
+
+/// OA-816: what was proven from an allowed network is good from nowhere else, neither header nor cookie, and goes on
+/// being good from there.
+#[tokio::test]
+async fn oa_816_credentials_stay_in_their_networks() {
+    let site = Site::new().await;
+    site.core.memory().networks = vec!["192.0.2.0/24".to_owned()];
+    let host = "wiki.example";
+    let ask = |client: &'static str, name: &'static str, value: String| {
+        let request = get("/").header(name, value);
+        let site = &site;
+        async move { site.send_to(host, client, request).await.unwrap() }
+    };
+    let credentials = basic("ada", "secret");
+    let first = ask("192.0.2.9", "authorization", credentials.clone()).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    let cookie = cookie_of(&first).unwrap();
+    for client in ["198.51.100.1", "2001:db8::1"] {
+        let refused = ask(client, "authorization", credentials.clone()).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{client}");
+        let refused = ask(client, "cookie", cookie.clone()).await;
+        assert_ne!(refused.status(), StatusCode::OK, "{client}");
+    }
+    let reached = site.last();
+    assert_eq!(reached.path, "/");
+    assert_eq!(ask("::ffff:192.0.2.9", "authorization", credentials).await.status(), StatusCode::OK);
+    assert_eq!(ask("192.0.2.10", "cookie", cookie).await.status(), StatusCode::OK);
+}

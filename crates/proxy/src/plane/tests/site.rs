@@ -49,6 +49,8 @@ pub(crate) struct Memory {
     pub(crate) store_is_down: bool,
     pub(crate) throttles: bool,
     pub(crate) raw_token: String,
+    /// The only networks that credentials are taken from.
+    pub(crate) networks: Vec<String>,
 }
 
 /// An authorization code, with what it must be shown with.
@@ -79,6 +81,7 @@ impl Core {
     }
 
     fn grant(&self, claims: &Claims) -> Grant {
+        let networks = self.memory().networks.clone();
         Grant {
             raw_token: self.memory().raw_token.clone(),
             upstream_token: None,
@@ -88,6 +91,7 @@ impl Core {
                 user: claims.ak_proxy.user_uuid.clone(),
                 sid: claims.sid.clone(),
                 app_password: format!("password-of-{}", claims.sub),
+                networks,
                 ..Bearings::default()
             },
             built_at: self.epochs.present(),

@@ -32,7 +32,6 @@ async fn oa_101_the_discovery_document_is_complete() {
         "/application/o/nope/",
         "/application/o/nope/end-session/",
         "/application/o/nope/.well-known/openid-configuration",
-        "/application/o/userinfo/",
     ] {
         assert_eq!(get(&wiki.site, unknown, &[]).await.status, 404, "{unknown}");
     }

@@ -1,0 +1,388 @@
+//! V1: a token of somebody whom the provider trusts, instead of a password (OA section 11.5).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Validation;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::duration;
+use portcullis_core::keys::Purpose;
+use portcullis_store::application::Application;
+use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::provider::Provider;
+use portcullis_store::source::{self, Source};
+use portcullis_store::{Conn, application, provider};
+use serde_json::{Map, Value, json};
+
+use super::federated;
+use crate::change::Change;
+use crate::claims::ClaimSet;
+use crate::context::{Context, Visitor};
+use crate::directory::{self, Person};
+use crate::error::Error;
+use crate::event;
+use crate::oauth::client::Client;
+use crate::oauth::issue::Ground;
+use crate::oauth::{introspect, issuer};
+use crate::signing::{Signer, SigningError};
+use crate::sources::{self, jwks, texts};
+
+/// Longest assertion, in bytes (OA-321).
+const LONGEST: usize = 16 * 1024;
+/// Longest `sub`, in bytes.
+const LONGEST_SUBJECT: usize = 255;
+/// How far clocks may differ in `nbf` and `iat`, in seconds (OA-005).
+const LEEWAY: i64 = 30;
+/// Most keys that are tried (OA-325).
+const MOST_KEYS: usize = 8;
+/// Longest lifetime of an assertion when the source's text says none, in seconds.
+const LIFETIME: i64 = 24 * 3600;
+
+/// An assertion that holds.
+pub struct Verified {
+    claims: ClaimSet,
+    kid: Option<String>,
+    expires: Timestamp,
+    by: By,
+}
+
+/// Who vouches.
+enum By {
+    /// A source, for a subject of its own.
+    Source { source: Box<Source>, issuer: String, subject: String, described: federated::Described },
+    /// Another provider of ours, for the user of its token.
+    Provider { issuer: Box<Provider>, token: Box<AccessToken> },
+}
+
+/// Checks an assertion: sources first, then providers; the first that vouches is the one (OA-322). Otherwise the
+/// reason, which only the event tells.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn verify(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    jwt: &str,
+) -> Result<Result<Verified, &'static str>, Error> {
+    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
+    if jwt.is_empty() || jwt.len() > LONGEST {
+        return Ok(Err("assertion_malformed"));
+    }
+    let Some(read) = Unverified::read(jwt) else { return Ok(Err("assertion_malformed")) };
+    let mut reason = "assertion_issuer_unknown";
+    if jwks::algorithm(&read.alg).is_some() {
+        match by_source(ctx, visitor, client, application, jwt, &read).await? {
+            Ok(verified) => return Ok(Ok(verified)),
+            Err(why) => reason = why,
+        }
+    }
+    Ok(match by_provider(ctx, client, jwt, &read).await? {
+        Some(verified) => Ok(verified),
+        None => Err(reason),
+    })
+}
+
+/// What an assertion says before anybody vouches for it.
+struct Unverified {
+    alg: String,
+    kid: Option<String>,
+    claims: Map<String, Value>,
+}
+
+impl Unverified {
+    /// Three parts, a header without extensions that must be understood, and an object (OA-321).
+    fn read(jwt: &str) -> Option<Self> {
+        let mut parts = jwt.split('.');
+        let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || signature.is_empty() {
+            return None;
+        }
+        let object = |part: &str| -> Option<Map<String, Value>> {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+        };
+        let header = object(header)?;
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return None;
+        }
+        let kid = match header.get("kid") {
+            None => None,
+            Some(kid) => Some(kid.as_str()?.to_owned()),
+        };
+        Some(Self { alg: header.get("alg")?.as_str()?.to_owned(), kid, claims: object(claims)? })
+    }
+
+    fn issuer(&self) -> &str {
+        self.claims.get("iss").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+async fn by_source(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    application: &Application,
+    jwt: &str,
+    read: &Unverified,
+) -> Result<Result<Verified, &'static str>, Error> {
+    let mut trusted = source::all(&mut ctx.db.read().await?).await?;
+    trusted.retain(|source| source.enabled && client.provider.trusts(source.pk));
+    let (mut reason, mut tried) = ("assertion_issuer_unknown", 0);
+    for source in trusted {
+        let mut source = source;
+        if issuers(&source).is_empty() {
+            source = jwks::current(ctx, source, false).await?;
+        }
+        let known = issuers(&source);
+        if known.is_empty() {
+            jwks::flaw(ctx, &source, "The source has no expected issuer: its assertions are refused").await?;
+        }
+        // Before any key is looked at (OA-683): whose it says it is, and whether it is over.
+        if !known.contains(&read.issuer()) {
+            continue;
+        }
+        if let Err(why) = times(&read.claims, &source, ctx.now()) {
+            reason = why;
+            continue;
+        }
+        source = jwks::current(ctx, source, false).await?;
+        let mut keys = jwks::candidates(&source, &read.alg, read.kid.as_deref());
+        if keys.is_empty() {
+            // Perhaps it has a new one.
+            source = jwks::current(ctx, source, true).await?;
+            keys = jwks::candidates(&source, &read.alg, read.kid.as_deref());
+        }
+        reason = "assertion_signature";
+        for key in keys.into_iter().take(MOST_KEYS.saturating_sub(tried)) {
+            tried += 1;
+            let Some(claims) = signed_by(&key, &read.alg, jwt) else { continue };
+            match accepted(ctx, client, application, &source, &claims) {
+                Err(why) => reason = why,
+                Ok((issuer, subject)) => {
+                    let described = match federated::describe(ctx, visitor, client, &source, &claims).await? {
+                        Ok(described) => described,
+                        Err(why) => return Ok(Err(why)),
+                    };
+                    let expires = instant(&claims, "exp").map(Timestamp::from_seconds).unwrap_or_default();
+                    let by = By::Source { source: Box::new(source), issuer, subject, described };
+                    return Ok(Ok(Verified { claims, kid: read.kid.clone(), expires, by }));
+                }
+            }
+        }
+    }
+    Ok(Err(reason))
+}
+
+/// `iss` that a source is believed under (OA-328).
+fn issuers(source: &Source) -> Vec<&str> {
+    let mut known = texts(&source.expected_issuers);
+    if known.is_empty() && !source.discovered_issuer.is_empty() {
+        known.push(&source.discovered_issuer);
+    }
+    known
+}
+
+fn signed_by(key: &jsonwebtoken::DecodingKey, alg: &str, jwt: &str) -> Option<ClaimSet> {
+    let mut validation = Validation::new(jwks::algorithm(alg)?);
+    // The claims are checked by hand: with our clock, and with reasons.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    jsonwebtoken::decode(jwt, key, &validation).ok().map(|decoded| decoded.claims)
+}
+
+fn instant(claims: &Map<String, Value>, name: &str) -> Option<i64> {
+    let value = claims.get(name)?;
+    // RFC 7519 §2: a NumericDate may have a fraction.
+    // Out of range saturates, and is refused as far away.
+    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
+}
+
+/// When an assertion holds (OA-005, OA-327).
+fn times(claims: &Map<String, Value>, source: &Source, now: Timestamp) -> Result<(), &'static str> {
+    let now = now.seconds();
+    let Some(expires) = instant(claims, "exp") else { return Err("assertion_without_end") };
+    if expires <= now {
+        return Err("assertion_expired");
+    }
+    for name in ["nbf", "iat"] {
+        match (claims.contains_key(name), instant(claims, name)) {
+            (true, None) => return Err("assertion_malformed"),
+            (true, Some(at)) if at > now.saturating_add(LEEWAY) => return Err("assertion_of_the_future"),
+            _ => {}
+        }
+    }
+    let longest = duration::seconds_or(&source.max_assertion_lifetime, LIFETIME);
+    let since = instant(claims, "iat").unwrap_or(now);
+    if expires.saturating_sub(since) > longest {
+        return Err("assertion_lives_too_long");
+    }
+    Ok(())
+}
+
+/// Whether verified claims are for this client (OA-327, OA-328): issuer and subject.
+fn accepted(
+    ctx: &Context,
+    client: &Client,
+    application: &Application,
+    source: &Source,
+    claims: &ClaimSet,
+) -> Result<(String, String), &'static str> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+    times(claims, source, ctx.now())?;
+    if !issuers(source).contains(&text("iss")) {
+        return Err("assertion_issuer_unknown");
+    }
+    let provider = &client.provider;
+    let (issuer, token) = (issuer(ctx, provider, &application.slug), format!("{}/application/o/token/", ctx.base_url));
+    let mut audiences = vec![provider.client_id.as_str(), issuer.as_str(), token.as_str()];
+    audiences.extend(texts(&source.expected_audiences));
+    let meant = match claims.get("aud") {
+        Some(Value::String(audience)) => audiences.contains(&audience.as_str()),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(|audience| audiences.contains(&audience)),
+        _ => false,
+    };
+    if !meant {
+        return Err("assertion_audience");
+    }
+    let subject = text("sub");
+    if subject.is_empty() || subject.len() > LONGEST_SUBJECT || subject.contains('\0') {
+        return Err("assertion_subject");
+    }
+    Ok((text("iss").to_owned(), subject.to_owned()))
+}
+
+/// The user of an access token of a provider that this one trusts (OA-340 … OA-344).
+async fn by_provider(ctx: &Context, client: &Client, jwt: &str, read: &Unverified) -> Result<Option<Verified>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", jwt.as_bytes()]);
+    let Some(record) = grant::token_by_digest(&mut conn, &digest).await? else { return Ok(None) };
+    let Some(issuing) = provider::by_pk(&mut conn, record.provider).await? else { return Ok(None) };
+    let Some(of) = application::by_provider(&mut conn, issuing.pk).await? else { return Ok(None) };
+    if !client.provider.accepts_tokens_of(issuing.pk) || !introspect::lives(ctx, &mut conn, &record).await? {
+        return Ok(None);
+    }
+    let signer = match Signer::of(ctx, &mut conn, &issuing).await {
+        Ok(signer) => signer,
+        Err(SigningError::Store(error)) => return Err(error.into()),
+        Err(SigningError::NoKey(_)) => return Ok(None),
+    };
+    let claims = signer.read_hint(jwt, &issuer(ctx, &issuing, &of.slug), &issuing.client_id);
+    Ok(claims.map(|claims| Verified {
+        claims,
+        kid: read.kid.clone(),
+        expires: record.expires,
+        by: By::Provider { issuer: Box::new(issuing), token: Box::new(record) },
+    }))
+}
+
+impl Verified {
+    /// `oauth_jwt` (OA-405).
+    pub(super) const fn claims(&self) -> &ClaimSet {
+        &self.claims
+    }
+
+    /// What a token rests on that is issued for it: it ends no later (OA-336, OA-343).
+    pub(super) fn ground(&self) -> Ground<'_> {
+        let (traded, source) = match &self.by {
+            By::Source { source, .. } => (None, Some(source.pk)),
+            By::Provider { token, .. } => (Some(&**token), None),
+        };
+        Ground { app_password: None, traded, source, not_after: Some(self.expires) }
+    }
+
+    /// What an event tells of it: not everything that a stranger's token says (OA-348).
+    pub(super) fn named(&self) -> Value {
+        let claim = |name: &str| self.claims.get(name);
+        let mut named = json!({"iss": claim("iss"), "sub": claim("sub"), "kid": self.kid, "jti": claim("jti"),
+            "exp": claim("exp")});
+        let (key, value) = match &self.by {
+            By::Source { source, .. } => ("source", sources::named(source)),
+            By::Provider { issuer, .. } => ("provider", json!({"pk": issuer.pk, "name": issuer.name})),
+        };
+        event::add(&mut named, key, value);
+        named
+    }
+
+    /// Who it is for: the account there is, or what it would be. Nothing is written. Otherwise the reason.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn person(
+        &self,
+        ctx: &Context,
+        conn: &mut Conn,
+        client: &Client,
+    ) -> Result<Result<Person, &'static str>, Error> {
+        match &self.by {
+            By::Source { source, issuer, subject, described } => {
+                if source::by_pk(conn, source.pk).await?.is_none_or(|source| !source.enabled) {
+                    return Ok(Err("source_disabled"));
+                }
+                let whose = federated::Whose { client, source, issuer, subject };
+                federated::person(ctx, conn, &whose, described).await.map(Ok)
+            }
+            By::Provider { token, .. } => {
+                // It may have been revoked since it was looked at.
+                let Some(record) = grant::token_by_jti(conn, &token.jti).await? else { return Ok(Err("token_gone")) };
+                if !introspect::lives(ctx, conn, &record).await? {
+                    return Ok(Err("token_revoked"));
+                }
+                Ok(directory::person(ctx, conn, token.account).await?.ok_or("unknown_user"))
+            }
+        }
+    }
+
+    /// Makes or refreshes the account of a source's subject. The user of a provider's token is somebody already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn keep(
+        &self,
+        ctx: &Context,
+        change: &mut Change<'_>,
+        client: &Client,
+        application: &Application,
+        person: &mut Person,
+    ) -> Result<(), Error> {
+        match &self.by {
+            By::Source { source, issuer, subject, described } => {
+                let whose = federated::Whose { client, source, issuer, subject };
+                federated::keep(ctx, change, &whose, described, application, self.expires, person).await
+            }
+            By::Provider { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", part(header), part(claims))
+    }
+
+    /// OA-321: what is no compact JWS, or asks for extensions, is not read.
+    #[test]
+    fn oa_321_malformed_assertions_are_not_read() {
+        let claims = json!({"iss": "i"});
+        let read = Unverified::read(&jwt(&json!({"alg": "RS256", "kid": "k"}), &claims)).expect("reads");
+        assert_eq!((read.alg.as_str(), read.kid.as_deref(), read.issuer()), ("RS256", Some("k"), "i"));
+        for header in [
+            json!({"alg": "RS256", "crit": ["b64"]}),
+            json!({"alg": "RS256", "b64": false}),
+            json!({"alg": 7}),
+            json!({}),
+            json!([]),
+            json!({"alg": "RS256", "kid": 7}),
+        ] {
+            assert!(Unverified::read(&jwt(&header, &claims)).is_none(), "{header}");
+        }
+        let good = jwt(&json!({"alg": "RS256"}), &claims);
+        let unsigned = good.trim_end_matches("c2ln");
+        for bad in ["", "a.b.c", unsigned, &format!("{good}.x"), &jwt(&json!({"alg": "RS256"}), &json!([]))] {
+            assert!(Unverified::read(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! OAuth2 clients of their own: made, changed, shown (OA section 2, CO-558).
+
+mod check;
+mod preview;
+
+use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
+use portcullis_store::provider::{self, Provider};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Kind, View, blank, get, named, place, set, warn};
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{add, diff};
+use crate::oauth;
+
+pub use preview::preview;
+
+/// What is to be stored of a client; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (OA section 2)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub authentication_flow: Option<Option<FlowId>>,
+    pub authorization_flow: Option<FlowId>,
+    pub invalidation_flow: Option<FlowId>,
+    pub property_mappings: Option<Vec<MappingId>>,
+    pub client_type: Option<String>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<String>,
+    pub grant_types: Option<Vec<String>>,
+    pub redirect_uris: Option<Vec<RedirectUri>>,
+    pub access_code_validity: Option<String>,
+    pub access_token_validity: Option<String>,
+    pub refresh_token_validity: Option<String>,
+    pub refresh_token_threshold: Option<String>,
+    pub include_claims_in_id_token: Option<bool>,
+    pub signing_key: Option<Option<CertificateId>>,
+    pub encryption_key: Option<Option<CertificateId>>,
+    pub logout_uri: Option<String>,
+    pub logout_method: Option<String>,
+    pub sub_mode: Option<String>,
+    pub issuer_mode: Option<String>,
+    pub jwt_federation_sources: Option<Vec<Uuid>>,
+    pub jwt_federation_providers: Option<Vec<ProviderPk>>,
+}
+
+/// Where browsers may be sent (OA-025).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectUri {
+    /// `strict` or `regex`.
+    pub matching_mode: String,
+    /// The URI, or a pattern of URIs.
+    pub url: String,
+    /// `authorization` or `logout`.
+    pub kind: String,
+}
+
+/// Makes a client; what it is not told it draws itself: id and secret.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<ProviderPk, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut made = Provider {
+        kind: "oauth2".to_owned(),
+        mode: String::new(),
+        grant_types: json!(["authorization_code", "refresh_token", "client_credentials"]),
+        ..blank(ctx)
+    };
+    let mut problems = Problems::default();
+    check::required(&fields, &mut problems);
+    let warnings = settle(ctx, &mut change, &mut made, &fields, problems).await?;
+    made.pk = provider::insert(change.conn(), &made).await.map_err(check::taken)?;
+    let mappings = fields.property_mappings.unwrap_or_default();
+    provider::set_mappings(change.conn(), made.pk, &mappings).await?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    warn(&mut change, &made, warnings).await?;
+    change.commit().await?;
+    Ok(made.pk)
+}
+
+/// Changes a client. Rules hold for what results, not for what is sent.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let found = provider::by_pk(change.conn(), pk).await?.filter(|found| Kind::OAuth2.includes(found));
+    let before = found.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
+    let told_before = snapshot(&mut change, &before).await?;
+    let mut changed = before.clone();
+    let mut warnings = settle(ctx, &mut change, &mut changed, &fields, Problems::default()).await?;
+    if changed.client_id != before.client_id || changed.sub_mode != before.sub_mode {
+        // Whoever knows its users by what was issued so far takes them for others now (OA-052).
+        warnings.push("Client id or subject mode was changed: the client sees other subjects or audiences.".to_owned());
+    }
+    provider::update(change.conn(), &changed).await.map_err(check::taken)?;
+    if let Some(mappings) = &fields.property_mappings {
+        provider::set_mappings(change.conn(), pk, mappings).await?;
+    }
+    let mut difference = diff(&told_before, &snapshot(&mut change, &changed).await?);
+    if changed.client_secret_sealed != before.client_secret_sealed {
+        add(&mut difference, "client_secret", json!({"previous": "", "new": ""}));
+    }
+    change.touch(Touched::Provider(pk));
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
+    warn(&mut change, &changed, warnings).await?;
+    change.commit().await
+}
+
+/// Brings a client to what was asked for, and checks the result. Gives what an administrator should be warned of.
+async fn settle(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    provider: &mut Provider,
+    fields: &Fields,
+    mut problems: Problems,
+) -> Result<Vec<String>, Error> {
+    apply(provider, fields);
+    let secret = match &fields.client_secret {
+        Some(secret) => secret.clone(),
+        None => super::client_secret(ctx, provider)?,
+    };
+    if fields.client_secret.is_some() {
+        let place = place(provider.uuid, "client_secret");
+        provider.client_secret_sealed = ctx.keys.seal(&place, secret.as_bytes(), &*ctx.entropy);
+    }
+    check::references(ctx, change.conn(), fields, &mut problems).await?;
+    let warnings = check::rules(provider, fields, &secret, &mut problems);
+    problems.check()?;
+    Ok(warnings)
+}
+
+fn apply(provider: &mut Provider, fields: &Fields) {
+    set(&mut provider.name, &fields.name);
+    set(&mut provider.authentication_flow, &fields.authentication_flow);
+    set(&mut provider.authorization_flow, &fields.authorization_flow);
+    set(&mut provider.invalidation_flow, &fields.invalidation_flow);
+    set(&mut provider.client_type, &fields.client_type);
+    set(&mut provider.client_id, &fields.client_id);
+    set(&mut provider.grant_types, &fields.grant_types.as_ref().map(|list| json!(list)));
+    let listed = |list: &Vec<RedirectUri>| {
+        let entry = |uri: &RedirectUri| json!({"matching_mode": uri.matching_mode, "url": uri.url, "redirect_uri_type": uri.kind});
+        list.iter().map(entry).collect::<Value>()
+    };
+    set(&mut provider.redirect_uris, &fields.redirect_uris.as_ref().map(listed));
+    set(&mut provider.access_code_validity, &fields.access_code_validity);
+    set(&mut provider.access_token_validity, &fields.access_token_validity);
+    set(&mut provider.refresh_token_validity, &fields.refresh_token_validity);
+    set(&mut provider.refresh_token_threshold, &fields.refresh_token_threshold);
+    set(&mut provider.include_claims_in_id_token, &fields.include_claims_in_id_token);
+    set(&mut provider.signing_key, &fields.signing_key);
+    set(&mut provider.logout_uri, &fields.logout_uri);
+    set(&mut provider.logout_method, &fields.logout_method);
+    set(&mut provider.sub_mode, &fields.sub_mode);
+    set(&mut provider.issuer_mode, &fields.issuer_mode);
+    set(&mut provider.jwt_federation_sources, &fields.jwt_federation_sources.as_ref().map(|list| json!(list)));
+    set(&mut provider.jwt_federation_providers, &fields.jwt_federation_providers.as_ref().map(|list| json!(list)));
+}
+
+/// What events tell of a client: everything but its secret.
+async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value, Error> {
+    let mappings = provider::mapping_keys(change.conn(), provider.pk).await?;
+    Ok(json!({
+        "name": provider.name,
+        "authentication_flow": provider.authentication_flow,
+        "authorization_flow": provider.authorization_flow,
+        "invalidation_flow": provider.invalidation_flow,
+        "property_mappings": mappings,
+        "client_type": provider.client_type,
+        "client_id": provider.client_id,
+        "grant_types": provider.grant_types,
+        "redirect_uris": provider.redirect_uris,
+        "access_code_validity": provider.access_code_validity,
+        "access_token_validity": provider.access_token_validity,
+        "refresh_token_validity": provider.refresh_token_validity,
+        "refresh_token_threshold": provider.refresh_token_threshold,
+        "include_claims_in_id_token": provider.include_claims_in_id_token,
+        "signing_key": provider.signing_key,
+        "logout_uri": provider.logout_uri,
+        "logout_method": provider.logout_method,
+        "sub_mode": provider.sub_mode,
+        "issuer_mode": provider.issuer_mode,
+        "jwt_federation_sources": provider.jwt_federation_sources,
+        "jwt_federation_providers": provider.jwt_federation_providers,
+    }))
+}
+
+/// The addresses that somebody needs who sets the client up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the key of the same name (CO-558)")]
+pub struct SetupUrls {
+    pub issuer: String,
+    pub authorize: String,
+    pub token: String,
+    pub user_info: String,
+    pub provider_info: String,
+    pub logout: String,
+    pub jwks: String,
+}
+
+/// The addresses of a client.
+///
+/// # Errors
+/// [`Error::NotFound`], also without an application: there are none then (OA-049).
+pub async fn setup_urls(ctx: &Context, pk: ProviderPk) -> Result<SetupUrls, Error> {
+    let View { provider, application, .. } = get(ctx, pk, Kind::OAuth2).await?;
+    let slug = application.ok_or(Error::NotFound("Application"))?.slug;
+    let at = |path: &str| format!("{}/application/o/{path}/", ctx.base_url);
+    let place = oauth::place(ctx, &slug);
+    Ok(SetupUrls {
+        issuer: oauth::issuer(ctx, &provider, &slug),
+        authorize: at("authorize"),
+        token: at("token"),
+        user_info: at("userinfo"),
+        provider_info: format!("{place}.well-known/openid-configuration"),
+        logout: format!("{place}end-session/"),
+        jwks: format!("{place}jwks/"),
+    })
+}

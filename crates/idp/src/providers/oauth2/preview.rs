@@ -1,0 +1,50 @@
+//! What a client would be told of a user (CO-286).
+
+use portcullis_core::id::{ProviderPk, UserPk};
+use serde_json::Value;
+
+use super::super::{Kind, get};
+use crate::claims::{self, offered_scopes, told, without_attributes};
+use crate::context::{Actor, Context, Visitor};
+use crate::directory::{self, secret_keys, superuser_only};
+use crate::entitlements;
+use crate::error::Error;
+use crate::oauth::OAuthError;
+use crate::oauth::client::Client;
+use crate::oauth::issue::{self, Basis, Ground};
+
+/// The claims of a token with all scopes, for a user; nothing is issued or recorded, and secrets are masked.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], also without an application,
+/// [`Error::Invalid`] for a user that does not exist or would have no subject.
+pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk) -> Result<Value, Error> {
+    superuser_only(actor)?;
+    get(ctx, pk, Kind::OAuth2).await?;
+    let mut conn = ctx.db.read().await?;
+    let client = Client::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
+    let person = directory::person(ctx, &mut conn, user).await?;
+    let person = person.ok_or_else(|| Error::field("for_user", "User not found"))?;
+    let secrets = secret_keys(ctx, &mut conn).await?;
+    let application = client.application.as_ref().ok_or(Error::NotFound("Application"))?;
+    let entitlements = entitlements::names(&mut conn, &person, application.uuid).await?;
+    drop(conn);
+    let scopes = offered_scopes(&client.mappings);
+    let basis = Basis {
+        client: &client,
+        application,
+        person: &person,
+        entitlements: &entitlements,
+        scopes: &scopes,
+        login: None,
+        nonce: None,
+        ground: Ground::default(),
+        visitor: &Visitor::of(actor),
+    };
+    let said = issue::statement(ctx, &basis).await.map_err(|error| match error {
+        OAuthError::Unavailable(error) => error,
+        _ => Error::field("for_user", "This user has no subject for this client."),
+    })?;
+    let claims: claims::ClaimSet = told(&client.provider, without_attributes(said.claims));
+    Ok(Value::Object(secrets.masked(&claims)))
+}

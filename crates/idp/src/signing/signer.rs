@@ -1,0 +1,161 @@
+//! Whatever signs the tokens of a provider.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use portcullis_core::keys::sha256;
+use portcullis_store::provider::Provider;
+use portcullis_store::{Conn, certificate};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::own::OwnKey;
+use super::{Keys, SigningError, TokenType, keys};
+use crate::context::Context;
+use crate::{certificates, providers};
+
+/// A shorter secret signs nothing (OA-127), in bytes.
+pub const SHORTEST_SECRET: usize = 32;
+
+/// Whatever signs the tokens of a provider (OA-033, OA-072).
+pub enum Signer {
+    /// The installation's own key: proxy providers.
+    Installation(Arc<Keys>),
+    /// The key pair that the provider names.
+    Own(OwnSigner),
+    /// The client secret: HS256.
+    Secret(SecretSigner),
+}
+
+/// A key pair that a provider names.
+pub struct OwnSigner(Arc<OwnKey>);
+
+/// A client secret that signs.
+pub struct SecretSigner(Zeroizing<String>);
+
+impl Signer {
+    /// What signs for this provider. A key that is named and cannot be used is an error, never a reason to sign with
+    /// something else (OA-125).
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub async fn of(ctx: &Context, conn: &mut Conn, provider: &Provider) -> Result<Self, SigningError> {
+        let no_key = |why: &dyn std::fmt::Display| SigningError::NoKey(format!("provider {}: {why}", provider.name));
+        if let Some(pk) = provider.signing_key {
+            let found = certificate::by_pk(conn, pk).await?.ok_or_else(|| no_key(&"its key is gone"))?;
+            let sealed = found.private_key_sealed.as_deref().unwrap_or_default();
+            let mark = sha256(sealed);
+            if let Some(key) = ctx.signing.own.get(&mark) {
+                return Ok(Self::Own(OwnSigner(key)));
+            }
+            let private = certificates::private_key(ctx, &found).map_err(|error| no_key(&error))?;
+            let key = Arc::new(OwnKey::read(&private, &found.chain).map_err(|error| no_key(&error))?);
+            ctx.signing.own.insert(mark, Arc::clone(&key));
+            return Ok(Self::Own(OwnSigner(key)));
+        }
+        if provider.is_proxy() {
+            return Ok(Self::Installation(keys(ctx, conn).await?));
+        }
+        let secret = Zeroizing::new(providers::client_secret(ctx, provider).map_err(|error| no_key(&error))?);
+        if secret.len() < SHORTEST_SECRET {
+            return Err(no_key(&"its client secret is too short to sign with"));
+        }
+        Ok(Self::Secret(SecretSigner(secret)))
+    }
+
+    /// The installation's own key.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub async fn installation(ctx: &Context, conn: &mut Conn) -> Result<Self, SigningError> {
+        Ok(Self::Installation(keys(ctx, conn).await?))
+    }
+
+    /// Name of the algorithm in force (OA-107).
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Installation(_) => "RS256",
+            Self::Own(OwnSigner(key)) => match key.algorithm {
+                Algorithm::ES256 => "ES256",
+                Algorithm::ES384 => "ES384",
+                _ => "RS256",
+            },
+            Self::Secret(_) => "HS256",
+        }
+    }
+
+    /// Signs claims as a compact JWS (OA-126).
+    ///
+    /// # Errors
+    /// When the key refuses to sign.
+    pub fn sign(&self, token_type: TokenType, claims: &Map<String, Value>) -> Result<String, SigningError> {
+        let kid = match self {
+            Self::Installation(keys) => return keys.sign(token_type, claims),
+            Self::Own(OwnSigner(key)) => Some(&key.kid),
+            Self::Secret(_) => None,
+        };
+        let header = match kid {
+            Some(kid) => json!({"alg": self.algorithm(), "typ": token_type.as_str(), "kid": kid}),
+            None => json!({"alg": self.algorithm(), "typ": token_type.as_str()}),
+        };
+        let claims = serde_json::to_vec(claims).map_err(|error| SigningError::NoKey(error.to_string()))?;
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
+        let signature = match self {
+            Self::Own(OwnSigner(key)) => key.sign(signed.as_bytes()),
+            Self::Secret(SecretSigner(secret)) => {
+                let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+                Some(aws_lc_rs::hmac::sign(&key, signed.as_bytes()).as_ref().to_vec())
+            }
+            Self::Installation(_) => None,
+        };
+        let signature = signature.ok_or_else(|| SigningError::NoKey("the key refuses to sign".to_owned()))?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The claims of a token that this signed for `issuer` and `audience`, expired or not (OA-541).
+    pub fn read_hint(&self, token: &str, issuer: &str, audience: &str) -> Option<Map<String, Value>> {
+        let (key, algorithm, kid) = match self {
+            Self::Installation(keys) => return keys.read_hint(token, issuer, audience),
+            Self::Own(OwnSigner(key)) => (key.decoding.clone(), key.algorithm, Some(key.kid.as_str())),
+            Self::Secret(SecretSigner(secret)) => (DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, None),
+        };
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(TokenType::Jwt.as_str()) || header.kid.as_deref() != kid {
+            return None;
+        }
+        let mut validation = Validation::new(algorithm);
+        validation.validate_exp = false;
+        validation.set_required_spec_claims(&["iss", "aud"]);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
+        jsonwebtoken::decode(token, &key, &validation).ok().map(|decoded| decoded.claims)
+    }
+
+    /// The published keys (OA-120 … OA-123): never a secret, so none for HS256.
+    pub fn jwks(&self) -> Value {
+        match self {
+            Self::Installation(keys) => keys.jwks(),
+            Self::Own(OwnSigner(key)) => json!({"keys": [key.jwk]}),
+            Self::Secret(_) => json!({"keys": []}),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-107, OA-122, OA-541: a secret signs with HS256, is never published, and knows its own tokens.
+    #[test]
+    fn oa_122_a_secret_is_never_published() {
+        let signer = |secret: &str| Signer::Secret(SecretSigner(Zeroizing::new(secret.repeat(40))));
+        let claims = json!({"iss": "i", "aud": "a"}).as_object().cloned().unwrap_or_default();
+        let token = signer("x").sign(TokenType::Jwt, &claims).expect("signs");
+        assert_eq!((signer("x").algorithm(), signer("x").jwks()), ("HS256", json!({"keys": []})));
+        assert!(signer("x").read_hint(&token, "i", "a").is_some());
+        assert!(signer("y").read_hint(&token, "i", "a").is_none());
+        assert!(signer("x").read_hint(&token, "i", "b").is_none());
+    }
+}

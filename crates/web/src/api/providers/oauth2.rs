@@ -1,0 +1,244 @@
+//! `providers/oauth2/` (CO-558).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_idp::providers::oauth2::{self, Fields, RedirectUri, preview};
+use portcullis_idp::providers::{self, Filter, Kind, Order, View, client_secret};
+use portcullis_idp::{Context, Error};
+use serde_json::{Value, json};
+
+use super::{base_map, parse};
+use crate::api::Routes;
+use crate::api::answer::{ApiError, created, no_content};
+use crate::api::body::Body;
+use crate::api::caller::{Admin, Key};
+use crate::api::params::Params;
+
+const KIND: Kind = Kind::OAuth2;
+const CLIENT_TYPES: [&str; 2] = ["confidential", "public"];
+const GRANTS: [&str; 8] = [
+    "authorization_code",
+    "implicit",
+    "hybrid",
+    "refresh_token",
+    "client_credentials",
+    "password",
+    "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+];
+const SUB_MODES: [&str; 6] = ["hashed_user_id", "user_id", "user_uuid", "user_username", "user_email", "user_upn"];
+const ISSUER_MODES: [&str; 2] = ["global", "per_provider"];
+const LOGOUT_METHODS: [&str; 2] = ["backchannel", "frontchannel"];
+const MATCHING_MODES: [&str; 2] = ["strict", "regex"];
+const URI_TYPES: [&str; 2] = ["authorization", "logout"];
+const ORDERS: [(&str, Order); 7] = [
+    ("pk", Order::Pk),
+    ("id", Order::Pk),
+    ("name", Order::Name),
+    ("client_id", Order::ClientId),
+    ("client_type", Order::ClientType),
+    ("sub_mode", Order::SubMode),
+    ("issuer_mode", Order::IssuerMode),
+];
+
+/// The routes of the resource.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/providers/oauth2/", get(list).post(create))
+        .route("/providers/oauth2/{id}/", get(retrieve).put(replace).patch(change).delete(remove))
+        .route("/providers/oauth2/{id}/setup_urls/", get(setup_urls))
+        .route("/providers/oauth2/{id}/preview_user/", get(preview_user))
+}
+
+async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let filter = Filter {
+        kind: KIND.filter(),
+        exact_name: params.text("name"),
+        client_id: params.text("client_id"),
+        client_type: params.text("client_type"),
+        application: params.uuid("application"),
+        authorization_flow_pk: params.uuid("authorization_flow"),
+        mappings: params.uuids("property_mappings"),
+        signing_key: params.uuid("signing_key"),
+        sub_mode: params.text("sub_mode"),
+        issuer_mode: params.text("issuer_mode"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+        ..Filter::default()
+    };
+    params.finish()?;
+    let found = providers::list(&ctx, &filter, paging.slice()).await?;
+    let rows = found.rows.iter().map(|view| object(&ctx, view)).collect::<Result<_, _>>()?;
+    paging.answer(found.count, rows)
+}
+
+async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+    let fields = read(&mut body, false)?;
+    let pk = oauth2::create(&ctx, &caller.actor, fields).await?;
+    Ok(created(object(&ctx, &providers::get(&ctx, pk, KIND).await?)?))
+}
+
+async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    Ok(Json(object(&ctx, &providers::get(&ctx, parse(&key, KIND)?, KIND).await?)?).into_response())
+}
+
+async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, false).await
+}
+
+async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
+    update(ctx, admin, key, body, true).await
+}
+
+async fn update(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    mut body: Body,
+    partial: bool,
+) -> Result<Response, ApiError> {
+    let pk = parse(&key, KIND)?;
+    // Whether it exists comes before what is wrong with the body.
+    providers::get(&ctx, pk, KIND).await?;
+    let fields = read(&mut body, partial)?;
+    oauth2::update(&ctx, &caller.actor, pk, fields).await?;
+    Ok(Json(object(&ctx, &providers::get(&ctx, pk, KIND).await?)?).into_response())
+}
+
+async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    providers::delete(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?;
+    Ok(no_content())
+}
+
+async fn setup_urls(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
+    let urls = oauth2::setup_urls(&ctx, parse(&key, KIND)?).await?;
+    let answer = json!({
+        "issuer": urls.issuer,
+        "authorize": urls.authorize,
+        "token": urls.token,
+        "user_info": urls.user_info,
+        "provider_info": urls.provider_info,
+        "logout": urls.logout,
+        "jwks": urls.jwks,
+        "dcr_registration": null,
+    });
+    Ok(Json(answer).into_response())
+}
+
+async fn preview_user(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let user = params.integer("for_user").map_or(caller.person.account.pk, UserPk);
+    params.finish()?;
+    let said = preview(&ctx, &caller.actor, parse(&key, KIND)?, user).await?;
+    Ok(Json(json!({"preview": said})).into_response())
+}
+
+fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+    body.require(&["name", "authorization_flow", "invalidation_flow", "redirect_uris"], partial);
+    let fields = Fields {
+        name: body.filled_text("name"),
+        authentication_flow: body.uuid_or_null("authentication_flow"),
+        authorization_flow: body.uuid("authorization_flow"),
+        invalidation_flow: body.uuid("invalidation_flow"),
+        property_mappings: body.uuids("property_mappings"),
+        client_type: body.choice("client_type", &CLIENT_TYPES),
+        client_id: body.text("client_id"),
+        client_secret: body.exact_text("client_secret"),
+        grant_types: grants(body),
+        redirect_uris: redirects(body),
+        access_code_validity: body.filled_text("access_code_validity"),
+        access_token_validity: body.filled_text("access_token_validity"),
+        refresh_token_validity: body.filled_text("refresh_token_validity"),
+        refresh_token_threshold: body.filled_text("refresh_token_threshold"),
+        include_claims_in_id_token: body.flag("include_claims_in_id_token"),
+        signing_key: body.uuid_or_null("signing_key"),
+        encryption_key: body.uuid_or_null("encryption_key"),
+        logout_uri: body.text("logout_uri"),
+        logout_method: body.choice("logout_method", &LOGOUT_METHODS),
+        sub_mode: body.choice("sub_mode", &SUB_MODES),
+        issuer_mode: body.choice("issuer_mode", &ISSUER_MODES),
+        jwt_federation_sources: body.uuids("jwt_federation_sources"),
+        jwt_federation_providers: body
+            .integers("jwt_federation_providers")
+            .map(|keys| keys.into_iter().map(ProviderPk).collect()),
+    };
+    body.finish()?;
+    Ok(fields)
+}
+
+fn grants(body: &mut Body) -> Option<Vec<String>> {
+    let mut grants = Vec::new();
+    for item in body.items("grant_types")? {
+        match item.as_str() {
+            Some(grant) if GRANTS.contains(&grant) => grants.push(grant.to_owned()),
+            Some(other) => body.problem("grant_types", format!("\"{other}\" is not a valid choice.")),
+            None => body.problem("grant_types", format!("\"{item}\" is not a valid choice.")),
+        }
+    }
+    Some(grants)
+}
+
+fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
+    const FIELD: &str = "redirect_uris";
+    let mut uris = Vec::new();
+    for item in body.items(FIELD)? {
+        if !item.is_object() {
+            body.problem(FIELD, "Invalid data. Expected a dictionary.");
+            continue;
+        }
+        let text = |name: &str| item.get(name).and_then(Value::as_str).map(|text| text.trim().to_owned());
+        let kind = match item.get("redirect_uri_type") {
+            None => Some("authorization".to_owned()),
+            Some(_) => text("redirect_uri_type"),
+        };
+        let (matching_mode, url) = (text("matching_mode"), text("url"));
+        let chosen =
+            |choice: Option<String>, choices: &[&str]| choice.filter(|choice| choices.contains(&choice.as_str()));
+        match (chosen(matching_mode, &MATCHING_MODES), url, chosen(kind, &URI_TYPES)) {
+            (Some(matching_mode), Some(url), Some(kind)) if !url.is_empty() => {
+                uris.push(RedirectUri { matching_mode, url, kind });
+            }
+            (None, _, _) => body.problem(FIELD, "matching_mode: Choose strict or regex."),
+            (_, _, None) => body.problem(FIELD, "redirect_uri_type: Choose authorization or logout."),
+            _ => body.problem(FIELD, "url: This field may not be blank."),
+        }
+    }
+    Some(uris)
+}
+
+fn object(ctx: &Context, view: &View) -> Result<Value, Error> {
+    let provider = &view.provider;
+    let mut object = base_map(view);
+    let own = [
+        ("client_type", json!(provider.client_type)),
+        ("grant_types", provider.grant_types.clone()),
+        ("client_id", json!(provider.client_id)),
+        ("client_secret", json!(client_secret(ctx, provider)?)),
+        ("access_code_validity", json!(provider.access_code_validity)),
+        ("access_token_validity", json!(provider.access_token_validity)),
+        ("refresh_token_validity", json!(provider.refresh_token_validity)),
+        ("refresh_token_threshold", json!(provider.refresh_token_threshold)),
+        ("include_claims_in_id_token", json!(provider.include_claims_in_id_token)),
+        ("signing_key", json!(provider.signing_key)),
+        ("encryption_key", Value::Null),
+        ("redirect_uris", provider.redirect_uris.clone()),
+        ("logout_uri", json!(provider.logout_uri)),
+        ("logout_method", json!(provider.logout_method)),
+        ("sub_mode", json!(provider.sub_mode)),
+        ("issuer_mode", json!(provider.issuer_mode)),
+        ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
+        ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
+    ];
+    object.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    Ok(Value::Object(object))
+}

@@ -1,0 +1,296 @@
+//! `providers/oauth2/` (CO-558).
+
+use authentik_client::models;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+const PATH: &str = "/providers/oauth2/";
+
+async fn body(site: &Site, name: &str, more: Value) -> Value {
+    let mut body = site.provider_body(name, json!({})).await;
+    for proxy in ["external_host", "internal_host"] {
+        body.as_object_mut().unwrap().remove(proxy);
+    }
+    body["redirect_uris"] = json!([]);
+    for (key, value) in more.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+async fn refused(site: &Site, more: Value) -> Value {
+    site.refused(Method::POST, PATH, body(site, "bad", more).await).await
+}
+
+/// A certificate with a key of this kind.
+async fn key(site: &Site, alg: &str) -> Value {
+    let body = json!({"common_name": format!("key {alg}"), "validity_days": 30, "alg": alg});
+    let (status, made) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(body)).await;
+    assert_eq!(status, 200, "{made}");
+    made["pk"].clone()
+}
+
+/// CO-558, CO-534, OA-022 … OA-040: what is not said has its default, and every key is there.
+#[tokio::test]
+async fn co_558_what_is_not_said_has_its_default() {
+    let site = Site::new().await;
+    let made = site.post(PATH, body(&site, "app", json!({})).await).await;
+    let read: models::OAuth2Provider = serde_json::from_value(made.clone()).unwrap();
+    assert_eq!(read.component, "ak-provider-oauth2-form");
+    for (key, value) in [
+        ("client_type", json!("confidential")),
+        ("grant_types", json!(["authorization_code", "refresh_token", "client_credentials"])),
+        ("access_code_validity", json!("minutes=1")),
+        ("access_token_validity", json!("hours=1")),
+        ("refresh_token_validity", json!("days=30")),
+        ("refresh_token_threshold", json!("seconds=0")),
+        ("include_claims_in_id_token", json!(true)),
+        ("signing_key", json!(null)),
+        ("encryption_key", json!(null)),
+        ("logout_uri", json!("")),
+        ("logout_method", json!("backchannel")),
+        ("sub_mode", json!("hashed_user_id")),
+        ("issuer_mode", json!("per_provider")),
+        ("jwt_federation_sources", json!([])),
+        ("jwt_federation_providers", json!([])),
+        ("property_mappings", json!([])),
+        ("authentication_flow", json!(null)),
+        ("assigned_application_slug", json!(null)),
+        ("verbose_name", json!("OAuth2/OpenID Provider")),
+        ("verbose_name_plural", json!("OAuth2/OpenID Providers")),
+        ("meta_model_name", json!("authentik_providers_oauth2.oauth2provider")),
+    ] {
+        assert_eq!(made[key], value, "{key}");
+    }
+    assert_eq!(made["client_id"].as_str().map(str::len), Some(40));
+    let secret = made["client_secret"].as_str().unwrap();
+    assert_eq!(secret.len(), 128);
+    assert!(!site.database_holds(secret), "sealed");
+    let created = site.events("model_created").await;
+    assert!(created.iter().all(|event| !event.to_string().contains(secret)));
+}
+
+/// CO-595: what was sent comes back as it was sent, also after a full update; then it can be deleted.
+#[tokio::test]
+async fn co_595_what_was_sent_comes_back() {
+    let site = Site::new().await;
+    let key = key(&site, "ecdsa").await;
+    let sent = body(&site, "app", json!({
+        "client_id": "my-app", "client_secret": " a secret with blanks around it, and long ", "client_type": "confidential",
+        "grant_types": ["password", "implicit", "authorization_code"],
+        "redirect_uris": [
+            {"matching_mode": "strict", "url": "https://b.example/cb", "redirect_uri_type": "authorization"},
+            {"matching_mode": "regex", "url": r"https://a\.example/.*", "redirect_uri_type": "authorization"},
+            {"matching_mode": "strict", "url": "app.example:/out", "redirect_uri_type": "logout"},
+        ],
+        "access_code_validity": "seconds=90;minutes=1", "access_token_validity": "minutes=5",
+        "refresh_token_validity": "weeks=1", "refresh_token_threshold": "hours=1", "include_claims_in_id_token": false,
+        "signing_key": key, "logout_uri": "http://app/logout", "logout_method": "frontchannel",
+        "sub_mode": "user_upn", "issuer_mode": "global",
+    }))
+    .await;
+    let made = site.post(PATH, sent.clone()).await;
+    let path = format!("{PATH}{}/", made["pk"]);
+    let (status, replaced) = site.send(ADMIN, Method::PUT, &path, Some(sent.clone())).await;
+    assert_eq!(status, 200, "{replaced}");
+    for shown in [&made, &replaced, &site.get(&path).await] {
+        for (key, value) in sent.as_object().unwrap() {
+            assert_eq!(&shown[key], value, "{key}");
+        }
+    }
+    site.delete(&path).await;
+    let (status, absent) = site.send(ADMIN, Method::GET, &path, None).await;
+    assert_eq!((status.as_u16(), absent), (404, json!({"detail": "No OAuth2Provider matches the given query."})));
+}
+
+/// CO-523, OA-024 … OA-045, OA-803, OA-864: what is wrong with a client is told by field, and nothing is made.
+#[tokio::test]
+async fn oa_045_clients_are_validated() {
+    let site = Site::new().await;
+    site.post(PATH, body(&site, "app", json!({"client_id": "taken"})).await).await;
+    let (rsa, ed25519) = (key(&site, "rsa").await, key(&site, "ed25519").await);
+    let uri = |mode: &str, url: &str| json!({"redirect_uris": [{"matching_mode": mode, "url": url}]});
+    for (more, field) in [
+        (json!({"name": "app"}), "name"),
+        (json!({"name": ""}), "name"),
+        (json!({"client_id": "taken"}), "client_id"),
+        (json!({"client_id": ""}), "client_id"),
+        (json!({"client_id": "x".repeat(256)}), "client_id"),
+        (json!({"client_secret": ""}), "client_secret"),
+        (json!({"client_secret": "x".repeat(256)}), "client_secret"),
+        (json!({"client_secret": "x".repeat(31)}), "signing_key"),
+        (json!({"client_secret": "", "client_type": "public"}), "signing_key"),
+        (json!({"client_type": "other"}), "client_type"),
+        (json!({"grant_types": ["other"]}), "grant_types"),
+        (json!({"access_code_validity": "minutes=11"}), "access_code_validity"),
+        (json!({"access_code_validity": "seconds=0"}), "access_code_validity"),
+        (json!({"access_token_validity": "seconds=0"}), "access_token_validity"),
+        (json!({"refresh_token_validity": "fortnight=1"}), "refresh_token_validity"),
+        (json!({"refresh_token_threshold": "x"}), "refresh_token_threshold"),
+        (json!({"refresh_token_threshold": "hours=1", "client_type": "public"}), "refresh_token_threshold"),
+        (json!({"signing_key": ed25519}), "signing_key"),
+        (json!({"signing_key": "5f1f0c7e-0000-4000-8000-000000000000"}), "signing_key"),
+        (json!({"encryption_key": rsa}), "encryption_key"),
+        (json!({"logout_uri": "ftp://app/"}), "logout_uri"),
+        (json!({"sub_mode": "other"}), "sub_mode"),
+        (json!({"issuer_mode": "other"}), "issuer_mode"),
+        (json!({"redirect_uris": "https://a/"}), "redirect_uris"),
+        (json!({"redirect_uris": ["https://a/"]}), "redirect_uris"),
+        (json!({"redirect_uris": [{"url": "https://a/"}]}), "redirect_uris"),
+        (uri("other", "https://a/"), "redirect_uris"),
+        (uri("strict", ""), "redirect_uris"),
+        (uri("strict", "javascript:alert(1)"), "redirect_uris"),
+        (uri("strict", "https://a/#fragment"), "redirect_uris"),
+        (uri("regex", "("), "redirect_uris"),
+        (uri("regex", "(?=a)"), "redirect_uris"),
+        (uri("regex", &"a".repeat(1025)), "redirect_uris"),
+        (json!({"jwt_federation_providers": [4711]}), "jwt_federation_providers"),
+        (json!({"jwt_federation_sources": ["5f1f0c7e-0000-4000-8000-000000000000"]}), "jwt_federation_sources"),
+        (json!({"property_mappings": ["5f1f0c7e-0000-4000-8000-000000000000"]}), "property_mappings"),
+    ] {
+        let problems = refused(&site, more.clone()).await;
+        assert!(problems[field].is_array(), "{more}: {problems}");
+        assert_eq!(problems.as_object().unwrap().len(), 1, "{more}: {problems}");
+    }
+    let problems = site.refused(Method::POST, PATH, json!({})).await;
+    let required = ["name", "authorization_flow", "invalidation_flow", "redirect_uris"];
+    assert_eq!(problems.as_object().unwrap().len(), 4, "{problems}");
+    assert!(required.iter().all(|field| problems[*field] == json!(["This field is required."])));
+    assert_eq!(site.get(PATH).await["pagination"]["count"], 1);
+}
+
+/// OA-803: a public client with a key needs no secret; it is warned of a pattern that fits strangers (OA-841).
+#[tokio::test]
+async fn oa_803_a_public_client_needs_no_secret() {
+    let site = Site::new().await;
+    let more = json!({
+        "client_type": "public", "client_secret": "", "signing_key": key(&site, "rsa").await,
+        "redirect_uris": [{"matching_mode": "regex", "url": "https?://.*"}],
+    });
+    let made = site.post(PATH, body(&site, "app", more).await).await;
+    assert_eq!(made["client_secret"], "");
+    let warnings = site.events("configuration_warning").await;
+    assert!(warnings[0]["message"].as_str().unwrap().contains("https?://.*"));
+}
+
+/// CO-412, OA-024, OA-052: events tell what changed but no secret, and warn of other subjects.
+#[tokio::test]
+async fn co_412_events_tell_no_client_secret() {
+    let site = Site::new().await;
+    let made = site.post(PATH, body(&site, "app", json!({})).await).await;
+    let path = format!("{PATH}{}/", made["pk"]);
+    let secret = "another secret of the client, long enough";
+    site.patch(&path, json!({"client_secret": secret, "sub_mode": "user_id"})).await;
+    let event = &site.events("model_updated").await[0];
+    assert_eq!(event["diff"]["sub_mode"], json!({"previous": "hashed_user_id", "new": "user_id"}));
+    assert!(event["diff"]["client_secret"].is_object());
+    assert!(
+        !event.to_string().contains(secret) && !event.to_string().contains(made["client_secret"].as_str().unwrap())
+    );
+    assert_eq!(site.events("configuration_warning").await.len(), 1);
+}
+
+/// CO-557, CO-558, CO-559: each list has its own kind of provider, and the common one has both, with their types.
+#[tokio::test]
+async fn co_557_lists_tell_kinds_apart() {
+    let site = Site::new().await;
+    let proxy = site.provider("wiki").await;
+    let more = json!({"client_id": "my-app", "issuer_mode": "global"});
+    let client = site.post(PATH, body(&site, "app", more).await).await;
+    let application = site.application("app", &client["pk"]).await;
+    let names = async |path: &str| -> Vec<String> {
+        let found = site.get(path).await["results"].as_array().unwrap().clone();
+        found.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("/providers/proxy/").await, ["wiki"]);
+    assert_eq!(names("/providers/all/").await, ["app", "wiki"]);
+    assert_eq!(names("/providers/all/?application__isnull=true").await, ["wiki"]);
+    for filter in ["name=app", "client_id=my-app", "client_type=confidential", "issuer_mode=global", "search=ap"] {
+        assert_eq!(names(&format!("{PATH}?{filter}")).await, ["app"], "{filter}");
+    }
+    let filter = format!("application={}", application["pk"].as_str().unwrap());
+    assert_eq!(names(&format!("{PATH}?{filter}")).await, ["app"]);
+    for filter in ["name=ap", "client_id=MY-APP", "client_type=public", "sub_mode=user_id", "search=wiki"] {
+        assert!(names(&format!("{PATH}?{filter}")).await.is_empty(), "{filter}");
+    }
+    let types = site.get("/providers/all/types/").await;
+    let models: Vec<_> = types.as_array().unwrap().iter().map(|kind| kind["model_name"].clone()).collect();
+    assert_eq!(models, ["oauth2provider", "proxyprovider"]);
+    for path in [format!("/providers/proxy/{}/", client["pk"]), format!("{PATH}{}/", proxy["pk"])] {
+        for method in [Method::GET, Method::PATCH, Method::DELETE] {
+            assert_eq!(site.send(ADMIN, method, &path, Some(json!({}))).await.0, 404, "{path}");
+        }
+    }
+    let shown = site.get("/core/applications/app/").await;
+    assert_eq!(shown["provider_obj"]["component"], "ak-provider-oauth2-form");
+    assert_eq!(shown["launch_url"], Value::Null);
+    assert!(names("/outposts/proxy/").await.is_empty(), "CO-570");
+}
+
+/// CO-569, CO-570: an outpost serves proxies, and no client of its own.
+#[tokio::test]
+async fn co_570_outposts_serve_proxies_alone() {
+    let site = Site::new().await;
+    let client = site.post(PATH, body(&site, "app", json!({})).await).await;
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    let path = format!("/outposts/instances/{outpost}/");
+    let problems = site.refused(Method::PATCH, &path, json!({"providers": [client["pk"]]})).await;
+    assert!(problems["providers"].is_array());
+}
+
+/// CO-558: the addresses that a client needs; without an application there are none.
+#[tokio::test]
+async fn co_558_setup_urls() {
+    let site = Site::new().await;
+    let client = site.post(PATH, body(&site, "app", json!({})).await).await;
+    let path = format!("{PATH}{}/setup_urls/", client["pk"]);
+    assert_eq!(site.send(ADMIN, Method::GET, &path, None).await.0, 404);
+    site.application("app", &client["pk"]).await;
+    let urls = site.get(&path).await;
+    let _: models::OAuth2ProviderSetupUrls = serde_json::from_value(urls.clone()).unwrap();
+    let base = "https://id.example/application/o";
+    assert_eq!(
+        urls,
+        json!({
+            "issuer": format!("{base}/app/"),
+            "authorize": format!("{base}/authorize/"),
+            "token": format!("{base}/token/"),
+            "user_info": format!("{base}/userinfo/"),
+            "provider_info": format!("{base}/app/.well-known/openid-configuration"),
+            "logout": format!("{base}/app/end-session/"),
+            "jwks": format!("{base}/app/jwks/"),
+            "dcr_registration": null,
+        })
+    );
+}
+
+/// CO-286: what a client would be told of somebody, without a token.
+#[tokio::test]
+async fn co_286_a_preview_issues_nothing() {
+    let site = Site::new().await;
+    let mapping = "/propertymappings/all/?managed=goauthentik.io/providers/oauth2/scope-profile";
+    let mapping = site.get(mapping).await["results"][0]["pk"].clone();
+    let client = site.post(PATH, body(&site, "app", json!({"property_mappings": [mapping]})).await).await;
+    site.application("app", &client["pk"]).await;
+    let (ada, key) = site.user("ada").await;
+    let path = format!("{PATH}{}/preview_user/?for_user={ada}", client["pk"]);
+    let preview = site.get(&path).await;
+    assert_eq!(preview["preview"]["preferred_username"], "ada");
+    assert_eq!(preview["preview"]["aud"], client["client_id"]);
+    let own = site.get(&format!("{PATH}{}/preview_user/", client["pk"])).await;
+    assert_eq!(own["preview"]["preferred_username"], "akadmin");
+    assert_eq!(site.send(&key, Method::GET, &path, None).await.0, 403);
+    assert!(site.events("login").await.is_empty());
+}
+
+/// CO-594: a key that is deleted is named by nobody any more.
+#[tokio::test]
+async fn co_594_a_deleted_key_is_no_longer_named() {
+    let site = Site::new().await;
+    let key = key(&site, "rsa").await;
+    let client = site.post(PATH, body(&site, "app", json!({"signing_key": key})).await).await;
+    site.delete(&format!("/crypto/certificatekeypairs/{}/", key.as_str().unwrap())).await;
+    assert_eq!(site.get(&format!("{PATH}{}/", client["pk"])).await["signing_key"], Value::Null);
+}
