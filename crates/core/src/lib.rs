@@ -23,4 +23,6 @@ pub mod path;
 pub mod policy;
 pub mod redirect;
 pub mod skip;
+pub mod target;
+pub mod totp;
 pub mod username;

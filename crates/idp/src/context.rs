@@ -13,7 +13,8 @@ use portcullis_store::Db;
 use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
-use crate::limits::Limits;
+use crate::limits::{Limits, Rates};
+use crate::sessions::Lifetimes;
 use crate::{setup, signing};
 
 /// What every service needs. One per process, shared by reference count.
@@ -34,6 +35,10 @@ pub struct Context {
     pub install_id: String,
     /// When failed attempts slow somebody down.
     pub limits: Limits,
+    /// What has been asked for lately, by address; start with the default.
+    pub rates: Rates,
+    /// How long sessions last.
+    pub sessions: Lifetimes,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
     /// The one-time code of the setup page; start with the default.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod applications;
+pub mod authenticators;
 pub mod bindings;
 pub mod bootstrap;
 pub mod certificates;
@@ -11,6 +12,7 @@ pub mod context;
 pub mod directory;
 pub mod error;
 pub mod event;
+pub mod flow;
 pub mod flows;
 pub mod limits;
 pub mod list;
@@ -18,9 +20,12 @@ pub mod mappings;
 pub mod oauth;
 pub mod outpost;
 pub mod outposts;
+pub mod own_fields;
 pub mod password;
+pub mod password_rules;
 pub mod portal;
 pub mod providers;
+pub mod recovery;
 pub mod sessions;
 pub mod settings;
 pub mod setup;

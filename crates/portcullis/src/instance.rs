@@ -84,6 +84,8 @@ async fn on_database(
         epochs: Arc::default(),
         base_url: settings.general.base_url.as_str().to_owned(),
         limits: Limits::default(),
+        rates: portcullis_idp::limits::Rates::default(),
+        sessions: portcullis_idp::sessions::Lifetimes::default(),
         signing: signing::Cache::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),

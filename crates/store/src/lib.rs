@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod application;
+pub mod authenticator;
 pub mod binding;
 pub mod certificate;
 pub mod consent;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod failure;
 pub mod flow;
+pub mod flow_run;
 pub mod grant;
 pub mod instance;
 pub mod login_session;
@@ -20,9 +22,11 @@ pub mod mapping;
 pub mod outpost;
 pub mod provider;
 pub mod proxy_session;
+pub mod recovery_link;
 mod row;
 pub mod select;
 pub mod signing_key;
+pub mod stage;
 pub mod team;
 pub mod token;
 

@@ -162,6 +162,8 @@ pub(crate) async fn context_with(
         base_url: "http://id.example".to_owned(),
         install_id,
         limits: portcullis_idp::limits::Limits::default(),
+        rates: portcullis_idp::limits::Rates::default(),
+        sessions: portcullis_idp::sessions::Lifetimes::default(),
         signing: portcullis_idp::signing::Cache::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),

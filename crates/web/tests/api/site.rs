@@ -42,6 +42,8 @@ impl Site {
             epochs: Arc::default(),
             base_url: "https://id.example".to_owned(),
             limits: Limits::default(),
+            rates: portcullis_idp::limits::Rates::default(),
+            sessions: portcullis_idp::sessions::Lifetimes::default(),
             signing: signing::Cache::default(),
             setup: setup::Code::default(),
             revisions: Revisions::default(),
