@@ -80,7 +80,8 @@ pub fn base32(bytes: &[u8]) -> String {
 
 /// The `otpauth` URL by which an authenticator app takes a seed over.
 pub fn url(issuer: &str, account: &str, seed: &[u8], digits: u32) -> String {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let mut url = format!("otpauth://totp/{}:{}", encode(issuer), encode(account));
     let _ = write!(
         url,

@@ -4,8 +4,8 @@
 //! says what it is asked now, [`answer`] takes its answer and says what comes next. Pages and API are two faces of
 //! these functions; neither decides anything.
 
-pub mod challenge;
 mod asked;
+pub mod challenge;
 mod enrol;
 mod finish;
 mod first_factor;
@@ -25,9 +25,9 @@ use serde_json::{Map, Value};
 
 use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
-use crate::sessions::{self, may_sign_in};
 use crate::flows;
 use crate::oauth::marker;
+use crate::sessions::{self, may_sign_in};
 use challenge::{Challenge, Remedy};
 use run::{Run, Step, Stored};
 use stages::Stages;
@@ -137,12 +137,7 @@ pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 /// # Errors
 /// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] after too many failures or starts,
 /// [`Error::Busy`] when another answer came first; else when the store fails.
-pub async fn answer(
-    ctx: &Context,
-    visit: &Visit<'_>,
-    component: Option<&str>,
-    fields: &Fields,
-) -> Result<Turn, Error> {
+pub async fn answer(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
     let asked = desk.challenge().await?;
     if component.is_some_and(|component| component != asked.component()) {

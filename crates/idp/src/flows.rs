@@ -51,20 +51,8 @@ const FLOWS: [[&str; 5]; 12] = [
     [RECOVERY, "Recovery", "Reset your password", "recovery", "require_unauthenticated"],
     [PASSWORD_CHANGE, "Change Password", "Change password", "stage_configuration", "require_authenticated"],
     [USER_SETTINGS, "User settings", "Update your info", "stage_configuration", "require_authenticated"],
-    [
-        TOTP_SETUP,
-        "TOTP Device setup",
-        "Set up an authenticator app",
-        "stage_configuration",
-        "require_authenticated",
-    ],
-    [
-        STATIC_SETUP,
-        "Static token setup",
-        "Create recovery codes",
-        "stage_configuration",
-        "require_authenticated",
-    ],
+    [TOTP_SETUP, "TOTP Device setup", "Set up an authenticator app", "stage_configuration", "require_authenticated"],
+    [STATIC_SETUP, "Static token setup", "Create recovery codes", "stage_configuration", "require_authenticated"],
     [
         WEBAUTHN_SETUP,
         "WebAuthn Device setup",

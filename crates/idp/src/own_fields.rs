@@ -109,9 +109,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     let taken = |error| Error::taken(error, "account.username_folded", "username", users::TAKEN);
     account::update(change.conn(), &changed).await.map_err(taken)?;
     change.touch(Touched::User(changed.uuid));
-    let shown = |account: &account::Account, attributes: &Attributes| {
-        json!({"username": account.username, "name": account.name, "email": account.email, "locale": locale_of(attributes)})
-    };
+    let shown = |account: &account::Account, attributes: &Attributes| json!({"username": account.username, "name": account.name, "email": account.email, "locale": locale_of(attributes)});
     let difference = diff(&shown(&person.account, &person.own_attributes), &shown(&changed, &attributes));
     let named = model("authentik_core", "user", pk, &changed.username);
     change.event("user_write", json!({"model": named, "diff": difference, "created": false})).await?;

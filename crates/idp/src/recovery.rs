@@ -97,7 +97,9 @@ pub async fn link_in(ctx: &Context, change: &mut Change<'_>, user: UserPk, secon
     recovery_link::insert(change.conn(), &digest(ctx, &token), &record).await?;
     let user = model("authentik_core", "user", account.pk, &account.username);
     // `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
-    change.event("secret_view", json!({"shown": user, "type": "recovery_link", "expires": record.expires.to_string()})).await?;
+    change
+        .event("secret_view", json!({"shown": user, "type": "recovery_link", "expires": record.expires.to_string()}))
+        .await?;
     Ok(format!("{}/if/flow/{}/?{PARAMETER}={token}", ctx.base_url, flows::RECOVERY))
 }
 
@@ -132,7 +134,10 @@ pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Resul
 /// None yet; mail will have some.
 #[expect(clippy::unused_async, reason = "sending mail will wait")]
 pub(crate) async fn asked_for(_: &Context, visitor: &Visitor, _identifier: &str) -> Result<(), Error> {
-    tracing::info!(request.id = visitor.request_id, "a recovery link was asked for, and there is no mail to send it by");
+    tracing::info!(
+        request.id = visitor.request_id,
+        "a recovery link was asked for, and there is no mail to send it by"
+    );
     Ok(())
 }
 

@@ -105,13 +105,7 @@ pub async fn set_seed(conn: &mut Conn, pk: i32, seed_sealed: &[u8]) -> Result<()
 ///
 /// # Errors
 /// When the database fails.
-pub async fn accept_step(
-    conn: &mut Conn,
-    pk: i32,
-    step: i64,
-    drift: i32,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+pub async fn accept_step(conn: &mut Conn, pk: i32, step: i64, drift: i32, now: Timestamp) -> Result<bool, StoreError> {
     let done = on!(conn, c => sqlx::query(
         "UPDATE authenticator SET last_step = $2, drift = $3, last_used = $4 WHERE pk = $1 AND last_step < $2",
     ).bind(pk).bind(step).bind(drift).bind(now.0).execute(c).await.map(|done| done.rows_affected()))?;

@@ -20,7 +20,11 @@ pub struct Failures {
 
 impl Record for Failures {
     fn read(row: &impl Columns) -> sqlx::Result<Self> {
-        Ok(Self { count: row.integer("failures")?, last: row.instant("last")?, window_ends: row.instant("window_ends")? })
+        Ok(Self {
+            count: row.integer("failures")?,
+            last: row.instant("last")?,
+            window_ends: row.instant("window_ends")?,
+        })
     }
 }
 

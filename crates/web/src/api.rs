@@ -8,6 +8,7 @@ mod applications;
 pub mod body;
 pub mod caller;
 mod certificates;
+mod executor;
 mod flows;
 mod groups;
 pub mod instance;
@@ -16,6 +17,7 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod recovery;
 mod tokens;
 mod users;
 
@@ -23,7 +25,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
 use http::{HeaderValue, Method, header};
@@ -43,6 +45,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
         .merge(certificates::routes())
+        .merge(executor::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
@@ -50,11 +53,13 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(outposts::routes())
         .merge(policies::routes())
         .merge(providers::routes())
+        .merge(recovery::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))
+        .layer(from_fn_with_state(Arc::clone(&ctx), caller::not_too_many))
         .with_state(ctx);
     // A nested router does not see the path that is its prefix and a slash.
     let root = format!("{BASE}/");

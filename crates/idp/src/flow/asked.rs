@@ -22,7 +22,8 @@ impl Desk<'_> {
             },
             Step::SecondFactor => {
                 let devices = second_factor::devices(self).await?.into_iter();
-                let devices = devices.map(|found| Device { class: found.class, pk: found.pk, last_used: found.last_used });
+                let devices =
+                    devices.map(|found| Device { class: found.class, pk: found.pk, last_used: found.last_used });
                 Challenge::SecondFactor { user, devices: devices.collect(), setups: Vec::new() }
             }
             Step::ChooseSetup => Challenge::SecondFactor { user, devices: Vec::new(), setups: self.setups() },
@@ -51,7 +52,9 @@ impl Desk<'_> {
                     token,
                 }
             }
-            Step::NewPassword => Challenge::Prompt { about: Prompted::NewPassword, fields: prompts::PASSWORDS.to_vec() },
+            Step::NewPassword => {
+                Challenge::Prompt { about: Prompted::NewPassword, fields: prompts::PASSWORDS.to_vec() }
+            }
             Step::Settings => Challenge::Prompt { about: Prompted::Settings, fields: prompts::own_fields(self).await? },
             Step::FirstAdministrator => Challenge::Prompt {
                 about: Prompted::FirstAdministrator,

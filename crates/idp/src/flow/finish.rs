@@ -59,8 +59,7 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
     };
     let started = sessions::start_new(ctx, change.conn(), &new).await?;
     account::signed_in(change.conn(), account.pk, ctx.now()).await?;
-    let devices: Vec<_> =
-        desk.run.devices.iter().map(|(class, pk)| json!({"device_class": class, "pk": pk})).collect();
+    let devices: Vec<_> = desk.run.devices.iter().map(|(class, pk)| json!({"device_class": class, "pk": pk})).collect();
     let args = json!({"known_device": known_device, "mfa_devices": devices, "identifier": desk.run.identifier});
     change.event("login", json!({"auth_method": auth_method, "auth_method_args": args})).await?;
     change.commit().await?;

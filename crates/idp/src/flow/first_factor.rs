@@ -119,12 +119,7 @@ pub(super) fn counted_as(desk: &Desk<'_>, account: Option<&Account>) -> String {
     }
 }
 
-async fn right(
-    desk: &mut Desk<'_>,
-    account: &Account,
-    given: &str,
-    verdict: password::Verdict,
-) -> Result<(), Error> {
+async fn right(desk: &mut Desk<'_>, account: &Account, given: &str, verdict: password::Verdict) -> Result<(), Error> {
     if verdict == password::Verdict::RightButWeak
         && let (Some(weaker), Ok(stronger)) = (&account.password_hash, password::hash(&*desk.ctx.entropy, given).await)
     {

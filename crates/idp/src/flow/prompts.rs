@@ -15,7 +15,13 @@ use crate::{bootstrap, password_rules, recovery, setup};
 /// A new password, twice.
 pub(super) const PASSWORDS: [Field; 2] = [
     Field { key: "password", label: "Password", kind: "password", required: true, value: String::new() },
-    Field { key: "password_repeat", label: "Password, once more", kind: "password", required: true, value: String::new() },
+    Field {
+        key: "password_repeat",
+        label: "Password, once more",
+        kind: "password",
+        required: true,
+        value: String::new(),
+    },
 ];
 
 /// What the first administrator is asked besides.

@@ -53,7 +53,11 @@ pub(super) fn second_factor(desk: &Desk<'_>, account: &Account, allowed: &[Authe
 }
 
 /// The cookie for a second factor that was shown just now, and how long it holds; none when that is not wanted.
-pub(super) fn remember_second_factor(desk: &Desk<'_>, account: &Account, device: &(String, i32)) -> Option<(String, i64)> {
+pub(super) fn remember_second_factor(
+    desk: &Desk<'_>,
+    account: &Account,
+    device: &(String, i32),
+) -> Option<(String, i64)> {
     let seconds = stages::seconds(&desk.stages.validation.last_auth_threshold);
     let proof = Proof {
         user: account.uuid,

@@ -106,7 +106,11 @@ pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Er
             }
             change.event("login_failed", failure(&account, blocked)).await?;
             change.commit().await?;
-            desk.problem("code", "Invalid Token. Please ensure the time on your device is synchronized and try again.", "invalid");
+            desk.problem(
+                "code",
+                "Invalid Token. Please ensure the time on your device is synchronized and try again.",
+                "invalid",
+            );
         }
     }
     Ok(())

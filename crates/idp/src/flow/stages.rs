@@ -267,7 +267,9 @@ pub async fn set_in(change: &mut Change<'_>, name: &str, given: &Map<String, Val
     let before = found.tunables.as_object().cloned().unwrap_or_default();
     let mut after = before.clone();
     let known = defaults(name);
-    after.extend(given.iter().filter(|(key, _)| known.contains_key(*key)).map(|(key, value)| (key.clone(), value.clone())));
+    after.extend(
+        given.iter().filter(|(key, _)| known.contains_key(*key)).map(|(key, value)| (key.clone(), value.clone())),
+    );
     check(name, &after)?;
     let (before, after) = (Value::Object(before), Value::Object(after));
     if before == after {
@@ -283,12 +285,7 @@ pub async fn set_in(change: &mut Change<'_>, name: &str, given: &Map<String, Val
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators; else as [`set_in`].
-pub async fn set(
-    ctx: &Context,
-    actor: &crate::Actor,
-    name: &str,
-    given: &Map<String, Value>,
-) -> Result<(), Error> {
+pub async fn set(ctx: &Context, actor: &crate::Actor, name: &str, given: &Map<String, Value>) -> Result<(), Error> {
     crate::directory::superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
     set_in(&mut change, name, given).await?;
@@ -404,6 +401,9 @@ mod tests {
             assert_eq!(problems(name, bad), [key], "{name}");
         }
         let login = serde_json::to_value(Login::default()).expect("serializes");
-        assert_eq!((login["session_duration"].as_str(), login["remember_device"].as_str()), (Some("seconds=0"), Some("days=30")));
+        assert_eq!(
+            (login["session_duration"].as_str(), login["remember_device"].as_str()),
+            (Some("seconds=0"), Some("days=30"))
+        );
     }
 }

@@ -69,7 +69,11 @@ impl Buckets {
         let level = levels.entry(network(address)).or_insert(Level { left: burst, at: now });
         let left = level.now(now, per_second, burst);
         if left < 1.0 {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a saturated wait is a long one")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a saturated wait is a long one"
+            )]
             let wait = ((1.0 - left) / per_second.max(f64::MIN_POSITIVE)).ceil() as u32;
             *level = Level { left, at: now };
             return Err(Error::Throttled { retry_after_seconds: wait.max(1) });

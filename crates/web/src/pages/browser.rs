@@ -6,7 +6,6 @@ use axum::response::Response;
 use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::cookie;
-
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::{Account, Context, LoginSession, StoreError, sessions};
 
@@ -38,11 +37,6 @@ pub async fn signed_in(
         }
     }
     Ok(None)
-}
-
-/// Gives the browser its session. The cookie ends with the browser; the session ends by itself (CO-381).
-pub fn set_session(response: &mut Response, origin: &Origin, value: &str) {
-    set_cookie(response, &format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{}", secure(origin)));
 }
 
 /// Takes away the session cookie that a request carried (CO-323). One that did not come along may be alive:
