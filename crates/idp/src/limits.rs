@@ -34,6 +34,8 @@ pub struct Limits {
     pub per_address: u32,
     /// For how long failures of an address count, in seconds.
     pub address_window_seconds: u32,
+    /// For how long failures of an address with one user name count, in seconds.
+    pub name_and_address_window_seconds: u32,
     /// Failures of one user name, from anywhere, until answers are delayed.
     pub per_name: u32,
     /// For how long failures of a user name count, in seconds.
@@ -68,6 +70,7 @@ impl Default for Limits {
             per_name_and_address: 10,
             per_address: 60,
             address_window_seconds: 300,
+            name_and_address_window_seconds: 300,
             per_name: 100,
             name_window_seconds: 3600,
             longest_delay_ms: 2000,
@@ -245,7 +248,8 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
     let counted = Counted { bucket: &buckets.name_and_address, subject: Some(&buckets.subject), limit: i64::MAX };
-    failure::add_up_to(conn, &counted, now, address_window).await?;
+    let ends = now.plus_seconds(limits.name_and_address_window_seconds.into());
+    failure::add_up_to(conn, &counted, now, ends).await?;
     let counted = Counted { bucket: &buckets.address, subject: None, limit: limits.per_address.into() };
     failure::add_up_to(conn, &counted, now, address_window).await?;
     if let Some(bucket) = &buckets.name {

@@ -40,6 +40,34 @@ impl DataDir {
     }
 }
 
+/// The database and the root secret of an instance that is there, perhaps in use by a process that serves it. Nothing
+/// is created, and nothing locked: for commands that add or remove a row.
+///
+/// # Errors
+/// One line when there is no instance, or its secret key cannot be read.
+pub(crate) fn existing(settings: &Settings) -> Result<(PathBuf, Zeroizing<Vec<u8>>), Failure> {
+    let database = database_of(settings)?;
+    let key_file = settings.general.data_dir.join(SECRET_KEY);
+    let secret = match &settings.general.secret_key {
+        Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
+        None => read_key(&key_file)?,
+    };
+    match secret {
+        Some(secret) if database.exists() => Ok((database, secret)),
+        _ => Err(format!("there is no instance in {}", settings.general.data_dir.display()).into()),
+    }
+}
+
+fn database_of(settings: &Settings) -> Result<PathBuf, Failure> {
+    match &settings.database.url {
+        None => Ok(settings.general.data_dir.join(DATABASE)),
+        Some(DatabaseUrl::Sqlite(path)) => Ok(path.clone()),
+        Some(DatabaseUrl::Postgres(_)) => {
+            Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into())
+        }
+    }
+}
+
 /// Opens the data directory, creating it and the secret key for a new instance.
 ///
 /// # Errors
@@ -47,13 +75,7 @@ impl DataDir {
 /// a directory that cannot be created, written to, or is in use by another process.
 pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir, Failure> {
     let directory = settings.general.data_dir.as_path();
-    let database = match &settings.database.url {
-        None => directory.join(DATABASE),
-        Some(DatabaseUrl::Sqlite(path)) => path.clone(),
-        Some(DatabaseUrl::Postgres(_)) => {
-            return Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into());
-        }
-    };
+    let database = database_of(settings)?;
     let key_file = directory.join(SECRET_KEY);
     let found = match &settings.general.secret_key {
         Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),

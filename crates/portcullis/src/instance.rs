@@ -10,10 +10,11 @@ use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::{Context, Revisions};
-use portcullis_idp::limits::Limits;
-use portcullis_idp::{setup, signing};
+use portcullis_idp::context::{Actor, Context, Revisions};
+use portcullis_idp::limits::Rates;
+use portcullis_idp::{event, setup, signing};
 use portcullis_store::Db;
+use serde_json::json;
 
 use crate::Failure;
 use crate::data_dir::{self, DataDir};
@@ -75,21 +76,7 @@ async fn on_database(
     let keys = Keyring::derive(&data_dir.root_secret);
     bootstrap::check_key(&db, &keys).await?;
     db.migrate().await?;
-    let context = Context {
-        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
-        db,
-        keys,
-        clock,
-        entropy,
-        epochs: Arc::default(),
-        base_url: settings.general.base_url.as_str().to_owned(),
-        limits: Limits::default(),
-        rates: portcullis_idp::limits::Rates::default(),
-        sessions: portcullis_idp::sessions::Lifetimes::default(),
-        signing: signing::Cache::default(),
-        setup: setup::Code::default(),
-        revisions: Revisions::default(),
-    };
+    let context = context(settings, keys, db, clock, entropy).await?;
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
     let wishes = Wishes {
@@ -100,7 +87,62 @@ async fn on_database(
     };
     bootstrap::run(&context, &wishes).await?;
     let setup_code = setup::open(&context).await?;
+    warn_about_limits(settings, &context).await?;
     Ok((context, setup_code))
+}
+
+async fn context(
+    settings: &Settings,
+    keys: Keyring,
+    db: Db,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Context, Failure> {
+    Ok(Context {
+        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
+        db,
+        keys,
+        clock,
+        entropy,
+        epochs: Arc::default(),
+        base_url: settings.general.base_url.as_str().to_owned(),
+        limits: settings.limits.of_sign_in(),
+        rates: Rates::default(),
+        sessions: settings.sessions.lifetimes(),
+        signing: signing::Cache::default(),
+        setup: setup::Code::default(),
+        revisions: Revisions::default(),
+    })
+}
+
+/// An instance that is there, beside the process that may serve it, for commands that add or remove a row.
+///
+/// # Errors
+/// One line when there is none, or it was last served by another release.
+pub(crate) async fn beside(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Context, Failure> {
+    let (database, secret) = data_dir::existing(settings)?;
+    let (db, keys) = (Db::connect_sqlite(&database).await?, Keyring::derive(&secret));
+    bootstrap::check_key(&db, &keys).await?;
+    if !db.has_table("recovery_link").await? {
+        return Err("this instance was last served by an older release: run `portcullis serve` once".into());
+    }
+    context(settings, keys, db, clock, entropy).await
+}
+
+/// Limits that are off are a weakness that those who read events know of (CO-441).
+async fn warn_about_limits(settings: &Settings, context: &Context) -> Result<(), Failure> {
+    let off: Vec<_> = settings.limits.off.iter().map(|limit| limit.name()).collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Limits of failed attempts are off: {}.", off.join(", "));
+    tracing::warn!("{message}");
+    event::record_alone(context, &Actor::system(), "configuration_warning", json!({"message": message})).await?;
+    Ok(())
 }
 
 impl Instance {

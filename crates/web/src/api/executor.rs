@@ -2,6 +2,8 @@
 
 mod authorization;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
