@@ -7,6 +7,7 @@ pub mod home;
 pub mod launch;
 pub mod qr;
 pub mod respond;
+pub mod second_factors;
 pub mod setup;
 pub mod sign_out;
 pub mod view;
@@ -33,6 +34,8 @@ pub mod path {
     pub const CONSENT: &str = "/if/flow/default-provider-authorization-explicit-consent/";
     /// For those who forgot their password.
     pub const RECOVERY: &str = "/if/flow/default-recovery-flow/";
+    /// A user's second factors.
+    pub const SECOND_FACTORS: &str = "/account/second-factors/";
     /// Sets up the first administrator.
     pub const SETUP: &str = "/if/flow/initial-setup/";
 }
@@ -44,6 +47,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/application/launch/{slug}/", get(launch::open))
         .route("/if/flow/{slug}/", get(flow::show).post(flow::submit))
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
+        .route(path::SECOND_FACTORS, get(second_factors::show).post(second_factors::remove))
         .route(path::SETUP, get(setup::show).post(setup::submit))
         .route("/flows/-/default/authentication/", get(forward))
         .route("/flows/-/default/invalidation/", get(sign_out::forward))

@@ -1,7 +1,6 @@
 //! What the present step asks.
 
 use portcullis_core::totp;
-use portcullis_core::username::LONGEST_IDENTIFIER;
 
 use super::challenge::{Challenge, Device, Field, Identification, Prompted, Setup, Shown};
 use super::run::{Step, bytes, written};
@@ -71,7 +70,7 @@ impl Desk<'_> {
 
     /// Whom the step is about: nobody learns more about strangers than they typed (CO-311).
     async fn shown(&self) -> Result<Shown, Error> {
-        let typed = self.run.identifier.chars().take(LONGEST_IDENTIFIER).collect();
+        let typed = self.run.identifier.clone();
         let known = if self.stages.identification.show_matched_user {
             self.account(&mut self.ctx.db.read().await?).await?.map(|account| account.username)
         } else {

@@ -17,11 +17,14 @@ use crate::{event, flows, password, recovery};
 /// The name under which failures to sign in are counted.
 const CLIENT: &str = "sign-in";
 
+/// Characters that are kept of what somebody types: enough to show it to them, whoever it names.
+const LONGEST_TYPED: usize = 1024;
+
 /// Takes the answer to who it is.
 pub(super) async fn identification(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
     let Some(identifier) = text(fields, "uid_field") else { return desk.required("uid_field") };
     if desk.flow.slug == flows::RECOVERY {
-        desk.run.identifier = identifier.trim().to_owned();
+        desk.run.identifier = identifier.trim().chars().take(LONGEST_TYPED).collect();
         desk.run.step = Step::EmailSent;
         return recovery::asked_for(desk.ctx, &desk.visit.visitor, &desk.run.identifier).await;
     }
@@ -48,7 +51,7 @@ pub(super) async fn identification(desk: &mut Desk<'_>, fields: &Fields) -> Resu
 
 /// Finds out whom an identifier names, and asks for the password all the same when that is nobody (CO-311).
 pub(super) async fn identify(desk: &mut Desk<'_>, identifier: &str) -> Result<(), Error> {
-    let identifier: String = identifier.trim().chars().take(LONGEST_IDENTIFIER + 1).collect();
+    let identifier: String = identifier.trim().chars().take(LONGEST_TYPED).collect();
     let found = find(desk, &mut desk.ctx.db.read().await?, &identifier).await?;
     desk.run.identifier = identifier;
     desk.run.pending = None;

@@ -42,14 +42,13 @@ fn open(desk: &Desk<'_>, place: &str, cookie: Option<&str>, account: &Account, s
     holds.then_some(proof)
 }
 
-/// The second factor that was shown lately on this browser, if the user still has it and the stage allows it.
-pub(super) fn second_factor(desk: &Desk<'_>, account: &Account, allowed: &[Authenticator]) -> Option<(String, i32)> {
+/// Whether a second factor was shown lately on this browser that the user still has and the stage allows.
+pub(super) fn second_factor(desk: &Desk<'_>, account: &Account, allowed: &[Authenticator]) -> bool {
     let seconds = stages::seconds(&desk.stages.validation.last_auth_threshold);
-    let proof = open(desk, SECOND_FACTOR, desk.visit.second_factor, account, seconds)?;
+    let Some(proof) = open(desk, SECOND_FACTOR, desk.visit.second_factor, account, seconds) else { return false };
     let stage = desk.stages.key(stages::VALIDATION);
-    let same = |device: &&Authenticator| device.class == proof.class && device.pk.to_string() == proof.device;
-    let device = allowed.iter().find(same).filter(|_| stage.is_some() && proof.stage == stage)?;
-    Some((device.class.clone(), device.pk))
+    let same = |device: &Authenticator| device.class == proof.class && device.pk.to_string() == proof.device;
+    stage.is_some() && proof.stage == stage && allowed.iter().any(same)
 }
 
 /// The cookie for a second factor that was shown just now, and how long it holds; none when that is not wanted.

@@ -29,8 +29,8 @@ pub(super) async fn find_out(desk: &mut Desk<'_>) -> Result<(), Error> {
         desk.deny("This account cannot sign in.", Remedy::Again);
         return Ok(());
     };
-    if let Some(device) = remembered::second_factor(desk, &account, &devices) {
-        desk.run.devices.push(device);
+    // It is not shown again, so it is not remembered for longer either.
+    if remembered::second_factor(desk, &account, &devices) {
         desk.run.step = Step::AfterSecondFactor;
         return Ok(());
     }

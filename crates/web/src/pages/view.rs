@@ -93,6 +93,14 @@ pub struct Totp<'a> {
     pub action: &'a str,
 }
 
+/// A user's second factors.
+#[derive(Template)]
+#[template(path = "second_factors.html")]
+pub struct SecondFactors<'a> {
+    /// What there is, oldest first.
+    pub devices: &'a [portcullis_idp::authenticators::Shown],
+}
+
 /// Shows new recovery codes, once.
 #[derive(Template)]
 #[template(path = "recovery_codes.html")]

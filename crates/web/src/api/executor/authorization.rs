@@ -43,14 +43,14 @@ pub(super) async fn answer(
     let request = match check(ctx, &visitor, &params).await {
         Ok(request) => request,
         Err(Refusal::Page { text, .. }) => return Ok(denied(text)),
-        Err(Refusal::Answer(answer)) => return Ok(shape::redirect(&flow, &to(&answer, &params))),
+        Err(Refusal::Answer(answer)) => return Ok(shape::redirect(&flow, "", &to(&answer, &params))),
         Err(Refusal::Failed(error)) => return Err(error),
     };
     let brought = Brought { marker: Marker::open(ctx, &params), consent };
     Ok(match decide(ctx, &visitor, &request, Some(&login), &brought).await? {
-        Outcome::Answer(answer) => shape::redirect(&flow, &to(&answer, &params)),
+        Outcome::Answer(answer) => shape::redirect(&flow, request.application_name(), &to(&answer, &params)),
         // The endpoint knows what the login is to be for.
-        Outcome::SignIn { .. } => shape::redirect(&flow, &endpoint(&params)),
+        Outcome::SignIn { .. } => shape::redirect(&flow, request.application_name(), &endpoint(&params)),
         Outcome::Ask(question) => shape::consent(&flow, &question),
         Outcome::Denied { messages, .. } if messages.is_empty() => denied("This application is not open to you."),
         Outcome::Denied { messages, .. } => denied(&messages.join(" ")),

@@ -12,11 +12,11 @@ use crate::pages::path;
 /// What a visit comes to.
 pub(super) fn of(turn: &Turn) -> Value {
     match &turn.next {
-        Next::To(to) => redirect(&turn.flow, to),
+        Next::To(to) => redirect(&turn.flow, "", to),
         Next::Ask(challenge) => {
             let mut object = challenge_of(challenge);
             add(&mut object, "component", challenge.component());
-            add(&mut object, "flow_info", info(&turn.flow, &turn.flow.title));
+            add(&mut object, "flow_info", info(&turn.flow, ""));
             if !turn.problems.is_empty() {
                 let mut errors: Map<String, Value> = Map::new();
                 for problem in &turn.problems {
@@ -33,17 +33,16 @@ pub(super) fn of(turn: &Turn) -> Value {
 }
 
 /// The end of a flow.
-pub(super) fn redirect(flow: &Flow, to: &str) -> Value {
-    json!({"component": "xak-flow-redirect", "flow_info": info(flow, &flow.title), "to": to})
+pub(super) fn redirect(flow: &Flow, application: &str, to: &str) -> Value {
+    json!({"component": "xak-flow-redirect", "flow_info": info(flow, application), "to": to})
 }
 
 /// Asks whether an application may know who somebody is.
 pub(super) fn consent(flow: &Flow, question: &portcullis_idp::oauth::consent::Question) -> Value {
     let permissions = |list: &[String]| list.iter().map(|text| json!({"id": text, "name": text})).collect::<Vec<_>>();
-    let title = flow.title.replace("%(app)s", &question.application);
     let mut object = json!({
         "component": "ak-stage-consent",
-        "flow_info": info(flow, &title),
+        "flow_info": info(flow, &question.application),
         "header_text": format!("Continue to {}?", question.application),
         "permissions": permissions(&question.known),
         "additional_permissions": permissions(&question.additional),
@@ -61,7 +60,7 @@ pub(super) fn consent(flow: &Flow, question: &portcullis_idp::oauth::consent::Qu
 /// Somebody may not go on.
 pub(super) fn denied(flow: &Flow, username: &str, message: &str) -> Value {
     let mut object = json!({
-        "component": "ak-stage-access-denied", "flow_info": info(flow, &flow.title), "error_message": message,
+        "component": "ak-stage-access-denied", "flow_info": info(flow, ""), "error_message": message,
     });
     about(&mut object, username);
     object
@@ -76,8 +75,10 @@ pub(super) fn broken(request_id: &str) -> Value {
     })
 }
 
-fn info(flow: &Flow, title: &str) -> Value {
-    info_named(&title.replace("%(app)s", &flow.name))
+/// About a flow, in whose title the application is named.
+fn info(flow: &Flow, application: &str) -> Value {
+    let application = if application.is_empty() { "the application" } else { application };
+    info_named(&flow.title.replace("%(app)s", application))
 }
 
 fn info_named(title: &str) -> Value {

@@ -68,3 +68,25 @@ async fn co_308_pages_of_users_lead_strangers_to_sign_in() {
     }
     assert_eq!(client.page(&site, "/if/flow/nothing/").await.status, 404);
 }
+
+/// CO-702: users see their second factors on a page, and remove them there; another site cannot.
+#[tokio::test]
+async fn co_702_a_page_lists_and_removes_second_factors() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    let page = "/account/second-factors/";
+    let led = client.page(&site, page).await;
+    assert!(led.headers["location"].to_str().expect("text").ends_with("?next=%2Faccount%2Fsecond%2Dfactors%2F"));
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert!(client.page(&site, page).await.text.contains("You have none"));
+    client.enrol(&site).await;
+    let shown = client.page(&site, page).await.text;
+    let pk = shown.split("name=\"pk\" value=\"").nth(1).expect("a key").split('"').next().expect("text").to_owned();
+    let body = format!("pk={pk}");
+    let foreign = Request::post(page)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::ORIGIN, "http://evil.example");
+    assert_eq!(client.send(&site, foreign, Body::from(body)).await.status, 403);
+    assert_eq!(client.form(&site, page, &[("pk", &pk)]).await.status, 303);
+    assert!(client.page(&site, page).await.text.contains("You have none"));
+}

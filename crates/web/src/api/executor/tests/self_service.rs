@@ -96,3 +96,14 @@ async fn co_702_users_remove_their_own_second_factors() {
     portcullis_idp::authenticators::remove(&site.ctx, &actor(ada), pk(ada), list[0].pk).await.expect("is removed");
     assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
 }
+
+/// CO-326, CO-828: an administrator may set a weak password, and the event says so.
+#[tokio::test]
+async fn co_326_a_weak_password_set_by_an_administrator_is_remembered() {
+    let (site, ada) = with_ada().await;
+    assert_eq!(site.events("password_set").await.1.get("weak"), None);
+    set_password(&site, ada, "short").await;
+    let (count, event) = site.events("password_set").await;
+    assert_eq!((count, &event["weak"]), (2, &json!(true)));
+    assert!(event["rules"][0].as_str().expect("text").contains("8 characters"));
+}
