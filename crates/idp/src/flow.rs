@@ -352,14 +352,16 @@ impl<'a> Desk<'a> {
     /// Keeps how far the browser is, unless that is where everybody begins.
     async fn keep(&mut self) -> Result<(), Error> {
         let known = self.stored.as_ref().map_or(&self.begun, |stored| &stored.run);
-        let denied = matches!(self.run.step, Step::Denied { .. });
-        if (*known == self.run || denied) && self.stored.is_none() || (*known == self.run && !self.rotate) {
+        // Whoever comes back from these begins again.
+        let ended = matches!(self.run.step, Step::Denied { .. } | Step::EmailSent);
+        let unchanged = *known == self.run && !self.rotate;
+        if unchanged || (ended && self.stored.is_none()) {
             return Ok(());
         }
         let known_cookie = self.stored.as_ref().map(|stored| stored.cookie.clone()).filter(|_| !self.rotate);
         let mut tx = self.ctx.db.write().await?;
         self.spend(&mut tx).await?;
-        if !denied {
+        if !ended {
             let cookie = known_cookie.unwrap_or_else(|| {
                 let new = self.ctx.entropy.token();
                 self.cookies.run = Some(new.clone());

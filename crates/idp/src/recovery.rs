@@ -40,7 +40,7 @@ pub async fn is_offered(conn: &mut Conn) -> Result<bool, StoreError> {
 /// [`Error::Invalid`] when there is no such flow; else when the store fails.
 pub async fn offer_in(change: &mut Change<'_>, pk: Option<FlowId>) -> Result<(), Error> {
     if let Some(pk) = pk
-        && !flow::by_pk(change.conn(), pk).await?.is_some_and(|flow| flow.slug == flows::RECOVERY)
+        && flow::by_pk(change.conn(), pk).await?.is_none_or(|flow| flow.slug != flows::RECOVERY)
     {
         return Err(Error::field(FLOW, format!("Invalid pk \"{pk}\" - object does not exist.")));
     }

@@ -226,11 +226,10 @@ async fn set_judged_hash_in(
     account::update(change.conn(), &changed).await?;
     account::end_sessions(change.conn(), &changed, keep, false, ctx.now()).await?;
     change.touch(Touched::User(changed.uuid));
-    let mut context = json!({"model": named(&changed)});
-    if !rules.is_empty() {
-        context["weak"] = true.into();
-        context["rules"] = json!(rules);
-    }
+    let context = match rules {
+        [] => json!({"model": named(&changed)}),
+        _ => json!({"model": named(&changed), "weak": true, "rules": rules}),
+    };
     change.event("password_set", context).await
 }
 

@@ -155,12 +155,12 @@ async fn fail(desk: &Desk<'_>, waiting: bool) -> Result<(), Error> {
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, &attempt).await?;
     let identifier: String = desk.run.identifier.chars().take(LONGEST_IDENTIFIER).collect();
-    let mut context = json!({"username": identifier, "stage": "password"});
-    if waiting {
-        context["reason"] = "too many failed attempts: not examined".into();
+    let context = if waiting {
+        json!({"username": identifier, "stage": "password", "reason": "too many failed attempts: not examined"})
     } else {
         limits::account::failed(ctx, &mut tx, &attempt).await?;
-    }
+        json!({"username": identifier, "stage": "password"})
+    };
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
     tx.commit().await?;
     event::log(&recorded);

@@ -118,9 +118,11 @@ pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Er
 
 fn failure(account: &Account, blocked: bool) -> serde_json::Value {
     let user = event::model("authentik_core", "user", account.pk, &account.username);
-    let mut context = json!({"username": account.username, "user": user, "stage": "authenticator_validate"});
-    if blocked {
-        context["reason"] = "too many wrong codes: not examined".into();
+    let (username, stage) = (&account.username, "authenticator_validate");
+    match blocked {
+        true => {
+            json!({"username": username, "user": user, "stage": stage, "reason": "too many wrong codes: not examined"})
+        }
+        false => json!({"username": username, "user": user, "stage": stage}),
     }
-    context
 }

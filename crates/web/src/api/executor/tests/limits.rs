@@ -101,7 +101,7 @@ async fn co_441_spraying_over_many_names_is_refused() {
     assert_eq!(send("ada").await.status, 200);
 }
 
-/// CO-441: one address starts so many flows in a minute; CO-446: and asks the API so much without credentials.
+/// CO-441, CO-446: one address starts so many flows in a minute, and asks the API so much without credentials.
 #[tokio::test]
 async fn co_446_one_address_does_not_ask_for_everything() {
     let (site, _) = with_ada().await;
