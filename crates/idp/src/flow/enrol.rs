@@ -1,7 +1,6 @@
 //! Enrolling a second factor (CO-300, CO-315): by oneself, or because signing in demands one.
 
 use portcullis_core::totp;
-use portcullis_store::account::Account;
 
 use super::run::{Step, bytes};
 use super::{Desk, Fields, text};
@@ -32,7 +31,7 @@ pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Err
     let pk = authenticators::enrol_totp(ctx, &mut change, &account, &seed, matched).await?;
     change.commit().await?;
     desk.run.seed = None;
-    enrolled(desk, &account, TOTP, pk);
+    enrolled(desk, TOTP, pk);
     Ok(())
 }
 
@@ -50,11 +49,11 @@ pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
     let codes = std::mem::take(&mut desk.run.codes);
     let pk = authenticators::enrol_codes(ctx, &mut change, &account, &codes).await?;
     change.commit().await?;
-    enrolled(desk, &account, RECOVERY_CODES, pk);
+    enrolled(desk, RECOVERY_CODES, pk);
     Ok(())
 }
 
-fn enrolled(desk: &mut Desk<'_>, _: &Account, class: &str, pk: i32) {
+fn enrolled(desk: &mut Desk<'_>, class: &str, pk: i32) {
     if desk.run.sid.is_some() {
         desk.run.step = Step::Done;
     } else {
