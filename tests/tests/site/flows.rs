@@ -64,6 +64,9 @@ fn co_315_second_factors_in_the_browser() {
         browser.fill("#code", &totp::code(&seed, enrolled, 6)).await;
         browser.click("button[type=submit]").await;
         browser.sees("Your applications").await;
+        browser.go(&site.url("/account/second-factors/")).await;
+        browser.sees("6 left").await;
+        browser.pictures("second-factors").await;
         for name in ["default-user-settings-flow", "default-password-change"] {
             browser.go(&site.url(&format!("/if/flow/{name}/"))).await;
             browser.find("form button").await;
@@ -157,6 +160,8 @@ fn co_445_unlock_clears_counters() {
         for _ in 0..3 {
             assert!(!opens("wrong").await);
         }
+        site.process().signal("TERM");
+        assert_eq!(site.process().end().await.code(), Some(0));
         site.restart().await;
         assert!(!opens(&person.password).await, "not examined");
         let unlocked = operator(&site, &["unlock", &person.username]).await;
