@@ -1,6 +1,8 @@
 """Tables and the plot of a measurement."""
 
 import statistics
+import subprocess
+import sys
 from html import escape
 
 from servers import BINARY, ROOT
@@ -57,6 +59,14 @@ def plot(cases):
             f'aria-label="Processor time per request"><style>{style}</style>{"".join(rows)}</svg>\n')
 
 
+def scale():
+    """What a decision and an identity cost with few and with many of them, without a network."""
+    print("cargo bench --bench scale", file=sys.stderr)
+    done = subprocess.run(["cargo", "bench", "--quiet", "-p", "portcullis-proxy", "--bench", "scale"], cwd=ROOT, check=True,
+                          capture_output=True, text=True)
+    return done.stdout
+
+
 def write(cases, facts, arguments, machine):
     (ROOT / "docs/performance.svg").write_text(plot(cases))
     (ROOT / "docs/performance.md").write_text(f"""# Performance
@@ -77,4 +87,11 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 - *asks*: the configurations of [docs/integrations](integrations/README.md), with a session cookie.
 
 {facts}
-""")
+
+### Many applications, many identities
+
+One decision in the data plane alone, without a network: a forward-auth question with a known HTTP Basic credential, in an
+order that defeats the processor's caches (`cargo bench -p portcullis-proxy --bench scale`). Memory is resident memory over
+the number of applications, each with one line of `skip_path_regex`, or of cached identities, their headers included.
+
+{scale()}""")

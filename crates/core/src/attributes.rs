@@ -80,27 +80,84 @@ pub fn changes_reserved(before: &Attributes, after: &Attributes) -> bool {
     reserved(before) != reserved(after)
 }
 
+/// Patterns of names: `*` stands for any characters, none among them; case does not matter (CO-472).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patterns(Vec<String>);
+
+impl Patterns {
+    /// The patterns in force unless others are set.
+    pub const DEFAULT: [&str; 4] = ["*password*", "*secret*", "*_token", "*api_key*"];
+
+    /// Reads patterns.
+    pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(patterns.into_iter().map(str::to_lowercase).collect())
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.0.iter().any(|pattern| is_like(&name, pattern))
+    }
+}
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self::of(Self::DEFAULT)
+    }
+}
+
+/// Whether the pieces between the stars occur in this order, the first and the last one at the ends.
+fn is_like(name: &str, pattern: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return name == pattern };
+    let Some(mut left) = name.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match left.find(piece).and_then(|at| left.get(at + piece.len()..)) {
+            Some(after) => left = after,
+            None => return false,
+        }
+    }
+    left.ends_with(last)
+}
+
 /// Which attributes are secret (CO-472).
 #[derive(Clone, Debug, Default)]
 pub struct SecretKeys {
     /// Names of the top-level attributes that hold upstream passwords of proxy providers.
     pub upstream_passwords: BTreeSet<String>,
+    /// Names of other secrets, at any depth.
+    pub patterns: Patterns,
 }
 
 impl SecretKeys {
     fn names(&self, key: &str, top: bool) -> bool {
-        if key.starts_with(RESERVED) {
-            return false;
-        }
-        let lower = key.to_lowercase();
-        (top && self.upstream_passwords.contains(key))
-            || ["password", "secret", "api_key"].iter().any(|part| lower.contains(part))
-            || lower.ends_with("_token")
+        !key.starts_with(RESERVED) && ((top && self.upstream_passwords.contains(key)) || self.patterns.matches(key))
     }
 
     /// The attributes with a mask in place of each secret value.
     pub fn masked(&self, attributes: &Attributes) -> Attributes {
         self.mask_object(attributes, true)
+    }
+
+    /// The attributes without secret values, those of `kept` at the top apart (CO-229).
+    pub fn without(&self, attributes: &Attributes, kept: &[&str]) -> Attributes {
+        let plain = attributes.iter().filter(|(key, _)| kept.contains(&key.as_str()) || !self.names(key, true));
+        let inner = |(key, value): (&String, &Value)| {
+            let whole = kept.contains(&key.as_str()) || key.starts_with(RESERVED);
+            (key.clone(), if whole { value.clone() } else { self.without_inside(value) })
+        };
+        plain.map(inner).collect()
+    }
+
+    fn without_inside(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(object) => {
+                let plain = object.iter().filter(|(key, _)| !self.names(key, false));
+                Value::Object(plain.map(|(key, value)| (key.clone(), self.without_inside(value))).collect())
+            }
+            Value::Array(list) => Value::Array(list.iter().map(|value| self.without_inside(value)).collect()),
+            other => other.clone(),
+        }
     }
 
     fn mask_object(&self, attributes: &Attributes, top: bool) -> Attributes {
@@ -222,7 +279,7 @@ mod tests {
     /// CO-472: upstream passwords and keys that look secret are masked at any depth; reserved keys never.
     #[test]
     fn co_472_secrets_are_masked() {
-        let secrets = SecretKeys { upstream_passwords: BTreeSet::from(["app_pw".to_owned()]) };
+        let secrets = SecretKeys { upstream_passwords: BTreeSet::from(["app_pw".to_owned()]), ..SecretKeys::default() };
         let shown = secrets.masked(&object(json!({
             "app_pw": "s", "app_user": "u", "My_Password": "s", "nested": [{"api_key": "s", "app_pw": "plain"}],
             "access_token": {"a": 1}, "goauthentik.io/user/secret": "shown", "tokens": 1,

@@ -60,6 +60,10 @@ uuid_id! {
     BindingId,
     /// A policy.
     PolicyId,
+    /// An entitlement of an application, which is also the target of its bindings (CO-005).
+    EntitlementId,
+    /// What is known of a name and an address.
+    ReputationId,
     /// An API token or app password.
     TokenId,
     /// A scope mapping.
@@ -68,6 +72,10 @@ uuid_id! {
     FlowId,
     /// An outpost.
     OutpostId,
+    /// A brand.
+    BrandId,
     /// A certificate, perhaps with its private key.
     CertificateId,
+    /// A role.
+    RoleId,
 }

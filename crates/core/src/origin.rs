@@ -1,6 +1,7 @@
 //! Where a request comes from, as far as it can be believed (PX-040 … PX-044).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The scheme a client used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,4 +37,19 @@ pub struct Origin {
     pub peer_trusted: bool,
     /// 32 lower-case hex digits, unique per request (OA-010, PX-323).
     pub request_id: String,
+    /// What is asked for. Known where events are recorded, which the data plane leaves to others.
+    pub asked: Option<Arc<Asked>>,
+}
+
+/// What a request asks for, as far as events tell (CO-411).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// `GET` and the like.
+    pub method: String,
+    /// The path, as it was sent.
+    pub path: String,
+    /// The query, as it was sent.
+    pub query: String,
+    /// The client, as it names itself.
+    pub user_agent: String,
 }

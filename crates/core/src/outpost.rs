@@ -1,5 +1,7 @@
 //! What the control plane tells an outpost, and what an outpost asks it.
 
+use std::net::IpAddr;
+
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::epoch::{Epochs, Mark, Subject};
@@ -15,8 +17,19 @@ pub struct Configuration {
     pub outpost_name: String,
     /// Providers with an application, by name (PX-027).
     pub providers: Vec<Provider>,
-    /// The certificates that these providers name, each once.
+    /// The certificates that these providers name, and that of `own_host`, each once.
     pub certificates: Vec<Certificate>,
+    /// The control plane's own host, if this outpost's listeners serve it and there is a certificate for it (PX-300).
+    pub own_host: Option<OwnHost>,
+}
+
+/// What is shown over TLS to clients that ask for the control plane itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHost {
+    /// Host name of its public URL.
+    pub host: String,
+    /// The certificate.
+    pub certificate: CertificateId,
 }
 
 /// A certificate to show to clients, with its private key (section 17 of the proxy specification).
@@ -143,6 +156,12 @@ pub struct Bearings {
     /// any of them ends the identity.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Names of the entitlements that the claims were made of. Their loss counts like that of a group.
+    #[serde(default)]
+    pub entitlements: Vec<String>,
+    /// The address that the user proved themselves from: what policies ask for when it is decided again.
+    #[serde(default)]
+    pub client: Option<IpAddr>,
 }
 
 impl Bearings {

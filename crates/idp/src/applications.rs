@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::{Person, superuser_only};
+use crate::entitlements;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 
 pub use portcullis_store::application::{Filter, Order};
-pub use view::{View, check_access, get, list};
+pub(crate) use view::one as view_of;
+pub use view::{View, check_access, get, get_usable, list, slug_of};
 
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];
@@ -125,6 +127,7 @@ pub async fn delete(ctx: &Context, actor: &Actor, slug: &str) -> Result<(), Erro
     let mut change = Change::begin(ctx, actor).await?;
     let gone = application::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound("Application"))?;
     binding::delete_of(change.conn(), gone.uuid.0).await?;
+    entitlements::before_application_is_deleted(&mut change, gone.uuid).await?;
     application::delete(change.conn(), gone.uuid).await?;
     if let Some(provider) = gone.provider {
         provider::revoke_grants(change.conn(), provider).await?;

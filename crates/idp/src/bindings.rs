@@ -1,12 +1,11 @@
 //! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
 
-use portcullis_core::id::{ApplicationId, BindingId, GroupId, PolicyId, UserPk};
+use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, GroupId, PolicyId, UserPk};
 use portcullis_store::binding::Binding;
-use portcullis_store::{Conn, account, application, binding, team};
+use portcullis_store::{Conn, account, application, binding, entitlement, policy, team};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::applications;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::shown::{ShownMember, ShownTeam, Viewer};
@@ -14,6 +13,8 @@ use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
+use crate::used_by::Use;
+use crate::{applications, entitlements, policies};
 
 pub use portcullis_store::binding::{Filter, Order};
 
@@ -37,6 +38,8 @@ pub struct Fields {
 pub struct View {
     /// The record.
     pub binding: Binding,
+    /// The policy.
+    pub policy: Option<policies::View>,
     /// The group.
     pub group: Option<ShownTeam>,
     /// The user.
@@ -80,11 +83,29 @@ async fn view(viewer: &Viewer<'_>, conn: &mut Conn, binding: Binding) -> Result<
         Some(pk) => account::by_pk(conn, pk).await?,
         None => None,
     };
+    let policy = match binding.policy {
+        Some(pk) => policy::by_pk(conn, pk).await?,
+        None => None,
+    };
+    let policy = match policy {
+        Some(policy) => Some(policies::view(conn, policy).await?),
+        None => None,
+    };
     Ok(View {
         binding,
+        policy,
         group: group.map(|team| viewer.team(team)).transpose()?,
         user: user.map(|account| viewer.member(account)).transpose()?,
     })
+}
+
+/// What uses a binding: nothing (CO-532).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`]; or when the store fails.
+pub async fn used_by(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Vec<Use>, Error> {
+    get(ctx, actor, pk).await?;
+    Ok(Vec::new())
 }
 
 /// Makes a binding.
@@ -190,13 +211,39 @@ pub async fn before_user_is_deleted(change: &mut Change<'_>, user: UserPk) -> Re
     orphaned(change, orphans).await
 }
 
+/// Call it before a policy is deleted: its bindings become orphans, which deny, and somebody should know
+/// (CO-180).
+///
+/// # Errors
+/// When the store fails.
+pub async fn before_policy_is_deleted(change: &mut Change<'_>, policy: PolicyId) -> Result<(), Error> {
+    let orphans = binding::of_policy(change.conn(), policy).await?;
+    orphaned(change, orphans).await
+}
+
+/// Has everyone looked at again whom a policy lets pass, or does not (CO-177).
+///
+/// # Errors
+/// When the store fails.
+pub async fn touch_bound(change: &mut Change<'_>, policy: PolicyId) -> Result<(), Error> {
+    for binding in binding::of_policy(change.conn(), policy).await? {
+        touch(change, binding.target).await?;
+    }
+    Ok(())
+}
+
 async fn orphaned(change: &mut Change<'_>, orphans: Vec<Binding>) -> Result<(), Error> {
     for orphan in orphans {
         touch(change, orphan.target).await?;
         let message = "A policy binding has lost what it named. It denies until it is changed or deleted.";
-        let target = application::by_uuid(change.conn(), ApplicationId(orphan.target)).await?;
-        let target = target.as_ref().map(applications::named);
-        let context = json!({"message": message, "binding": named(&orphan), "application": target});
+        let application = entitlements::application_of(change.conn(), orphan.target).await?;
+        let entitlement = entitlement::by_uuid(change.conn(), EntitlementId(orphan.target)).await?;
+        let context = json!({
+            "message": message,
+            "binding": named(&orphan),
+            "application": application.as_ref().map(applications::named),
+            "entitlement": entitlement.as_ref().map(entitlements::named),
+        });
         change.event("configuration_warning", context).await?;
     }
     Ok(())
@@ -218,7 +265,7 @@ async fn warn_if_last(change: &mut Change<'_>, target: Uuid) -> Result<(), Error
 
 /// Has everyone who uses the target's application looked at again.
 async fn touch(change: &mut Change<'_>, target: Uuid) -> Result<(), Error> {
-    let application = application::by_uuid(change.conn(), ApplicationId(target)).await?;
+    let application = entitlements::application_of(change.conn(), target).await?;
     if let Some(provider) = application.and_then(|application| application.provider) {
         change.touch(Touched::Provider(provider));
     }
@@ -244,14 +291,17 @@ async fn check(
     mut problems: Problems,
 ) -> Result<(), Error> {
     let invalid = |pk: &dyn std::fmt::Display| format!("Invalid pk \"{pk}\" - object does not exist.");
-    // Applications are all that bindings decide about; a binding on anything else would promise too much.
+    // A binding on anything else would promise too much.
+    let on_entitlement = entitlement::by_uuid(change.conn(), EntitlementId(binding.target)).await?.is_some();
     if let Some(target) = fields.target
+        && !on_entitlement
         && application::by_uuid(change.conn(), ApplicationId(target)).await?.is_none()
     {
         problems.add("target", invalid(&target));
     }
-    // There are no kinds of policies yet.
-    if let Some(policy) = fields.policy.flatten() {
+    if let Some(policy) = fields.policy.flatten()
+        && policy::by_pk(change.conn(), policy).await?.is_none()
+    {
         problems.add("policy", invalid(&policy));
     }
     if let Some(group) = fields.group.flatten()
@@ -268,11 +318,14 @@ async fn check(
         problems.add("timeout", "Ensure this value is greater than or equal to 0.");
     }
     if problems.is_empty() {
-        let named = [binding.team.is_some(), binding.policy.is_some(), binding.account.is_some()];
-        match named.iter().filter(|is_set| **is_set).count() {
-            0 => problems.add("non_field_errors", "One of 'group', 'policy', 'user' must be set."),
-            1 => {}
-            _ => problems.add("non_field_errors", "Only one of 'group', 'policy', 'user' can be set."),
+        let members = [binding.team.is_some(), binding.account.is_some(), binding.policy.is_some()];
+        let named = members.iter().filter(|is_set| **is_set).count();
+        let supported = if on_entitlement { "'group', 'user'" } else { "'group', 'policy', 'user'" };
+        // A policy on an entitlement is nothing that could be set there (CO-150).
+        if named == 0 || (on_entitlement && binding.policy.is_some()) {
+            problems.add("non_field_errors", format!("One of {supported} must be set."));
+        } else if named > 1 {
+            problems.add("non_field_errors", format!("Only one of {supported} can be set."));
         }
     }
     if problems.is_empty() && binding::collides(change.conn(), binding).await? {
@@ -282,7 +335,12 @@ async fn check(
 }
 
 fn named(binding: &Binding) -> Value {
-    model("authentik_policies", "policybinding", binding.pk, &format!("Binding #{}", binding.position))
+    model("authentik_policies", "policybinding", binding.pk, &title(binding))
+}
+
+/// What people call a binding.
+pub(crate) fn title(binding: &Binding) -> String {
+    format!("Binding #{}", binding.position)
 }
 
 fn snapshot(binding: &Binding) -> Value {

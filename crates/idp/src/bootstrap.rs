@@ -13,7 +13,7 @@ use crate::directory::{groups, users};
 use crate::error::Error;
 use crate::flow::stages;
 use crate::password::{self, PasswordError};
-use crate::{flows, mappings, outposts, setup, signing, tokens};
+use crate::{brands, flows, mappings, outposts, setup, signing, tokens};
 
 /// User name of the first administrator.
 pub const ADMINISTRATOR: &str = "akadmin";
@@ -114,6 +114,7 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
     signing::ensure(ctx, change.conn()).await?;
     flows::bootstrap(ctx, change.conn()).await?;
     stages::bootstrap(ctx, change.conn()).await?;
+    brands::bootstrap(ctx, change.conn()).await?;
     mappings::bootstrap(ctx, change.conn()).await?;
     outposts::bootstrap(ctx, change.conn()).await?;
     let first = people(ctx, &mut change, wishes).await?;

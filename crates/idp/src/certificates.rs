@@ -140,6 +140,11 @@ pub(crate) fn private_key(ctx: &Context, certificate: &Certificate) -> Result<Ze
     }
 }
 
+/// Whether a certificate is for a host, as a client would judge.
+pub(crate) fn is_for(certificate: &Certificate, host: &str) -> bool {
+    material::is_for(&certificate.chain, host)
+}
+
 fn place(pk: CertificateId) -> String {
     format!("certificate:{pk}:private_key")
 }
@@ -150,7 +155,7 @@ async fn found(change: &mut Change<'_>, pk: CertificateId) -> Result<Certificate
 
 /// `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
 async fn note_view(change: &mut Change<'_>, shown: &Certificate, what: &str) -> Result<(), Error> {
-    change.event("secret_view", json!({"shown": named(shown), "type": what})).await
+    change.event("secret_view", json!({"secret": named(shown), "type": what})).await
 }
 
 async fn insert(
@@ -163,6 +168,8 @@ async fn insert(
     let mut change = Change::begin(ctx, actor).await?;
     let taken = |error| Error::taken(error, "certificate.name", field, taken);
     certificate::insert(change.conn(), made).await.map_err(taken)?;
+    // It may be for the host of the sign-in pages.
+    change.touch(Touched::Configuration);
     change.event("model_created", json!({"model": named(made)})).await?;
     change.commit().await?;
     Ok(made.pk)

@@ -61,6 +61,11 @@ impl<'a> Change<'a> {
         self.actor
     }
 
+    /// What services need.
+    pub fn context(&self) -> &'a Context {
+        self.ctx
+    }
+
     /// The transaction.
     pub fn conn(&mut self) -> &mut Conn {
         &mut self.tx
@@ -89,6 +94,16 @@ impl<'a> Change<'a> {
     /// When the store fails.
     pub async fn event_by(&mut self, actor: &Actor, action: &str, context: Value) -> Result<(), Error> {
         let event = event::record(self.ctx, &mut self.tx, actor, action, context).await?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Adds an event that was made elsewhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn add(&mut self, event: Event) -> Result<(), Error> {
+        portcullis_store::event::insert(&mut self.tx, &event).await?;
         self.events.push(event);
         Ok(())
     }

@@ -67,12 +67,20 @@ pub fn granted_scopes(requested: &str, mappings: &[ScopeMapping]) -> Vec<String>
 }
 
 /// What the mappings of the granted scopes say, merged in order (OA-421, OA-424, CO-280).
-pub fn mapped(provider: &Provider, mappings: &[ScopeMapping], person: &Person, granted: &[String]) -> ClaimSet {
+///
+/// `entitlements` are the names of those that the person holds for the provider's application.
+pub fn mapped(
+    provider: &Provider,
+    mappings: &[ScopeMapping],
+    person: &Person,
+    entitlements: &[String],
+    granted: &[String],
+) -> ClaimSet {
     let mut chosen: Vec<_> = mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)).collect();
     chosen.sort_by_key(|mapping| (&mapping.scope_name, &mapping.name, mapping.pk));
     let mut claims = ClaimSet::new();
     for mapping in chosen {
-        let mut said = evaluate(mapping, provider, person);
+        let mut said = evaluate(mapping, provider, person, entitlements);
         said.retain(|claim, value| !PROTECTED.contains(&claim.as_str()) && !value.is_null());
         merge(&mut claims, &said);
     }
@@ -80,7 +88,7 @@ pub fn mapped(provider: &Provider, mappings: &[ScopeMapping], person: &Person, g
 }
 
 /// What one mapping says. Managed mappings are code of ours; others say nothing.
-fn evaluate(mapping: &ScopeMapping, provider: &Provider, person: &Person) -> ClaimSet {
+fn evaluate(mapping: &ScopeMapping, provider: &Provider, person: &Person, entitlements: &[String]) -> ClaimSet {
     let account = &person.account;
     let said = match mapping.managed.as_deref().unwrap_or_default() {
         "goauthentik.io/providers/oauth2/scope-profile" => json!({
@@ -92,8 +100,7 @@ fn evaluate(mapping: &ScopeMapping, provider: &Provider, person: &Person) -> Cla
         }),
         "goauthentik.io/providers/oauth2/scope-email" => json!({"email": account.email, "email_verified": false}),
         "goauthentik.io/providers/oauth2/scope-entitlements" => {
-            // Entitlements are names; an application has none until it defines some.
-            json!({"entitlements": [], "roles": []})
+            json!({"entitlements": entitlements, "roles": entitlements})
         }
         "goauthentik.io/providers/proxy/scope-proxy" => json!({"ak_proxy": {
             "user_attributes": narrowed(provider, &person.effective_attributes),
@@ -218,6 +225,7 @@ mod tests {
 
     fn all() -> Vec<ScopeMapping> {
         vec![
+            mapping("goauthentik.io/providers/oauth2/scope-entitlements", "entitlements"),
             mapping("goauthentik.io/providers/proxy/scope-proxy", "ak_proxy"),
             mapping("goauthentik.io/providers/oauth2/scope-profile", "profile"),
             mapping("goauthentik.io/providers/oauth2/scope-email", "email"),
@@ -229,10 +237,10 @@ mod tests {
     #[test]
     fn px_415_the_proxy_claim_holds_only_what_the_provider_uses() {
         let scopes = vec!["ak_proxy".to_owned()];
-        let claims = mapped(&provider(true), &all(), &ada(), &scopes);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &scopes);
         let attributes = claims["ak_proxy"]["user_attributes"].as_object().expect("object");
         assert_eq!(attributes.keys().collect::<Vec<_>>(), ["app_username", "app_password", "additionalHeaders"]);
-        let claims = mapped(&provider(false), &all(), &ada(), &scopes);
+        let claims = mapped(&provider(false), &all(), &ada(), &[], &scopes);
         let attributes = claims["ak_proxy"]["user_attributes"].as_object().expect("object");
         assert_eq!(attributes.keys().collect::<Vec<_>>(), ["additionalHeaders"]);
         assert_eq!(without_attributes(claims)["ak_proxy"]["user_attributes"], json!({}));
@@ -241,7 +249,7 @@ mod tests {
     /// PX-416, OA-444: the proxy claim tells whether the user administers the instance, and their permanent id.
     #[test]
     fn px_416_the_proxy_claim_names_the_user() {
-        let claims = mapped(&provider(true), &all(), &ada(), &["ak_proxy".to_owned()]);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &["ak_proxy".to_owned()]);
         assert_eq!(claims["ak_proxy"]["is_superuser"], true);
         assert_eq!(claims["ak_proxy"]["user_uuid"], Uuid::nil().to_string());
     }
@@ -251,7 +259,7 @@ mod tests {
     fn oa_431_claims_follow_scopes() {
         let granted = granted_scopes("profile email nothing profile", &all());
         assert_eq!(granted, ["email", "profile"]);
-        let claims = mapped(&provider(true), &all(), &ada(), &granted);
+        let claims = mapped(&provider(true), &all(), &ada(), &[], &granted);
         assert_eq!(
             Value::Object(claims),
             json!({
@@ -259,7 +267,17 @@ mod tests {
                 "preferred_username": "ada", "nickname": "ada", "groups": ["a", "b"],
             })
         );
-        assert!(mapped(&provider(true), &all(), &ada(), &[]).is_empty());
+        assert!(mapped(&provider(true), &all(), &ada(), &[], &[]).is_empty());
+    }
+
+    /// CO-283: the managed mapping says the names of entitlements twice, and only to whom the scope was granted.
+    #[test]
+    fn co_283_entitlements_are_told_by_name() {
+        let held = ["read".to_owned(), "write".to_owned()];
+        let claims = mapped(&provider(true), &all(), &ada(), &held, &["entitlements".to_owned()]);
+        let said = json!({"entitlements": ["read", "write"], "roles": ["read", "write"]});
+        assert_eq!(Value::Object(claims), said);
+        assert!(!mapped(&provider(true), &all(), &ada(), &held, &["email".to_owned()]).contains_key("entitlements"));
     }
 
     /// OA-046, OA-047: each mode has its subject, and an empty subject is none.

@@ -4,16 +4,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
+use portcullis_core::origin::{Asked, Origin};
 use portcullis_store::Db;
 use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
 use crate::limits::{Limits, Rates};
+use crate::oauth::{client, machine};
+use crate::policies::{HttpFacts, Support};
 use crate::sessions::Lifetimes;
 use crate::{setup, signing};
 
@@ -33,18 +37,35 @@ pub struct Context {
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
     pub install_id: String,
+    /// What the settings file says besides.
+    pub options: Options,
     /// When failed attempts slow somebody down.
     pub limits: Limits,
     /// What has been asked for lately, by address; start with the default.
     pub rates: Rates,
     /// How long sessions last.
     pub sessions: Lifetimes,
+    /// What policies need that is not in this crate; start with the default.
+    pub policies: Support,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
+    /// Clients of outposts, read from the store when they are asked for; start with the default.
+    pub clients: client::Known,
+    /// Successes of machines that wait to be written; start with the default.
+    pub notes: machine::Notes,
     /// The one-time code of the setup page; start with the default.
     pub setup: setup::Code,
     /// Changes to what outposts are configured by.
     pub revisions: Revisions,
+}
+
+/// Settings of the process that services read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names of attributes that are secret (CO-472).
+    pub secret_attributes: Patterns,
+    /// Whether the API shows the full name of custom events as their action (CO-413).
+    pub verbatim_custom_actions: bool,
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.
@@ -122,14 +143,38 @@ pub struct Actor {
     pub is_superuser: bool,
     /// Their address.
     pub client: Option<IpAddr>,
-    /// The request, for events.
-    pub request_id: String,
+    /// What they ask for, for events.
+    pub request: Request,
+}
+
+/// A request, as events tell of it (CO-411).
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Its id; empty inside the process.
+    pub id: String,
+    /// The host that it was sent to, with a port if there was one.
+    pub host: String,
+    /// What it asks for, if that is known.
+    pub asked: Option<Arc<Asked>>,
+}
+
+impl Request {
+    /// The request that came from `origin`.
+    pub fn of(origin: &Origin) -> Self {
+        Self { id: origin.request_id.clone(), host: origin.host.clone(), asked: origin.asked.clone() }
+    }
 }
 
 impl Actor {
     /// The instance itself: bootstrap, demo, clean-up.
     pub fn system() -> Self {
-        Self { user: None, username: "system".to_owned(), is_superuser: true, client: None, request_id: String::new() }
+        Self {
+            user: None,
+            username: "system".to_owned(),
+            is_superuser: true,
+            client: None,
+            request: Request::default(),
+        }
     }
 }
 
@@ -138,14 +183,16 @@ impl Actor {
 pub struct Visitor {
     /// The client's address.
     pub client: IpAddr,
-    /// The request, for events; empty inside the process.
-    pub request_id: String,
+    /// The request, for events.
+    pub request: Request,
+    /// What policies may know of the HTTP request; none inside the process.
+    pub http: Option<Arc<HttpFacts>>,
 }
 
 impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
-        Self { client, request_id: String::new() }
+        Self { client, request: Request::default(), http: None }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.
@@ -155,12 +202,12 @@ impl Visitor {
             username: name.chars().take(150).collect(),
             is_superuser: false,
             client: Some(self.client),
-            request_id: self.request_id.clone(),
+            request: self.request.clone(),
         }
     }
 
     /// This visitor as somebody known.
     pub fn known(&self, person: &Person) -> Actor {
-        Actor { client: Some(self.client), request_id: self.request_id.clone(), ..actor_of(person) }
+        Actor { client: Some(self.client), request: self.request.clone(), ..actor_of(person) }
     }
 }

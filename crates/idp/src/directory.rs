@@ -15,7 +15,7 @@ use portcullis_store::account::Account;
 use portcullis_store::team::Team;
 use portcullis_store::{Conn, account, team};
 
-use crate::context::{Actor, Context};
+use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 
 /// A user with everything that follows from groups.
@@ -53,8 +53,9 @@ pub async fn person(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Option
 /// # Errors
 /// When the store fails or a sealed value cannot be opened.
 pub async fn person_of(ctx: &Context, conn: &mut Conn, account: Account) -> Result<Person, Error> {
-    let teams = team::of_account_with_ancestors(conn, account.pk).await?;
-    let direct_groups = team::of_account(conn, account.pk).await?.into_iter().map(|team| team.name).collect();
+    let joined = team::of_account_with_ancestors(conn, account.pk).await?;
+    let direct_groups = joined.iter().filter(|joined| joined.direct).map(|joined| joined.team.name.clone()).collect();
+    let teams: Vec<_> = joined.into_iter().map(|joined| joined.team).collect();
     let mut effective_attributes = Attributes::new();
     for team in &teams {
         merge(&mut effective_attributes, &team_attributes(ctx, team)?);
@@ -79,7 +80,7 @@ pub fn actor_of(person: &Person) -> Actor {
         username: person.account.username.clone(),
         is_superuser: person.is_superuser,
         client: None,
-        request_id: String::new(),
+        request: Request::default(),
     }
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn seal(ctx: &Context, place: &str, attributes: &Attributes) -> Vec<u
     ctx.keys.seal(place, text.as_bytes(), &*ctx.entropy)
 }
 
-fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> {
+pub(crate) fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> {
     if sealed.is_empty() {
         return Ok(Attributes::new());
     }
@@ -129,9 +130,12 @@ fn open(ctx: &Context, place: &str, sealed: &[u8]) -> Result<Attributes, Error> 
 ///
 /// # Errors
 /// When the store fails.
-pub async fn secret_keys(conn: &mut Conn) -> Result<SecretKeys, Error> {
+pub async fn secret_keys(ctx: &Context, conn: &mut Conn) -> Result<SecretKeys, Error> {
     let names = account::upstream_password_attributes(conn).await?;
-    Ok(SecretKeys { upstream_passwords: names.into_iter().collect::<BTreeSet<_>>() })
+    Ok(SecretKeys {
+        upstream_passwords: names.into_iter().collect::<BTreeSet<_>>(),
+        patterns: ctx.options.secret_attributes.clone(),
+    })
 }
 
 /// Refuses everyone but administrators (CO-700, CO-701: no roles are assigned yet).

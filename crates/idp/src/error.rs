@@ -1,5 +1,7 @@
 //! What can go wrong in a service.
 
+use std::sync::Arc;
+
 use portcullis_core::keys::OpenError;
 use portcullis_core::username::exceeds;
 use portcullis_store::StoreError;
@@ -30,6 +32,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was to be written together with other things was not.
+    #[error("{0}")]
+    NotWritten(#[source] Arc<StoreError>),
     /// A sealed value could not be opened.
     #[error("{place}: {source}")]
     Sealed {

@@ -1,17 +1,24 @@
 //! What happened, for those who look after the instance (CO section 14).
 
+mod listed;
+mod request;
+
+pub use listed::{ACTIONS, CUSTOM, Told, get, list, tell};
+
 use portcullis_core::attributes::{Attributes, MASK};
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, account, event};
 use serde_json::{Map, Value, json};
 
-use crate::BATCH;
 use crate::context::{Actor, Context};
 use crate::error::Error;
+use crate::settings::Settings;
+use crate::{BATCH, brands};
 
+/// What an event is recorded by, unless something has a name of its own.
+pub(crate) const APP: &str = "portcullis";
 /// What stands for a secret value.
 const CLEANSED: &str = "********************";
-const RETENTION_SECONDS: i64 = 365 * 24 * 3600;
 const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 
 const SECRET: [&str; 9] =
@@ -30,37 +37,93 @@ pub async fn record(
     action: &str,
     context: Value,
 ) -> Result<Event, Error> {
+    record_of(ctx, conn, actor, APP, action, context).await
+}
+
+/// The same for an event that something with a name of its own made: a policy (CO-243).
+///
+/// # Errors
+/// When the store fails.
+pub async fn record_of(
+    ctx: &Context,
+    conn: &mut Conn,
+    actor: &Actor,
+    app: &str,
+    action: &str,
+    context: Value,
+) -> Result<Event, Error> {
+    let email = match actor.user {
+        Some(pk) => account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default(),
+        None => String::new(),
+    };
+    let keeping = Keeping::of(conn, &actor.request.host).await?;
+    let recorded = of(ctx, &keeping, actor, &email, app, action, context);
+    event::insert(conn, &recorded).await?;
+    Ok(recorded)
+}
+
+/// What the settings say of events at present.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeping {
+    /// How long they are kept, in seconds.
+    retention: i64,
+    /// The brand of the host that was asked, as an object (CO-411).
+    brand: Value,
+}
+
+impl Keeping {
+    /// What holds for requests to this host; empty for none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn of(conn: &mut Conn, host: &str) -> Result<Self, Error> {
+        let retention = Settings::load(conn).await?.event_retention;
+        Ok(Self { retention, brand: brands::named(&brands::of_host(conn, host).await?) })
+    }
+}
+
+/// An event that is not added yet. `email` is that of the actor, if it is a user.
+pub(crate) fn of(
+    ctx: &Context,
+    keeping: &Keeping,
+    actor: &Actor,
+    email: &str,
+    app: &str,
+    action: &str,
+    context: Value,
+) -> Event {
     let who = match actor.user {
-        Some(pk) => {
-            let email = account::by_pk(conn, pk).await?.map(|account| account.email).unwrap_or_default();
-            json!({"pk": pk, "username": actor.username, "email": email})
-        }
+        Some(pk) => json!({"pk": pk, "username": actor.username, "email": email}),
         None => json!({"username": actor.username, "is_anonymous": true}),
     };
     let mut context = match cleanse(context) {
         Value::Object(context) => context,
         other => Map::from_iter([("value".to_owned(), other)]),
     };
-    if !actor.request_id.is_empty() {
-        context.insert("http_request".to_owned(), json!({"request_id": actor.request_id}));
+    let request = request::told(&actor.request);
+    if let Some(request) = &request {
+        context.insert("http_request".to_owned(), request.clone());
     }
     let mut context = Value::Object(context);
     if context.to_string().len() > MAX_CONTEXT_BYTES {
-        context = json!({"message": "Context was too long to be kept.", "model": context.get("model")});
+        context = json!({
+            "message": "Context was too long to be kept.",
+            "model": context.get("model").filter(|model| model.to_string().len() < MAX_CONTEXT_BYTES / 4),
+            "http_request": request,
+        });
     }
     let now = ctx.now();
-    let recorded = Event {
+    Event {
         pk: ctx.entropy.uuid(),
         action: action.to_owned(),
-        app: "portcullis".to_owned(),
+        app: app.to_owned(),
         account: who,
         context,
+        brand: keeping.brand.clone(),
         client_ip: actor.client.map(|address| address.to_string()),
         created: now,
-        expires: now.plus_seconds(RETENTION_SECONDS),
-    };
-    event::insert(conn, &recorded).await?;
-    Ok(recorded)
+        expires: now.plus_seconds(keeping.retention),
+    }
 }
 
 /// Adds an event in a transaction of its own: for what failed, or changed nothing else (CO-416).

@@ -143,7 +143,7 @@ impl From<NotExamined> for Error {
 /// What the counters say about an attempt.
 enum Verdict {
     /// Look at it, after a delay that is usually none.
-    Examine { delay: Duration },
+    Examine { delay: Duration, failed_before: bool },
     /// Refuse it unexamined.
     Refuse { retry_after_seconds: u32 },
 }
@@ -207,11 +207,14 @@ pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<T
     };
     let mut delayed = false;
     loop {
-        let turn = gate.pass(network(attempt.address)).await.ok_or(NotExamined::Busy)?;
+        let mut turn = gate.pass(network(attempt.address)).await.ok_or(NotExamined::Busy)?;
         match judge(ctx, &mut ctx.db.read().await?, attempt).await? {
             Verdict::Refuse { retry_after_seconds } => return Err(NotExamined::Throttled { retry_after_seconds }),
-            Verdict::Examine { delay } if delayed || delay.is_zero() => return Ok(turn),
-            Verdict::Examine { delay } => {
+            Verdict::Examine { delay, failed_before } if delayed || delay.is_zero() => {
+                turn.failed_before = failed_before;
+                return Ok(turn);
+            }
+            Verdict::Examine { delay, .. } => {
                 drop(turn);
                 tokio::time::sleep(delay).await;
                 delayed = true;
@@ -222,22 +225,20 @@ pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<T
 
 async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
-    for (bucket, limit) in [
-        (&buckets.name_and_address, limits.per_name_and_address),
-        (&buckets.address, limits.per_address),
-        (&buckets.identifiers, limits.identifiers),
+    let asked =
+        [Some(&buckets.name_and_address), Some(&buckets.address), Some(&buckets.identifiers), buckets.name.as_ref()];
+    let [name_and_address, address, identifiers, name] = failure::get_each(conn, asked, now).await?;
+    for (failures, limit) in [
+        (name_and_address, limits.per_name_and_address),
+        (address, limits.per_address),
+        (identifiers, limits.identifiers),
     ] {
-        if let Some(failures) = failure::get(conn, bucket, now).await?
-            && failures.count >= i64::from(limit)
-        {
+        if let Some(failures) = failures.filter(|failures| failures.count >= i64::from(limit)) {
             return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
         }
     }
-    let by_name = match &buckets.name {
-        Some(bucket) => failure::get(conn, bucket, now).await?.map_or(0, |failures| failures.count),
-        None => 0,
-    };
-    Ok(Verdict::Examine { delay: limits.delay(by_name) })
+    let by_name = name.map_or(0, |failures| failures.count);
+    Ok(Verdict::Examine { delay: limits.delay(by_name), failed_before: name_and_address.is_some() })
 }
 
 /// Counts a failed attempt.
@@ -269,7 +270,12 @@ pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Re
 /// # Errors
 /// When the database fails.
 pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
-    failure::clear(conn, &attempt.buckets(ctx).name_and_address).await
+    failure::clear(conn, &forgotten(ctx, attempt)).await
+}
+
+/// What is to be forgotten after a success.
+pub(crate) fn forgotten(ctx: &Context, attempt: &Attempt<'_>) -> Digest {
+    attempt.buckets(ctx).name_and_address
 }
 
 /// Forgets all failures that are about a user name, from wherever they came (CO-445). Tells how many counters

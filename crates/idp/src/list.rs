@@ -12,6 +12,21 @@ pub mod groups {
     pub use portcullis_store::team::{Filter, Order};
 }
 
+/// Conditions and order of lists of events.
+pub mod events {
+    pub use portcullis_store::event::{Event, Filter, Order};
+}
+
+/// Conditions and order of lists of sessions.
+pub mod sessions {
+    pub use portcullis_store::login_session::{Filter, Order};
+}
+
+/// Conditions and order of lists of consents.
+pub mod consents {
+    pub use portcullis_store::consent::{Consent, Filter, Order};
+}
+
 /// Conditions and order of lists of tokens.
 pub mod tokens {
     pub use portcullis_store::token::{Filter, Order};

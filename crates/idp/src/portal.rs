@@ -4,6 +4,7 @@ use portcullis_core::id::UserPk;
 use portcullis_store::application::{self, Application};
 use portcullis_store::provider;
 
+use crate::access::AccessContext;
 use crate::context::Context;
 use crate::error::Error;
 use crate::{access, applications, directory};
@@ -22,12 +23,15 @@ pub struct Open {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn open_to(ctx: &Context, user: UserPk) -> Result<Vec<Open>, Error> {
+pub async fn open_to(ctx: &Context, user: UserPk, context: &AccessContext) -> Result<Vec<Open>, Error> {
     let mut conn = ctx.db.read().await?;
     let Some(person) = directory::person(ctx, &mut conn, user).await? else { return Ok(Vec::new()) };
     let all = application::list(&mut conn, &application::Filter::default()).await?;
+    drop(conn);
+    let usable = access::visible(ctx, &person, all, context).await?;
+    let mut conn = ctx.db.read().await?;
     let mut open = Vec::new();
-    for application in access::visible(&mut conn, &person, all).await? {
+    for application in usable {
         let provider = match application.provider {
             Some(pk) => provider::by_pk(&mut conn, pk).await?,
             None => None,
@@ -59,12 +63,12 @@ pub enum Launch {
 ///
 /// # Errors
 /// [`Error::NotFound`] without such an application, or a place to go to; or when the store fails.
-pub async fn launch(ctx: &Context, user: UserPk, slug: &str) -> Result<Launch, Error> {
-    let view = applications::get(ctx, slug, None).await?;
+pub async fn launch(ctx: &Context, user: UserPk, slug: &str, context: &AccessContext) -> Result<Launch, Error> {
+    let view = applications::get(ctx, slug).await?;
     let mut conn = ctx.db.read().await?;
     let person = directory::person(ctx, &mut conn, user).await?.ok_or(Error::NotFound("User"))?;
-    let decision =
-        access::decide(ctx, &mut conn, &person, &view.application, &access::AccessContext::default()).await?;
+    drop(conn);
+    let decision = access::judge(ctx, &person, &view.application, context).await?.decision;
     if !decision.passing {
         return Ok(Launch::Denied { application: view.application.name, messages: decision.messages });
     }
@@ -77,7 +81,7 @@ pub async fn launch(ctx: &Context, user: UserPk, slug: &str) -> Result<Launch, E
 /// # Errors
 /// When the store fails.
 pub async fn places_of(ctx: &Context, slug: &str) -> Result<Vec<String>, Error> {
-    let view = match applications::get(ctx, slug, None).await {
+    let view = match applications::get(ctx, slug).await {
         Err(Error::NotFound(_)) => return Ok(Vec::new()),
         found => found?,
     };

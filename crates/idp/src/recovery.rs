@@ -1,19 +1,19 @@
 //! Links by which users who forgot their password choose another (CO-324, CO-325, CO-328).
 
-use portcullis_core::id::{FlowId, UserPk};
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_store::account::{self, Account};
 use portcullis_store::recovery_link::{self, RecoveryLink};
-use portcullis_store::{Conn, StoreError, flow, instance};
-use serde_json::{Value, json};
+use portcullis_store::{Conn, flow};
+use serde_json::json;
 
 use crate::BATCH;
 use crate::change::Change;
 use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::event::model;
-use crate::flows;
 use crate::sessions::may_sign_in;
+use crate::{brands, flows};
 
 /// Name of the parameter that a link carries its secret in.
 pub const PARAMETER: &str = "flow_token";
@@ -22,37 +22,13 @@ pub const LINK_SECONDS: i64 = 30 * 60;
 /// The longest that an administrator may ask for, in seconds.
 pub const LONGEST_LINK_SECONDS: i64 = 7 * 24 * 3600;
 
-/// Member of the settings that names the recovery flow, until brands do.
-const FLOW: &str = "flow_recovery";
-
-/// Whether there is a recovery flow (CO-502): none until an administrator sets it.
+/// Whether the brand of a host offers recovery (CO-324, CO-502): none does until an administrator says so.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn is_offered(conn: &mut Conn) -> Result<bool, StoreError> {
-    let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
-    Ok(settings.get(FLOW).is_some_and(Value::is_string))
-}
-
-/// Sets the recovery flow, or that there is none, as part of a larger change.
-///
-/// # Errors
-/// [`Error::Invalid`] when there is no such flow; else when the store fails.
-pub async fn offer_in(change: &mut Change<'_>, pk: Option<FlowId>) -> Result<(), Error> {
-    if let Some(pk) = pk
-        && flow::by_pk(change.conn(), pk).await?.is_none_or(|flow| flow.slug != flows::RECOVERY)
-    {
-        return Err(Error::field(FLOW, format!("Invalid pk \"{pk}\" - object does not exist.")));
-    }
-    let mut settings =
-        instance::get(change.conn()).await?.map(|instance| instance.settings).unwrap_or_else(|| json!({}));
-    if let Some(settings) = settings.as_object_mut() {
-        settings.remove(FLOW);
-        if let Some(pk) = pk {
-            settings.insert(FLOW.to_owned(), json!(pk));
-        }
-    }
-    Ok(instance::set_settings(change.conn(), &settings).await?)
+pub async fn is_offered(conn: &mut Conn, host: &str) -> Result<bool, Error> {
+    let Some(pk) = brands::of_host(conn, host).await?.flows.recovery else { return Ok(false) };
+    Ok(flow::by_pk(conn, pk).await?.is_some_and(|flow| flow.slug == flows::RECOVERY))
 }
 
 pub(crate) fn digest(ctx: &Context, token: &str) -> Digest {
@@ -67,7 +43,7 @@ pub(crate) fn digest(ctx: &Context, token: &str) -> Digest {
 pub async fn link(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> Result<String, Error> {
     crate::directory::superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
-    if !is_offered(change.conn()).await? {
+    if !is_offered(change.conn(), &actor.request.host).await? {
         return Err(Error::whole("No recovery flow set."));
     }
     let link = link_in(ctx, &mut change, user, seconds).await?;
@@ -135,7 +111,7 @@ pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Resul
 #[expect(clippy::unused_async, reason = "sending mail will wait")]
 pub(crate) async fn asked_for(_: &Context, visitor: &Visitor, _identifier: &str) -> Result<(), Error> {
     tracing::info!(
-        request.id = visitor.request_id,
+        request.id = visitor.request.id,
         "a recovery link was asked for, and there is no mail to send it by"
     );
     Ok(())

@@ -1,5 +1,7 @@
 //! Signed-in browsers (CO section 13): the cookie's value is known to the browser alone.
 
+mod shown;
+
 use std::net::IpAddr;
 
 use portcullis_core::epoch::Subject;
@@ -8,6 +10,9 @@ use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session};
+
+pub(crate) use shown::about_to_end;
+pub use shown::{ShownSession, delete, delete_of_users, get, list};
 
 use crate::BATCH;
 use crate::context::Context;

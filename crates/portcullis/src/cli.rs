@@ -76,6 +76,8 @@ pub(crate) enum Command {
         /// User name
         username: String,
     },
+    /// Replace the secret key: seal everything anew, while nothing else uses the data directory
+    Rekey,
     /// Exit with 0 if the instance that these settings describe is ready, else with 1
     Healthcheck,
     /// Print the effective settings, secrets masked

@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::settings::{DatabaseUrl, Settings};
 
 const DATABASE: &str = "portcullis.db";
-const SECRET_KEY: &str = "secret.key";
+pub(crate) const SECRET_KEY: &str = "secret.key";
 const LOCK: &str = "portcullis.lock";
 /// A root secret has at least 32 bytes (CO-460).
 const SHORTEST_SECRET: usize = 32;
@@ -58,16 +58,6 @@ pub(crate) fn existing(settings: &Settings) -> Result<(PathBuf, Zeroizing<Vec<u8
     }
 }
 
-fn database_of(settings: &Settings) -> Result<PathBuf, Failure> {
-    match &settings.database.url {
-        None => Ok(settings.general.data_dir.join(DATABASE)),
-        Some(DatabaseUrl::Sqlite(path)) => Ok(path.clone()),
-        Some(DatabaseUrl::Postgres(_)) => {
-            Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into())
-        }
-    }
-}
-
 /// Opens the data directory, creating it and the secret key for a new instance.
 ///
 /// # Errors
@@ -82,9 +72,7 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
         None => read_key(&key_file)?,
     };
     if let Some(secret) = &found {
-        if secret.len() < SHORTEST_SECRET {
-            return Err(format!("the secret key is shorter than {SHORTEST_SECRET} bytes").into());
-        }
+        long_enough(secret)?;
     } else if database.exists() {
         let (database, key_file) = (database.display(), key_file.display());
         return Err(format!("{database} exists without its secret key: restore {key_file} or set secret_key").into());
@@ -97,9 +85,8 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
     let lock_file = directory.join(LOCK);
     let own = absent([lock_file.clone(), directory.to_owned()]);
     create(directory)?;
-    let of_directory = lock(&lock_file, &format!("the data directory {}", directory.display()))?;
-    let of_database =
-        lock(&lock_of(&database), &format!("the database {}", database.display())).inspect_err(|_| remove(&own))?;
+    let of_directory = lock_directory(directory)?;
+    let of_database = lock_database(&database).inspect_err(|_| remove(&own))?;
     // From here on nobody else makes anything.
     let mut made = absent([key_file.clone()]);
     if !database.exists() {
@@ -112,6 +99,35 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
         None => new_key(&key_file, entropy).inspect_err(|_| remove(&made))?,
     };
     Ok(DataDir { database, root_secret, made, _locks: [of_directory, of_database] })
+}
+
+/// The SQLite file that the settings name.
+pub(crate) fn database_of(settings: &Settings) -> Result<PathBuf, Failure> {
+    match &settings.database.url {
+        None => Ok(settings.general.data_dir.join(DATABASE)),
+        Some(DatabaseUrl::Sqlite(path)) => Ok(path.clone()),
+        Some(DatabaseUrl::Postgres(_)) => {
+            Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into())
+        }
+    }
+}
+
+/// Refuses a root secret that is too short.
+pub(crate) fn long_enough(secret: &[u8]) -> Result<(), Failure> {
+    if secret.len() < SHORTEST_SECRET {
+        return Err(format!("the secret key is shorter than {SHORTEST_SECRET} bytes").into());
+    }
+    Ok(())
+}
+
+/// Takes the directory for this process.
+pub(crate) fn lock_directory(directory: &Path) -> Result<File, Failure> {
+    lock(&directory.join(LOCK), &format!("the data directory {}", directory.display()))
+}
+
+/// Takes the database for this process.
+pub(crate) fn lock_database(database: &Path) -> Result<File, Failure> {
+    lock(&lock_of(database), &format!("the database {}", database.display()))
 }
 
 fn absent<const N: usize>(paths: [PathBuf; N]) -> Vec<PathBuf> {
@@ -129,7 +145,7 @@ fn remove(paths: &[PathBuf]) {
     }
 }
 
-fn create(directory: &Path) -> Result<(), Failure> {
+pub(crate) fn create(directory: &Path) -> Result<(), Failure> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -158,7 +174,7 @@ fn lock(path: &Path, what: &str) -> Result<File, Failure> {
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+pub(crate) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let shown = path.display();
     match std::fs::read(path) {
         Ok(secret) => {
@@ -174,13 +190,13 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
 }
 
 /// Makes the secret key: complete and durable before anything is sealed with it, whenever the power fails.
-fn new_key(path: &Path, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn new_key(path: &Path, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let secret = Zeroizing::new(entropy.token());
     write_key(path, &secret).map_err(|error| format!("cannot write the secret key {}: {error}", path.display()))?;
     Ok(Zeroizing::new(secret.as_bytes().to_vec()))
 }
 
-fn write_key(path: &Path, secret: &str) -> std::io::Result<()> {
+pub(crate) fn write_key(path: &Path, secret: &str) -> std::io::Result<()> {
     if path.exists() {
         // Another process made it between our look and our lock.
         return Err(ErrorKind::AlreadyExists.into());

@@ -6,17 +6,22 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::{Actor, Context, Revisions};
+use portcullis_idp::context::{Actor, Context, Options, Revisions};
+use portcullis_idp::expressions::{Engine, ForPolicies};
 use portcullis_idp::limits::Rates;
-use portcullis_idp::{event, setup, signing};
+use portcullis_idp::oauth::client::Known;
+use portcullis_idp::oauth::machine::Notes;
+use portcullis_idp::{event, policies, setup, signing};
 use portcullis_store::Db;
 use serde_json::json;
 
 use crate::Failure;
+use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::settings::{LogFormat, Secret, Settings};
 
@@ -46,6 +51,7 @@ pub(crate) async fn open(
     }
     let data_dir = data_dir::open(settings, &*entropy)?;
     settings.general.secret_key = None;
+    settings.general.previous_secret_key = None;
     let opened = match Db::connect_sqlite(&data_dir.database).await {
         Ok(db) => {
             let opened = on_database(settings, &data_dir, db.clone(), clock, entropy).await;
@@ -76,7 +82,8 @@ async fn on_database(
     let keys = Keyring::derive(&data_dir.root_secret);
     bootstrap::check_key(&db, &keys).await?;
     db.migrate().await?;
-    let context = context(settings, keys, db, clock, entropy).await?;
+    let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
+    let context = context(settings, db, keys, install_id, clock, entropy);
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
     let wishes = Wishes {
@@ -91,28 +98,41 @@ async fn on_database(
     Ok((context, setup_code))
 }
 
-async fn context(
+/// What every service needs, over an opened database.
+pub(crate) fn context(
     settings: &Settings,
-    keys: Keyring,
     db: Db,
+    keys: Keyring,
+    install_id: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-) -> Result<Context, Failure> {
-    Ok(Context {
-        install_id: bootstrap::install_id(&db, &keys, &*entropy).await?,
+) -> Context {
+    let patterns = settings.general.secret_attributes.iter().map(|pattern| pattern.0.as_str());
+    Context {
+        install_id,
         db,
         keys,
         clock,
         entropy,
         epochs: Arc::default(),
         base_url: settings.general.base_url.as_str().to_owned(),
+        options: Options {
+            secret_attributes: Patterns::of(patterns),
+            verbatim_custom_actions: settings.events.verbatim_custom_actions,
+        },
         limits: settings.limits.of_sign_in(),
         rates: Rates::default(),
         sessions: settings.sessions.lifetimes(),
+        policies: policies::Support {
+            expressions: Some(Arc::new(ForPolicies(Engine::new(settings.expressions.dns)))),
+            breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
+        },
         signing: signing::Cache::default(),
+        clients: Known::default(),
+        notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
-    })
+    }
 }
 
 /// An instance that is there, beside the process that may serve it, for commands that add or remove a row.
@@ -130,7 +150,8 @@ pub(crate) async fn beside(
     if !db.has_table("recovery_link").await? {
         return Err("this instance was last served by an older release: run `portcullis serve` once".into());
     }
-    context(settings, keys, db, clock, entropy).await
+    let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
+    Ok(context(settings, db, keys, install_id, clock, entropy))
 }
 
 /// Limits that are off are a weakness that those who read events know of (CO-441).

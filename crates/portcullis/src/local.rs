@@ -127,8 +127,8 @@ impl ControlPlane for Local {
         })
     }
 
-    fn introspect<'a>(&'a self, provider: ProviderPk, token: &'a str, _client: IpAddr) -> Answer<'a, Grant> {
-        Box::pin(async move { outpost::introspect(&self.context, provider, token).await.map_err(refused) })
+    fn introspect<'a>(&'a self, provider: ProviderPk, token: &'a str, client: IpAddr) -> Answer<'a, Grant> {
+        Box::pin(async move { outpost::introspect(&self.context, provider, token, client).await.map_err(refused) })
     }
 
     fn exchange_code<'a>(&'a self, exchange: CodeExchange<'a>) -> Answer<'a, Grant> {

@@ -1,5 +1,7 @@
 //! The binary: settings, wiring, command line, signals.
 
+mod authorities;
+mod breaches;
 mod cli;
 mod data_dir;
 mod demo;
@@ -11,6 +13,7 @@ mod local;
 mod observe;
 mod open_files;
 mod operator;
+mod rekey;
 mod serve;
 mod settings;
 mod signals;
@@ -51,6 +54,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         }
         Command::CreateAdminGroup { username } => operator::run(&load(&common)?.0, &username, &Task::CreateAdminGroup),
         Command::Unlock { username } => operator::run(&load(&common)?.0, &username, &Task::Unlock),
+        Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {
             let (settings, layers) = load(&common)?;

@@ -19,7 +19,7 @@ use crate::edge::SystemClock;
 use crate::instance::Instance;
 use crate::local::Local;
 use crate::settings::Settings;
-use crate::{Failure, face, instance, observe, open_files, signals, sockets, sweep};
+use crate::{Failure, authorities, face, instance, observe, open_files, signals, sockets, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
@@ -82,6 +82,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     let https = sockets::listen("listen.https", &settings.listen.https)?;
     let metrics = plain(sockets::listen("listen.metrics", &settings.listen.metrics)?);
     let rendered = observe::start_metrics()?;
+    let authorities = authorities::read(&settings.proxy.upstream_authorities)?;
     let instance = instance::open(&mut settings, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     instance.announce_setup(&settings)?;
     warn_about_trust(&settings);
@@ -89,7 +90,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     let context = &instance.context;
     let cut = CancellationToken::new();
     let control = Arc::new(Local::new(Arc::clone(context)).await?);
-    let upstreams = Upstreams::new(UpstreamSettings::default());
+    let upstreams = Upstreams::new(UpstreamSettings { authorities, ..UpstreamSettings::default() });
     let forwarder = Forwarder::new(upstreams, settings.proxy.powered_by, cut.clone());
     let plane = Arc::new(DataPlane::new(
         Arc::clone(&control) as Arc<dyn ControlPlane>,

@@ -20,7 +20,11 @@ use portcullis_idp::limits::Limits;
 use portcullis_idp::sessions::Lifetimes;
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySettings};
 
-pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Rate, Secret, Span};
+#[cfg(test)]
+pub(crate) use value::Value;
+pub(crate) use value::{
+    BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Secret, Span,
+};
 
 /// One setting, as declared.
 #[derive(Debug)]
@@ -141,6 +145,10 @@ settings! {
         /// loses it cannot open the secrets in the database any more; whoever has only the database can
         /// open none. `openssl rand -base64 48` or the like makes one.
         secret_key: Option<Secret> = "";
+        /// Root secret that the database was made with, for `portcullis rekey` alone.
+        ///
+        /// Needed there when `secret_key` is the new one and the old one is not in `secret.key`.
+        previous_secret_key: Option<Secret> = "";
         /// Public URL of the control plane: sign-in pages, API, OAuth2 issuer.
         ///
         /// An absolute `http` or `https` URL without a path.
@@ -169,6 +177,21 @@ settings! {
         ///
         /// Also a filter by module in the syntax of `tracing`, such as `info,portcullis_proxy=debug`.
         log_level: LogLevel = "info", also "AUTHENTIK_";
+        /// Names of attributes of users, groups and brands that are secret.
+        ///
+        /// A `*` stands for any characters; case does not matter. Secret attributes are shown as `********` to whoever
+        /// may not change them, appear in no event, and no filter finds them. What a proxy provider names as its
+        /// `basic_auth_password_attribute` is secret anyway, keys under `goauthentik.io/` never are.
+        secret_attributes: Vec<Pattern> = "*password*,*secret*,*_token,*api_key*";
+    }
+
+    /// The audit trail.
+    events "events." Events {
+        /// Whether the API shows the full name of custom events as their action.
+        ///
+        /// Without it, their action is `custom_`, as strict clients expect, and the full name is in
+        /// `context.custom_action`.
+        verbatim_custom_actions: bool = "false";
     }
 
     /// The database.
@@ -183,8 +206,8 @@ settings! {
     listen "listen." Listen {
         /// Sockets for plain HTTP.
         http: Vec<SocketAddr> = "[::]:9000", also "AUTHENTIK_";
-        /// Sockets for HTTPS. Each application shows the certificate that its provider names; whatever else is asked for
-        /// gets one that is self-signed and made anew at every start.
+        /// Sockets for HTTPS. Each application shows the certificate that its provider names, and the host of `base_url` one
+        /// that is for it; whatever else is asked for gets one that is self-signed and made anew at every start.
         https: Vec<SocketAddr> = "[::]:9443", also "AUTHENTIK_";
         /// Sockets for `/metrics` and health. They show no secrets, yet are nobody's business.
         metrics: Vec<SocketAddr> = "127.0.0.1:9300", also "AUTHENTIK_";
@@ -255,6 +278,22 @@ settings! {
         off: Vec<LimitName> = "";
     }
 
+    /// What policies ask of others.
+    policies "policies." Policies {
+        /// Where a password policy that looks for breached passwords asks: the range service of Pwned Passwords, or a
+        /// copy of it.
+        ///
+        /// Nothing is asked unless a policy says so. The service learns the first five hex digits of the SHA-1 of a
+        /// password, never the password. Empty: such policies cannot be evaluated.
+        breached_passwords_url: Option<BaseUrl> = "https://api.pwnedpasswords.com/range";
+    }
+
+    /// Expressions of policies and property mappings.
+    expressions "expressions." Expressions {
+        /// Whether expressions may look up names and addresses (`resolve_dns`, `reverse_dns`).
+        dns: bool = "true";
+    }
+
     /// The data plane: how requests to applications are authenticated and carried.
     proxy "proxy." Proxy {
         /// How long verified `Authorization` credentials are believed without asking again, at most `60s`.
@@ -283,6 +322,11 @@ settings! {
         forward_jwt: ForwardJwt = "assertion";
         /// Further request headers that never reach an application.
         strip_request_headers: Vec<FieldName> = "";
+        /// PEM files with certificate authorities that, beside the system's, may sign the certificates of https
+        /// applications. They are read at start.
+        ///
+        /// Better than switching `internal_host_ssl_validation` off where applications have certificates of your own.
+        upstream_authorities: Vec<PathBuf> = "";
         /// How long a browser may take to sign in before it has to start again.
         state_ttl: Span = "60m";
         /// Whether the only provider, if there is exactly one, answers for every host.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::{event, flow, limits, oauth, outpost, recovery, sessions, tokens};
+use portcullis_idp::{event, flow, limits, oauth, outpost, recovery, reputation, sessions, tokens};
 
 /// How often. Expired rows cost space only.
 const EVERY: Duration = Duration::from_secs(60);
@@ -20,6 +20,7 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("counters of failed attempts", limits::sweep(&context).await);
         told("flows", flow::sweep(&context).await);
         told("recovery links", recovery::sweep(&context).await);
+        told("reputation", reputation::sweep(&context).await);
         told("events", event::sweep(&context).await);
     }
 }

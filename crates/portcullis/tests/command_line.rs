@@ -351,6 +351,68 @@ fn co_460_one_process_at_a_time_uses_a_database() {
     }
 }
 
+/// CO-460: `rekey` replaces the key file of an instance that nothing else uses; the old key opens nothing any more.
+#[test]
+fn co_460_a_key_file_is_replaced() {
+    let place = Place::new();
+    assert!(place.refused(&["rekey"], &[]).starts_with("there is no database"));
+    {
+        let _served = Served::start(&place, &[]);
+        assert!(place.refused(&["rekey"], &[]).ends_with("is in use by another process"));
+    }
+    let key = |name: &str| fs::read_to_string(place.path("portcullis-data").join(name)).unwrap();
+    let first = key("secret.key");
+    let output = place.command(&["rekey"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("values are sealed with the new key") && told.contains("secret.key.old"), "{told}");
+    assert_eq!((key("secret.key.old"), mode(&place.path("portcullis-data/secret.key.old"))), (first.clone(), 0o600));
+    assert_ne!(key("secret.key"), first);
+    assert_eq!(mode(&place.path("portcullis-data/secret.key")), 0o600);
+    place.serve_once(&[]);
+    let error = place.refused(&["serve"], &[("PORTCULLIS_SECRET_KEY", first.trim())]);
+    assert!(error.starts_with("the secret key is not the one"), "{error}");
+}
+
+/// CO-460: a run that was interrupted after everything was sealed is finished by the next one.
+#[test]
+fn co_460_an_interrupted_replacement_is_finished() {
+    let place = Place::new();
+    place.serve_once(&[]);
+    let data = place.path("portcullis-data");
+    let old = fs::read(data.join("secret.key")).unwrap();
+    assert!(place.command(&["rekey"]).output().unwrap().status.success());
+    fs::rename(data.join("secret.key"), data.join("secret.key.next")).unwrap();
+    fs::rename(data.join("secret.key.old"), data.join("secret.key")).unwrap();
+    assert!(place.refused(&["serve"], &[]).starts_with("the secret key is not the one"));
+    let output = place.command(&["rekey"]).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("with the new key already"));
+    assert_eq!(fs::read(data.join("secret.key.old")).unwrap(), old);
+    place.serve_once(&[]);
+}
+
+/// CO-460: keys that come from settings are replaced by naming both; a wrong old one changes nothing.
+#[test]
+fn co_460_a_key_from_the_settings_is_replaced() {
+    let place = Place::new();
+    let [first, second, third] = ["one", "two", "three"].map(|word| format!("{word}-{}", "0123456789".repeat(4)));
+    place.serve_once(&[("PORTCULLIS_SECRET_KEY", &first)]);
+    let rekey = |new: &str, old: &str| {
+        let mut command = place.command(&["rekey"]);
+        command.env("PORTCULLIS_SECRET_KEY", new);
+        if !old.is_empty() {
+            command.env("PORTCULLIS_PREVIOUS_SECRET_KEY", old);
+        }
+        command.output().unwrap()
+    };
+    assert!(one_line_failure(&rekey(&second, "")).starts_with("set previous_secret_key"));
+    assert!(one_line_failure(&rekey(&second, &third)).starts_with("the secret key is not the one"));
+    place.serve_once(&[("PORTCULLIS_SECRET_KEY", &first)]);
+    assert!(rekey(&second, &first).status.success());
+    place.serve_once(&[("PORTCULLIS_SECRET_KEY", &second)]);
+    assert!(!place.path("portcullis-data/secret.key").exists());
+}
+
 /// CO-008: `portcullis config` prints what is in force and where it was set, secrets masked.
 #[test]
 fn co_008_config_prints_settings_with_secrets_masked() {

@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use http::{HeaderName, HeaderValue};
-use moka::policy::EvictionPolicy;
-use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie::{self, CookieScope};
-use portcullis_core::epoch::Mark;
 use portcullis_core::header::{alias, quoted};
 use portcullis_core::host;
 use portcullis_core::keys::{Digest, Keyring, sha256};
@@ -18,18 +15,15 @@ use portcullis_core::redirect::{BadExternalHost, RedirectRule};
 use portcullis_core::skip::{BadLine, SkipSet};
 
 use crate::forward::ForbiddenName;
-use crate::identity_cache::IdentityCache;
+use crate::identity_cache::{Caches, IdentityCache, RefusedCache};
 use crate::identity_headers::{self, Spoofs};
 use crate::metrics::Durations;
 use crate::settings::ProxySettings;
 use crate::upstream::{Target, TargetError};
 
-/// The most refused credentials that are remembered per provider (PX-109).
-const MOST_REFUSED: u64 = 10_000;
-
 /// One provider with its application: everything about it that is the same for every request.
 ///
-/// Made once per change of the provider. Its caches live and die with it (PX-108).
+/// Made once per change of the provider. What is cached for it is forgotten with it (PX-108).
 pub struct Application {
     /// As the control plane delivered it.
     pub provider: Provider,
@@ -79,8 +73,8 @@ pub struct Application {
     pub reported_lines: AtomicBool,
     /// When a question that says nothing was last reported, in seconds.
     pub reported_question: AtomicI64,
-    /// Refused `Authorization` values by process digest, and until when (PX-109).
-    pub refused: moka::sync::Cache<Digest, (Timestamp, Mark)>,
+    /// Refused `Authorization` values by process digest (PX-109).
+    pub refused: RefusedCache,
 }
 
 /// Names and attributes of a provider's cookies.
@@ -109,7 +103,7 @@ pub enum Unusable {
 
 impl Application {
     /// Prepares a provider. `before` is what it was until now: names that its clients may not send
-    /// are kept, its caches are not.
+    /// are kept, what was cached for it is not.
     ///
     /// # Errors
     /// When the provider cannot be served as it is configured.
@@ -117,6 +111,7 @@ impl Application {
         provider: &Provider,
         outpost_name: &str,
         settings: &Arc<ProxySettings>,
+        caches: &Caches,
         before: Option<&Self>,
     ) -> Result<Self, Unusable> {
         let rule = RedirectRule::new(&provider.external_host, provider.mode, &provider.cookie_domain)?;
@@ -131,6 +126,7 @@ impl Application {
         let operator: Vec<String> = settings.strip_request_headers.iter().map(|name| alias(name)).collect();
         spoofs.remember(&operator);
         spoofs.remember(&provider.header_names);
+        let (credentials, sessions, refused) = caches.parts();
         let root = [provider.cookie_secret.as_bytes(), b"\0", provider.client_id.as_bytes()].concat();
         Ok(Self {
             cookies: Cookies::new(provider, rule.scheme()),
@@ -142,15 +138,11 @@ impl Application {
             spoofs,
             constant_headers: identity_headers::constants(provider, outpost_name),
             durations: durations(provider, outpost_name, target.as_ref()),
-            credentials: IdentityCache::default(),
-            sessions: IdentityCache::default(),
+            credentials,
+            sessions,
             reported_lines: AtomicBool::new(false),
             reported_question: AtomicI64::new(0),
-            refused: moka::sync::Cache::builder()
-                .max_capacity(MOST_REFUSED)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(settings.negative_cache_ttl.max(std::time::Duration::from_secs(1)))
-                .build(),
+            refused,
             validity: validity(provider),
             session_suffix: hex(&sha256(&[b"session\0", root.as_slice()].concat())),
             name: provider.name.as_str().into(),

@@ -10,6 +10,7 @@ use portcullis_core::origin::Origin;
 use portcullis_core::outpost::Configuration;
 
 use crate::application::Application;
+use crate::identity_cache::Caches;
 use crate::settings::ProxySettings;
 
 /// All applications of one configuration.
@@ -29,7 +30,7 @@ impl Table {
     ///
     /// Applications whose provider did not change are taken over with their caches. A provider that
     /// cannot be set up leaves the others alone, and keeps its old self if it had one (PX-008).
-    pub fn build(configuration: &Configuration, settings: &Arc<ProxySettings>, before: &Self) -> Self {
+    pub fn build(configuration: &Configuration, settings: &Arc<ProxySettings>, caches: &Caches, before: &Self) -> Self {
         let mut providers: Vec<_> = configuration.providers.iter().collect();
         // Where two claim the same place, the lowest key wins, whatever order they came in (PX-055).
         providers.sort_by_key(|provider| provider.pk);
@@ -38,7 +39,13 @@ impl Table {
             let old = before.by_pk.get(&provider.pk);
             let application = match old {
                 Some(old) if old.is_current(provider, &configuration.outpost_name) => Arc::clone(old),
-                _ => match Application::new(provider, &configuration.outpost_name, settings, old.map(Arc::as_ref)) {
+                _ => match Application::new(
+                    provider,
+                    &configuration.outpost_name,
+                    settings,
+                    caches,
+                    old.map(Arc::as_ref),
+                ) {
                     Ok(application) => Arc::new(application),
                     Err(error) => {
                         tracing::error!(
@@ -115,25 +122,32 @@ impl Table {
 /// The table in force. A request looks once, and keeps what it found to its end.
 pub struct Applications {
     settings: Arc<ProxySettings>,
+    caches: Caches,
     table: ArcSwap<Table>,
 }
 
 impl Applications {
     /// The table of the first configuration.
     pub fn new(settings: Arc<ProxySettings>, configuration: &Configuration) -> Self {
-        let table = Table::build(configuration, &settings, &Table::default());
-        Self { settings, table: ArcSwap::from_pointee(table) }
+        let caches = Caches::new(&settings);
+        let table = Table::build(configuration, &settings, &caches, &Table::default());
+        Self { settings, caches, table: ArcSwap::from_pointee(table) }
     }
 
     /// Replaces the table as a whole. One caller at a time.
     pub fn update(&self, configuration: &Configuration) {
-        let table = Table::build(configuration, &self.settings, &self.table.load());
+        let table = Table::build(configuration, &self.settings, &self.caches, &self.table.load());
         self.table.store(Arc::new(table));
     }
 
     /// The application that answers a request.
     pub fn find(&self, origin: &Origin) -> Option<Arc<Application>> {
         self.table.load().find(origin).cloned()
+    }
+
+    /// What all of them share.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// All applications.

@@ -43,9 +43,9 @@ const MOST_ADDITIONAL: usize = 256;
 #[derive(Debug)]
 pub struct Outfit {
     /// Headers to set, `Authorization` for the application included.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// Upstream in place of the provider's (PX-276), with the durations of requests to it.
-    pub target: Option<(Target, Durations)>,
+    pub target: Option<Box<(Target, Durations)>>,
     /// `Host` in place of the request's (PX-277).
     pub host: Option<HeaderValue>,
 }
@@ -83,7 +83,7 @@ impl Outfit {
                 let verify = application.provider.internal_host_ssl_validation;
                 let target = Target::parse(url, verify).map_err(|_| Fault::BadOverride)?;
                 let durations = durations(&application.provider, &application.outpost_name, Some(&target));
-                Some((target, durations))
+                Some(Box::new((target, durations)))
             }
         };
         let host = match proxy.host_header.as_str() {
@@ -93,7 +93,7 @@ impl Outfit {
             }
             _ => return Err(Fault::BadHost),
         };
-        Ok(Self { headers: headers(application, grant)?, target, host })
+        Ok(Self { headers: headers(application, grant)?.into(), target, host })
     }
 }
 

@@ -24,6 +24,7 @@ pub mod path_class;
 pub mod permit;
 pub mod plane;
 pub mod report;
+pub mod request_ids;
 pub mod settings;
 mod tcp;
 pub mod tls;

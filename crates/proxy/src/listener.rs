@@ -25,17 +25,18 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
 use self::proxy_protocol::Replay;
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Seen};
 use crate::body::Body;
 use crate::guard::{Limits, Progress};
 use crate::origin::Trust;
+use crate::request_ids::RequestIds;
 use crate::tcp;
 
 /// What the data plane did with a request.
 #[derive(Debug)]
 pub enum Handled {
-    /// It has answered.
-    Answered(Response<Body>),
+    /// It has answered, and tells the access log who was served.
+    Answered(Response<Body>, Option<Seen>),
     /// No provider's host: the request is the control plane's (PX-058).
     NotOurs(Request<Body>),
 }
@@ -55,8 +56,8 @@ impl Plane for () {
 
 /// A data plane that somebody else looks after as well.
 impl<P: Plane> Plane for Arc<P> {
-    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        P::handle(self, request, origin).await
+    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+        P::handle(self, request, origin)
     }
 }
 
@@ -168,7 +169,8 @@ impl<P: Plane> Server<P> {
     ) {
         let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
         let life = Life { stop: CancellationToken::new(), abort: self.cut.clone(), crowd: Arc::default() };
-        let mut connection = Connection { server: Arc::new(self), peer, slot, life };
+        let ids = RequestIds::new(&*self.entropy);
+        let mut connection = Connection { server: Arc::new(self), peer, slot, life, ids };
         let Some(stream) = introduced(&mut connection, stream).await else { return };
         match version {
             http::Version::HTTP_2 => connection.http2(stream).await,
@@ -244,7 +246,8 @@ async fn accept<P: Plane>(
             Some((Ok((stream, peer)), slot)) => {
                 let (server, tls, life) = (server.clone(), tls.clone(), life.clone());
                 connections.spawn(async move {
-                    let connection = Connection { server, peer: peer.ip(), slot, life };
+                    let ids = RequestIds::new(&*server.entropy);
+                    let connection = Connection { server, peer: peer.ip(), slot, life, ids };
                     start(connection, stream, tls).await;
                 });
             }

@@ -128,8 +128,7 @@ impl DataPlane {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     fn count_sessions(&self) {
         self.meters.live_sessions.set(self.live.all().len() as f64);
-        let cached: u64 = self.applications.all().iter().map(|application| application.sessions.count()).sum();
-        self.meters.cached_sessions.set(cached as f64);
+        self.meters.cached_sessions.set(self.applications.caches().sessions() as f64);
     }
 
     async fn end_what_is_over(&self, now: Timestamp) {

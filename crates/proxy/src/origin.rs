@@ -10,10 +10,10 @@ use http::header::{COOKIE, FORWARDED, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ipnet::IpNet;
-use portcullis_core::entropy::Entropy;
 use portcullis_core::origin::{Origin, Scheme};
 
 use crate::body::Body;
+use crate::request_ids::RequestIds;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -60,18 +60,30 @@ pub fn origin(
     peer: IpAddr,
     tls: bool,
     trust: &Trust,
-    entropy: &dyn Entropy,
+    ids: &RequestIds,
 ) -> Result<Origin, Contradiction> {
     let peer = peer.to_canonical();
     let peer_trusted = trust.contains(peer);
-    drop_unbelievable(request.headers_mut(), peer_trusted);
+    let told = drop_unbelievable(request.headers_mut(), peer_trusted);
 
     let sent = sent_host(request.uri(), request.headers())?;
     to_origin_form(request.uri_mut())?;
     let headers = request.headers_mut();
     join_cookies(headers);
+    // Only a trusted peer gets past this.
+    if !told {
+        let scheme = if tls { Scheme::Https } else { Scheme::Http };
+        return Ok(Origin {
+            scheme,
+            host: sent,
+            client: peer,
+            peer,
+            peer_trusted,
+            request_id: ids.next(),
+            asked: None,
+        });
+    }
 
-    // Without trust all of these are gone by now.
     let host = match agreed(headers, &X_FORWARDED_HOST, "X-Forwarded-Host")? {
         Some(forwarded) => parse_host(forwarded).ok_or(Contradiction("X-Forwarded-Host is malformed"))?,
         None => sent,
@@ -83,12 +95,12 @@ pub fn origin(
         Some(proto) if proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss") => Scheme::Https,
         Some(_) => return Err(Contradiction("X-Forwarded-Proto is neither http nor https")),
     };
-    let client = if peer_trusted { walk(headers, peer, trust) } else { peer };
+    let client = walk(headers, peer, trust);
     let request_id = match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
-        Some(id) if peer_trusted && is_sane_id(id) => id.to_owned(),
-        _ => new_id(entropy),
+        Some(id) if is_sane_id(id) => id.to_owned(),
+        _ => ids.next(),
     };
-    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id })
+    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id, asked: None })
 }
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.
@@ -105,18 +117,19 @@ pub(crate) fn starts_alike(name: &str, known: &str) -> bool {
     name.len() >= known.len() && name.bytes().map(spelled).zip(known.bytes()).all(|(ours, theirs)| ours == theirs)
 }
 
-/// Deletes what only a trusted peer may say (PX-040). Another spelling is believed from nobody.
-fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) {
+/// Deletes what only a trusted peer may say (PX-040), and tells whether something of it is left. Another spelling is
+/// believed from nobody.
+fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) -> bool {
     // One pass over the names without allocation; most requests have none of these.
-    let condemned = |name: &HeaderName| {
-        let text = name.as_str();
-        matches!(text.as_bytes().first(), Some(b'x' | b'f' | b's'))
-            && is_forwarded(text)
-            && !(trusted && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
-    };
-    while let Some(name) = headers.keys().find(|name| condemned(name)).cloned() {
+    let may_be = |name: &str| matches!(name.as_bytes().first(), Some(b'x' | b'f' | b's'));
+    let is_told = |name: &&HeaderName| may_be(name.as_str()) && is_forwarded(name.as_str());
+    let told: Vec<HeaderName> = headers.keys().filter(is_told).cloned().collect();
+    let is_believed =
+        |name: &HeaderName| trusted && name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    for name in told.iter().filter(|name| !is_believed(name)) {
         headers.remove(name);
     }
+    told.iter().any(is_believed)
 }
 
 /// The host that the client's own request names: once, and everywhere the same.
@@ -291,17 +304,6 @@ fn is_sane_id(id: &str) -> bool {
     (8..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn new_id(entropy: &dyn Entropy) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut id = String::with_capacity(32);
-    for byte in entropy.bytes::<16>() {
-        for nibble in [byte >> 4, byte & 15] {
-            id.push(DIGITS.get(usize::from(nibble)).map_or('0', |&digit| char::from(digit)));
-        }
-    }
-    id
-}
-
 #[cfg(test)]
 mod tests {
     use portcullis_core::entropy::SystemEntropy;
@@ -321,7 +323,7 @@ mod tests {
     }
 
     fn find(request: &mut Request<Body>, peer: IpAddr) -> Result<Origin, Contradiction> {
-        origin(request, peer, false, &Trust::default(), &SystemEntropy)
+        origin(request, peer, false, &Trust::default(), &RequestIds::new(&SystemEntropy))
     }
 
     /// PX-040: what an untrusted peer says about earlier hops is deleted, in every spelling.
@@ -413,7 +415,7 @@ mod tests {
             assert_eq!(find(&mut sent, PROXY).ok().map(|origin| origin.scheme), scheme, "{proto}");
         }
         let mut sent = request("/", &[("Host", "app"), ("X-Forwarded-Proto", "http")]);
-        let over_tls = origin(&mut sent, PROXY, true, &Trust::default(), &SystemEntropy).unwrap();
+        let over_tls = origin(&mut sent, PROXY, true, &Trust::default(), &RequestIds::new(&SystemEntropy)).unwrap();
         assert_eq!(over_tls.scheme, Scheme::Https);
     }
 

@@ -97,9 +97,9 @@ impl<'a> Permit<'a> {
         let target = self.application.target.as_ref().ok_or(Refusal::NotFound)?;
         let outfit = self.outfit()?;
         Ok(Plan {
-            target: outfit.and_then(|outfit| outfit.target.as_ref()).map_or(target, |(target, _)| target),
+            target: outfit.and_then(|outfit| outfit.target.as_deref()).map_or(target, |(target, _)| target),
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
-            set: outfit.map(|outfit| outfit.headers.as_slice()).unwrap_or_default(),
+            set: outfit.map(|outfit| &*outfit.headers).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
             session: None,
         })
@@ -108,7 +108,7 @@ impl<'a> Permit<'a> {
     /// Durations of requests to where this one goes (PX-317).
     pub fn durations(&self) -> &Durations {
         let outfit = self.identity.as_ref().and_then(|identity| identity.outfit.as_ref().ok());
-        let own = outfit.and_then(|outfit| outfit.target.as_ref());
+        let own = outfit.and_then(|outfit| outfit.target.as_deref());
         own.map_or(&self.application.durations, |(_, durations)| durations)
     }
 
@@ -128,19 +128,19 @@ impl<'a> Permit<'a> {
 
 /// Takes the data plane's cookies out of a request (PX-178).
 fn hide_cookies(headers: &mut HeaderMap) {
-    let ours = |value: &HeaderValue| cookie::without_ours(value.as_bytes());
-    if !headers.get_all(COOKIE).iter().any(|value| ours(value).is_some()) {
+    let (mut left, mut found) = (Vec::new(), false);
+    for value in headers.get_all(COOKIE) {
+        match cookie::without_ours(value.as_bytes()) {
+            None => left.push(value.clone()),
+            Some(rest) => {
+                found = true;
+                left.extend(HeaderValue::try_from(rest).ok().filter(|rest| !rest.is_empty()));
+            }
+        }
+    }
+    if !found {
         return;
     }
-    let left: Vec<HeaderValue> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| match ours(value) {
-            None => Some(value.clone()),
-            Some(rest) if rest.is_empty() => None,
-            Some(rest) => HeaderValue::from_bytes(&rest).ok(),
-        })
-        .collect();
     headers.remove(COOKIE);
     for value in left {
         headers.append(COOKIE, value);

@@ -147,14 +147,14 @@ impl DataPlane {
         let application = match self.applications.find(&origin) {
             Some(application) => application,
             None => match Reserved::of(request.uri().path(), "") {
-                Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await),
-                Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND)),
+                Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await, None),
+                Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND), None),
                 // Only nginx asks under a name of its own (PX-054).
                 Some(Reserved::ForwardAuth(dialect)) => {
                     let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(&origin, request.headers()));
                     match asked.flatten() {
                         Some(application) => application,
-                        None => return Handled::Answered(answer::no_application(&origin)),
+                        None => return Handled::Answered(answer::no_application(&origin), None),
                     }
                 }
                 _ => return Handled::NotOurs(request),
@@ -181,7 +181,7 @@ impl DataPlane {
             }
             _ => self.pass(&application, class, request, &origin, &mut notes).await,
         };
-        let mut response = match outcome {
+        let response = match outcome {
             Ok(response) => response,
             Err(refusal) => {
                 log(&refusal, &application, &origin);
@@ -196,8 +196,8 @@ impl DataPlane {
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
         let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
         application.durations.request(&method, began.elapsed(), kind);
-        response.extensions_mut().insert(Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) });
-        Handled::Answered(response)
+        let seen = Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) };
+        Handled::Answered(response, Some(seen))
     }
 
     /// One request through an application: who sends it, whether they may, what goes on, what comes back.
@@ -282,8 +282,8 @@ pub fn asks_ready(uri: &Uri) -> bool {
 }
 
 impl Plane for DataPlane {
-    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        Self::handle(self, request, origin).await
+    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+        Self::handle(self, request, origin)
     }
 }
 

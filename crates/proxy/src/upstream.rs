@@ -2,6 +2,7 @@
 
 mod dial;
 mod driven;
+mod secure;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,6 +19,7 @@ pub use self::driven::Driven;
 
 use self::dial::{Dial, DialError, Tls};
 use self::driven::{DrivenError, Pool};
+use self::secure::Secure;
 use crate::body::{Body, BodyError};
 
 type Client = legacy::Client<Dial, Body>;
@@ -45,8 +47,10 @@ pub struct Target {
 struct Pools {
     /// For requests without a body over plain HTTP.
     driven: OnceLock<Arc<Pool>>,
-    /// For all others.
+    /// For all others over plain HTTP.
     shared: OnceLock<Client>,
+    /// For all over https.
+    secure: OnceLock<Arc<Secure>>,
     /// For upgrades.
     tunnel: OnceLock<Client>,
 }
@@ -147,13 +151,15 @@ pub struct Upstreams {
     tls: Tls,
     clients: Mutex<HashMap<PoolKey, Client>>,
     driven: Mutex<HashMap<Authority, Arc<Pool>>>,
+    /// By authority, and whether certificates are verified.
+    secure: Mutex<HashMap<(Authority, bool), Arc<Secure>>>,
 }
 
 impl Upstreams {
     /// Pools without connections.
     pub fn new(settings: UpstreamSettings) -> Self {
         let tls = Tls::new(settings.authorities.clone());
-        Self { settings, tls, clients: Mutex::default(), driven: Mutex::default() }
+        Self { settings, tls, clients: Mutex::default(), driven: Mutex::default(), secure: Mutex::default() }
     }
 
     /// Sends a request whose URI is absolute. Dropping the future cancels the request (PX-282).
@@ -162,16 +168,39 @@ impl Upstreams {
     pub(crate) async fn send(
         &self,
         target: &Target,
-        request: Request<Body>,
+        mut request: Request<Body>,
         upgrade: bool,
     ) -> Result<Response<Body>, SendError> {
         let pools = &*target.pools;
         if !upgrade && target.scheme == Scheme::HTTP && matches!(request.body(), Body::Empty) {
             return self.send_driven(target, request).await;
         }
+        if !upgrade && target.scheme == Scheme::HTTPS {
+            let pool = pools.secure.get_or_init(|| self.secure(target));
+            return pool.send(request).await.map(|answer| answer.map(Body::from));
+        }
+        if upgrade {
+            shared_by(&target.authority, request.uri_mut())?;
+        }
         let slot = if upgrade { &pools.tunnel } else { &pools.shared };
         let client = slot.get_or_init(|| self.client(target, upgrade));
-        client.request(request).await.map(|answer| answer.map(Body::from)).map_err(classify)
+        client.request(request).await.map(|answer| answer.map(Body::from)).map_err(|error| {
+            let is_connect = error.is_connect();
+            classify(error.into(), is_connect)
+        })
+    }
+
+    fn secure(&self, target: &Target) -> Arc<Secure> {
+        let mut pools = self.secure.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() >= MAX_POOLS {
+            pools.clear();
+        }
+        let make = || {
+            let UpstreamSettings { connect, idle, .. } = self.settings;
+            let dial = Dial::new(&target.authority, Some(self.tls.connector(target.verify, false)), connect);
+            Secure::new(dial, self.client(target, false), target.authority.clone(), connect, idle)
+        };
+        pools.entry((target.authority.clone(), target.verify)).or_insert_with(make).clone()
     }
 
     async fn send_driven(&self, target: &Target, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
@@ -212,7 +241,7 @@ impl Upstreams {
         clients
             .entry(key)
             .or_insert_with(|| {
-                let tls = (target.scheme == Scheme::HTTPS).then(|| self.tls.connector(target.verify, upgrade));
+                let tls = (target.scheme == Scheme::HTTPS).then(|| self.tls.connector(target.verify, true));
                 legacy::Client::builder(TokioExecutor::new())
                     .pool_idle_timeout(self.settings.idle)
                     .pool_timer(TokioTimer::new())
@@ -225,15 +254,23 @@ impl Upstreams {
     }
 }
 
+/// Has connections over HTTP/1.1 shared by the target (PX-284). On the wire stand path and query alone.
+fn shared_by(target: &Authority, uri: &mut Uri) -> Result<(), SendError> {
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.authority = Some(target.clone());
+    *uri = Uri::from_parts(parts).map_err(|error| SendError::Upstream(UpstreamError::Protocol(error.into())))?;
+    Ok(())
+}
+
 /// Finds out what happened from the causes of a client error.
-fn classify(error: legacy::Error) -> SendError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+fn classify(error: Box<dyn Error + Send + Sync>, is_connect: bool) -> SendError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
     while let Some(present) = cause {
         if let Some(dial) = present.downcast_ref::<DialError>() {
             return SendError::Upstream(match dial {
                 DialError::Timeout => UpstreamError::Timeout,
-                DialError::Tls(_) => UpstreamError::Tls(Box::new(error)),
-                DialError::Connect(_) | DialError::Name => UpstreamError::Connect(Box::new(error)),
+                DialError::Tls(_) => UpstreamError::Tls(error),
+                DialError::Connect(_) | DialError::Name => UpstreamError::Connect(error),
             });
         }
         if let Some(body) = present.downcast_ref::<BodyError>() {
@@ -241,16 +278,12 @@ fn classify(error: legacy::Error) -> SendError {
                 BodyError::Stalled => BodyError::Stalled,
                 BodyError::Trailer => BodyError::Trailer,
                 BodyError::Ended => BodyError::Ended,
-                BodyError::Connection(_) | BodyError::Source(_) => BodyError::Source(Box::new(error)),
+                BodyError::Connection(_) | BodyError::Source(_) => BodyError::Source(error),
             });
         }
         cause = present.source();
     }
-    SendError::Upstream(if error.is_connect() {
-        UpstreamError::Connect(Box::new(error))
-    } else {
-        UpstreamError::Protocol(Box::new(error))
-    })
+    SendError::Upstream(if is_connect { UpstreamError::Connect(error) } else { UpstreamError::Protocol(error) })
 }
 
 #[cfg(test)]

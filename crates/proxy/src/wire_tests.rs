@@ -2,6 +2,7 @@
 
 mod framing;
 mod https;
+mod https_upstream;
 mod limits;
 mod proxy_protocol;
 mod proxying;
@@ -52,7 +53,7 @@ impl Plane for Through {
                 Response::builder().status(status).body(Body::from(format!("{error:?}"))).unwrap()
             }
         };
-        Handled::Answered(answer)
+        Handled::Answered(answer, None)
     }
 }
 
@@ -73,6 +74,7 @@ struct Options {
     certificates: Arc<tls::Certificates>,
     otherwise: Option<Arc<CertifiedKey>>,
     target: Option<String>,
+    upstreams: UpstreamSettings,
     bound_to_session: bool,
     powered_by: bool,
     trust: Trust,
@@ -86,7 +88,7 @@ async fn site_with(options: Options) -> Site {
     let upstream = Upstream(TcpListener::bind("127.0.0.1:0").await.unwrap());
     let url = options.target.unwrap_or(format!("http://{}{}", upstream.0.local_addr().unwrap(), options.base));
     let (stop, cut, ends) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let upstreams = Upstreams::new(UpstreamSettings::default());
+    let upstreams = Upstreams::new(options.upstreams);
     let set = [("x-authentik-username", "ad\u{e9}"), ("x-authentik-groups", "staff|\u{1f980}"), ("remote_user", "ada")];
     let plane = Through {
         forwarder: Forwarder::new(upstreams, options.powered_by, cut.clone()),

@@ -1,6 +1,6 @@
 //! Policy bindings (CO section 8).
 
-use portcullis_core::id::{BindingId, GroupId, PolicyId, UserPk};
+use portcullis_core::id::{ApplicationId, BindingId, GroupId, PolicyId, UserPk};
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
@@ -95,6 +95,55 @@ pub async fn of_team(conn: &mut Conn, team: GroupId) -> Result<Vec<Binding>, Sto
 pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Binding>, StoreError> {
     many(on!(conn, c => sqlx::query("SELECT * FROM binding WHERE account = $1 ORDER BY target, position, pk")
         .bind(account.0).fetch_all(c).await))
+}
+
+/// The bindings that name a policy: they become orphans when it is deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_policy(conn: &mut Conn, policy: PolicyId) -> Result<Vec<Binding>, StoreError> {
+    let policy = policy.to_string();
+    many(on!(conn, c => sqlx::query("SELECT * FROM binding WHERE policy = $1 ORDER BY target, position, pk")
+        .bind(policy).fetch_all(c).await))
+}
+
+/// All bindings of a target, in the order of evaluation.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_target(conn: &mut Conn, target: Uuid) -> Result<Vec<Binding>, StoreError> {
+    let target = target.to_string();
+    many(on!(conn, c => sqlx::query("SELECT * FROM binding WHERE target = $1 ORDER BY position, pk")
+        .bind(target).fetch_all(c).await))
+}
+
+/// The bindings that count of all entitlements of an application: one query, however many there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_entitlements(conn: &mut Conn, application: ApplicationId) -> Result<Vec<Binding>, StoreError> {
+    let application = application.to_string();
+    many(on!(conn, c => sqlx::query(
+        "SELECT binding.* FROM binding JOIN entitlement ON entitlement.uuid = binding.target
+         WHERE entitlement.application = $1 AND binding.enabled ORDER BY binding.target, position, pk",
+    ).bind(application).fetch_all(c).await))
+}
+
+/// How many bindings name each policy. Those that none names are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn counts(conn: &mut Conn) -> Result<Vec<(PolicyId, i64)>, StoreError> {
+    struct Bound(PolicyId, i64);
+    impl Record for Bound {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.parsed("policy")?, row.integer("bound")?))
+        }
+    }
+    let found: Vec<Bound> = many(on!(conn, c => sqlx::query(
+        "SELECT policy, count(*) AS bound FROM binding WHERE policy IS NOT NULL GROUP BY policy",
+    ).fetch_all(c).await))?;
+    Ok(found.into_iter().map(|Bound(policy, bound)| (policy, bound)).collect())
 }
 
 /// How many bindings of a target count.

@@ -79,6 +79,16 @@ pub async fn of_outpost(conn: &mut Conn, outpost: OutpostId) -> Result<Vec<Certi
     ).bind(outpost.to_string()).fetch_all(c).await))
 }
 
+/// All certificates that have a private key, the one that ends last first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_key(conn: &mut Conn) -> Result<Vec<Certificate>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM certificate WHERE private_key_sealed IS NOT NULL ORDER BY expires DESC, pk",
+    ).fetch_all(c).await))
+}
+
 /// Keeps a new certificate.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 //! function takes a [`Conn`] and runs its text with [`on!`], which is the only place that branches on
 //! the engine. PostgreSQL is one more variant here and one more directory of migrations.
 
+mod readers;
+
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::StoreError;
+use readers::{Reader, Readers};
 
 /// The database of one instance. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ pub enum Db {
         /// The only connection that writes; waiting for it is waiting for the write lock.
         writer: SqlitePool,
         /// Read-only connections.
-        readers: SqlitePool,
+        readers: Readers,
     },
 }
 
@@ -55,14 +58,11 @@ impl Db {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(30))
+            // It is asked whether it still works when it is given back; nothing happens to it until it is taken.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.read_only(true))
-            .await?;
-        Ok(Self::Sqlite { writer, readers })
+        Ok(Self::Sqlite { writer, readers: Readers::new(options.read_only(true)) })
     }
 
     /// Brings the tables to what this release needs.
@@ -80,10 +80,10 @@ impl Db {
     /// # Errors
     /// When the database fails.
     pub async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
-        let found: i64 = match self {
-            Self::Sqlite { readers, .. } => {
+        let found: i64 = match &mut self.read().await? {
+            Conn::Sqlite(inner) => {
                 let query = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1");
-                query.bind(name).fetch_one(readers).await?
+                query.bind(name).fetch_one(inner.get()).await?
             }
         };
         Ok(found > 0)
@@ -109,6 +109,30 @@ impl Db {
                 // IMMEDIATE: the write lock is taken now, so that no read in between goes stale.
                 let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
                 Ok(Tx(Conn::Sqlite(SqliteConn::Writer(transaction))))
+            }
+        }
+    }
+
+    /// A connection for writing with one statement, which is a transaction of its own.
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn write_one(&self) -> Result<Conn, StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => Ok(Conn::Sqlite(SqliteConn::Single(writer.acquire().await?))),
+        }
+    }
+
+    /// Writes the database anew, so that nothing of what was replaced or removed is left in its files.
+    ///
+    /// # Errors
+    /// When the database fails, or there is no room for a second copy of it.
+    pub async fn compact(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => {
+                sqlx::query("VACUUM").execute(writer).await?;
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+                Ok(())
             }
         }
     }
@@ -141,9 +165,18 @@ pub enum Conn {
 #[derive(Debug)]
 pub enum SqliteConn {
     /// One of the readers.
-    Reader(PoolConnection<Sqlite>),
+    Reader(Reader),
+    /// The writer, without a transaction around its statements.
+    Single(PoolConnection<Sqlite>),
     /// The writer, in a transaction.
     Writer(Transaction<'static, Sqlite>),
+}
+
+impl Conn {
+    /// Whether this is a transaction that writes. Whoever waits in one keeps every other writer waiting.
+    pub fn is_writing(&self) -> bool {
+        matches!(self, Self::Sqlite(SqliteConn::Writer(_)))
+    }
 }
 
 impl SqliteConn {
@@ -151,6 +184,7 @@ impl SqliteConn {
     pub fn get(&mut self) -> &mut SqliteConnection {
         match self {
             Self::Reader(connection) => connection,
+            Self::Single(connection) => connection,
             Self::Writer(transaction) => transaction,
         }
     }
@@ -168,7 +202,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
             Conn::Sqlite(SqliteConn::Writer(transaction)) => Ok(transaction.commit().await?),
-            Conn::Sqlite(SqliteConn::Reader(_)) => Ok(()),
+            Conn::Sqlite(SqliteConn::Reader(_) | SqliteConn::Single(_)) => Ok(()),
         }
     }
 }

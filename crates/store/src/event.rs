@@ -3,11 +3,16 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use serde_json::Value;
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many};
+use crate::row::{Columns, Record, many, maybe};
+use crate::select::{Listed, Select, Slice};
+
+/// Events that are added with one statement, at most: so many texts of it are kept prepared.
+pub const AT_ONCE: usize = 16;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,8 @@ pub struct Event {
     pub account: Value,
     /// What it is about, already cleansed (CO-414).
     pub context: Value,
+    /// The brand under which it was asked for, as an object (CO-411).
+    pub brand: Value,
     /// The client's address.
     pub client_ip: Option<String>,
     /// When.
@@ -38,6 +45,7 @@ impl Record for Event {
             app: row.text("app")?,
             account: row.json("account")?,
             context: row.json("context")?,
+            brand: row.json("brand")?,
             client_ip: row.text_or_null("client_ip")?,
             created: row.instant("created")?,
             expires: row.instant("expires")?,
@@ -45,27 +53,144 @@ impl Record for Event {
     }
 }
 
+/// A member of JSON that is text, also inside objects.
+fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}
+
 /// Adds an event.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "INSERT INTO event (pk, action, app, account, context, client_ip, created, expires)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(event.pk.to_string())
-    .bind(&event.action)
-    .bind(&event.app)
-    .bind(event.account.to_string())
-    .bind(event.context.to_string())
-    .bind(&event.client_ip)
-    .bind(event.created.0)
-    .bind(event.expires.0)
-    .execute(c)
-    .await
-    .map(drop))?;
+    insert_all(conn, [event]).await
+}
+
+/// Adds events, with one question for each [`AT_ONCE`] of them.
+///
+/// # Errors
+/// When the database fails; then some may be added.
+pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event>) -> Result<(), StoreError> {
+    let events: Vec<_> = events.into_iter().collect();
+    for some in events.chunks(AT_ONCE) {
+        on!(conn, c => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO event (pk, action, app, account, context, brand, client_ip, created, expires, username,
+                     brand_name, model_app, model_name, model_pk, authorized_app) ",
+            );
+            query.push_values(some, |mut row, event| {
+                row.push_bind(event.pk.to_string())
+                    .push_bind(&event.action)
+                    .push_bind(&event.app)
+                    .push_bind(event.account.to_string())
+                    .push_bind(event.context.to_string())
+                    .push_bind(event.brand.to_string())
+                    .push_bind(&event.client_ip)
+                    .push_bind(event.created.0)
+                    .push_bind(event.expires.0)
+                    .push_bind(text(&event.account, "/username").unwrap_or_default())
+                    .push_bind(text(&event.brand, "/name").unwrap_or_default())
+                    .push_bind(text(&event.context, "/model/app"))
+                    .push_bind(text(&event.context, "/model/model_name"))
+                    .push_bind(text(&event.context, "/model/pk"))
+                    .push_bind(text(&event.context, "/authorized_application/pk"));
+            });
+            query.build().execute(c).await.map(drop)
+        })?;
+    }
     Ok(())
+}
+
+/// The event with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: Uuid) -> Result<Option<Event>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM event WHERE pk = $1").bind(pk.to_string()).fetch_optional(c).await))
+}
+
+/// Conditions on a list of events (CO-573). Absent and empty conditions hold for every event.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Part of the action, whatever its case.
+    pub action: Option<String>,
+    /// Any of these actions.
+    pub actions: Vec<String>,
+    /// Part of the user name of whoever did it, whatever its case.
+    pub username: Option<String>,
+    /// Part of the client's address.
+    pub client_ip: Option<String>,
+    /// Part of the name of the brand, whatever its case.
+    pub brand_name: Option<String>,
+    /// What it is about: the part that the object belongs to.
+    pub model_app: Option<String>,
+    /// What it is about: the kind of object.
+    pub model_name: Option<String>,
+    /// What it is about: the object's key, without dashes.
+    pub model_pk: Option<String>,
+    /// The application that was authorized, by its key without dashes.
+    pub authorized_app: Option<String>,
+    /// Terms that must occur somewhere in the event (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by the order of what happened, newest first.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What events can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Pk,
+    Action,
+    App,
+    User,
+    ClientIp,
+    Created,
+    Expires,
+}
+
+/// The events that meet conditions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Event>, StoreError> {
+    let mut select = Select::default();
+    for (column, part) in [
+        ("action", &filter.action),
+        ("username", &filter.username),
+        ("client_ip", &filter.client_ip),
+        ("brand_name", &filter.brand_name),
+    ] {
+        if let Some(part) = part {
+            select.part(column, part);
+        }
+    }
+    for (condition, value) in [
+        ("model_app = ?", &filter.model_app),
+        ("model_name = ?", &filter.model_name),
+        ("model_pk = ?", &filter.model_pk),
+        ("authorized_app = ?", &filter.authorized_app),
+    ] {
+        if let Some(value) = value {
+            select.text(condition, value);
+        }
+    }
+    select.any_text("action IN (?)", &filter.actions);
+    select.search(&["pk", "action", "app", "account", "context", "client_ip"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Pk => "pk",
+            Order::Action => "action",
+            Order::App => "app",
+            Order::User => "username",
+            Order::ClientIp => "client_ip",
+            Order::Created => "created",
+            Order::Expires => "expires",
+        };
+        select.order(column, *descending);
+    }
+    select.order("event.seq", true);
+    select.list(conn, "event", slice).await
 }
 
 /// The latest events, newest first; of one action if given.
@@ -117,11 +242,14 @@ pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Re
 /// # Errors
 /// When the database fails.
 pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE event SET account = $2, context = $3, client_ip = $4 WHERE pk = $1")
-        .bind(event.pk.to_string())
-        .bind(event.account.to_string())
-        .bind(event.context.to_string())
-        .bind(&event.client_ip)
-        .execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query(
+        "UPDATE event SET account = $2, context = $3, client_ip = $4, username = $5 WHERE pk = $1",
+    )
+    .bind(event.pk.to_string())
+    .bind(event.account.to_string())
+    .bind(event.context.to_string())
+    .bind(&event.client_ip)
+    .bind(text(&event.account, "/username").unwrap_or_default())
+    .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use portcullis_core::keys::Digest;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, maybe};
+use crate::row::{Columns, Record, many, maybe};
 
 /// How often something failed in the present window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,32 @@ pub async fn get(conn: &mut Conn, bucket: &Digest, now: Timestamp) -> Result<Opt
     maybe(on!(conn, c => sqlx::query(
         "SELECT failures, last, window_ends FROM failure WHERE bucket = $1 AND window_ends > $2",
     ).bind(bucket.as_slice()).bind(now.0).fetch_optional(c).await))
+}
+
+/// The failures of up to four buckets, in their order, with one question.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get_each(
+    conn: &mut Conn,
+    buckets: [Option<&Digest>; 4],
+    now: Timestamp,
+) -> Result<[Option<Failures>; 4], StoreError> {
+    struct Of(Vec<u8>, Failures);
+    impl Record for Of {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.bytes("bucket")?, Failures::read(row)?))
+        }
+    }
+    let [first, second, third, fourth] = buckets.map(|bucket| bucket.map(Digest::as_slice));
+    let found: Vec<Of> = many(on!(conn, c => sqlx::query(
+        "SELECT bucket, failures, last, window_ends FROM failure
+         WHERE bucket IN ($1, $2, $3, $4) AND window_ends > $5",
+    ).bind(first).bind(second).bind(third).bind(fourth).bind(now.0).fetch_all(c).await))?;
+    Ok(buckets.map(|bucket| {
+        let bucket = bucket?;
+        found.iter().find(|of| of.0 == bucket).map(|of| of.1)
+    }))
 }
 
 /// Counts one failure more; a window that is over starts again and ends at `window_ends`.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
+use crate::select::{Listed, Select, Slice};
 
 /// A signed-in browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +157,93 @@ pub async fn of_account(conn: &mut Conn, account: UserPk, now: Timestamp) -> Res
         "SELECT * FROM login_session WHERE account = $1 AND expires > $2 AND idle_expires > $2
          ORDER BY created DESC, uuid",
     ).bind(account.0).bind(now.0).fetch_all(c).await))
+}
+
+/// The session with this key, unless it has ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_uuid(conn: &mut Conn, uuid: Uuid, now: Timestamp) -> Result<Option<LoginSession>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE uuid = $1 AND expires > $2 AND idle_expires > $2",
+    ).bind(uuid.to_string()).bind(now.0).fetch_optional(c).await))
+}
+
+/// Conditions on a list of sessions (CO-554). Absent and empty conditions hold for every session.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Who signed in.
+    pub account: Option<UserPk>,
+    /// The user name of whoever signed in.
+    pub username: Option<String>,
+    /// Address of the last use.
+    pub last_ip: Option<String>,
+    /// The browser, as it calls itself.
+    pub user_agent: Option<String>,
+    /// Terms that must occur in user name, address or browser (CO-525).
+    pub search: String,
+    /// Order; `true` for descending. Ties are broken by key.
+    pub order: Vec<(Order, bool)>,
+}
+
+/// What sessions can be ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub enum Order {
+    Uuid,
+    User,
+    Username,
+    LastIp,
+    UserAgent,
+    LastUsed,
+    Expires,
+}
+
+const USERNAME: &str = "(SELECT username FROM account WHERE account.pk = login_session.account)";
+
+/// The sessions that meet conditions and have not ended by `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    now: Timestamp,
+    slice: Slice,
+) -> Result<Listed<LoginSession>, StoreError> {
+    let mut select = Select::default();
+    select.integer("expires > ?", now.0);
+    select.integer("idle_expires > ?", now.0);
+    if let Some(account) = filter.account {
+        select.integer("account = ?", account.0.into());
+    }
+    if let Some(username) = &filter.username {
+        select.text(
+            "EXISTS (SELECT 1 FROM account WHERE account.pk = login_session.account AND account.username_folded = ?)",
+            portcullis_core::username::fold(username),
+        );
+    }
+    if let Some(last_ip) = &filter.last_ip {
+        select.text("last_ip = ?", last_ip);
+    }
+    if let Some(user_agent) = &filter.user_agent {
+        select.text("user_agent = ?", user_agent);
+    }
+    select.search(&[USERNAME, "last_ip", "user_agent"], &filter.search);
+    for (order, descending) in &filter.order {
+        let column = match order {
+            Order::Uuid => "uuid",
+            Order::User => "account",
+            Order::Username => USERNAME,
+            Order::LastIp => "last_ip",
+            Order::UserAgent => "user_agent",
+            Order::LastUsed => "last_used",
+            Order::Expires => "idle_expires",
+        };
+        select.order(column, *descending);
+    }
+    select.order("login_session.uuid", false);
+    select.list(conn, "login_session", slice).await
 }
 
 /// Removes sessions that have ended by `now`, at most `limit`, and returns their public ids.

@@ -8,6 +8,16 @@ use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
 
+// By name, so that a test can ask the database how it runs them.
+const BY_DIGEST: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND digest = $2 AND expires > $3";
+const BY_FINGERPRINT: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND fingerprint = $2 AND expires > $3";
+const REPLACE: &str = "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3)";
+const END: &str = "DELETE FROM proxy_session WHERE provider = $1 AND digest = $2";
+const END_OF_USER: &str = "DELETE FROM proxy_session WHERE user_uuid = $1";
+const END_OF_SID: &str = "DELETE FROM proxy_session WHERE sid = $1 AND sid <> '' AND ($2 IS NULL OR provider = $2)";
+const SWEEP: &str =
+    "DELETE FROM proxy_session WHERE digest IN (SELECT digest FROM proxy_session WHERE expires <= $1 LIMIT $2)";
+
 /// A session of the embedded outpost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySession {
@@ -55,9 +65,8 @@ impl Record for ProxySession {
 /// # Errors
 /// When the database fails, or the provider is gone.
 pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3)",
-    ).bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query(REPLACE)
+        .bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).execute(c).await.map(drop))?;
     on!(conn, c => sqlx::query(
         "INSERT INTO proxy_session (provider, digest, salt, source, fingerprint, user_uuid, sid, grant_sealed, created,
              expires)
@@ -117,9 +126,8 @@ pub async fn by_digest(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Option<ProxySession>, StoreError> {
-    maybe(on!(conn, c => sqlx::query(
-        "SELECT * FROM proxy_session WHERE provider = $1 AND digest = $2 AND expires > $3",
-    ).bind(provider.0).bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
+    maybe(on!(conn, c => sqlx::query(BY_DIGEST)
+        .bind(provider.0).bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
 }
 
 /// The session that this credential made, unless it has ended by `now`.
@@ -132,9 +140,8 @@ pub async fn by_fingerprint(
     fingerprint: &Digest,
     now: Timestamp,
 ) -> Result<Option<ProxySession>, StoreError> {
-    maybe(on!(conn, c => sqlx::query(
-        "SELECT * FROM proxy_session WHERE provider = $1 AND fingerprint = $2 AND expires > $3",
-    ).bind(provider.0).bind(fingerprint.as_slice()).bind(now.0).fetch_optional(c).await))
+    maybe(on!(conn, c => sqlx::query(BY_FINGERPRINT)
+        .bind(provider.0).bind(fingerprint.as_slice()).bind(now.0).fetch_optional(c).await))
 }
 
 /// Removes one session.
@@ -142,7 +149,7 @@ pub async fn by_fingerprint(
 /// # Errors
 /// When the database fails.
 pub async fn end(conn: &mut Conn, provider: ProviderPk, digest: &Digest) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("DELETE FROM proxy_session WHERE provider = $1 AND digest = $2")
+    on!(conn, c => sqlx::query(END)
         .bind(provider.0).bind(digest.as_slice()).execute(c).await.map(drop))?;
     Ok(())
 }
@@ -152,7 +159,7 @@ pub async fn end(conn: &mut Conn, provider: ProviderPk, digest: &Digest) -> Resu
 /// # Errors
 /// When the database fails.
 pub async fn end_of_user(conn: &mut Conn, user_uuid: &str) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("DELETE FROM proxy_session WHERE user_uuid = $1")
+    on!(conn, c => sqlx::query(END_OF_USER)
         .bind(user_uuid).execute(c).await.map(drop))?;
     Ok(())
 }
@@ -163,9 +170,7 @@ pub async fn end_of_user(conn: &mut Conn, user_uuid: &str) -> Result<(), StoreEr
 /// # Errors
 /// When the database fails.
 pub async fn end_of_sid(conn: &mut Conn, sid: &str, provider: Option<ProviderPk>) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "DELETE FROM proxy_session WHERE sid = $1 AND sid <> '' AND ($2 IS NULL OR provider = $2)",
-    ).bind(sid).bind(provider.map(|pk| pk.0)).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query(END_OF_SID).bind(sid).bind(provider.map(|pk| pk.0)).execute(c).await.map(drop))?;
     Ok(())
 }
 
@@ -174,9 +179,7 @@ pub async fn end_of_sid(conn: &mut Conn, sid: &str, provider: Option<ProviderPk>
 /// # Errors
 /// When the database fails.
 pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
-    Ok(on!(conn, c => sqlx::query(
-        "DELETE FROM proxy_session WHERE digest IN (SELECT digest FROM proxy_session WHERE expires <= $1 LIMIT $2)",
-    ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
+    Ok(on!(conn, c => sqlx::query(SWEEP).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
 }
 
 /// How many sessions there are.
@@ -197,4 +200,33 @@ pub async fn shed(conn: &mut Conn, excess: i64) -> Result<(), StoreError> {
              SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)",
     ).bind(excess).execute(c).await.map(drop))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+
+    struct Plan(String);
+
+    impl Record for Plan {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.text("detail")?))
+        }
+    }
+
+    /// PX-175, PX-513: sessions are found, replaced and ended by an index, however many there are.
+    #[tokio::test]
+    async fn px_175_no_session_is_looked_for_among_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&directory.path().join("test.db")).await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        for statement in [BY_DIGEST, BY_FINGERPRINT, REPLACE, END, END_OF_USER, END_OF_SID, SWEEP] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<Plan> = many(on!(&mut conn, c => sqlx::query(explain).fetch_all(c).await)).unwrap();
+            let steps: Vec<&str> = plan.iter().map(|step| step.0.as_str()).collect();
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH proxy_session USING")), "{statement}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{statement}: {steps:?}");
+        }
+    }
 }

@@ -84,6 +84,30 @@ macro_rules! columns_of {
 }
 columns_of!(SqliteRow);
 
+/// The columns of a row whose names begin with a prefix: of one table among several.
+pub(crate) struct Prefixed<'a, R>(pub(crate) &'static str, pub(crate) &'a R);
+
+macro_rules! prefixed {
+    ($($method:ident -> $kind:ty),* $(,)?) => {
+        impl<R: Columns> Columns for Prefixed<'_, R> {
+            $(fn $method(&self, column: &str) -> sqlx::Result<$kind> {
+                self.1.$method(&format!("{}{column}", self.0))
+            })*
+        }
+    };
+}
+prefixed! {
+    text -> String,
+    text_or_null -> Option<String>,
+    integer -> i64,
+    integer_or_null -> Option<i64>,
+    small -> i32,
+    small_or_null -> Option<i32>,
+    flag -> bool,
+    bytes -> Vec<u8>,
+    bytes_or_null -> Option<Vec<u8>>,
+}
+
 /// A record that is read from a row of its own table.
 pub(crate) trait Record: Sized {
     fn read(row: &impl Columns) -> sqlx::Result<Self>;

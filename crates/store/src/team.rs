@@ -59,19 +59,36 @@ pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Team>, S
     ).bind(account.0).fetch_all(c).await))
 }
 
+/// A group that somebody belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The group.
+    pub team: Team,
+    /// Whether they are a direct member, and not only one of a descendant.
+    pub direct: bool,
+}
+
+impl Record for Joined {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self { team: Team::read(row)?, direct: row.flag("direct")? })
+    }
+}
+
 /// The groups of a user and all their ancestors, in code-point order of their names (CO-061, CO-064).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_account_with_ancestors(conn: &mut Conn, account: UserPk) -> Result<Vec<Team>, StoreError> {
-    let mut teams: Vec<Team> = many(on!(conn, c => sqlx::query(
+pub async fn of_account_with_ancestors(conn: &mut Conn, account: UserPk) -> Result<Vec<Joined>, StoreError> {
+    let mut teams: Vec<Joined> = many(on!(conn, c => sqlx::query(
         "WITH RECURSIVE mine (pk) AS (
              SELECT team FROM membership WHERE account = $1
              UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
-         SELECT team.* FROM team JOIN mine ON mine.pk = team.pk",
+         SELECT team.*,
+             EXISTS (SELECT 1 FROM membership WHERE membership.account = $1 AND membership.team = team.pk) AS direct
+         FROM team JOIN mine ON mine.pk = team.pk",
     ).bind(account.0).fetch_all(c).await))?;
     // Here and not in SQL: collations differ between engines.
-    teams.sort_by(|left, right| left.name.cmp(&right.name));
+    teams.sort_by(|left, right| left.team.name.cmp(&right.team.name));
     Ok(teams)
 }
 

@@ -3,10 +3,12 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{TokenId, UserPk};
 use portcullis_core::keys::Digest;
+use portcullis_core::username::{LONGEST, exceeds, fold};
 
+use crate::account::Account;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many, maybe};
+use crate::row::{Columns, Prefixed, Record, many, maybe};
 use crate::select::{Listed, Select, Slice};
 
 /// A token.
@@ -94,6 +96,37 @@ pub async fn by_digest(conn: &mut Conn, account: UserPk, digest: &Digest) -> Res
         "SELECT * FROM token WHERE key_digest = $1 AND account = $2 AND intent = 'app_password'
          ORDER BY expiring, expires DESC LIMIT 1",
     ).bind(digest.as_slice()).bind(account.0).fetch_optional(c).await))
+}
+
+/// Who has a user name, and their app password with a digest, with one question. The work is the same when there
+/// is no such user. The password's expiry is for the caller to check: [`Token::holds`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_username(
+    conn: &mut Conn,
+    username: &str,
+    digest: &Digest,
+) -> Result<(Option<Account>, Option<Token>), StoreError> {
+    // Nobody's name is empty.
+    let folded = if exceeds(username, LONGEST) { String::new() } else { fold(username) };
+    let row = on!(conn, c => sqlx::query(
+        "SELECT account.*, token.uuid AS token_uuid, token.identifier AS token_identifier,
+             token.intent AS token_intent, token.account AS token_account, token.description AS token_description,
+             token.key_digest AS token_key_digest, token.key_sealed AS token_key_sealed,
+             token.expiring AS token_expiring, token.expires AS token_expires, token.managed AS token_managed,
+             token.created AS token_created, token.last_used AS token_last_used,
+             token.last_used_from AS token_last_used_from
+         FROM (SELECT 1) AS nobody
+         LEFT JOIN account ON account.username_folded = $1
+         LEFT JOIN token ON token.key_digest = $2 AND token.account = coalesce(account.pk, -1)
+             AND token.intent = 'app_password'
+         ORDER BY token.expiring, token.expires DESC LIMIT 1",
+    ).bind(folded).bind(digest.as_slice()).fetch_one(c).await)?;
+    let account = row.small_or_null("pk")?.map(|_| Account::read(&row)).transpose()?;
+    let token = Prefixed("token_", &row);
+    let token = token.text_or_null("uuid")?.map(|_| Token::read(&token)).transpose()?;
+    Ok((account, token))
 }
 
 /// The API token with this digest. Its expiry is for the caller to check: [`Token::holds`].

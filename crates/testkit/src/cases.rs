@@ -89,7 +89,7 @@ fn answers(text: &str, case: &mut Case) {
     case.statuses = words.iter().map(|word| word.split('|').map(status).collect()).collect();
 }
 
-fn arrival(text: &str) -> Arrival {
+pub(crate) fn arrival(text: &str) -> Arrival {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (method, target, identified) = match words[..] {
         [method, target] => (method, target, false),
@@ -99,7 +99,7 @@ fn arrival(text: &str) -> Arrival {
     Arrival { method: method.to_owned(), target: target.to_owned(), identified, ..Arrival::default() }
 }
 
-fn detail(text: &str, arrival: &mut Arrival) {
+pub(crate) fn detail(text: &str, arrival: &mut Arrival) {
     if let Some(name) = text.strip_prefix("without ") {
         arrival.without.push(name.to_owned());
         return;

@@ -18,8 +18,10 @@ pub mod browser;
 pub mod cases;
 #[cfg(test)]
 mod dependencies;
+pub mod frames;
 pub mod fronts;
 pub mod http;
+pub mod http2;
 pub mod peers;
 pub mod process;
 pub mod raw;

@@ -5,9 +5,15 @@
 
 pub mod answer;
 mod applications;
+mod authenticators;
+mod bindings;
 pub mod body;
+mod brands;
 pub mod caller;
 mod certificates;
+mod consents;
+mod entitlements;
+mod events;
 mod executor;
 mod flows;
 mod groups;
@@ -18,7 +24,14 @@ pub mod params;
 mod policies;
 mod providers;
 mod recovery;
+mod reputation;
+mod roles;
+mod schema;
+mod sessions;
+mod settings;
+mod sources;
 mod tokens;
+mod used_by;
 mod users;
 
 use std::sync::Arc;
@@ -32,6 +45,7 @@ use http::{HeaderValue, Method, header};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 
+use crate::noted;
 use answer::ApiError;
 
 /// Where the API begins.
@@ -44,7 +58,13 @@ pub type Routes = Router<Arc<Context>>;
 pub fn router(ctx: Arc<Context>) -> Router {
     let resources = Routes::new()
         .merge(applications::routes())
+        .merge(authenticators::routes())
+        .merge(bindings::routes())
+        .merge(brands::routes())
         .merge(certificates::routes())
+        .merge(consents::routes())
+        .merge(entitlements::routes())
+        .merge(events::routes())
         .merge(executor::routes())
         .merge(flows::routes())
         .merge(groups::routes())
@@ -54,6 +74,12 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(policies::routes())
         .merge(providers::routes())
         .merge(recovery::routes())
+        .merge(reputation::routes())
+        .merge(roles::routes())
+        .merge(schema::routes())
+        .merge(sessions::routes())
+        .merge(settings::routes())
+        .merge(sources::routes())
         .merge(tokens::routes())
         .merge(users::routes());
     let api = resources
@@ -67,7 +93,8 @@ pub fn router(ctx: Arc<Context>) -> Router {
 }
 
 /// Adds the headers of every answer (CO-529).
-async fn headers(request: Request, next: Next) -> Response {
+async fn headers(mut request: Request, next: Next) -> Response {
+    noted::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -148,7 +175,9 @@ mod tests {
         assert_eq!(write(&[]).await, 403);
         assert_eq!(write(&[("x-authentik-csrf", "abd")]).await, 403);
         assert_eq!(write(&[token, ("origin", "http://evil.example")]).await, 403);
+        assert_eq!(site.events("suspicious_request").await.0, 1);
         assert_eq!(write(&[token, ("sec-fetch-site", "cross-site")]).await, 403);
+        assert_eq!(site.events("suspicious_request").await.0, 2);
         assert_eq!(write(&[token, ("origin", "http://id.example"), ("sec-fetch-site", "same-origin")]).await, 201);
     }
 
@@ -276,6 +305,11 @@ mod tests {
             "core/users",
             "core/groups",
             "core/tokens",
+            "core/authenticated_sessions",
+            "core/brands",
+            "core/user_consent",
+            "events/events",
+            "sources/all",
             "core/applications",
             "crypto/certificatekeypairs",
             "providers/proxy",
@@ -284,6 +318,10 @@ mod tests {
             "propertymappings/provider/scope",
             "flows/instances",
             "policies/bindings",
+            "policies/all",
+            "policies/event_matcher",
+            "policies/reputation/scores",
+            "core/application_entitlements",
         ];
         for list in lists {
             for (query, status) in [
@@ -422,7 +460,7 @@ mod tests {
             username: "setup".to_owned(),
             is_superuser: false,
             client: None,
-            request_id: String::new(),
+            request: portcullis_idp::Request::default(),
         };
         assert!(setup::complete(ctx, &actor, "", "a@example.com", "long enough").await.is_err());
         let first = setup::open(ctx).await.expect("reads").expect("open");

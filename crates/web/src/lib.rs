@@ -1,9 +1,11 @@
 //! HTTP faces of the control plane: OAuth, API, pages.
 
 pub mod api;
+mod asked;
 pub mod assets;
 mod body;
 mod health;
+mod noted;
 pub mod oauth;
 pub mod pages;
 pub mod same_origin;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
@@ -29,8 +31,9 @@ pub fn router(ctx: Arc<Context>) -> Router {
     let stateful = Router::new().merge(oauth::router()).merge(pages::router()).merge(health::router());
     Router::new()
         .merge(stateful.with_state(Arc::clone(&ctx)))
-        .merge(api::router(ctx))
+        .merge(api::router(Arc::clone(&ctx)))
         .fallback(not_found)
+        .layer(from_fn_with_state(ctx, pages::look::around))
         .layer(from_fn(named))
 }
 
@@ -45,7 +48,8 @@ async fn not_found(Extension(origin): Extension<Arc<Origin>>) -> Response {
 }
 
 /// Adds the request's id to the answer.
-async fn named(request: Request, next: Next) -> Response {
+async fn named(mut request: Request, next: Next) -> Response {
+    noted::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(&id) {

@@ -5,6 +5,7 @@ pub mod flow;
 pub mod form;
 pub mod home;
 pub mod launch;
+pub mod look;
 pub mod qr;
 pub mod respond;
 pub mod second_factors;
@@ -53,6 +54,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/flows/-/default/invalidation/", get(sign_out::forward))
         .route("/flows/-/cancel/", get(flow::cancel))
         .route("/static/{name}", get(crate::assets::serve))
+        .route("/static/brand/{name}", get(look::stylesheet))
 }
 
 /// `GET /flows/-/default/authentication/` leads to the form and keeps the query (CO-301).

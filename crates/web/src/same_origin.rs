@@ -33,6 +33,7 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: false,
             request_id: String::new(),
+            asked: None,
         }
     }
 

@@ -101,6 +101,7 @@ impl Site {
             peer: client,
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         }));
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
@@ -161,10 +162,14 @@ pub(crate) async fn context_with(
         epochs: Arc::new(Epochs::default()),
         base_url: "http://id.example".to_owned(),
         install_id,
+        options: portcullis_idp::context::Options::default(),
         limits: portcullis_idp::limits::Limits::default(),
         rates: portcullis_idp::limits::Rates::default(),
         sessions: portcullis_idp::sessions::Lifetimes::default(),
+        policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
+        clients: portcullis_idp::oauth::client::Known::default(),
+        notes: portcullis_idp::oauth::machine::Notes::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
     })

@@ -18,11 +18,11 @@ const SECOND_FACTOR: &str = "authentik_mfa";
 const DEVICE: &str = "authentik_device";
 
 /// A browser at the flow `slug`; `query` is what came with the flow's address.
-pub(crate) fn visit<'a>(slug: &'a str, query: &'a str, headers: &'a HeaderMap, origin: &Origin) -> Visit<'a> {
+pub(crate) fn visit<'a>(slug: &'a str, query: &'a str, headers: &'a HeaderMap, visitor: Visitor) -> Visit<'a> {
     Visit {
         slug,
         query,
-        visitor: Visitor { client: origin.client, request_id: origin.request_id.clone() },
+        visitor,
         user_agent: user_agent(headers),
         sessions: session_cookies(headers).collect(),
         runs: runs(headers),

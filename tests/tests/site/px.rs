@@ -7,6 +7,7 @@ mod forward;
 mod forward_auth;
 mod headers;
 mod hostile;
+mod hostile_http2;
 mod hosts;
 mod https;
 mod login;

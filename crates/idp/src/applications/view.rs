@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use portcullis_core::id::ProviderPk;
+use portcullis_core::id::{ApplicationId, ProviderPk};
 use portcullis_store::application::{Application, Filter};
 use portcullis_store::{Conn, application, provider};
 
@@ -10,6 +10,7 @@ use crate::access::{self, AccessContext, Decision};
 use crate::context::Context;
 use crate::directory::Person;
 use crate::error::Error;
+use crate::policies::LogLine;
 use crate::providers;
 
 /// An application with its provider.
@@ -33,38 +34,73 @@ impl View {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, usable_by: Option<&Person>) -> Result<Vec<View>, Error> {
-    let mut conn = ctx.db.read().await?;
-    let mut applications = application::list(&mut conn, filter).await?;
+pub async fn list(
+    ctx: &Context,
+    filter: &Filter,
+    usable_by: Option<&Person>,
+    context: &AccessContext,
+) -> Result<Vec<View>, Error> {
+    let mut applications = application::list(&mut ctx.db.read().await?, filter).await?;
     if let Some(person) = usable_by {
-        applications = access::visible(&mut conn, person, applications).await?;
+        applications = access::visible(ctx, person, applications, context).await?;
     }
-    views(&mut conn, applications).await
+    views(&mut ctx.db.read().await?, applications).await
 }
 
-/// The application with this slug: any, or only one that somebody may use.
+/// The application with this slug.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for an application that is not for them to see; or when the store fails.
-pub async fn get(ctx: &Context, slug: &str, usable_by: Option<&Person>) -> Result<View, Error> {
+/// [`Error::NotFound`]; or when the store fails.
+pub async fn get(ctx: &Context, slug: &str) -> Result<View, Error> {
     let mut conn = ctx.db.read().await?;
     let found = application::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Application"))?;
-    if let Some(person) = usable_by
-        && !access::decide(ctx, &mut conn, person, &found, &AccessContext::default()).await?.passing
-    {
-        return Err(Error::NotFound("Application"));
-    }
     views(&mut conn, vec![found]).await?.pop().ok_or(Error::NotFound("Application"))
 }
 
-/// Whether somebody may use the application with this slug, and why (CO-138).
+/// The application with this slug, if somebody may use it.
+///
+/// # Errors
+/// [`Error::NotFound`], also for an application that is not for them to see; or when the store fails.
+pub async fn get_usable(ctx: &Context, slug: &str, person: &Person, context: &AccessContext) -> Result<View, Error> {
+    let view = get(ctx, slug).await?;
+    let judged = access::judge(ctx, person, &view.application, context).await?;
+    if judged.decision.passing { Ok(view) } else { Err(Error::NotFound("Application")) }
+}
+
+/// Whether somebody may use the application with this slug, and with `explained` why (CO-138).
 ///
 /// # Errors
 /// [`Error::NotFound`] for an unknown slug; or when the store fails.
-pub async fn check_access(ctx: &Context, slug: &str, person: &Person) -> Result<Decision, Error> {
-    let mut conn = ctx.db.read().await?;
-    let found = application::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Application"))?;
-    access::decide(ctx, &mut conn, person, &found, &AccessContext::default()).await
+pub async fn check_access(
+    ctx: &Context,
+    slug: &str,
+    person: &Person,
+    context: &AccessContext,
+    explained: bool,
+) -> Result<(Decision, Vec<LogLine>), Error> {
+    let found = application::by_slug(&mut ctx.db.read().await?, slug).await?.ok_or(Error::NotFound("Application"))?;
+    let judged = access::judge(ctx, person, &found, context).await?;
+    let lines = match explained {
+        true => access::explain(ctx, &mut ctx.db.read().await?, person, &judged).await?,
+        false => Vec::new(),
+    };
+    Ok((judged.decision, lines))
+}
+
+/// The slug of an application, if there is one with this key.
+///
+/// # Errors
+/// When the store fails.
+pub async fn slug_of(conn: &mut Conn, uuid: ApplicationId) -> Result<Option<String>, Error> {
+    Ok(application::by_uuid(conn, uuid).await?.map(|application| application.slug))
+}
+
+/// An application with its provider, for whoever may see it.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn one(conn: &mut Conn, application: Application) -> Result<View, Error> {
+    views(conn, vec![application]).await?.pop().ok_or(Error::NotFound("Application"))
 }
 
 async fn views(conn: &mut Conn, applications: Vec<Application>) -> Result<Vec<View>, Error> {

@@ -2,9 +2,11 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::sha256;
+use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use x509_cert::der::Decode;
@@ -84,6 +86,14 @@ pub(super) fn key(pem: &str) -> Result<Option<PrivateKeyDer<'static>>, &'static 
         return Ok(None);
     }
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map(Some).map_err(|_| NO_KEY)
+}
+
+/// Whether the first certificate is for a host, as a client would judge.
+pub(super) fn is_for(pem: &str, host: &str) -> bool {
+    let (Ok(leaf), Ok(host)) = (CertificateDer::from_pem_slice(pem.as_bytes()), ServerName::try_from(host)) else {
+        return false;
+    };
+    ParsedCertificate::try_from(&leaf).and_then(|leaf| verify_server_name(&leaf, &host)).is_ok()
 }
 
 /// Whether a key can be used, and is that of the first certificate, as those find who serve it.

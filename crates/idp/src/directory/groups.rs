@@ -159,7 +159,7 @@ async fn new_attributes(
 ) -> Result<Attributes, Error> {
     let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
     match attributes::check(given.clone()) {
-        Ok(given) => Ok(secret_keys(change.conn()).await?.restored(given, stored)),
+        Ok(given) => Ok(secret_keys(change.context(), change.conn()).await?.restored(given, stored)),
         Err(error) => {
             problems.add("attributes", error.to_string());
             Ok(stored.clone())

@@ -35,6 +35,11 @@ fn rename(event: &mut Event, gone: &Account, identifiers: &[&str], pseudonym: &s
     if event.account.get("pk").and_then(Value::as_i64) == Some(gone.pk.0.into()) {
         event.client_ip = None;
         set_all(&mut event.account, pseudonym);
+        // What they asked for and with which browser says who they were.
+        if let Some(request) = event.context.get_mut("http_request").and_then(Value::as_object_mut) {
+            request.insert("args".to_owned(), json!({}));
+            request.insert("user_agent".to_owned(), json!(""));
+        }
     }
     if event.action == "login_failed" {
         for object in [&mut event.account, &mut event.context] {

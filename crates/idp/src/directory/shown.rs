@@ -73,7 +73,7 @@ impl<'a> Viewer<'a> {
     /// # Errors
     /// When the store fails.
     pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &Actor) -> Result<Self, Error> {
-        let secrets = secret_keys(conn).await?;
+        let secrets = secret_keys(ctx, conn).await?;
         Ok(Self { ctx, mask: (!actor.is_superuser).then(|| secrets.clone()), secrets })
     }
 
@@ -83,10 +83,11 @@ impl<'a> Viewer<'a> {
     /// When the store fails or attributes cannot be opened.
     pub async fn user(&self, conn: &mut Conn, account: Account) -> Result<ShownUser, Error> {
         let all = team::of_account_with_ancestors(conn, account.pk).await?;
-        let groups = self.teams(team::of_account(conn, account.pk).await?)?;
+        let is_superuser = all.iter().any(|joined| joined.team.is_superuser);
+        let groups = self.teams(all.into_iter().filter(|joined| joined.direct).map(|joined| joined.team).collect())?;
         Ok(ShownUser {
             uid: uid(self.ctx, account.pk),
-            is_superuser: all.iter().any(|team| team.is_superuser),
+            is_superuser,
             attributes: self.masked(account_attributes(self.ctx, &account)?),
             groups,
             account,

@@ -13,7 +13,8 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
-use crate::sessions::may_sign_in;
+use crate::sessions::{about_to_end, may_sign_in};
+use crate::settings::Settings;
 use crate::{password, password_rules};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
@@ -120,10 +121,12 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
         set_groups(&mut change, pk, groups).await?;
     }
     if was_active && !changed.is_active {
+        about_to_end(&mut change, pk, "user_deactivated", None).await?;
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
         consent::forget_of_account(change.conn(), pk).await?;
     } else if could_sign_in && !may_sign_in(&changed) {
         // What app passwords have opened goes on: that is what service accounts are for (CO-813).
+        about_to_end(&mut change, pk, "user_type_changed", None).await?;
         account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;
     }
     let after = snapshot(&mut change, &changed).await?;
@@ -134,8 +137,8 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     change.commit().await
 }
 
-/// Deletes a user with tokens, sessions and memberships, and takes their name out of past events
-/// (CO-038, CO-818).
+/// Deletes a user with tokens, sessions and memberships, and takes their name out of past events unless the
+/// setting `gdpr_compliance` is off (CO-038, CO-818).
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for oneself
@@ -148,13 +151,17 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let gone = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    about_to_end(&mut change, pk, "user_deleted", None).await?;
     account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
     bindings::before_user_is_deleted(&mut change, pk).await?;
     account::delete(change.conn(), pk).await?;
-    pseudonym::apply(&mut change, &gone).await?;
     change.touch(Touched::User(gone.uuid));
-    let nameless = Account { username: pseudonym::of(&gone), ..gone };
-    change.event("model_deleted", json!({"model": named(&nameless)})).await?;
+    let mut remembered = gone.clone();
+    if Settings::load(change.conn()).await?.gdpr_compliance {
+        pseudonym::apply(&mut change, &gone).await?;
+        remembered.username = pseudonym::of(&gone);
+    }
+    change.event("model_deleted", json!({"model": named(&remembered)})).await?;
     change.commit().await
 }
 
@@ -224,6 +231,7 @@ async fn set_judged_hash_in(
     changed.password_changed = ctx.now();
     changed.last_updated = ctx.now();
     account::update(change.conn(), &changed).await?;
+    about_to_end(change, pk, "password_changed", keep).await?;
     account::end_sessions(change.conn(), &changed, keep, false, ctx.now()).await?;
     change.touch(Touched::User(changed.uuid));
     let context = match rules {
@@ -313,7 +321,7 @@ async fn new_attributes(
     problems: &mut Problems,
 ) -> Result<Attributes, Error> {
     let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
-    let secrets = secret_keys(change.conn()).await?;
+    let secrets = secret_keys(change.context(), change.conn()).await?;
     match attributes::check(given.clone()) {
         Ok(given) => {
             let meant = secrets.restored(given, stored);

@@ -98,7 +98,8 @@ impl Desk<'_> {
 
     async fn recovery(&self) -> Result<bool, Error> {
         let offered = self.stages.identification.recovery_flow.is_some();
-        Ok(offered || recovery::is_offered(&mut self.ctx.db.read().await?).await?)
+        let host = &self.visit.visitor.request.host;
+        Ok(offered || recovery::is_offered(&mut self.ctx.db.read().await?, host).await?)
     }
 
     fn setups(&self) -> Vec<Setup> {

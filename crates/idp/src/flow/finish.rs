@@ -9,7 +9,7 @@ use super::run::Step;
 use super::{Desk, SessionCookie, first_factor, remembered, stages};
 use crate::change::{Change, Touched};
 use crate::error::Error;
-use crate::{flows, sessions, sign_in};
+use crate::{flows, reputation, sessions, sign_in};
 
 /// Starts the session, under a fresh identifier (CO-384).
 pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
@@ -36,6 +36,8 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         return Ok(());
     }
     first_factor::forget(desk, &mut change, &account).await?;
+    let (from, name) = (desk.visit.visitor.client, &account.username);
+    reputation::note(ctx, change.conn(), from, name, reputation::Attempt::SignedIn).await?;
     if let Some((session, _)) = desk.login.take() {
         sessions::end(ctx, change.conn(), &session.sid).await?;
         change.touch(Touched::Session(session.sid));

@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost};
 use crate::sessions::may_sign_in;
-use crate::{event, flows, password, recovery};
+use crate::{event, flows, password, recovery, reputation};
 
 /// The name under which failures to sign in are counted.
 const CLIENT: &str = "sign-in";
@@ -159,6 +159,8 @@ async fn fail(desk: &Desk<'_>, waiting: bool) -> Result<(), Error> {
         json!({"username": identifier, "stage": "password", "reason": "too many failed attempts: not examined"})
     } else {
         limits::account::failed(ctx, &mut tx, &attempt).await?;
+        let scored = account.as_ref().map_or(identifier.as_str(), |account| account.username.as_str());
+        reputation::note(ctx, &mut tx, visitor.client, scored, reputation::Attempt::Failed).await?;
         json!({"username": identifier, "stage": "password"})
     };
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;

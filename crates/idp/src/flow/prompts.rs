@@ -116,7 +116,7 @@ pub(super) async fn first_administrator(desk: &mut Desk<'_>, fields: &Fields) ->
     let said = |name: &str| text(fields, name).unwrap_or_default();
     let actor = crate::Actor {
         client: Some(desk.visit.visitor.client),
-        request_id: desk.visit.visitor.request_id.clone(),
+        request: desk.visit.visitor.request.clone(),
         username: bootstrap::ADMINISTRATOR.to_owned(),
         ..crate::Actor::system()
     };

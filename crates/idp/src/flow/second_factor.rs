@@ -10,7 +10,7 @@ use super::{Desk, Fields, remembered, stages, text};
 use crate::change::Change;
 use crate::error::Error;
 use crate::limits::account::Codes;
-use crate::{authenticators, event, flows};
+use crate::{authenticators, event, flows, reputation};
 
 /// The second factors of the user that the stage allows.
 pub(super) async fn devices(desk: &Desk<'_>) -> Result<Vec<Authenticator>, Error> {
@@ -103,6 +103,8 @@ pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Er
         None => {
             if !blocked {
                 codes.failed(ctx, change.conn()).await?;
+                let (from, name) = (desk.visit.visitor.client, &account.username);
+                reputation::note(ctx, change.conn(), from, name, reputation::Attempt::Failed).await?;
             }
             change.event("login_failed", failure(&account, blocked)).await?;
             change.commit().await?;

@@ -22,6 +22,8 @@ pub(super) struct Gate {
 #[derive(Debug)]
 #[must_use = "without it, guesses made at once are not counted in time"]
 pub struct Turn {
+    /// Whether failures of this address with this client and user name are counted, which a success forgets.
+    pub failed_before: bool,
     _all: SemaphorePermit<'static>,
     _of_one: OwnedSemaphorePermit,
 }
@@ -38,7 +40,7 @@ impl Gate {
         let queue = self.queue_of(address);
         let turn = async {
             let of_one = queue.acquire_owned().await.ok()?;
-            Some(Turn { _all: self.all.acquire().await.ok()?, _of_one: of_one })
+            Some(Turn { failed_before: false, _all: self.all.acquire().await.ok()?, _of_one: of_one })
         };
         timeout(PATIENCE, turn).await.ok().flatten()
     }

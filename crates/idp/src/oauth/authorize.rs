@@ -340,7 +340,8 @@ pub async fn decide(
         "oauth_redirect_uri": request.redirect_uri,
         "oauth_response_type": "code",
     });
-    let decision = access::decide(ctx, &mut conn, &person, application, &context(entries)).await?;
+    drop(conn);
+    let decision = access::judge(ctx, &person, application, &context(entries).from(visitor)).await?.decision;
     if !decision.passing {
         let back = request.error(ctx, "access_denied");
         return Ok(match silent {
@@ -348,6 +349,7 @@ pub async fn decide(
             false => Outcome::Denied { application: application.name.clone(), messages: decision.messages, back },
         });
     }
+    let mut conn = ctx.db.read().await?;
     if !agreed && let Some(known) = to_be_asked(&mut conn, request, application, &person, now).await? {
         let (known, additional) = consent::described(&request.client.mappings, &request.scopes, &known);
         return Ok(match silent {
@@ -435,6 +437,7 @@ async fn approve(
             _ => duration::seconds_or(&stage.consent_expire_in, consent::REMEMBERED_SECONDS),
         };
         let consent = Consent {
+            pk: 0,
             account: person.account.pk,
             provider: request.client.provider.pk,
             application: application.uuid,
@@ -445,7 +448,9 @@ async fn approve(
         remembered::keep(change.conn(), &consent).await?;
     }
     let named = event::model("authentik_core", "application", application.uuid, &application.name);
-    change.event("authorize_application", json!({"authorized_application": named, "scopes": record.scope})).await?;
+    let flow = request.client.provider.authorization_flow.0.simple().to_string();
+    let context = json!({"authorized_application": named, "flow": flow, "scopes": record.scope});
+    change.event("authorize_application", context).await?;
     change.commit().await?;
     Ok(Outcome::Answer(request.answer(ctx, ("code", code))))
 }

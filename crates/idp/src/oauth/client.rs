@@ -1,8 +1,12 @@
 //! Clients, and how they prove themselves (OA-210 … OA-213).
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use portcullis_core::epoch::{Mark, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::same_secret;
 use portcullis_store::Conn;
@@ -13,10 +17,12 @@ use serde_json::json;
 
 use super::params::Params;
 use super::{OAuthError, examine};
+use crate::access::Terms;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
+use crate::event::Keeping;
 use crate::limits::{self, Attempt};
-use crate::{event, providers};
+use crate::{event, providers, reputation};
 
 /// A client with what it may ask for.
 pub struct Client {
@@ -65,6 +71,61 @@ impl Client {
         let stored = providers::client_secret(ctx, &self.provider)?;
         let same = same_secret(stored.as_bytes(), secret.as_bytes());
         Ok(same && !stored.is_empty() && !secret.is_empty())
+    }
+}
+
+/// A client, and the terms of its application.
+pub struct Served {
+    /// The client.
+    pub client: Client,
+    /// Who may use its application; nobody without one.
+    pub terms: Terms,
+    /// How events are kept.
+    pub(crate) keeping: Keeping,
+}
+
+/// Clients that outposts asked about, kept until something of them changes. Definitions only: who may use what is
+/// decided each time anew (CO-177).
+#[derive(Default)]
+pub struct Known(Mutex<HashMap<ProviderPk, (Mark, Arc<Served>)>>);
+
+impl Served {
+    /// The client of this provider as it is at present.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn by_pk(ctx: &Context, pk: ProviderPk) -> Result<Option<Arc<Self>>, Error> {
+        let Known(known) = &ctx.clients;
+        if let Some((mark, served)) = known.lock().unwrap_or_else(PoisonError::into_inner).get(&pk)
+            && ctx.epochs.stands(mark)
+        {
+            return Ok(Some(Arc::clone(served)));
+        }
+        // Before the reading: a change meanwhile is one to come.
+        let built_at = ctx.epochs.present();
+        let found = Self::read(ctx, pk).await?.map(Arc::new);
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Some(served) => {
+                let mark = ctx.epochs.mark(built_at, &[Subject::Provider(pk.0)]);
+                known.insert(pk, (mark, Arc::clone(served)));
+            }
+            None => {
+                known.remove(&pk);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn read(ctx: &Context, pk: ProviderPk) -> Result<Option<Self>, Error> {
+        let mut conn = ctx.db.read().await?;
+        let Some(client) = Client::by_pk(&mut conn, pk).await? else { return Ok(None) };
+        let terms = match &client.application {
+            Some(application) => Terms::of(&mut conn, application).await?,
+            None => Terms::default(),
+        };
+        let keeping = Keeping::of(&mut conn, "").await?;
+        Ok(Some(Self { client, terms, keeping }))
     }
 }
 
@@ -176,6 +237,7 @@ async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -
     let context = json!({"stage": "token_endpoint", "client_id": client_id, "reason": "invalid_client"});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
+    reputation::note(ctx, &mut tx, visitor.client, &client_id, reputation::Attempt::Failed).await?;
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
     tx.commit().await?;
     event::log(&recorded);

@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::OAuthError;
 use super::client::Client;
-use crate::access::{self, AccessContext};
+use crate::access::{self, AccessContext, Judged};
 use crate::change::{Change, Touched};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
+use crate::entitlements;
 use crate::error::Error;
 
 /// What a client brings to redeem a code.
@@ -31,6 +32,8 @@ pub(crate) struct Redeemed {
     pub(crate) code: AuthorizationCode,
     /// The user.
     pub(crate) person: Person,
+    /// Names of the entitlements for the application that they hold.
+    pub(crate) entitlements: Vec<String>,
     /// The session that approved it.
     pub(crate) login: LoginSession,
 }
@@ -40,8 +43,36 @@ pub(crate) fn digest(ctx: &Context, code: &str) -> portcullis_core::keys::Digest
     ctx.keys.digest(Purpose::GrantLookup, &[b"code", code.as_bytes()])
 }
 
+/// Asks the policies about whoever a code stands for, before it is used up: in the transaction that does so, everybody
+/// who writes would wait for them. Says nothing about a code that cannot be redeemed.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn foresee(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    redemption: &Redemption<'_>,
+) -> Result<Judged, Error> {
+    let mut conn = ctx.db.read().await?;
+    let known = grant::code_by_digest(&mut conn, &digest(ctx, redemption.code)).await?;
+    let good = known.filter(|code| {
+        code.provider == client.provider.pk
+            && code.consumed.is_none()
+            && code.expires > ctx.now()
+            && code.redirect_uri == redemption.redirect_uri
+            && proves(code, redemption.code_verifier)
+    });
+    let (Some(code), Some(application)) = (good, client.application.as_ref()) else { return Ok(Judged::default()) };
+    let Some(person) = directory::person(ctx, &mut conn, code.account).await? else { return Ok(Judged::default()) };
+    let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
+        "oauth_grant_type": "authorization_code", "oauth_redirect_uri": code.redirect_uri,
+        "oauth_code_verifier": redemption.code_verifier});
+    access::judge_after(ctx, conn, &person, application, &context(entries).from(visitor)).await
+}
+
 /// Uses a code up and says what it stands for (OA-240 … OA-246). The code is spent whatever follows: who
-/// knows it gets one try.
+/// knows it gets one try. `judged` is what [`foresee`] found.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] for everything that is wrong with it. The change must be committed then, too.
@@ -50,6 +81,7 @@ pub(crate) async fn redeem(
     change: &mut Change<'_>,
     client: &Client,
     redemption: &Redemption<'_>,
+    judged: &Judged,
 ) -> Result<Redeemed, OAuthError> {
     let now = ctx.now();
     let digest = digest(ctx, redemption.code);
@@ -66,18 +98,17 @@ pub(crate) async fn redeem(
     let person = directory::person(ctx, conn, code.account).await?.filter(|person| person.account.is_active);
     let person = person.ok_or(OAuthError::InvalidGrant)?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
-    let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
-        "oauth_grant_type": "authorization_code"});
-    if !access::decide(ctx, conn, &person, application, &context(entries)).await?.passing {
+    if !access::confirm(conn, &person, application, judged).await?.passing {
         return Err(OAuthError::InvalidGrant);
     }
-    Ok(Redeemed { code, person, login })
+    let entitlements = entitlements::names(conn, &person, application.uuid).await?;
+    Ok(Redeemed { code, person, entitlements, login })
 }
 
 /// What policies find in `context`.
 pub(crate) fn context(entries: serde_json::Value) -> AccessContext {
     match entries {
-        serde_json::Value::Object(entries) => AccessContext { entries },
+        serde_json::Value::Object(entries) => AccessContext { entries, ..AccessContext::default() },
         _ => AccessContext::default(),
     }
 }

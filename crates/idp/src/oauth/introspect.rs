@@ -15,7 +15,7 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::{access, event, limits, signing};
+use crate::{access, entitlements, event, limits, signing};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -63,22 +63,35 @@ pub async fn visible(
 /// When the store fails.
 pub async fn active(
     ctx: &Context,
-    conn: &mut Conn,
+    mut conn: Conn,
+    visitor: &Visitor,
     client: &Client,
     record: AccessToken,
 ) -> Result<Option<Active>, Error> {
     let Some(accessed) = client.application.as_ref() else { return Ok(None) };
-    if application::by_provider(conn, record.provider).await?.is_none() || !lives(ctx, conn, &record).await? {
+    let issuing = application::by_provider(&mut conn, record.provider).await?;
+    let Some(issuing) = issuing else { return Ok(None) };
+    if !lives(ctx, &mut conn, &record).await? {
         return Ok(None);
     }
-    let Some(person) = directory::person(ctx, conn, record.account).await? else { return Ok(None) };
+    let Some(person) = directory::person(ctx, &mut conn, record.account).await? else { return Ok(None) };
+    let claims = issue::claims_of(ctx, &record)?;
+    let said: Vec<_> = texts(&claims, "entitlements").map(str::to_owned).collect();
+    if !entitlements::still_held(&mut conn, &person, issuing.uuid, &said).await? {
+        return Ok(None);
+    }
     let scopes: Vec<_> = record.scope.split_ascii_whitespace().collect();
     let entries = json!({"oauth_scopes": scopes, "oauth_grant_type": "bearer"});
-    if !person.account.is_active || !access::decide(ctx, conn, &person, accessed, &context(entries)).await?.passing {
+    let asked = context(entries).from(visitor);
+    if !person.account.is_active || !access::judge_after(ctx, conn, &person, accessed, &asked).await?.decision.passing {
         return Ok(None);
     }
-    let claims = issue::claims_of(ctx, &record)?;
     Ok(Some(Active { record, claims, person }))
+}
+
+/// The texts in a claim that is a list.
+fn texts<'a>(claims: &'a ClaimSet, name: &str) -> impl Iterator<Item = &'a str> {
+    claims.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Whether a token is unexpired and unrevoked, and what it was obtained by still stands.
@@ -139,13 +152,13 @@ pub async fn answer(
     let mut conn = ctx.db.read().await?;
     let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
-    let Some(active) = active(ctx, &mut conn, &client, record).await? else {
-        drop(conn);
+    let Some(active) = active(ctx, conn, visitor, &client, record).await? else {
         if revoked {
             note_revoked(ctx, visitor, &client, &jti).await?;
         }
         return Ok(inactive);
     };
+    let mut conn = ctx.db.read().await?;
     let keys = signing::keys(ctx, &mut conn).await?;
     let issuer = provider::by_pk(&mut conn, active.record.provider).await?;
     // Another application's attributes are none of the caller's business.

@@ -39,6 +39,8 @@ pub struct Basis<'a> {
     pub application: &'a Application,
     /// The user.
     pub person: &'a Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: &'a [String],
     /// Granted scopes, sorted.
     pub scopes: &'a [String],
     /// The login session, for grants that a person approved in a browser.
@@ -93,7 +95,7 @@ pub fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthErr
     if let Some(nonce) = basis.nonce {
         say("nonce", json!(nonce));
     }
-    said.extend(claims::mapped(provider, &basis.client.mappings, basis.person, basis.scopes));
+    said.extend(claims::mapped(provider, &basis.client.mappings, basis.person, basis.entitlements, basis.scopes));
     Ok(Statement { claims: said, expires, jti })
 }
 

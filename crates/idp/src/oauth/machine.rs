@@ -1,14 +1,14 @@
 //! Machines that prove themselves without a browser (OA section 11).
 
 mod generated;
+mod notes;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use portcullis_core::credentials::TOKEN_USER;
-use portcullis_core::id::UserPk;
 use portcullis_store::Conn;
-use portcullis_store::account::{self, Account};
+use portcullis_store::account::Account;
 use portcullis_store::application::Application;
 use portcullis_store::token::{self, Token};
 use serde_json::{Value, json};
@@ -16,12 +16,18 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::code::context;
 use super::{OAuthError, examine};
+use crate::access::{self, Judged, Terms};
 use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::limits::{self, Attempt};
-use crate::{access, event, tokens};
+use crate::{entitlements, event, reputation, tokens};
+
+pub use notes::{Note, Notes};
+
+/// Why somebody who proved who they are gets nothing. It tells nothing of how well credentials are guessed.
+const DENIED: &str = "denied_by_policy";
 
 /// Uses within so many seconds are noted once (OA-299).
 const NOTE_SECONDS: i64 = 60;
@@ -58,8 +64,13 @@ pub struct Wish<'a> {
 pub struct Proven {
     /// The user.
     pub person: Person,
+    /// Names of the entitlements for the application that they hold.
+    pub entitlements: Vec<String>,
     /// The app password, unless it was the client's secret.
     pub app_password: Option<Token>,
+    /// Whether failures may be counted that a success forgets.
+    failed_before: bool,
+    judged: Judged,
 }
 
 /// Chooses the variant (OA-281 … OA-287).
@@ -113,7 +124,7 @@ fn packed(secret: &str) -> Option<(String, String)> {
 }
 
 /// Checks everything about a machine (OA-288, OA-296, OA-298, OA-400 … OA-404). A failure is counted and
-/// recorded here, a success by [`note_success`].
+/// recorded here, a success by [`note_success`] or [`note`]. Without `terms`, those of the store are read.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] whatever the reason, [`OAuthError::Throttled`].
@@ -121,16 +132,14 @@ pub async fn prove(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
+    terms: Option<&Terms>,
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let attempt = attempt(visitor, client, variant);
-    let _turn = examine(ctx, &attempt).await?;
-    let mut conn = ctx.db.read().await?;
-    let outcome = check(ctx, &mut conn, client, variant, wish).await?;
-    drop(conn);
-    match outcome {
-        Ok(proven) => Ok(proven),
+    let turn = examine(ctx, &attempt).await?;
+    match check(ctx, visitor, client, terms, variant, wish).await? {
+        Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
         Err(reason) => {
             note_failure(ctx, visitor, client, &attempt, reason).await?;
             Err(OAuthError::InvalidGrant)
@@ -139,7 +148,8 @@ pub async fn prove(
 }
 
 /// Checks a machine that was proven once more, in the transaction that issues something to it: meanwhile its
-/// user may have been deactivated, its app password deleted or its access taken away (OA-296, CO-037).
+/// user may have been deactivated, its app password deleted or its access taken away (OA-296, CO-037). Policies are
+/// not asked again: everybody who writes would wait for them.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`]; then nothing is to be issued.
@@ -148,9 +158,16 @@ pub async fn confirm(
     change: &mut Change<'_>,
     client: &Client,
     variant: &Variant<'_>,
-    wish: &Wish<'_>,
+    proven: Proven,
 ) -> Result<Proven, OAuthError> {
-    check(ctx, change.conn(), client, variant, wish).await?.map_err(|_| OAuthError::InvalidGrant)
+    let conn = change.conn();
+    let known = identified(ctx, conn, client, variant).await?.map_err(|_| OAuthError::InvalidGrant)?;
+    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    if !access::confirm(conn, &known.person, application, &proven.judged).await?.passing {
+        return Err(OAuthError::InvalidGrant);
+    }
+    let entitlements = entitlements::names(conn, &known.person, application.uuid).await?;
+    Ok(Proven { person: known.person, app_password: known.app_password, entitlements, ..proven })
 }
 
 fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) -> Attempt<'a> {
@@ -164,11 +181,48 @@ fn attempt<'a>(visitor: &Visitor, client: &'a Client, variant: &'a Variant<'_>) 
 /// The outcome, or the reason that only the event tells.
 async fn check(
     ctx: &Context,
-    conn: &mut Conn,
+    visitor: &Visitor,
     client: &Client,
+    terms: Option<&Terms>,
     variant: &Variant<'_>,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let known = match identified(ctx, &mut conn, client, variant).await? {
+        Ok(known) => known,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
+    let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
+        "oauth_code_verifier": wish.code_verifier});
+    let entitlements = entitlements::names(&mut conn, &known.person, application.uuid).await?;
+    let asked = context(entries).from(visitor);
+    let judged = match terms {
+        Some(terms) => {
+            drop(conn);
+            access::judge_by(ctx, terms, &known.person, application, &asked).await?
+        }
+        None => access::judge_after(ctx, conn, &known.person, application, &asked).await?,
+    };
+    if !judged.decision.passing {
+        return Ok(Err(DENIED));
+    }
+    Ok(Ok(Proven { person: known.person, app_password: known.app_password, entitlements, failed_before: true, judged }))
+}
+
+/// Somebody who proved who they are.
+struct Known {
+    person: Person,
+    app_password: Option<Token>,
+}
+
+/// Who it is, or the reason that only the event tells.
+async fn identified(
+    ctx: &Context,
+    conn: &mut Conn,
+    client: &Client,
+    variant: &Variant<'_>,
+) -> Result<Result<Known, &'static str>, Error> {
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
             Ok((account, token)) => (directory::person_of(ctx, conn, account).await?, Some(token)),
@@ -182,13 +236,7 @@ async fn check(
     if !person.account.is_active {
         return Ok(Err("user_inactive"));
     }
-    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
-    let entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
-        "oauth_code_verifier": wish.code_verifier});
-    if !access::decide(ctx, conn, &person, application, &context(entries)).await?.passing {
-        return Ok(Err("denied_by_policy"));
-    }
-    Ok(Ok(Proven { person, app_password }))
+    Ok(Ok(Known { person, app_password }))
 }
 
 /// The user and app password that belong together. The work is the same for everybody (OA-298).
@@ -198,14 +246,13 @@ async fn owner(
     username: &str,
     password: &str,
 ) -> Result<Result<(Account, Token), &'static str>, Error> {
-    let found = account::by_username(conn, username).await?;
+    let digest = tokens::digest(ctx, password);
+    let (found, token) = token::of_username(conn, username, &digest).await?;
     // Exactly this name (OA-295), and never an outpost's own account (OA-289).
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
     });
-    let nobody = UserPk(-1);
-    let pk = found.as_ref().map_or(nobody, |account| account.pk);
-    let token = tokens::app_password(ctx, conn, pk, password).await?.filter(|_| !password.is_empty());
+    let token = token.filter(|token| token.holds(ctx.now()) && !password.is_empty());
     Ok(match (found, token) {
         (Some(account), Some(_)) if !account.is_active => Err("user_inactive"),
         (Some(account), Some(token)) => Ok((account, token)),
@@ -226,6 +273,10 @@ async fn note_failure(
         "client_id": client.provider.client_id, "reason": reason});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
+    if reason != DENIED {
+        let identifier = if username.is_empty() { &client.provider.client_id } else { &username };
+        reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
+    }
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(&username), "login_failed", context).await?;
     tx.commit().await?;
     event::log(&recorded);
@@ -245,25 +296,43 @@ pub async fn note_success(
     application: &Application,
     proven: &mut Proven,
 ) -> Result<(), OAuthError> {
-    let now = ctx.now();
-    let username = proven.person.account.username.clone();
-    let named = event::model("authentik_core", "application", application.uuid, &application.name);
-    let context = match &proven.app_password {
-        Some(password) => {
-            let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &username };
-            limits::succeeded(ctx, change.conn(), &attempt).await?;
-            let from = visitor.client.to_string();
-            token::used(change.conn(), password.uuid, now, &from, now.plus_seconds(-NOTE_SECONDS)).await?;
-            json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
-                "application": named})
-        }
-        None => {
-            generated::keep(ctx, change, client, application, &mut proven.person).await?;
-            json!({"auth_method": "oauth_client_secret", "application": named})
-        }
+    let keeping = event::Keeping::of(change.conn(), &visitor.request.host).await?;
+    let Some(note) = note(ctx, &keeping, visitor, client, application, proven) else {
+        generated::keep(ctx, change, client, application, &mut proven.person).await?;
+        let context = json!({"auth_method": "oauth_client_secret", "application": named(application)});
+        return Ok(change.event_by(&visitor.known(&proven.person), "login", context).await?);
     };
-    change.event_by(&visitor.known(&proven.person), "login", context).await?;
+    notes::write_in(change.conn(), &note).await?;
+    change.add(note.event).await?;
     Ok(())
+}
+
+/// What is to be written about a success with an app password (OA-299, OA-314); none for the client's secret.
+pub(crate) fn note(
+    ctx: &Context,
+    keeping: &event::Keeping,
+    visitor: &Visitor,
+    client: &Client,
+    application: &Application,
+    proven: &Proven,
+) -> Option<Note> {
+    let (now, account) = (ctx.now(), &proven.person.account);
+    let password = proven.app_password.as_ref()?;
+    let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &account.username };
+    let not_since = now.plus_seconds(-NOTE_SECONDS);
+    let is_noted = password.last_used.is_some_and(|last| last > not_since);
+    let from = visitor.client.to_string();
+    let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
+        "application": named(application)});
+    Some(Note {
+        event: event::of(ctx, keeping, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
+        forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
+        used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
+    })
+}
+
+fn named(application: &Application) -> Value {
+    event::model("authentik_core", "application", application.uuid, &application.name)
 }
 
 #[cfg(test)]

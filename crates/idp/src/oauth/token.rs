@@ -1,6 +1,5 @@
 //! The token endpoint (OA sections 8, 9 and 11).
 
-use portcullis_store::token::Token;
 use serde::Serialize;
 
 use super::OAuthError;
@@ -12,7 +11,6 @@ use super::params::Params;
 use crate::change::Change;
 use crate::claims;
 use crate::context::{Context, Visitor};
-use crate::directory::Person;
 use crate::signing;
 
 /// A successful answer (OA-224).
@@ -80,9 +78,10 @@ async fn by_code(
         redirect_uri: params.text("redirect_uri"),
         code_verifier: params.get("code_verifier"),
     };
+    let judged = code::foresee(ctx, visitor, client, &redemption).await?;
     let actor = code::actor(visitor);
     let mut change = Change::begin(ctx, &actor).await?;
-    let redeemed = match code::redeem(ctx, &mut change, client, &redemption).await {
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
         Ok(redeemed) => redeemed,
         Err(refused @ OAuthError::InvalidGrant) => {
             change.commit().await?;
@@ -95,6 +94,7 @@ async fn by_code(
         client,
         application: client.application.as_ref().ok_or(OAuthError::InvalidGrant)?,
         person: &redeemed.person,
+        entitlements: &redeemed.entitlements,
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
@@ -121,13 +121,13 @@ async fn by_machine(
         params.text("password"),
         &credentials.secret,
     )?;
-    machine::prove(ctx, visitor, client, &variant, &wish).await?;
+    let proven = machine::prove(ctx, visitor, client, None, &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, client, &variant, &wish).await?;
+    let mut proven = machine::confirm(ctx, &mut change, client, &variant, proven).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, &mut proven).await?;
-    let basis = basis_of_machine(client, application, &proven.person, &scopes, proven.app_password.as_ref());
+    let basis = basis_of_machine(client, application, &proven, &scopes);
     let grant_id = ctx.entropy.alphanumeric(40);
     issue_all(ctx, change, &basis, &grant_id).await
 }
@@ -135,11 +135,19 @@ async fn by_machine(
 fn basis_of_machine<'a>(
     client: &'a Client,
     application: &'a portcullis_store::application::Application,
-    person: &'a Person,
+    proven: &'a machine::Proven,
     scopes: &'a [String],
-    app_password: Option<&'a Token>,
 ) -> Basis<'a> {
-    Basis { client, application, person, scopes, login: None, nonce: None, app_password }
+    Basis {
+        client,
+        application,
+        person: &proven.person,
+        entitlements: &proven.entitlements,
+        scopes,
+        login: None,
+        nonce: None,
+        app_password: proven.app_password.as_ref(),
+    }
 }
 
 /// Issues everything and commits: what the answer shows is stored (OA-646).

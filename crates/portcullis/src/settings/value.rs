@@ -159,6 +159,25 @@ impl Value for FieldName {
     }
 }
 
+/// The name of an attribute, in which `*` stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern(pub(crate) String);
+
+impl Value for Pattern {
+    fn kind() -> String {
+        "a name such as `*password*`".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        // Everything would be secret, and nothing could be found any more.
+        (!text.is_empty() && text.chars().any(|c| c != '*')).then(|| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// A length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);

@@ -133,7 +133,7 @@ impl DataPlane {
         {
             return true;
         }
-        application.refused.get(key).is_some_and(|(until, mark)| now < until && self.control.epochs().stands(&mark))
+        application.refused.holds(key, now, self.control.epochs())
     }
 
     /// Credentials that do not hold. Only those that the control plane refused just now count as a guess: a program
@@ -167,7 +167,7 @@ impl DataPlane {
                     Rejected::Invalid => {
                         let until = now.plus_seconds(seconds(self.settings.negative_cache_ttl));
                         let subject = portcullis_core::epoch::Subject::Provider(application.provider.pk.0);
-                        application.refused.insert(key, (until, epochs.mark(began, &[subject])));
+                        application.refused.put(key, until, epochs.mark(began, &[subject]));
                         let username = match credentials {
                             Credentials::Basic { username, .. } => Some(username.as_str()),
                             Credentials::Bearer(_) => None,

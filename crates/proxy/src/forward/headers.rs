@@ -1,8 +1,10 @@
 //! Which fields end at us, and which we set.
 
+use std::net::IpAddr;
+
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use http_body::Body as _;
@@ -15,32 +17,39 @@ use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Whether a field is meant for one hop alone (PX-222).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
 
 /// Removes what is meant for this hop alone, and every field that `Connection` names (PX-222).
 ///
 /// `TE: trailers` stays, since we hand trailers on; so does the list in `Trailer`, without which
 /// HTTP/1.1 has none.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect();
-    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    for name in named.iter().filter(|name| *name != TRAILER) {
-        headers.remove(name);
+    // Looking at the names that are there is cheaper than looking up each that might be.
+    let mut ending: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if ending.is_empty() {
+        return;
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
+    let named = tokens(headers, &CONNECTION)
+        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok());
+    ending.extend(named.filter(|name| *name != TRAILER));
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    for name in ending {
         headers.remove(name);
     }
     if trailers {
@@ -77,9 +86,26 @@ pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<Head
     let chain = headers.get(X_FORWARDED_FOR).filter(|_| origin.peer_trusted).and_then(|chain| chain.to_str().ok());
     let chain = match chain {
         Some(chain) => format!("{chain}, {}", origin.peer),
-        None => origin.peer.to_string(),
+        None => text(origin.peer),
     };
     HeaderValue::try_from(chain).ok()
+}
+
+/// An address as text. What `Display` does to pad a number costs more than all the rest of the header.
+fn text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        for unit in [100, 10, 1] {
+            if octet >= unit || unit == 1 {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
 }
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
@@ -147,4 +173,17 @@ impl Trailers {
 /// A name as [`starts_alike`] expects it: everything but letters and digits is `-`.
 fn spelled(name: &HeaderName) -> String {
     name.as_str().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-278: the peer's address is written as everybody writes it.
+    #[test]
+    fn px_278_addresses_are_written_as_usual() {
+        for address in ["0.0.0.0", "10.9.99.100", "127.0.0.1", "203.0.113.255", "::1", "2001:db8::7"] {
+            assert_eq!(text(address.parse().unwrap()), address);
+        }
+    }
 }

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::engine::Inputs;
 use crate::application::Application;
+use crate::identity_cache::Caches;
 use crate::login::state::State;
 use crate::plane::tests::site::{NOW, wiki};
 use crate::settings::ProxySettings;
@@ -57,10 +58,11 @@ fn px_090_any_authorization_value() {
 fn px_144_any_state() {
     let settings = Arc::new(ProxySettings::default());
     let provider = wiki("http://127.0.0.1:1");
-    let application = Application::new(&provider, "edge", &settings, None).unwrap();
+    let caches = Caches::new(&settings);
+    let application = Application::new(&provider, "edge", &settings, &caches, None).unwrap();
     let other =
         portcullis_core::outpost::Provider { client_secret: "x".to_owned(), cookie_secret: "x".to_owned(), ..provider };
-    let other = Application::new(&other, "edge", &settings, None).unwrap();
+    let other = Application::new(&other, "edge", &settings, &caches, None).unwrap();
     let sealed = State::new(&SystemEntropy, NOW, [7; 32], "https://wiki.example/page".to_owned())
         .seal(&application, &SystemEntropy);
     assert!(State::open(&application, &sealed, NOW, 60).is_ok() && State::open(&other, &sealed, NOW, 60).is_err());

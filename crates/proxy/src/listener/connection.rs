@@ -29,6 +29,7 @@ use crate::answer::not_determinable;
 use crate::body::{Body, BodyError};
 use crate::guard::{Guard, Progress};
 use crate::origin;
+use crate::request_ids::RequestIds;
 
 /// A connection and what its requests share.
 pub(super) struct Connection<P> {
@@ -36,6 +37,7 @@ pub(super) struct Connection<P> {
     pub(super) peer: IpAddr,
     pub(super) slot: Slot,
     pub(super) life: Life,
+    pub(super) ids: RequestIds,
 }
 
 impl<P: Plane> Connection<P> {
@@ -118,13 +120,14 @@ impl<P: Plane> Way<P> {
         if asks_upgrade {
             request.extensions_mut().insert(self.connection.slot.clone());
         }
-        let mut request_id = String::new();
-        let dispatched = self.dispatch(request, &mut pending, &mut request_id);
-        let mut answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
+        let mut found = None;
+        let dispatched = self.dispatch(request, &mut pending, &mut found);
+        let answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
             Ok(answer) => answer,
             Err(_) => {
+                let request_id = found.as_ref().map_or("", |origin| &origin.request_id);
                 tracing::error!(request_id, "a request made us panic");
-                page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here.", &request_id)
+                page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here.", request_id)
             }
         };
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -132,7 +135,7 @@ impl<P: Plane> Way<P> {
             self.progress.decide_upgrade(switched);
         }
         if let Some(pending) = &mut pending {
-            pending.answered(&mut answer);
+            pending.answered(answer.status());
         }
         answer.map(|body| Answer { body, failure: None, handed: Handed::of_stream(), _open: open, pending })
     }
@@ -141,7 +144,7 @@ impl<P: Plane> Way<P> {
         &self,
         mut request: Request<Body>,
         pending: &mut Option<Pending>,
-        request_id: &mut String,
+        found: &mut Option<Arc<Origin>>,
     ) -> Response<Body> {
         let server = &*self.connection.server;
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
@@ -150,9 +153,9 @@ impl<P: Plane> Way<P> {
             answer.headers_mut().insert(ALLOW, allowed);
             return answer;
         }
-        let found = origin::origin(&mut request, self.connection.peer, self.tls, &server.trust, &*server.entropy);
-        let origin = match found {
-            Ok(origin) => Arc::new(origin),
+        let origin = origin::origin(&mut request, self.connection.peer, self.tls, &server.trust, &self.connection.ids);
+        let origin = match origin {
+            Ok(origin) => Arc::clone(found.insert(Arc::new(origin))),
             // To a proxy that asks, it is its own configuration that is wrong (PX-245).
             Err(_) if matches!(Reserved::of(request.uri().path(), ""), Some(Reserved::ForwardAuth(_))) => {
                 return not_determinable();
@@ -166,9 +169,13 @@ impl<P: Plane> Way<P> {
         if let Some(pending) = pending {
             pending.from(&origin);
         }
-        request_id.clone_from(&origin.request_id);
         let mut request = match server.plane.handle(request, origin.clone()).await {
-            Handled::Answered(answer) => return answer,
+            Handled::Answered(answer, seen) => {
+                if let Some(pending) = pending {
+                    pending.served(seen);
+                }
+                return answer;
+            }
             Handled::NotOurs(request) => request,
         };
         match &server.core {
@@ -176,7 +183,7 @@ impl<P: Plane> Way<P> {
                 request.extensions_mut().insert::<Arc<Origin>>(origin);
                 core(request).await
             }
-            None => page(StatusCode::NOT_FOUND, "No application answers under this name.", request_id),
+            None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
         }
     }
 }

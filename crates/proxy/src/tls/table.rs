@@ -21,10 +21,14 @@ enum Read {
     Broken,
 }
 
+/// How the control plane's own place is called in logs and metrics.
+const OWN_NAME: &str = "(sign-in pages)";
+
 /// A provider that shows a certificate, and the names under which it does.
 #[derive(Debug)]
 pub(super) struct Place {
-    provider: ProviderPk,
+    /// None for the control plane itself.
+    provider: Option<ProviderPk>,
     /// For logs and metrics.
     pub(super) name: String,
     host: String,
@@ -44,7 +48,7 @@ impl Place {
 pub(super) struct Table {
     /// What was read, by what it was read from: nothing is read twice, or complained about twice.
     read: HashMap<CertificateId, (Digest, Read)>,
-    /// By key of the provider.
+    /// By key of the provider; the control plane's own comes last.
     places: Vec<Place>,
 }
 
@@ -61,18 +65,25 @@ impl Table {
             let shown = match read.get(&provider.certificate?) {
                 Some((_, Read::Usable(shown))) => Arc::clone(shown),
                 Some((_, Read::WithoutKey)) => return None,
-                Some((_, Read::Broken)) | None => Arc::clone(&before.of(provider.pk)?.shown),
+                Some((_, Read::Broken)) | None => Arc::clone(&before.of(Some(provider.pk))?.shown),
             };
             let rule = RedirectRule::new(&provider.external_host, provider.mode, &provider.cookie_domain).ok()?;
             Some(Place {
-                provider: provider.pk,
+                provider: Some(provider.pk),
                 name: provider.name.clone(),
                 host: rule.host().name().to_owned(),
                 domain: rule.domain().map(str::to_owned),
                 shown,
             })
         };
-        let places = providers.into_iter().filter_map(place).collect();
+        let own = configuration.own_host.as_ref().and_then(|own| {
+            let shown = match read.get(&own.certificate) {
+                Some((_, Read::Usable(shown))) => Arc::clone(shown),
+                _ => Arc::clone(&before.of(None)?.shown),
+            };
+            Some(Place { provider: None, name: OWN_NAME.to_owned(), host: own.host.clone(), domain: None, shown })
+        });
+        let places = providers.into_iter().filter_map(place).chain(own).collect();
         Self { read, places }
     }
 
@@ -84,20 +95,23 @@ impl Table {
         }
     }
 
-    fn of(&self, provider: ProviderPk) -> Option<&Place> {
+    fn of(&self, provider: Option<ProviderPk>) -> Option<&Place> {
         self.places.iter().find(|place| place.provider == provider)
     }
 
-    /// The certificate for a name (PX-300); none if no provider has one for it.
+    /// The certificate for a name (PX-300); none if there is none for it. What providers name goes before what is
+    /// found for the control plane.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Shown>> {
         let host = Host::parse(name, Scheme::Https)?;
-        let exact = self.places.iter().find(|place| place.host == host.name());
-        let place = exact.or_else(|| {
-            let around = |place: &&Place| place.domain.as_ref().is_some_and(|domain| host.is_within(domain));
-            let mut around: Vec<_> = self.places.iter().filter(around).collect();
+        let mut exact = self.places.iter().filter(|place| place.host == host.name());
+        let of_provider = exact.clone().find(|place| place.provider.is_some());
+        let around = || {
+            let is_around = |place: &&Place| place.domain.as_ref().is_some_and(|domain| host.is_within(domain));
+            let mut around: Vec<_> = self.places.iter().filter(is_around).collect();
             around.sort_by_key(|place| Reverse(place.domain.as_ref().map(String::len)));
             around.into_iter().find(|place| place.shown.covers(host.name()))
-        });
+        };
+        let place = of_provider.or_else(around).or_else(|| exact.next());
         place.map(|place| &place.shown)
     }
 

@@ -1,6 +1,6 @@
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, ProviderPk};
-use portcullis_core::outpost::{Certificate, Configuration, Mode, Provider};
+use portcullis_core::outpost::{Certificate, Configuration, Mode, OwnHost, Provider};
 use rustls::pki_types::CertificateDer;
 
 use super::*;
@@ -50,7 +50,7 @@ fn shown(certificates: &Certificates, name: &str, of: &[&Certificate]) -> Option
 
 const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 
-/// PX-300: the exact host wins, whatever its port and case; then the longest domain around it whose certificate is
+/// PX-300, PX-596: the exact host wins, whatever its port and case; then the longest domain around it whose certificate is
 /// for the name; else nobody's is shown.
 #[test]
 fn px_300_the_name_decides() {
@@ -89,6 +89,30 @@ fn px_300_the_name_decides() {
     ] {
         assert_eq!(shown(&certificates, name, &all), expected, "{name}");
     }
+}
+
+/// PX-300: the control plane's own host shows the certificate that was found for it, unless a provider has one for the
+/// name; a broken one keeps the previous in force.
+#[test]
+fn px_300_the_control_plane_has_a_certificate() {
+    let (wide, own, new) = (pair(1, &["*.in.example"]), pair(2, &["id.in.example"]), pair(3, &["id.in.example"]));
+    let all = [&wide, &own, &new];
+    let certificates = Certificates::default();
+    let shown_with = |providers: &[(i32, &str, &str, u128)], own_host: Option<u128>, present: &[&Certificate]| {
+        let own_host = own_host.map(|number| OwnHost { host: "id.in.example".to_owned(), certificate: id(number) });
+        let present = present.iter().map(|one| (*one).clone()).collect();
+        certificates.update(&Configuration { own_host, ..configuration(providers, present) }, NOW);
+        ["id.in.example", "ID.in.example.", "a.id.in.example"].map(|name| shown(&certificates, name, &all))
+    };
+    assert_eq!(shown_with(&[], Some(2), &[&own]), [Some(1), Some(1), None]);
+    let cut = Certificate { chain: new.chain[..100].to_owned(), ..new.clone() };
+    assert_eq!(shown_with(&[], Some(3), &[&cut]), [Some(1), Some(1), None]);
+    assert_eq!(shown_with(&[], Some(3), &[&new]), [Some(2), Some(2), None]);
+    let around = [(1, "https://auth.in.example", "in.example", 1)];
+    assert_eq!(shown_with(&around, Some(3), &[&wide, &new]), [Some(0), Some(0), None]);
+    let exact = [(1, "https://id.in.example", "", 2)];
+    assert_eq!(shown_with(&exact, Some(3), &[&own, &new]), [Some(1), Some(1), None]);
+    assert_eq!(shown_with(&[], None, &[]), [None; 3]);
 }
 
 /// PX-029, PX-301: another certificate, another host and no certificate any more are in force at once; a changed

@@ -36,13 +36,37 @@ pub(super) enum DrivenError {
 /// A connection and the handle that puts requests into it.
 struct Connection {
     sender: SendRequest<Body>,
-    driver: http1::Connection<TokioIo<Stream>, Body>,
+    /// None once it is over.
+    driver: Option<http1::Connection<TokioIo<Stream>, Body>>,
 }
 
 impl Connection {
-    /// Moves bytes; whether the connection still lives.
+    /// Moves bytes; whether the connection still lives. A driver that is over is dropped: so it gives back a
+    /// request that it has not begun to send.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        Pin::new(&mut self.driver).poll(cx).is_pending()
+        if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
+            self.driver = None;
+        }
+        self.driver.is_some()
+    }
+
+    /// Moves bytes without asking to be called again. hyper remembers who drove last, and wakes them with the next step:
+    /// that would be this task, which is awake, or for the next request one that has long gone on.
+    fn drive_unasked(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Moves bytes until `wanted` is there, and asks to be called again only if it is not.
+    fn drive_for<T>(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        // It comes from the driver alone, which this task polls: it need not be woken for it. When the driver is over,
+        // it is there or an error.
+        let mut noop = Context::from_waker(Waker::noop());
+        self.drive_unasked();
+        if let Poll::Ready(there) = wanted(&mut noop) {
+            return Poll::Ready(there);
+        }
+        self.drive(cx);
+        wanted(&mut noop)
     }
 }
 
@@ -70,7 +94,7 @@ impl Pool {
     /// connection unless the answer was read as a whole.
     pub(super) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, DrivenError> {
         loop {
-            let reused = self.take().await;
+            let reused = self.take();
             let was_reused = reused.is_some();
             let mut connection = match reused {
                 Some(connection) => connection,
@@ -102,18 +126,15 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(DrivenError::Http)?;
-        Ok(Box::new(Connection { sender, driver }))
+        Ok(Box::new(Connection { sender, driver: Some(driver) }))
     }
 
-    /// The connection used last, if it still lives.
-    async fn take(&self) -> Option<Box<Connection>> {
+    /// The connection used last that can take a request. The upstream may have closed it meanwhile: then it gives
+    /// the request back.
+    fn take(&self) -> Option<Box<Connection>> {
         loop {
-            let Idle { mut connection, .. } = self.idle().pop()?;
-            let alive = std::future::poll_fn(|cx| {
-                let alive = connection.drive(cx);
-                Poll::Ready(alive && connection.sender.is_ready())
-            });
-            if alive.await {
+            let Idle { connection, .. } = self.idle().pop()?;
+            if connection.sender.is_ready() {
                 return Some(connection);
             }
         }
@@ -154,14 +175,7 @@ type Exchanged = Result<Response<Incoming>, hyper::client::conn::TrySendError<Re
 
 async fn exchange(connection: &mut Connection, request: Request<Body>) -> Exchanged {
     let mut answer = pin!(connection.sender.try_send_request(request));
-    let driver = &mut connection.driver;
-    std::future::poll_fn(move |cx| {
-        // When it is done, the answer below is an error. The answer comes from the driver alone, which
-        // this task polls: it need not be woken for it.
-        let _done = Pin::new(&mut *driver).poll(cx).is_ready();
-        answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    })
-    .await
+    std::future::poll_fn(move |cx| connection.drive_for(cx, |noop| answer.as_mut().poll(noop))).await
 }
 
 /// An answer's body, which drives the connection that it comes over.
@@ -178,12 +192,11 @@ impl HttpBody for Driven {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-        let mut noop = Context::from_waker(Waker::noop());
-        let mut frame = Pin::new(&mut this.body).poll_frame(&mut noop);
+        let mut body = Pin::new(&mut this.body);
+        // Asked for first: then it is wanted, and the driver may have it at hand.
+        let mut frame = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()));
         if frame.is_pending() {
-            // Now that it is wanted, the driver may have it at hand.
-            let _done = Pin::new(&mut connection.driver).poll(cx).is_ready();
-            frame = Pin::new(&mut this.body).poll_frame(&mut noop);
+            frame = connection.drive_for(cx, |noop| body.as_mut().poll_frame(noop));
         }
         let frame = ready!(frame);
         let over = match &frame {
@@ -196,7 +209,7 @@ impl HttpBody for Driven {
         };
         if over && let Some(mut connection) = this.connection.take()
             // To its end, so that it is ready for the next request.
-            && connection.drive(cx)
+            && connection.drive_unasked()
         {
             this.pool.put(connection);
         }
@@ -209,5 +222,58 @@ impl HttpBody for Driven {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Counts how often it is woken, and passes that on.
+    struct Bell(AtomicU32, Waker);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            self.1.wake_by_ref();
+        }
+    }
+
+    /// PX-284: an exchange over a pooled connection wakes the request when there is something to read, and at no other
+    /// time; the next exchange wakes it no more.
+    #[tokio::test]
+    async fn px_284_an_exchange_wakes_the_request_for_what_there_is_to_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
+        tokio::spawn(async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            while peer.read(&mut [0; 1024]).await.unwrap() > 0 {
+                peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+        });
+        let outer = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let mut bells = Vec::new();
+        for _ in 0..3 {
+            let bell = Arc::new(Bell(AtomicU32::new(0), outer.clone()));
+            let waker = Waker::from(Arc::clone(&bell));
+            bells.push(bell);
+            let mut exchange = pin!(async {
+                let request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
+                let answer = pool.send(request).await.ok().unwrap();
+                answer.into_body().collect().await.unwrap().to_bytes()
+            });
+            let body = std::future::poll_fn(|_| exchange.as_mut().poll(&mut Context::from_waker(&waker))).await;
+            assert_eq!(body, "ok");
+        }
+        let wakes: Vec<u32> = bells.iter().map(|bell| bell.0.load(Ordering::Relaxed)).collect();
+        assert!(wakes[1..].iter().all(|&wakes| wakes <= 1), "{wakes:?}");
     }
 }

@@ -53,7 +53,7 @@ impl Plane for Odd {
                 Err(error) => Body::from(format!("{error:?}")),
             },
         };
-        Handled::Answered(Response::new(body))
+        Handled::Answered(Response::new(body), None)
     }
 }
 

@@ -114,6 +114,33 @@ async fn px_284_upstream_connections_are_pooled() {
     assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
 }
 
+/// PX-284: upstream connections are used again after an answer without a body.
+#[tokio::test]
+async fn px_284_upstream_connections_are_pooled_after_an_answer_without_a_body() {
+    let site = site().await;
+    let mut client = site.send(GET).await;
+    let (mut upstream, _) = site.upstream.answer("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 204"));
+    client.write(GET).await;
+    assert!(upstream.head().await.starts_with("GET / "));
+    upstream.write(OK).await;
+    assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+}
+
+/// PX-284: what an upstream says on a pooled connection without being asked is no answer to the next request.
+#[tokio::test]
+async fn px_284_what_is_said_unasked_is_no_answer() {
+    let site = site().await;
+    let mut client = site.send(GET).await;
+    let (mut upstream, _) = site.upstream.answer(OK).await;
+    client.until("\r\n\r\nok").await;
+    upstream.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    client.write(GET).await;
+    site.upstream.answer(OK).await;
+    assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+}
+
 /// PX-284: a pooled connection that the upstream has closed costs no request.
 #[tokio::test]
 async fn px_284_a_dead_pooled_connection_is_replaced() {

@@ -56,6 +56,34 @@ CREATE TABLE membership (
 );
 CREATE INDEX membership_team ON membership (team);
 
+CREATE TABLE role (
+    pk      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    managed TEXT UNIQUE
+);
+
+-- What a role grants: on one object, or on everything of its kind when `object` is empty.
+CREATE TABLE role_permission (
+    role        TEXT NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    permission  TEXT NOT NULL,
+    object      TEXT NOT NULL,
+    PRIMARY KEY (role, permission, object)
+);
+
+CREATE TABLE account_role (
+    account INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    role    TEXT    NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    PRIMARY KEY (account, role)
+);
+CREATE INDEX account_role_role ON account_role (role);
+
+CREATE TABLE team_role (
+    team    TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
+    role    TEXT NOT NULL REFERENCES role (pk) ON DELETE CASCADE,
+    PRIMARY KEY (team, role)
+);
+CREATE INDEX team_role_role ON team_role (role);
+
 CREATE TABLE token (
     uuid            TEXT    PRIMARY KEY,
     identifier      TEXT    NOT NULL UNIQUE,
@@ -208,12 +236,58 @@ CREATE TABLE application (
     open_in_new_tab     BOOLEAN NOT NULL
 );
 
--- A binding outlives what it names: an orphan denies (CO-180). So the three members carry no foreign
--- key with a cascade; the store sets them to NULL when the policy, group or user goes.
+-- What a user may do inside an application; who holds it is said by bindings whose target it is.
+CREATE TABLE entitlement (
+    uuid                TEXT    PRIMARY KEY,
+    application         TEXT    NOT NULL REFERENCES application (uuid) ON DELETE CASCADE,
+    name                TEXT    NOT NULL,
+    attributes_sealed   BLOB    NOT NULL, -- JSON object
+    UNIQUE (application, name)
+);
+
+CREATE TABLE policy (
+    pk                  TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL UNIQUE,
+    kind                TEXT    NOT NULL,
+    execution_logging   BOOLEAN NOT NULL,
+    settings            TEXT    NOT NULL -- JSON object of the kind's own fields
+);
+
+-- How the instance presents itself under a host name and those below it (CO-502).
+CREATE TABLE brand (
+    pk                  TEXT    PRIMARY KEY,
+    domain              TEXT    NOT NULL UNIQUE,
+    is_default          BOOLEAN NOT NULL,
+    title               TEXT    NOT NULL,
+    logo                TEXT    NOT NULL, -- empty: ours
+    favicon             TEXT    NOT NULL, -- empty: ours
+    custom_css          TEXT    NOT NULL,
+    flow_background     TEXT    NOT NULL,
+    flow_authentication TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_invalidation   TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_recovery       TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_unenrollment   TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_user_settings  TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    flow_device_code    TEXT    REFERENCES flow (pk) ON DELETE SET NULL,
+    default_application TEXT    REFERENCES application (uuid) ON DELETE SET NULL,
+    web_certificate     TEXT    REFERENCES certificate (pk) ON DELETE SET NULL,
+    attributes_sealed   BLOB    NOT NULL  -- JSON object
+);
+CREATE UNIQUE INDEX brand_default ON brand (is_default) WHERE is_default;
+
+CREATE TABLE brand_client_certificate (
+    brand       TEXT    NOT NULL REFERENCES brand (pk) ON DELETE CASCADE,
+    certificate TEXT    NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
+    position    INTEGER NOT NULL,
+    PRIMARY KEY (brand, certificate)
+);
+
+-- A binding outlives what it names: an orphan denies (CO-180). So no member carries a foreign key with a
+-- cascade; each is set to NULL when the policy, group or user goes.
 CREATE TABLE binding (
     pk              TEXT    PRIMARY KEY,
     target          TEXT    NOT NULL,
-    policy          TEXT,
+    policy          TEXT    REFERENCES policy (pk) ON DELETE SET NULL,
     team            TEXT    REFERENCES team (pk) ON DELETE SET NULL,
     account         INTEGER REFERENCES account (pk) ON DELETE SET NULL,
     position        INTEGER NOT NULL,
@@ -223,6 +297,7 @@ CREATE TABLE binding (
     timeout         INTEGER NOT NULL
 );
 CREATE INDEX binding_target ON binding (target, position, pk);
+CREATE INDEX binding_policy ON binding (policy);
 
 CREATE TABLE outpost (
     pk          TEXT PRIMARY KEY,
@@ -286,13 +361,14 @@ CREATE INDEX authorization_code_expires ON authorization_code (expires);
 -- What users agreed that an application may know of them (OA-167). The client and the application are both part
 -- of what they saw: another one at the same place asks again.
 CREATE TABLE consent (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     application     TEXT    NOT NULL REFERENCES application (uuid) ON DELETE CASCADE,
     scope           TEXT    NOT NULL,
     created         BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
-    PRIMARY KEY (account, provider)
+    UNIQUE (account, provider)
 );
 CREATE INDEX consent_provider ON consent (provider);
 CREATE INDEX consent_application ON consent (application);
@@ -358,6 +434,21 @@ CREATE TABLE failure (
 );
 CREATE INDEX failure_subject ON failure (subject) WHERE subject IS NOT NULL;
 
+-- How those who tried to sign in under a name from an address have done lately (CO-440).
+CREATE TABLE reputation (
+    pk              TEXT    PRIMARY KEY,
+    identifier      TEXT    NOT NULL,
+    ip              TEXT    NOT NULL,
+    score           INTEGER NOT NULL,
+    ip_geo_data     TEXT    NOT NULL, -- JSON object, empty when nothing is known
+    ip_asn_data     TEXT    NOT NULL, -- JSON object, empty when nothing is known
+    updated         BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    UNIQUE (identifier, ip)
+);
+CREATE INDEX reputation_ip ON reputation (ip);
+CREATE INDEX reputation_expires ON reputation (expires);
+
 CREATE TABLE event (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of what happened at the same instant
     pk          TEXT    NOT NULL UNIQUE,
@@ -365,9 +456,18 @@ CREATE TABLE event (
     app         TEXT    NOT NULL,
     account     TEXT    NOT NULL, -- JSON object: who did it
     context     TEXT    NOT NULL, -- JSON object, cleansed (CO-414)
+    brand       TEXT    NOT NULL, -- JSON object: under which brand it was asked for
     client_ip   TEXT,
     created     BIGINT  NOT NULL,
-    expires     BIGINT  NOT NULL
+    expires     BIGINT  NOT NULL,
+    -- What lists are limited by, taken out of the JSON.
+    username        TEXT NOT NULL,
+    brand_name      TEXT NOT NULL,
+    model_app       TEXT,
+    model_name      TEXT,
+    model_pk        TEXT,
+    authorized_app  TEXT
 );
 CREATE INDEX event_created ON event (created);
 CREATE INDEX event_expires ON event (expires);
+CREATE INDEX event_model ON event (model_pk);

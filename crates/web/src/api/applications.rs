@@ -16,7 +16,9 @@ use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::{Admin, Caller, Key};
 use super::params::Params;
+use super::policies::test_result;
 use super::{Routes, providers};
+use crate::asked::Asked;
 
 const ORDERS: [(&str, Order); 7] = [
     ("pk", Order::Pk),
@@ -49,7 +51,12 @@ async fn subject(ctx: &Context, caller: Caller, params: &mut Params) -> Result<P
 
 /// Only what the subject may use, unless an administrator asks for everything (CO-137). What nobody may see
 /// is left out before pages are made.
-async fn list(State(ctx): State<Arc<Context>>, caller: Caller, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    caller: Caller,
+    asked: Asked,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let everything = params.flag("superuser_full_list") == Some(true) && caller.actor.is_superuser;
     let with_launch_url = params.flag("only_with_launch_url") == Some(true);
@@ -65,7 +72,7 @@ async fn list(State(ctx): State<Arc<Context>>, caller: Caller, mut params: Param
         order: params.order(&ORDERS, &[(Order::Name, false)]),
     };
     params.finish()?;
-    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person)).await?;
+    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person), &asked.context()).await?;
     if with_launch_url {
         found.retain(|view| applications::is_launchable(view.launch_url(Some(&person)).as_deref()));
     }
@@ -80,12 +87,19 @@ async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body:
     let fields = read(&mut body, false)?;
     let slug = fields.slug.clone().unwrap_or_default();
     applications::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(object(&applications::get(&ctx, &slug, None).await?, &caller.person)))
+    Ok(created(object(&applications::get(&ctx, &slug).await?, &caller.person)))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, caller: Caller, Key(slug): Key) -> Result<Response, ApiError> {
-    let usable_by = (!caller.actor.is_superuser).then_some(&caller.person);
-    let view = applications::get(&ctx, &slug, usable_by).await?;
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    caller: Caller,
+    asked: Asked,
+    Key(slug): Key,
+) -> Result<Response, ApiError> {
+    let view = match caller.actor.is_superuser {
+        true => applications::get(&ctx, &slug).await?,
+        false => applications::get_usable(&ctx, &slug, &caller.person, &asked.context()).await?,
+    };
     Ok(Json(object(&view, &caller.person)).into_response())
 }
 
@@ -104,11 +118,11 @@ async fn update(
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
-    applications::get(&ctx, &slug, None).await?;
+    applications::get(&ctx, &slug).await?;
     let fields = read(&mut body, partial)?;
     let renamed = fields.slug.clone().unwrap_or_else(|| slug.clone());
     applications::update(&ctx, &caller.actor, &slug, fields).await?;
-    Ok(Json(object(&applications::get(&ctx, &renamed, None).await?, &caller.person)).into_response())
+    Ok(Json(object(&applications::get(&ctx, &renamed).await?, &caller.person)).into_response())
 }
 
 async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, Key(slug): Key) -> Result<Response, ApiError> {
@@ -120,15 +134,16 @@ async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, Key(slug)
 async fn check_access(
     State(ctx): State<Arc<Context>>,
     caller: Caller,
+    asked: Asked,
     Key(slug): Key,
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let explained = caller.actor.is_superuser;
     let person = subject(&ctx, caller, &mut params).await?;
     params.finish()?;
-    let decision = applications::check_access(&ctx, &slug, &person).await?;
+    let (decision, lines) = applications::check_access(&ctx, &slug, &person, &asked.context(), explained).await?;
     let messages = if explained { decision.messages } else { Vec::new() };
-    Ok(Json(json!({"passing": decision.passing, "messages": messages, "log_messages": []})).into_response())
+    Ok(test_result(decision.passing, &messages, &lines))
 }
 
 fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
@@ -153,7 +168,8 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-fn object(view: &View, person: &Person) -> Value {
+/// An application, also inside another object.
+pub(super) fn object(view: &View, person: &Person) -> Value {
     let application = &view.application;
     let icon = Some(&application.meta_icon).filter(|icon| !icon.is_empty());
     json!({

@@ -10,7 +10,8 @@ use http::{HeaderMap, StatusCode, header};
 use portcullis_core::keys::same_secret;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::directory::{self, Person};
-use portcullis_idp::{Actor, Context, sessions, tokens};
+use portcullis_idp::{Actor, Context, event, sessions, tokens};
+use serde_json::json;
 
 use super::answer::ApiError;
 use crate::same_origin::is_same_origin;
@@ -89,17 +90,24 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
     let signed_in = sessions::by_cookie(ctx, value, origin.client).await.map_err(internal)?;
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
-    let from_here = is_same_origin(&parts.headers, origin) && repeats_csrf(&parts.headers);
-    if !(parts.method.is_safe() || from_here) {
-        return Err(ApiError::CrossOrigin);
-    }
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;
-    Ok(Caller { actor: actor(&person, origin), person, sid: Some(session.sid) })
+    drop(conn);
+    let actor = actor(&person, origin);
+    let from_here = is_same_origin(&parts.headers, origin);
+    if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
+        if !from_here {
+            // Somebody's browser was made to try this, with their session (CO-412).
+            let message = json!({"message": "A request with a session's cookie came from another site."});
+            event::record_alone(ctx, &actor, "suspicious_request", message).await?;
+        }
+        return Err(ApiError::CrossOrigin);
+    }
+    Ok(Caller { actor, person, sid: Some(session.sid) })
 }
 
 fn actor(person: &Person, origin: &Origin) -> Actor {
-    Actor { client: Some(origin.client), request_id: origin.request_id.clone(), ..directory::actor_of(person) }
+    Actor { client: Some(origin.client), request: portcullis_idp::Request::of(origin), ..directory::actor_of(person) }
 }
 
 /// Slows down who asks for much without saying who they are (CO-446). Whoever presents credentials is asked for them;

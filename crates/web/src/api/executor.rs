@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::Routes;
 use super::answer::ApiError;
 use super::caller::{missing_csrf, repeats_csrf};
+use crate::asked::Asked;
 use crate::body::read;
 use crate::pages::browser::signed_in;
 use crate::same_origin::is_same_origin;
@@ -39,13 +40,14 @@ async fn show(
     Path(slug): Path<String>,
     headers: HeaderMap,
     uri: Uri,
+    Asked(visitor): Asked,
 ) -> Result<Response, ApiError> {
     let query = inner(&uri);
     if authorization::is_for(&slug) {
         let answer = authorization::answer(&ctx, &origin, &headers, &slug, &query, None).await;
         return told(&ctx, &origin, &headers, answer);
     }
-    let turn = flow::show(&ctx, &visit(&slug, &query, &headers, &origin)).await;
+    let turn = flow::show(&ctx, &visit(&slug, &query, &headers, visitor)).await;
     finished(&ctx, &origin, &headers, turn)
 }
 
@@ -54,6 +56,7 @@ async fn submit(
     Extension(origin): Extension<Arc<Origin>>,
     Path(slug): Path<String>,
     uri: Uri,
+    Asked(visitor): Asked,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
@@ -84,7 +87,7 @@ async fn submit(
         return told(&ctx, &origin, &headers, answer);
     }
     let component = fields.get("component").and_then(Value::as_str);
-    let turn = flow::answer(&ctx, &visit(&slug, &query, &headers, &origin), component, &fields).await;
+    let turn = flow::answer(&ctx, &visit(&slug, &query, &headers, visitor), component, &fields).await;
     finished(&ctx, &origin, &headers, turn)
 }
 

@@ -1,17 +1,20 @@
-//! What is to be known of the instance itself: `admin/version/`, `root/config/`, `core/brands/current/`.
+//! What is to be known of the instance itself: `admin/version/`, `admin/system/`, `root/config/`.
 
+use std::env::consts::{ARCH, OS};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::routing::get;
-use portcullis_idp::{Context, Error, access, flows};
-use serde_json::{Value, json};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
+use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::{Context, Error, brands, outposts};
+use serde_json::{Map, Value, json};
 
 use super::Routes;
 use super::answer::ApiError;
-use super::caller::Caller;
-use crate::assets;
+use super::caller::{Admin, Caller};
 
 /// The compatibility level that clients see (CO-002, CO-590).
 pub const COMPAT: &str = "2026.5.0";
@@ -19,12 +22,18 @@ pub const COMPAT: &str = "2026.5.0";
 /// Seconds for which clients may keep what they were told.
 const CACHE_SECONDS: u32 = 300;
 
-/// The routes of these resources. Configuration and brand are public (CO-505).
+/// Headers that stand for somebody.
+const CREDENTIALS: [&str; 5] =
+    ["authorization", "cookie", "proxy-authorization", "x-authentik-outpost-token", "x-authentik-csrf"];
+/// Shorter texts are no credentials, and occur anywhere.
+const SHORTEST_SECRET: usize = 8;
+
+/// The routes of these resources. The configuration is public (CO-505).
 pub(super) fn routes() -> Routes {
     Routes::new()
         .route("/admin/version/", get(version))
+        .route("/admin/system/", get(system).post(system))
         .route("/root/config/", get(config))
-        .route("/core/brands/current/", get(current_brand))
 }
 
 /// No update check exists: the latest version known is the present one (CO-590).
@@ -56,31 +65,81 @@ async fn config() -> Json<Value> {
     }))
 }
 
-/// The default brand, which is the only one (CO-502).
-async fn current_brand(State(ctx): State<Arc<Context>>) -> Result<Json<Value>, ApiError> {
+/// What the process is and how the caller reached it, for an administrator (CO-591).
+async fn system(
+    State(ctx): State<Arc<Context>>,
+    _: Admin,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
     let mut conn = ctx.db.read().await.map_err(Error::from)?;
-    let open_by_default = access::open_by_default(&mut conn).await?;
-    let icon = assets::ICON.href();
+    let brand = brands::of_host(&mut conn, &origin.host).await?;
+    let outpost = outposts::embedded(&mut conn).await?;
+    let outpost_host = outpost.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
     Ok(Json(json!({
-        "matched_domain": "authentik-default",
-        "branding_title": "Portcullis",
-        "branding_logo": icon,
-        "branding_logo_themed_urls": null,
-        "branding_favicon": icon,
-        "branding_favicon_themed_urls": null,
-        "branding_custom_css": "",
-        "branding_map_tiles": "",
-        "ui_footer_links": [],
-        "ui_theme": "automatic",
-        "default_locale": "",
-        "flow_authentication": flows::AUTHENTICATION,
-        "flow_invalidation": flows::INVALIDATION,
-        "flow_user_settings": flows::USER_SETTINGS,
-        "flags": {
-            "core_default_app_access": open_by_default,
-            "enterprise_audit_include_expanded_diff": false,
-            "flows_continuous_login": false,
-            "flows_refresh_others": false,
+        "http_headers": shown(&headers),
+        "http_host": origin.host,
+        "http_is_secure": origin.scheme == Scheme::Https,
+        "runtime": {
+            "python_version": "",
+            "environment": "portcullis",
+            "architecture": ARCH,
+            "platform": OS,
+            "uname": format!("{OS} {ARCH}"),
+            "openssl_version": "",
+            "openssl_fips_enabled": null,
+            "authentik_version": COMPAT,
         },
+        "brand": brand.domain,
+        "server_time": ctx.now().to_string(),
+        "embedded_outpost_disabled": false,
+        "embedded_outpost_host": outpost_host,
+        "base_url": ctx.base_url,
     })))
+}
+
+/// The headers of a request without those that open something (CO-591).
+fn shown(headers: &HeaderMap) -> Map<String, Value> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    // A credential that was also copied into another header is not shown there either.
+    let cookies = headers.get_all(COOKIE).iter().map(text).collect::<Vec<_>>().join(";");
+    let authorization = headers.get_all(AUTHORIZATION).iter().map(text).collect::<Vec<_>>().join(" ");
+    let values = cookies.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim()));
+    let secrets: Vec<&str> =
+        values.chain(authorization.split_whitespace()).filter(|secret| secret.len() >= SHORTEST_SECRET).collect();
+    let mut shown = Map::new();
+    for (name, value) in headers {
+        let value = text(value);
+        let opens = CREDENTIALS.contains(&name.as_str()) || secrets.iter().any(|secret| value.contains(secret));
+        if !opens {
+            shown.insert(name.as_str().to_owned(), value.into());
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-591, CO-840: no header with a credential is shown, under whatever name it comes.
+    #[test]
+    fn co_591_no_credential_is_echoed() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "id.example"),
+            ("authorization", "Bearer 0123456789abcdef"),
+            ("cookie", "a=b; authentik_session=fedcba9876543210"),
+            ("x-authentik-outpost-token", "x"),
+            ("x-authentik-csrf", "x"),
+            ("proxy-authorization", "x"),
+            ("x-copy", "session fedcba9876543210 again"),
+            ("x-token", "0123456789abcdef"),
+            ("x-plain", "b"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let shown = shown(&headers);
+        assert_eq!(shown.keys().map(String::as_str).collect::<Vec<_>>(), ["host", "x-plain"]);
+    }
 }

@@ -1,22 +1,21 @@
 //! Query parameters: page, order, search, filters (CO-524 … CO-526).
 
-use std::convert::Infallible;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use portcullis_core::clock::Timestamp;
-use portcullis_idp::Problems;
 use portcullis_idp::list::{Slice, search_terms};
+use portcullis_idp::settings::{PageSizes, Settings};
+use portcullis_idp::{Context, Error, Problems};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::ApiError;
 
-const PAGE_SIZE: i64 = 20;
-const MAX_PAGE_SIZE: i64 = 100;
 const LONGEST_SEARCH: usize = 1024;
 const MOST_TERMS: usize = 50;
 
@@ -24,22 +23,25 @@ const MOST_TERMS: usize = 50;
 #[derive(Debug, Default)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    pages: PageSizes,
     problems: Problems,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Infallible;
+impl FromRequestParts<Arc<Context>> for Params {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(parts.uri.query().unwrap_or_default()))
+    async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Context>) -> Result<Self, ApiError> {
+        let mut conn = ctx.db.read().await.map_err(Error::from)?;
+        let pages = Settings::load(&mut conn).await?.pages;
+        Ok(Self { pages, ..Self::of(parts.uri.query().unwrap_or_default()) })
     }
 }
 
 impl Params {
-    /// Reads a query.
+    /// Reads a query; pages have their usual lengths.
     pub fn of(query: &str) -> Self {
         let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Self { pairs, problems: Problems::default() }
+        Self { pairs, ..Self::default() }
     }
 
     /// The last value of a parameter; an empty one counts as absent.
@@ -147,7 +149,7 @@ impl Params {
         let page = self.text("page").map_or(Ok(1), |page| page.parse::<i64>());
         let page = page.ok().filter(|page| *page >= 1).ok_or(ApiError::NoSuchPage)?;
         let size = self.text("page_size").and_then(|size| size.parse::<i64>().ok()).filter(|size| *size >= 1);
-        Ok(Paging { page, size: size.unwrap_or(PAGE_SIZE).min(MAX_PAGE_SIZE) })
+        Ok(Paging { page, size: size.unwrap_or(self.pages.usual).min(self.pages.most).max(1) })
     }
 
     fn bad<T>(&mut self, name: &str, message: &str) -> Option<T> {

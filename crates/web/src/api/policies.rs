@@ -1,6 +1,4 @@
-//! `policies/bindings/` and `policies/all/` (CO-560, CO-561).
-//!
-//! There are no kinds of policies yet: bindings name groups and users, and the list of policies is empty.
+//! `policies/all/` and the kinds of policies (CO-560, CO-562).
 
 use std::sync::Arc;
 
@@ -8,74 +6,141 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use portcullis_core::id::{BindingId, PolicyId, UserPk};
-use portcullis_idp::bindings::{self, Fields, Filter, Order, View};
+use portcullis_core::id::{PolicyId, UserPk};
+use portcullis_idp::policies::{self, Fields, Filter, Kind, LogLine, Order, Shape, View};
 use portcullis_idp::{Actor, Context};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::{Admin, Key};
-use super::groups::partial_user_json;
 use super::params::Params;
-use super::users::partial_group_json;
+use super::{Routes, used_by};
+use crate::asked::Asked;
 
-const ORDERS: [(&str, Order); 6] = [
-    ("pk", Order::Pk),
-    ("order", Order::Order),
-    ("target", Order::Target),
-    ("policy", Order::Policy),
-    ("enabled", Order::Enabled),
-    ("timeout", Order::Timeout),
-];
+const ORDERS: [(&str, Order); 3] =
+    [("pk", Order::Pk), ("name", Order::Name), ("execution_logging", Order::ExecutionLogging)];
 
-/// The routes of both resources.
+/// The routes of all kinds, and of policies whatever their kind.
 pub(super) fn routes() -> Routes {
-    Routes::new()
-        .route("/policies/bindings/", get(list).post(create))
-        .route("/policies/bindings/{pk}/", get(retrieve).put(replace).patch(change).delete(remove))
-        .route("/policies/all/", get(list_policies))
-        .route("/policies/all/types/", get(async |_: Admin| Json(json!([]))))
+    let any = Routes::new()
+        .route("/policies/all/", get(list_all))
+        .route("/policies/all/types/", get(types))
+        // Decisions are not cached (CO-177).
         .route("/policies/all/cache_info/", get(async |_: Admin| Json(json!({"count": 0}))))
         .route("/policies/all/cache_clear/", post(async |_: Admin| no_content()))
-        .route("/policies/all/{pk}/", get(no_policy).delete(no_policy))
-        .route("/policies/all/{pk}/test/", post(no_policy))
+        .route("/policies/all/{pk}/", get(retrieve_any).delete(remove_any))
+        .route("/policies/all/{pk}/test/", post(test))
+        .route("/policies/all/{pk}/used_by/", get(used_any));
+    Kind::ALL.into_iter().fold(any, |routes, kind| routes.merge(of_kind(kind)))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+fn of_kind(kind: Kind) -> Routes {
+    let path = format!("/policies/{}/", kind.name());
+    let one = format!("{path}{{pk}}/");
+    Routes::new()
+        .route(
+            &path,
+            get(move |ctx, admin, params| list(ctx, admin, params, kind))
+                .post(move |ctx, admin, body| create(ctx, admin, body, kind)),
+        )
+        .route(
+            &one,
+            get(move |ctx, admin, key| retrieve(ctx, admin, key, Some(kind)))
+                .put(move |ctx, admin, key, body| update(ctx, admin, key, body, kind, false))
+                .patch(move |ctx, admin, key, body| update(ctx, admin, key, body, kind, true))
+                .delete(move |ctx, admin, key| remove(ctx, admin, key, Some(kind))),
+        )
+        .route(&format!("{one}used_by/"), get(move |ctx, admin, key| used(ctx, admin, key, Some(kind))))
+}
+
+async fn list_all(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
-        policy: params.uuid("policy"),
-        without_policy: params.flag("policy__isnull"),
-        target: params.uuid("target"),
-        targets: params.uuids("target_in"),
-        enabled: params.flag("enabled"),
-        position: params.integer("order"),
-        timeout: params.integer("timeout"),
-        order: params.order(&ORDERS, &[(Order::Order, false)]),
+        unbound: params.flag("bindings__isnull"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+        ..Filter::default()
     };
     params.finish()?;
-    let found = bindings::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
+    let found = policies::list(&ctx, &caller.actor, &filter, &[], paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
-    let fields = read(&mut body, false)?;
-    let pk = bindings::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(one(&ctx, &caller.actor, pk).await?))
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    mut params: Params,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let paging = params.paging()?;
+    let filter = Filter {
+        kind: Some(kind.name().to_owned()),
+        name: params.text("name"),
+        pk: params.uuid("policy_uuid"),
+        execution_logging: params.flag("execution_logging"),
+        search: params.search(),
+        order: params.order(&ORDERS, &[(Order::Name, false)]),
+        ..Filter::default()
+    };
+    let mut own = Vec::new();
+    for field in kind.fields() {
+        let value = match field.shape {
+            Shape::Flag => params.flag(field.name).map(Value::from),
+            Shape::Integer => params.integer(field.name).map(Value::from),
+            Shape::Text | Shape::FilledText | Shape::ExactText | Shape::TextOrNull => {
+                params.text(field.name).map(Value::from)
+            }
+        };
+        own.extend(value.map(|value| (field.name, value)));
+    }
+    params.finish()?;
+    let found = policies::list(&ctx, &caller.actor, &filter, &own, paging.slice()).await?;
+    paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(one(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?).into_response())
+/// The kinds there are, for whoever wants to make one.
+async fn types(_: Admin) -> Json<Value> {
+    let of = |kind: Kind| {
+        let descriptor = kind.descriptor();
+        json!({
+            "name": descriptor.verbose_name,
+            "description": descriptor.description,
+            "component": descriptor.component,
+            "model_name": descriptor.model,
+            "requires_enterprise": false,
+            "deprecated": false,
+        })
+    };
+    Json(Kind::ALL.into_iter().map(of).collect())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    mut body: Body,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let fields = read(&mut body, kind, false)?;
+    let pk = policies::create(&ctx, &caller.actor, kind, fields).await?;
+    Ok(created(one(&ctx, &caller.actor, Some(kind), pk).await?))
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn retrieve_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
+    retrieve(ctx, admin, key, None).await
+}
+
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    kind: Option<Kind>,
+) -> Result<Response, ApiError> {
+    Ok(Json(one(&ctx, &caller.actor, kind, parse(&key, kind)?).await?).into_response())
 }
 
 async fn update(
@@ -83,66 +148,133 @@ async fn update(
     Admin(caller): Admin,
     key: Key,
     mut body: Body,
+    kind: Kind,
     partial: bool,
 ) -> Result<Response, ApiError> {
-    let pk = key.parse("PolicyBinding")?;
-    one(&ctx, &caller.actor, pk).await?;
-    let fields = read(&mut body, partial)?;
-    bindings::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(one(&ctx, &caller.actor, pk).await?).into_response())
+    let pk = parse(&key, Some(kind))?;
+    one(&ctx, &caller.actor, Some(kind), pk).await?;
+    let fields = read(&mut body, kind, partial)?;
+    policies::update(&ctx, &caller.actor, kind, pk, fields).await?;
+    Ok(Json(one(&ctx, &caller.actor, Some(kind), pk).await?).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    bindings::delete(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?;
+async fn remove_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
+    remove(ctx, admin, key, None).await
+}
+
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    kind: Option<Kind>,
+) -> Result<Response, ApiError> {
+    policies::delete(&ctx, &caller.actor, kind, parse(&key, kind)?).await?;
     Ok(no_content())
 }
 
-async fn list_policies(_: Admin, params: Params) -> Result<Response, ApiError> {
-    params.paging()?.answer(0, Vec::new())
+async fn used_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
+    used(ctx, admin, key, None).await
 }
 
-async fn no_policy(_: Admin, _: Key) -> ApiError {
-    ApiError::NotFound("Policy")
+async fn used(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    key: Key,
+    kind: Option<Kind>,
+) -> Result<Response, ApiError> {
+    Ok(used_by::answer(&policies::used_by(&ctx, &caller.actor, kind, parse(&key, kind)?).await?))
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
-    body.require(&["target", "order"], partial);
-    let fields = Fields {
-        target: body.uuid("target"),
-        policy: body.uuid_or_null::<PolicyId>("policy"),
-        group: body.uuid_or_null("group"),
-        user: body.integer_or_null("user").map(|pk| pk.map(UserPk)),
-        order: body.integer("order"),
-        negate: body.flag("negate"),
-        enabled: body.flag("enabled"),
-        failure_result: body.flag("failure_result"),
-        timeout: body.integer("timeout"),
+/// Tries a policy out on a user.
+async fn test(
+    State(ctx): State<Arc<Context>>,
+    Admin(caller): Admin,
+    asked: Asked,
+    key: Key,
+    mut body: Body,
+) -> Result<Response, ApiError> {
+    let pk = parse(&key, None)?;
+    one(&ctx, &caller.actor, None, pk).await?;
+    body.require(&["user"], false);
+    let user = body.integer("user").map(UserPk);
+    let context = match body.json("context") {
+        None => Map::new(),
+        Some(Value::Object(context)) => context,
+        Some(_) => {
+            body.problem("context", "Value must be a dictionary, and not have any duplicate keys.");
+            Map::new()
+        }
     };
+    body.finish()?;
+    let user = user.ok_or_else(|| ApiError::field("user", "This field is required."))?;
+    let trial = policies::test(&ctx, &caller.actor, pk, user, context, asked.0.http).await?;
+    Ok(test_result(trial.passing, &trial.messages, &trial.log))
+}
+
+/// What came of a test (schema `PolicyTestResult`).
+pub(super) fn test_result(passing: bool, messages: &[String], log: &[LogLine]) -> Response {
+    let line = |line: &LogLine| {
+        json!({
+            "timestamp": line.timestamp.to_string(),
+            "log_level": line.level,
+            "logger": line.logger,
+            "event": line.event,
+            "attributes": line.attributes,
+        })
+    };
+    let lines: Vec<_> = log.iter().map(line).collect();
+    Json(json!({"passing": passing, "messages": messages, "log_messages": lines})).into_response()
+}
+
+fn parse(key: &Key, kind: Option<Kind>) -> Result<PolicyId, ApiError> {
+    key.parse(policies::name_of(kind))
+}
+
+fn read(body: &mut Body, kind: Kind, partial: bool) -> Result<Fields, ApiError> {
+    let required = kind.fields().iter().filter(|field| field.required).map(|field| field.name);
+    let required: Vec<_> = std::iter::once("name").chain(required).collect();
+    body.require(&required, partial);
+    let mut fields =
+        Fields { name: body.filled_text("name"), execution_logging: body.flag("execution_logging"), own: Map::new() };
+    for field in kind.fields() {
+        let value = match field.shape {
+            Shape::Text => body.text(field.name).map(Value::from),
+            Shape::FilledText => body.filled_text(field.name).map(Value::from),
+            Shape::ExactText => body.exact_text(field.name).map(Value::from),
+            Shape::Flag => body.flag(field.name).map(Value::from),
+            Shape::Integer => body.integer(field.name).map(Value::from),
+            Shape::TextOrNull => body.text_or_null(field.name).map(Value::from),
+        };
+        if let Some(value) = value {
+            fields.own.insert(field.name.to_owned(), value);
+        }
+    }
     body.finish()?;
     Ok(fields)
 }
 
-async fn one(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Value, ApiError> {
-    Ok(object(&bindings::get(ctx, actor, pk).await?))
+async fn one(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<Value, ApiError> {
+    Ok(object(&policies::get(ctx, actor, kind, pk).await?))
+}
+
+/// What all policies have (schema `Policy`).
+pub(super) fn base(view: &View) -> Map<String, Value> {
+    let descriptor = view.kind.kind().descriptor();
+    let base = json!({
+        "pk": view.pk,
+        "name": view.name,
+        "execution_logging": view.execution_logging,
+        "component": descriptor.component,
+        "verbose_name": descriptor.verbose_name,
+        "verbose_name_plural": descriptor.verbose_name_plural,
+        "meta_model_name": descriptor.meta_model_name(),
+        "bound_to": view.bound_to,
+    });
+    base.as_object().cloned().unwrap_or_default()
 }
 
 fn object(view: &View) -> Value {
-    let binding = &view.binding;
-    json!({
-        "pk": binding.pk,
-        "policy": binding.policy,
-        "group": binding.team,
-        "user": binding.account,
-        "policy_obj": null,
-        "group_obj": view.group.as_ref().map(partial_group_json),
-        "user_obj": view.user.as_ref().map(partial_user_json),
-        "target": binding.target,
-        "negate": binding.negate,
-        "enabled": binding.enabled,
-        "order": binding.position,
-        "timeout": binding.timeout,
-        "failure_result": binding.failure_result,
-        "expires": null,
-        "expiring": false,
-    })
+    let mut object = base(view);
+    object.extend(view.kind.settings());
+    Value::Object(object)
 }

@@ -369,7 +369,7 @@ mod tests {
         let shown = site.admin(Method::GET, "/core/tokens/laptop/view_key/", None).await;
         serde_json::from_value::<models::TokenView>(shown.json.clone()).expect("the client's type");
         let (count, context) = site.events("secret_view").await;
-        assert_eq!((count, &context["shown"]["name"]), (1, &json!("laptop")));
+        assert_eq!((count, &context["secret"]["name"]), (1, &json!("laptop")));
         assert!(!context.to_string().contains(shown.json["key"].as_str().expect("text")));
     }
 

@@ -16,7 +16,8 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
-use super::request::{LONGEST_TARGET, form, visitor};
+use super::request::{LONGEST_TARGET, form};
+use crate::asked;
 use crate::pages::browser::signed_in;
 use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
@@ -67,7 +68,8 @@ pub(super) async fn answer(
     if params.is_empty() {
         return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "Applications send people here to sign in.");
     }
-    let request = match check(ctx, &visitor(origin), &params).await {
+    let visitor = asked::visitor(origin, headers, "GET", AUTHORIZE, query);
+    let request = match check(ctx, &visitor, &params).await {
         Ok(request) => request,
         Err(refusal) => return refused(origin, refusal),
     };
@@ -76,7 +78,7 @@ pub(super) async fn answer(
         Err(error) => return PageError::from(error).into_page(origin),
     };
     let brought = Brought { marker: Marker::open(ctx, &params), consent };
-    match decide(ctx, &visitor(origin), &request, login.as_ref(), &brought).await {
+    match decide(ctx, &visitor, &request, login.as_ref(), &brought).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),

@@ -11,14 +11,20 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::Context;
 use portcullis_idp::oauth::client::Credentials;
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::oauth::{introspect as introspection, origins, revoke as revocation, token as tokens};
+use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
 use super::answer::{json as answer, refused_client, refused_with_challenge};
 use super::request::{authorization, form, visitor};
+use crate::asked;
+
+/// Who asks at the endpoint of this name, and what policies may know of it.
+fn asking(origin: &Origin, headers: &HeaderMap, endpoint: &str) -> Visitor {
+    asked::visitor(origin, headers, "POST", &format!("/application/o/{endpoint}/"), "")
+}
 
 /// `POST /application/o/token/` (OA-086).
 pub(super) async fn token(
@@ -32,7 +38,7 @@ pub(super) async fn token(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => tokens::exchange(&ctx, &visitor(&origin), authorization, &params).await,
+        Ok(authorization) => tokens::exchange(&ctx, &asking(&origin, &headers, "token"), authorization, &params).await,
         Err(error) => Err(error),
     };
     let mut response = match result {
@@ -93,7 +99,9 @@ pub(super) async fn introspect(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => introspection::answer(&ctx, &visitor(&origin), authorization, &params).await,
+        Ok(authorization) => {
+            introspection::answer(&ctx, &asking(&origin, &headers, "introspect"), authorization, &params).await
+        }
         Err(error) => Err(error),
     };
     match result {

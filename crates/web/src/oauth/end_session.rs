@@ -11,7 +11,7 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::by_slug;
 use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, read};
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::{Account, Actor, Application, Context, LoginSession};
+use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
 use super::request::form;
 use crate::pages::browser::{clear_session, signed_in};
@@ -117,7 +117,7 @@ async fn finish(
         username: account.username.clone(),
         is_superuser: false,
         client: Some(origin.client),
-        request_id: origin.request_id.clone(),
+        request: Request::of(origin),
     };
     if wish.full {
         end_session(ctx, &actor, session).await?;

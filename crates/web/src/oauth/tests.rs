@@ -2,12 +2,14 @@
 
 mod browser;
 mod consent;
+mod entitlements;
 mod front;
 mod introspection;
 mod login;
 mod machine;
 mod metadata;
 mod outpost;
+mod policies;
 
 use std::net::IpAddr;
 

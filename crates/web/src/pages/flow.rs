@@ -19,6 +19,7 @@ use super::form::form;
 use super::respond::{self, PageError, page_posting_to};
 use super::view::{self, Input, Link};
 use super::{path, qr};
+use crate::asked;
 use crate::same_origin::is_same_origin;
 use crate::visit::{remember, runs, visit};
 
@@ -31,7 +32,8 @@ pub async fn show(
     uri: Uri,
 ) -> Response {
     let query = uri.query().unwrap_or_default();
-    let turn = flow::show(&ctx, &visit(&slug, query, &headers, &origin)).await;
+    let visitor = asked::visitor(&origin, &headers, "GET", uri.path(), query);
+    let turn = flow::show(&ctx, &visit(&slug, query, &headers, visitor)).await;
     answered(&ctx, &origin, &headers, query, turn).await
 }
 
@@ -52,7 +54,8 @@ pub async fn submit(
         Err(error) => return error.into_page(&origin),
     };
     let query = uri.query().unwrap_or_default();
-    let visit = visit(&slug, query, &headers, &origin);
+    let visitor = asked::visitor(&origin, &headers, "POST", uri.path(), query);
+    let visit = visit(&slug, query, &headers, visitor);
     let fields: Fields = sent.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let turn = match (text("uid_field"), text("password")) {

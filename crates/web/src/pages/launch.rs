@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
+use portcullis_idp::access::AccessContext;
 use portcullis_idp::portal::{self, Launch};
 use portcullis_idp::{Context, Error};
 
 use super::browser::signed_in;
 use super::respond::{self, PageError};
 use super::{flow, path};
+use crate::asked;
 
 /// `GET /application/launch/{slug}/`
 pub async fn open(
@@ -26,7 +28,8 @@ pub async fn open(
         Ok(None) => return found(&flow::before(&format!("{}{slug}/", path::LAUNCH))),
         Err(error) => return PageError::from(error).into_page(&origin),
     };
-    match portal::launch(&ctx, user, &slug).await {
+    let visitor = asked::visitor(&origin, &headers, "GET", &format!("{}{slug}/", path::LAUNCH), "");
+    match portal::launch(&ctx, user, &slug, &AccessContext::of(&visitor)).await {
         Ok(Launch::To(href)) => found(&href),
         Ok(Launch::Denied { application, messages }) => respond::denied(&origin, &application, &messages, None),
         Err(Error::NotFound(_)) => {

@@ -68,6 +68,6 @@ fn actor(account: &Account, origin: &Origin) -> Actor {
         username: account.username.clone(),
         is_superuser: false,
         client: Some(origin.client),
-        request_id: origin.request_id.clone(),
+        request: portcullis_idp::Request::of(origin),
     }
 }

@@ -14,6 +14,7 @@ use super::form::form;
 use super::path;
 use super::respond::{PageError, page};
 use super::view::{Link, Message, Setup};
+use crate::asked;
 use crate::same_origin::is_same_origin;
 use crate::visit::{remember, visit};
 
@@ -58,9 +59,10 @@ pub async fn submit(
     if sent.password != sent.password_repeat {
         return again("The two passwords differ. Type the same password twice.");
     }
+    let asked = portcullis_idp::Request::of(&origin);
     let actor = Actor {
         client: Some(origin.client),
-        request_id: origin.request_id.clone(),
+        request: asked,
         username: bootstrap::ADMINISTRATOR.to_owned(),
         ..Actor::system()
     };
@@ -73,7 +75,8 @@ pub async fn submit(
 }
 
 async fn sign_in(ctx: &Context, origin: &Origin, headers: &HeaderMap, password: &str) -> Response {
-    let visit = visit(flows::AUTHENTICATION, "", headers, origin);
+    let visitor = asked::visitor(origin, headers, "POST", path::SETUP, "");
+    let visit = visit(flows::AUTHENTICATION, "", headers, visitor);
     match flow::sign_in(ctx, &visit, bootstrap::ADMINISTRATOR, password).await {
         Ok(Turn { next: Next::To(to), cookies, .. }) => {
             let mut response = Redirect::to(&to).into_response();

@@ -60,7 +60,7 @@ pub async fn submit(
                 username: account.username,
                 is_superuser: false,
                 client: Some(origin.client),
-                request_id: origin.request_id.clone(),
+                request: portcullis_idp::Request::of(&origin),
             };
             sign_in::out(&ctx, &session, &actor).await?;
         }

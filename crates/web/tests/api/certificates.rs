@@ -162,9 +162,9 @@ async fn co_466_shown_keys_are_noted() {
     let key = text(&site.get(&format!("{path}view_private_key/")).await["data"]);
     site.get(&format!("{path}view_certificate/?download=false")).await;
     let events = site.events("secret_view").await;
-    let types: Vec<_> = events.iter().map(|event| (&event["type"], &event["shown"]["name"])).collect();
+    let types: Vec<_> = events.iter().map(|event| (&event["type"], &event["secret"]["name"])).collect();
     assert_eq!(types, [(&json!("certificate"), &made["name"]), (&json!("private_key"), &made["name"])]);
-    assert_eq!(events[0]["shown"]["model_name"], "certificatekeypair");
+    assert_eq!(events[0]["secret"]["model_name"], "certificatekeypair");
 
     let (headers, file) = site.file(&format!("{path}view_private_key/?download")).await;
     assert_eq!(file, key);
@@ -218,6 +218,37 @@ async fn co_594_a_deleted_certificate_is_named_no_longer() {
     assert_eq!(refused, json!({"certificate": [format!("Invalid pk \"{unknown}\" - object does not exist.")]}));
     site.delete(&format!("{PAIRS}{}/", text(&pair))).await;
     assert_eq!(site.get(&path).await["certificate"], Value::Null);
+}
+
+/// PX-300: of all certificates with a private key that are for the host of the public URL, the one that ends last is
+/// shown there.
+#[tokio::test]
+async fn px_300_the_public_url_has_a_certificate() {
+    let site = Site::new().await;
+    let shown = async || {
+        let configuration = outpost::configuration(&site.ctx).await.unwrap();
+        let own = configuration.own_host?;
+        assert_eq!((own.host.as_str(), configuration.certificates.len()), ("id.example", 1));
+        Some(json!(own.certificate))
+    };
+    let make = async |name: &str, host: &str, days: i32| {
+        let wanted = json!({"common_name": name, "subject_alt_name": host, "validity_days": days, "alg": "ecdsa"});
+        let (status, made) = site.send(ADMIN, Method::POST, &format!("{PAIRS}generate/"), Some(wanted)).await;
+        assert_eq!(status, StatusCode::OK, "{made}");
+        made["pk"].clone()
+    };
+    make("another's", "wiki.example,sub.id.example", 90).await;
+    assert_eq!(shown().await, None);
+    let exact = make("exact", "id.example", 30).await;
+    assert_eq!(shown().await, Some(exact.clone()));
+    make("short", "id.example", 20).await;
+    assert_eq!(shown().await, Some(exact.clone()));
+    let wide = make("wide", "a.example,id.example", 40).await;
+    assert_eq!(shown().await, Some(wide.clone()));
+    let bare = site.get(&format!("{PAIRS}{}/view_certificate/", text(&wide))).await["data"].clone();
+    site.delete(&format!("{PAIRS}{}/", text(&wide))).await;
+    site.post(PAIRS, json!({"name": "without key", "certificate_data": bare})).await;
+    assert_eq!(shown().await, Some(exact));
 }
 
 /// PX-020, PX-301, CO-466: an outpost is told the certificates, with their keys, of the providers that it serves, and

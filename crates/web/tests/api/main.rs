@@ -4,7 +4,19 @@
 
 mod applications;
 mod bindings;
+mod brands;
 mod certificates;
+mod consents;
+mod engine;
+mod entitlements;
+mod events;
+mod expressions;
+mod policies;
 mod providers;
 mod read_only;
+mod rekey;
+mod reputation;
+mod roles;
+mod sessions;
+mod settings;
 mod site;

@@ -6,15 +6,19 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use portcullis_core::clock::{ManualClock, Timestamp};
+use portcullis_core::clock::{Clock, ManualClock, Timestamp};
 use portcullis_core::entropy::SystemEntropy;
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::Revisions;
+use portcullis_idp::context::{Options, Revisions};
 use portcullis_idp::limits::Limits;
-use portcullis_idp::{Context, setup, signing};
+use portcullis_idp::oauth::client::Known;
+use portcullis_idp::oauth::machine::Notes;
+use portcullis_idp::{Context, policies, sessions, setup, signing};
 use portcullis_store::Db;
+use portcullis_store::authenticator::{self, Authenticator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -24,34 +28,44 @@ pub(crate) const ADMIN: &str = "an-api-token-of-the-first-administrator-01234567
 
 pub(crate) struct Site {
     pub(crate) ctx: Arc<Context>,
+    pub(crate) clock: Arc<ManualClock>,
     router: Router,
     directory: TempDir,
 }
 
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::supported(policies::Support::default()).await
+    }
+
+    /// One whose policies have these helpers.
+    pub(crate) async fn supported(support: policies::Support) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.unwrap();
         let keys = Keyring::derive(b"0123456789abcdef0123456789abcdef");
-        let ctx = Context {
-            install_id: bootstrap::install_id(&db, &keys, &SystemEntropy).await.unwrap(),
-            db,
-            keys,
-            clock: Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000))),
-            entropy: Arc::new(SystemEntropy),
-            epochs: Arc::default(),
-            base_url: "https://id.example".to_owned(),
-            limits: Limits::default(),
-            rates: portcullis_idp::limits::Rates::default(),
-            sessions: portcullis_idp::sessions::Lifetimes::default(),
-            signing: signing::Cache::default(),
-            setup: setup::Code::default(),
-            revisions: Revisions::default(),
-        };
+        let install_id = bootstrap::install_id(&db, &keys, &SystemEntropy).await.unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
+        let ctx = context(db, keys, install_id, clock.clone(), support);
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();
         let ctx = Arc::new(ctx);
-        Self { router: portcullis_web::api::router(ctx.clone()), ctx, directory }
+        Self { router: portcullis_web::api::router(ctx.clone()), ctx, clock, directory }
+    }
+
+    /// A context over the same database with other keys.
+    pub(crate) fn renewed(&self, keys: Keyring) -> Context {
+        context(
+            self.ctx.db.clone(),
+            keys,
+            self.ctx.install_id.clone(),
+            Arc::clone(&self.ctx.clock),
+            policies::Support::default(),
+        )
+    }
+
+    /// The same site with another context.
+    pub(crate) fn over(self, ctx: Arc<Context>) -> Self {
+        Self { router: portcullis_web::api::router(ctx.clone()), ctx, ..self }
     }
 
     /// Sends a request below `/api/v3` with the bearer token `key`, if it is not empty.
@@ -79,6 +93,31 @@ impl Site {
         })
     }
 
+    /// Signs a user in, and returns the session's `Cookie` header and key.
+    pub(crate) async fn sign_in(&self, user: i64, user_agent: &str) -> (String, String) {
+        let mut tx = self.ctx.db.write().await.unwrap();
+        let user = UserPk(i32::try_from(user).unwrap());
+        let client = [192, 0, 2, 9].into();
+        let started = sessions::start(&self.ctx, &mut tx, user, "password", client, user_agent).await.unwrap();
+        tx.commit().await.unwrap();
+        (format!("authentik_session={}", started.cookie), started.session.uuid.to_string())
+    }
+
+    /// Sends a request with these headers.
+    pub(crate) async fn with(&self, headers: &[(&str, &str)], method: Method, path: &str) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(format!("/api/v3{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::empty()).unwrap();
+        let host = headers.iter().find(|(name, _)| *name == "host").map_or("id.example", |(_, host)| host);
+        request.extensions_mut().insert(Arc::new(origin(host)));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
+    }
+
     async fn answer(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(format!("/api/v3{path}"));
         if !key.is_empty() {
@@ -92,15 +131,7 @@ impl Site {
             None => Body::empty(),
         };
         let mut request = request.body(body).unwrap();
-        let origin = Origin {
-            scheme: Scheme::Https,
-            host: "id.example".to_owned(),
-            client: "192.0.2.7".parse().unwrap(),
-            peer: "192.0.2.7".parse().unwrap(),
-            peer_trusted: false,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
-        };
-        request.extensions_mut().insert(Arc::new(origin));
+        request.extensions_mut().insert(Arc::new(origin("id.example")));
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -172,10 +203,65 @@ impl Site {
         (user, view["key"].as_str().unwrap().to_owned())
     }
 
+    /// Gives a user an authenticator app.
+    pub(crate) async fn authenticator_app(&self, user: i64) {
+        let mut tx = self.ctx.db.write().await.unwrap();
+        let app = Authenticator {
+            pk: 0,
+            account: UserPk(i32::try_from(user).unwrap()),
+            class: "totp".to_owned(),
+            name: "Authenticator app".to_owned(),
+            seed_sealed: Vec::new(),
+            digits: 6,
+            drift: 0,
+            last_step: 0,
+            created: self.ctx.now(),
+            last_used: None,
+        };
+        let pk = authenticator::insert(&mut tx, &app).await.unwrap();
+        let seed = self.ctx.keys.seal(&format!("authenticator:{pk}:seed"), b"12345678901234567890", &SystemEntropy);
+        authenticator::set_seed(&mut tx, pk, &seed).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Events of one kind, latest first.
     pub(crate) async fn events(&self, action: &str) -> Vec<Value> {
         let mut conn = self.ctx.db.read().await.unwrap();
         let events = portcullis_store::event::latest(&mut conn, Some(action), 50).await.unwrap();
         events.into_iter().map(|event| event.context).collect()
+    }
+}
+
+fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, support: policies::Support) -> Context {
+    Context {
+        install_id,
+        db,
+        keys,
+        clock,
+        entropy: Arc::new(SystemEntropy),
+        epochs: Arc::default(),
+        base_url: "https://id.example".to_owned(),
+        options: Options::default(),
+        limits: Limits::default(),
+        rates: portcullis_idp::limits::Rates::default(),
+        sessions: sessions::Lifetimes::default(),
+        policies: support,
+        signing: signing::Cache::default(),
+        clients: Known::default(),
+        notes: Notes::default(),
+        setup: setup::Code::default(),
+        revisions: Revisions::default(),
+    }
+}
+
+fn origin(host: &str) -> Origin {
+    Origin {
+        scheme: Scheme::Https,
+        host: host.to_owned(),
+        client: "192.0.2.7".parse().unwrap(),
+        peer: "192.0.2.7".parse().unwrap(),
+        peer_trusted: false,
+        request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        asked: None,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use portcullis_testkit::raw::{self, Raw};
-use portcullis_testkit::{Go as _, Site, run};
+use portcullis_testkit::{Go as _, Site, api, run};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -319,5 +319,29 @@ fn px_284_upstream_connections_are_pooled() {
             assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
         }
         assert!(stage.recorder.connections() <= 2, "{} connections", stage.recorder.connections());
+    });
+}
+
+/// PX-284, PX-589: connections to the application survive a change of the configuration that is not about them.
+#[test]
+fn px_589_a_refresh_keeps_connections() {
+    run(async {
+        let stage = open().await;
+        let ask = async |body: &'static str| {
+            let request = stage.request(if body.is_empty() { "GET" } else { "POST" }, "/").body(body);
+            assert_eq!(request.header("authorization", stage.basic()).go().await.status, 200);
+        };
+        // Requests with and without a body have pools of their own.
+        ask("").await;
+        ask("body").await;
+        let before = stage.recorder.connections();
+        for number in 0..5 {
+            let path = format!("providers/proxy/{}/", stage.app.provider);
+            let change = json!({"name": api::fresh("renamed"), "skip_path_regex": format!("^/open-{number}$")});
+            stage.site.api.patch(&path, change).await;
+            ask("").await;
+            ask("body").await;
+        }
+        assert_eq!(stage.recorder.connections(), before);
     });
 }

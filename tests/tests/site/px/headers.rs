@@ -54,6 +54,36 @@ fn px_200_all_identity_headers_are_sent_in_title_case() {
     });
 }
 
+/// PX-200, CO-151, CO-152: applications are told the entitlements that users hold for them, whichever way they come, and
+/// at the next request no longer what they lost.
+#[test]
+fn co_152_entitlements_reach_the_application() {
+    run(async {
+        let stage = Stage::new(json!({})).await;
+        let api = &stage.site.api;
+        let mut bindings = Vec::new();
+        for name in ["write", "read"] {
+            let made = json!({"name": name, "app": stage.app.uuid});
+            let target = api.post("core/application_entitlements/", made).await["pbm_uuid"].clone();
+            let binding = json!({"target": target, "order": 0, "user": stage.person.pk});
+            bindings.push(api.post("policies/bindings/", binding).await["pk"].as_str().unwrap().to_owned());
+        }
+        let told = async |cookie: &str| {
+            assert_eq!(stage.get("/a").header("authorization", stage.basic()).go().await.status, 200);
+            let by_basic = stage.recorder.last().one("x-authentik-entitlements").unwrap().to_owned();
+            assert_eq!(stage.get("/b").header("cookie", cookie).go().await.status, 200);
+            assert_eq!(stage.recorder.last().one("x-authentik-entitlements").unwrap(), by_basic);
+            by_basic
+        };
+        let cookie = stage.login_cookie().await;
+        assert_eq!(told(&cookie).await, "read|write");
+        api.delete(&format!("policies/bindings/{}/", bindings[0])).await;
+        assert_ne!(stage.get("/b").header("cookie", &cookie).go().await.status, 200, "PX-198");
+        let cookie = stage.login_cookie().await;
+        assert_eq!(told(&cookie).await, "read");
+    });
+}
+
 /// PX-202: names beyond ASCII arrive as their UTF-8 bytes.
 #[test]
 fn px_202_values_are_raw_utf8() {
@@ -82,8 +112,8 @@ fn px_205_a_group_name_with_a_pipe_is_left_out() {
     });
 }
 
-/// PX-206, PX-207, PX-414, PX-575, PX-576: the JWT for the application is signed with a published key, carries nobody's
-/// attributes, and is worthless as a bearer token.
+/// PX-206, PX-207, PX-414, PX-575, PX-576, PX-582: the JWT for the application is signed with a published key, carries
+/// nobody's attributes, and is worthless as a bearer token.
 #[test]
 fn px_206_the_assertion_is_for_the_application_alone() {
     run(async {

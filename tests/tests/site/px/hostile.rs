@@ -57,7 +57,7 @@ impl Words {
         ])
     }
 
-    fn all(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn all(&self) -> Vec<(&str, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
@@ -92,9 +92,9 @@ pub(crate) async fn ask(port: u16, case: &Case, sent: &[u8], last: &str) -> Vec<
 }
 
 /// More than the time limit for heads, after which a connection is closed that nothing else closed.
-const LONGEST: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
-const PING: &str = "/outpost.goauthentik.io/ping";
+pub(crate) const PING: &str = "/outpost.goauthentik.io/ping";
 
 /// What is wrong with what was answered.
 fn judge_answers(case: &Case, answered: &[u8]) -> Result<(), String> {
@@ -112,14 +112,14 @@ fn judge_answers(case: &Case, answered: &[u8]) -> Result<(), String> {
 }
 
 /// What is wrong with what reached the application.
-fn judge_arrivals(case: &Case, seen: &[Seen], words: &Words) -> Result<(), String> {
+pub(crate) fn judge_arrivals(arrivals: &[Arrival], seen: &[Seen], words: &Words) -> Result<(), String> {
     let names = |seen: &[Seen]| seen.iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect::<Vec<_>>();
     let expected: Vec<String> =
-        case.arrivals.iter().map(|arrival| words.text(&format!("{} {}", arrival.method, arrival.target))).collect();
+        arrivals.iter().map(|arrival| words.text(&format!("{} {}", arrival.method, arrival.target))).collect();
     if names(seen) != expected {
         return Err(format!("{expected:?} should have arrived, not {seen:#?}"));
     }
-    seen.iter().zip(&case.arrivals).try_for_each(|(seen, arrival)| judge_arrival(arrival, seen, words))
+    seen.iter().zip(arrivals).try_for_each(|(seen, arrival)| judge_arrival(arrival, seen, words))
 }
 
 fn judge_arrival(arrival: &Arrival, seen: &Seen, words: &Words) -> Result<(), String> {
@@ -167,7 +167,7 @@ async fn family(site: &'static Site, name: &str) {
             tokio::time::timeout(LONGEST, asked).await.unwrap_or_else(|_| b"(neither answered nor closed)".into());
         let seen = stage.recorder.seen().split_off(arrivals);
         arrivals += seen.len();
-        let verdict = judge_answers(&case, &answered).and_then(|()| judge_arrivals(&case, &seen, &words));
+        let verdict = judge_answers(&case, &answered).and_then(|()| judge_arrivals(&case.arrivals, &seen, &words));
         if let Err(problem) = verdict {
             failures.push(format!("== {}\n{}\n{problem}", case.name, shown(&sent)));
         }

@@ -3,7 +3,7 @@
 use portcullis_testkit::api::{fresh, text};
 use portcullis_testkit::http::client_that_knows;
 use portcullis_testkit::process::free_port;
-use portcullis_testkit::{App, Go as _, Recorder, Site, raw, run, until};
+use portcullis_testkit::{App, Go as _, Recorder, Site, http, raw, run, until};
 use serde_json::{Value, json};
 
 const PAIRS: &str = "crypto/certificatekeypairs/";
@@ -95,6 +95,55 @@ fn px_303_a_certificate_without_key_is_ignored() {
         site.kill();
         site.restart().await;
         assert_eq!((seen(&pem, &shown).await, seen(&bare_pem, &bare).await), (Some(200), None));
+    });
+}
+
+/// PX-300, PX-029: the host of the public URL shows the certificate that is for it, from the next connection after it was
+/// brought; without one, nothing that a client would accept.
+#[test]
+fn px_300_the_sign_in_pages_show_their_certificate() {
+    run(async {
+        let (site, port) = https_site().await;
+        let url = format!("https://localhost:{port}/-/health/live/");
+        let (other, other_pem) = certificate(&site, "other", "elsewhere.localhost", 90).await;
+        assert_eq!(seen(&other_pem, &url).await, None);
+        let (first, first_pem) = certificate(&site, "first", "localhost", 30).await;
+        until("the first certificate", async || seen(&first_pem, &url).await).await;
+        let (second, second_pem) = certificate(&site, "second", "localhost", 60).await;
+        until("the second certificate", async || seen(&second_pem, &url).await).await;
+        assert_eq!(seen(&first_pem, &url).await, None);
+        let ends = site.metric("portcullis_proxy_certificate_expiry_seconds", &["provider=\"(sign-in pages)\""]).await;
+        assert!(ends > 0.0);
+        for pair in [second, other] {
+            site.api.delete(&format!("{PAIRS}{}/", text(&pair))).await;
+        }
+        until("the first certificate again", async || seen(&first_pem, &url).await).await;
+        site.api.delete(&format!("{PAIRS}{}/", text(&first))).await;
+        until("no certificate", async || seen(&first_pem, &url).await.is_none().then_some(())).await;
+    });
+}
+
+/// PX-279: an application behind https must show a certificate that the system's authorities signed, or those that the
+/// operator names, unless its provider does without.
+#[test]
+fn px_279_the_operator_names_authorities() {
+    run(async {
+        let (behind, port) = https_site().await;
+        let (_, pem) = certificate(&behind, "behind", "localhost", 30).await;
+        let file = behind.data().join("authorities.pem");
+        std::fs::write(&file, pem).unwrap();
+        let internal = format!("https://localhost:{port}");
+        let asked = async |site: &Site, settings: Value| {
+            let mut all = json!({"skip_path_regex": "^/"});
+            all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+            let app = site.app_before(&internal, all).await;
+            http().get(app.url("/-/health/live/")).go().await.status
+        };
+        let strict = Site::start().await;
+        assert_eq!(asked(&strict, json!({})).await, 502);
+        assert_eq!(asked(&strict, json!({"internal_host_ssl_validation": false})).await, 200);
+        let named = Site::options().env("PORTCULLIS_PROXY__UPSTREAM_AUTHORITIES", &file.display().to_string());
+        assert_eq!(asked(&named.start().await, json!({})).await, 200);
     });
 }
 

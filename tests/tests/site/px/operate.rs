@@ -1,7 +1,7 @@
 //! What operators look at: probes, metrics, logs; and what a provider is registered with.
 
 use portcullis_testkit::peers::Nginx;
-use portcullis_testkit::{Go as _, Site, http, raw, run, until};
+use portcullis_testkit::{Go as _, Site, api, http, raw, run, until};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, basic, shared};
@@ -38,7 +38,7 @@ fn px_315_probes() {
     });
 }
 
-/// PX-317, PX-318, PX-319: metrics have the names that dashboards know, and labels that clients cannot invent.
+/// PX-317, PX-318, PX-319, PX-599: metrics have the names that dashboards know, and labels that clients cannot invent.
 #[test]
 fn px_317_metrics() {
     run(async {
@@ -62,6 +62,8 @@ fn px_317_metrics() {
         ] {
             assert!(page.contains(&format!("# TYPE {name} ")), "{name}:\n{page}");
         }
+        let upstream = format!("upstream_host=\"{}\"", stage.recorder.url().trim_start_matches("http://"));
+        assert!(page.contains(&upstream), "{upstream}: {page}");
         assert!(!page.contains("BREW") && !page.contains("invented.example"), "{page}");
         assert!(
             page.lines().any(|line| line.starts_with("portcullis_proxy_header_auth_total") && line.contains("refused"))
@@ -230,5 +232,25 @@ fn px_027_a_provider_without_application_is_not_served() {
         site.api.attach(provider["pk"].as_i64().unwrap()).await;
         let reply = http().get(format!("{external}/nothing/here")).go().await;
         assert_eq!(reply.status, 404, "the core's answer");
+    });
+}
+
+/// PX-322: the log level in the configuration of the embedded outpost is for outposts of their own: here, the process
+/// decides.
+#[test]
+fn px_322_the_embedded_outpost_keeps_the_level_of_its_process() {
+    run(async {
+        let site = Site::start().await;
+        let stage = Stage::on(&site, json!({})).await;
+        let outposts = site.api.get("outposts/instances/").await;
+        let embedded = &outposts["results"][0];
+        let mut config = embedded["config"].clone();
+        config["log_level"] = json!("trace");
+        let path = format!("outposts/instances/{}/", api::text(&embedded["pk"]));
+        let changed = site.api.patch(&path, json!({"config": config})).await;
+        assert_eq!(changed["config"]["log_level"], "trace");
+        assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
+        let log = site.log();
+        assert!(log.contains(" INFO ") && !log.contains("TRACE") && !log.contains("DEBUG"), "{log}");
     });
 }

@@ -37,8 +37,8 @@ fn question_about(dialect: &str, host: &str, target: &str) -> http::request::Bui
     }
 }
 
-/// PX-245, PX-200, PX-099: right credentials pass in every dialect, with identity headers and a session cookie, and
-/// without the credentials.
+/// PX-245, PX-200, PX-099, PX-256: right credentials pass in every dialect, with identity headers and a session cookie,
+/// and without the credentials; with that cookie, nobody is asked any more.
 #[tokio::test]
 async fn px_245_right_credentials_pass() {
     for dialect in DIALECTS {
@@ -144,6 +144,47 @@ async fn px_245_without_credentials_the_login_begins() {
     }
 }
 
+/// PX-179: an answer to a question sets one cookie at most: a new session or the beginning of a login goes before the end
+/// of a stale one.
+#[tokio::test]
+async fn px_179_one_cookie_at_most() {
+    const NAME: &str = "authentik_proxy_01d4e0c9";
+    for dialect in DIALECTS {
+        let site = site().await;
+        let stale = format!("{NAME}={}", super::site::random());
+        let asked = |target: &str| question(dialect, target).header("accept", "text/html").header("cookie", &stale);
+        let right = site.ask(asked("/").header("authorization", basic("ada", "secret"))).await;
+        assert_eq!(right.status(), StatusCode::OK, "{dialect}");
+        assert!(set_cookies(&right).len() == 1 && cookie_of(&right).is_some(), "{:?}", set_cookies(&right));
+        let login = set_cookies(&site.ask(asked("/")).await);
+        match dialect {
+            "nginx" => assert!(login.len() <= 1, "{login:?}"),
+            _ => assert!(login.len() == 1 && login[0].starts_with(&format!("{NAME}_pre=")), "{dialect} {login:?}"),
+        }
+        for target in ["/public/x", "/outpost.goauthentik.io/ping", "/outpost.goauthentik.io/auth/nginx"] {
+            assert!(set_cookies(&site.ask(asked(target)).await).len() <= 1, "{dialect} {target}");
+        }
+    }
+}
+
+/// PX-542, PX-252: what a question says about its host never leads a login somewhere else.
+#[tokio::test]
+async fn px_542_a_login_ends_at_the_application() {
+    for dialect in ["traefik", "caddy", "envoy"] {
+        for (host, target) in [("evil.test", "/x"), ("wiki.example@evil.test", "/x"), ("wiki.example", "//evil.test/x")]
+        {
+            let site = site().await;
+            let response = site.ask(question_about(dialect, host, target).header("accept", "text/html")).await;
+            let back = started(&response).code(&site);
+            let cookies = set_cookies(&response);
+            let home = site.send(get(&back).header("cookie", cookies[0].split(';').next().unwrap())).await;
+            assert_eq!(home.status(), StatusCode::FOUND);
+            let location = header(&home, "location");
+            assert!(location == "https://wiki.example" || location.starts_with("https://wiki.example/"), "{location}");
+        }
+    }
+}
+
 /// PX-253, PX-132: who sees no page gets 401, judged by the method and headers of the request that is asked about.
 #[tokio::test]
 async fn px_253_programs_get_401() {
@@ -160,7 +201,7 @@ async fn px_253_programs_get_401() {
     }
 }
 
-/// PX-249, PX-555: an address that is no trusted proxy gets nothing, whatever it shows.
+/// PX-249, PX-553, PX-555: an address that is no trusted proxy gets nothing, whatever it shows.
 #[tokio::test]
 async fn px_249_strangers_get_nothing() {
     let site = site().await;
@@ -181,7 +222,7 @@ async fn px_257_nobody_asks_in_mode_proxy() {
     }
 }
 
-/// PX-246, PX-247, PX-254, PX-554: a question that does not say what it is about is an error, which is reported
+/// PX-246, PX-247, PX-254, PX-554, PX-557: a question that does not say what it is about is an error, which is reported
 /// once and without secrets.
 #[tokio::test]
 async fn px_246_incomplete_questions_are_errors() {

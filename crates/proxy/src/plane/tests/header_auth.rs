@@ -135,6 +135,45 @@ async fn px_096_no_credentials_lead_to_the_login() {
     }
 }
 
+/// PX-080: a request is cleaned first; then its session decides, then whether the target is open, then a credential that
+/// is known already, then the control plane; else the login begins.
+#[tokio::test]
+async fn px_080_checks_come_in_order() {
+    let site = Site::new().await;
+    let asked = || {
+        let calls = site.core.memory().calls.clone();
+        calls.into_iter().filter(|call| ["verify_password", "introspect"].contains(call)).collect::<Vec<_>>()
+    };
+    let forged = |path: &str| get(path).header("x-authentik-username", "forged").header("x_authentik_uid", "forged");
+    let status = async |request: http::request::Builder| site.send(request).await.status();
+    let wrong = || format!("Bearer {}", bearer_token().replace("c2ln", "bm8t"));
+
+    // An open target asks nobody about what it does not know; a protected one without credentials, neither.
+    assert_eq!(status(forged("/public/").header("authorization", basic("ada", "secret"))).await, StatusCode::OK);
+    assert_eq!(site.last().all("x-authentik-username"), [""; 0]);
+    assert_eq!(status(forged("/")).await, StatusCode::FOUND);
+    assert_eq!(asked(), [""; 0]);
+    // What is not known is asked about by its scheme alone, and no other is tried.
+    assert_eq!(status(get("/").header("authorization", wrong())).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(asked(), ["introspect"]);
+    let first = site.send(forged("/").header("authorization", basic("ada", "secret"))).await;
+    assert_eq!(asked(), ["introspect", "verify_password"]);
+    // What is known by now is not asked about again, on open targets either.
+    for path in ["/", "/public/"] {
+        assert_eq!(status(forged(path).header("authorization", basic("ada", "secret"))).await, StatusCode::OK);
+        assert_eq!(site.last().all("x-authentik-username"), ["ada"]);
+        assert_eq!(site.last().all("x_authentik_uid"), [""; 0]);
+    }
+    // A session goes before all credentials, known or not.
+    let cookie = cookie_of(&first).unwrap();
+    for authorization in [wrong(), basic("ada", "wrong"), "nonsense".to_owned()] {
+        let request = forged("/").header("cookie", &cookie).header("authorization", authorization);
+        assert_eq!(status(request).await, StatusCode::OK);
+        assert_eq!(site.last().all("x-authentik-username"), ["ada"]);
+    }
+    assert_eq!(asked(), ["introspect", "verify_password"]);
+}
+
 /// PX-081, PX-096: a session wins; beside it, any Authorization is removed when intercepting.
 #[tokio::test]
 async fn px_081_a_session_wins_over_the_header() {

@@ -17,6 +17,7 @@ pub(crate) fn origin(host: &str) -> Origin {
         peer: address,
         peer_trusted: false,
         request_id: String::new(),
+        asked: None,
     }
 }
 
@@ -103,6 +104,19 @@ async fn px_315_ping_and_ready() {
     assert_eq!(ping("/outpost.goauthentik.io/ping").await, StatusCode::NO_CONTENT);
 }
 
+/// PX-312: nothing lies below `static`, whatever is asked for: no file, no list, and nothing of the application's.
+#[tokio::test]
+async fn px_312_no_file_is_served_that_is_not_compiled_in() {
+    let site = Site::new().await;
+    for path in ["", "x.css", "a/", "static/", "/etc/passwd", "../ping", "%2e%2e/x", "..%2f..%2fetc/passwd", "..\\x"] {
+        for method in [Method::GET, Method::HEAD] {
+            let response = site.send(request_of(method, &format!("/outpost.goauthentik.io/static/{path}"))).await;
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+    assert!(site.seen().is_empty());
+}
+
 /// PX-060, PX-257, PX-592: unknown reserved paths are 404 and never reach the application.
 #[tokio::test]
 async fn px_060_unknown_reserved_paths_are_not_found() {
@@ -184,4 +198,26 @@ async fn px_008_configurations_are_followed() {
     }
     assert_eq!(found(&site, "wiki.example"), None);
     following.abort();
+}
+
+/// PX-564, PX-232: a line that is no expression is reported as an event, once for each time that the provider changes;
+/// the other lines stay in force.
+#[tokio::test]
+async fn px_564_bad_lines_are_reported() {
+    let site = Site::with(|provider| provider.skip_path_regex.push_str("\n(?x)/wide\n(?=/)"), |_| {}).await;
+    let reports = async || {
+        site.plane.report_bad_lines();
+        tokio::task::yield_now().await;
+        site.core.memory().reports.clone()
+    };
+    for _ in 0..2 {
+        let told = reports().await;
+        assert_eq!((told.len(), told[0].provider.as_str()), (1, "Wiki provider"));
+        let lines: Vec<_> = told[0].details["lines"].as_array().unwrap().iter().map(|bad| &bad["line"]).collect();
+        assert_eq!(lines, [2, 3]);
+    }
+    assert_eq!(site.send(get("/public/")).await.status(), StatusCode::OK);
+    assert_eq!(site.send(get("/wide")).await.status(), StatusCode::FOUND);
+    site.reconfigure(|configuration| configuration.providers[0].name = "renamed".to_owned());
+    assert_eq!(reports().await.len(), 2);
 }

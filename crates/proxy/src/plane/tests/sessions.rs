@@ -51,6 +51,50 @@ async fn px_173_expiry_is_enforced_at_each_use() {
     assert_eq!(site.send(get("/").header("cookie", &cookie)).await.status(), StatusCode::FOUND);
 }
 
+/// PX-505, PX-029, PX-172: each provider's cookies have its own settings; another provider beside it changes nothing, and
+/// a change of its own holds from the next answer on.
+#[tokio::test]
+async fn px_505_settings_are_each_provider_s_own() {
+    let site = Site::several(
+        |_| {},
+        |_| {},
+        |first| {
+            let mut other = first.clone();
+            other.pk = ProviderPk(8);
+            other.external_host = "http://mail.example".to_owned();
+            other.client_id = "other".to_owned();
+            other.cookie_domain = ".mail.example".to_owned();
+            other.cookie_secret = "ANOTHER".to_owned();
+            other.access_token_validity = 60;
+            vec![other]
+        },
+    )
+    .await;
+    let of_mail = async || {
+        let request = get("/").header("authorization", basic("ada", "secret"));
+        set_cookies(&site.send_to("mail.example", "192.0.2.1", request).await.unwrap()).pop().unwrap()
+    };
+    let first = site.send(get("/").header("authorization", basic("ada", "secret"))).await;
+    let line = &set_cookies(&first)[0];
+    assert!(line.contains("; Secure") && !line.contains("Domain=") && line.contains("Max-Age=3600"), "{line}");
+    let line = of_mail().await;
+    assert!(!line.contains("; Secure") && line.contains("Domain=mail.example;"), "{line}");
+    assert!(line.contains("Max-Age=60;"), "{line}");
+
+    let cookie = cookie_of(&first).unwrap();
+    site.reconfigure(|configuration| {
+        let mut third = configuration.providers[1].clone();
+        third.pk = ProviderPk(9);
+        third.external_host = "https://third.example".to_owned();
+        third.client_id = "third".to_owned();
+        configuration.providers[1].cookie_domain = String::new();
+        configuration.providers.push(third);
+    });
+    assert_eq!(site.send(get("/").header("cookie", &cookie)).await.status(), StatusCode::OK);
+    let line = of_mail().await;
+    assert!(!line.contains("Domain="), "{line}");
+}
+
 /// PX-177, PX-507: a cookie that names no session is cleared, and does not stand in the way of a login.
 #[tokio::test]
 async fn px_177_a_stale_cookie_is_cleared() {

@@ -37,6 +37,40 @@ async fn px_190_all_sessions_end() {
     assert_eq!(site.core.calls("verify_password"), calls + 1);
 }
 
+/// PX-191, PX-512: a user is known by the control plane's id, whatever an application is told as subject: all of the
+/// user's sessions end, and none of somebody with the same subject elsewhere.
+#[tokio::test]
+async fn px_191_subjects_do_not_decide() {
+    let site = Site::several(
+        |_| {},
+        |_| {},
+        |first| {
+            let mut other = first.clone();
+            other.pk = ProviderPk(8);
+            other.external_host = "https://mail.example".to_owned();
+            vec![other]
+        },
+    )
+    .await;
+    let mut known = ada();
+    known.sub = "ada@example.org".to_owned();
+    let mut stranger = ada();
+    stranger.ak_proxy.user_uuid = "uuid-of-somebody".to_owned();
+    for (name, claims) in [("by-mail", known), ("namesake", stranger)] {
+        site.core.memory().passwords.insert((name.to_owned(), "secret".to_owned()), claims);
+    }
+    let cookie = site.session().await;
+    for name in ["by-mail", "namesake"] {
+        let elsewhere = get("/").header("authorization", basic(name, "secret"));
+        assert_eq!(site.send_to("mail.example", "192.0.2.1", elsewhere).await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(site.core.memory().sessions.len(), 3);
+    site.send(get(PATH).header("cookie", &cookie)).await;
+    let left = site.core.memory().sessions.clone();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].grant.bearings.user.as_str(), left[0].grant.claims.sub.as_str()), ("uuid-of-somebody", "5ad0"));
+}
+
 /// PX-192, PX-516: a token goes into the URL only if it holds no attributes.
 #[tokio::test]
 async fn px_192_no_attributes_in_urls() {

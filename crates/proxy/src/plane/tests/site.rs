@@ -301,8 +301,7 @@ impl Site {
         let mut set = ProxySettings::default();
         settings(&mut set);
         let clock = Arc::new(ManualClock::at(NOW));
-        let configuration =
-            Configuration { revision: 0, outpost_name: "edge".to_owned(), providers, certificates: Vec::new() };
+        let configuration = Configuration { outpost_name: "edge".to_owned(), providers, ..Configuration::default() };
         let core = Arc::new(Core {
             configuration: watch::Sender::new(Arc::new(configuration)),
             epochs: Epochs::default(),
@@ -338,9 +337,10 @@ impl Site {
             peer: client.parse().unwrap(),
             peer_trusted: false,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         };
         match self.plane.handle(request.body(Body::Empty).unwrap(), Arc::new(origin)).await {
-            Handled::Answered(response) => Some(response),
+            Handled::Answered(response, _) => Some(response),
             Handled::NotOurs(_) => None,
         }
     }
@@ -359,9 +359,10 @@ impl Site {
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
         };
         match self.plane.handle(question.body(Body::Empty).unwrap(), Arc::new(origin)).await {
-            Handled::Answered(response) => Some(response),
+            Handled::Answered(response, _) => Some(response),
             Handled::NotOurs(_) => None,
         }
     }

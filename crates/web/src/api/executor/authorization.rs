@@ -8,10 +8,11 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::authorize::{Answer, Brought, Mode, Outcome, Refusal, check, decide};
 use portcullis_idp::oauth::marker::Marker;
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::{Context, Error, Visitor, flows};
+use portcullis_idp::{Context, Error, flows};
 use serde_json::Value;
 
 use super::shape;
+use crate::asked;
 use crate::pages::browser::signed_in;
 
 /// The authorization endpoint.
@@ -39,7 +40,7 @@ pub(super) async fn answer(
     let Ok(params) = Params::parse(query.as_bytes()) else {
         return Ok(denied("The request of the application cannot be read."));
     };
-    let visitor = Visitor { client: origin.client, request_id: origin.request_id.clone() };
+    let visitor = asked::visitor(origin, headers, "GET", AUTHORIZE, query);
     let request = match check(ctx, &visitor, &params).await {
         Ok(request) => request,
         Err(Refusal::Page { text, .. }) => return Ok(denied(text)),

@@ -43,7 +43,7 @@ async fn oa_493_only_ones_own_tokens_are_visible() {
     assert_eq!(reply.json, json!({"active": false}));
 }
 
-/// OA-037, OA-493, PX-418: a provider's token is visible to those it lists, without other people's secrets,
+/// OA-037, OA-493, PX-418, PX-533: a provider's token is visible to those it lists, without other people's secrets,
 /// and the policies of the application that is accessed decide.
 #[tokio::test]
 async fn px_418_federated_tokens_obey_the_accessed_application() {

@@ -1,12 +1,19 @@
 //! What the embedded outpost is answered in the same process.
 
+use std::sync::{Arc, Mutex};
+
 use portcullis_core::clock::Timestamp;
+use portcullis_core::entropy::Entropy;
+use portcullis_core::epoch::Subject;
 use portcullis_core::keys::sha256;
 use portcullis_core::outpost::{SessionRecord, Source};
 use portcullis_idp::outpost::{self, CodeExchange, OutpostError, sessions};
+use portcullis_store::token;
+use tokio::sync::oneshot;
 
 use super::login::{authorize, callback, member, signed_in};
 use super::*;
+use crate::testing::context;
 
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
@@ -25,7 +32,13 @@ async fn px_091_an_app_password_gives_a_grant() {
         outpost::sign(ctx, wiki.pk(), &mut grant, full).await.expect("signs");
     }
     for token in [grant.upstream_token.as_deref().expect("an assertion"), &grant.raw_token] {
-        assert!(matches!(outpost::introspect(ctx, wiki.pk(), token).await, Err(OutpostError::Refused)), "PX-417");
+        assert!(
+            matches!(
+                outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await,
+                Err(OutpostError::Refused)
+            ),
+            "PX-417"
+        );
     }
     assert_eq!(wiki.site.events("login").await.0, 1);
     for (name, password) in [("ada", "wrong"), ("", KEY), ("nobody", KEY), ("ada", "")] {
@@ -39,6 +52,124 @@ async fn px_091_an_app_password_gives_a_grant() {
     assert!(matches!(throttled, Err(OutpostError::Throttled { .. })), "the limits of the endpoint");
 }
 
+/// CO-177, CO-134: an outcome is never remembered: whatever decides it counts at the next request, although
+/// definitions are kept in memory.
+#[tokio::test]
+async fn co_177_every_change_counts_at_the_next_verification() {
+    let wiki = Wiki::new().await;
+    let (ctx, site) = (&wiki.site.ctx, &wiki.site);
+    let group = site.admin(Method::POST, "/core/groups/", json!({"name": "editors"})).await.json["pk"].clone();
+    let group = group.as_str().expect("a key");
+    let application = site.admin(Method::GET, "/core/applications/wiki/", None).await.json["pk"].clone();
+    let holds = async || outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.is_ok();
+    assert!(holds().await, "no binding");
+
+    let body = json!({"target": application, "group": group, "order": 0, "enabled": true});
+    let binding = site.admin(Method::POST, "/policies/bindings/", body).await.json["pk"].clone();
+    let binding = format!("/policies/bindings/{}/", binding.as_str().expect("a key"));
+    assert!(!holds().await, "a binding to a group");
+    let member = json!({"pk": wiki.ada});
+    site.admin(Method::POST, &format!("/core/groups/{group}/add_user/"), member.clone()).await;
+    assert!(holds().await, "a member");
+    site.admin(Method::POST, &format!("/core/groups/{group}/remove_user/"), member.clone()).await;
+    assert!(!holds().await, "no member any more");
+
+    let parent = site.admin(Method::POST, "/core/groups/", json!({"name": "below", "parents": [group]})).await;
+    let below = parent.json["pk"].as_str().expect("a key").to_owned();
+    site.admin(Method::POST, &format!("/core/groups/{below}/add_user/"), member).await;
+    assert!(holds().await, "a member of a descendant");
+    site.admin(Method::PATCH, &format!("/core/groups/{below}/"), json!({"parents": []})).await;
+    assert!(!holds().await, "a descendant no more");
+
+    site.admin(Method::PATCH, &binding, json!({"enabled": false})).await;
+    assert!(holds().await, "a binding that does not count");
+    site.admin(Method::PATCH, &binding, json!({"enabled": true})).await;
+    assert!(!holds().await, "a binding that counts again");
+    site.admin(Method::DELETE, &format!("/core/groups/{group}/"), None).await;
+    assert!(!holds().await, "CO-180: an orphan");
+    site.admin(Method::DELETE, &binding, None).await;
+    assert!(holds().await, "no binding any more");
+
+    site.admin(Method::PATCH, "/core/applications/wiki/", json!({"provider": null})).await;
+    assert!(!holds().await, "no application");
+    site.admin(Method::PATCH, "/core/applications/wiki/", json!({"provider": wiki.provider})).await;
+    assert!(holds().await, "an application again");
+    let provider = format!("/providers/proxy/{}/", wiki.provider);
+    site.admin(Method::PATCH, &provider, json!({"basic_auth_enabled": false})).await;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    assert!(grant.claims.ak_proxy.user_attributes.is_empty(), "no attribute is used any more");
+    site.admin(Method::DELETE, &provider, None).await;
+    assert!(!holds().await, "no provider");
+}
+
+/// OA-081, PX-107: an app password that is revoked while it is verified opens nothing: the grant was built before
+/// the revocation, and is not used.
+#[tokio::test]
+async fn oa_081_a_revocation_during_the_verification_is_noticed() {
+    struct Telling(Mutex<Option<oneshot::Sender<()>>>);
+    impl Entropy for Telling {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
+            if let Some(drawn) = self.0.lock().expect("no panic").take() {
+                drawn.send(()).expect("somebody waits");
+            }
+        }
+    }
+    let wiki = Wiki::new().await;
+    let (drawn, checked) = oneshot::channel();
+    let mut ctx = context(wiki.site.ctx.db.clone(), Arc::clone(&wiki.site.clock)).await.expect("the right key");
+    // The first draw is for the event: everything has been checked by then, and nothing is written.
+    ctx.entropy = Arc::new(Telling(Mutex::new(Some(drawn))));
+    let mut tx = ctx.db.write().await.expect("writes");
+    let revoke = async {
+        checked.await.expect("is told");
+        let token = token::by_identifier(&mut tx, "ada-key").await.expect("reads").expect("is there");
+        token::delete(&mut tx, token.uuid).await.expect("deletes");
+        tx.commit().await.expect("commits");
+        ctx.epochs.bump(Subject::Credential(&token.uuid.to_string()));
+    };
+    let (grant, ()) = tokio::join!(outpost::verify_password(&ctx, wiki.pk(), "ada", KEY, FROM), revoke);
+    let grant = grant.expect("held when it was checked");
+    let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
+    assert!(!ctx.epochs.stands(&mark));
+    assert!(!outpost::still_stands(&ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
+}
+
+/// CO-416, OA-299: however many verify at the same time, each success is recorded before it is acknowledged; the
+/// use of the app password is noted once a minute, and its own failures are forgotten.
+#[tokio::test]
+async fn co_416_each_of_many_successes_is_recorded() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    outpost::verify_password(ctx, wiki.pk(), "ada", "guess", FROM).await.err();
+    let pk = wiki.pk();
+    let all = (0..40).map(|number| {
+        let from = IpAddr::from([203, 0, 113, number]);
+        async move { outpost::verify_password(ctx, pk, "ada", KEY, from).await.map(drop) }
+    });
+    for outcome in futures_util::future::join_all(all).await {
+        outcome.expect("holds");
+    }
+    assert_eq!(wiki.site.events("login").await.0, 40);
+    let noted = async || {
+        let mut conn = ctx.db.read().await.expect("reads");
+        let token = token::by_identifier(&mut conn, "ada-key").await.expect("reads").expect("is there");
+        (token.last_used.expect("noted").seconds() - wiki.site.ctx.now().seconds(), token.last_used_from)
+    };
+    assert_eq!(noted().await.0, 0);
+    for (seconds, expected) in [(30, -30), (30, 0)] {
+        wiki.site.clock.advance_seconds(seconds);
+        outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+        assert_eq!(noted().await.0, expected);
+    }
+    assert_eq!(noted().await.1.as_deref(), Some("203.0.113.9"));
+    // Nine more: with the one before, which was forgotten, these would be ten.
+    for _ in 0..9 {
+        outpost::verify_password(ctx, wiki.pk(), "ada", "guess", FROM).await.err();
+    }
+    outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("is not throttled");
+}
+
 /// OA-078, OA-882, PX-092: as Bearer holds only what this very provider issued.
 #[tokio::test]
 async fn oa_882_a_bearer_token_holds_at_its_own_provider() {
@@ -46,16 +177,16 @@ async fn oa_882_a_bearer_token_holds_at_its_own_provider() {
     let ctx = &wiki.site.ctx;
     let token = wiki.token_of_ada("openid profile ak_proxy").await;
     let token = text(&token, "access_token");
-    let grant = outpost::introspect(ctx, wiki.pk(), token).await.expect("holds");
+    let grant = outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await.expect("holds");
     assert_eq!((grant.raw_token.as_str(), grant.claims.preferred_username.as_str()), (token, "ada"));
     let (other, ..) = application(&wiki.site, "other", "http://other.example").await;
     let path = format!("/providers/proxy/{}/", wiki.provider);
     wiki.site.admin(Method::PATCH, &path, json!({"jwt_federation_providers": [other]})).await;
     let other = ProviderPk(i32::try_from(other).expect("small"));
-    assert!(matches!(outpost::introspect(ctx, other, token).await, Err(OutpostError::Refused)));
+    assert!(matches!(outpost::introspect(ctx, other, token, [192, 0, 2, 1].into()).await, Err(OutpostError::Refused)));
     assert!(outpost::still_stands(ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
     // Its app password goes: the cached identity hears of it at once.
-    let grant = outpost::introspect(ctx, wiki.pk(), token).await.expect("holds");
+    let grant = outpost::introspect(ctx, wiki.pk(), token, [192, 0, 2, 1].into()).await.expect("holds");
     let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
     assert!(ctx.epochs.stands(&mark));
     wiki.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
@@ -112,6 +243,81 @@ async fn px_198_a_session_stands_only_while_everything_does() {
     wiki.site.admin(Method::POST, "/core/tokens/ada-key/set_key/", json!({"key": "a-different-key-000001"})).await;
     assert!(!stands().await, "another key");
     assert!(!outpost::still_stands(ctx, ProviderPk(999), &grant.bearings).await.expect("answers"));
+}
+
+/// PX-176: sessions that have ended are removed; where there are too many, the oldest that a header made go first.
+#[tokio::test]
+async fn px_176_sessions_are_swept_and_bounded() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let digest = |salt: u8| sessions::digest(ctx, wiki.pk(), &sessions::value(ctx, wiki.pk(), &[salt; 32]));
+    let present = async || {
+        let mut found = Vec::new();
+        for salt in 1..=5 {
+            if sessions::by_digest(ctx, wiki.pk(), digest(salt)).await.expect("reads").is_some() {
+                found.push(salt);
+            }
+        }
+        let mut conn = ctx.db.read().await.expect("a connection");
+        (found, portcullis_store::proxy_session::count(&mut conn).await.expect("counts"))
+    };
+    for (salt, seconds) in [(1, 600), (2, 600), (3, 600), (4, 600), (5, 30)] {
+        let by_browser = matches!(salt, 1 | 3);
+        let session = SessionRecord {
+            provider: wiki.pk(),
+            digest: digest(salt),
+            salt: [salt; 32],
+            source: if by_browser { Source::Code } else { Source::Basic },
+            fingerprint: (!by_browser).then(|| sessions::fingerprint(ctx, wiki.pk(), &[salt])),
+            expires: ctx.now().plus_seconds(seconds),
+            grant: grant.clone(),
+        };
+        sessions::put(ctx, &session).await.expect("keeps");
+        wiki.site.clock.advance_seconds(1);
+    }
+    wiki.site.clock.advance_seconds(30);
+    assert_eq!(present().await, (vec![1, 2, 3, 4], 5));
+    sessions::sweep(ctx).await.expect("sweeps");
+    assert_eq!(present().await, (vec![1, 2, 3, 4], 4));
+    for left in [vec![1, 3, 4], vec![1, 3], vec![3]] {
+        let mut tx = ctx.db.write().await.expect("a connection");
+        portcullis_store::proxy_session::shed(&mut tx, 1).await.expect("sheds");
+        tx.commit().await.expect("commits");
+        assert_eq!(present().await.0, left);
+    }
+}
+
+/// PX-518, PX-195: an ended session without an id ends nobody's; one with an id ends what came from it, and no more.
+#[tokio::test]
+async fn px_518_no_id_matches_nothing() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let digest = |salt: u8| sessions::digest(ctx, wiki.pk(), &sessions::value(ctx, wiki.pk(), &[salt; 32]));
+    for (salt, sid) in [(1, ""), (2, "a"), (3, "b")] {
+        let mut session = SessionRecord {
+            provider: wiki.pk(),
+            digest: digest(salt),
+            salt: [salt; 32],
+            source: Source::Code,
+            fingerprint: None,
+            expires: grant.expires,
+            grant: grant.clone(),
+        };
+        session.grant.bearings.sid = sid.to_owned();
+        sessions::put(ctx, &session).await.expect("keeps");
+    }
+    for (ended, left) in [("", vec![1, 2, 3]), ("c", vec![1, 2, 3]), ("a", vec![1, 3]), ("", vec![1, 3])] {
+        sessions::end_of_sid(ctx, ended).await.expect("ends");
+        let mut found = Vec::new();
+        for salt in 1..=3 {
+            if sessions::by_digest(ctx, wiki.pk(), digest(salt)).await.expect("reads").is_some() {
+                found.push(salt);
+            }
+        }
+        assert_eq!(found, left, "{ended:?}");
+    }
 }
 
 /// PX-100, PX-171, PX-174: sessions are found by cookie and by credential, replaced rather than repeated,

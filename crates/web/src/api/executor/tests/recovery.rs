@@ -1,15 +1,15 @@
 //! Those who forgot their password.
 
 use super::*;
-use portcullis_idp::change::Change;
-use portcullis_idp::{Actor, recovery};
 
 async fn offer(site: &Site) {
-    let actor = Actor::system();
-    let mut change = Change::begin(&site.ctx, &actor).await.expect("begins");
-    let flow = portcullis_store::flow::by_slug(change.conn(), flows::RECOVERY).await.expect("reads").expect("is there");
-    recovery::offer_in(&mut change, Some(flow.pk)).await.expect("is set");
-    change.commit().await.expect("commits");
+    let mut conn = site.ctx.db.read().await.expect("reads");
+    let flow = portcullis_store::flow::by_slug(&mut conn, flows::RECOVERY).await.expect("reads").expect("is there");
+    let brand = portcullis_idp::brands::of_host(&mut conn, "id.example").await.expect("reads");
+    drop(conn);
+    let path = format!("/core/brands/{}/", brand.pk);
+    let set = site.admin(Method::PATCH, &path, json!({"flow_recovery": flow.pk})).await;
+    assert_eq!(set.status, 200, "{:?}", set.json);
 }
 
 async fn link(site: &Site, user: i64) -> String {

@@ -32,6 +32,10 @@ async fn co_315_a_code_is_asked_for_and_counts_once() {
     let mut replay = Client::new();
     replay.sign_in(&site, "ada", PASSWORD).await;
     assert_eq!(errors(&replay.answer(&site, SIGN_IN, "", json!({"code": code})).await), ["code"]);
+    let listed = site.admin(Method::GET, "/policies/reputation/scores/", json!({})).await.json;
+    let scores = [&listed["results"][0]["identifier"], &listed["results"][0]["score"], &listed["pagination"]["count"]];
+    // Signed in, refused a code, signed in, refused a code.
+    assert_eq!(scores, [&json!("ada"), &json!(0), &json!(1)], "CO-440");
     let mut conn = site.ctx.db.read().await.expect("reads");
     let session = portcullis_store::login_session::of_account(
         &mut conn,
@@ -72,6 +76,14 @@ async fn co_315_recovery_codes_sign_in_once_each() {
     let user = user.expect("reads").expect("known").pk;
     let devices = portcullis_idp::authenticators::list(&site.ctx, &actor, user).await.expect("a list");
     assert_eq!((devices.len(), devices[0].codes_left, devices[0].class.as_str()), (1, Some(4), "static"));
+    let key = site.api_key(user.0.into(), "ada-api").await;
+    let shown = site.bearer(&key, Method::GET, "/authenticators/all/", json!({})).await;
+    assert_eq!(shown.status, 200);
+    let device = &shown.json[0];
+    assert_eq!(device["meta_model_name"], "authentik_stages_authenticator_static.staticdevice", "CO-578");
+    assert_eq!((&device["confirmed"], &device["pk"]), (&json!(true), &json!(devices[0].pk.to_string())));
+    let of_others = site.admin(Method::GET, "/authenticators/all/", json!({})).await;
+    assert_eq!(of_others.json, json!([]), "one's own alone");
 }
 
 /// CO-314, CO-814: codes are checked against allowed classes only, and using the app leaves recovery codes alone.

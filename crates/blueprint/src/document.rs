@@ -1,0 +1,247 @@
+//! What a blueprint says: its context and its entries (CO-720, CO-721).
+
+use serde_json::{Map, Value};
+
+use crate::Fault;
+use crate::node::{Kind, Node};
+use crate::resolve::{Resolver, World, truthy};
+use crate::yaml;
+
+/// A blueprint.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// Entries in the order in which they are applied.
+    pub entries: Vec<Entry>,
+    context: Node,
+}
+
+/// What a blueprint says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Its name.
+    pub name: String,
+    /// Its labels, such as `blueprints.goauthentik.io/instantiate`.
+    pub labels: Vec<(String, String)>,
+}
+
+/// One object, and what is to become of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its line in the document.
+    pub line: usize,
+    /// What other entries call it.
+    pub id: Option<String>,
+    model: Node,
+    state: Node,
+    identifiers: Node,
+    attrs: Node,
+    conditions: Vec<Node>,
+    permissions: Node,
+}
+
+/// What is to become of an object (CO-723).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is there, with these attributes.
+    Present,
+    /// It is there; if it was, it stays as it is.
+    Created,
+    /// It was not there, and is now.
+    MustCreated,
+    /// It is not there.
+    Absent,
+}
+
+/// An entry whose tags are worked out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// Such as `authentik_core.user`.
+    pub model: String,
+    /// What is to become of it.
+    pub state: State,
+    /// What it is found by; never empty.
+    pub identifiers: Map<String, Value>,
+    /// What it is to be like.
+    pub attrs: Map<String, Value>,
+    /// Who is to have which right on it.
+    pub permissions: Vec<Permission>,
+}
+
+/// A right on an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permission {
+    /// Such as `authentik_core.view_user`.
+    pub permission: String,
+    /// The user who has it, by key.
+    pub user: Option<Value>,
+    /// The role that has it, by key.
+    pub role: Option<Value>,
+}
+
+impl Blueprint {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When it is no blueprint of version 1, with the line.
+    pub fn read(text: &str) -> Result<Self, Fault> {
+        let document = yaml::read(text)?;
+        if !matches!(document.kind, Kind::Map(_)) {
+            return Err(Fault::new(document.line, "A blueprint is an object with 'version' and 'entries'."));
+        }
+        match document.get("version").map(|version| (version.plain(), version.line)) {
+            Some((Some(Value::Number(number)), _)) if number.as_u64() == Some(1) => {}
+            Some((_, line)) => return Err(Fault::new(line, "Only version 1 is known.")),
+            None => return Err(Fault::new(document.line, "'version' is missing.")),
+        }
+        let context = match document.get("context") {
+            None => Node::of(Value::Object(Map::new())),
+            Some(node) if node.is_null() => Node::of(Value::Object(Map::new())),
+            Some(node) if matches!(node.kind, Kind::Map(_)) => node.clone(),
+            Some(node) => return Err(Fault::new(node.line, "'context' is an object.")),
+        };
+        let entries = document.get("entries").ok_or_else(|| Fault::new(document.line, "'entries' is missing."))?;
+        let entries = match &entries.kind {
+            Kind::List(entries) => entries.iter().map(Entry::read).collect::<Result<_, _>>()?,
+            Kind::Map(sections) => {
+                let mut all = Vec::new();
+                for (_, section) in sections {
+                    let Kind::List(entries) = &section.kind else {
+                        return Err(Fault::new(section.line, "A section of 'entries' is a list."));
+                    };
+                    for entry in entries {
+                        all.push(Entry::read(entry)?);
+                    }
+                }
+                all
+            }
+            Kind::Plain(_) | Kind::Tag(_) => {
+                return Err(Fault::new(entries.line, "'entries' is a list, or lists by name."));
+            }
+        };
+        let metadata = document.get("metadata").map(Metadata::read).transpose()?.unwrap_or_default();
+        Ok(Self { metadata, entries, context })
+    }
+
+    /// The context in force: `below` is what is built in, `above` what whoever applies it adds; what comes later
+    /// wins (CO-728).
+    pub fn context(&self, below: Map<String, Value>, above: Map<String, Value>) -> Node {
+        let mut context = Node::of(Value::Object(below));
+        context.merge(self.context.clone());
+        context.merge(Node::of(Value::Object(above)));
+        context
+    }
+}
+
+impl Metadata {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let name = node.get("name").and_then(Node::text).unwrap_or_default().to_owned();
+        let mut labels = Vec::new();
+        match node.get("labels").map(|labels| (&labels.kind, labels.line)) {
+            None | Some((Kind::Plain(Value::Null), _)) => {}
+            Some((Kind::Map(entries), line)) => {
+                for (key, value) in entries {
+                    let text = match value.plain() {
+                        Some(Value::String(text)) => text,
+                        Some(Value::Bool(flag)) => flag.to_string(),
+                        Some(Value::Number(number)) => number.to_string(),
+                        _ => return Err(Fault::new(line, format!("The label '{key}' is no text."))),
+                    };
+                    labels.push((key.clone(), text));
+                }
+            }
+            Some((_, line)) => return Err(Fault::new(line, "'labels' is an object.")),
+        }
+        Ok(Self { name, labels })
+    }
+
+    /// A label's text.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(key, _)| key == name).map(|(_, text)| text.as_str())
+    }
+}
+
+impl Entry {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let Kind::Map(_) = &node.kind else { return Err(Fault::new(node.line, "An entry is an object.")) };
+        let required = |key: &str| {
+            node.get(key).cloned().ok_or_else(|| Fault::new(node.line, format!("'{key}' is missing in this entry.")))
+        };
+        let or = |key: &str, default: Value| match node.get(key) {
+            Some(given) if !given.is_null() => given.clone(),
+            _ => Node { line: node.line, ..Node::of(default) },
+        };
+        let identifiers = required("identifiers")?;
+        if matches!(&identifiers.kind, Kind::Map(members) if members.is_empty()) || identifiers.is_null() {
+            return Err(Fault::new(identifiers.line, "'identifiers' is empty."));
+        }
+        let conditions = match or("conditions", Value::Array(Vec::new())).kind {
+            Kind::List(conditions) => conditions,
+            Kind::Plain(_) | Kind::Map(_) | Kind::Tag(_) => {
+                return Err(Fault::new(node.line, "'conditions' is a list."));
+            }
+        };
+        let id = match node.get("id") {
+            None => None,
+            Some(id) if id.is_null() => None,
+            Some(id) => Some(id.text().ok_or_else(|| Fault::new(id.line, "'id' is a text."))?.to_owned()),
+        };
+        Ok(Self {
+            line: node.line,
+            id,
+            model: required("model")?,
+            state: or("state", Value::from("present")),
+            identifiers,
+            attrs: or("attrs", Value::Object(Map::new())),
+            conditions,
+            permissions: or("permissions", Value::Array(Vec::new())),
+        })
+    }
+
+    /// Works out the entry; none if its conditions do not hold (CO-725).
+    ///
+    /// # Errors
+    /// When a tag cannot be worked out, or what comes of it is not what is expected there.
+    pub async fn resolve(&self, world: &mut dyn World, context: &Node) -> Result<Option<Resolved>, Fault> {
+        let mut resolver = Resolver::new(world, context);
+        for condition in &self.conditions {
+            if !truthy(&resolver.value(condition).await?) {
+                return Ok(None);
+            }
+        }
+        let state = match resolver.text(&self.state).await?.as_str() {
+            "present" => State::Present,
+            "created" => State::Created,
+            "must_created" => State::MustCreated,
+            "absent" => State::Absent,
+            other => return Err(Fault::new(self.state.line, format!("'{other}' is no state."))),
+        };
+        let identifiers = resolver.object(&self.identifiers).await?;
+        if identifiers.is_empty() {
+            return Err(Fault::new(self.identifiers.line, "'identifiers' is empty."));
+        }
+        Ok(Some(Resolved {
+            model: resolver.text(&self.model).await?.to_lowercase(),
+            state,
+            identifiers,
+            attrs: resolver.object(&self.attrs).await?,
+            permissions: permissions(resolver.value(&self.permissions).await?)
+                .ok_or_else(|| Fault::new(self.permissions.line, "Permissions are {permission, user or role}."))?,
+        }))
+    }
+}
+
+fn permissions(value: Value) -> Option<Vec<Permission>> {
+    let Value::Array(items) = value else { return None };
+    let read = |item: Value| {
+        let Value::Object(mut members) = item else { return None };
+        let mut given = |key: &str| members.remove(key).filter(|value| !value.is_null());
+        let Some(Value::String(permission)) = given("permission") else { return None };
+        Some(Permission { permission, user: given("user"), role: given("role") })
+    };
+    items.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests;

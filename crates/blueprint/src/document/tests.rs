@@ -1,0 +1,245 @@
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::resolve::Answer;
+
+/// A world with a few objects, variables and files.
+#[derive(Default)]
+struct Few {
+    keys: HashMap<String, Value>,
+}
+
+impl World for Few {
+    fn key_of(&self, id: &str) -> Option<Value> {
+        self.keys.get(id).cloned()
+    }
+    fn find<'a>(&'a mut self, model: &'a str, conditions: &'a [(String, Value)]) -> Answer<'a, Value> {
+        Box::pin(async move {
+            match (model, conditions) {
+                ("authentik_core.group", [(field, Value::String(name))]) if field == "name" && name == "admins" => {
+                    Ok(json!("key-of-admins"))
+                }
+                ("authentik_core.group", _) => Ok(Value::Null),
+                _ => Err(format!("The model '{model}' is not known.")),
+            }
+        })
+    }
+    fn find_object<'a>(&'a mut self, model: &'a str, conditions: &'a [(String, Value)]) -> Answer<'a, Value> {
+        Box::pin(async move {
+            Ok(match self.find(model, conditions).await? {
+                Value::Null => Value::Null,
+                pk => json!({"pk": pk, "name": "admins"}),
+            })
+        })
+    }
+    fn env(&self, name: &str) -> Result<Option<String>, String> {
+        match name {
+            "SET" => Ok(Some("from env".to_owned())),
+            "EMPTY" => Ok(Some(String::new())),
+            "PORTCULLIS_SECRET_KEY" => Err("That variable may not be read.".to_owned()),
+            _ => Ok(None),
+        }
+    }
+    fn file(&self, path: &str) -> Result<Option<String>, String> {
+        match path {
+            "/run/secrets/one" => Ok(Some(" content\n".to_owned())),
+            "/etc/passwd" => Err("That file may not be read.".to_owned()),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn entry_of(value: &str) -> String {
+    let value = value.replace('\n', "\n      ");
+    format!(
+        "version: 1\ncontext: {{given: {{a: 1}}, nested: !Env SET, list: [x, y]}}\nentries:\n  - model: m\n    identifiers: {{name: n}}\n    attrs:\n      v: {value}\n"
+    )
+}
+
+async fn resolve(text: &str) -> Result<Option<Resolved>, Fault> {
+    let blueprint = Blueprint::read(text)?;
+    let built_in = json!({"given": {"b": 2}, "below": "yes"}).as_object().unwrap().clone();
+    let instance = json!({"given": {"a": 9}}).as_object().unwrap().clone();
+    let context = blueprint.context(built_in, instance);
+    let mut world = Few { keys: HashMap::from([("earlier".to_owned(), json!(7))]) };
+    blueprint.entries[0].resolve(&mut world, &context).await
+}
+
+async fn value(text: &str) -> Result<Value, Fault> {
+    Ok(resolve(&entry_of(text)).await?.unwrap().attrs["v"].clone())
+}
+
+/// CO-726, CO-728: every tag has its value.
+#[tokio::test]
+async fn co_726_every_tag_has_its_value() {
+    for (text, expected) in [
+        ("!KeyOf earlier", json!(7)),
+        ("!Find [authentik_core.group, [name, admins]]", json!("key-of-admins")),
+        ("!Find [authentik_core.group, [name, nobody]]", json!(null)),
+        ("!Find [!Format [\"%s.group\", authentik_core], [name, !Context [absent, admins]]]", json!("key-of-admins")),
+        ("!FindObject [authentik_core.group, [name, admins]]", json!({"pk": "key-of-admins", "name": "admins"})),
+        ("!AtIndex [!FindObject [authentik_core.group, [name, admins]], name]", json!("admins")),
+        ("!Context given", json!({"b": 2, "a": 9})),
+        ("!Context nested", json!("from env")),
+        ("!Context absent", json!(null)),
+        ("!Context [absent, !Env [UNSET, deep]]", json!("deep")),
+        ("!Env SET", json!("from env")),
+        ("!Env EMPTY", json!(null)),
+        ("!Env [EMPTY, other]", json!("other")),
+        ("!File /run/secrets/one", json!("content")),
+        ("!File [/absent, [1]]", json!([1])),
+        ("!ParseJSON '{\"a\": [1, null]}'", json!({"a": [1, null]})),
+        ("!Format [\"%s-%d\", a, 1]", json!("a-1")),
+        ("!If [yes]", json!(true)),
+        ("!If [!Context absent, 1, 2]", json!(2)),
+        ("!If [true, {a: !Env SET}, 2]", json!({"a": "from env"})),
+        ("!Condition [AND, yes, 1]", json!(true)),
+        ("!Condition [NAND, yes, 0]", json!(true)),
+        ("!Condition [OR, '', []]", json!(false)),
+        ("!Condition [NOR, '', {}]", json!(true)),
+        ("!Condition [XOR, 1, 1, 1]", json!(true)),
+        ("!Condition [XNOR, 1, 1]", json!(true)),
+        ("!Enumerate [!Context list, SEQ, !Format [\"%d%s\", !Index 0, !Value 0]]", json!(["0x", "1y"])),
+        ("!Enumerate [{a: 1, b: 2}, MAP, [!Value 0, !Index 0]]", json!({"1": "a", "2": "b"})),
+        ("!Enumerate [[{a: {x: 1}}, {a: {y: 2}}], MAP, !Value 0]", json!({"a": {"x": 1, "y": 2}})),
+        (
+            "!Enumerate [[[1, 2], [3]], SEQ, !Enumerate [!Value 1, SEQ, [!Index 1, !Value 0]]]",
+            json!([[[0, 1], [0, 2]], [[1, 3]]]),
+        ),
+        ("!AtIndex [[1, 2], 1]", json!(2)),
+        ("!AtIndex [[1, 2], -1]", json!(2)),
+        ("!AtIndex [{a: 1}, b, none]", json!("none")),
+    ] {
+        assert_eq!(value(text).await, Ok(expected), "{text}");
+    }
+}
+
+/// CO-726, CO-727, CO-729: a tag that cannot be worked out says so, with its line.
+#[tokio::test]
+async fn co_726_a_tag_that_cannot_be_worked_out_is_an_error() {
+    for text in [
+        "!KeyOf later",
+        "!KeyOf [a]",
+        "!Find [unknown.model, [name, x]]",
+        "!Find [authentik_core.group]",
+        "!Find authentik_core.group",
+        "!FindObject [unknown.model, [name, x]]",
+        "!Context [a, b, c]",
+        "!Env PORTCULLIS_SECRET_KEY",
+        "!Env [PORTCULLIS_SECRET_KEY, default]",
+        "!File /etc/passwd",
+        "!ParseJSON '{'",
+        "!Format [\"%s\"]",
+        "!Format x",
+        "!If []",
+        "!If [1, 2]",
+        "!Condition [AND]",
+        "!Condition [MAYBE, 1]",
+        "!Enumerate [1, SEQ, x]",
+        "!Enumerate [[1], SET, x]",
+        "!Enumerate [[1], MAP, x]",
+        "!Enumerate [[1], MAP, [1, 2, 3]]",
+        "!Enumerate [!Value 0, SEQ, x]",
+        "!Enumerate [[!Index 0], SEQ, x]",
+        "!Index 0",
+        "!Value -1",
+        "!Enumerate [[1], SEQ, !Value 1]",
+        "!AtIndex [[1], 5]",
+        "!AtIndex [{}, a]",
+        "!AtIndex [1]",
+        "!Unknown x",
+    ] {
+        let fault = value(text).await.expect_err(text);
+        assert_eq!(fault.line, 7, "{text}: {fault}");
+    }
+}
+
+/// CO-728: a context that leads to itself is an error, and so is one that comes to more than anybody needs.
+#[tokio::test]
+async fn co_728_a_context_ends() {
+    let text = |context: &str| {
+        format!("version: 1\ncontext: {context}\nentries: [{{model: m, identifiers: {{a: !Context a}}}}]\n")
+    };
+    assert!(resolve(&text("{a: {b: !Context a}}")).await.unwrap_err().message.contains("itself"));
+    let long =
+        format!("{{b: [{}], a: {}x{}}}", "1,".repeat(300), "!Enumerate [!Context b, SEQ, ".repeat(3), "]".repeat(3));
+    assert!(resolve(&text(&long)).await.unwrap_err().message.contains("values"));
+}
+
+/// CO-725: an entry whose conditions do not all hold is passed over, whatever else is in it.
+#[tokio::test]
+async fn co_725_conditions_decide() {
+    let entry = |conditions: &str| {
+        format!(
+            "version: 1\nentries:\n- model: m\n  conditions: {conditions}\n  identifiers: {{a: 1}}\n  attrs: {{b: !KeyOf later}}\n"
+        )
+    };
+    assert_eq!(resolve(&entry("[yes, 0]")).await, Ok(None));
+    assert!(resolve(&entry("[yes, !Env SET]")).await.is_err());
+}
+
+/// CO-720, CO-721: members of blueprints and entries, sections in their order.
+#[tokio::test]
+async fn co_721_an_entry_is_read_whole() {
+    let text = "version: 1\nmetadata: {name: Mine, labels: {a/b: \"false\", n: 1}}\nentries:\n  first:\n  - model: Authentik_Core.User\n    id: ada\n    state: must_created\n    identifiers: {username: ada}\n    permissions: [{permission: authentik_core.view_user, role: !KeyOf earlier}]\n  second:\n  - {model: m, identifiers: {a: 1}}\n";
+    let blueprint = Blueprint::read(text).unwrap();
+    assert_eq!(blueprint.metadata.name, "Mine");
+    assert_eq!((blueprint.metadata.label("a/b"), blueprint.metadata.label("n")), (Some("false"), Some("1")));
+    assert_eq!(blueprint.entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), [5, 11]);
+    assert_eq!(blueprint.entries[0].id.as_deref(), Some("ada"));
+    let resolved = resolve(text).await.unwrap().unwrap();
+    assert_eq!((resolved.model.as_str(), resolved.state), ("authentik_core.user", State::MustCreated));
+    assert_eq!(
+        resolved.permissions,
+        [Permission { permission: "authentik_core.view_user".to_owned(), user: None, role: Some(json!(7)) }]
+    );
+}
+
+/// CO-720, CO-721: what is no blueprint is refused with its line.
+#[test]
+fn co_720_what_is_no_blueprint_is_refused() {
+    for (text, line) in [
+        ("[]", 1),
+        ("entries: []", 1),
+        ("version: 2\nentries: []", 1),
+        ("version: 1\n", 1),
+        ("version: 1\nentries: 5", 2),
+        ("version: 1\nentries: {a: 5}", 2),
+        ("version: 1\nentries:\n- 5", 3),
+        ("version: 1\nentries:\n- identifiers: {a: 1}", 3),
+        ("version: 1\nentries:\n- model: m", 3),
+        ("version: 1\nentries:\n- model: m\n  identifiers: {}", 4),
+        ("version: 1\nentries:\n- {model: m, identifiers: {a: 1}, conditions: 1}", 3),
+        ("version: 1\ncontext: []\nentries: []", 2),
+    ] {
+        let fault = Blueprint::read(text).unwrap_err();
+        assert_eq!(fault.line, line, "{text:?}: {fault}");
+    }
+}
+
+/// CO-723: states are four.
+#[tokio::test]
+async fn co_723_states_are_four() {
+    let entry = |state: &str| format!("version: 1\nentries:\n- {{model: m, state: {state}, identifiers: {{a: 1}}}}\n");
+    for (word, state) in [
+        ("present", State::Present),
+        ("created", State::Created),
+        ("must_created", State::MustCreated),
+        ("absent", State::Absent),
+        ("!If [yes, absent, present]", State::Absent),
+    ] {
+        assert_eq!(resolve(&entry(word)).await.unwrap().unwrap().state, state);
+    }
+    assert!(resolve(&entry("gone")).await.is_err());
+}
+
+proptest::proptest! {
+    /// CO-720: no text makes the reader panic, hang or grow.
+    #[test]
+    fn co_720_any_text_is_read_or_refused(text in "[-:{}\\[\\]!&*a-z0-9 \n'\"|<,#]{0,200}") {
+        let _ = Blueprint::read(&text);
+        let _ = Blueprint::read(&format!("version: 1\nentries:\n{text}"));
+    }
+}

@@ -1,0 +1,175 @@
+//! A bound on the memory of evaluations.
+//!
+//! The interpreter refuses single values that are larger than the limit by itself. What it cannot do without an
+//! allocator of its own is to add up many small ones. So a thread looks at the size of the process every other
+//! millisecond while something is being evaluated; when the process has grown by several times the limit since an
+//! evaluation began, it raises an alarm that every running evaluation notices at its next step. The one that has been
+//! running all the while is held responsible; others start anew. An evaluation is over long before the thread looks
+//! at it, as a rule, and pays a fraction of a microsecond for being watched.
+
+use std::{
+    sync::{
+        Condvar, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use monty_types::{BASELINE_MEMORY, LIVE_MEMORY};
+
+/// How often the thread looks.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// After how many looks at nothing the thread goes to sleep.
+const IDLE: u32 = 50;
+
+/// How many times the limit of an evaluation the process may grow: it has other things to do meanwhile.
+const SLACK: usize = 4;
+
+/// What the interpreter takes for memory in use while the alarm is raised.
+const ALARM: usize = usize::MAX / 2;
+
+#[derive(Default)]
+struct Watch {
+    running: Vec<Running>,
+    next: u64,
+    alarms: u64,
+    asleep: bool,
+}
+
+struct Running {
+    id: u64,
+    limit: usize,
+    /// The size of the process when it was first seen.
+    base: Option<usize>,
+    accused: bool,
+}
+
+static WATCH: LazyLock<Mutex<Watch>> = LazyLock::new(Mutex::default);
+static WAKE: Condvar = Condvar::new();
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+fn lock() -> MutexGuard<'static, Watch> {
+    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An evaluation that is being watched, until it is dropped.
+pub(crate) struct Watched {
+    id: u64,
+    alarms: u64,
+}
+
+impl Watched {
+    /// Begins to watch an evaluation that may use `limit` bytes.
+    pub(crate) fn start(limit: usize) -> Self {
+        if !STARTED.swap(true, Ordering::Relaxed) {
+            BASELINE_MEMORY.store(0, Ordering::Relaxed);
+            // Without the thread the interpreter's own limits remain.
+            let _ = thread::Builder::new().name("expr-memory".to_owned()).spawn(watch);
+        }
+        let mut watch = lock();
+        let id = watch.next;
+        watch.next += 1;
+        watch.running.push(Running { id, limit, base: None, accused: false });
+        if watch.asleep {
+            WAKE.notify_one();
+        }
+        // An alarm that is raised already counts as one that came later.
+        let raised = u64::from(LIVE_MEMORY.load(Ordering::Relaxed) != 0);
+        Self { id, alarms: watch.alarms - raised }
+    }
+
+    /// Whether an alarm was raised meanwhile for which another evaluation is responsible.
+    pub(crate) fn is_innocent(&self) -> bool {
+        let watch = lock();
+        let accused = watch.running.iter().any(|running| running.id == self.id && running.accused);
+        watch.alarms != self.alarms && !accused
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut watch = lock();
+        watch.running.retain(|running| running.id != self.id);
+        if !watch.running.iter().any(|running| running.accused) {
+            LIVE_MEMORY.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits until the alarm is over.
+pub(crate) fn wait() {
+    while LIVE_MEMORY.load(Ordering::Relaxed) != 0 {
+        thread::sleep(PERIOD);
+    }
+}
+
+fn watch() {
+    let mut idle = 0;
+    loop {
+        let mut watch = lock();
+        idle = if watch.running.is_empty() { idle + 1 } else { 0 };
+        while watch.running.is_empty() && idle > IDLE {
+            watch.asleep = true;
+            watch = WAKE.wait(watch).unwrap_or_else(PoisonError::into_inner);
+            watch.asleep = false;
+        }
+        if !watch.running.is_empty()
+            && let Some(size) = resident()
+        {
+            look(&mut watch, size);
+        }
+        drop(watch);
+        thread::sleep(PERIOD);
+    }
+}
+
+/// Compares the size of the process with what it was when each evaluation was first seen.
+fn look(watch: &mut Watch, size: usize) {
+    let mut alarm = false;
+    for running in &mut watch.running {
+        let base = *running.base.get_or_insert(size);
+        if size.saturating_sub(base) > running.limit.saturating_mul(SLACK) {
+            alarm |= !running.accused;
+            running.accused = true;
+        }
+    }
+    if alarm {
+        watch.alarms += 1;
+        LIVE_MEMORY.store(ALARM, Ordering::Relaxed);
+    }
+}
+
+/// The memory that the process really has, in bytes. `None` where the system does not tell.
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-224: the one that was there when the process grew is responsible, one that came later is not.
+    #[test]
+    fn co_224_growth_is_laid_to_what_was_running_all_the_while() {
+        let running = |id, base| Running { id, limit: 10, base, accused: false };
+        let mut watch = Watch { running: vec![running(1, Some(100)), running(2, None)], ..Watch::default() };
+        look(&mut watch, 140);
+        assert!(!watch.running.iter().any(|running| running.accused));
+        watch.running[1].base = None;
+        look(&mut watch, 141);
+        let accused: Vec<bool> = watch.running.iter().map(|running| running.accused).collect();
+        LIVE_MEMORY.store(0, Ordering::Relaxed);
+        assert_eq!(accused, [true, false]);
+    }
+
+    /// CO-224: the system tells how large the process is.
+    #[test]
+    fn co_224_the_size_of_the_process_is_known() {
+        assert!(resident().is_none_or(|size| size > 1 << 20));
+    }
+}

@@ -1,0 +1,260 @@
+//! The helpers that are Python themselves, and which of them a program needs.
+//!
+//! They are compiled together with the expression that uses them, once, so that an evaluation parses nothing. Names of
+//! our own begin with `__pc_`; those of functions in Rust are in `helpers`.
+
+/// A part of the prelude. `rewrite` asks for the ones its edits rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Part {
+    /// Counts steps.
+    Tick,
+    /// A method of collections.
+    Collection(&'static str),
+    /// Addresses in networks.
+    Addresses,
+    /// Order and difference of instants and addresses.
+    Order,
+    /// Text of objects.
+    Text,
+    /// Headers and query parameters of requests.
+    Mappings,
+    /// `|` of dicts.
+    Union,
+    /// `struct`.
+    Struct,
+    /// `list_flatten`.
+    Flatten,
+    /// `ak_call_policy`.
+    CallPolicy,
+}
+
+impl Part {
+    /// The text of the part.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Tick => TICK,
+            Self::Collection(name) => collection_method(name),
+            Self::Addresses => ADDRESSES,
+            Self::Order => ORDER,
+            Self::Text => TEXT,
+            Self::Mappings => MAPPINGS,
+            Self::Union => UNION,
+            Self::Struct => STRUCT,
+            Self::Flatten => FLATTEN,
+            Self::CallPolicy => CALL_POLICY,
+        }
+    }
+
+    /// Which functions in Rust the part calls.
+    pub(crate) fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Tick => &["__pc_over"],
+            Self::Collection("filter" | "exclude" | "order_by") => &["__pc_select"],
+            Self::Collection(_) => &[],
+            Self::CallPolicy => &["__pc_call"],
+            Self::Addresses
+            | Self::Order
+            | Self::Text
+            | Self::Mappings
+            | Self::Union
+            | Self::Struct
+            | Self::Flatten => &[],
+        }
+    }
+}
+
+const TICK: &str = r"
+def __pc_t():
+    global __pc_n
+    __pc_n -= 1
+    if __pc_n < 0:
+        __pc_over()
+    return True
+";
+
+// Collections are lists, so that len, in, [] and loops are the interpreter's own; only their methods are ours.
+/// The function that stands for a method of collections. Collections are lists, so that `len`, `in`, `[]` and loops are
+/// the interpreter's own.
+fn collection_method(name: &str) -> &'static str {
+    match name {
+        "all" => {
+            "
+def __pc_all(c, *a, **k):
+    return c[:] if isinstance(c, list) else c.all(*a, **k)
+"
+        }
+        "filter" => {
+            "
+def __pc_filter(c, *a, **k):
+    return [c[i] for i in __pc_select(c, a, k, True)] if isinstance(c, list) else c.filter(*a, **k)
+"
+        }
+        "exclude" => {
+            "
+def __pc_exclude(c, *a, **k):
+    return [c[i] for i in __pc_select(c, a, k, False)] if isinstance(c, list) else c.exclude(*a, **k)
+"
+        }
+        "first" => {
+            "
+def __pc_first(c, *a, **k):
+    return (c[0] if c else None) if isinstance(c, list) else c.first(*a, **k)
+"
+        }
+        "last" => {
+            "
+def __pc_last(c, *a, **k):
+    return (c[-1] if c else None) if isinstance(c, list) else c.last(*a, **k)
+"
+        }
+        "exists" => {
+            "
+def __pc_exists(c, *a, **k):
+    return len(c) > 0 if isinstance(c, list) else c.exists(*a, **k)
+"
+        }
+        "count" => {
+            "
+def __pc_count(c, *a):
+    if isinstance(c, list) and not a:
+        return len(c)
+    return c.count(a[0]) if len(a) == 1 else c.count(*a)
+"
+        }
+        "order_by" => {
+            "
+def __pc_order_by(c, *a, **k):
+    return [c[i] for i in __pc_select(c, a, k, None)] if isinstance(c, list) else c.order_by(*a, **k)
+"
+        }
+        "values_list" => {
+            "
+def __pc_values_list(c, *a, flat=False, **k):
+    if not isinstance(c, list):
+        return c.values_list(*a, **k)
+    if flat and len(a) == 1:
+        return [getattr(x, a[0]) for x in c]
+    return [tuple([getattr(x, n) for n in a]) for x in c]
+"
+        }
+        _ => "",
+    }
+}
+
+// Instances of the host have no `__contains__`.
+const ADDRESSES: &str = r#"
+def __pc_in(x, c):
+    first = getattr(c, '_first', None)
+    if first is None:
+        return x in c
+    n = getattr(x, '_n', None)
+    if n is None:
+        raise TypeError("only an address can be in a network; use ip_address(...)")
+    return c.version == x.version and first <= n and n <= c._last
+"#;
+
+// The interpreter knows no __lt__ and no __sub__ of classes, so operands become something it can order.
+const ORDER: &str = r"
+import datetime as __pc_dt
+def __pc_k(x):
+    if isinstance(x, __pc_dt.timedelta):
+        return x.total_seconds()
+    n = getattr(x, '_n', None)
+    return x if n is None else (x.version, n)
+def __pc_sub(a, b):
+    d = a - b
+    return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
+def __pc_astimezone(x, zone):
+    epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
+    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=zone)
+    return (epoch + (x - epoch) + offset).replace(tzinfo=zone)
+def __pc_total_seconds(x, *a):
+    return x if isinstance(x, float) else x.total_seconds(*a)
+def __pc_days(x):
+    return int(x // 86400) if isinstance(x, float) else x.days
+def __pc_seconds(x):
+    return int(x % 86400) if isinstance(x, float) else x.seconds
+";
+
+// `str` of an object of the host would list its attributes; what is meant is its name.
+const TEXT: &str = r"
+def __pc_s(x):
+    return getattr(x, '_str_', x)
+";
+
+const MAPPINGS: &str = r#"
+class HttpHeaders:
+    def __init__(self, d):
+        self._d = d
+    def get(self, key, default=None):
+        return self._d.get(key.lower(), default)
+    def keys(self):
+        return list(self)
+    def values(self):
+        return list(self._d.values())
+    def items(self):
+        return [(k.title(), v) for k, v in self._d.items()]
+    def __contains__(self, key):
+        return key.lower() in self._d
+    def __iter__(self):
+        return iter([k.title() for k in self._d])
+    def __repr__(self):
+        return repr({k.title(): v for k, v in self._d.items()})
+class QueryDict:
+    def __init__(self, d):
+        self._d = d
+    def get(self, key, default=None):
+        return self._d[key][-1] if key in self._d else default
+    def getlist(self, key, default=None):
+        return list(self._d[key]) if key in self._d else ([] if default is None else default)
+    def keys(self):
+        return list(self._d)
+    def values(self):
+        return [v[-1] for v in self._d.values()]
+    def items(self):
+        return [(k, v[-1]) for k, v in self._d.items()]
+    def dict(self):
+        return {k: v[-1] for k, v in self._d.items()}
+    def __contains__(self, key):
+        return key in self._d
+    def __iter__(self):
+        return iter(self._d)
+    def __repr__(self):
+        return repr(self._d)
+def __pc_headers(d):
+    return HttpHeaders(d) if isinstance(d, dict) else d
+def __pc_query(d):
+    return QueryDict(d) if isinstance(d, dict) else d
+def __pc_item(c, k):
+    if isinstance(c, (HttpHeaders, QueryDict)):
+        if k not in c:
+            raise KeyError(k)
+        return c.get(k)
+    return c[k]
+"#;
+
+const UNION: &str = r"
+def __pc_or(a, b):
+    return {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a | b
+";
+
+const STRUCT: &str = r"
+class struct:
+    def __init__(self, **fields):
+        for name, value in fields.items():
+            setattr(self, name, value)
+";
+
+const FLATTEN: &str = r"
+def list_flatten(value):
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
+";
+
+const CALL_POLICY: &str = r"
+def ak_call_policy(name, **kwargs):
+    global __pc_n
+    __pc_n, result = __pc_call(__pc_n, name, kwargs)
+    return result
+";

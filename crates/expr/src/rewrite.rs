@@ -1,0 +1,455 @@
+//! Edits that let the interpreter run what it does not know by itself (CO-222), and that count steps (CO-224).
+//!
+//! An edit replaces an operation by a call of a function of the prelude, in its place and on its line, so that values
+//! the function does not care about behave as before. Text within strings and comments is never touched.
+
+use std::collections::BTreeSet;
+
+use ruff_python_ast::{
+    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
+    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    token::{TokenKind, Tokens},
+    visitor::{self, Visitor},
+};
+use ruff_text_size::{Ranged, TextRange, TextSize};
+
+use crate::{
+    check,
+    collections::METHODS,
+    prelude::Part,
+    scan::{Mentions, stand_ins},
+    source::Edits,
+};
+
+/// Attributes that hold instants, so that an expression that reads one may subtract it.
+const INSTANTS: [&str; 7] =
+    ["date_joined", "last_login", "last_updated", "password_change_date", "created", "expires", "auth_time"];
+
+/// What the edits of one expression come to.
+pub(crate) struct Rewritten {
+    pub(crate) edits: Edits,
+    pub(crate) parts: BTreeSet<Part>,
+}
+
+/// Edits the body of an expression.
+pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Mentions) -> Rewritten {
+    let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
+    let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
+    let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
+    let mut rewrite = Rewrite {
+        text,
+        tokens,
+        edits: Edits::default(),
+        parts: BTreeSet::new(),
+        addresses,
+        ordered: addresses
+            || reads(&["now", "datetime", "timezone"])
+            || mentions.bound.contains("datetime")
+            || attributes(&INSTANTS),
+        mappings: attributes(&["headers", "GET"]),
+        stand_ins: stand_ins(body),
+    };
+    for (name, part) in
+        [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
+    {
+        if mentions.reads(name) {
+            rewrite.parts.insert(part);
+        }
+    }
+    rewrite.function(body, None);
+    Rewritten { edits: rewrite.edits, parts: rewrite.parts }
+}
+
+struct Rewrite<'a> {
+    text: &'a str,
+    tokens: &'a Tokens,
+    edits: Edits,
+    parts: BTreeSet<Part>,
+    /// Whether there may be addresses and networks.
+    addresses: bool,
+    /// Whether instants or addresses may be compared or subtracted.
+    ordered: bool,
+    /// Whether headers or query parameters may be indexed.
+    mappings: bool,
+    stand_ins: Vec<(String, &'static [&'static str])>,
+}
+
+impl Rewrite<'_> {
+    /// The body of a function: the whole expression, or a `def` within, which begins with a tick.
+    fn function(&mut self, body: &[Stmt], def: Option<&Stmt>) {
+        let yields = yields(body);
+        if yields && let (Some(first), Some(last)) = (body.first(), body.last()) {
+            self.before(first, "__pc_y = []");
+            let inline = self.indent(first).is_none();
+            let back = match self.indent(first) {
+                _ if inline => ";return __pc_y".to_owned(),
+                Some(indent) => format!("\n {indent}return __pc_y"),
+                None => String::new(),
+            };
+            self.edits.append(last.end(), back);
+        }
+        if let (Some(_), Some(first)) = (def, body.first()) {
+            self.tick(first);
+        }
+        let mut inside = Inside { rewrite: self, yields };
+        inside.visit_body(body);
+    }
+
+    /// What stands before a statement in its line, if it is only white space.
+    fn indent(&self, stmt: &Stmt) -> Option<&str> {
+        let before = self.text.get(..stmt.start().to_usize())?;
+        let line = before.rsplit('\n').next()?;
+        // At the very first column the line is indented by nothing; `indent_lines` adds its own in front of both.
+        line.trim().is_empty().then_some(line)
+    }
+
+    /// Puts a simple statement in front of another one.
+    fn before(&mut self, stmt: &Stmt, text: &'static str) {
+        let compound = matches!(
+            stmt,
+            Stmt::If(_)
+                | Stmt::For(_)
+                | Stmt::While(_)
+                | Stmt::With(_)
+                | Stmt::Try(_)
+                | Stmt::FunctionDef(_)
+                | Stmt::ClassDef(_)
+        );
+        let text = match self.indent(stmt) {
+            Some(indent) if compound => format!("{text}\n {indent}"),
+            _ => format!("{text};"),
+        };
+        self.edits.insert(stmt.start(), text);
+    }
+
+    fn tick(&mut self, first: &Stmt) {
+        self.parts.insert(Part::Tick);
+        self.before(first, "__pc_t()");
+    }
+
+    fn wrap(&mut self, range: TextRange, open: &'static str, part: Part) {
+        self.parts.insert(part);
+        self.edits.wrap(range, open, ")");
+    }
+
+    /// The first token of a kind at or after a position.
+    fn token(&self, kind: TokenKind, from: TextSize) -> Option<TextRange> {
+        self.tokens.after(from).iter().find(|token| token.kind() == kind).map(Ranged::range)
+    }
+
+    /// `value.method(…)` becomes `function(value, …)`: what lies between value and arguments is a dot and a name.
+    fn method(&mut self, call: &ExprCall, function: &ExprAttribute, name: &str, part: Part) {
+        let Some(dot) = self.dot(function) else { return };
+        let Some(open) = self.token(TokenKind::Lpar, function.attr.end()) else { return };
+        self.parts.insert(part);
+        self.edits.wrap(TextRange::new(call.start(), call.end()), format!("__pc_{name}("), "");
+        self.cut(TextRange::new(dot.start(), open.end()), ",");
+    }
+
+    /// `value.name` becomes `function(value.name)`, or `function(value)` when the function reads it itself.
+    fn dot(&self, attribute: &ExprAttribute) -> Option<TextRange> {
+        self.tokens
+            .in_range(TextRange::new(attribute.value.end(), attribute.attr.start()))
+            .iter()
+            .rev()
+            .find(|token| token.kind() == TokenKind::Dot)
+            .map(Ranged::range)
+    }
+
+    /// Replaces a range, keeping its line breaks.
+    fn cut(&mut self, range: TextRange, text: &'static str) {
+        let breaks = self.text.get(range.start().to_usize()..range.end().to_usize()).unwrap_or_default();
+        self.edits.replace(range, format!("{}{text}", "\n".repeat(breaks.matches('\n').count())));
+    }
+
+    fn call(&mut self, call: &ExprCall) {
+        match &*call.func {
+            Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
+                if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
+                    self.method(call, function, name, Part::Collection(name));
+                }
+            }
+            Expr::Attribute(function)
+                if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
+            {
+                self.method(call, function, &function.attr, Part::Order);
+            }
+            Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
+                if let [argument] = &*call.arguments.args
+                    && may_be_object(argument)
+                {
+                    self.wrap(argument.range(), "__pc_s(", Part::Text);
+                }
+            }
+            Expr::Name(name) if name.id.as_str() == "next" => {
+                if let Some(Expr::Generator(generator)) = call.arguments.args.first() {
+                    self.edits.wrap(generator.range(), "iter(", ")");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `ipaddress.ip_address` becomes `ip_address`.
+    fn stand_in(&mut self, attribute: &ExprAttribute) -> bool {
+        let Expr::Name(name) = &*attribute.value else { return false };
+        let found = self.stand_ins.iter().find(|(module, _)| *module == name.id.as_str());
+        let stands_in = found.is_some_and(|(_, names)| names.contains(&attribute.attr.as_str()));
+        if stands_in {
+            self.edits.replace(TextRange::new(attribute.start(), attribute.attr.start()), "");
+        }
+        stands_in
+    }
+
+    fn attribute(&mut self, expr: &Expr, attribute: &ExprAttribute) {
+        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load {
+            return;
+        }
+        match attribute.attr.as_str() {
+            "headers" => self.wrap(expr.range(), "__pc_headers(", Part::Mappings),
+            "GET" => self.wrap(expr.range(), "__pc_query(", Part::Mappings),
+            name @ ("days" | "seconds") if self.ordered => {
+                if let Some(dot) = self.dot(attribute) {
+                    self.wrap(expr.range(), if name == "days" { "__pc_days(" } else { "__pc_seconds(" }, Part::Order);
+                    self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Call(call) => self.call(call),
+            Expr::Attribute(attribute) => self.attribute(expr, attribute),
+            Expr::Subscript(subscript)
+                if self.mappings
+                    && subscript.ctx == ExprContext::Load
+                    && !matches!(&*subscript.slice, Expr::Slice(_) | Expr::Tuple(_) | Expr::NumberLiteral(_)) =>
+            {
+                if let Some(open) = self.token(TokenKind::Lsqb, subscript.value.end()) {
+                    self.parts.insert(Part::Mappings);
+                    let inner = TextRange::new(expr.start(), expr.end() - TextSize::new(1));
+                    self.edits.wrap(inner, "__pc_item(", "");
+                    self.edits.replace(open, ",");
+                    self.edits.replace(TextRange::new(inner.end(), expr.end()), ")");
+                }
+            }
+            Expr::Compare(compare) if self.addresses && matches!(&*compare.ops, [CmpOp::In | CmpOp::NotIn]) => {
+                self.membership(expr, compare);
+            }
+            Expr::Compare(compare) if self.ordered => {
+                let operands: Vec<&Expr> = std::iter::once(&*compare.left).chain(&*compare.comparators).collect();
+                let order = |op: Option<&CmpOp>| matches!(op, Some(CmpOp::Lt | CmpOp::LtE | CmpOp::Gt | CmpOp::GtE));
+                for (at, operand) in operands.into_iter().enumerate() {
+                    let before = at.checked_sub(1).and_then(|at| compare.ops.get(at));
+                    if (order(before) || order(compare.ops.get(at))) && !operand.is_literal_expr() {
+                        self.wrap(operand.range(), "__pc_k(", Part::Order);
+                    }
+                }
+            }
+            Expr::BinOp(binary) if binary.op == Operator::Sub && self.ordered => {
+                if let Some(minus) = self.token(TokenKind::Minus, binary.left.end()) {
+                    self.wrap(expr.range(), "__pc_sub(", Part::Order);
+                    self.edits.replace(minus, ",");
+                }
+            }
+            Expr::BinOp(binary) if binary.op == Operator::BitOr => {
+                if let Some(bar) = self.token(TokenKind::Vbar, binary.left.end()) {
+                    self.wrap(expr.range(), "__pc_or(", Part::Union);
+                    self.edits.replace(bar, ",");
+                }
+            }
+            Expr::Lambda(lambda) => {
+                self.parts.insert(Part::Tick);
+                self.edits.wrap(lambda.body.range(), "__pc_t()and(", ")");
+            }
+            _ => {}
+        }
+    }
+
+    /// `x in y` becomes a call that says what is wrong, on the user's line: from within `__contains__` it could not.
+    fn membership(&mut self, expr: &Expr, compare: &ExprCompare) {
+        let Some(word) = self.token(TokenKind::In, compare.left.end()) else { return };
+        self.parts.insert(Part::Addresses);
+        let negated = matches!(&*compare.ops, [CmpOp::NotIn]);
+        let not = self.token(TokenKind::Not, compare.left.end()).filter(|_| negated);
+        let (open, close) = if negated { ("(not __pc_in(", "))") } else { ("__pc_in(", ")") };
+        self.edits.wrap(expr.range(), open, close);
+        self.cut(TextRange::new(not.unwrap_or(word).start(), word.end()), ",");
+    }
+
+    fn comprehension(&mut self, comprehension: &Comprehension) {
+        self.parts.insert(Part::Tick);
+        match comprehension.ifs.first() {
+            Some(condition) => self.edits.wrap(condition.range(), "__pc_t()and(", ")"),
+            None => self.edits.append(comprehension.range.end(), " if __pc_t()"),
+        }
+    }
+
+    fn union_in_place(&mut self, assign: &StmtAugAssign) {
+        if let (Operator::BitOr, Expr::Name(target)) = (assign.op, &*assign.target)
+            && let Some(op) = self.token(TokenKind::VbarEqual, target.end())
+        {
+            self.parts.insert(Part::Union);
+            self.edits.wrap(assign.value.range(), format!("__pc_or({},", target.id), ")");
+            self.edits.replace(op, "=");
+        }
+    }
+
+    /// Drops imports of what is built in, keeping new names that they give it.
+    fn import(&mut self, stmt: &Stmt) {
+        let kept: Vec<String> = match stmt {
+            Stmt::ImportFrom(import) => {
+                let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
+                if check::MODULES.contains(&module) {
+                    return;
+                }
+                let renamed = import.names.iter().filter(|alias| check::PROVIDED.contains(&alias.name.as_str()));
+                renamed.filter_map(|a| a.asname.as_ref().map(|new| format!("{new}={}", a.name))).collect()
+            }
+            Stmt::Import(import) => {
+                if !import
+                    .names
+                    .iter()
+                    .any(|alias| check::STAND_INS.iter().any(|(name, _)| *name == alias.name.as_str()))
+                {
+                    return;
+                }
+                let others = import.names.iter().filter(|alias| check::MODULES.contains(&alias.name.as_str()));
+                others
+                    .map(|alias| format!("import {}", self.text.get(alias.range().to_std_range()).unwrap_or_default()))
+                    .collect()
+            }
+            _ => return,
+        };
+        let breaks = self.text.get(stmt.range().to_std_range()).unwrap_or_default().matches('\n').count();
+        let kept = if kept.is_empty() { "pass".to_owned() } else { kept.join(";") };
+        // Lines that are gone must not shift those after them, so blank ones take their place.
+        self.edits.replace(stmt.range(), format!("{kept}{}", "\n".repeat(breaks)));
+    }
+}
+
+/// Whether a value may be one of the host's objects, whose text is its name.
+fn may_be_object(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Name(_) | Expr::Attribute(_) | Expr::Call(_) | Expr::Subscript(_) | Expr::If(_) | Expr::BoolOp(_)
+    )
+}
+
+/// Whether a function yields, functions within it aside.
+fn yields(body: &[Stmt]) -> bool {
+    struct Yields(bool);
+    impl<'a> Visitor<'a> for Yields {
+        fn visit_stmt(&mut self, stmt: &'a Stmt) {
+            if !matches!(stmt, Stmt::FunctionDef(_) | Stmt::ClassDef(_)) {
+                visitor::walk_stmt(self, stmt);
+            }
+        }
+
+        fn visit_expr(&mut self, expr: &'a Expr) {
+            match expr {
+                Expr::Yield(_) | Expr::YieldFrom(_) => self.0 = true,
+                Expr::Lambda(_) => {}
+                _ => visitor::walk_expr(self, expr),
+            }
+        }
+    }
+    let mut yields = Yields(false);
+    yields.visit_body(body);
+    yields.0
+}
+
+/// Walks the statements of one function.
+struct Inside<'r, 'a> {
+    rewrite: &'r mut Rewrite<'a>,
+    yields: bool,
+}
+
+impl<'a> Visitor<'a> for Inside<'_, '_> {
+    fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::FunctionDef(def) => {
+                for decorator in &def.decorator_list {
+                    self.visit_decorator(decorator);
+                }
+                self.visit_parameters(&def.parameters);
+                return self.rewrite.function(&def.body, Some(stmt));
+            }
+            Stmt::For(for_) => {
+                if let Some(first) = for_.body.first() {
+                    self.rewrite.tick(first);
+                }
+            }
+            Stmt::While(while_) => {
+                self.rewrite.parts.insert(Part::Tick);
+                self.rewrite.edits.wrap(while_.test.range(), "__pc_t()and(", ")");
+            }
+            Stmt::AugAssign(assign) => self.rewrite.union_in_place(assign),
+            Stmt::Import(_) | Stmt::ImportFrom(_) => return self.rewrite.import(stmt),
+            Stmt::Return(back) if self.yields => match &back.value {
+                Some(value) => self.rewrite.edits.wrap(value.range(), "(", ", __pc_y)[1]"),
+                None => self.rewrite.edits.append(back.end(), " __pc_y"),
+            },
+            Stmt::Expr(expr) => match &*expr.value {
+                Expr::Yield(yielded) => {
+                    let keyword = TextRange::at(yielded.start(), TextSize::of("yield"));
+                    match &yielded.value {
+                        Some(value) => {
+                            self.rewrite.edits.replace(keyword, "__pc_y.append((");
+                            self.rewrite.edits.append(yielded.end(), "))");
+                            self.visit_expr(value);
+                        }
+                        None => self.rewrite.edits.replace(keyword, "__pc_y.append(None)"),
+                    }
+                    return;
+                }
+                Expr::YieldFrom(yielded) => {
+                    if let Some(from) = self.rewrite.token(TokenKind::From, yielded.start()) {
+                        self.rewrite.edits.replace(TextRange::new(yielded.start(), from.end()), "__pc_y.extend((");
+                        self.rewrite.edits.append(yielded.end(), "))");
+                    }
+                    return self.visit_expr(&yielded.value);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        visitor::walk_stmt(self, stmt);
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        self.rewrite.expr(expr);
+        // What a method call is rewritten from is not an attribute any more.
+        if let Expr::Call(call) = expr
+            && let Expr::Attribute(function) = &*call.func
+        {
+            if !self.rewrite.stand_in(function) {
+                self.visit_expr(&function.value);
+            }
+            return self.visit_arguments(&call.arguments);
+        }
+        visitor::walk_expr(self, expr);
+    }
+
+    fn visit_comprehension(&mut self, comprehension: &'a Comprehension) {
+        self.rewrite.comprehension(comprehension);
+        visitor::walk_comprehension(self, comprehension);
+    }
+
+    fn visit_interpolated_string_element(&mut self, element: &'a InterpolatedStringElement) {
+        if let InterpolatedStringElement::Interpolation(inner) = element {
+            // `{value=}` prints its own source, which must stay as it was typed.
+            if inner.debug_text.is_some() {
+                return;
+            }
+            if inner.conversion != ConversionFlag::Repr && may_be_object(&inner.expression) {
+                self.rewrite.wrap(inner.expression.range(), "__pc_s(", Part::Text);
+            }
+        }
+        visitor::walk_interpolated_string_element(self, element);
+    }
+
+    fn visit_annotation(&mut self, _: &'a Expr) {}
+}

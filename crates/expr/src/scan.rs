@@ -1,0 +1,129 @@
+//! What an expression mentions: names, attributes, text. Decides which values are handed over at all.
+
+use std::collections::HashSet;
+
+use ruff_python_ast::{
+    Alias, ExceptHandler, Expr, ExprContext, Parameter, Stmt,
+    visitor::{self, Visitor},
+};
+
+use crate::check;
+
+/// Names of modules that are imported although everything in them is built in.
+pub(crate) fn stand_ins(body: &[Stmt]) -> Vec<(String, &'static [&'static str])> {
+    struct Imports(Vec<(String, &'static [&'static str])>);
+    impl Imports {
+        fn add(&mut self, full: &str, name: &str) {
+            let found = check::STAND_INS.iter().find(|(module, _)| *module == full);
+            self.0.extend(found.map(|(_, names)| (name.to_owned(), *names)));
+        }
+    }
+    impl<'a> Visitor<'a> for Imports {
+        fn visit_stmt(&mut self, stmt: &'a Stmt) {
+            match stmt {
+                Stmt::Import(import) => {
+                    for alias in &import.names {
+                        self.add(&alias.name, alias.asname.as_ref().unwrap_or(&alias.name));
+                    }
+                }
+                Stmt::ImportFrom(import) => {
+                    let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
+                    for alias in &import.names {
+                        self.add(&format!("{module}.{}", alias.name), alias.asname.as_ref().unwrap_or(&alias.name));
+                    }
+                }
+                _ => visitor::walk_stmt(self, stmt),
+            }
+        }
+    }
+    let mut imports = Imports(Vec::new());
+    imports.visit_body(body);
+    imports.0
+}
+
+/// What a program mentions.
+#[derive(Debug, Default)]
+pub(crate) struct Mentions {
+    /// Names that are read.
+    pub(crate) names: HashSet<String>,
+    /// Names that the expression binds itself.
+    pub(crate) bound: HashSet<String>,
+    /// Attributes that are read, written or called.
+    pub(crate) attributes: HashSet<String>,
+    /// Whether a text is exactly `flow_plan`.
+    pub(crate) flow_plan: bool,
+}
+
+impl Mentions {
+    pub(crate) fn of(body: &[Stmt]) -> Self {
+        let mut mentions = Self::default();
+        mentions.visit_body(body);
+        // `timezone.now` reads `now`.
+        for (_, names) in stand_ins(body) {
+            let read = names.iter().filter(|name| mentions.attributes.contains(**name));
+            mentions.names.extend(read.map(|name| (*name).to_owned()));
+        }
+        mentions
+    }
+
+    /// Whether a name is read that the expression does not bind itself.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+}
+
+impl<'a> Visitor<'a> for Mentions {
+    fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::FunctionDef(def) => {
+                self.bound.insert(def.name.to_string());
+                visitor::walk_stmt(self, stmt);
+            }
+            Stmt::ClassDef(def) => {
+                self.bound.insert(def.name.to_string());
+                visitor::walk_stmt(self, stmt);
+            }
+            Stmt::ImportFrom(import) => {
+                // What is built in stays so under the name that an import gives it.
+                self.names.extend(import.names.iter().map(|alias| alias.name.to_string()));
+                visitor::walk_stmt(self, stmt);
+            }
+            _ => visitor::walk_stmt(self, stmt),
+        }
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::Name(name) if name.ctx == ExprContext::Load => {
+                self.names.insert(name.id.to_string());
+            }
+            Expr::Name(name) => {
+                self.bound.insert(name.id.to_string());
+            }
+            Expr::Attribute(attribute) => {
+                self.attributes.insert(attribute.attr.to_string());
+                visitor::walk_expr(self, expr);
+            }
+            Expr::StringLiteral(text) => self.flow_plan |= text.value.to_str() == "flow_plan",
+            _ => visitor::walk_expr(self, expr),
+        }
+    }
+
+    // Annotations are not evaluated.
+    fn visit_annotation(&mut self, _: &'a Expr) {}
+
+    fn visit_parameter(&mut self, parameter: &'a Parameter) {
+        self.bound.insert(parameter.name.to_string());
+    }
+
+    fn visit_alias(&mut self, alias: &'a Alias) {
+        let name = alias.asname.as_ref().unwrap_or(&alias.name);
+        self.bound.insert(name.split('.').next().unwrap_or_default().to_owned());
+    }
+
+    fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+        let ExceptHandler::ExceptHandler(inner) = handler;
+        self.bound.extend(inner.name.as_ref().map(ToString::to_string));
+        visitor::walk_except_handler(self, handler);
+    }
+}

@@ -1,0 +1,88 @@
+//! Why somebody may use an application, or not: what each binding found, for administrators (CO-138, CO-140).
+
+use std::collections::HashSet;
+
+use portcullis_store::binding::Binding;
+use portcullis_store::{Conn, account, team};
+use serde_json::json;
+
+use super::{Found, Judged, holds_membership};
+use crate::context::Context;
+use crate::directory::Person;
+use crate::error::Error;
+use crate::policies::LogLine;
+
+const LOGGER: &str = "portcullis.access";
+
+/// A line for each binding in the order of evaluation, after what its policy wrote, and one for the whole.
+///
+/// # Errors
+/// When the store fails.
+pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &Judged) -> Result<Vec<LogLine>, Error> {
+    let mut lines = Vec::new();
+    let username = &person.account.username;
+    for (pk, passing) in &judged.decision.trace {
+        let Some(binding) = judged.bindings.iter().find(|binding| binding.pk == *pk) else { continue };
+        let found = judged.found.iter().find(|found| found.binding == *pk);
+        match found.map(|found| &found.answer) {
+            Some(Ok(outcome)) => lines.extend(outcome.log.iter().cloned()),
+            Some(Err(failure)) => lines.extend(failure.log.iter().cloned()),
+            None => {}
+        }
+        let (kind, name, finding) = describe(conn, person, binding, found).await?;
+        let inverted = if binding.negate { ", inverted" } else { "" };
+        let result = if *passing { "passes" } else { "does not pass" };
+        let mut line = LogLine::new(
+            ctx.now(),
+            if found.is_some_and(|found| found.answer.is_err()) { "warning" } else { "info" },
+            LOGGER,
+            format!("{} {kind} {name:?}: {finding}{inverted}: {result}", crate::bindings::title(binding)),
+        );
+        let attributes = json!({
+            "binding": binding.pk, "order": binding.position, kind: name, "negate": binding.negate,
+            "finding": finding, "passing": passing,
+        });
+        line.attributes = attributes.as_object().cloned().unwrap_or_default();
+        lines.push(line);
+    }
+    let summary = match (person.account.is_active, judged.decision.trace.is_empty(), judged.decision.passing) {
+        (false, _, _) => format!("{username} is not active"),
+        (true, true, true) => "No binding is enabled: the application is open to everybody by default".to_owned(),
+        (true, true, false) => "No binding is enabled: the application is closed to everybody by default".to_owned(),
+        (true, false, true) => format!("{username} may use the application"),
+        (true, false, false) => format!("{username} may not use the application"),
+    };
+    lines.push(LogLine::new(ctx.now(), "info", LOGGER, summary));
+    Ok(lines)
+}
+
+/// What a binding names, and what it found before `negate`.
+async fn describe(
+    conn: &mut Conn,
+    person: &Person,
+    binding: &Binding,
+    found: Option<&Found>,
+) -> Result<(&'static str, String, String), Error> {
+    let username = &person.account.username;
+    if let Some(found) = found {
+        let finding = match &found.answer {
+            Ok(outcome) if outcome.passing => "passes".to_owned(),
+            Ok(_) => "does not pass".to_owned(),
+            Err(failure) => format!("could not be evaluated ({}), so that failure_result counts", failure.message),
+        };
+        return Ok(("policy", found.name.clone(), finding));
+    }
+    let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
+    let member = holds_membership(person, &groups, binding).unwrap_or_default();
+    if let Some(group) = binding.team {
+        let name = team::by_pk(conn, group).await?.map(|team| team.name).unwrap_or_default();
+        let is = if member { "is a member" } else { "is no member" };
+        return Ok(("group", name, format!("{username} {is}")));
+    }
+    if let Some(user) = binding.account {
+        let name = account::by_pk(conn, user).await?.map(|account| account.username).unwrap_or_default();
+        let is = if member { "is this user" } else { "is not this user" };
+        return Ok(("user", name, format!("{username} {is}")));
+    }
+    Ok(("nothing", String::new(), "what it named was deleted, so that it denies".to_owned()))
+}

@@ -1,0 +1,111 @@
+//! What policies that were asked leave in the record (CO-178, CO-243).
+
+use portcullis_store::Conn;
+use portcullis_store::application::Application;
+use portcullis_store::event::Event;
+use serde_json::{Map, Value, json};
+
+use super::{AccessContext, Found};
+use crate::context::{Actor, Context};
+use crate::directory::{Person, actor_of};
+use crate::error::Error;
+use crate::event;
+use crate::policies::summary;
+
+/// Something to be recorded.
+struct Entry {
+    app: String,
+    action: String,
+    context: Value,
+}
+
+/// Records it in a transaction of its own, if there is anything.
+pub(super) async fn alone(
+    ctx: &Context,
+    person: &Person,
+    application: &Application,
+    context: &AccessContext,
+    found: &[Found],
+) -> Result<(), Error> {
+    let entries = entries(person, application, context, found);
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut tx = ctx.db.write().await?;
+    let recorded = record(ctx, &mut tx, &actor(person, context), entries).await?;
+    tx.commit().await?;
+    recorded.iter().for_each(event::log);
+    Ok(())
+}
+
+/// Records it in a transaction that there is already: whoever waited for another one would wait for ever.
+pub(super) async fn within(
+    ctx: &Context,
+    conn: &mut Conn,
+    person: &Person,
+    application: &Application,
+    context: &AccessContext,
+    found: &[Found],
+) -> Result<(), Error> {
+    let entries = entries(person, application, context, found);
+    let recorded = record(ctx, conn, &actor(person, context), entries).await?;
+    recorded.iter().for_each(event::log);
+    Ok(())
+}
+
+async fn record(ctx: &Context, conn: &mut Conn, actor: &Actor, entries: Vec<Entry>) -> Result<Vec<Event>, Error> {
+    let mut recorded = Vec::with_capacity(entries.len());
+    for Entry { app, action, context } in entries {
+        recorded.push(event::record_of(ctx, conn, actor, &app, &action, context).await?);
+    }
+    Ok(recorded)
+}
+
+fn actor(person: &Person, context: &AccessContext) -> Actor {
+    Actor { client: context.client, request: context.request.clone(), ..actor_of(person) }
+}
+
+fn entries(person: &Person, application: &Application, context: &AccessContext, found: &[Found]) -> Vec<Entry> {
+    // Most policies leave nothing behind.
+    if found.iter().all(Found::is_quiet) {
+        return Vec::new();
+    }
+    let request = summary(Some(person), Some(application), &context.entries);
+    found.iter().flat_map(|found| entries_of(found, &request)).collect()
+}
+
+impl Found {
+    fn is_quiet(&self) -> bool {
+        !self.execution_logging && self.answer.as_ref().is_ok_and(|outcome| outcome.events.is_empty())
+    }
+}
+
+fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
+    let entry = |action: &str, key: &str, value: Value| {
+        let mut context = Map::new();
+        context.insert("policy_uuid".to_owned(), json!(found.policy.to_string().replace('-', "")));
+        context.insert("policy_name".to_owned(), json!(found.name));
+        let binding = event::model("authentik_policies", "policybinding", found.binding, "");
+        context.insert("binding".to_owned(), binding);
+        context.insert("request".to_owned(), request.clone());
+        context.insert(key.to_owned(), value);
+        Entry { app: "portcullis".to_owned(), action: action.to_owned(), context: Value::Object(context) }
+    };
+    let mut entries = Vec::new();
+    if found.execution_logging {
+        let result = match &found.answer {
+            Ok(outcome) => json!({"passing": outcome.passing, "messages": outcome.messages, "raw_result": outcome.raw}),
+            Err(failure) => json!({"passing": found.failure_result, "messages": [failure.message], "raw_result": null}),
+        };
+        entries.push(entry("policy_execution", "result", result));
+    }
+    match &found.answer {
+        Err(failure) => entries.push(entry("policy_exception", "message", json!(failure.message))),
+        Ok(outcome) => entries.extend(outcome.events.iter().map(|noted| Entry {
+            app: found.name.clone(),
+            action: noted.action.clone(),
+            context: noted.context.clone(),
+        })),
+    }
+    entries
+}

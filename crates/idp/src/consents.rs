@@ -1,0 +1,93 @@
+//! What users agreed to, as they look at it and take it back (CO-578, CO-702).
+
+use portcullis_store::consent::{self, Consent, Filter};
+use portcullis_store::{Conn, account, application};
+use serde_json::json;
+
+use crate::applications;
+use crate::change::Change;
+use crate::context::{Actor, Context};
+use crate::directory::shown::{ShownUser, Viewer};
+use crate::error::Error;
+use crate::event::model;
+use crate::list::{Listed, Slice};
+
+const KIND: &str = "UserConsent";
+
+/// A consent with the user and the application that it is about.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub consent: Consent,
+    /// Who agreed.
+    pub user: ShownUser,
+    /// To what.
+    pub application: applications::View,
+}
+
+/// The consents that meet conditions: an administrator's view of all, anybody's view of their own.
+///
+/// # Errors
+/// [`Error::Forbidden`] for an ordinary user without any consent (CO-703).
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let mut filter = filter.clone();
+    if !actor.is_superuser {
+        let mine = Filter { account: Some(actor.user.ok_or(Error::Forbidden)?), ..Filter::default() };
+        if consent::list(&mut conn, &mine, ctx.now(), Slice { limit: 1, offset: 0 }).await?.count == 0 {
+            return Err(Error::Forbidden);
+        }
+        if filter.account.is_some_and(|asked| Some(asked) != actor.user) {
+            return Ok(Listed { rows: Vec::new(), count: 0 });
+        }
+        filter.account = actor.user;
+    }
+    let listed = consent::list(&mut conn, &filter, ctx.now(), slice).await?;
+    let mut rows = Vec::with_capacity(listed.rows.len());
+    for consent in listed.rows {
+        rows.push(view(ctx, &mut conn, actor, consent).await?);
+    }
+    Ok(Listed { rows, count: listed.count })
+}
+
+/// One consent.
+///
+/// # Errors
+/// [`Error::NotFound`] when it is not the actor's to see.
+pub async fn get(ctx: &Context, actor: &Actor, pk: i32) -> Result<View, Error> {
+    let mut conn = ctx.db.read().await?;
+    let found = found(ctx, &mut conn, actor, pk).await?;
+    view(ctx, &mut conn, actor, found).await
+}
+
+/// Takes a consent back: the application asks again.
+///
+/// # Errors
+/// [`Error::NotFound`] when it is not the actor's to see.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: i32) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = found(ctx, change.conn(), actor, pk).await?;
+    let application = application::by_uuid(change.conn(), gone.application).await?;
+    consent::forget(change.conn(), pk).await?;
+    let name = application.map(|application| application.name).unwrap_or_default();
+    let named = model("authentik_core", "userconsent", pk, &name);
+    change.event("model_deleted", json!({"model": named})).await?;
+    change.commit().await
+}
+
+async fn found(ctx: &Context, conn: &mut Conn, actor: &Actor, pk: i32) -> Result<Consent, Error> {
+    let found = consent::by_pk(conn, pk, ctx.now()).await?;
+    let mine = |consent: &Consent| actor.is_superuser || actor.user == Some(consent.account);
+    found.filter(mine).ok_or(Error::NotFound(KIND))
+}
+
+async fn view(ctx: &Context, conn: &mut Conn, actor: &Actor, consent: Consent) -> Result<View, Error> {
+    let user = account::by_pk(conn, consent.account).await?.ok_or(Error::NotFound(KIND))?;
+    let application = application::by_uuid(conn, consent.application).await?.ok_or(Error::NotFound(KIND))?;
+    let viewer = Viewer::of(ctx, conn, actor).await?;
+    Ok(View {
+        user: viewer.user(conn, user).await?,
+        application: applications::view_of(conn, application).await?,
+        consent,
+    })
+}

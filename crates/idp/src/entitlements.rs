@@ -1,0 +1,323 @@
+//! Entitlements: what users may do inside an application, and who holds them (CO section 7).
+
+use std::collections::{HashMap, HashSet};
+
+use portcullis_core::attributes::{self, Attributes, merge};
+use portcullis_core::id::{ApplicationId, EntitlementId};
+use portcullis_store::application::Application;
+use portcullis_store::binding::Binding;
+use portcullis_store::entitlement::{self, Entitlement};
+use portcullis_store::{Conn, StoreError, application, binding, provider};
+use serde_json::{Value, json};
+
+use crate::access::holds_membership;
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::{Person, open, seal, superuser_only};
+use crate::error::{Error, Problems};
+use crate::event::{attributes_diff, diff, model};
+use crate::list::{Listed, Slice};
+use crate::used_by::{self, Use};
+
+pub use portcullis_store::entitlement::{Filter, Order};
+
+/// What is to be stored of an entitlement; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO section 7)")]
+pub struct Fields {
+    pub name: Option<String>,
+    pub app: Option<ApplicationId>,
+    pub attributes: Option<Value>,
+}
+
+/// An entitlement as it is shown.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The record.
+    pub entitlement: Entitlement,
+    /// Its attributes.
+    pub attributes: Attributes,
+}
+
+/// The entitlements that meet conditions, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone else; or when the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    superuser_only(actor)?;
+    let Listed { rows, count } = entitlement::list(&mut ctx.db.read().await?, filter, slice).await?;
+    let rows = rows.into_iter().map(|entitlement| view(ctx, entitlement)).collect::<Result<_, _>>()?;
+    Ok(Listed { rows, count })
+}
+
+/// The entitlement with this key, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<View, Error> {
+    superuser_only(actor)?;
+    view(ctx, stored(&mut ctx.db.read().await?, uuid).await?)
+}
+
+fn view(ctx: &Context, entitlement: Entitlement) -> Result<View, Error> {
+    Ok(View { attributes: attributes_of(ctx, &entitlement)?, entitlement })
+}
+
+async fn stored(conn: &mut Conn, uuid: EntitlementId) -> Result<Entitlement, Error> {
+    entitlement::by_uuid(conn, uuid).await?.ok_or(Error::NotFound("ApplicationEntitlement"))
+}
+
+/// Makes an entitlement. Nobody holds it until a binding says so.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<EntitlementId, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let uuid = create_in(ctx, &mut change, fields).await?;
+    change.commit().await?;
+    Ok(uuid)
+}
+
+/// Makes an entitlement as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -> Result<EntitlementId, Error> {
+    let mut problems = Problems::default();
+    for (field, missing) in [("name", fields.name.is_none()), ("app", fields.app.is_none())] {
+        if missing {
+            problems.add(field, "This field is required.");
+        }
+    }
+    let attributes = check(change.conn(), &fields, &mut problems).await?;
+    problems.check()?;
+    let (Some(name), Some(application)) = (fields.name, fields.app) else {
+        return Err(Error::whole("This field is required."));
+    };
+    let uuid = EntitlementId(ctx.entropy.uuid());
+    let attributes_sealed = seal(ctx, &place(uuid), &attributes.unwrap_or_default());
+    let made = Entitlement { uuid, application, name, attributes_sealed };
+    entitlement::insert(change.conn(), &made).await.map_err(taken)?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(uuid)
+}
+
+/// Changes an entitlement.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, uuid: EntitlementId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let before = stored(change.conn(), uuid).await?;
+    let attributes = attributes_of(ctx, &before)?;
+    let mut problems = Problems::default();
+    let written = check(change.conn(), &fields, &mut problems).await?;
+    problems.check()?;
+    let mut after = before.clone();
+    after.name = fields.name.unwrap_or(after.name);
+    after.application = fields.app.unwrap_or(after.application);
+    let mut differ = diff(&snapshot(&before), &snapshot(&after));
+    if let Some(written) = written {
+        attributes_diff(&mut differ, &attributes, &written);
+        after.attributes_sealed = seal(ctx, &place(uuid), &written);
+    }
+    entitlement::update(change.conn(), &after).await.map_err(taken)?;
+    if (&before.name, before.application) != (&after.name, after.application) {
+        withdrawn(&mut change, &before).await?;
+    }
+    touch(&mut change, before.application).await?;
+    touch(&mut change, after.application).await?;
+    change.event("model_updated", json!({"model": named(&after), "diff": differ})).await?;
+    change.commit().await
+}
+
+/// Deletes an entitlement with its bindings.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = stored(change.conn(), uuid).await?;
+    withdrawn(&mut change, &gone).await?;
+    binding::delete_of(change.conn(), uuid.0).await?;
+    entitlement::delete(change.conn(), uuid).await?;
+    touch(&mut change, gone.application).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+/// Call it before an application is deleted: the bindings of its entitlements go with it (CO-130).
+///
+/// # Errors
+/// When the store fails.
+pub async fn before_application_is_deleted(change: &mut Change<'_>, application: ApplicationId) -> Result<(), Error> {
+    for gone in entitlement::of_application(change.conn(), application).await? {
+        binding::delete_of(change.conn(), gone.uuid.0).await?;
+    }
+    Ok(())
+}
+
+/// What uses an entitlement: its bindings (CO-532).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn used_by(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<Vec<Use>, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    stored(&mut conn, uuid).await?;
+    Ok(used_by::bindings(&binding::of_target(&mut conn, uuid.0).await?, used_by::Action::Cascade))
+}
+
+/// The entitlements for an application that somebody holds: each once, by name (CO-151, CO-152). Two queries, however
+/// many there are.
+///
+/// # Errors
+/// When the store fails; treat that as none.
+pub async fn held(
+    conn: &mut Conn,
+    person: &Person,
+    application: ApplicationId,
+) -> Result<Vec<Entitlement>, StoreError> {
+    if !person.account.is_active {
+        return Ok(Vec::new());
+    }
+    let all = entitlement::of_application(conn, application).await?;
+    if all.is_empty() {
+        return Ok(all);
+    }
+    let mut bindings: HashMap<_, Vec<Binding>> = HashMap::new();
+    for binding in binding::of_entitlements(conn, application).await? {
+        bindings.entry(binding.target).or_default().push(binding);
+    }
+    let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
+    let passes = |binding: &Binding| {
+        // An orphan, or a policy, passes for nobody.
+        holds_membership(person, &groups, binding).is_some_and(|member| member != binding.negate)
+    };
+    let holds = |entitlement: &Entitlement| {
+        bindings.get(&entitlement.uuid.0).is_some_and(|bindings| bindings.iter().any(passes))
+    };
+    Ok(all.into_iter().filter(holds).collect())
+}
+
+/// The names of the entitlements for an application that somebody holds.
+///
+/// # Errors
+/// When the store fails; treat that as none.
+pub async fn names(conn: &mut Conn, person: &Person, application: ApplicationId) -> Result<Vec<String>, StoreError> {
+    let held = held(conn, person, application).await?;
+    Ok(held.into_iter().map(|entitlement| entitlement.name).collect())
+}
+
+/// The attributes of the entitlements for an application that somebody holds, merged in the order of names (CO-152).
+///
+/// # Errors
+/// When the store fails or a sealed value cannot be opened.
+pub async fn merged_attributes(
+    ctx: &Context,
+    conn: &mut Conn,
+    person: &Person,
+    application: ApplicationId,
+) -> Result<Attributes, Error> {
+    let mut merged = Attributes::new();
+    for entitlement in held(conn, person, application).await? {
+        merge(&mut merged, &attributes_of(ctx, &entitlement)?);
+    }
+    Ok(merged)
+}
+
+/// Whether nothing of what was said of somebody's entitlements is over: the application must not be told what was
+/// lost since. A name that none of the application's entitlements has is a mapping's own word.
+///
+/// # Errors
+/// When the store fails; treat that as no.
+pub(crate) async fn still_held(
+    conn: &mut Conn,
+    person: &Person,
+    application: ApplicationId,
+    said: &[String],
+) -> Result<bool, StoreError> {
+    if said.is_empty() {
+        return Ok(true);
+    }
+    let held = names(conn, person, application).await?;
+    let all = entitlement::of_application(conn, application).await?;
+    Ok(all.iter().all(|entitlement| !said.contains(&entitlement.name) || held.contains(&entitlement.name)))
+}
+
+/// Ends what was granted at the application, where somebody may have been told of an entitlement that goes: nothing
+/// else would find the name in their tokens wrong.
+async fn withdrawn(change: &mut Change<'_>, entitlement: &Entitlement) -> Result<(), Error> {
+    if binding::count_enabled(change.conn(), entitlement.uuid.0).await? == 0 {
+        return Ok(());
+    }
+    let application = application::by_uuid(change.conn(), entitlement.application).await?;
+    if let Some(provider) = application.and_then(|application| application.provider) {
+        provider::revoke_grants(change.conn(), provider).await?;
+    }
+    Ok(())
+}
+
+async fn touch(change: &mut Change<'_>, application: ApplicationId) -> Result<(), Error> {
+    let application = application::by_uuid(change.conn(), application).await?;
+    if let Some(provider) = application.and_then(|application| application.provider) {
+        change.touch(Touched::Provider(provider));
+    }
+    Ok(())
+}
+
+/// The attributes that were written, if they may be stored.
+async fn check(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<Option<Attributes>, Error> {
+    if let Some(name) = &fields.name {
+        if name.is_empty() {
+            problems.add("name", "This field may not be blank.");
+        }
+        problems.limit("name", name);
+    }
+    if let Some(app) = fields.app
+        && application::by_uuid(conn, app).await?.is_none()
+    {
+        problems.add("app", format!("Invalid pk \"{app}\" - object does not exist."));
+    }
+    match fields.attributes.clone().map(attributes::check).transpose() {
+        Ok(written) => Ok(written),
+        Err(error) => {
+            problems.add("attributes", error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+fn taken(error: StoreError) -> Error {
+    let message = "The fields app, name must make a unique set.";
+    Error::taken(error, "entitlement.application", "non_field_errors", message)
+}
+
+fn place(uuid: EntitlementId) -> String {
+    format!("entitlement:{uuid}:attributes")
+}
+
+pub(crate) fn attributes_of(ctx: &Context, entitlement: &Entitlement) -> Result<Attributes, Error> {
+    open(ctx, &place(entitlement.uuid), &entitlement.attributes_sealed)
+}
+
+/// How an entitlement is named in events.
+pub(crate) fn named(entitlement: &Entitlement) -> Value {
+    model("authentik_core", "applicationentitlement", entitlement.uuid, &entitlement.name)
+}
+
+/// The application that an entitlement is of, as a record.
+pub(crate) async fn application_of(conn: &mut Conn, target: uuid::Uuid) -> Result<Option<Application>, StoreError> {
+    match entitlement::by_uuid(conn, EntitlementId(target)).await? {
+        Some(entitlement) => application::by_uuid(conn, entitlement.application).await,
+        None => application::by_uuid(conn, ApplicationId(target)).await,
+    }
+}
+
+fn snapshot(entitlement: &Entitlement) -> Value {
+    json!({"name": entitlement.name, "app": entitlement.application})
+}

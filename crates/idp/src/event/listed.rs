@@ -1,0 +1,102 @@
+//! Events as they are looked at, and told by others (CO-413, CO-415, CO-573).
+
+use portcullis_store::event::{self, Event, Filter};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::record_of;
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::list::{Listed, Slice};
+
+/// What the actions of others begin with.
+pub const CUSTOM: &str = "custom_";
+
+/// The actions that events can have, with their names for people (CO-412).
+pub const ACTIONS: [(&str, &str); 24] = [
+    ("login", "Login"),
+    ("login_failed", "Login Failed"),
+    ("logout", "Logout"),
+    ("user_write", "User Write"),
+    ("suspicious_request", "Suspicious Request"),
+    ("password_set", "Password Set"),
+    ("secret_view", "Secret View"),
+    ("secret_rotate", "Secret Rotate"),
+    ("authorize_application", "Authorize Application"),
+    ("source_linked", "Source Linked"),
+    ("impersonation_started", "Impersonation Started"),
+    ("impersonation_ended", "Impersonation Ended"),
+    ("flow_execution", "Flow Execution"),
+    ("policy_execution", "Policy Execution"),
+    ("policy_exception", "Policy Exception"),
+    ("property_mapping_exception", "Property Mapping Exception"),
+    ("system_exception", "System Exception"),
+    ("configuration_error", "Configuration Error"),
+    ("configuration_warning", "Configuration Warning"),
+    ("model_created", "Model Created"),
+    ("model_updated", "Model Updated"),
+    ("model_deleted", "Model Deleted"),
+    ("email_sent", "Email Sent"),
+    (CUSTOM, "Custom"),
+];
+
+/// An event that somebody tells of.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// One of [`ACTIONS`], or one that begins with [`CUSTOM`].
+    pub action: String,
+    /// The part that tells.
+    pub app: String,
+    /// What it is about: a JSON object.
+    pub context: Option<Value>,
+}
+
+/// The events that meet conditions, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Event>, Error> {
+    superuser_only(actor)?;
+    Ok(event::list(&mut ctx.db.read().await?, filter, slice).await?)
+}
+
+/// One event, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn get(ctx: &Context, actor: &Actor, pk: Uuid) -> Result<Event, Error> {
+    superuser_only(actor)?;
+    event::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("Event"))
+}
+
+/// Records what an administrator tells of. Who, when and from where is what the instance knows (CO-415).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for an unknown action.
+pub async fn tell(ctx: &Context, actor: &Actor, told: Told) -> Result<Event, Error> {
+    superuser_only(actor)?;
+    let mut problems = Problems::default();
+    let Told { mut action, app, context } = told;
+    let context = context.unwrap_or_else(|| json!({}));
+    if !context.is_object() {
+        problems.add("context", "Value must be a dictionary, and not have any duplicate keys.");
+    }
+    if action == CUSTOM
+        && let Some(full) = context.get("custom_action").and_then(Value::as_str)
+        && full.starts_with(CUSTOM)
+    {
+        full.clone_into(&mut action);
+    }
+    let known = ACTIONS.iter().any(|(known, _)| *known == action);
+    if !known && !action.starts_with(CUSTOM) || action.chars().count() > 255 {
+        problems.add("action", format!("\"{action}\" is not a valid choice."));
+    }
+    problems.limit("app", &app);
+    problems.check()?;
+    let mut tx = ctx.db.write().await?;
+    let recorded = record_of(ctx, &mut tx, actor, &app, &action, context).await?;
+    tx.commit().await?;
+    super::log(&recorded);
+    Ok(recorded)
+}

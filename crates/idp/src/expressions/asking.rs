@@ -1,0 +1,139 @@
+//! The host of an evaluation: puts each question to the task that waits for it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use portcullis_expr::{
+    AddressFamily, Application, Authenticator, Budget, Called, Entitlement, Filter, Group, Host, HostError, Inputs,
+    NamedObject, Outcome, PolicyCall, PolicyResult, Program, RunError, Situation, User,
+};
+use serde_json::{Map, Value as Json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Engine;
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
+
+/// What an evaluation asks.
+pub(super) enum Question {
+    Now(Reply<DateTime<Utc>>),
+    FindUser(Vec<Filter>, Reply<Option<User>>),
+    /// Of a user; those of ancestors, too, if `true`.
+    Groups(Option<i32>, bool, Reply<Vec<Group>>),
+    Roles(Option<i32>, bool, Reply<Vec<NamedObject>>),
+    Attributes(Option<i32>, Reply<Map<String, Json>>),
+    Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
+    /// Above a group, or below it if `false`.
+    Relatives(String, bool, Reply<Vec<Group>>),
+    GroupRoles(String, Reply<Vec<NamedObject>>),
+    /// The source of an expression policy, or what a policy of another kind says.
+    Policy(String, Vec<(String, Json)>, Reply<Callee>),
+    Resolve(String, Option<AddressFamily>, Reply<Vec<IpAddr>>),
+    Reverse(IpAddr, Reply<Option<String>>),
+}
+
+/// A policy that is called by another.
+pub(super) enum Callee {
+    /// It is to be run here, with what is left of the caller's budget.
+    Expression(String),
+    /// It was asked already.
+    Answered(Called),
+}
+
+/// Asks over a channel, and waits for the answer on the evaluation's own thread.
+pub(super) struct Asking {
+    engine: Arc<Engine>,
+    ask: mpsc::UnboundedSender<Question>,
+    inputs: Inputs,
+}
+
+impl Asking {
+    pub(super) fn new(engine: Arc<Engine>, ask: mpsc::UnboundedSender<Question>, inputs: Inputs) -> Self {
+        Self { engine, ask, inputs }
+    }
+
+    pub(super) fn run(&self, program: &Program, budget: &Budget) -> Result<Outcome, RunError> {
+        program.run(&self.inputs, self, budget)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<T, HostError> {
+        let gone = || HostError::new("nobody waits for the answer any more");
+        let (reply, answer) = oneshot::channel();
+        self.ask.send(question(reply)).map_err(|_| gone())?;
+        answer.blocking_recv().map_err(|_| gone())?
+    }
+}
+
+impl Host for Asking {
+    fn now(&self) -> DateTime<Utc> {
+        self.ask(Question::Now).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    fn find_user(&self, filters: &[Filter]) -> Result<Option<User>, HostError> {
+        self.ask(|reply| Question::FindUser(filters.to_vec(), reply))
+    }
+
+    fn groups(&self, user: &User) -> Result<Vec<Group>, HostError> {
+        self.ask(|reply| Question::Groups(user.pk, false, reply))
+    }
+
+    fn all_groups(&self, user: &User) -> Result<Vec<Group>, HostError> {
+        self.ask(|reply| Question::Groups(user.pk, true, reply))
+    }
+
+    fn roles(&self, user: &User, inherited: bool) -> Result<Vec<NamedObject>, HostError> {
+        self.ask(|reply| Question::Roles(user.pk, inherited, reply))
+    }
+
+    // No brand has attributes yet (CO-233).
+    fn group_attributes(&self, user: &User, _: bool) -> Result<Map<String, Json>, HostError> {
+        self.ask(|reply| Question::Attributes(user.pk, reply))
+    }
+
+    fn entitlements(&self, user: &User, application: &Application) -> Result<Vec<Entitlement>, HostError> {
+        self.ask(|reply| Question::Entitlements(user.pk, application.pk.clone(), reply))
+    }
+
+    // Nobody can enrol one yet.
+    fn has_authenticator(&self, _: &User, _: Option<Authenticator>) -> Result<bool, HostError> {
+        Ok(false)
+    }
+
+    fn parents(&self, group: &Group) -> Result<Vec<Group>, HostError> {
+        self.ask(|reply| Question::Relatives(group.pk.clone(), true, reply))
+    }
+
+    fn children(&self, group: &Group) -> Result<Vec<Group>, HostError> {
+        self.ask(|reply| Question::Relatives(group.pk.clone(), false, reply))
+    }
+
+    fn group_roles(&self, group: &Group) -> Result<Vec<NamedObject>, HostError> {
+        self.ask(|reply| Question::GroupRoles(group.pk.clone(), reply))
+    }
+
+    fn call_policy(&self, call: PolicyCall<'_>) -> Result<Called, HostError> {
+        let added: Vec<_> = call.kwargs.iter().map(|(key, value)| (key.clone(), super::objects::json(value))).collect();
+        match self.ask(|reply| Question::Policy(call.name.to_owned(), added, reply))? {
+            Callee::Answered(called) => Ok(called),
+            Callee::Expression(source) => {
+                let program = self.engine.compiled(&source, Situation::Policy).map_err(HostError::new)?;
+                let mut inputs = Inputs { name: call.name.to_owned(), ..self.inputs.clone() };
+                inputs.context.retain(|(key, _)| !call.kwargs.iter().any(|(added, _)| added == key));
+                inputs.context.extend(call.kwargs);
+                let said = program.run(&inputs, self, call.budget).map_err(|error| HostError::new(error.message()))?;
+                let result = PolicyResult { passing: said.truthy, messages: said.messages, raw_result: said.value };
+                Ok(Called { result, log_lines: said.log_lines, events: said.events })
+            }
+        }
+    }
+
+    fn resolve(&self, name: &str, family: Option<AddressFamily>) -> Vec<IpAddr> {
+        self.ask(|reply| Question::Resolve(name.to_owned(), family, reply)).unwrap_or_default()
+    }
+
+    fn reverse(&self, address: IpAddr) -> Option<String> {
+        self.ask(|reply| Question::Reverse(address, reply)).ok().flatten()
+    }
+}

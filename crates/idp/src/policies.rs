@@ -1,0 +1,325 @@
+//! Policies: made, changed, deleted, tried out, evaluated (CO sections 8 and 9).
+
+mod evaluate;
+mod kind;
+mod known;
+mod password;
+mod request;
+pub(crate) mod run;
+mod shape;
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_core::id::{PolicyId, UserPk};
+use portcullis_store::policy::{self, Policy};
+use portcullis_store::{Conn, binding};
+use serde_json::{Map, Value, json};
+
+use crate::bindings;
+use crate::change::Change;
+use crate::context::{Actor, Context};
+use crate::directory::{self, superuser_only};
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+use crate::used_by::{self, Use};
+
+pub use evaluate::{call, evaluate};
+pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
+pub use portcullis_store::policy::{Filter, Order};
+pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
+pub use shape::{Field, Shape};
+pub use support::{Answer, BreachService, ExpressionEngine, Support};
+
+/// What is to be stored of a policy; absent members stay as they are, or have their default on creation.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    /// `name`.
+    pub name: Option<String>,
+    /// `execution_logging`.
+    pub execution_logging: Option<bool>,
+    /// The fields of the kind, by name, each of its [`Shape`].
+    pub own: Map<String, Value>,
+}
+
+/// A policy as it is shown.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Key.
+    pub pk: PolicyId,
+    /// Name.
+    pub name: String,
+    /// Whether every evaluation is recorded.
+    pub execution_logging: bool,
+    /// Its kind, with the kind's fields.
+    pub kind: PolicyKind,
+    /// How many bindings name it.
+    pub bound_to: i64,
+}
+
+impl View {
+    fn of(policy: Policy, bound_to: i64) -> Result<Self, Error> {
+        let kind = PolicyKind::read(&policy.kind, &policy.settings)?;
+        Ok(Self { pk: policy.pk, name: policy.name, execution_logging: policy.execution_logging, kind, bound_to })
+    }
+}
+
+/// The policies that meet conditions, for an administrator. `own` are conditions on fields of the kind.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone else; or when the store fails.
+pub async fn list(
+    ctx: &Context,
+    actor: &Actor,
+    filter: &Filter,
+    own: &[(&str, Value)],
+    slice: Slice,
+) -> Result<Listed<View>, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    let counts: HashMap<_, _> = binding::counts(&mut conn).await?.into_iter().collect();
+    let mut views = Vec::new();
+    for policy in policy::list(&mut conn, filter).await? {
+        let bound_to = counts.get(&policy.pk).copied().unwrap_or_default();
+        let view = View::of(policy, bound_to)?;
+        let settings = view.kind.settings();
+        if own.iter().all(|(field, value)| settings.get(*field) == Some(value)) {
+            views.push(view);
+        }
+    }
+    let count = i64::try_from(views.len()).unwrap_or(i64::MAX);
+    let skipped = usize::try_from(slice.offset).unwrap_or(usize::MAX);
+    let taken = usize::try_from(slice.limit).unwrap_or(usize::MAX);
+    Ok(Listed { rows: views.into_iter().skip(skipped).take(taken).collect(), count })
+}
+
+/// The policy with this key, of this kind or of any, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<View, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    let found = stored(&mut conn, kind, pk).await?;
+    view(&mut conn, found).await
+}
+
+/// The policy as it is shown.
+pub(crate) async fn view(conn: &mut Conn, policy: Policy) -> Result<View, Error> {
+    let bound = binding::of_policy(conn, policy.pk).await?.len();
+    View::of(policy, i64::try_from(bound).unwrap_or(i64::MAX))
+}
+
+async fn stored(conn: &mut Conn, kind: Option<Kind>, pk: PolicyId) -> Result<Policy, Error> {
+    let missing = Error::NotFound(name_of(kind));
+    let found = policy::by_pk(conn, pk).await?;
+    found.filter(|policy| kind.is_none_or(|kind| policy.kind == kind.name())).ok_or(missing)
+}
+
+/// What errors call policies of a kind, or of any.
+pub const fn name_of(kind: Option<Kind>) -> &'static str {
+    match kind {
+        None => "Policy",
+        Some(Kind::Dummy) => "DummyPolicy",
+        Some(Kind::EventMatcher) => "EventMatcherPolicy",
+        Some(Kind::Expression) => "ExpressionPolicy",
+        Some(Kind::Password) => "PasswordPolicy",
+        Some(Kind::PasswordExpiry) => "PasswordExpiryPolicy",
+        Some(Kind::Reputation) => "ReputationPolicy",
+    }
+}
+
+/// Makes a policy.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, kind: Kind, fields: Fields) -> Result<PolicyId, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(ctx, &mut change, kind, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes a policy as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, fields: Fields) -> Result<PolicyId, Error> {
+    let mut problems = Problems::default();
+    let absent = kind.fields().iter().filter(|field| field.required && !fields.own.contains_key(field.name));
+    let name = fields.name.is_none().then_some("name");
+    for field in name.into_iter().chain(absent.map(|field| field.name)) {
+        problems.add(field, "This field is required.");
+    }
+    let made = Policy {
+        pk: PolicyId(ctx.entropy.uuid()),
+        name: fields.name.unwrap_or_default(),
+        kind: kind.name().to_owned(),
+        execution_logging: fields.execution_logging.unwrap_or_default(),
+        settings: settled(ctx, kind, Map::new(), &fields.own, &mut problems)?,
+    };
+    check_name(&made.name, &mut problems);
+    problems.check()?;
+    policy::insert(change.conn(), &made).await.map_err(taken)?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(made.pk)
+}
+
+/// Changes a policy. What it decides is asked anew at the next request, everywhere (CO-177).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// rules.
+pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let before = stored(change.conn(), Some(kind), pk).await?;
+    let mut problems = Problems::default();
+    let known = PolicyKind::read(&before.kind, &before.settings)?.settings();
+    let after = Policy {
+        pk,
+        name: fields.name.unwrap_or_else(|| before.name.clone()),
+        kind: before.kind.clone(),
+        execution_logging: fields.execution_logging.unwrap_or(before.execution_logging),
+        settings: settled(ctx, kind, known, &fields.own, &mut problems)?,
+    };
+    check_name(&after.name, &mut problems);
+    problems.check()?;
+    policy::update(change.conn(), &after).await.map_err(taken)?;
+    bindings::touch_bound(&mut change, pk).await?;
+    let context = json!({"model": named(&after), "diff": diff(&snapshot(&before), &snapshot(&after))});
+    change.event("model_updated", context).await?;
+    change.commit().await
+}
+
+/// Deletes a policy, of this kind or of any. Its bindings become orphans, which deny (CO-180).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let gone = stored(change.conn(), kind, pk).await?;
+    bindings::before_policy_is_deleted(&mut change, pk).await?;
+    policy::delete(change.conn(), pk).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    change.commit().await
+}
+
+/// What uses a policy: the bindings that name it (CO-532).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn used_by(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<Vec<Use>, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    stored(&mut conn, kind, pk).await?;
+    let bindings = binding::of_policy(&mut conn, pk).await?;
+    Ok(used_by::bindings(&bindings, used_by::Action::SetNull))
+}
+
+/// What came of trying a policy out.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Whether it passes. One that could not be evaluated does not.
+    pub passing: bool,
+    /// What it has to say.
+    pub messages: Vec<String>,
+    /// Its log.
+    pub log: Vec<LogLine>,
+}
+
+/// Tries a policy out on a user. Nothing is recorded (CO-178), and nothing is changed (CO-179).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for an unknown user.
+pub async fn test(
+    ctx: &Context,
+    actor: &Actor,
+    pk: PolicyId,
+    user: UserPk,
+    context: Map<String, Value>,
+    http: Option<Arc<HttpFacts>>,
+) -> Result<Trial, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    let policy = stored(&mut conn, None, pk).await?;
+    let person = directory::person(ctx, &mut conn, user).await?;
+    let unknown = || Error::field("user", format!("Invalid pk \"{user}\" - object does not exist."));
+    let person = Arc::new(person.ok_or_else(unknown)?);
+    // The connection is free again while the policy takes its time.
+    drop(conn);
+    let request = PolicyRequest {
+        person: Some(person),
+        application: None,
+        provider: None,
+        client: actor.client,
+        http,
+        request: actor.request.clone(),
+        context,
+        debug: true,
+        callers: vec![pk],
+    };
+    let task = run::Task { timeout: 0, evaluation: evaluate(ctx, &policy, Arc::new(request)) };
+    Ok(match run::all(vec![task]).await.pop() {
+        Some(Ok(outcome)) => Trial { passing: outcome.passing, messages: outcome.messages, log: outcome.log },
+        Some(Err(failure)) => {
+            let mut log = failure.log;
+            log.push(LogLine::new(ctx.now(), "error", &policy.name, failure.message.clone()));
+            Trial { passing: false, messages: vec![failure.message], log }
+        }
+        None => Trial { passing: false, messages: Vec::new(), log: Vec::new() },
+    })
+}
+
+/// The fields of a kind when `written` is laid over what is `known`, checked.
+fn settled(
+    ctx: &Context,
+    kind: Kind,
+    known: Map<String, Value>,
+    written: &Map<String, Value>,
+    problems: &mut Problems,
+) -> Result<Value, Error> {
+    let settled = PolicyKind::overlaid(kind, known, written, problems)?;
+    if let (PolicyKind::Expression(Expression { expression }), true, false) =
+        (&settled, written.contains_key("expression"), problems.has("expression"))
+    {
+        let wrong = match &ctx.policies.expressions {
+            Some(engine) => engine.compile(expression).err().unwrap_or_default(),
+            None => vec!["Expression policies are not available in this build.".to_owned()],
+        };
+        wrong.into_iter().for_each(|message| problems.add("expression", message));
+    }
+    Ok(Value::Object(settled.settings()))
+}
+
+/// A name that may be stored.
+fn check_name(name: &str, problems: &mut Problems) {
+    if name.is_empty() && !problems.has("name") {
+        problems.add("name", "This field may not be blank.");
+    }
+    problems.limit("name", name);
+}
+
+fn taken(error: portcullis_store::StoreError) -> Error {
+    Error::taken(error, "policy.name", "name", "Policy with this name already exists.")
+}
+
+/// How a policy is named in events.
+pub(crate) fn named(policy: &Policy) -> Value {
+    let (app, kind) = match Kind::parse(&policy.kind).map(Kind::descriptor) {
+        Some(descriptor) => (descriptor.app, descriptor.model),
+        None => ("authentik_policies", "policy"),
+    };
+    model(app, kind, policy.pk, &policy.name)
+}
+
+fn snapshot(policy: &Policy) -> Value {
+    let mut fields = policy.settings.as_object().cloned().unwrap_or_default();
+    fields.insert("name".to_owned(), json!(policy.name));
+    fields.insert("execution_logging".to_owned(), json!(policy.execution_logging));
+    Value::Object(fields)
+}

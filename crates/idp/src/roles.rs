@@ -1,0 +1,157 @@
+//! Roles: made, changed, deleted, and what they grant (CO-577, CO-701).
+
+use portcullis_core::id::RoleId;
+use portcullis_core::permission::Permission;
+use portcullis_store::role::{self, Right, Role};
+use serde_json::{Value, json};
+
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
+use crate::list::{Listed, Slice};
+
+pub use portcullis_store::role::{Filter, Order};
+
+pub(crate) const TAKEN: &str = "Role with this name already exists.";
+
+/// What is to be stored of a role; an absent member stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    /// Unique name.
+    pub name: Option<String>,
+}
+
+/// The roles that meet conditions.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, or when the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Role>, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    Ok(role::list(&mut conn, filter, slice).await?)
+}
+
+/// The role with this key.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    role::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Role"))
+}
+
+/// Makes a role, which grants nothing yet.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<RoleId, Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(ctx, &mut change, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes a role as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -> Result<RoleId, Error> {
+    let mut made = Role { pk: RoleId(ctx.entropy.uuid()), name: String::new(), managed: None };
+    let mut problems = Problems::default();
+    if fields.name.is_none() {
+        problems.add("name", "This field is required.");
+    }
+    apply(&mut made, fields, &mut problems);
+    problems.check()?;
+    role::insert(change.conn(), &made).await.map_err(|error| Error::taken(error, "role.name", "name", TAKEN))?;
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    Ok(made.pk)
+}
+
+/// Changes a role.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken rules.
+pub async fn update(ctx: &Context, actor: &Actor, pk: RoleId, fields: Fields) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a role as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Invalid`] for broken rules.
+pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> Result<(), Error> {
+    let stored = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
+    let mut changed = stored.clone();
+    let mut problems = Problems::default();
+    apply(&mut changed, fields, &mut problems);
+    problems.check()?;
+    role::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "role.name", "name", TAKEN))?;
+    let difference = diff(&json!({"name": stored.name}), &json!({"name": changed.name}));
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await
+}
+
+/// Deletes a role. Who had it loses what it granted.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<(), Error> {
+    superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a role as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn delete_in(change: &mut Change<'_>, pk: RoleId) -> Result<(), Error> {
+    let gone = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
+    role::delete(change.conn(), pk).await?;
+    change.touch(Touched::Everyone);
+    change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// Lets a role grant a right, on one object or on everything of its kind.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] on `permission` when there is no such right.
+pub async fn grant_in(
+    change: &mut Change<'_>,
+    pk: RoleId,
+    permission: &str,
+    object: Option<&str>,
+) -> Result<(), Error> {
+    let granting = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
+    let permission = Permission::parse(permission)
+        .ok_or_else(|| Error::field("permission", format!("\"{permission}\" is not a valid choice.")))?;
+    let right = Right { permission: permission.to_string(), object: object.unwrap_or_default().to_owned() };
+    if role::rights(change.conn(), pk).await?.contains(&right) {
+        return Ok(());
+    }
+    role::grant(change.conn(), pk, &right).await?;
+    let granted = json!({"permission": right.permission, "object": object});
+    change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await
+}
+
+fn apply(role: &mut Role, fields: Fields, problems: &mut Problems) {
+    if let Some(name) = fields.name {
+        if name.is_empty() {
+            problems.add("name", "This field may not be blank.");
+        }
+        problems.limit("name", &name);
+        role.name = name;
+    }
+}
+
+pub(crate) fn named(role: &Role) -> Value {
+    model("authentik_rbac", "role", role.pk, &role.name)
+}

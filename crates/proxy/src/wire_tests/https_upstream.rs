@@ -1,0 +1,137 @@
+//! Applications behind https: which connections are shared, and for how long.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// Where connections are carried to.
+type To = Arc<std::sync::Mutex<std::net::SocketAddr>>;
+
+fn to(address: std::net::SocketAddr) -> To {
+    Arc::new(std::sync::Mutex::new(address))
+}
+
+/// Carries connections to a site, and tells of each when it comes and when it goes.
+async fn counted(to: To) -> (String, mpsc::UnboundedReceiver<&'static str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (told, events) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (told, to) = (told.clone(), *to.lock().unwrap());
+            told.send("came").unwrap();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                let _ = told.send("went");
+            });
+        }
+    });
+    (url, events)
+}
+
+/// Everything that was told so far.
+fn told(events: &mut mpsc::UnboundedReceiver<&'static str>) -> Vec<&'static str> {
+    std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+async fn outer(target: String, upstreams: UpstreamSettings) -> Site {
+    site_with(Options { target: Some(target), upstreams, ..Options::default() }).await
+}
+
+/// PX-284, PX-285, PX-589: connections over HTTP/2 are shared by the application's address, whatever host a client asks
+/// for; the application hears that host.
+#[tokio::test]
+async fn px_284_http2_connections_are_shared_by_the_target() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let (url, mut events) = counted(to(inner.address)).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for (number, host) in ["a.example", "b.example", "a.example:1", "a.example:2"].into_iter().enumerate() {
+        let body = if number % 2 == 0 { "" } else { "hello" };
+        let length = body.len();
+        let request = format!("POST /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut client = outer.send(request).await;
+        let (mut upstream, head) = inner.upstream.accept().await;
+        assert_eq!(values(&head, "Host"), [host]);
+        upstream.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+        assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"), "{host}");
+    }
+    assert_eq!(told(&mut events), ["came"]);
+}
+
+/// PX-284: a connection over HTTP/2 that nobody uses is closed after a while; the next request makes another.
+#[tokio::test]
+async fn px_284_unused_http2_connections_are_closed() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let (url, mut events) = counted(to(inner.address)).await;
+    let brief = UpstreamSettings { idle: Duration::from_millis(50), ..UpstreamSettings::default() };
+    let outer = outer(url, brief).await;
+    for _ in 0..2 {
+        let mut client = outer.send(GET).await;
+        let (mut upstream, _) = inner.upstream.accept().await;
+        upstream.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        client.until("\r\na\r\n").await;
+        assert_eq!(events.recv().await, Some("came"));
+        // Not while an answer is under way.
+        let other = tokio::time::timeout(Duration::from_millis(200), events.recv()).await;
+        assert!(other.is_err(), "{other:?}");
+        upstream.write("0\r\n\r\n").await;
+        client.until("0\r\n\r\n").await;
+        assert_eq!(events.recv().await, Some("went"));
+    }
+}
+
+/// PX-284: a connection over HTTP/2 that the application has closed costs no request.
+#[tokio::test]
+async fn px_284_a_dead_http2_connection_is_replaced() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let place = to(inner.address);
+    let (url, mut events) = counted(place.clone()).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    let mut client = outer.send(GET).await;
+    inner.upstream.answer(answer).await;
+    client.until("\r\n\r\nok").await;
+    inner.stop.cancel();
+    inner.serving.await.unwrap().unwrap();
+    while events.recv().await != Some("went") {}
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    *place.lock().unwrap() = inner.address;
+    let mut client = outer.send(GET).await;
+    inner.upstream.answer(answer).await;
+    assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(told(&mut events), ["came"]);
+}
+
+/// PX-284, PX-285: an application that speaks HTTP/1.1 over TLS is asked once for more, and its connections are shared by
+/// its address, too.
+#[tokio::test]
+async fn px_284_http1_connections_are_shared_by_the_target() {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let mut config = (*tls::config(Arc::default(), given).unwrap()).clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, mut events) = counted(to(listener.local_addr().unwrap())).await;
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                let host = request.headers()["host"].to_str().unwrap().to_owned();
+                Ok::<_, std::convert::Infallible>(Response::new(Body::from(format!("{host} {}", request.uri()))))
+            });
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
+        }
+    });
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for host in ["a.example", "b.example", "a.example:1", "a.example:2"] {
+        let mut client = outer.send(format!("GET /x?y HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert!(client.rest().await.ends_with(&format!("\r\n\r\n{host} /x?y")), "{host}");
+    }
+    let told = told(&mut events);
+    assert_eq!(told.iter().filter(|event| **event == "came").count(), 2, "{told:?}");
+}

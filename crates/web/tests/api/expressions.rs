@@ -1,0 +1,123 @@
+//! Expression policies, run by the engine that the product has.
+
+use std::sync::Arc;
+
+use http::Method;
+use portcullis_idp::expressions::{Engine, ForPolicies};
+use portcullis_idp::policies::Support;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+const POLICIES: &str = "/policies/expression/";
+
+async fn site() -> Site {
+    let expressions = ForPolicies(Engine::new(true));
+    Site::supported(Support { expressions: Some(Arc::new(expressions)), ..Support::default() }).await
+}
+
+/// What the test endpoint says of an expression for a user.
+async fn said(site: &Site, user: i64, expression: &str, context: Value) -> Value {
+    let list = site.get(&format!("{POLICIES}?name=tried")).await;
+    let pk = match list["results"][0]["pk"].as_str() {
+        Some(pk) => {
+            let path = format!("{POLICIES}{pk}/");
+            site.patch(&path, json!({"expression": expression})).await;
+            pk.to_owned()
+        }
+        None => {
+            let made = site.post(POLICIES, json!({"name": "tried", "expression": expression})).await;
+            made["pk"].as_str().unwrap().to_owned()
+        }
+    };
+    site.post(&format!("/policies/all/{pk}/test/"), json!({"user": user, "context": context})).await
+}
+
+/// CO-190, CO-220, CO-231 … CO-242: expressions see the directory: the user, their groups with what is above, attributes,
+/// entitlements, other users and other policies.
+#[tokio::test]
+async fn co_231_expressions_see_the_directory() {
+    let site = site().await;
+    let (ada, _) = site.user("ada").await;
+    let all = site.post("/core/groups/", json!({"name": "all", "attributes": {"floor": 3, "nested": {"a": 1}}})).await;
+    let staff = json!({"name": "staff", "parents": [all["pk"]], "users": [ada]});
+    site.post("/core/groups/", staff).await;
+    let attributes = json!({"attributes": {"city": "Berlin", "app_password": "hidden"}, "email": "ada@example.org"});
+    site.patch(&format!("/core/users/{ada}/"), attributes).await;
+    site.post("/policies/dummy/", json!({"name": "no", "result": false, "wait_min": 0, "wait_max": 0})).await;
+    site.post(POLICIES, json!({"name": "yes", "expression": "return context['word'] == 'open'"})).await;
+    for (expression, passing) in [
+        ("return request.user.username == 'ada'", true),
+        ("return ak_is_group_member(request.user, name='staff')", true),
+        ("return [group.name for group in request.user.all_groups()] == ['all', 'staff']", true),
+        ("return request.user.ak_groups.filter(name='all').exists()", false),
+        ("return request.user.groups.first().parents.first().name == 'all'", true),
+        ("return request.user.group_attributes(request)['floor'] == 3", true),
+        ("return request.user.attributes.get('city') == 'Berlin'", true),
+        ("return 'app_password' in request.user.group_attributes()", false),
+        ("return 'app_password' in request.user.attributes", false),
+        ("return ak_user_by(email='ada@example.org').pk == request.user.pk", true),
+        ("return ak_user_by(username='nobody') is None", true),
+        ("return ak_user_by(attributes__city__startswith='Ber').username == 'ada'", true),
+        ("return ak_call_policy('yes', word='open').passing", true),
+        ("return ak_call_policy('no').passing", false),
+        ("return context.get('given', {}).get('a') == [1, 2]", true),
+        ("return request.user.is_superuser or request.obj is not None", false),
+        ("return (now() - request.user.date_joined) >= 0", true),
+    ] {
+        let answer = said(&site, ada, expression, json!({"given": {"a": [1, 2]}})).await;
+        assert_eq!((&answer["passing"], &answer["messages"]), (&json!(passing), &json!([])), "{expression}: {answer}");
+    }
+}
+
+/// CO-173, CO-174, CO-220, CO-228: messages are told in order, and an error with the line that was typed.
+#[tokio::test]
+async fn co_228_errors_name_the_line() {
+    let site = site().await;
+    let (ada, _) = site.user("ada").await;
+    let text = "ak_message('first')\nak_message('second')\nak_logger.info('a line', n=1)\nreturn False";
+    let answer = said(&site, ada, text, json!({})).await;
+    assert_eq!(answer["messages"], json!(["first", "second"]));
+    assert!(answer["log_messages"].as_array().unwrap().iter().any(|line| line["event"] == "a line"), "{answer}");
+    let answer = said(&site, ada, "x = 1\n\nreturn x / 0", json!({})).await;
+    let message = answer["messages"][0].as_str().unwrap();
+    assert!(message.contains("line 3") && message.contains("ZeroDivisionError"), "{message}");
+    let answer = said(&site, ada, "return ak_call_policy('tried')", json!({})).await;
+    assert!(answer["messages"][0].as_str().unwrap().contains("calls itself"), "{answer}");
+    let answer = said(&site, ada, "return ak_user_by(password__startswith='x')", json!({})).await;
+    assert!(answer["messages"][0].as_str().unwrap().contains("password__startswith"), "{answer}");
+}
+
+/// CO-190, CO-223, CO-239: what cannot run is refused when it is saved, and says why.
+#[tokio::test]
+async fn co_239_what_cannot_run_is_refused_when_it_is_saved() {
+    let site = site().await;
+    for (expression, words) in [
+        ("return (", "Expression Syntax Error: line 1"),
+        ("x = 1\nreturn requests.get('http://example.org')", "requests is not available in Portcullis expressions"),
+        ("import os\nreturn True", "Expression Syntax Error: line 1"),
+    ] {
+        let refused = site.refused(Method::POST, POLICIES, json!({"name": "x", "expression": expression})).await;
+        let message = refused["expression"][0].as_str().unwrap();
+        assert!(message.starts_with(words), "{message}");
+    }
+}
+
+/// CO-132, CO-800: an expression decides who may use an application, and one that never ends denies.
+#[tokio::test]
+async fn co_132_an_expression_decides_about_an_application() {
+    let site = site().await;
+    let (ada, _) = site.user("ada").await;
+    let (bob, _) = site.user("bob").await;
+    let target = site.application("wiki", &json!(null)).await["pk"].clone();
+    let policy = json!({"name": "only ada", "expression": "return request.user.username == 'ada' and request.obj.slug == 'wiki'"});
+    let policy = site.post(POLICIES, policy).await["pk"].clone();
+    site.post("/policies/bindings/", json!({"target": target, "policy": policy, "order": 0})).await;
+    let passes = async |user: i64| {
+        site.get(&format!("/core/applications/wiki/check_access/?for_user={user}")).await["passing"].clone()
+    };
+    assert_eq!((passes(ada).await, passes(bob).await), (json!(true), json!(false)));
+    let path = format!("{POLICIES}{}/", policy.as_str().unwrap());
+    site.patch(&path, json!({"expression": "while True:\n    pass"})).await;
+    assert_eq!(passes(ada).await, json!(false));
+}
