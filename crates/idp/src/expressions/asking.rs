@@ -25,6 +25,8 @@ pub(super) enum Question {
     Roles(Option<i32>, bool, Reply<Vec<NamedObject>>),
     Attributes(Option<i32>, Reply<Map<String, Json>>),
     Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
+    /// Of this kind, or of any.
+    HasAuthenticator(Option<i32>, Option<Authenticator>, Reply<bool>),
     /// Above a group, or below it if `false`.
     Relatives(String, bool, Reply<Vec<Group>>),
     GroupRoles(String, Reply<Vec<NamedObject>>),
@@ -96,9 +98,8 @@ impl Host for Asking {
         self.ask(|reply| Question::Entitlements(user.pk, application.pk.clone(), reply))
     }
 
-    // Nobody can enrol one yet.
-    fn has_authenticator(&self, _: &User, _: Option<Authenticator>) -> Result<bool, HostError> {
-        Ok(false)
+    fn has_authenticator(&self, user: &User, kind: Option<Authenticator>) -> Result<bool, HostError> {
+        self.ask(|reply| Question::HasAuthenticator(user.pk, kind, reply))
     }
 
     fn parents(&self, group: &Group) -> Result<Vec<Group>, HostError> {
