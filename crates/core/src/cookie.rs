@@ -28,7 +28,8 @@ pub fn is_token(value: &str) -> bool {
 
 /// The control plane's own cookies. Cookies know no ports: where control plane and application share a
 /// host name, a browser sends these to both.
-const CONTROL_PLANE: [&str; 2] = ["authentik_session", "authentik_csrf"];
+const CONTROL_PLANE: [&str; 5] =
+    ["authentik_session", "authentik_csrf", "authentik_flow", "authentik_mfa", "authentik_device"];
 
 /// A `Cookie` header without our cookies, those of both planes (PX-178): `None` if it holds none and may stay
 /// as it is, empty if nothing is left.
@@ -134,6 +135,7 @@ mod tests {
     #[test]
     fn px_178_the_control_plane_s_cookies_are_ours_too() {
         assert_eq!(without_ours(b"a=1; authentik_session=s; authentik_csrf=c"), Some(b"a=1".to_vec()));
+        assert_eq!(without_ours(b"authentik_mfa=s; a=1; authentik_device=c"), Some(b"a=1".to_vec()));
         assert_eq!(without_ours(b"authentik_sessions=x"), None);
         assert!(sets_ours(b" authentik_session=planted; Path=/"));
     }

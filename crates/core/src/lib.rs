@@ -25,5 +25,7 @@ pub mod permission;
 pub mod policy;
 pub mod redirect;
 pub mod skip;
+pub mod target;
+pub mod totp;
 pub mod user_agent;
 pub mod username;

@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::directory::{groups, users};
 use crate::error::Error;
+use crate::flow::stages;
 use crate::password::{self, PasswordError};
 use crate::{brands, flows, mappings, outposts, setup, signing, tokens};
 
@@ -112,6 +113,7 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
     })?;
     signing::ensure(ctx, change.conn()).await?;
     flows::bootstrap(ctx, change.conn()).await?;
+    stages::bootstrap(ctx, change.conn()).await?;
     brands::bootstrap(ctx, change.conn()).await?;
     mappings::bootstrap(ctx, change.conn()).await?;
     outposts::bootstrap(ctx, change.conn()).await?;

@@ -15,11 +15,12 @@ use portcullis_store::Db;
 use tokio::sync::watch;
 
 use crate::directory::{Person, actor_of};
-use crate::limits::Limits;
+use crate::limits::{Limits, Rates};
 use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
 use crate::outbound::Outbound;
 use crate::policies::{HttpFacts, Support};
+use crate::sessions::Lifetimes;
 use crate::sources::jwks;
 use crate::{setup, signing};
 
@@ -43,6 +44,10 @@ pub struct Context {
     pub options: Options,
     /// When failed attempts slow somebody down.
     pub limits: Limits,
+    /// What has been asked for lately, by address; start with the default.
+    pub rates: Rates,
+    /// How long sessions last.
+    pub sessions: Lifetimes,
     /// What policies need that is not in this crate; start with the default.
     pub policies: Support,
     /// Signing keys, read from the store at first use; start with the default.

@@ -22,6 +22,19 @@ pub const PROVIDER_INVALIDATION: &str = "default-provider-invalidation-flow";
 /// Slug of the flow in which users change their own fields.
 pub const USER_SETTINGS: &str = "default-user-settings-flow";
 
+/// Slug of the flow in which users who forgot their password choose another.
+pub const RECOVERY: &str = "default-recovery-flow";
+/// Slug of the flow in which users change their password.
+pub const PASSWORD_CHANGE: &str = "default-password-change";
+/// Slug of the flow that enrols an authenticator app.
+pub const TOTP_SETUP: &str = "default-authenticator-totp-setup";
+/// Slug of the flow that makes recovery codes.
+pub const STATIC_SETUP: &str = "default-authenticator-static-setup";
+/// Slug of the flow that enrols a security key.
+pub const WEBAUTHN_SETUP: &str = "default-authenticator-webauthn-setup";
+/// Slug of the flow that sets up the first administrator.
+pub const INITIAL_SETUP: &str = "initial-setup";
+
 /// Slug, name, title, designation, authentication.
 const FLOWS: [[&str; 5]; 12] = [
     [AUTHENTICATION, "Welcome", "Sign in", "authentication", "none"],
@@ -35,31 +48,19 @@ const FLOWS: [[&str; 5]; 12] = [
         "require_authenticated",
     ],
     [PROVIDER_INVALIDATION, "Logged out of application", "You've logged out of %(app)s.", "invalidation", "none"],
-    ["default-recovery-flow", "Recovery", "Reset your password", "recovery", "require_unauthenticated"],
-    ["default-password-change", "Change Password", "Change password", "stage_configuration", "require_authenticated"],
+    [RECOVERY, "Recovery", "Reset your password", "recovery", "require_unauthenticated"],
+    [PASSWORD_CHANGE, "Change Password", "Change password", "stage_configuration", "require_authenticated"],
     [USER_SETTINGS, "User settings", "Update your info", "stage_configuration", "require_authenticated"],
+    [TOTP_SETUP, "TOTP Device setup", "Set up an authenticator app", "stage_configuration", "require_authenticated"],
+    [STATIC_SETUP, "Static token setup", "Create recovery codes", "stage_configuration", "require_authenticated"],
     [
-        "default-authenticator-totp-setup",
-        "TOTP Device setup",
-        "Set up an authenticator app",
-        "stage_configuration",
-        "require_authenticated",
-    ],
-    [
-        "default-authenticator-static-setup",
-        "Static token setup",
-        "Create recovery codes",
-        "stage_configuration",
-        "require_authenticated",
-    ],
-    [
-        "default-authenticator-webauthn-setup",
+        WEBAUTHN_SETUP,
         "WebAuthn Device setup",
         "Set up a security key or passkey",
         "stage_configuration",
         "require_authenticated",
     ],
-    ["initial-setup", "Initial setup", "Set up the administrator", "stage_configuration", "none"],
+    [INITIAL_SETUP, "Initial setup", "Set up the administrator", "stage_configuration", "none"],
 ];
 
 /// The flows that meet conditions.

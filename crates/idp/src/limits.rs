@@ -4,7 +4,9 @@
 //! name alone. Only the first two refuse: whoever tries from another address with the right password
 //! is never locked out. Failures of a user name from everywhere only delay the answer.
 
+pub(crate) mod account;
 mod gate;
+mod rates;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -12,9 +14,11 @@ use std::time::Duration;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
+use portcullis_store::failure::Counted;
 use portcullis_store::{Conn, StoreError, Tx, failure};
 
 pub use gate::Turn;
+pub use rates::Rates;
 
 use crate::BATCH;
 use crate::context::Context;
@@ -30,12 +34,34 @@ pub struct Limits {
     pub per_address: u32,
     /// For how long failures of an address count, in seconds.
     pub address_window_seconds: u32,
+    /// For how long failures of an address with one user name count, in seconds.
+    pub name_and_address_window_seconds: u32,
     /// Failures of one user name, from anywhere, until answers are delayed.
     pub per_name: u32,
     /// For how long failures of a user name count, in seconds.
     pub name_window_seconds: u32,
     /// The longest delay, in milliseconds.
     pub longest_delay_ms: u32,
+    /// User names with which one address has failed until it has to wait (CO-441).
+    pub identifiers: u32,
+    /// For how long those count, and how long the address waits, in seconds.
+    pub identifiers_window_seconds: u32,
+    /// Wrong passwords of one address for one user name on the sign-in page until the next is not examined at once.
+    pub account: u32,
+    /// For how long those count, and the longest wait, in seconds.
+    pub account_window_seconds: u32,
+    /// The first wait, in seconds; it doubles with each further failure.
+    pub account_first_wait_seconds: u32,
+    /// Wrong codes of a second factor until that user's codes are not examined for a while.
+    pub second_factor: u32,
+    /// For how long those count, and for how long no code is examined, in seconds.
+    pub second_factor_window_seconds: u32,
+    /// Flows that one address may start in a minute.
+    pub flow_starts_per_minute: u32,
+    /// Requests to the API that one address may make in a second without credentials (CO-446).
+    pub api_per_second: u32,
+    /// How many of them may come at once.
+    pub api_burst: u32,
 }
 
 impl Default for Limits {
@@ -44,9 +70,20 @@ impl Default for Limits {
             per_name_and_address: 10,
             per_address: 60,
             address_window_seconds: 300,
+            name_and_address_window_seconds: 300,
             per_name: 100,
             name_window_seconds: 3600,
             longest_delay_ms: 2000,
+            identifiers: 30,
+            identifiers_window_seconds: 600,
+            account: 5,
+            account_window_seconds: 900,
+            account_first_wait_seconds: 30,
+            second_factor: 5,
+            second_factor_window_seconds: 900,
+            flow_starts_per_minute: 600,
+            api_per_second: 200,
+            api_burst: 1000,
         }
     }
 }
@@ -112,7 +149,11 @@ enum Verdict {
 }
 
 struct Buckets {
+    subject: Digest,
     name_and_address: Digest,
+    /// User names with which the address has failed, and this one among them.
+    identifiers: Digest,
+    identifier: Digest,
     address: Digest,
     /// None without a name: everybody's attempts would count as one user's.
     name: Option<Digest>,
@@ -121,19 +162,30 @@ struct Buckets {
 impl Attempt<'_> {
     fn buckets(&self, ctx: &Context) -> Buckets {
         let address = network(self.address).to_string();
-        // Longer ones are nobody's, and cost no more than others.
-        let name: String = self.username.chars().take(LONGEST_IDENTIFIER).collect();
-        let name = fold(&name);
+        let name = short(self.username);
         let digest = |parts: &[&str]| {
             let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
             ctx.keys.digest(Purpose::FailureBucket, &parts)
         };
         Buckets {
+            subject: subject(ctx, self.username),
+            identifiers: digest(&["identifiers", &address]),
+            identifier: digest(&["identifier", &address, &name]),
             name_and_address: digest(&["name-and-address", &address, self.client, &name]),
             address: digest(&["address", &address]),
             name: (!name.is_empty()).then(|| digest(&["name", &name])),
         }
     }
+}
+
+/// A user name as counters know it. Longer ones are nobody's.
+fn short(name: &str) -> String {
+    fold(&name.chars().take(LONGEST_IDENTIFIER).collect::<String>())
+}
+
+/// Whose counters an administrator clears (CO-445).
+pub(crate) fn subject(ctx: &Context, name: &str) -> Digest {
+    ctx.keys.digest(Purpose::FailureBucket, &[b"subject", short(name).as_bytes()])
 }
 
 /// The part of an address that one customer of a provider has: an IPv4 address, an IPv6 /64.
@@ -173,9 +225,14 @@ pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<T
 
 async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
-    let asked = [Some(&buckets.name_and_address), Some(&buckets.address), buckets.name.as_ref()];
-    let [name_and_address, address, name] = failure::get_each(conn, asked, now).await?;
-    for (failures, limit) in [(name_and_address, limits.per_name_and_address), (address, limits.per_address)] {
+    let asked =
+        [Some(&buckets.name_and_address), Some(&buckets.address), Some(&buckets.identifiers), buckets.name.as_ref()];
+    let [name_and_address, address, identifiers, name] = failure::get_each(conn, asked, now).await?;
+    for (failures, limit) in [
+        (name_and_address, limits.per_name_and_address),
+        (address, limits.per_address),
+        (identifiers, limits.identifiers),
+    ] {
         if let Some(failures) = failures.filter(|failures| failures.count >= i64::from(limit)) {
             return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
         }
@@ -191,10 +248,19 @@ async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<
 pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
-    failure::add(conn, &buckets.name_and_address, now, address_window).await?;
-    failure::add(conn, &buckets.address, now, address_window).await?;
+    let counted = Counted { bucket: &buckets.name_and_address, subject: Some(&buckets.subject), limit: i64::MAX };
+    let ends = now.plus_seconds(limits.name_and_address_window_seconds.into());
+    failure::add_up_to(conn, &counted, now, ends).await?;
+    let counted = Counted { bucket: &buckets.address, subject: None, limit: limits.per_address.into() };
+    failure::add_up_to(conn, &counted, now, address_window).await?;
     if let Some(bucket) = &buckets.name {
-        failure::add(conn, bucket, now, now.plus_seconds(limits.name_window_seconds.into())).await?;
+        let counted = Counted { bucket, subject: Some(&buckets.subject), limit: i64::MAX };
+        failure::add_up_to(conn, &counted, now, now.plus_seconds(limits.name_window_seconds.into())).await?;
+        let window = now.plus_seconds(limits.identifiers_window_seconds.into());
+        if failure::add(conn, &buckets.identifier, now, window).await?.count == 1 {
+            let counted = Counted { bucket: &buckets.identifiers, subject: None, limit: limits.identifiers.into() };
+            failure::add_up_to(conn, &counted, now, window).await?;
+        }
     }
     Ok(())
 }
@@ -210,6 +276,15 @@ pub async fn succeeded(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) ->
 /// What is to be forgotten after a success.
 pub(crate) fn forgotten(ctx: &Context, attempt: &Attempt<'_>) -> Digest {
     attempt.buckets(ctx).name_and_address
+}
+
+/// Forgets all failures that are about a user name, from wherever they came (CO-445). Tells how many counters
+/// there were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn clear(ctx: &Context, conn: &mut Conn, name: &str) -> Result<u64, StoreError> {
+    failure::clear_subject(conn, &subject(ctx, name)).await
 }
 
 /// A transaction in which something is told for the first time within so many seconds; none when it was told

@@ -98,3 +98,9 @@ pub async fn name_of_client(ctx: &Context, client_id: &str) -> Result<Option<Str
     let Some(provider) = provider::by_client_id(&mut conn, client_id).await? else { return Ok(None) };
     Ok(application::by_provider(&mut conn, provider.pk).await?.map(|application| application.name))
 }
+
+/// The OAuth client that sent a browser to a target on this site.
+pub fn client_of(next: &str) -> Option<String> {
+    let query = next.strip_prefix("/application/o/authorize/?")?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned())
+}

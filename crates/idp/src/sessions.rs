@@ -17,14 +17,42 @@ pub use shown::{ShownSession, delete, delete_of_users, get, list};
 use crate::BATCH;
 use crate::context::Context;
 
-/// Ends a session that is not used for so long (CO-382), in seconds.
+/// Ends a session that is not used for so long unless the login stage says otherwise (CO-382), in seconds.
 const IDLE_SECONDS: i64 = 24 * 3600;
-/// Ends a session however much it is used (CO-382), in seconds.
-const ABSOLUTE_SECONDS: i64 = 30 * 24 * 3600;
 /// Uses within so many seconds are noted once (CO-383).
 const NOTE_SECONDS: i64 = 60;
 /// Longest user agent that is kept.
 const USER_AGENT_CHARS: usize = 512;
+
+/// How long sessions last, whatever the login stage says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Ends a session however much it is used (CO-382), in seconds.
+    pub absolute_seconds: i64,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { absolute_seconds: 30 * 24 * 3600 }
+    }
+}
+
+/// A session to be.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    /// Who signs in.
+    pub account: UserPk,
+    /// How they proved who they are.
+    pub auth_method: &'a str,
+    /// Whether they showed a second factor just now.
+    pub second_factor: bool,
+    /// Ends the session when it is not used for so many seconds; 0 for a day.
+    pub idle_seconds: i64,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The browser, as it names itself.
+    pub user_agent: &'a str,
+}
 
 /// A new session, and the cookie value that is told to the browser and to nobody else.
 pub struct Started {
@@ -43,7 +71,7 @@ fn digest(ctx: &Context, cookie: &str) -> Digest {
     ctx.keys.digest(Purpose::SessionLookup, &[b"login", cookie.as_bytes()])
 }
 
-/// Signs a browser in, under a fresh identifier (CO-384).
+/// Signs a browser in, under a fresh identifier (CO-384), for as long as sessions last by default.
 ///
 /// # Errors
 /// When the database fails.
@@ -55,20 +83,33 @@ pub async fn start(
     client: IpAddr,
     user_agent: &str,
 ) -> Result<Started, StoreError> {
+    let new = New { account, auth_method, second_factor: false, idle_seconds: 0, client, user_agent };
+    start_new(ctx, conn, &new).await
+}
+
+/// Signs a browser in, under a fresh identifier (CO-384).
+///
+/// # Errors
+/// When the database fails.
+pub async fn start_new(ctx: &Context, conn: &mut Conn, new: &New<'_>) -> Result<Started, StoreError> {
     let (now, cookie) = (ctx.now(), ctx.entropy.token());
+    let expires = now.plus_seconds(ctx.sessions.absolute_seconds);
+    let idle_seconds = if new.idle_seconds > 0 { new.idle_seconds } else { IDLE_SECONDS };
     let session = LoginSession {
         digest: digest(ctx, &cookie).to_vec(),
         uuid: ctx.entropy.uuid(),
         sid: sha256(cookie.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
-        account,
+        account: new.account,
         auth_time: now,
-        auth_method: auth_method.to_owned(),
+        auth_method: new.auth_method.to_owned(),
+        second_factor: new.second_factor.then_some(now),
         created: now,
-        expires: now.plus_seconds(ABSOLUTE_SECONDS),
-        idle_expires: now.plus_seconds(IDLE_SECONDS),
+        expires,
+        idle_seconds,
+        idle_expires: now.plus_seconds(idle_seconds).min(expires),
         last_used: now,
-        last_ip: client.to_string(),
-        user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
+        last_ip: new.client.to_string(),
+        user_agent: new.user_agent.chars().take(USER_AGENT_CHARS).collect(),
     };
     login_session::insert(conn, &session).await?;
     Ok(Started { cookie, session })
@@ -90,7 +131,7 @@ pub async fn by_cookie(
     drop(conn);
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;
-        let idle_expires = now.plus_seconds(IDLE_SECONDS).min(session.expires);
+        let idle_expires = now.plus_seconds(session.idle_seconds).min(session.expires);
         login_session::used(&mut tx, &session.sid, now, &client.to_string(), idle_expires).await?;
         tx.commit().await?;
     }

@@ -58,6 +58,24 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print a link by which a user chooses a new password; good once
+    RecoveryLink {
+        /// User name
+        username: String,
+        /// For how many minutes it is good
+        #[arg(default_value_t = 60)]
+        minutes: u32,
+    },
+    /// Make a user an administrator
+    CreateAdminGroup {
+        /// User name
+        username: String,
+    },
+    /// Forget a user's failed attempts to sign in
+    Unlock {
+        /// User name
+        username: String,
+    },
     /// Replace the secret key: seal everything anew, while nothing else uses the data directory
     Rekey,
     /// Exit with 0 if the instance that these settings describe is ready, else with 1

@@ -40,6 +40,24 @@ impl DataDir {
     }
 }
 
+/// The database and the root secret of an instance that is there, perhaps in use by a process that serves it. Nothing
+/// is created, and nothing locked: for commands that add or remove a row.
+///
+/// # Errors
+/// One line when there is no instance, or its secret key cannot be read.
+pub(crate) fn existing(settings: &Settings) -> Result<(PathBuf, Zeroizing<Vec<u8>>), Failure> {
+    let database = database_of(settings)?;
+    let key_file = settings.general.data_dir.join(SECRET_KEY);
+    let secret = match &settings.general.secret_key {
+        Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
+        None => read_key(&key_file)?,
+    };
+    match secret {
+        Some(secret) if database.exists() => Ok((database, secret)),
+        _ => Err(format!("there is no instance in {}", settings.general.data_dir.display()).into()),
+    }
+}
+
 /// Opens the data directory, creating it and the secret key for a new instance.
 ///
 /// # Errors

@@ -11,15 +11,16 @@ use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::bootstrap::{self, Wishes};
-use portcullis_idp::context::{Context, Options, Revisions};
+use portcullis_idp::context::{Actor, Context, Options, Revisions};
 use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
-use portcullis_idp::limits::Limits;
+use portcullis_idp::limits::Rates;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
-use portcullis_idp::{policies, setup, signing};
+use portcullis_idp::{event, policies, setup, signing};
 use portcullis_store::Db;
+use serde_json::json;
 
 use crate::Failure;
 use crate::breaches;
@@ -95,6 +96,7 @@ async fn on_database(
     };
     bootstrap::run(&context, &wishes).await?;
     let setup_code = setup::open(&context).await?;
+    warn_about_limits(settings, &context).await?;
     Ok((context, setup_code))
 }
 
@@ -121,7 +123,9 @@ pub(crate) fn context(
             secret_attributes: Patterns::of(patterns),
             verbatim_custom_actions: settings.events.verbatim_custom_actions,
         },
-        limits: Limits::default(),
+        limits: settings.limits.of_sign_in(),
+        rates: Rates::default(),
+        sessions: settings.sessions.lifetimes(),
         policies: policies::Support {
             expressions: Some(Arc::new(ForPolicies(Arc::clone(&engine)))),
             breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
@@ -138,6 +142,37 @@ pub(crate) fn context(
         }),
         jwks: jwks::Asked::default(),
     }
+}
+
+/// An instance that is there, beside the process that may serve it, for commands that add or remove a row.
+///
+/// # Errors
+/// One line when there is none, or it was last served by another release.
+pub(crate) async fn beside(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Context, Failure> {
+    let (database, secret) = data_dir::existing(settings)?;
+    let (db, keys) = (Db::connect_sqlite(&database).await?, Keyring::derive(&secret));
+    bootstrap::check_key(&db, &keys).await?;
+    if !db.has_table("recovery_link").await? {
+        return Err("this instance was last served by an older release: run `portcullis serve` once".into());
+    }
+    let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
+    Ok(context(settings, db, keys, install_id, clock, entropy))
+}
+
+/// Limits that are off are a weakness that those who read events know of (CO-441).
+async fn warn_about_limits(settings: &Settings, context: &Context) -> Result<(), Failure> {
+    let off: Vec<_> = settings.limits.off.iter().map(|limit| limit.name()).collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Limits of failed attempts are off: {}.", off.join(", "));
+    tracing::warn!("{message}");
+    event::record_alone(context, &Actor::system(), "configuration_warning", json!({"message": message})).await?;
+    Ok(())
 }
 
 impl Instance {

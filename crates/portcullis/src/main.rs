@@ -12,6 +12,7 @@ mod instance;
 mod local;
 mod observe;
 mod open_files;
+mod operator;
 mod rekey;
 mod serve;
 mod settings;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, Common};
+use crate::operator::Task;
 use crate::settings::{Layers, Settings};
 
 /// Why the program ends without having done its work: one line for the operator.
@@ -47,6 +49,11 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         // Its own instance: no file, no environment, no data directory of anybody.
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
+        Command::RecoveryLink { username, minutes } => {
+            operator::run(&load(&common)?.0, &username, &Task::RecoveryLink { minutes })
+        }
+        Command::CreateAdminGroup { username } => operator::run(&load(&common)?.0, &username, &Task::CreateAdminGroup),
+        Command::Unlock { username } => operator::run(&load(&common)?.0, &username, &Task::Unlock),
         Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {

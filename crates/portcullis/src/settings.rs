@@ -16,11 +16,15 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub(crate) use layers::{Layers, SettingsError};
+use portcullis_idp::limits::Limits;
+use portcullis_idp::sessions::Lifetimes;
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySettings};
 
 #[cfg(test)]
 pub(crate) use value::Value;
-pub(crate) use value::{BaseUrl, DatabaseUrl, FieldName, LogFormat, LogLevel, Minute, Pattern, Rate, Secret, Span};
+pub(crate) use value::{
+    BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Secret, Span,
+};
 
 /// One setting, as declared.
 #[derive(Debug)]
@@ -248,6 +252,40 @@ settings! {
         drain_timeout: Span = "30s";
     }
 
+    /// How long people stay signed in.
+    sessions "sessions." Sessions {
+        /// Ends a session this long after sign-in, however much it is used.
+        absolute_lifetime: Span = "30d";
+    }
+
+    /// When failed attempts to sign in slow somebody down. Counters are kept in the database, without names or addresses.
+    ///
+    /// An address is an IPv4 address or an IPv6 /64. Nobody's failures lock the owner of an account out elsewhere.
+    limits "limits." SignInLimits {
+        /// Failures of one address with one user name before it has to wait.
+        per_name_and_address: Rate = "10/5m";
+        /// Failures of one address before it has to wait.
+        per_address: Rate = "60/5m";
+        /// User names with which one address fails before it has to wait.
+        identifiers: Rate = "30/10m";
+        /// Failures with one user name from everywhere before answers are delayed, by 2 seconds at most.
+        per_name: Rate = "100/1h";
+        /// Wrong passwords of one address for one user name before the next one is not examined for a while.
+        ///
+        /// For 30 seconds at first, twice as long after each further one, and at most for the window of time named here.
+        account: Rate = "5/15m";
+        /// Wrong codes of a second factor before that user's codes are not examined for as long.
+        second_factor: Rate = "5/15m";
+        /// Flows that one address may start in a minute.
+        flow_starts: usize = "600";
+        /// Requests to the API that one address may make in a second without credentials.
+        api_per_second: usize = "200";
+        /// How many of those may come at once.
+        api_burst: usize = "1000";
+        /// Limits that are off, each a name such as `account`. Every start with one of them warns, and records an event.
+        off: Vec<LimitName> = "";
+    }
+
     /// What policies ask of others.
     policies "policies." Policies {
         /// Where a password policy that looks for breached passwords asks: the range service of Pwned Passwords, or a
@@ -315,6 +353,43 @@ impl Settings {
         default.is_some_and(|declared| {
             value::Value::read(declared.default).as_ref() == Some(&self.listen.trusted_proxy_cidrs)
         })
+    }
+}
+
+impl Sessions {
+    /// As the services take it.
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes { absolute_seconds: seconds(self.absolute_lifetime).into() }
+    }
+}
+
+fn seconds(span: Span) -> u32 {
+    u32::try_from(span.0.as_secs()).unwrap_or(u32::MAX)
+}
+
+impl SignInLimits {
+    /// As the services take them.
+    pub(crate) fn of_sign_in(&self) -> Limits {
+        let count = |name: LimitName, count: u32| if self.off.contains(&name) { u32::MAX } else { count };
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Limits {
+            per_name_and_address: count(LimitName::PerNameAndAddress, self.per_name_and_address.count),
+            per_address: count(LimitName::PerAddress, self.per_address.count),
+            address_window_seconds: seconds(self.per_address.window),
+            name_and_address_window_seconds: seconds(self.per_name_and_address.window),
+            per_name: count(LimitName::PerName, self.per_name.count),
+            name_window_seconds: seconds(self.per_name.window),
+            identifiers: count(LimitName::Identifiers, self.identifiers.count),
+            identifiers_window_seconds: seconds(self.identifiers.window),
+            account: count(LimitName::Account, self.account.count),
+            account_window_seconds: seconds(self.account.window),
+            second_factor: count(LimitName::SecondFactor, self.second_factor.count),
+            second_factor_window_seconds: seconds(self.second_factor.window),
+            flow_starts_per_minute: count(LimitName::FlowStarts, small(self.flow_starts)),
+            api_per_second: count(LimitName::Api, small(self.api_per_second)),
+            api_burst: count(LimitName::Api, small(self.api_burst)),
+            ..Limits::default()
+        }
     }
 }
 

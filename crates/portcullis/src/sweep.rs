@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::{event, limits, oauth, outpost, reputation, sessions, tokens};
+use portcullis_idp::{event, flow, limits, oauth, outpost, recovery, reputation, sessions, tokens};
 
 /// How often. Expired rows cost space only.
 const EVERY: Duration = Duration::from_secs(60);
@@ -18,6 +18,8 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("sessions of applications", outpost::sessions::sweep(&context).await);
         told("codes, access tokens and consents", oauth::sweep(&context).await);
         told("counters of failed attempts", limits::sweep(&context).await);
+        told("flows", flow::sweep(&context).await);
+        told("recovery links", recovery::sweep(&context).await);
         told("reputation", reputation::sweep(&context).await);
         told("events", event::sweep(&context).await);
     }

@@ -105,9 +105,17 @@ pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<Accou
 /// # Errors
 /// When the database fails.
 pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
-    if let Some(account) = by_username(conn, identifier).await? {
-        return Ok(Some(account));
+    match by_username(conn, identifier).await? {
+        Some(account) => Ok(Some(account)),
+        None => by_own_email(conn, identifier).await,
     }
+}
+
+/// The user with this e-mail address; none when several share it (CO-310).
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_own_email(conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
     if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) {
         return Ok(None);
     }

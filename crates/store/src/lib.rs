@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod application;
+pub mod authenticator;
 pub mod binding;
 pub mod brand;
 pub mod certificate;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod failure;
 pub mod federated;
 pub mod flow;
+pub mod flow_run;
 pub mod grant;
 pub mod instance;
 pub mod login_session;
@@ -24,6 +26,7 @@ pub mod outpost;
 pub mod policy;
 pub mod provider;
 pub mod proxy_session;
+pub mod recovery_link;
 pub mod reputation;
 pub mod role;
 mod row;
@@ -31,6 +34,7 @@ pub mod sealed;
 pub mod select;
 pub mod signing_key;
 pub mod source;
+pub mod stage;
 pub mod team;
 pub mod token;
 

@@ -25,10 +25,14 @@ pub struct LoginSession {
     pub auth_time: Timestamp,
     /// How they proved it: `password`.
     pub auth_method: String,
+    /// When they showed a second factor.
+    pub second_factor: Option<Timestamp>,
     /// When the session was made.
     pub created: Timestamp,
     /// Absolute end.
     pub expires: Timestamp,
+    /// Ends when it is not used for so many seconds.
+    pub idle_seconds: i64,
     /// End unless used before.
     pub idle_expires: Timestamp,
     /// Last use, written at most once a minute.
@@ -48,8 +52,10 @@ impl Record for LoginSession {
             account: UserPk(row.small("account")?),
             auth_time: row.instant("auth_time")?,
             auth_method: row.text("auth_method")?,
+            second_factor: row.instant_or_null("second_factor")?,
             created: row.instant("created")?,
             expires: row.instant("expires")?,
+            idle_seconds: row.integer("idle_seconds")?,
             idle_expires: row.instant("idle_expires")?,
             last_used: row.instant("last_used")?,
             last_ip: row.text("last_ip")?,
@@ -85,8 +91,8 @@ pub async fn by_sid(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<Option
 pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires, idle_expires,
-             last_used, last_ip, user_agent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             last_used, last_ip, user_agent, second_factor, idle_seconds)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&session.digest)
     .bind(session.uuid.to_string())
@@ -100,6 +106,8 @@ pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), Store
     .bind(session.last_used.0)
     .bind(&session.last_ip)
     .bind(&session.user_agent)
+    .bind(session.second_factor.map(|at| at.0))
+    .bind(session.idle_seconds)
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -32,7 +32,7 @@ const fn sealed(table: &'static str, key: &'static str, column: &'static str, pa
 }
 
 /// What is opened with the old keys and sealed again.
-pub const SEALED: [Sealed; 11] = [
+pub const SEALED: [Sealed; 12] = [
     sealed("instance", "id", "key_check", "key_check"),
     sealed("account", "pk", "attributes_sealed", "attributes"),
     sealed("team", "pk", "attributes_sealed", "attributes"),
@@ -43,11 +43,21 @@ pub const SEALED: [Sealed; 11] = [
     sealed("oauth_source", "pk", "consumer_secret_sealed", "consumer_secret"),
     sealed("entitlement", "uuid", "attributes_sealed", "attributes"),
     sealed("brand", "pk", "attributes_sealed", "attributes"),
+    sealed("authenticator", "pk", "seed_sealed", "seed"),
     sealed("signing_key", "kid", "private_key_sealed", "private_key"),
 ];
 
 /// Tables whose rows are found by a digest of something that is stored nowhere: they end with the old keys.
-pub const ENDED: [&str; 5] = ["login_session", "authorization_code", "access_token", "proxy_session", "failure"];
+pub const ENDED: [&str; 8] = [
+    "login_session",
+    "authorization_code",
+    "access_token",
+    "proxy_session",
+    "failure",
+    "flow_run",
+    "recovery_code",
+    "recovery_link",
+];
 
 /// The values of a sealed column, each with the key of its row. Rows without a value are left out.
 ///

@@ -14,6 +14,7 @@ mod certificates;
 mod consents;
 mod entitlements;
 mod events;
+mod executor;
 mod flows;
 mod groups;
 pub mod instance;
@@ -22,6 +23,7 @@ mod outposts;
 pub mod params;
 mod policies;
 mod providers;
+mod recovery;
 mod reputation;
 mod roles;
 mod schema;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
 use http::{HeaderValue, Method, header};
@@ -63,6 +65,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(consents::routes())
         .merge(entitlements::routes())
         .merge(events::routes())
+        .merge(executor::routes())
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
@@ -70,6 +73,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(outposts::routes())
         .merge(policies::routes())
         .merge(providers::routes())
+        .merge(recovery::routes())
         .merge(reputation::routes())
         .merge(roles::routes())
         .merge(schema::routes())
@@ -81,6 +85,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
     let api = resources
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async |method: Method| ApiError::Method(method))
+        .layer(from_fn_with_state(Arc::clone(&ctx), caller::not_too_many))
         .with_state(ctx);
     // A nested router does not see the path that is its prefix and a slash.
     let root = format!("{BASE}/");

@@ -11,6 +11,7 @@ pub mod pages;
 pub mod same_origin;
 #[cfg(test)]
 mod testing;
+mod visit;
 
 use std::sync::Arc;
 

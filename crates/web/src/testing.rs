@@ -195,6 +195,8 @@ pub(crate) async fn context_with(
         install_id,
         options: portcullis_idp::context::Options::default(),
         limits: portcullis_idp::limits::Limits::default(),
+        rates: portcullis_idp::limits::Rates::default(),
+        sessions: portcullis_idp::sessions::Lifetimes::default(),
         policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
         clients: portcullis_idp::oauth::client::Known::default(),

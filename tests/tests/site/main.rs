@@ -12,6 +12,7 @@
 )]
 
 mod co;
+mod flows;
 mod oa;
 mod pages;
 mod px;

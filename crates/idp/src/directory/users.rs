@@ -13,9 +13,9 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
-use crate::password;
 use crate::sessions::{about_to_end, may_sign_in};
 use crate::settings::Settings;
+use crate::{password, password_rules};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -180,7 +180,12 @@ pub async fn set_password(
     superuser_only(actor)?;
     let hash = hash_of(ctx, new).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    set_hash_in(ctx, &mut change, pk, hash, keep).await?;
+    let rules = match account::by_pk(change.conn(), pk).await? {
+        Some(account) => password_rules::check(new, &account),
+        None => return Err(Error::NotFound("User")),
+    };
+    // Administrators may set weak ones, and it is remembered that they did (CO-326).
+    set_judged_hash_in(ctx, &mut change, pk, hash, keep, &rules).await?;
     change.commit().await
 }
 
@@ -206,6 +211,18 @@ pub async fn set_hash_in(
     hash: String,
     keep: Option<&str>,
 ) -> Result<(), Error> {
+    set_judged_hash_in(ctx, change, pk, hash, keep, &[]).await
+}
+
+/// Stores the hash of a password that breaks some rules.
+async fn set_judged_hash_in(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    pk: UserPk,
+    hash: String,
+    keep: Option<&str>,
+    rules: &[String],
+) -> Result<(), Error> {
     let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
     if changed.kind == INTERNAL_SERVICE_ACCOUNT {
         return Err(Error::whole("Can't modify internal service account users"));
@@ -217,7 +234,11 @@ pub async fn set_hash_in(
     about_to_end(change, pk, "password_changed", keep).await?;
     account::end_sessions(change.conn(), &changed, keep, false, ctx.now()).await?;
     change.touch(Touched::User(changed.uuid));
-    change.event("password_set", json!({"model": named(&changed)})).await
+    let context = match rules {
+        [] => json!({"model": named(&changed)}),
+        _ => json!({"model": named(&changed), "weak": true, "rules": rules}),
+    };
+    change.event("password_set", context).await
 }
 
 fn named(account: &Account) -> Value {

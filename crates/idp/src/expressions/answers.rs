@@ -7,8 +7,8 @@ use std::time::Duration;
 use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{ApplicationId, GroupId, RoleId, UserPk};
 use portcullis_expr::{
-    AddressFamily, Called, Comparison, Entitlement, Field, Filter, Group, HostError, Inputs, NamedObject, Object,
-    PolicyResult, User, Value,
+    AddressFamily, Authenticator, Called, Comparison, Entitlement, Field, Filter, Group, HostError, Inputs,
+    NamedObject, Object, PolicyResult, User, Value,
 };
 use portcullis_store::account::{self, Account};
 use portcullis_store::role::Role;
@@ -19,10 +19,10 @@ use super::asking::{Callee, Question, Start};
 use super::objects;
 use crate::context::Context;
 use crate::directory::{self, Person, secret_keys, team_attributes};
-use crate::entitlements;
 use crate::error::Error;
 use crate::list::Slice;
 use crate::policies::{self, PolicyKind, PolicyRequest};
+use crate::{authenticators, entitlements};
 
 /// How long a name is looked up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,12 +102,25 @@ impl<'a> World<'a> {
                 drop(reply.send(told(self.attributes(user, kept).await)));
             }
             Question::Entitlements(user, of, reply) => drop(reply.send(told(self.entitlements(user, &of).await))),
+            Question::HasAuthenticator(user, kind, reply) => drop(reply.send(told(self.has(user, kind).await))),
             Question::Relatives(of, above, reply) => drop(reply.send(told(self.relatives(&of, above).await))),
             Question::GroupRoles(of, reply) => drop(reply.send(told(self.group_roles(&of).await))),
             Question::Policy(name, added, reply) => drop(reply.send(self.policy(&name, added).await)),
             Question::Resolve(name, family, reply) => drop(reply.send(Ok(resolve(&name, family).await))),
             Question::Reverse(address, reply) => drop(reply.send(Ok(reverse(address).await))),
         }
+    }
+
+    /// Security keys cannot be enrolled.
+    async fn has(&self, user: Option<i32>, kind: Option<Authenticator>) -> Result<bool, Error> {
+        let Some(pk) = user else { return Ok(false) };
+        let devices = authenticators::of_account(&mut self.ctx.db.read().await?, UserPk(pk)).await?;
+        Ok(devices.iter().any(|device| match kind {
+            None => true,
+            Some(Authenticator::Totp) => device.class == authenticators::TOTP,
+            Some(Authenticator::Static) => device.class == authenticators::RECOVERY_CODES,
+            Some(Authenticator::WebAuthn) => false,
+        }))
     }
 
     /// Who is asked about is known; everybody else is looked up. An account that is about to be made is in no store.

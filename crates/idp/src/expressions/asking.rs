@@ -26,6 +26,8 @@ pub(super) enum Question {
     /// Of a user and their groups; for a mapping, which may see what its provider uses, if `true`.
     Attributes(Option<i32>, bool, Reply<Map<String, Json>>),
     Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
+    /// Of this kind, or of any.
+    HasAuthenticator(Option<i32>, Option<Authenticator>, Reply<bool>),
     /// Above a group, or below it if `false`.
     Relatives(String, bool, Reply<Vec<Group>>),
     GroupRoles(String, Reply<Vec<NamedObject>>),
@@ -111,9 +113,8 @@ impl Host for Asking {
         self.ask(|reply| Question::Entitlements(user.pk, application.pk.clone(), reply))
     }
 
-    // Nobody can enrol one yet.
-    fn has_authenticator(&self, _: &User, _: Option<Authenticator>) -> Result<bool, HostError> {
-        Ok(false)
+    fn has_authenticator(&self, user: &User, kind: Option<Authenticator>) -> Result<bool, HostError> {
+        self.ask(|reply| Question::HasAuthenticator(user.pk, kind, reply))
     }
 
     fn parents(&self, group: &Group) -> Result<Vec<Group>, HostError> {

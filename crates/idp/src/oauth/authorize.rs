@@ -25,12 +25,16 @@ use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::event;
+use crate::flow::stages::Stages;
 use crate::flows;
 use crate::limits;
 
 /// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
 const CODE_SECONDS: i64 = 60;
 const LONGEST_CODE_SECONDS: i64 = 600;
+
+/// The way of the consent stage that remembers nothing (CO-306).
+const ALWAYS: &str = "always_require";
 
 /// A request that may be answered by redirect.
 pub struct Request {
@@ -385,6 +389,9 @@ async fn to_be_asked(
     if flow.is_some_and(|flow| flow.slug == flows::IMPLICIT_CONSENT) {
         return Ok(None);
     }
+    if Stages::load(conn).await?.consent.mode == ALWAYS {
+        return Ok(Some(String::new()));
+    }
     let known = remembered::scope(conn, person.account.pk, provider.pk, application.uuid, now).await?;
     Ok(match known {
         Some(known) if consent::covers(&known, &request.scopes) => None,
@@ -427,7 +434,12 @@ async fn approve(
         consumed: None,
     };
     grant::insert_code(change.conn(), &record).await?;
-    if agreed {
+    let stage = Stages::load(change.conn()).await?.consent;
+    if agreed && stage.mode != ALWAYS {
+        let seconds = match stage.mode.as_str() {
+            "permanent" => consent::FOR_EVER_SECONDS,
+            _ => duration::seconds_or(&stage.consent_expire_in, consent::REMEMBERED_SECONDS),
+        };
         let consent = Consent {
             pk: 0,
             account: person.account.pk,
@@ -435,7 +447,7 @@ async fn approve(
             application: application.uuid,
             scope: record.scope.clone(),
             created: now,
-            expires: now.plus_seconds(consent::REMEMBERED_SECONDS),
+            expires: now.plus_seconds(seconds),
         };
         remembered::keep(change.conn(), &consent).await?;
     }

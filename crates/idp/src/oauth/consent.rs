@@ -13,8 +13,10 @@ use crate::limits;
 
 /// How long the page that asks can be answered.
 const ASK_SECONDS: i64 = 600;
-/// How long an answer is remembered: four weeks.
+/// How long an answer is remembered when the stage does not say: four weeks.
 pub(super) const REMEMBERED_SECONDS: i64 = 4 * 7 * 24 * 3600;
+/// How long a permanent answer is remembered: a century.
+pub(super) const FOR_EVER_SECONDS: i64 = 36_525 * 24 * 3600;
 
 /// What a page asks somebody who may use the application.
 #[derive(Debug)]

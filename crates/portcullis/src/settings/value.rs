@@ -292,6 +292,36 @@ macro_rules! words {
     };
 }
 
+/// A limit that can be turned off (CO-441).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitName {
+    PerNameAndAddress,
+    PerAddress,
+    Identifiers,
+    PerName,
+    Account,
+    SecondFactor,
+    FlowStarts,
+    Api,
+}
+
+impl LimitName {
+    /// As it is written.
+    pub(crate) fn name(self) -> String {
+        self.show()
+    }
+}
+
+words!(LimitName {
+    "per_name_and_address" => PerNameAndAddress,
+    "per_address" => PerAddress,
+    "identifiers" => Identifiers,
+    "per_name" => PerName,
+    "account" => Account,
+    "second_factor" => SecondFactor,
+    "flow_starts" => FlowStarts,
+    "api" => Api,
+});
 words!(LogFormat { "text" => Text, "json" => Json });
 words!(EmptyBasicPassword { "send" => Send, "omit" => Omit });
 words!(ForwardJwt { "assertion" => Assertion, "full" => Full, "off" => Off });

@@ -123,6 +123,54 @@ CREATE TABLE flow (
     authentication  TEXT NOT NULL
 );
 
+-- What can be set about the steps of the flows, by the name of the step (CO-306).
+CREATE TABLE stage (
+    pk          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL UNIQUE,
+    model       TEXT NOT NULL,
+    tunables    TEXT NOT NULL -- JSON object; what is absent has its default
+);
+
+-- A browser on its way through a flow (CO-304): one at a time, known by the digest of its cookie.
+CREATE TABLE flow_run (
+    digest          BLOB    PRIMARY KEY,
+    state_sealed    BLOB    NOT NULL, -- versioned JSON
+    revision        INTEGER NOT NULL,
+    expires         BIGINT  NOT NULL
+);
+CREATE INDEX flow_run_expires ON flow_run (expires);
+
+-- What proves who somebody is besides the password (CO-314, CO-315).
+CREATE TABLE authenticator (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    class           TEXT    NOT NULL, -- 'totp' or 'static'
+    name            TEXT    NOT NULL,
+    seed_sealed     BLOB    NOT NULL, -- TOTP: the seed; static: empty
+    digits          INTEGER NOT NULL, -- of a TOTP code
+    drift           INTEGER NOT NULL, -- steps by which the device's clock was ahead last time
+    last_step       BIGINT  NOT NULL, -- TOTP: the newest time step that was accepted; none before or at it is again
+    created         BIGINT  NOT NULL,
+    last_used       BIGINT
+);
+CREATE INDEX authenticator_account ON authenticator (account);
+
+CREATE TABLE recovery_code (
+    authenticator   INTEGER NOT NULL REFERENCES authenticator (pk) ON DELETE CASCADE,
+    salt            BLOB    NOT NULL,
+    digest          BLOB    NOT NULL,
+    PRIMARY KEY (authenticator, digest)
+);
+
+-- Opens the recovery flow for one user, once (CO-324).
+CREATE TABLE recovery_link (
+    digest              BLOB    PRIMARY KEY,
+    account             INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    password_changed    BIGINT  NOT NULL, -- as it was when the link was made: dies with the password
+    expires             BIGINT  NOT NULL
+);
+CREATE INDEX recovery_link_expires ON recovery_link (expires);
+
 -- A certificate, perhaps with its private key. What the certificate says is kept beside it, for lists.
 CREATE TABLE certificate (
     pk                  TEXT    PRIMARY KEY,
@@ -291,8 +339,10 @@ CREATE TABLE login_session (
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
     auth_time       BIGINT  NOT NULL,
     auth_method     TEXT    NOT NULL,
+    second_factor   BIGINT,           -- when a second factor was shown
     created         BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL, -- absolute end
+    idle_seconds    BIGINT  NOT NULL, -- ends when it is not used for so long
     idle_expires    BIGINT  NOT NULL,
     last_used       BIGINT  NOT NULL,
     last_ip         TEXT    NOT NULL,
@@ -441,9 +491,12 @@ CREATE TABLE provider_header (
 -- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.
 CREATE TABLE failure (
     bucket          BLOB    PRIMARY KEY,
+    subject         BLOB,             -- keyed digest of a user name: whose counters an administrator clears (CO-445)
     failures        INTEGER NOT NULL,
+    last            BIGINT  NOT NULL, -- the latest one
     window_ends     BIGINT  NOT NULL
 );
+CREATE INDEX failure_subject ON failure (subject) WHERE subject IS NOT NULL;
 
 -- How those who tried to sign in under a name from an address have done lately (CO-440).
 CREATE TABLE reputation (

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use portcullis_core::keys::same_secret;
-use portcullis_core::origin::Origin;
+use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::oauth::introspect;
-use portcullis_idp::{Actor, Context, Request, Visitor, event, sessions, tokens};
+use portcullis_idp::{Actor, Context, Visitor, event, sessions, tokens};
 use serde_json::json;
 
 use super::answer::ApiError;
@@ -80,7 +82,7 @@ async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, A
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
         drop(conn);
-        let visitor = Visitor { client: origin.client, request: Request::of(origin), http: None };
+        let visitor = Visitor { client: origin.client, request: portcullis_idp::Request::of(origin), http: None };
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
         return Ok(Caller { actor: actor(&person, origin), person, sid: None });
     };
@@ -111,11 +113,41 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
 }
 
 fn actor(person: &Person, origin: &Origin) -> Actor {
-    Actor { client: Some(origin.client), request: Request::of(origin), ..directory::actor_of(person) }
+    Actor { client: Some(origin.client), request: portcullis_idp::Request::of(origin), ..directory::actor_of(person) }
+}
+
+/// Slows down who asks for much without saying who they are (CO-446). Whoever presents credentials is asked for them;
+/// wrong ones count.
+pub(super) async fn not_too_many(State(ctx): State<Arc<Context>>, request: Request, next: Next) -> Response {
+    let origin = request.extensions().get::<Arc<Origin>>().cloned();
+    let headers = request.headers();
+    let bears = headers.contains_key(header::AUTHORIZATION);
+    let anonymous = !bears && cookie(headers, SESSION_COOKIE).is_none();
+    let count = || match &origin {
+        Some(origin) => ctx.rates.anonymous_request(&ctx.limits, origin.client, ctx.now()),
+        None => Ok(()),
+    };
+    if anonymous && let Err(error) = count() {
+        return ApiError::from(error).into_response();
+    }
+    let response = next.run(request).await;
+    if !anonymous && !bears && response.status() == StatusCode::FORBIDDEN {
+        let _ = count();
+    }
+    response
+}
+
+/// A fresh value for the cookie that scripts repeat, if the browser has none.
+pub(super) fn missing_csrf(ctx: &Context, headers: &HeaderMap, origin: &Origin) -> Option<String> {
+    if cookie(headers, CSRF_COOKIE).is_some_and(|value| !value.is_empty()) {
+        return None;
+    }
+    let secure = if origin.scheme == Scheme::Https { "; Secure" } else { "" };
+    Some(format!("{CSRF_COOKIE}={}; Path=/; SameSite=Lax{secure}", ctx.entropy.token()))
 }
 
 /// Whether the header repeats the cookie, which another site can neither read nor set.
-fn repeats_csrf(headers: &HeaderMap) -> bool {
+pub(super) fn repeats_csrf(headers: &HeaderMap) -> bool {
     let Some(sent) = cookie(headers, CSRF_COOKIE).filter(|value| !value.is_empty()) else { return false };
     headers.get(CSRF_HEADER).is_some_and(|repeated| same_secret(repeated.as_bytes(), sent.as_bytes()))
 }

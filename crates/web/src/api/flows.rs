@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portcullis_idp::Context;
+use portcullis_idp::flow::stages::Stages;
 use portcullis_idp::flows::{self, Filter, Flow, Order};
+use portcullis_idp::{Context, Error};
 use serde_json::{Value, json};
 
 use super::answer::ApiError;
@@ -48,14 +49,19 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         return paging.answer(0, Vec::new());
     }
     let found = flows::list(&ctx, &filter, paging.slice()).await?;
-    paging.answer(found.count, found.rows.iter().map(object).collect())
+    let stages = stages(&ctx).await?;
+    paging.answer(found.count, found.rows.iter().map(|flow| object(flow, &stages)).collect())
 }
 
 async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, Key(slug): Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&flows::get(&ctx, &slug).await?)).into_response())
+    Ok(Json(object(&flows::get(&ctx, &slug).await?, &stages(&ctx).await?)).into_response())
 }
 
-fn object(flow: &Flow) -> Value {
+async fn stages(ctx: &Context) -> Result<Stages, Error> {
+    Stages::load(&mut ctx.db.read().await?).await
+}
+
+fn object(flow: &Flow, stages: &Stages) -> Value {
     json!({
         "pk": flow.pk,
         "policybindingmodel_ptr_id": flow.pk,
@@ -66,7 +72,7 @@ fn object(flow: &Flow) -> Value {
         "background": "",
         "background_url": "",
         "background_themed_urls": null,
-        "stages": [],
+        "stages": stages.of_flow(&flow.slug),
         "policies": [],
         "cache_count": 0,
         "policy_engine_mode": "any",

@@ -39,11 +39,6 @@ pub async fn signed_in(
     Ok(None)
 }
 
-/// Gives the browser its session. The cookie ends with the browser; the session ends by itself (CO-381).
-pub fn set_session(response: &mut Response, origin: &Origin, value: &str) {
-    set_cookie(response, &format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{}", secure(origin)));
-}
-
 /// Takes away the session cookie that a request carried (CO-323). One that did not come along may be alive:
 /// browsers hold it back from requests that other sites make.
 pub fn clear_session(response: &mut Response, origin: &Origin, request: &HeaderMap) {
@@ -69,29 +64,4 @@ fn set_cookie(response: &mut Response, cookie: &str) {
 /// The browser, as it names itself.
 pub fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default()
-}
-
-/// A target on this site, or the home page (CO-309): a path that begins with one slash, without control
-/// characters or backslashes, so that no browser can read another host into it.
-pub fn local_target(next: &str) -> &str {
-    let mut bytes = next.bytes();
-    let local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
-    let plain = next.len() <= 8192 && next.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
-    if local && plain { next } else { super::path::HOME }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// CO-309: only a path on this site is a target; everything else leads home.
-    #[test]
-    fn co_309_targets_stay_on_this_site() {
-        assert_eq!(local_target("/application/o/authorize/?a=b%2F"), "/application/o/authorize/?a=b%2F");
-        let elsewhere =
-            ["", "//evil.example", "/\\evil", "https://evil.example", "/a b", "/a\nb", "javascript:x", "/\\/x"];
-        for target in elsewhere {
-            assert_eq!(local_target(target), "/", "{target:?}");
-        }
-    }
 }

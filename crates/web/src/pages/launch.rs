@@ -13,7 +13,7 @@ use portcullis_idp::{Context, Error};
 
 use super::browser::signed_in;
 use super::respond::{self, PageError};
-use super::{path, sign_in};
+use super::{flow, path};
 use crate::asked;
 
 /// `GET /application/launch/{slug}/`
@@ -25,7 +25,7 @@ pub async fn open(
 ) -> Response {
     let user = match signed_in(&ctx, &headers, &origin).await {
         Ok(Some((_, account))) => account.pk,
-        Ok(None) => return found(&sign_in::before(&format!("{}{slug}/", path::LAUNCH))),
+        Ok(None) => return found(&flow::before(&format!("{}{slug}/", path::LAUNCH))),
         Err(error) => return PageError::from(error).into_page(&origin),
     };
     let visitor = asked::visitor(&origin, &headers, "GET", &format!("{}{slug}/", path::LAUNCH), "");

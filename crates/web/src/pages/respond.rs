@@ -7,7 +7,6 @@ use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Error;
-use portcullis_idp::sign_in::SignInError;
 use url::Url;
 
 use super::path;
@@ -71,7 +70,16 @@ pub enum PageError {
     BadForm,
     /// A service failed.
     #[error(transparent)]
-    Service(#[from] Error),
+    Service(Error),
+}
+
+impl From<Error> for PageError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            other => Self::Service(other),
+        }
+    }
 }
 
 impl From<portcullis_idp::StoreError> for PageError {
@@ -132,17 +140,6 @@ impl PageError {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
         }
         response
-    }
-}
-
-impl From<SignInError> for PageError {
-    fn from(error: SignInError) -> Self {
-        match error {
-            SignInError::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
-            SignInError::Failed(error) => Self::Service(error),
-            // The form is shown again for this one; whoever does not is asked to fill it in again.
-            SignInError::Wrong => Self::BadForm,
-        }
     }
 }
 

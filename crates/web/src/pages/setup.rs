@@ -6,16 +6,17 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::sign_in::{Credentials, with_password};
-use portcullis_idp::{Actor, Context, Error, Problems, bootstrap, setup};
+use portcullis_idp::flow::{self, Next, Turn};
+use portcullis_idp::{Actor, Context, Error, Problems, bootstrap, flows, setup};
 use serde::Deserialize;
 
-use super::browser::{set_session, user_agent};
 use super::form::form;
 use super::path;
 use super::respond::{PageError, page};
 use super::view::{Link, Message, Setup};
+use crate::asked;
 use crate::same_origin::is_same_origin;
+use crate::visit::{remember, visit};
 
 /// What the form sends.
 #[derive(Deserialize)]
@@ -74,22 +75,16 @@ pub async fn submit(
 }
 
 async fn sign_in(ctx: &Context, origin: &Origin, headers: &HeaderMap, password: &str) -> Response {
-    let credentials = Credentials {
-        identifier: bootstrap::ADMINISTRATOR,
-        password,
-        client: origin.client,
-        user_agent: user_agent(headers),
-        previous: None,
-        request: &portcullis_idp::Request::of(origin),
-    };
-    match with_password(ctx, credentials).await {
-        Ok(started) => {
-            let mut response = Redirect::to(path::HOME).into_response();
-            set_session(&mut response, origin, &started.cookie);
+    let visitor = asked::visitor(origin, headers, "POST", path::SETUP, "");
+    let visit = visit(flows::AUTHENTICATION, "", headers, visitor);
+    match flow::sign_in(ctx, &visit, bootstrap::ADMINISTRATOR, password).await {
+        Ok(Turn { next: Next::To(to), cookies, .. }) => {
+            let mut response = Redirect::to(&to).into_response();
+            remember(&mut response, origin, headers, &cookies);
             response
         }
         // The administrator is set up all the same, and signs in by hand.
-        Err(_) => Redirect::to(path::SIGN_IN).into_response(),
+        Ok(_) | Err(_) => Redirect::to(path::SIGN_IN).into_response(),
     }
 }
 

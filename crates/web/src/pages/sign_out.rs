@@ -6,12 +6,13 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
+use portcullis_core::target::local_target;
 use portcullis_idp::{Actor, Context, sign_in};
 
 use super::browser::{clear_session, signed_in};
-use super::path;
 use super::respond::{PageError, page};
 use super::view::{Confirm, Link, Message};
+use super::{flow, path};
 use crate::same_origin::is_same_origin;
 
 /// `GET /if/flow/default-invalidation-flow/` asks whether to sign out; a GET changes nothing.
@@ -19,16 +20,19 @@ pub async fn show(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
     match signed_in(&ctx, &headers, &origin).await {
         Ok(Some((_, account))) => {
+            let action =
+                uri.query().map_or_else(|| path::SIGN_OUT.to_owned(), |query| format!("{}?{query}", path::SIGN_OUT));
             let question = Confirm {
                 title: "Sign out?",
                 text: &format!(
                     "You are signed in as {}. Signing out also ends your sessions at all applications.",
                     account.username
                 ),
-                action: path::SIGN_OUT,
+                action: &action,
                 button: "Sign out",
                 back: path::HOME,
             };
@@ -39,11 +43,12 @@ pub async fn show(
     }
 }
 
-/// `POST /if/flow/default-invalidation-flow/` signs out.
+/// `POST /if/flow/default-invalidation-flow/` signs out, and leads to `next` if that is on this site (CO-309).
 pub async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
@@ -62,7 +67,14 @@ pub async fn submit(
         Ok::<(), PageError>(())
     };
     match result.await {
-        Ok(()) => signed_out(&origin, &headers),
+        Ok(()) => match local_target(&flow::next_of(uri.query().unwrap_or_default())) {
+            path::HOME => signed_out(&origin, &headers),
+            next => {
+                let mut response = Redirect::to(next).into_response();
+                clear_session(&mut response, &origin, &headers);
+                response
+            }
+        },
         Err(error) => error.into_page(&origin),
     }
 }

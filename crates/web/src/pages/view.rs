@@ -14,6 +14,103 @@ pub struct SignIn<'a> {
     pub identifier: &'a str,
     /// Why the last attempt failed, and what to do.
     pub problem: Option<&'a str>,
+    /// Where those go who forgot their password, if there is such a place.
+    pub recovery: Option<&'a str>,
+}
+
+/// A step of a flow that is a plain form.
+#[derive(Template)]
+#[template(path = "flow_form.html")]
+pub struct FlowForm<'a> {
+    /// What is asked.
+    pub title: &'a str,
+    /// What it means.
+    pub texts: &'a [&'a str],
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+    /// What is filled in.
+    pub inputs: &'a [Input],
+    /// What is sent along.
+    pub hidden: &'a [(&'static str, String)],
+    /// Path and query to post to.
+    pub action: &'a str,
+    /// The button that sends the form.
+    pub button: &'a str,
+    /// Where to go instead.
+    pub back: Option<&'a Link<'a>>,
+}
+
+/// A field of a form.
+pub struct Input {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is called.
+    pub label: &'static str,
+    /// Its type.
+    pub kind: &'static str,
+    /// What browsers may fill in.
+    pub autocomplete: &'static str,
+    /// Whether it must be filled in.
+    pub required: bool,
+    /// What is in it.
+    pub value: String,
+    /// Whether that was wrong.
+    pub wrong: bool,
+}
+
+impl Input {
+    /// An empty field that must be filled in.
+    pub fn new(name: &'static str, label: &'static str, kind: &'static str) -> Self {
+        Self { name, label, kind, autocomplete: "off", required: true, value: String::new(), wrong: false }
+    }
+}
+
+/// Asks which second factor somebody wants to enrol.
+#[derive(Template)]
+#[template(path = "choose_setup.html")]
+pub struct ChooseSetup<'a> {
+    /// Those that can be.
+    pub setups: &'a [portcullis_idp::flow::challenge::Setup],
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+    /// Path and query to post to.
+    pub action: &'a str,
+}
+
+/// Enrols an authenticator app.
+#[derive(Template)]
+#[template(path = "totp.html")]
+pub struct Totp<'a> {
+    /// The QR code as a `data:` URI, or nothing.
+    pub picture: String,
+    /// What it says: an `otpauth` URL.
+    pub url: &'a str,
+    /// The seed, to be typed.
+    pub secret: &'a str,
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+    /// Path and query to post to.
+    pub action: &'a str,
+}
+
+/// A user's second factors.
+#[derive(Template)]
+#[template(path = "second_factors.html")]
+pub struct SecondFactors<'a> {
+    /// What there is, oldest first.
+    pub devices: &'a [portcullis_idp::authenticators::Shown],
+}
+
+/// Shows new recovery codes, once.
+#[derive(Template)]
+#[template(path = "recovery_codes.html")]
+pub struct RecoveryCodes<'a> {
+    /// The codes.
+    pub codes: &'a [String],
+    /// Path and query to post to.
+    pub action: &'a str,
+    /// The step that is answered.
+    pub component: &'a str,
 }
 
 /// Asks for the first administrator's e-mail address and password (CO-486).
@@ -138,6 +235,7 @@ mod tests {
             action: "/if/flow/x/?next=%2F\"",
             identifier: "\"><script>",
             problem: Some("Wrong user name or password."),
+            recovery: None,
         };
         let html = page.render().expect("renders");
         assert!(!html.contains("<script>") && !html.contains("<Wiki>") && !html.contains("%2F\""));

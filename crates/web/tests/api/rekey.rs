@@ -21,6 +21,7 @@ async fn filled(site: &Site) -> Value {
     assert_eq!(status, 200);
     let provider = site.provider("wiki").await["pk"].clone();
     site.application("wiki", &provider).await;
+    site.authenticator_app(ada).await;
     site.sign_in(ada, "").await;
     shown(site).await
 }

@@ -21,6 +21,7 @@ use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
 use portcullis_idp::{Context, policies, sessions, setup, signing};
 use portcullis_store::Db;
+use portcullis_store::authenticator::{self, Authenticator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -205,6 +206,27 @@ impl Site {
         (user, view["key"].as_str().unwrap().to_owned())
     }
 
+    /// Gives a user an authenticator app.
+    pub(crate) async fn authenticator_app(&self, user: i64) {
+        let mut tx = self.ctx.db.write().await.unwrap();
+        let app = Authenticator {
+            pk: 0,
+            account: UserPk(i32::try_from(user).unwrap()),
+            class: "totp".to_owned(),
+            name: "Authenticator app".to_owned(),
+            seed_sealed: Vec::new(),
+            digits: 6,
+            drift: 0,
+            last_step: 0,
+            created: self.ctx.now(),
+            last_used: None,
+        };
+        let pk = authenticator::insert(&mut tx, &app).await.unwrap();
+        let seed = self.ctx.keys.seal(&format!("authenticator:{pk}:seed"), b"12345678901234567890", &SystemEntropy);
+        authenticator::set_seed(&mut tx, pk, &seed).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Events of one kind, latest first.
     pub(crate) async fn events(&self, action: &str) -> Vec<Value> {
         let mut conn = self.ctx.db.read().await.unwrap();
@@ -224,6 +246,8 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         base_url: "https://id.example".to_owned(),
         options: Options::default(),
         limits: Limits::default(),
+        rates: portcullis_idp::limits::Rates::default(),
+        sessions: sessions::Lifetimes::default(),
         policies: support,
         signing: signing::Cache::default(),
         clients: Known::default(),

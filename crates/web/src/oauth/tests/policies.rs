@@ -1,7 +1,8 @@
 //! Policies of applications, at the endpoints and before the embedded outpost.
 
+use portcullis_idp::flow::{self, Next, Visit};
 use portcullis_idp::outpost::{self, CodeExchange, OutpostError};
-use portcullis_idp::sign_in::{self, Credentials};
+use portcullis_idp::{Visitor, flows};
 
 use super::login::{authorize, callback, member, signed_in};
 use super::*;
@@ -160,15 +161,18 @@ async fn co_440_people_are_scored() {
     wiki.site.admin(Method::PATCH, &user, json!({"email": "ada@example.com"})).await;
     wiki.site.admin(Method::POST, &format!("{user}set_password/"), json!({"password": "long enough"})).await;
     let sign_in = async |identifier: &str, password: &str| {
-        let credentials = Credentials {
-            identifier,
-            password,
-            client: FROM,
+        let visit = Visit {
+            slug: flows::AUTHENTICATION,
+            query: "",
+            visitor: Visitor::at(FROM),
             user_agent: "test",
-            previous: None,
-            request: &Default::default(),
+            sessions: Vec::new(),
+            runs: Vec::new(),
+            second_factor: None,
+            device: None,
         };
-        sign_in::with_password(&wiki.site.ctx, credentials).await.is_ok()
+        let turn = flow::sign_in(&wiki.site.ctx, &visit, identifier, password).await.expect("answers");
+        matches!(turn.next, Next::To(_))
     };
     assert!(!sign_in("ada@example.com", "wrong").await);
     assert!(!sign_in("ADA", "wrong").await);

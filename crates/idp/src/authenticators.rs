@@ -1,0 +1,237 @@
+//! Second factors: authenticator apps and recovery codes (CO-314, CO-315, CO-465).
+
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::UserPk;
+use portcullis_core::keys::{Digest, Purpose};
+use portcullis_core::totp::{self, Matched};
+use portcullis_store::account::{self, Account};
+use portcullis_store::authenticator::{self, Authenticator, RecoveryCode};
+use portcullis_store::{Conn, StoreError};
+use serde_json::{Value, json};
+
+use crate::change::{Change, Touched};
+use crate::context::{Actor, Context};
+use crate::error::Error;
+use crate::event::model;
+
+/// Class of authenticator apps.
+pub const TOTP: &str = "totp";
+/// Class of recovery codes.
+pub const RECOVERY_CODES: &str = "static";
+
+/// Recovery codes that are made at once, and their characters.
+const CODES: usize = 6;
+const CODE_CHARS: usize = 12;
+
+/// A second factor, as its owner and administrators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Key, unique over all classes.
+    pub pk: i32,
+    /// Whose.
+    pub account: UserPk,
+    /// What its owner calls it.
+    pub name: String,
+    /// `totp` or `static`.
+    pub class: String,
+    /// Its kind, for machines: `authentik_stages_authenticator_totp.totpdevice`.
+    pub model: &'static str,
+    /// Its kind, for people.
+    pub verbose_name: &'static str,
+    /// When it was enrolled.
+    pub created: Timestamp,
+    /// When it was used last.
+    pub last_used: Option<Timestamp>,
+    /// Recovery codes that are left; none for other classes.
+    pub codes_left: Option<usize>,
+}
+
+/// A user's second factors: their own, or anybody's for an administrator. All of them are confirmed: one that its
+/// owner has not shown to work is not kept.
+///
+/// # Errors
+/// [`Error::Forbidden`] for others; else when the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, user: UserPk) -> Result<Vec<Shown>, Error> {
+    if actor.user != Some(user) && !actor.is_superuser {
+        return Err(Error::Forbidden);
+    }
+    let mut conn = ctx.db.read().await?;
+    let mut list = Vec::new();
+    for device in authenticator::of_account(&mut conn, user).await? {
+        let codes_left = match device.class.as_str() {
+            RECOVERY_CODES => Some(authenticator::code_salts(&mut conn, device.pk).await?.len()),
+            _ => None,
+        };
+        list.push(shown(device, codes_left));
+    }
+    Ok(list)
+}
+
+fn shown(device: Authenticator, codes_left: Option<usize>) -> Shown {
+    let (model, verbose_name) = match device.class.as_str() {
+        TOTP => ("authentik_stages_authenticator_totp.totpdevice", "TOTP Device"),
+        _ => ("authentik_stages_authenticator_static.staticdevice", "Static Device"),
+    };
+    Shown {
+        pk: device.pk,
+        account: device.account,
+        name: device.name,
+        class: device.class,
+        model,
+        verbose_name,
+        created: device.created,
+        last_used: device.last_used,
+        codes_left,
+    }
+}
+
+/// Removes a second factor: one's own, or anybody's for an administrator.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none, [`Error::Forbidden`] for others; else when the store fails.
+pub async fn remove(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Result<(), Error> {
+    if actor.user != Some(user) && !actor.is_superuser {
+        return Err(Error::Forbidden);
+    }
+    let mut change = Change::begin(ctx, actor).await?;
+    let devices = authenticator::of_account(change.conn(), user).await?;
+    let device = devices.into_iter().find(|device| device.pk == pk).ok_or(Error::NotFound("Device"))?;
+    let owner = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
+    authenticator::delete(change.conn(), user, pk).await?;
+    change.touch(Touched::User(owner.uuid));
+    change.event("model_deleted", json!({"model": named(&device)})).await?;
+    change.commit().await
+}
+
+fn named(device: &Authenticator) -> Value {
+    match device.class.as_str() {
+        TOTP => model("authentik_stages_authenticator_totp", "totpdevice", device.pk, &device.name),
+        _ => model("authentik_stages_authenticator_static", "staticdevice", device.pk, &device.name),
+    }
+}
+
+/// A user's second factors, oldest first.
+pub(crate) async fn of_account(conn: &mut Conn, user: UserPk) -> Result<Vec<Authenticator>, StoreError> {
+    authenticator::of_account(conn, user).await
+}
+
+/// Fresh recovery codes.
+pub(crate) fn draw_codes(ctx: &Context) -> Vec<String> {
+    (0..CODES).map(|_| ctx.entropy.alphanumeric(CODE_CHARS).to_lowercase()).collect()
+}
+
+/// Keeps an authenticator app that has shown its first code.
+pub(crate) async fn enrol_totp(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    account: &Account,
+    seed: &[u8],
+    matched: Matched,
+) -> Result<i32, Error> {
+    let mut new = fresh(ctx, account, TOTP, "Authenticator app");
+    (new.drift, new.last_step) = (matched.drift, matched.step);
+    new.pk = authenticator::insert(change.conn(), &new).await?;
+    let sealed = ctx.keys.seal(&place(new.pk), seed, &*ctx.entropy);
+    authenticator::set_seed(change.conn(), new.pk, &sealed).await?;
+    change.event("model_created", json!({"model": named(&new)})).await?;
+    Ok(new.pk)
+}
+
+/// Keeps recovery codes in place of those that the user had.
+pub(crate) async fn enrol_codes(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    account: &Account,
+    codes: &[String],
+) -> Result<i32, Error> {
+    for old in authenticator::of_account(change.conn(), account.pk).await? {
+        if old.class == RECOVERY_CODES {
+            authenticator::delete(change.conn(), account.pk, old.pk).await?;
+            change.event("model_deleted", json!({"model": named(&old)})).await?;
+        }
+    }
+    let mut new = fresh(ctx, account, RECOVERY_CODES, "Recovery codes");
+    new.pk = authenticator::insert(change.conn(), &new).await?;
+    let kept: Vec<_> = codes
+        .iter()
+        .map(|code| {
+            let salt = ctx.entropy.bytes::<16>();
+            RecoveryCode { digest: digest(ctx, &salt, code), salt: salt.to_vec() }
+        })
+        .collect();
+    authenticator::insert_codes(change.conn(), new.pk, &kept).await?;
+    change.event("model_created", json!({"model": named(&new)})).await?;
+    Ok(new.pk)
+}
+
+fn fresh(ctx: &Context, account: &Account, class: &str, name: &str) -> Authenticator {
+    Authenticator {
+        pk: 0,
+        account: account.pk,
+        class: class.to_owned(),
+        name: name.to_owned(),
+        seed_sealed: Vec::new(),
+        digits: 6,
+        drift: 0,
+        last_step: 0,
+        created: ctx.now(),
+        last_used: None,
+    }
+}
+
+fn place(pk: i32) -> String {
+    format!("authenticator:{pk}:seed")
+}
+
+fn digest(ctx: &Context, salt: &[u8], code: &str) -> Digest {
+    ctx.keys.digest(Purpose::TokenLookup, &[b"recovery-code", salt, code.as_bytes()])
+}
+
+/// The second factor of these that a code is of. The code is used up by that.
+///
+/// # Errors
+/// When the store fails, or a seed cannot be opened.
+pub(crate) async fn check(
+    ctx: &Context,
+    conn: &mut Conn,
+    devices: &[Authenticator],
+    given: &str,
+) -> Result<Option<Authenticator>, Error> {
+    let given: String = given.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).collect();
+    for device in devices {
+        let right = match device.class.as_str() {
+            TOTP => is_totp(ctx, conn, device, &given).await?,
+            RECOVERY_CODES => is_recovery_code(ctx, conn, device, &given.to_lowercase()).await?,
+            _ => false,
+        };
+        if right {
+            return Ok(Some(device.clone()));
+        }
+    }
+    Ok(None)
+}
+
+async fn is_totp(ctx: &Context, conn: &mut Conn, device: &Authenticator, given: &str) -> Result<bool, Error> {
+    let place = place(device.pk);
+    let seed = ctx.keys.open(&place, &device.seed_sealed).map_err(|source| Error::Sealed { place, source })?;
+    let digits = u32::try_from(device.digits).unwrap_or(6);
+    let found = totp::find(&seed, given, digits, device.drift, device.last_step, ctx.now());
+    match found {
+        // The row decides: of two that come at once, one finds the step used.
+        Some(Matched { step, drift }) => Ok(authenticator::accept_step(conn, device.pk, step, drift, ctx.now()).await?),
+        None => Ok(false),
+    }
+}
+
+async fn is_recovery_code(ctx: &Context, conn: &mut Conn, device: &Authenticator, given: &str) -> Result<bool, Error> {
+    if given.len() != CODE_CHARS {
+        return Ok(false);
+    }
+    for salt in authenticator::code_salts(conn, device.pk).await? {
+        if authenticator::take_code(conn, device.pk, &digest(ctx, &salt, given)).await? {
+            authenticator::used(conn, device.pk, ctx.now()).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

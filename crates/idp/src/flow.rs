@@ -1,0 +1,436 @@
+//! Login flows (CO section 12): what a browser is asked, step by step, and what comes of its answers.
+//!
+//! A flow's steps have a fixed order. How far a browser has come is kept here, under a cookie of its own: [`show`]
+//! says what it is asked now, [`answer`] takes its answer and says what comes next. Pages and API are two faces of
+//! these functions; neither decides anything.
+
+mod asked;
+pub mod challenge;
+mod enrol;
+mod finish;
+mod first_factor;
+mod prompts;
+mod remembered;
+mod run;
+mod second_factor;
+pub mod stages;
+mod start;
+
+use portcullis_core::target::local_target;
+use portcullis_store::Conn;
+use portcullis_store::account::{self, Account};
+use portcullis_store::flow::Flow;
+use portcullis_store::login_session::LoginSession;
+use serde_json::{Map, Value};
+
+use crate::context::{Actor, Context, Visitor};
+use crate::error::Error;
+use crate::flows;
+use crate::oauth::marker;
+use crate::sessions::{self, may_sign_in};
+use challenge::{Challenge, Remedy};
+use run::{Run, Step, Stored};
+use stages::Stages;
+
+/// A browser at a flow.
+#[derive(Clone, Debug)]
+pub struct Visit<'a> {
+    /// Which flow.
+    pub slug: &'a str,
+    /// What came with the flow's address: `next`, `flow_token`.
+    pub query: &'a str,
+    /// Where it comes from.
+    pub visitor: Visitor,
+    /// The browser, as it names itself.
+    pub user_agent: &'a str,
+    /// Values of its session cookies.
+    pub sessions: Vec<&'a str>,
+    /// Values of its flow cookies.
+    pub runs: Vec<&'a str>,
+    /// The cookie by which a second factor is remembered (CO-317).
+    pub second_factor: Option<&'a str>,
+    /// The cookie by which the browser is known to be a user's (CO-444).
+    pub device: Option<&'a str>,
+}
+
+/// What comes of a visit.
+#[derive(Debug)]
+pub struct Turn {
+    /// The flow.
+    pub flow: Flow,
+    /// What the browser is asked, or where it goes.
+    pub next: Next,
+    /// What is wrong with the answer that was given.
+    pub problems: Vec<Problem>,
+    /// What the browser is to remember.
+    pub cookies: Cookies,
+}
+
+/// What the browser is asked, or where it goes.
+#[derive(Debug)]
+pub enum Next {
+    /// It is asked something.
+    Ask(Box<Challenge>),
+    /// The flow is over, and this is where the browser goes.
+    To(String),
+}
+
+/// What is wrong with one field of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field; `non_field_errors` for the whole.
+    pub field: String,
+    /// What is wrong.
+    pub text: String,
+    /// The same for machines.
+    pub code: &'static str,
+}
+
+/// What a browser is to remember. Absent members stay as they are.
+#[derive(Debug, Default)]
+pub struct Cookies {
+    /// The flow it is at.
+    pub run: Option<String>,
+    /// Its session.
+    pub session: Option<SessionCookie>,
+    /// Second factor shown, and for how many seconds that holds.
+    pub second_factor: Option<(String, i64)>,
+    /// Known to be a user's, and for how many seconds that holds.
+    pub device: Option<(String, i64)>,
+}
+
+/// What becomes of the session cookie.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SessionCookie {
+    /// A session has begun.
+    Set {
+        /// The cookie's value.
+        value: String,
+        /// How long the browser keeps it, in seconds; until it is closed if absent.
+        max_age: Option<i64>,
+    },
+    /// The session has ended.
+    Clear,
+}
+
+/// Fields of an answer.
+pub type Fields = Map<String, Value>;
+
+/// Most cookies of one name that are looked at: a sibling domain may plant more.
+const MOST_COOKIES: usize = 4;
+
+/// Says what a browser is asked. Nothing is kept that can be told anew.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] when the address starts too many; else when
+/// the store fails.
+pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
+    let desk = Desk::at(ctx, visit).await?;
+    if let Some(to) = desk.signed_in_already() {
+        return Ok(desk.turn(Next::To(to)));
+    }
+    desk.done().await
+}
+
+/// Takes an answer. `component` is what the client believes to answer, if it says so (CO-302).
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] after too many failures or starts,
+/// [`Error::Busy`] when another answer came first; else when the store fails.
+pub async fn answer(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
+    let mut desk = Desk::at(ctx, visit).await?;
+    let asked = desk.challenge().await?;
+    if component.is_some_and(|component| component != asked.component()) {
+        desk.problem("component", "This is not the step that the flow is at.", "invalid");
+        return desk.done().await;
+    }
+    desk.take(fields).await?;
+    desk.done().await
+}
+
+/// Takes user name and password at once, as the sign-in page asks for them.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn sign_in(ctx: &Context, visit: &Visit<'_>, identifier: &str, password: &str) -> Result<Turn, Error> {
+    let mut desk = Desk::at(ctx, visit).await?;
+    // What was typed before is typed again; what failed before is not forgotten.
+    if matches!(desk.run.step, Step::Identification | Step::Password) {
+        first_factor::identify(&mut desk, identifier).await?;
+        if desk.run.step == Step::Password {
+            first_factor::check(&mut desk, password).await?;
+        }
+    }
+    desk.done().await
+}
+
+/// Drops whatever flow a browser is at (CO-301).
+///
+/// # Errors
+/// When the store fails.
+pub async fn cancel(ctx: &Context, runs: &[&str]) -> Result<(), Error> {
+    for cookie in runs.iter().take(MOST_COOKIES) {
+        if run::load(ctx, &mut ctx.db.read().await?, cookie).await?.is_some() {
+            let mut tx = ctx.db.write().await?;
+            run::forget(ctx, &mut tx, cookie).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what nobody goes on with.
+///
+/// # Errors
+/// When the store fails.
+pub async fn sweep(ctx: &Context) -> Result<(), Error> {
+    Ok(run::sweep(ctx, ctx.now()).await?)
+}
+
+/// One visit, while it is worked on.
+struct Desk<'a> {
+    ctx: &'a Context,
+    visit: &'a Visit<'a>,
+    flow: Flow,
+    stages: Stages,
+    login: Option<(LoginSession, Account)>,
+    stored: Option<Stored>,
+    run: Run,
+    /// The run as it was begun, when it is new.
+    begun: Run,
+    problems: Vec<Problem>,
+    cookies: Cookies,
+    /// Whether the run gets a new cookie: whoever knew the old one has not proved anything (CO-384).
+    rotate: bool,
+}
+
+impl<'a> Desk<'a> {
+    /// Finds out who comes, and how far they are; begins the flow if they are at none, or at another one.
+    async fn at(ctx: &'a Context, visit: &'a Visit<'a>) -> Result<Self, Error> {
+        let flow = flows::get(ctx, visit.slug).await?;
+        let login = session_of(ctx, visit).await?;
+        let mut conn = ctx.db.read().await?;
+        let stages = Stages::load(&mut conn).await?;
+        let mut stored = None;
+        for cookie in visit.runs.iter().take(MOST_COOKIES) {
+            stored = run::load(ctx, &mut conn, cookie).await?;
+            if stored.is_some() {
+                break;
+            }
+        }
+        drop(conn);
+        let run = match &stored {
+            Some(found) if start::goes_on(ctx, visit, &found.run, login.as_ref()) => found.run.clone(),
+            _ => {
+                ctx.rates.flow_start(&ctx.limits, visit.visitor.client, ctx.now())?;
+                start::begin(ctx, visit, &flow, login.as_ref()).await?
+            }
+        };
+        let mut desk = Self {
+            ctx,
+            visit,
+            flow,
+            stages,
+            login,
+            stored,
+            begun: run.clone(),
+            run,
+            problems: Vec::new(),
+            cookies: Cookies::default(),
+            rotate: false,
+        };
+        if let Some(next) = param(visit.query, "next") {
+            local_target(&next).clone_into(&mut desk.run.next);
+            desk.begun.next.clone_from(&desk.run.next);
+        }
+        desk.check_pending().await?;
+        Ok(desk)
+    }
+
+    /// The user whom the run is about must still be who they were: active, with the same password.
+    async fn check_pending(&mut self) -> Result<(), Error> {
+        if let Some(pending) = self.run.pending {
+            let mut conn = self.ctx.db.read().await?;
+            if !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account)) {
+                self.run.pending = None;
+                self.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
+            }
+        }
+        Ok(())
+    }
+
+    /// The user whom the run is about, if they may sign in.
+    async fn account(&self, conn: &mut Conn) -> Result<Option<Account>, Error> {
+        match self.run.pending {
+            Some(pending) => Ok(account::by_pk(conn, pending.account).await?.filter(may_sign_in)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where somebody goes who is signed in and comes to sign in, unless they were sent to do so again (CO-307).
+    fn signed_in_already(&self) -> Option<String> {
+        let signed_in = self.login.is_some() && self.flow.slug == flows::AUTHENTICATION;
+        let untouched = self.run.step == Step::Identification;
+        (signed_in && untouched && !asks_again(&self.run.next)).then(|| self.run.next.clone())
+    }
+
+    async fn take(&mut self, fields: &Fields) -> Result<(), Error> {
+        match self.run.step {
+            Step::Identification => first_factor::identification(self, fields).await,
+            Step::Password => match text(fields, "password") {
+                Some(password) => first_factor::check(self, &password).await,
+                None => self.required("password"),
+            },
+            Step::SecondFactor => second_factor::check(self, fields).await,
+            Step::ChooseSetup => second_factor::choose(self, fields),
+            Step::EnrolTotp => enrol::totp(self, fields).await,
+            Step::EnrolStatic => enrol::codes(self).await,
+            Step::RememberMe => {
+                self.run.remember_me = fields.get("remember_me").is_some_and(is_yes);
+                self.run.step = Step::LogIn;
+                Ok(())
+            }
+            Step::Confirm => prompts::confirm(self, fields).await,
+            Step::NewPassword => prompts::new_password(self, fields).await,
+            Step::Settings => prompts::settings(self, fields).await,
+            Step::FirstAdministrator => prompts::first_administrator(self, fields).await,
+            Step::SignOut => finish::sign_out(self).await,
+            Step::EmailSent
+            | Step::Denied { .. }
+            | Step::AfterPassword
+            | Step::AfterSecondFactor
+            | Step::LogIn
+            | Step::Done => Ok(()),
+        }
+    }
+
+    /// Goes through the steps at which nobody is asked anything, keeps how far the browser is, and says so.
+    async fn done(mut self) -> Result<Turn, Error> {
+        loop {
+            match self.run.step {
+                Step::AfterPassword => second_factor::find_out(&mut self).await?,
+                Step::AfterSecondFactor => self.run.step = self.after_second_factor(),
+                Step::LogIn => finish::log_in(&mut self).await?,
+                Step::Done => return self.over().await,
+                _ => break,
+            }
+        }
+        let challenge = self.challenge().await?;
+        self.keep().await?;
+        Ok(self.turn(Next::Ask(Box::new(challenge))))
+    }
+
+    fn after_second_factor(&self) -> Step {
+        if self.flow.slug == flows::RECOVERY {
+            return Step::NewPassword;
+        }
+        match stages::seconds(&self.stages.login.remember_me_offset) {
+            0 => Step::LogIn,
+            _ => Step::RememberMe,
+        }
+    }
+
+    /// Nothing of the run is left.
+    async fn over(mut self) -> Result<Turn, Error> {
+        if self.stored.is_some() {
+            let mut tx = self.ctx.db.write().await?;
+            self.spend(&mut tx).await?;
+            tx.commit().await?;
+        }
+        let to = self.run.next.clone();
+        Ok(self.turn(Next::To(to)))
+    }
+
+    /// Takes the stored run away, as part of a transaction: of two answers to the same step, one counts.
+    async fn spend(&mut self, conn: &mut Conn) -> Result<(), Error> {
+        match self.stored.take() {
+            Some(stored) => run::take(self.ctx, conn, &stored).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps how far the browser is, unless that is where everybody begins.
+    async fn keep(&mut self) -> Result<(), Error> {
+        let known = self.stored.as_ref().map_or(&self.begun, |stored| &stored.run);
+        // Whoever comes back from these begins again.
+        let ended = matches!(self.run.step, Step::Denied { .. } | Step::EmailSent);
+        let unchanged = *known == self.run && !self.rotate;
+        if unchanged || (ended && self.stored.is_none()) {
+            return Ok(());
+        }
+        let known_cookie = self.stored.as_ref().map(|stored| stored.cookie.clone()).filter(|_| !self.rotate);
+        let mut tx = self.ctx.db.write().await?;
+        self.spend(&mut tx).await?;
+        if !ended {
+            let cookie = known_cookie.unwrap_or_else(|| {
+                let new = self.ctx.entropy.token();
+                self.cookies.run = Some(new.clone());
+                new
+            });
+            run::keep(self.ctx, &mut tx, &cookie, &self.run).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    fn turn(self, next: Next) -> Turn {
+        Turn { flow: self.flow, next, problems: self.problems, cookies: self.cookies }
+    }
+
+    /// Adds what is wrong with a field.
+    fn problem(&mut self, field: &str, text: impl Into<String>, code: &'static str) {
+        self.problems.push(Problem { field: field.to_owned(), text: text.into(), code });
+    }
+
+    fn required(&mut self, field: &str) -> Result<(), Error> {
+        self.problem(field, "This field may not be blank.", "blank");
+        Ok(())
+    }
+
+    fn deny(&mut self, message: &str, remedy: Remedy) {
+        self.run.step = Step::Denied { message: message.to_owned(), remedy };
+    }
+
+    /// Somebody as the actor of a change.
+    fn actor(&self, account: &Account) -> Actor {
+        Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") }
+    }
+}
+
+/// Who is signed in on a browser: the first cookie that names a session counts.
+async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
+    for cookie in visit.sessions.iter().take(MOST_COOKIES) {
+        if let Some(found) = sessions::by_cookie(ctx, cookie, visit.visitor.client).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the target sent the browser here to prove who it is once more.
+fn asks_again(next: &str) -> bool {
+    next.starts_with("/application/o/authorize") && next.contains(marker::NAME)
+}
+
+/// A parameter of a query.
+fn param(query: &str, name: &str) -> Option<String> {
+    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// Text of an answer, if there is any. Numbers count as their digits.
+fn text(fields: &Fields, name: &str) -> Option<String> {
+    match fields.get(name)? {
+        Value::String(text) if text.is_empty() || text.contains('\0') => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A yes of an answer, or of a form's checkbox.
+fn is_yes(value: &Value) -> bool {
+    match value {
+        Value::Bool(yes) => *yes,
+        Value::String(text) => matches!(text.as_str(), "true" | "True" | "on" | "1"),
+        _ => false,
+    }
+}

@@ -1,0 +1,65 @@
+//! Enrolling a second factor (CO-300, CO-315): by oneself, or because signing in demands one.
+
+use portcullis_core::totp;
+
+use super::run::{Step, bytes};
+use super::{Desk, Fields, text};
+use crate::authenticators::{self, RECOVERY_CODES, TOTP};
+use crate::change::Change;
+use crate::error::Error;
+
+/// What authenticator apps call us.
+pub(super) const ISSUER: &str = "Portcullis";
+/// Digits of a code.
+pub(super) const DIGITS: u32 = 6;
+
+/// Takes the first code of an authenticator app: it shows that the app has the seed.
+pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let Some(code) = text(fields, "code") else { return desk.required("code") };
+    let seed = bytes(desk.run.seed.as_deref().unwrap_or_default());
+    let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
+    let found = totp::find(&seed, &code, DIGITS, 0, 0, desk.ctx.now());
+    let (Some(matched), false) = (found, seed.is_empty()) else {
+        desk.problem("code", "Code does not match", "invalid");
+        return Ok(());
+    };
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
+    let actor = desk.actor(&account);
+    let mut change = Change::begin(ctx, &actor).await?;
+    desk.spend(change.conn()).await?;
+    let pk = authenticators::enrol_totp(ctx, &mut change, &account, &seed, matched).await?;
+    change.commit().await?;
+    desk.run.seed = None;
+    enrolled(desk, TOTP, pk);
+    Ok(())
+}
+
+/// Takes that the codes are kept.
+pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
+    // Codes that were never shown are nobody's.
+    if desk.stored.is_none() {
+        return Ok(());
+    }
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
+    let actor = desk.actor(&account);
+    let mut change = Change::begin(ctx, &actor).await?;
+    desk.spend(change.conn()).await?;
+    let codes = std::mem::take(&mut desk.run.codes);
+    let pk = authenticators::enrol_codes(ctx, &mut change, &account, &codes).await?;
+    change.commit().await?;
+    enrolled(desk, RECOVERY_CODES, pk);
+    Ok(())
+}
+
+fn enrolled(desk: &mut Desk<'_>, class: &str, pk: i32) {
+    if desk.run.sid.is_some() {
+        desk.run.step = Step::Done;
+    } else {
+        // It was enrolled on the way in, and has just been shown.
+        desk.run.devices.push((class.to_owned(), pk));
+        desk.run.step = Step::AfterSecondFactor;
+        desk.rotate = true;
+    }
+}

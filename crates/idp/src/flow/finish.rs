@@ -1,0 +1,92 @@
+//! How flows end: a session starts (CO-319), or ends (CO-323).
+
+use portcullis_core::target::HOME;
+use portcullis_store::account;
+use serde_json::json;
+
+use super::challenge::Remedy;
+use super::run::Step;
+use super::{Desk, SessionCookie, first_factor, remembered, stages};
+use crate::change::{Change, Touched};
+use crate::error::Error;
+use crate::{flows, reputation, sessions, sign_in};
+
+/// Starts the session, under a fresh identifier (CO-384).
+pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else {
+        desk.deny("This account cannot sign in.", Remedy::Again);
+        return Ok(());
+    };
+    let known_device = remembered::known_device(desk, &account).is_some();
+    let actor = desk.actor(&account);
+    let mut change = match Change::begin(ctx, &actor).await {
+        // Deactivated just now.
+        Err(Error::Forbidden) => {
+            desk.deny("This account cannot sign in.", Remedy::Again);
+            return Ok(());
+        }
+        begun => begun?,
+    };
+    desk.spend(change.conn()).await?;
+    // The hash took its time: meanwhile the user may have been deactivated, or the password changed.
+    let now = desk.account(change.conn()).await?;
+    if !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
+        desk.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
+        return Ok(());
+    }
+    first_factor::forget(desk, &mut change, &account).await?;
+    let (from, name) = (desk.visit.visitor.client, &account.username);
+    reputation::note(ctx, change.conn(), from, name, reputation::Attempt::SignedIn).await?;
+    if let Some((session, _)) = desk.login.take() {
+        sessions::end(ctx, change.conn(), &session.sid).await?;
+        change.touch(Touched::Session(session.sid));
+    }
+    let login = &desk.stages.login;
+    if login.terminate_other_sessions {
+        for sid in sessions::end_all_of(ctx, change.conn(), account.pk, "").await? {
+            change.touch(Touched::Session(sid));
+        }
+    }
+    let stay = if desk.run.remember_me { stages::seconds(&login.remember_me_offset) } else { 0 };
+    let seconds = stages::seconds(&login.session_duration).saturating_add(stay);
+    let auth_method = if desk.run.auth_method.is_empty() { "auth_mfa" } else { &desk.run.auth_method };
+    let new = sessions::New {
+        account: account.pk,
+        auth_method,
+        second_factor: !desk.run.devices.is_empty(),
+        idle_seconds: seconds,
+        client: desk.visit.visitor.client,
+        user_agent: desk.visit.user_agent,
+    };
+    let started = sessions::start_new(ctx, change.conn(), &new).await?;
+    account::signed_in(change.conn(), account.pk, ctx.now()).await?;
+    let devices: Vec<_> = desk.run.devices.iter().map(|(class, pk)| json!({"device_class": class, "pk": pk})).collect();
+    let args = json!({"known_device": known_device, "mfa_devices": devices, "identifier": desk.run.identifier});
+    change.event("login", json!({"auth_method": auth_method, "auth_method_args": args})).await?;
+    change.commit().await?;
+    let max_age = (seconds > 0).then_some(ctx.sessions.absolute_seconds);
+    desk.cookies.session = Some(SessionCookie::Set { value: started.cookie, max_age });
+    desk.cookies.device = remembered::remember_device(desk, &account);
+    if let Some(device) = desk.run.devices.last() {
+        desk.cookies.second_factor = remembered::remember_second_factor(desk, &account, device);
+    }
+    desk.run.step = Step::Done;
+    Ok(())
+}
+
+/// Ends the session, if that is what the flow is for.
+pub(super) async fn sign_out(desk: &mut Desk<'_>) -> Result<(), Error> {
+    if desk.flow.slug == flows::INVALIDATION {
+        if let Some((session, account)) = desk.login.take() {
+            let actor = desk.actor(&account);
+            sign_in::out(desk.ctx, &session, &actor).await?;
+        }
+        desk.cookies.session = Some(SessionCookie::Clear);
+    }
+    if desk.run.next.is_empty() {
+        HOME.clone_into(&mut desk.run.next);
+    }
+    desk.run.step = Step::Done;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Forms: a new password, the user's own fields, the first administrator (CO-324, CO-326, CO-327, CO-486).
+
+use portcullis_core::keys::same_secret;
+use serde_json::Value;
+
+use super::challenge::{Field, Remedy};
+use super::run::{Pending, Step};
+use super::{Desk, Fields, text};
+use crate::change::Change;
+use crate::directory::users;
+use crate::error::{Error, Problems};
+use crate::own_fields::{self, Changes};
+use crate::{bootstrap, password_rules, recovery, setup};
+
+/// A new password, twice.
+pub(super) const PASSWORDS: [Field; 2] = [
+    Field { key: "password", label: "Password", kind: "password", required: true, value: String::new() },
+    Field {
+        key: "password_repeat",
+        label: "Password, once more",
+        kind: "password",
+        required: true,
+        value: String::new(),
+    },
+];
+
+/// What the first administrator is asked besides.
+pub(super) const FIRST: [Field; 2] = [
+    Field { key: "code", label: "Setup code", kind: "text", required: true, value: String::new() },
+    Field { key: "email", label: "E-mail address", kind: "email", required: true, value: String::new() },
+];
+
+/// Takes the yes to opening a recovery link: mail scanners open links, and say nothing (CO-324).
+pub(super) async fn confirm(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let given = text(fields, "token").unwrap_or_default();
+    let asked = desk.run.token.clone().filter(|asked| same_secret(asked.as_bytes(), given.as_bytes()));
+    if asked.is_none() {
+        desk.problem("token", "Please answer once more.", "invalid");
+        return Ok(());
+    }
+    if recovery::take(desk.ctx, &desk.visit.visitor, &desk.link_token()).await? {
+        desk.run.token = None;
+        "recovery".clone_into(&mut desk.run.auth_method);
+        desk.run.step = Step::AfterPassword;
+        desk.rotate = true;
+    } else {
+        desk.deny("This link has been used already, or its time is over.", Remedy::None);
+    }
+    Ok(())
+}
+
+/// Takes a new password.
+pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
+    let Some(password) = twice(desk, fields) else { return Ok(()) };
+    let rules = password_rules::check(&password, &account);
+    if !rules.is_empty() {
+        for rule in rules {
+            desk.problem("password", rule, "invalid");
+        }
+        return Ok(());
+    }
+    let hash = match users::hash_of(ctx, &password).await {
+        Err(Error::Invalid(problems)) => return told(desk, &problems),
+        hashed => hashed?,
+    };
+    let actor = desk.actor(&account);
+    let mut change = Change::begin(ctx, &actor).await?;
+    desk.spend(change.conn()).await?;
+    users::set_hash_in(ctx, &mut change, account.pk, hash, desk.run.sid.as_deref()).await?;
+    let changed = desk.account(change.conn()).await?;
+    change.commit().await?;
+    desk.run.pending = changed.as_ref().map(Pending::of);
+    // Whoever came by a link is signed in now; whoever changed it themselves is already.
+    desk.run.step = if desk.run.sid.is_some() { Step::Done } else { Step::LogIn };
+    Ok(())
+}
+
+/// The user's own fields as they are.
+pub(super) async fn own_fields(desk: &Desk<'_>) -> Result<Vec<Field>, Error> {
+    let Some(pending) = desk.run.pending else { return Ok(Vec::new()) };
+    let own = own_fields::of(desk.ctx, pending.account).await?;
+    let field = |key, label, kind, required, value| Field { key, label, kind, required, value };
+    Ok(vec![
+        field("username", "User name", "username", true, own.username),
+        field("name", "Name", "text", false, own.name),
+        field("email", "E-mail address", "email", false, own.email),
+        field("attributes.settings.locale", "Language", "ak-locale", false, own.locale),
+    ])
+}
+
+/// Takes the user's own fields.
+pub(super) async fn settings(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
+    let given = |name: &str| fields.get(name).and_then(Value::as_str).map(|text| text.trim().to_owned());
+    let changes = Changes {
+        username: given("username"),
+        name: given("name"),
+        email: given("email"),
+        locale: given("attributes.settings.locale"),
+    };
+    match own_fields::change(ctx, &desk.actor(&account), account.pk, changes).await {
+        Ok(()) => desk.run.step = Step::Done,
+        Err(Error::Invalid(problems)) => return told(desk, &problems),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Sets up the first administrator, and signs in.
+pub(super) async fn first_administrator(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let ctx = desk.ctx;
+    let Some(password) = twice(desk, fields) else { return Ok(()) };
+    let said = |name: &str| text(fields, name).unwrap_or_default();
+    let actor = crate::Actor {
+        client: Some(desk.visit.visitor.client),
+        request: desk.visit.visitor.request.clone(),
+        username: bootstrap::ADMINISTRATOR.to_owned(),
+        ..crate::Actor::system()
+    };
+    match setup::complete(ctx, &actor, &said("code"), said("email").trim(), &password).await {
+        Ok(first) => {
+            let account = portcullis_store::account::by_pk(&mut ctx.db.read().await?, first).await?;
+            desk.run.pending = account.as_ref().map(Pending::of);
+            bootstrap::ADMINISTRATOR.clone_into(&mut desk.run.identifier);
+            "password".clone_into(&mut desk.run.auth_method);
+            desk.run.step = Step::LogIn;
+            Ok(())
+        }
+        Err(Error::Invalid(problems)) => told(desk, &problems),
+        Err(Error::Forbidden) => {
+            desk.deny("Portcullis is set up already.", Remedy::SignIn);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn twice(desk: &mut Desk<'_>, fields: &Fields) -> Option<String> {
+    let Some(password) = text(fields, "password") else {
+        desk.problem("password", "This field may not be blank.", "blank");
+        return None;
+    };
+    if text(fields, "password_repeat").as_ref() != Some(&password) {
+        desk.problem("password_repeat", "Passwords don't match.", "invalid");
+        return None;
+    }
+    Some(password)
+}
+
+fn told(desk: &mut Desk<'_>, problems: &Problems) -> Result<(), Error> {
+    for (field, messages) in problems.iter() {
+        for message in messages {
+            desk.problem(field, message.clone(), "invalid");
+        }
+    }
+    Ok(())
+}

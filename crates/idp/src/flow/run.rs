@@ -1,0 +1,200 @@
+//! How far a browser has come in a flow: kept here, sealed, known by its cookie (CO-304).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::UserPk;
+use portcullis_core::keys::{Digest, Purpose};
+use portcullis_store::account::Account;
+use portcullis_store::{Conn, StoreError, flow_run};
+use serde::{Deserialize, Serialize};
+
+use super::challenge::Remedy;
+use crate::BATCH;
+use crate::context::Context;
+use crate::error::Error;
+
+/// Version of the encoding. Others are not read: the browser begins again.
+const VERSION: u32 = 1;
+/// How long a browser may take for one step.
+const IDLE_SECONDS: i64 = 3600;
+
+/// How far a browser has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    version: u32,
+    /// Slug of the flow.
+    pub(super) flow: String,
+    /// Where the browser goes afterwards: a target on this site.
+    pub(super) next: String,
+    /// What it is asked now.
+    pub(super) step: Step,
+    /// Public id of the session that the flow is for, when it needs one.
+    pub(super) sid: Option<String>,
+    /// What was typed as user name.
+    pub(super) identifier: String,
+    /// Whom that names, if anybody.
+    pub(super) pending: Option<Pending>,
+    /// Wrong passwords in this run (CO-312).
+    pub(super) failures: u32,
+    /// How the user has proved who they are.
+    pub(super) auth_method: String,
+    /// Second factors shown: class and key.
+    pub(super) devices: Vec<(String, i32)>,
+    /// Whether the user wants to stay signed in.
+    pub(super) remember_me: bool,
+    /// Seed of the authenticator app that is being enrolled, base64url.
+    pub(super) seed: Option<String>,
+    /// Recovery codes that are being enrolled.
+    pub(super) codes: Vec<String>,
+    /// Digest of the recovery link that was opened, base64url.
+    pub(super) link: Option<String>,
+    /// One-time token of a question that is answered with yes.
+    pub(super) token: Option<String>,
+}
+
+/// Whom a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    /// The user.
+    pub(super) account: UserPk,
+    /// When their password had been changed last.
+    password_changed: i64,
+}
+
+/// What a browser is asked, or what is to be found out before it is asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    Identification,
+    Password,
+    /// To be found out: whether a second factor is due.
+    AfterPassword,
+    SecondFactor,
+    ChooseSetup,
+    EnrolTotp,
+    EnrolStatic,
+    /// To be found out: what comes after the second factor.
+    AfterSecondFactor,
+    RememberMe,
+    /// The session starts.
+    LogIn,
+    EmailSent,
+    Confirm,
+    NewPassword,
+    Settings,
+    FirstAdministrator,
+    SignOut,
+    /// The flow is over.
+    Done,
+    Denied {
+        message: String,
+        remedy: Remedy,
+    },
+}
+
+impl Run {
+    pub(super) fn new(flow: &str, next: String, step: Step) -> Self {
+        Self {
+            version: VERSION,
+            flow: flow.to_owned(),
+            next,
+            step,
+            sid: None,
+            identifier: String::new(),
+            pending: None,
+            failures: 0,
+            auth_method: String::new(),
+            devices: Vec::new(),
+            remember_me: false,
+            seed: None,
+            codes: Vec::new(),
+            link: None,
+            token: None,
+        }
+    }
+
+    pub(super) fn is_about(&mut self, account: &Account) {
+        self.pending = Some(Pending::of(account));
+    }
+}
+
+impl Pending {
+    pub(super) fn of(account: &Account) -> Self {
+        Self { account: account.pk, password_changed: account.password_changed.0 }
+    }
+
+    /// Whether nothing has happened to the user's password meanwhile.
+    pub(super) fn still_holds(&self, account: &Account) -> bool {
+        *self == Self::of(account)
+    }
+}
+
+/// A run as it was stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    /// The cookie's value.
+    pub(super) cookie: String,
+    /// How far it had come.
+    pub(super) run: Run,
+    revision: i64,
+}
+
+pub(super) fn digest(ctx: &Context, cookie: &str) -> Digest {
+    ctx.keys.digest(Purpose::SessionLookup, &[b"flow", cookie.as_bytes()])
+}
+
+fn place(digest: &Digest) -> String {
+    format!("flow_run:{}:state", hex::encode(digest))
+}
+
+/// The run of a browser. One that another release has written, or that cannot be opened, is none.
+pub(super) async fn load(ctx: &Context, conn: &mut Conn, cookie: &str) -> Result<Option<Stored>, StoreError> {
+    let digest = digest(ctx, cookie);
+    let Some(found) = flow_run::by_digest(conn, &digest, ctx.now()).await? else { return Ok(None) };
+    let Ok(state) = ctx.keys.open(&place(&digest), &found.state_sealed) else { return Ok(None) };
+    let run = serde_json::from_slice::<Run>(&state).ok().filter(|run| run.version == VERSION);
+    Ok(run.map(|run| Stored { cookie: cookie.to_owned(), run, revision: found.revision }))
+}
+
+/// Keeps a run under this cookie.
+pub(super) async fn keep(ctx: &Context, conn: &mut Conn, cookie: &str, run: &Run) -> Result<(), Error> {
+    let digest = digest(ctx, cookie);
+    let state = serde_json::to_vec(run).map_err(|_| Error::Unreadable("flow_run".to_owned()))?;
+    let sealed = ctx.keys.seal(&place(&digest), &state, &*ctx.entropy);
+    Ok(flow_run::put(conn, &digest, &sealed, ctx.now().plus_seconds(IDLE_SECONDS)).await?)
+}
+
+/// Takes a stored run away: of two answers to the same step, one counts.
+pub(super) async fn take(ctx: &Context, conn: &mut Conn, stored: &Stored) -> Result<(), Error> {
+    match flow_run::take(conn, &digest(ctx, &stored.cookie), stored.revision).await? {
+        true => Ok(()),
+        false => Err(Error::Busy),
+    }
+}
+
+/// Removes a run, however far it is.
+pub(super) async fn forget(ctx: &Context, conn: &mut Conn, cookie: &str) -> Result<(), StoreError> {
+    flow_run::delete(conn, &digest(ctx, cookie)).await
+}
+
+/// Removes runs whose time is over, a batch at a time.
+pub(super) async fn sweep(ctx: &Context, now: Timestamp) -> Result<(), StoreError> {
+    loop {
+        let mut tx = ctx.db.write().await?;
+        let removed = flow_run::sweep(&mut tx, now, BATCH.into()).await?;
+        tx.commit().await?;
+        if removed < BATCH.into() {
+            return Ok(());
+        }
+    }
+}
+
+/// Bytes as they are kept in a run.
+pub(super) fn written(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Bytes that were kept in a run.
+pub(super) fn bytes(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap_or_default()
+}

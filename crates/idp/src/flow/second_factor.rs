@@ -1,0 +1,130 @@
+//! The second factor (CO-314, CO-315, CO-317).
+
+use portcullis_store::account::Account;
+use portcullis_store::authenticator::Authenticator;
+use serde_json::json;
+
+use super::challenge::Remedy;
+use super::run::Step;
+use super::{Desk, Fields, remembered, stages, text};
+use crate::change::Change;
+use crate::error::Error;
+use crate::limits::account::Codes;
+use crate::{authenticators, event, flows, reputation};
+
+/// The second factors of the user that the stage allows.
+pub(super) async fn devices(desk: &Desk<'_>) -> Result<Vec<Authenticator>, Error> {
+    let Some(pending) = desk.run.pending else { return Ok(Vec::new()) };
+    let mut conn = desk.ctx.db.read().await?;
+    let all = authenticators::of_account(&mut conn, pending.account).await?;
+    let allowed = &desk.stages.validation.device_classes;
+    Ok(all.into_iter().filter(|device| allowed.contains(&device.class)).collect())
+}
+
+/// Finds out what comes after the password.
+pub(super) async fn find_out(desk: &mut Desk<'_>) -> Result<(), Error> {
+    let devices = devices(desk).await?;
+    let account = desk.account(&mut desk.ctx.db.read().await?).await?;
+    let Some(account) = account else {
+        desk.deny("This account cannot sign in.", Remedy::Again);
+        return Ok(());
+    };
+    // It is not shown again, so it is not remembered for longer either.
+    if remembered::second_factor(desk, &account, &devices) {
+        desk.run.step = Step::AfterSecondFactor;
+        return Ok(());
+    }
+    let setups = desk.stages.setups();
+    desk.run.step = match desk.stages.validation.not_configured_action.as_str() {
+        _ if !devices.is_empty() => Step::SecondFactor,
+        // Who forgot a password is not asked for what they never had.
+        _ if desk.flow.slug == flows::RECOVERY => Step::AfterSecondFactor,
+        "skip" => Step::AfterSecondFactor,
+        "configure" => match setups.as_slice() {
+            [one] => setup_step(one),
+            [_, ..] => Step::ChooseSetup,
+            [] => none_allowed(),
+        },
+        _ => none_allowed(),
+    };
+    Ok(())
+}
+
+fn none_allowed() -> Step {
+    let message = "You need a second factor to sign in, and have none. Ask your administrator.".to_owned();
+    Step::Denied { message, remedy: Remedy::None }
+}
+
+fn setup_step(name: &str) -> Step {
+    if name == stages::TOTP_SETUP { Step::EnrolTotp } else { Step::EnrolStatic }
+}
+
+/// Takes the answer to which second factor is to be enrolled.
+pub(super) fn choose(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let Some(chosen) = text(fields, "selected_stage") else { return desk.required("selected_stage") };
+    let is_chosen = |name: &&&str| desk.stages.key(name).is_some_and(|key| key.to_string() == chosen);
+    match desk.stages.setups().iter().find(is_chosen) {
+        Some(name) => desk.run.step = setup_step(name),
+        None => desk.problem("selected_stage", "Invalid stage selected", "invalid"),
+    }
+    Ok(())
+}
+
+/// Examines a code, against the allowed devices only. A wrong one counts once, however many devices there are.
+pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    let Some(code) = text(fields, "code") else {
+        // Choosing a device is no answer yet.
+        return if fields.contains_key("selected_challenge") { Ok(()) } else { desk.required("code") };
+    };
+    let ctx = desk.ctx;
+    let (devices, account) = (devices(desk).await?, desk.account(&mut ctx.db.read().await?).await?);
+    let Some(account) = account else {
+        desk.deny("This account cannot sign in.", Remedy::Again);
+        return Ok(());
+    };
+    let known = remembered::known_device(desk, &account);
+    let codes = Codes { user: account.uuid, username: &account.username, device: known.as_deref() };
+    // One transaction: of guesses made at once, each is counted before the next is examined.
+    let nobody = desk.visit.visitor.stranger("");
+    let mut change = Change::begin(ctx, &nobody).await?;
+    let blocked = codes.is_blocked(ctx, change.conn()).await?;
+    let found = match blocked {
+        true => None,
+        false => authenticators::check(ctx, change.conn(), &devices, &code).await?,
+    };
+    match found {
+        Some(device) => {
+            codes.succeeded(ctx, change.conn()).await?;
+            change.commit().await?;
+            desk.run.devices.push((device.class, device.pk));
+            desk.run.step = Step::AfterSecondFactor;
+            desk.rotate = true;
+        }
+        None => {
+            if !blocked {
+                codes.failed(ctx, change.conn()).await?;
+                let (from, name) = (desk.visit.visitor.client, &account.username);
+                reputation::note(ctx, change.conn(), from, name, reputation::Attempt::Failed).await?;
+            }
+            change.event("login_failed", failure(&account, blocked)).await?;
+            change.commit().await?;
+            desk.problem(
+                "code",
+                "Invalid Token. Please ensure the time on your device is synchronized and try again.",
+                "invalid",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn failure(account: &Account, blocked: bool) -> serde_json::Value {
+    let user = event::model("authentik_core", "user", account.pk, &account.username);
+    let (username, stage) = (&account.username, "authenticator_validate");
+    match blocked {
+        true => {
+            json!({"username": username, "user": user, "stage": stage, "reason": "too many wrong codes: not examined"})
+        }
+        false => json!({"username": username, "user": user, "stage": stage}),
+    }
+}

@@ -1,0 +1,91 @@
+//! Where a flow begins, and for whom it is (CO-300, CO-308).
+
+use portcullis_core::target::HOME;
+use portcullis_store::account::Account;
+use portcullis_store::flow::Flow;
+use portcullis_store::login_session::LoginSession;
+
+use super::challenge::Remedy;
+use super::run::{Run, Step, written};
+use super::{Visit, param};
+use crate::context::Context;
+use crate::error::Error;
+use crate::{flows, recovery, setup};
+
+/// What the reference's clients know as well.
+const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
+
+/// Digest of the recovery link that the browser comes with, as runs keep it.
+fn link_of(ctx: &Context, visit: &Visit<'_>) -> Option<String> {
+    let token = param(visit.query, recovery::PARAMETER)?;
+    (visit.slug == flows::RECOVERY).then(|| written(&recovery::digest(ctx, &token)))
+}
+
+/// Whether a browser goes on with a run: it is one of this flow, for the same session, and not another link is
+/// opened. Who may run the flow is looked at before every answer (CO-308).
+pub(super) fn goes_on(ctx: &Context, visit: &Visit<'_>, run: &Run, login: Option<&(LoginSession, Account)>) -> bool {
+    let sid = login.map(|(session, _)| session.sid.as_str());
+    let for_login = match visit.slug {
+        flows::AUTHENTICATION | flows::INITIAL_SETUP => true,
+        flows::RECOVERY => sid.is_none(),
+        _ => run.sid.as_deref() == sid,
+    };
+    let link = link_of(ctx, visit);
+    run.flow == visit.slug && for_login && (link.is_none() || link == run.link)
+}
+
+/// The run of a browser that begins a flow.
+pub(super) async fn begin(
+    ctx: &Context,
+    visit: &Visit<'_>,
+    flow: &Flow,
+    login: Option<&(LoginSession, Account)>,
+) -> Result<Run, Error> {
+    let mut run = Run::new(&flow.slug, HOME.to_owned(), Step::Identification);
+    let denied = |message: &str, remedy| Step::Denied { message: message.to_owned(), remedy };
+    run.step = match (flow.authentication.as_str(), login) {
+        ("require_authenticated", None) => denied(NOT_FOR_YOU, Remedy::SignIn),
+        ("require_unauthenticated", Some(_)) => denied(NOT_FOR_YOU, Remedy::SignOut),
+        _ => match flow.slug.as_str() {
+            flows::AUTHENTICATION => Step::Identification,
+            flows::INVALIDATION | flows::PROVIDER_INVALIDATION => Step::SignOut,
+            flows::PASSWORD_CHANGE => Step::NewPassword,
+            flows::USER_SETTINGS => Step::Settings,
+            flows::TOTP_SETUP => Step::EnrolTotp,
+            flows::STATIC_SETUP => Step::EnrolStatic,
+            flows::INITIAL_SETUP if setup::is_open(ctx).await? => Step::FirstAdministrator,
+            flows::RECOVERY => match link_of(ctx, visit) {
+                None => Step::Identification,
+                link => {
+                    run.link = link;
+                    Step::Confirm
+                }
+            },
+            _ => denied("This is not available.", Remedy::None),
+        },
+    };
+    if let (Some((session, account)), false) = (login, flow.slug == flows::AUTHENTICATION) {
+        run.sid = Some(session.sid.clone());
+        account.username.clone_into(&mut run.identifier);
+        run.is_about(account);
+    }
+    if run.step == Step::Confirm {
+        open_link(ctx, visit, &mut run).await?;
+    }
+    Ok(run)
+}
+
+async fn open_link(ctx: &Context, visit: &Visit<'_>, run: &mut Run) -> Result<(), Error> {
+    let token = param(visit.query, recovery::PARAMETER).unwrap_or_default();
+    match recovery::look(ctx, &token).await? {
+        Some(account) => {
+            account.username.clone_into(&mut run.identifier);
+            run.is_about(&account);
+        }
+        None => {
+            let message = "This link has been used already, or its time is over.".to_owned();
+            run.step = Step::Denied { message, remedy: Remedy::None };
+        }
+    }
+    Ok(())
+}

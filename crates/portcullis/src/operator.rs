@@ -1,0 +1,104 @@
+//! What whoever has the data directory may do without a password (CO-328, CO-445).
+
+use std::io::Write;
+use std::sync::Arc;
+
+use portcullis_core::entropy::SystemEntropy;
+use portcullis_idp::change::Change;
+use portcullis_idp::context::{Actor, Context};
+use portcullis_idp::{bootstrap, directory, limits, recovery};
+use portcullis_store::account::{self, Account};
+use portcullis_store::team;
+use serde_json::json;
+
+use crate::edge::SystemClock;
+use crate::settings::Settings;
+use crate::{Failure, instance, serve};
+
+/// One of the things to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Print a link by which a user chooses a new password.
+    RecoveryLink {
+        /// For how many minutes it is good.
+        minutes: u32,
+    },
+    /// Make a user an administrator.
+    CreateAdminGroup,
+    /// Forget a user's failed attempts.
+    Unlock,
+}
+
+/// Does it, beside a process that may serve the instance meanwhile.
+///
+/// # Errors
+/// One line when there is no such instance or user, or the database fails.
+pub(crate) fn run(settings: &Settings, username: &str, task: &Task) -> Result<(), Failure> {
+    let said = serve::runtime()?.block_on(async {
+        let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
+        let said = perform(&ctx, username, task).await;
+        ctx.db.close().await;
+        said
+    })?;
+    Ok(writeln!(std::io::stdout(), "{said}")?)
+}
+
+async fn perform(ctx: &Context, username: &str, task: &Task) -> Result<String, Failure> {
+    let actor = Actor::system();
+    let mut change = Change::begin(ctx, &actor).await?;
+    let found = account::by_username(change.conn(), username).await?;
+    let user = found.ok_or_else(|| format!("there is no user called {username}"))?;
+    let said = match task {
+        Task::RecoveryLink { minutes } => {
+            recovery::link_in(ctx, &mut change, user.pk, i64::from(*minutes) * 60).await.map_err(in_words)?
+        }
+        Task::CreateAdminGroup => admin(ctx, &mut change, &user).await?,
+        Task::Unlock => unlock(ctx, &mut change, &user).await?,
+    };
+    change.commit().await?;
+    Ok(said)
+}
+
+/// What a rule says, for a console.
+fn in_words(error: portcullis_idp::Error) -> Failure {
+    match error {
+        portcullis_idp::Error::Invalid(problems) => {
+            let texts: Vec<_> = problems.iter().flat_map(|(_, messages)| messages.to_vec()).collect();
+            texts.join(" ").into()
+        }
+        other => other.into(),
+    }
+}
+
+async fn admin(ctx: &Context, change: &mut Change<'_>, user: &Account) -> Result<String, Failure> {
+    let group = match team::by_name(change.conn(), bootstrap::ADMINISTRATORS).await? {
+        Some(group) if group.is_superuser => group.pk,
+        Some(_) => {
+            return Err(format!("the group {} is not for administrators any more", bootstrap::ADMINISTRATORS).into());
+        }
+        None => {
+            let fields = directory::groups::Fields {
+                name: Some(bootstrap::ADMINISTRATORS.to_owned()),
+                is_superuser: Some(true),
+                ..directory::groups::Fields::default()
+            };
+            directory::groups::create_in(ctx, change, fields).await?
+        }
+    };
+    team::add_member(change.conn(), group, user.pk).await?;
+    let model = portcullis_idp::event::model("authentik_core", "group", group, bootstrap::ADMINISTRATORS);
+    change.event("model_updated", json!({"model": model, "diff": {"users": {"added": [user.pk]}}})).await?;
+    Ok(format!("{} is an administrator now", user.username))
+}
+
+async fn unlock(ctx: &Context, change: &mut Change<'_>, user: &Account) -> Result<String, Failure> {
+    let mut counters = limits::clear(ctx, change.conn(), &user.username).await?;
+    if !user.email.is_empty() {
+        counters += limits::clear(ctx, change.conn(), &user.email).await?;
+    }
+    let model = portcullis_idp::event::model("authentik_core", "user", user.pk, &user.username);
+    change
+        .event("model_updated", json!({"model": model, "message": "Counters of failed attempts were cleared."}))
+        .await?;
+    Ok(format!("{}: {counters} counters of failed attempts cleared", user.username))
+}

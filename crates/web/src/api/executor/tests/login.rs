@@ -1,0 +1,343 @@
+//! User name, password, session.
+
+use super::*;
+
+/// CO-302, CO-303, CO-533: a client signs in by answering what it is asked; keys are those that clients know.
+#[tokio::test]
+async fn co_302_a_client_signs_in_step_by_step() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    let asked = client.show(&site, SIGN_IN, "next=/").await;
+    for key in [
+        "user_fields",
+        "password_fields",
+        "flow_designation",
+        "primary_action",
+        "show_source_labels",
+        "allow_show_password",
+        "recovery_url",
+        "sources",
+        "enable_remember_me",
+        "passkey_challenge",
+        "pending_user_identifier",
+        "captcha_stage",
+    ] {
+        assert!(asked.get(key).is_some(), "{key}: {asked}");
+    }
+    assert_eq!((&asked["component"], &asked["password_fields"]), (&json!("ak-stage-identification"), &json!(false)));
+    for key in ["title", "background", "background_themed_urls", "cancel_url", "layout"] {
+        assert!(asked["flow_info"].get(key).is_some(), "{key}");
+    }
+    assert!(!client.cookies.contains_key("authentik_flow"), "nothing is kept of a visitor who only looks");
+    let asked =
+        client.answer(&site, SIGN_IN, "", json!({"component": "ak-stage-identification", "uid_field": "ada"})).await;
+    assert_eq!((&asked["component"], &asked["pending_user"]), (&json!("ak-stage-password"), &json!("ada")));
+    assert!(asked["pending_user_avatar"].as_str().expect("text").starts_with("data:image/"));
+    let again = client.answer(&site, SIGN_IN, "", json!({"password": "wrong"})).await;
+    assert_eq!(again["response_errors"], json!({"password": [{"string": "Invalid password", "code": "invalid"}]}));
+    assert_eq!(client.whoami(&site).await, 403);
+    let done = client.answer(&site, SIGN_IN, "next=/application/launch/wiki/", json!({"password": PASSWORD})).await;
+    assert_eq!((&done["component"], &done["to"]), (&json!("xak-flow-redirect"), &json!("/application/launch/wiki/")));
+    assert_eq!(client.whoami(&site).await, 200);
+    let (count, login) = site.events("login").await;
+    assert_eq!((count, &login["auth_method"]), (1, &json!("password")));
+    assert_eq!(login["auth_method_args"]["identifier"], "ada");
+    let there = client.show(&site, SIGN_IN, "next=/x").await;
+    assert_eq!(there["to"], "/x", "CO-307: who is signed in goes on");
+}
+
+/// CO-302: an answer to another step is an error, never a skip.
+#[tokio::test]
+async fn co_302_an_answer_to_another_step_is_an_error() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    for component in ["ak-stage-password", "ak-stage-user-login", "ak-stage-authenticator-validate"] {
+        let answer = json!({"component": component, "uid_field": "ada", "password": PASSWORD});
+        let asked = client.answer(&site, SIGN_IN, "", answer).await;
+        assert_eq!((&asked["component"], errors(&asked)), (&json!("ak-stage-identification"), vec!["component"]));
+    }
+    let empty = client.answer(&site, SIGN_IN, "", json!({"uid_field": ""})).await;
+    assert_eq!(errors(&empty), ["uid_field"]);
+    assert_eq!(client.whoami(&site).await, 403);
+}
+
+/// CO-304, CO-824: another flow discards the first; a run ends after an hour; what is stored is sealed.
+#[tokio::test]
+async fn co_304_one_flow_at_a_time_and_not_for_ever() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada-the-visitor"})).await;
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-password");
+    let files = site.file_bytes();
+    assert!(!files.windows(15).any(|bytes| bytes == b"ada-the-visitor"), "sealed at rest");
+    client.answer(&site, flows::RECOVERY, "", json!({"uid_field": "x"})).await;
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-identification");
+    client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+    site.clock.advance_seconds(3599);
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-password");
+    site.clock.advance_seconds(2);
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-identification");
+    client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+    let dropped = client.page(&site, "/flows/-/cancel/?next=//evil.example").await;
+    assert_eq!((dropped.status.as_u16(), &dropped.headers["location"]), (303, &"/".parse().expect("a value")));
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-identification", "CO-301");
+}
+
+/// CO-309: `next` leads to this site or home.
+#[tokio::test]
+async fn co_309_next_stays_on_this_site() {
+    let (site, _) = with_ada().await;
+    for (next, to) in [
+        ("next=%2F%2Fevil.example", "/"),
+        ("next=/%5Cevil", "/"),
+        ("next=https%3A%2F%2Fevil.example", "/"),
+        ("next=%2Fok%3Fa%3Db", "/ok?a=b"),
+        ("", "/"),
+    ] {
+        let mut client = Client::new();
+        client.answer(&site, SIGN_IN, next, json!({"uid_field": "ada"})).await;
+        assert_eq!(client.answer(&site, SIGN_IN, next, json!({"password": PASSWORD})).await["to"], to, "{next}");
+    }
+}
+
+/// CO-310, CO-816: an e-mail address that two users share, or that is somebody's name, picks nobody by chance.
+#[tokio::test]
+async fn co_310_a_shared_address_signs_nobody_in() {
+    let (site, ada) = with_ada().await;
+    let bob = site.user("bob").await;
+    set_password(&site, bob, PASSWORD).await;
+    let address = async |user: i64, email: &str| {
+        site.admin(Method::PATCH, &format!("/core/users/{user}/"), json!({"email": email})).await;
+    };
+    address(ada, "both@example.com").await;
+    address(bob, "both@example.com").await;
+    let log_in = async |name: &str| Client::new().sign_in(&site, name, PASSWORD).await;
+    assert_eq!(errors(&log_in("both@example.com").await), ["password"]);
+    address(bob, "bob@example.com").await;
+    assert_eq!(log_in("Both@Example.com").await["component"], "xak-flow-redirect");
+    tune(&site, stages::IDENTIFICATION, json!({"user_fields": ["email"]})).await;
+    assert_eq!(errors(&log_in("ada").await), ["password"], "CO-306");
+    tune(&site, stages::IDENTIFICATION, json!({"user_fields": ["username"], "case_insensitive_matching": false})).await;
+    assert_eq!(errors(&log_in("ADA").await), ["password"], "CO-306");
+}
+
+/// CO-311, CO-813, CO-815: known, unknown, inactive users and service accounts are asked and answered alike.
+#[tokio::test]
+async fn co_311_nobody_learns_who_exists() {
+    let (site, ada) = with_ada().await;
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), json!({"email": "ada@example.com", "name": "Ada L."}))
+        .await;
+    let gone = site.user("gone").await;
+    set_password(&site, gone, PASSWORD).await;
+    site.admin(Method::PATCH, &format!("/core/users/{gone}/"), json!({"is_active": false})).await;
+    let robot = site.user("robot").await;
+    set_password(&site, robot, PASSWORD).await;
+    site.admin(Method::PATCH, &format!("/core/users/{robot}/"), json!({"type": "service_account"})).await;
+    let mut seen = Vec::new();
+    for (name, password) in
+        [("ada@example.com", "wrong"), ("nobody", PASSWORD), ("gone", PASSWORD), ("robot", PASSWORD), ("ADA", "wrong")]
+    {
+        let mut client = Client::new();
+        let named = client.answer(&site, SIGN_IN, "", json!({"uid_field": name})).await;
+        let answered = client.answer(&site, SIGN_IN, "", json!({"password": password})).await;
+        assert_eq!(client.whoami(&site).await, 403, "{name}");
+        let text = format!("{named}{answered}").replace(&format!("\"{name}\""), "\"<typed>\"");
+        assert!(!text.contains("Ada L."), "{text}");
+        seen.push(text);
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
+    tune(&site, stages::IDENTIFICATION, json!({"show_matched_user": true})).await;
+    let mut client = Client::new();
+    let named = client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada@example.com"})).await;
+    assert_eq!(named["pending_user"], "ada", "CO-306: when somebody wants it shown");
+    tune(&site, stages::IDENTIFICATION, json!({"pretend_user_exists": false})).await;
+    let named = Client::new().answer(&site, SIGN_IN, "", json!({"uid_field": "nobody"})).await;
+    assert_eq!((&named["component"], errors(&named)), (&json!("ak-stage-identification"), vec!["non_field_errors"]));
+}
+
+/// CO-312, CO-811: the sixth wrong password in one run ends it.
+#[tokio::test]
+async fn co_312_the_sixth_wrong_password_ends_the_run() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    for _ in 0..5 {
+        assert_eq!(client.sign_in_again(&site, "wrong").await["component"], "ak-stage-password");
+    }
+    let over = client.answer(&site, SIGN_IN, "", json!({"password": "wrong"})).await;
+    assert_eq!(over["component"], "ak-stage-access-denied");
+    assert!(over.get("pending_user").is_some() && over.get("error_message").is_some());
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-identification", "begins again");
+}
+
+impl Client {
+    async fn sign_in_again(&mut self, site: &Site, password: &str) -> Value {
+        if self.show(site, SIGN_IN, "").await["component"] == "ak-stage-identification" {
+            self.answer(site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+        }
+        self.answer(site, SIGN_IN, "", json!({"password": password})).await
+    }
+}
+
+/// CO-306: with a password stage, user name and password are asked for together.
+#[tokio::test]
+async fn co_306_name_and_password_may_be_asked_for_together() {
+    let (site, _) = with_ada().await;
+    tune(&site, stages::IDENTIFICATION, json!({"password_stage": stages::PASSWORD})).await;
+    let mut client = Client::new();
+    assert_eq!(client.show(&site, SIGN_IN, "").await["password_fields"], true);
+    let wrong = client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada", "password": "wrong"})).await;
+    assert_eq!((&wrong["component"], errors(&wrong)), (&json!("ak-stage-identification"), vec!["non_field_errors"]));
+    let done = client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada", "password": PASSWORD})).await;
+    assert_eq!(done["component"], "xak-flow-redirect");
+}
+
+/// CO-319, CO-384: the session is another one after every login, and the one before it has ended. A run has another
+/// cookie once the password was right: whoever planted the first one cannot go on with it.
+#[tokio::test]
+async fn co_384_identifiers_change_with_what_they_are_worth() {
+    let (site, _) = with_ada().await;
+    tune(&site, stages::LOGIN, json!({"remember_me_offset": "days=1"})).await;
+    let mut client = Client::new();
+    client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+    let planted = client.cookies.clone();
+    assert_eq!(
+        client.answer(&site, SIGN_IN, "", json!({"password": PASSWORD})).await["component"],
+        "ak-stage-user-login"
+    );
+    let mut other = Client { cookies: planted, ..Client::new() };
+    let theirs =
+        other.answer(&site, SIGN_IN, "", json!({"component": "ak-stage-user-login", "remember_me": true})).await;
+    assert_eq!(theirs["component"], "ak-stage-identification");
+    client.answer(&site, SIGN_IN, "", json!({"remember_me": false})).await;
+    let first = client.cookies["authentik_session"].clone();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    client.answer(&site, SIGN_IN, "", json!({"remember_me": false})).await;
+    assert_ne!(client.cookies["authentik_session"], first);
+    let mut old = Client::new();
+    old.cookies.insert("authentik_session".to_owned(), first);
+    assert_eq!(old.whoami(&site).await, 403);
+}
+
+/// CO-320, CO-381, CO-382: who wants to stay signed in does, by the offset; others end with the browser and after a
+/// day without use; nobody stays beyond the absolute limit.
+#[tokio::test]
+async fn co_320_staying_signed_in_adds_the_offset() {
+    let (site, _) = with_ada().await;
+    tune(&site, stages::LOGIN, json!({"remember_me_offset": "days=10"})).await;
+    for (stays, hours, status) in [(false, 23, 200), (false, 25, 403), (true, 239, 200), (true, 241, 403)] {
+        let mut client = Client::new();
+        client.sign_in(&site, "ada", PASSWORD).await;
+        let reply = client.answered(&site, SIGN_IN, "", json!({"remember_me": stays})).await;
+        let cookies: Vec<_> = reply.headers.get_all(header::SET_COOKIE).iter().collect();
+        let session = cookies
+            .iter()
+            .filter_map(|cookie| cookie.to_str().ok())
+            .find(|cookie| cookie.starts_with("authentik_session="));
+        let session = session.expect("a session").to_owned();
+        assert_eq!(session.contains("Max-Age="), stays, "{session}");
+        assert!(session.contains("HttpOnly") && session.contains("SameSite=Lax"), "{session}");
+        site.clock.advance_seconds(hours * 3600);
+        assert_eq!(client.whoami(&site).await, status, "{stays} {hours}");
+    }
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    client.answer(&site, SIGN_IN, "", json!({"remember_me": true})).await;
+    for _ in 0..29 {
+        site.clock.advance_seconds(24 * 3600);
+        assert_eq!(client.whoami(&site).await, 200, "use keeps it");
+    }
+    site.clock.advance_seconds(24 * 3600);
+    assert_eq!(client.whoami(&site).await, 403, "not for ever");
+}
+
+/// CO-385: a login may end all other sessions of the user.
+#[tokio::test]
+async fn co_385_a_login_may_end_the_others() {
+    let (site, _) = with_ada().await;
+    let (mut one, mut other) = (Client::new(), Client::new());
+    one.sign_in(&site, "ada", PASSWORD).await;
+    other.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!((one.whoami(&site).await, other.whoami(&site).await), (200, 200));
+    tune(&site, stages::LOGIN, json!({"terminate_other_sessions": true})).await;
+    let mut third = Client::new();
+    third.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!([one.whoami(&site).await, other.whoami(&site).await, third.whoami(&site).await], [403, 403, 200]);
+}
+
+/// CO-387, CO-826: answers come as JSON and from here, also those of strangers; a signed-in browser repeats its cookie.
+#[tokio::test]
+async fn co_387_answers_come_from_here() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    let path = Client::path(SIGN_IN, "");
+    let body = || Body::from(json!({"uid_field": "ada"}).to_string());
+    let json_type = || Request::post(&path).header(header::CONTENT_TYPE, "application/json");
+    for (name, value) in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        assert_eq!(client.send(&site, json_type().header(name, value), body()).await.status, 403, "{name}: {value}");
+    }
+    assert_eq!(client.send(&site, json_type().header("origin", "http://id.example"), body()).await.status, 200);
+    assert_eq!(client.send(&site, json_type(), Body::from("{")).await.status, 400);
+    for media_type in ["application/x-www-form-urlencoded", "text/plain"] {
+        let request = Request::post(&path).header(header::CONTENT_TYPE, media_type);
+        assert_eq!(client.send(&site, request, body()).await.status, 415);
+    }
+    client.sign_in_again(&site, PASSWORD).await;
+    assert_eq!(client.show(&site, flows::STATIC_SETUP, "").await["component"], "ak-stage-authenticator-static");
+    let csrf = client.cookies.remove("authentik_csrf").expect("given by the first look");
+    assert_eq!(client.answered(&site, flows::STATIC_SETUP, "", json!({})).await.status, 403);
+    client.cookies.insert("authentik_csrf".to_owned(), csrf);
+    assert_eq!(client.answer(&site, flows::STATIC_SETUP, "", json!({})).await["component"], "xak-flow-redirect");
+}
+
+/// CO-308: a flow for signed-in users asks nothing of others, also when the session ends on the way.
+#[tokio::test]
+async fn co_308_who_may_run_a_flow_is_asked_every_time() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    for slug in
+        [flows::PASSWORD_CHANGE, flows::USER_SETTINGS, flows::TOTP_SETUP, flows::STATIC_SETUP, flows::EXPLICIT_CONSENT]
+    {
+        let refused = client.show(&site, slug, "").await;
+        assert_eq!(refused["component"], "ak-stage-access-denied", "{slug}");
+    }
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(client.show(&site, flows::PASSWORD_CHANGE, "").await["component"], "ak-stage-prompt");
+    assert_eq!(client.show(&site, flows::RECOVERY, "").await["component"], "ak-stage-access-denied");
+    let ended = client.answer(&site, flows::INVALIDATION, "", json!({})).await;
+    assert_eq!(ended["component"], "xak-flow-redirect");
+    let answer = json!({"password": "another good one", "password_repeat": "another good one"});
+    assert_eq!(client.answer(&site, flows::PASSWORD_CHANGE, "", answer).await["component"], "ak-stage-access-denied");
+    assert_eq!(client.sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect", "nothing was changed");
+}
+
+/// CO-323: a look at the sign-out flow changes nothing; its answer ends the session.
+#[tokio::test]
+async fn co_323_signing_out_takes_an_answer() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let asked = client.show(&site, flows::INVALIDATION, "").await;
+    assert_eq!((&asked["component"], &asked["pending_user"]), (&json!("ak-stage-session-end"), &json!("ada")));
+    assert_eq!(client.whoami(&site).await, 200);
+    assert_eq!(client.answer(&site, flows::INVALIDATION, "next=/bye", json!({})).await["to"], "/bye");
+    assert_eq!(client.whoami(&site).await, 403);
+    assert_eq!(site.events("logout").await.0, 1);
+}
+
+/// CO-571: flows name their stages; unknown ones are not there.
+#[tokio::test]
+async fn co_571_flows_name_their_stages() {
+    let site = Site::new().await;
+    let flow = site.admin(Method::GET, &format!("/flows/instances/{SIGN_IN}/"), None).await;
+    assert_eq!(flow.json["stages"].as_array().expect("a list").len(), 4, "{}", flow.json);
+    let again = site.admin(Method::GET, &format!("/flows/instances/{SIGN_IN}/"), None).await;
+    assert_eq!(flow.json["stages"], again.json["stages"]);
+    let mut client = Client::new();
+    let unknown = client.send(&site, Request::get(Client::path("nothing", "")), Body::empty()).await;
+    assert_eq!((unknown.status.as_u16(), unknown.json), (404, json!({"detail": "No Flow matches the given query."})));
+}

@@ -1,0 +1,133 @@
+//! Those who forgot their password.
+
+use super::*;
+
+async fn offer(site: &Site) {
+    let mut conn = site.ctx.db.read().await.expect("reads");
+    let flow = portcullis_store::flow::by_slug(&mut conn, flows::RECOVERY).await.expect("reads").expect("is there");
+    let brand = portcullis_idp::brands::of_host(&mut conn, "id.example").await.expect("reads");
+    drop(conn);
+    let path = format!("/core/brands/{}/", brand.pk);
+    let set = site.admin(Method::PATCH, &path, json!({"flow_recovery": flow.pk})).await;
+    assert_eq!(set.status, 200, "{:?}", set.json);
+}
+
+async fn link(site: &Site, user: i64) -> String {
+    let made = site.admin(Method::POST, &format!("/core/users/{user}/recovery/"), json!({})).await;
+    assert_eq!(made.status, 200, "{:?}", made.json);
+    let link = made.json["link"].as_str().expect("a link").to_owned();
+    let query = link.strip_prefix("http://id.example/if/flow/default-recovery-flow/?").expect("CO-506");
+    query.to_owned()
+}
+
+const NEW: &str = "a brand new password";
+
+/// CO-324, CO-544: a link opens the flow after a yes, once, and leads to a new password and a session.
+#[tokio::test]
+async fn co_324_a_link_leads_to_a_new_password_once() {
+    let (site, ada) = with_ada().await;
+    let path = format!("/core/users/{ada}/recovery/");
+    let without = site.admin(Method::POST, &path, json!({})).await;
+    assert_eq!((without.status.as_u16(), without.json), (400, json!({"non_field_errors": ["No recovery flow set."]})));
+    offer(&site).await;
+    let key = site.api_key(ada, "ada-api").await;
+    assert_eq!(site.bearer(&key, Method::POST, &path, json!({})).await.status, 403);
+    for bad in ["days=8", "soon", "seconds=0"] {
+        assert_eq!(site.admin(Method::POST, &path, json!({"token_duration": bad})).await.status, 400, "{bad}");
+    }
+    let query = link(&site, ada).await;
+    let token = query.strip_prefix("flow_token=").expect("a token");
+    assert!(!site.file_bytes().windows(token.len()).any(|bytes| bytes == token.as_bytes()), "digest only");
+    let slug = flows::RECOVERY;
+    for _ in 0..3 {
+        // Scanners look, and say nothing.
+        assert_eq!(Client::new().show(&site, slug, &query).await["component"], "ak-stage-consent");
+    }
+    let mut client = Client::new();
+    let asked = client.show(&site, slug, &query).await;
+    assert_eq!(errors(&client.answer(&site, slug, &query, json!({"token": "guessed"})).await), ["token"]);
+    let asked = client.answer(&site, slug, &query, json!({"token": asked["token"]})).await;
+    assert_eq!(asked["component"], "ak-stage-prompt", "{asked}");
+    let keys: Vec<_> =
+        asked["fields"].as_array().expect("a list").iter().map(|field| field["field_key"].clone()).collect();
+    assert_eq!(keys, ["password", "password_repeat"]);
+    assert_eq!(Client::new().show(&site, slug, &query).await["component"], "ak-stage-access-denied", "used up");
+    let short = client.answer(&site, slug, &query, json!({"password": "short", "password_repeat": "short"})).await;
+    assert_eq!(errors(&short), ["password"], "CO-326, CO-827");
+    let differ = client.answer(&site, slug, &query, json!({"password": NEW, "password_repeat": PASSWORD})).await;
+    assert_eq!(errors(&differ), ["password_repeat"]);
+    let done = client.answer(&site, slug, &query, json!({"password": NEW, "password_repeat": NEW})).await;
+    assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+    assert_eq!(client.whoami(&site).await, 200);
+    assert_eq!(Client::new().sign_in(&site, "ada", NEW).await["component"], "xak-flow-redirect");
+}
+
+/// CO-324: a link ends after half an hour, with a change of the password, and with the user.
+#[tokio::test]
+async fn co_324_a_link_dies_with_the_password() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let opens =
+        async |query: &str| Client::new().show(&site, flows::RECOVERY, query).await["component"] == "ak-stage-consent";
+    let query = link(&site, ada).await;
+    site.clock.advance_seconds(1799);
+    assert!(opens(&query).await);
+    site.clock.advance_seconds(1);
+    assert!(!opens(&query).await);
+    let query = link(&site, ada).await;
+    assert!(opens(&query).await);
+    site.clock.advance_seconds(1);
+    set_password(&site, ada, PASSWORD).await;
+    assert!(!opens(&query).await);
+    let query = link(&site, ada).await;
+    // Also when it was opened already.
+    let mut client = Client::new();
+    let asked = client.show(&site, flows::RECOVERY, &query).await;
+    client.answer(&site, flows::RECOVERY, &query, json!({"token": asked["token"]})).await;
+    site.clock.advance_seconds(1);
+    set_password(&site, ada, PASSWORD).await;
+    let late = client.answer(&site, flows::RECOVERY, &query, json!({"password": NEW, "password_repeat": NEW})).await;
+    assert_eq!(late["component"], "ak-stage-access-denied");
+    let query = link(&site, ada).await;
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), json!({"is_active": false})).await;
+    assert!(!opens(&query).await, "CO-037");
+    assert!(!opens("flow_token=nonsense").await);
+}
+
+/// CO-324, CO-827: a link is no way around the second factor.
+#[tokio::test]
+async fn co_324_recovery_asks_for_the_second_factor() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let seed = client.enrol(&site).await;
+    let query = link(&site, ada).await;
+    let mut client = Client::new();
+    let asked = client.show(&site, flows::RECOVERY, &query).await;
+    let asked = client.answer(&site, flows::RECOVERY, &query, json!({"token": asked["token"]})).await;
+    assert_eq!(asked["component"], "ak-stage-authenticator-validate");
+    let skipped = client.answer(&site, flows::RECOVERY, &query, json!({"password": NEW, "password_repeat": NEW})).await;
+    assert_eq!((&skipped["component"], errors(&skipped)), (&asked["component"], vec!["code"]));
+    let code = next_code(&site, &seed);
+    let asked = client.answer(&site, flows::RECOVERY, &query, json!({"code": code})).await;
+    assert_eq!(asked["component"], "ak-stage-prompt");
+    let done = client.answer(&site, flows::RECOVERY, &query, json!({"password": NEW, "password_repeat": NEW})).await;
+    assert_eq!(done["component"], "xak-flow-redirect");
+}
+
+/// CO-324, CO-325: who asks for a link sees the same whether or not there is such a user, and a mail.
+#[tokio::test]
+async fn co_324_asking_for_a_link_tells_nothing() {
+    let (site, _) = with_ada().await;
+    offer(&site).await;
+    let mut seen = Vec::new();
+    for name in ["ada", "nobody"] {
+        let mut client = Client::new();
+        assert_eq!(client.show(&site, SIGN_IN, "").await["recovery_url"], "/if/flow/default-recovery-flow/");
+        assert_eq!(client.show(&site, flows::RECOVERY, "").await["component"], "ak-stage-identification");
+        seen.push(client.answer(&site, flows::RECOVERY, "", json!({"uid_field": name})).await);
+    }
+    assert_eq!(seen[0]["component"], "ak-stage-email");
+    assert_eq!(seen[0], seen[1]);
+}

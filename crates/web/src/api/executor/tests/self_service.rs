@@ -1,0 +1,109 @@
+//! What users change of themselves.
+
+use super::*;
+
+/// CO-041, CO-326: users change their password, by its rules; their other sessions end.
+#[tokio::test]
+async fn co_326_users_change_their_password() {
+    let (site, _) = with_ada().await;
+    let (mut client, mut other) = (Client::new(), Client::new());
+    client.sign_in(&site, "ada", PASSWORD).await;
+    other.sign_in(&site, "ada", PASSWORD).await;
+    let slug = flows::PASSWORD_CHANGE;
+    let asked = client.show(&site, slug, "next=/x").await;
+    for key in
+        ["field_key", "label", "type", "required", "placeholder", "initial_value", "order", "sub_text", "choices"]
+    {
+        assert!(asked["fields"][0].get(key).is_some(), "{key}");
+    }
+    let short = client.answer(&site, slug, "", json!({"password": "1234567", "password_repeat": "1234567"})).await;
+    assert_eq!(errors(&short), ["password"]);
+    let new = "something else entirely";
+    site.clock.advance_seconds(1);
+    let done = client.answer(&site, slug, "next=/x", json!({"password": new, "password_repeat": new})).await;
+    assert_eq!((&done["component"], &done["to"]), (&json!("xak-flow-redirect"), &json!("/x")));
+    assert_eq!((client.whoami(&site).await, other.whoami(&site).await), (200, 403));
+    assert_eq!(errors(&Client::new().sign_in(&site, "ada", PASSWORD).await), ["password"]);
+    assert_eq!(Client::new().sign_in(&site, "ada", new).await["component"], "xak-flow-redirect");
+    assert_eq!(site.events("password_set").await.0, 2);
+}
+
+/// CO-327: users change what they may of themselves, and nothing if anything is refused.
+#[tokio::test]
+async fn co_327_users_change_what_they_may() {
+    let (site, ada) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let slug = flows::USER_SETTINGS;
+    let asked = client.show(&site, slug, "").await;
+    let value = |challenge: &Value, key: &str| {
+        let fields = challenge["fields"].as_array().expect("a list").clone();
+        fields.into_iter().find(|field| field["field_key"] == key).expect("is there")["initial_value"].clone()
+    };
+    assert_eq!((value(&asked, "username"), value(&asked, "name")), (json!("ada"), json!("ada")));
+    let refused =
+        client.answer(&site, slug, "", json!({"username": "eve", "name": "Eve", "email": "e@example.com"})).await;
+    assert_eq!(refused["response_errors"]["username"][0]["string"], "Not allowed to change username.");
+    assert_eq!(refused["response_errors"]["email"][0]["string"], "Not allowed to change email address.");
+    assert_eq!(site.admin(Method::GET, &format!("/core/users/{ada}/"), None).await.json["name"], "ada");
+    let all = json!({"username": "ada", "name": "Ada Lovelace", "email": "", "attributes.settings.locale": "de"});
+    assert_eq!(client.answer(&site, slug, "", all).await["component"], "xak-flow-redirect");
+    let user = site.admin(Method::GET, &format!("/core/users/{ada}/"), None).await.json;
+    assert_eq!((&user["name"], &user["attributes"]["settings"]["locale"]), (&json!("Ada Lovelace"), &json!("de")));
+    assert_eq!(site.events("user_write").await.1["diff"]["name"]["new"], "Ada Lovelace");
+    let may = json!({"attributes": {"goauthentik.io/user/can-change-email": true, "goauthentik.io/user/can-change-name": false}});
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), may).await;
+    assert_eq!(errors(&client.answer(&site, slug, "", json!({"email": "nonsense"})).await), ["email"]);
+    assert_eq!(
+        client.answer(&site, slug, "", json!({"email": "ada@example.com"})).await["component"],
+        "xak-flow-redirect"
+    );
+    let refused = client.answer(&site, slug, "", json!({"name": "Ada"})).await;
+    assert_eq!(refused["response_errors"]["name"][0]["string"], "Not allowed to change name.");
+}
+
+/// CO-486, CO-817: the first administrator is set up by whoever knows the code, and by nobody else.
+#[tokio::test]
+async fn co_486_set_up_takes_the_code() {
+    let site = Site::new().await;
+    let slug = flows::INITIAL_SETUP;
+    assert_eq!(Client::new().show(&site, slug, "").await["component"], "ak-stage-access-denied", "no code was drawn");
+    let code = portcullis_idp::setup::open(&site.ctx).await.expect("reads").expect("is open");
+    let mut client = Client::new();
+    assert_eq!(client.show(&site, slug, "").await["component"], "ak-stage-prompt");
+    let answer = |code: &str| json!({"code": code, "email": "root@example.com", "password": PASSWORD, "password_repeat": PASSWORD});
+    assert_eq!(errors(&client.answer(&site, slug, "", answer("0000")).await), ["code"]);
+    let done = client.answer(&site, slug, "", answer(&code)).await;
+    assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+    assert_eq!(client.whoami(&site).await, 200);
+    assert_eq!(Client::new().show(&site, slug, "").await["component"], "ak-stage-access-denied");
+}
+
+/// CO-702: users remove their own second factors; others do not.
+#[tokio::test]
+async fn co_702_users_remove_their_own_second_factors() {
+    let (site, ada) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    client.enrol(&site).await;
+    let pk = |user: i64| portcullis_core::id::UserPk(i32::try_from(user).expect("small"));
+    let actor = |user: i64| Actor { user: Some(pk(user)), is_superuser: false, ..Actor::system() };
+    let eve = site.user("eve").await;
+    let list = portcullis_idp::authenticators::list(&site.ctx, &actor(ada), pk(ada)).await.expect("a list");
+    assert!(portcullis_idp::authenticators::list(&site.ctx, &actor(eve), pk(ada)).await.is_err());
+    assert!(portcullis_idp::authenticators::remove(&site.ctx, &actor(eve), pk(ada), list[0].pk).await.is_err());
+    assert!(portcullis_idp::authenticators::remove(&site.ctx, &actor(eve), pk(eve), list[0].pk).await.is_err());
+    portcullis_idp::authenticators::remove(&site.ctx, &actor(ada), pk(ada), list[0].pk).await.expect("is removed");
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
+}
+
+/// CO-326, CO-828: an administrator may set a weak password, and the event says so.
+#[tokio::test]
+async fn co_326_a_weak_password_set_by_an_administrator_is_remembered() {
+    let (site, ada) = with_ada().await;
+    assert_eq!(site.events("password_set").await.1.get("weak"), None);
+    set_password(&site, ada, "short").await;
+    let (count, event) = site.events("password_set").await;
+    assert_eq!((count, &event["weak"]), (2, &json!(true)));
+    assert!(event["rules"][0].as_str().expect("text").contains("8 characters"));
+}

@@ -1,0 +1,386 @@
+//! Flows as pages (CO-301): each step is a form that works without script.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_core::origin::Origin;
+use portcullis_core::target::local_target;
+use portcullis_idp::flow::challenge::{Challenge, Field, Prompted, Remedy};
+use portcullis_idp::flow::{self, Fields, Next, Problem, Turn};
+use portcullis_idp::oauth::origins;
+use portcullis_idp::{Context, Error, flows, portal};
+use serde_json::Value;
+
+use super::form::form;
+use super::respond::{self, PageError, page_posting_to};
+use super::view::{self, Input, Link};
+use super::{path, qr};
+use crate::asked;
+use crate::same_origin::is_same_origin;
+use crate::visit::{remember, runs, visit};
+
+/// `GET /if/flow/{slug}/?next=…` shows where the browser is.
+pub async fn show(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let visitor = asked::visitor(&origin, &headers, "GET", uri.path(), query);
+    let turn = flow::show(&ctx, &visit(&slug, query, &headers, visitor)).await;
+    answered(&ctx, &origin, &headers, query, turn).await
+}
+
+/// `POST /if/flow/{slug}/?next=…` takes the answer of a form, and shows what comes next.
+pub async fn submit(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    request: Request,
+) -> Response {
+    if !is_same_origin(&headers, &origin) {
+        return PageError::CrossSite.into_page(&origin);
+    }
+    let sent: Vec<(String, String)> = match form(request).await {
+        Ok(sent) => sent,
+        Err(error) => return error.into_page(&origin),
+    };
+    let query = uri.query().unwrap_or_default();
+    let visitor = asked::visitor(&origin, &headers, "POST", uri.path(), query);
+    let visit = visit(&slug, query, &headers, visitor);
+    let fields: Fields = sent.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let turn = match (text("uid_field"), text("password")) {
+        // The sign-in page asks for both at once.
+        (Some(identifier), Some(password)) if slug == flows::AUTHENTICATION => {
+            flow::sign_in(&ctx, &visit, identifier, password).await
+        }
+        _ => flow::answer(&ctx, &visit, text("component"), &fields).await,
+    };
+    answered(&ctx, &origin, &headers, query, turn).await
+}
+
+/// `GET /flows/-/cancel/` drops whatever flow the browser is at (CO-301).
+pub async fn cancel(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    match flow::cancel(&ctx, &runs(&headers)).await {
+        Ok(()) => Redirect::to(local_target(&next_of(uri.query().unwrap_or_default()))).into_response(),
+        Err(error) => PageError::from(error).into_page(&origin),
+    }
+}
+
+/// The form that leads to a target on this site.
+pub fn before(next: &str) -> String {
+    format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(next, NON_ALPHANUMERIC))
+}
+
+/// Where a query says to go afterwards.
+pub fn next_of(query: &str) -> String {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "next").map(|(_, next)| next.into_owned()).unwrap_or_default()
+}
+
+async fn answered(
+    ctx: &Context,
+    origin: &Origin,
+    headers: &HeaderMap,
+    query: &str,
+    turn: Result<Turn, Error>,
+) -> Response {
+    let turn = match turn {
+        Ok(turn) => turn,
+        Err(Error::NotFound(_)) => {
+            return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "There is no such page.");
+        }
+        Err(error) => return PageError::from(error).into_page(origin),
+    };
+    let mut response = match &turn.next {
+        Next::To(to) => Redirect::to(to).into_response(),
+        Next::Ask(challenge) => {
+            let next = next_of(query);
+            // The name is a courtesy: a page without it still signs in.
+            let application = match portal::client_of(local_target(&next)) {
+                Some(client_id) => portal::name_of_client(ctx, &client_id).await.ok().flatten(),
+                None => None,
+            };
+            let places = places(ctx, local_target(&next)).await;
+            let places: Vec<&str> = places.iter().map(String::as_str).collect();
+            let action = match (turn.flow.slug.as_str(), query) {
+                (slug, "") => format!("/if/flow/{slug}/"),
+                (slug, query) => format!("/if/flow/{slug}/?{query}"),
+            };
+            Asking { origin, places: &places, action, next, application, turn: &turn }.page(challenge)
+        }
+    };
+    remember(&mut response, origin, headers, &turn.cookies);
+    response
+}
+
+/// Where the browser may end up after the last form: browsers hold the policy of forms against all of it.
+async fn places(ctx: &Context, next: &str) -> BTreeSet<String> {
+    if let Some(client_id) = portal::client_of(next) {
+        return origins::where_sign_in_ends(ctx, &client_id).await.unwrap_or_default().into_iter().collect();
+    }
+    match next.strip_prefix(path::LAUNCH) {
+        Some(slug) => {
+            portal::places_of(ctx, slug.trim_end_matches('/')).await.unwrap_or_default().into_iter().collect()
+        }
+        None => BTreeSet::new(),
+    }
+}
+
+struct Asking<'a> {
+    origin: &'a Origin,
+    places: &'a [&'a str],
+    /// Path and query to post to.
+    action: String,
+    next: String,
+    /// Name of the application that somebody wants to reach.
+    application: Option<String>,
+    turn: &'a Turn,
+}
+
+impl Asking<'_> {
+    fn problem(&self) -> Option<String> {
+        let texts: Vec<_> = self.turn.problems.iter().map(|Problem { text, .. }| text.as_str()).collect();
+        (!texts.is_empty()).then(|| texts.join(" "))
+    }
+
+    fn page(&self, challenge: &Challenge) -> Response {
+        match challenge {
+            Challenge::Identification(_) if self.turn.flow.slug == flows::RECOVERY => self.recovery(),
+            Challenge::Identification(asked) => self.sign_in("", asked.recovery),
+            Challenge::Password { user, recovery, .. } => self.sign_in(&user.username, *recovery),
+            Challenge::SecondFactor { devices, setups, .. } if devices.is_empty() => self.choose(setups),
+            Challenge::SecondFactor { devices, .. } => self.second_factor(devices),
+            Challenge::Totp { url, .. } => self.totp(url),
+            Challenge::Static { codes, .. } => {
+                let page = view::RecoveryCodes { codes, action: &self.action, component: challenge.component() };
+                page_posting_to(StatusCode::OK, &page, self.places)
+            }
+            Challenge::Consent { header, token, user, .. } => self.confirm(header, token, &user.username),
+            Challenge::RememberMe { .. } => self.remember_me(),
+            Challenge::Email => self.message(
+                None,
+                "Look into your mail",
+                "If there is such an account, a link to choose a new password was sent to its e-mail address. If none \
+                 comes, ask your administrator for one.",
+                &[Link { href: path::SIGN_IN, text: "Sign in" }],
+            ),
+            Challenge::Prompt { about, fields } => self.prompt(*about, fields),
+            Challenge::SessionEnd { .. } => self.message(
+                None,
+                "Signed out of the application",
+                "You are still signed in to Portcullis, and can open your applications without a password.",
+                &[
+                    Link { href: path::HOME, text: "Your applications" },
+                    Link { href: path::SIGN_OUT, text: "Sign out of everything" },
+                ],
+            ),
+            Challenge::Denied { message, remedy, .. } => self.denied(message, *remedy),
+        }
+    }
+
+    fn sign_in(&self, identifier: &str, recovery: bool) -> Response {
+        let problem = self.problem().map(|_| WRONG);
+        let application = self.application.as_deref();
+        let action = match local_target(&self.next) {
+            path::HOME => path::SIGN_IN.to_owned(),
+            next => before(next),
+        };
+        let recovery = recovery.then_some(path::RECOVERY);
+        let form = view::SignIn { application, action: &action, identifier, problem, recovery };
+        page_posting_to(StatusCode::OK, &form, self.places)
+    }
+
+    fn form(&self, form: &Form<'_>) -> Response {
+        let problem = self.problem();
+        let page = view::FlowForm {
+            title: form.title,
+            texts: form.texts,
+            problem: problem.as_deref(),
+            inputs: &form.inputs,
+            hidden: &form.hidden,
+            action: &self.action,
+            button: form.button,
+            back: form.back.as_ref(),
+        };
+        page_posting_to(StatusCode::OK, &page, self.places)
+    }
+
+    fn cancel(&self) -> String {
+        format!("/flows/-/cancel/?next={}", utf8_percent_encode(&before(local_target(&self.next)), NON_ALPHANUMERIC))
+    }
+
+    fn recovery(&self) -> Response {
+        self.form(&Form {
+            title: "Forgot your password?",
+            texts: &["Enter your user name or e-mail address. A link to choose a new password is sent to you."],
+            inputs: vec![Input {
+                autocomplete: "username",
+                ..Input::new("uid_field", "User name or e-mail address", "text")
+            }],
+            hidden: vec![("component", "ak-stage-identification".to_owned())],
+            button: "Send the link",
+            back: Some(Link { href: path::SIGN_IN, text: "Back" }),
+        })
+    }
+
+    fn second_factor(&self, devices: &[flow::challenge::Device]) -> Response {
+        let has = |class: &str| devices.iter().any(|device| device.class == class);
+        let text = match (has("totp"), has("static")) {
+            (true, true) => "Enter the code that your authenticator app shows, or one of your recovery codes.",
+            (true, false) => "Enter the code that your authenticator app shows.",
+            _ => "Enter one of your recovery codes.",
+        };
+        let cancel = self.cancel();
+        self.form(&Form {
+            title: "One more step",
+            texts: &[text],
+            inputs: vec![Input { autocomplete: "one-time-code", ..Input::new("code", "Code", "text") }],
+            hidden: vec![("component", "ak-stage-authenticator-validate".to_owned())],
+            button: "Continue",
+            back: Some(Link { href: &cancel, text: "Cancel" }),
+        })
+    }
+
+    fn choose(&self, setups: &[flow::challenge::Setup]) -> Response {
+        let problem = self.problem();
+        let page = view::ChooseSetup { setups, problem: problem.as_deref(), action: &self.action };
+        page_posting_to(StatusCode::OK, &page, self.places)
+    }
+
+    fn totp(&self, url: &str) -> Response {
+        let secret = url.split_once("secret=").and_then(|(_, rest)| rest.split('&').next()).unwrap_or_default();
+        let groups: Vec<&str> =
+            secret.as_bytes().chunks(4).filter_map(|group| std::str::from_utf8(group).ok()).collect();
+        let problem = self.problem();
+        let page = view::Totp {
+            picture: qr::data_uri(url).unwrap_or_default(),
+            url,
+            secret: &groups.join(" "),
+            problem: problem.as_deref(),
+            action: &self.action,
+        };
+        page_posting_to(StatusCode::OK, &page, self.places)
+    }
+
+    fn confirm(&self, header: &str, token: &str, username: &str) -> Response {
+        let whose = format!("This link is for the account {username}.");
+        self.form(&Form {
+            title: "Choose a new password",
+            texts: &[header, &whose],
+            inputs: Vec::new(),
+            hidden: vec![("component", "ak-stage-consent".to_owned()), ("token", token.to_owned())],
+            button: "Continue",
+            back: None,
+        })
+    }
+
+    fn remember_me(&self) -> Response {
+        self.form(&Form {
+            title: "Stay signed in?",
+            texts: &["Choose it only on a device that is yours alone."],
+            inputs: vec![Input {
+                required: false,
+                ..Input::new("remember_me", "Stay signed in on this device", "checkbox")
+            }],
+            hidden: vec![("component", "ak-stage-user-login".to_owned())],
+            button: "Continue",
+            back: None,
+        })
+    }
+
+    fn prompt(&self, about: Prompted, fields: &[Field]) -> Response {
+        let (title, text, button) = match about {
+            Prompted::NewPassword => {
+                ("Choose a new password", "At least 8 characters. Other devices are signed out.", "Change the password")
+            }
+            Prompted::Settings => ("Your details", "Your administrator decides which of these you may change.", "Save"),
+            Prompted::FirstAdministrator => (
+                "Set up the administrator",
+                "The setup code was printed when Portcullis started.",
+                "Create the administrator",
+            ),
+        };
+        let input = |field: &Field| {
+            let (kind, autocomplete) = match field.kind {
+                "password" => ("password", "new-password"),
+                "email" => ("email", "email"),
+                "username" => ("text", "username"),
+                _ if field.key == "name" => ("text", "name"),
+                _ => ("text", "off"),
+            };
+            let wrong = self.turn.problems.iter().any(|problem| problem.field == field.key);
+            Input {
+                autocomplete,
+                required: field.required,
+                value: field.value.clone(),
+                wrong,
+                ..Input::new(field.key, field.label, kind)
+            }
+        };
+        self.form(&Form {
+            title,
+            texts: &[text],
+            inputs: fields.iter().map(input).collect(),
+            hidden: vec![("component", "ak-stage-prompt".to_owned())],
+            button,
+            back: (about != Prompted::NewPassword || self.turn.flow.slug == flows::PASSWORD_CHANGE)
+                .then_some(Link { href: path::HOME, text: "Cancel" }),
+        })
+    }
+
+    fn denied(&self, message: &str, remedy: Remedy) -> Response {
+        let here = format!("/if/flow/{}/", self.turn.flow.slug);
+        let again = before(local_target(&self.next));
+        let link = match remedy {
+            Remedy::SignIn => return Redirect::to(&before(&self.action)).into_response(),
+            Remedy::SignOut => Link { href: path::SIGN_OUT, text: "Sign out" },
+            Remedy::Again if self.turn.flow.slug == flows::AUTHENTICATION => Link { href: &again, text: "Begin again" },
+            Remedy::Again => Link { href: &here, text: "Begin again" },
+            Remedy::None => Link { href: path::HOME, text: "Home" },
+        };
+        let text = match remedy {
+            Remedy::SignOut => "You are signed in. Sign out first, then open this page again.",
+            Remedy::None | Remedy::SignIn | Remedy::Again => message,
+        };
+        self.message(Some(StatusCode::FORBIDDEN), "Access denied", text, &[link])
+    }
+
+    fn message(&self, status: Option<StatusCode>, title: &str, text: &str, links: &[Link<'_>]) -> Response {
+        let request_id = if status.is_some() { self.origin.request_id.as_str() } else { "" };
+        let message = view::Message {
+            status: status.map(|status| status.as_u16()),
+            title,
+            text,
+            messages: &[],
+            links,
+            request_id,
+        };
+        respond::page(status.unwrap_or(StatusCode::OK), &message)
+    }
+}
+
+const WRONG: &str = "Wrong user name or password. Check both and try again.";
+
+struct Form<'a> {
+    title: &'a str,
+    texts: &'a [&'a str],
+    inputs: Vec<Input>,
+    hidden: Vec<(&'static str, String)>,
+    button: &'a str,
+    back: Option<Link<'a>>,
+}

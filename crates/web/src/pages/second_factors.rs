@@ -1,0 +1,73 @@
+//! A user's second factors: what there is, and away with it (CO-702).
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode};
+use portcullis_core::origin::Origin;
+use portcullis_idp::{Account, Actor, Context, Error, authenticators};
+use serde::Deserialize;
+
+use super::browser::signed_in;
+use super::form::form;
+use super::respond::{PageError, page};
+use super::{flow, path, view};
+use crate::same_origin::is_same_origin;
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct Removal {
+    #[serde(default)]
+    pk: i32,
+}
+
+/// `GET /account/second-factors/` lists them.
+pub async fn show(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+) -> Response {
+    let list = async {
+        let Some((_, account)) = signed_in(&ctx, &headers, &origin).await? else {
+            return Ok(Redirect::to(&flow::before(path::SECOND_FACTORS)).into_response());
+        };
+        let devices = authenticators::list(&ctx, &actor(&account, &origin), account.pk).await?;
+        Ok::<_, PageError>(page(StatusCode::OK, &view::SecondFactors { devices: &devices }))
+    };
+    list.await.unwrap_or_else(|error| error.into_page(&origin))
+}
+
+/// `POST /account/second-factors/` removes one.
+pub async fn remove(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    if !is_same_origin(&headers, &origin) {
+        return PageError::CrossSite.into_page(&origin);
+    }
+    let removal = async {
+        let Removal { pk } = form(request).await?;
+        if let Some((_, account)) = signed_in(&ctx, &headers, &origin).await? {
+            match authenticators::remove(&ctx, &actor(&account, &origin), account.pk, pk).await {
+                // Gone already: that is what was wanted.
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok::<_, PageError>(Redirect::to(path::SECOND_FACTORS).into_response())
+    };
+    removal.await.unwrap_or_else(|error| error.into_page(&origin))
+}
+
+fn actor(account: &Account, origin: &Origin) -> Actor {
+    Actor {
+        user: Some(account.pk),
+        username: account.username.clone(),
+        is_superuser: false,
+        client: Some(origin.client),
+        request: portcullis_idp::Request::of(origin),
+    }
+}
