@@ -1,7 +1,7 @@
 //! What tokens say about a user: managed scope mappings and protocol claims (OA sections 14 and 15).
 
-use portcullis_core::attributes::merge;
-use portcullis_core::id::MappingId;
+use portcullis_core::attributes::{Attributes, merge};
+use portcullis_core::id::{MappingId, UserPk};
 use portcullis_store::application::Application;
 use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::provider::Provider;
@@ -90,6 +90,39 @@ pub struct Asked<'a> {
     pub token: TokenFacts<'a>,
     /// Where the request comes from.
     pub visitor: &'a Visitor,
+    /// What expressions said already, of which the others are asked now.
+    pub foretold: Option<&'a Foretold>,
+}
+
+/// What expressions said about somebody before the transaction that issues something to them: in it, everybody who
+/// writes would wait for them.
+#[derive(Debug)]
+pub struct Foretold {
+    /// None where nothing was asked.
+    about: Option<Facts>,
+    said: Vec<(MappingId, Result<Said, String>)>,
+}
+
+/// What a person is to an expression. When that changes meanwhile, what it said counts no more.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    account: UserPk,
+    groups: Vec<String>,
+    is_superuser: bool,
+    attributes: Attributes,
+    entitlements: Vec<String>,
+}
+
+impl Facts {
+    fn of(asked: &Asked<'_>) -> Self {
+        Self {
+            account: asked.person.account.pk,
+            groups: asked.person.teams.iter().map(|team| team.name.clone()).collect(),
+            is_superuser: asked.person.is_superuser,
+            attributes: asked.person.effective_attributes.clone(),
+            entitlements: asked.entitlements.to_vec(),
+        }
+    }
 }
 
 /// What mappings say, and what was wrong with them.
@@ -119,6 +152,28 @@ enum FlawKind {
     Protected(Vec<String>),
     /// None: it asks for these events.
     Noted(Vec<Noted>),
+}
+
+/// Asks the mappings of the granted scopes that are expressions, and not those that come with the installation.
+pub async fn foretell(ctx: &Context, asked: &Asked<'_>) -> Foretold {
+    let mut said = Vec::new();
+    for mapping in asked.mappings.iter().filter(|mapping| is_foretold(mapping, asked.token.scopes)) {
+        said.push((mapping.pk, evaluate(ctx, asked, mapping).await));
+    }
+    Foretold { about: (!said.is_empty()).then(|| Facts::of(asked)), said }
+}
+
+/// Whether a mapping takes its time.
+pub fn is_foretold(mapping: &ScopeMapping, granted: &[String]) -> bool {
+    granted.contains(&mapping.scope_name) && Native::of(&mapping.expression).is_none()
+}
+
+impl Foretold {
+    /// What a mapping said about somebody who is still the same. An account that was made meanwhile is not.
+    fn of(&self, mapping: &ScopeMapping, asked: &Asked<'_>) -> Option<&Result<Said, String>> {
+        let (_, said) = self.said.iter().find(|(pk, _)| *pk == mapping.pk)?;
+        (self.about.as_ref()? == &Facts::of(asked)).then_some(said)
+    }
 }
 
 /// What the mappings of the granted scopes say, merged in order (OA-421 … OA-425, CO-280 … CO-282). One that fails
@@ -166,6 +221,9 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
 async fn evaluate(ctx: &Context, asked: &Asked<'_>, mapping: &ScopeMapping) -> Result<Said, String> {
     if let Some(native) = Native::of(&mapping.expression) {
         return Ok(native.evaluate(Some(asked.provider), asked.person, asked.entitlements).into());
+    }
+    if let Some(said) = asked.foretold.and_then(|foretold| foretold.of(mapping, asked)) {
+        return said.clone();
     }
     let question = Question {
         mapping: &mapping.name,
@@ -256,7 +314,7 @@ pub fn without_attributes(mut claims: ClaimSet) -> ClaimSet {
 mod tests {
     use super::*;
     use portcullis_core::clock::Timestamp;
-    use portcullis_core::id::{FlowId, ProviderPk, UserPk};
+    use portcullis_core::id::{FlowId, ProviderPk};
     use portcullis_store::account::Account;
     use uuid::Uuid;
 

@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::OAuthError;
 use super::client::Client;
+use super::issue::{self, Basis, Ground};
 use crate::access::{self, AccessContext, Judged};
 use crate::change::{Change, Touched};
+use crate::claims::{self, Foretold};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::entitlements;
@@ -38,13 +40,21 @@ pub(crate) struct Redeemed {
     pub(crate) login: LoginSession,
 }
 
+/// What was found out before a code is used up.
+#[derive(Default)]
+pub(crate) struct Foreseen {
+    judged: Judged,
+    /// What expressions of mappings said.
+    pub(crate) foretold: Option<Foretold>,
+}
+
 /// Keyed digest that a code is found by.
 pub(crate) fn digest(ctx: &Context, code: &str) -> portcullis_core::keys::Digest {
     ctx.keys.digest(Purpose::GrantLookup, &[b"code", code.as_bytes()])
 }
 
-/// Asks the policies about whoever a code stands for, before it is used up: in the transaction that does so, everybody
-/// who writes would wait for them. Says nothing about a code that cannot be redeemed.
+/// Asks the policies about whoever a code stands for, and the mappings if they pass, before it is used up: in the
+/// transaction that does so, everybody who writes would wait for them. Says nothing about a code that cannot be redeemed.
 ///
 /// # Errors
 /// When the store fails.
@@ -53,7 +63,7 @@ pub(crate) async fn foresee(
     visitor: &Visitor,
     client: &Client,
     redemption: &Redemption<'_>,
-) -> Result<Judged, Error> {
+) -> Result<Foreseen, Error> {
     let mut conn = ctx.db.read().await?;
     let known = grant::code_by_digest(&mut conn, &digest(ctx, redemption.code)).await?;
     let good = known.filter(|code| {
@@ -63,16 +73,43 @@ pub(crate) async fn foresee(
             && code.redirect_uri == redemption.redirect_uri
             && proves(code, redemption.code_verifier)
     });
-    let (Some(code), Some(application)) = (good, client.application.as_ref()) else { return Ok(Judged::default()) };
-    let Some(person) = directory::person(ctx, &mut conn, code.account).await? else { return Ok(Judged::default()) };
+    let (Some(code), Some(application)) = (good, client.application.as_ref()) else { return Ok(Foreseen::default()) };
+    let Some(person) = directory::person(ctx, &mut conn, code.account).await? else { return Ok(Foreseen::default()) };
+    let scopes = claims::granted_scopes(&code.scope, &client.mappings);
+    // Mostly there is nothing to ask, and then nothing to read.
+    let takes_time = client.mappings.iter().any(|mapping| claims::is_foretold(mapping, &scopes));
+    let (login, entitlements) = match takes_time {
+        true => (
+            login_session::by_sid(&mut conn, &code.sid, ctx.now()).await?,
+            entitlements::names(&mut conn, &person, application.uuid).await?,
+        ),
+        false => (None, Vec::new()),
+    };
     let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
         "oauth_grant_type": "authorization_code", "oauth_redirect_uri": code.redirect_uri,
         "oauth_code_verifier": redemption.code_verifier});
-    access::judge_after(ctx, conn, &person, application, &context(entries).from(visitor)).await
+    let judged = access::judge_after(ctx, conn, &person, application, &context(entries).from(visitor)).await?;
+    if !(takes_time && judged.decision.passing) {
+        return Ok(Foreseen { judged, foretold: None });
+    }
+    let basis = Basis {
+        client,
+        application,
+        person: &person,
+        entitlements: &entitlements,
+        scopes: &scopes,
+        login: login.as_ref(),
+        nonce: code.nonce.as_deref(),
+        ground: Ground::default(),
+        visitor,
+        foretold: None,
+    };
+    let foretold = Some(issue::foretell(ctx, &basis).await);
+    Ok(Foreseen { judged, foretold })
 }
 
 /// Uses a code up and says what it stands for (OA-240 … OA-246). The code is spent whatever follows: who
-/// knows it gets one try. `judged` is what [`foresee`] found.
+/// knows it gets one try. `foreseen` is what [`foresee`] found.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] for everything that is wrong with it. The change must be committed then, too.
@@ -81,7 +118,7 @@ pub(crate) async fn redeem(
     change: &mut Change<'_>,
     client: &Client,
     redemption: &Redemption<'_>,
-    judged: &Judged,
+    foreseen: &Foreseen,
 ) -> Result<Redeemed, OAuthError> {
     let now = ctx.now();
     let digest = digest(ctx, redemption.code);
@@ -98,7 +135,7 @@ pub(crate) async fn redeem(
     let person = directory::person(ctx, conn, code.account).await?.filter(|person| person.account.is_active);
     let person = person.ok_or(OAuthError::InvalidGrant)?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
-    if !access::confirm(conn, &person, application, judged).await?.passing {
+    if !access::confirm(conn, &person, application, &foreseen.judged).await?.passing {
         return Err(OAuthError::InvalidGrant);
     }
     let entitlements = entitlements::names(conn, &person, application.uuid).await?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::{OAuthError, issuer};
 use crate::change::{Change, Touched};
-use crate::claims::{self, ACR, Asked, ClaimSet, Flaw};
+use crate::claims::{self, ACR, Asked, ClaimSet, Flaw, Foretold};
 use crate::context::{Context, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
@@ -52,6 +52,41 @@ pub struct Basis<'a> {
     pub ground: Ground<'a>,
     /// Where the request comes from.
     pub visitor: &'a Visitor,
+    /// What expressions said about the user before the transaction began; none outside of one.
+    pub foretold: Option<&'a Foretold>,
+}
+
+impl Basis<'_> {
+    /// When what is issued now ends, and when the user signed in.
+    fn times(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let validity = duration::seconds_or(&self.client.provider.access_token_validity, VALIDITY_SECONDS).max(1);
+        let mut expires = now.plus_seconds(validity);
+        if let Some(password) = self.ground.app_password.filter(|password| password.expiring) {
+            expires = expires.min(password.expires.unwrap_or(now));
+        }
+        if let Some(not_after) = self.ground.not_after {
+            expires = expires.min(not_after);
+        }
+        (expires, self.login.map_or(now, |login| login.auth_time))
+    }
+
+    fn asked(&self, (expires, auth_time): (Timestamp, Timestamp)) -> Asked<'_> {
+        Asked {
+            provider: &self.client.provider,
+            application: Some(self.application),
+            mappings: &self.client.mappings,
+            person: self.person,
+            entitlements: self.entitlements,
+            token: TokenFacts { scopes: self.scopes, expires, auth_time, session: self.login.is_some() },
+            visitor: self.visitor,
+            foretold: self.foretold,
+        }
+    }
+}
+
+/// Asks what takes its time, before the transaction that issues something on this basis.
+pub async fn foretell(ctx: &Context, basis: &Basis<'_>) -> Foretold {
+    claims::foretell(ctx, &basis.asked(basis.times(ctx.now()))).await
 }
 
 /// What something issued rests on besides user, session and provider: it ends when that does.
@@ -86,17 +121,9 @@ pub struct Statement {
 pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthError> {
     let provider = &basis.client.provider;
     let now = ctx.now();
-    let validity = duration::seconds_or(&provider.access_token_validity, VALIDITY_SECONDS).max(1);
-    let mut expires = now.plus_seconds(validity);
-    if let Some(password) = basis.ground.app_password.filter(|password| password.expiring) {
-        expires = expires.min(password.expires.unwrap_or(now));
-    }
-    if let Some(not_after) = basis.ground.not_after {
-        expires = expires.min(not_after);
-    }
+    let (expires, auth_time) = basis.times(now);
     let subject = claims::subject(provider, basis.person).ok_or(OAuthError::InvalidGrant)?;
     let jti = ctx.entropy.alphanumeric(40);
-    let auth_time = basis.login.map_or(now, |login| login.auth_time);
     let mut said = ClaimSet::new();
     let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
     say("iss", json!(issuer(ctx, provider, &basis.application.slug)));
@@ -116,16 +143,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     if let Some(nonce) = basis.nonce {
         say("nonce", json!(nonce));
     }
-    let asked = Asked {
-        provider,
-        application: Some(basis.application),
-        mappings: &basis.client.mappings,
-        person: basis.person,
-        entitlements: basis.entitlements,
-        token: TokenFacts { scopes: basis.scopes, expires, auth_time, session: basis.login.is_some() },
-        visitor: basis.visitor,
-    };
-    let mapped = claims::mapped(ctx, &asked).await;
+    let mapped = claims::mapped(ctx, &basis.asked((expires, auth_time))).await;
     said.extend(mapped.claims);
     Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
 }

@@ -1,12 +1,13 @@
 //! The token endpoint (OA sections 8, 9 and 11).
 
+use portcullis_store::application::Application;
 use serde::Serialize;
 
 use super::OAuthError;
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
 use super::issue::{self, Basis, Ground};
-use super::machine::{self, Wish};
+use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
 use crate::change::Change;
 use crate::claims;
@@ -79,10 +80,10 @@ async fn by_code(
         redirect_uri: params.text("redirect_uri"),
         code_verifier: params.get("code_verifier"),
     };
-    let judged = code::foresee(ctx, visitor, client, &redemption).await?;
+    let foreseen = code::foresee(ctx, visitor, client, &redemption).await?;
     let actor = code::actor(visitor);
     let mut change = Change::begin(ctx, &actor).await?;
-    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &foreseen).await {
         Ok(redeemed) => redeemed,
         Err(refused @ OAuthError::InvalidGrant) => {
             change.commit().await?;
@@ -101,6 +102,7 @@ async fn by_code(
         nonce: redeemed.code.nonce.as_deref(),
         ground: Ground::default(),
         visitor,
+        foretold: foreseen.foretold.as_ref(),
     };
     issue_all(ctx, change, &basis, &redeemed.code.grant_id).await
 }
@@ -126,23 +128,38 @@ async fn by_machine(
     let mut variant = machine::variant(ctx, client, &shown)?;
     let proven = machine::prove(ctx, visitor, client, None, &mut variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    let foretold =
+        issue::foretell(ctx, &basis_of_machine(client, application, &proven, &variant, &scopes, visitor)).await;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
     let mut proven = machine::confirm(ctx, &mut change, visitor, client, &variant, proven).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, &variant, &mut proven).await?;
-    let basis = Basis {
+    let basis = basis_of_machine(client, application, &proven, &variant, &scopes, visitor);
+    let basis = Basis { foretold: Some(&foretold), ..basis };
+    let grant_id = ctx.entropy.alphanumeric(40);
+    issue_all(ctx, change, &basis, &grant_id).await
+}
+
+fn basis_of_machine<'a>(
+    client: &'a Client,
+    application: &'a Application,
+    proven: &'a Proven,
+    variant: &'a Variant,
+    scopes: &'a [String],
+    visitor: &'a Visitor,
+) -> Basis<'a> {
+    Basis {
         client,
         application,
         person: &proven.person,
         entitlements: &proven.entitlements,
-        scopes: &scopes,
+        scopes,
         login: None,
         nonce: None,
-        ground: machine::ground(&variant, proven.app_password.as_ref()),
+        ground: machine::ground(variant, proven.app_password.as_ref()),
         visitor,
-    };
-    let grant_id = ctx.entropy.alphanumeric(40);
-    issue_all(ctx, change, &basis, &grant_id).await
+        foretold: None,
+    }
 }
 
 /// Issues everything and commits: what the answer shows is stored (OA-646).

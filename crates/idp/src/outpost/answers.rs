@@ -124,6 +124,7 @@ pub async fn verify_password(
         nonce: None,
         ground: Ground { app_password, ..Ground::default() },
         visitor: &visitor,
+        foretold: None,
     };
     let said = issue::statement(ctx, &basis).await?;
     claims::note(ctx, &visitor, &client.provider, &proven.person, &said.flaws).await?;
@@ -252,10 +253,10 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         redirect_uri: exchange.redirect_uri,
         code_verifier: Some(exchange.code_verifier),
     };
-    let judged = code::foresee(ctx, &visitor, client, &redemption).await?;
+    let foreseen = code::foresee(ctx, &visitor, client, &redemption).await?;
     let actor = code::actor(&visitor);
     let mut change = Change::begin(ctx, &actor).await?;
-    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &judged).await {
+    let redeemed = match code::redeem(ctx, &mut change, client, &redemption, &foreseen).await {
         Ok(redeemed) if same_nonce(redeemed.code.nonce.as_deref(), exchange.nonce) => redeemed,
         // The code is spent, whoever brought it.
         Ok(_) | Err(OAuthError::InvalidGrant) => {
@@ -275,6 +276,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         nonce: redeemed.code.nonce.as_deref(),
         ground: Ground::default(),
         visitor: &visitor,
+        foretold: foreseen.foretold.as_ref(),
     };
     let signer = Signer::of(ctx, change.conn(), &client.provider).await?;
     let said = issue::statement(ctx, &basis).await?;

@@ -83,4 +83,24 @@ mod tests {
         let read = portcullis_blueprint::read_yaml(&YAML).expect("YAML");
         assert_eq!(read, json.json);
     }
+
+    /// CO-530, CO-520: every operation of the document is served: nobody who is not signed in gets more than 403.
+    #[tokio::test]
+    async fn co_530_every_operation_is_served() {
+        let site = Site::new().await;
+        let document: Value = serde_json::from_str(JSON).expect("JSON");
+        let mut missing = Vec::new();
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let place = path.replace(|letter| letter == '{' || letter == '}', "");
+                let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+                let status = site.send(method.clone(), &place, &[], None).await.status.as_u16();
+                let public = operation["security"].as_array().is_some_and(|ways| ways.len() > 1);
+                if status != 403 && !public || matches!(status, 405) {
+                    missing.push(format!("{method} {path}: {status}"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
 }

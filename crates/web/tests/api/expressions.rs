@@ -36,7 +36,7 @@ async fn said(site: &Site, user: i64, expression: &str, context: Value) -> Value
     answer
 }
 
-/// CO-190, CO-220, CO-231 … CO-242: expressions see the directory: the user, their groups with what is above, attributes,
+/// CO-190, CO-220, CO-231, CO-232, CO-237, CO-240, CO-242: expressions see the directory: the user, their groups with what is above, attributes,
 /// entitlements, other users and other policies.
 #[tokio::test]
 async fn co_231_expressions_see_the_directory() {

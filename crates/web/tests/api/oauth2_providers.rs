@@ -32,7 +32,7 @@ async fn key(site: &Site, alg: &str) -> Value {
     made["pk"].clone()
 }
 
-/// CO-558, CO-534, OA-022 … OA-040: what is not said has its default, and every key is there.
+/// CO-558, CO-534, OA-022, OA-040: what is not said has its default, and every key is there.
 #[tokio::test]
 async fn co_558_what_is_not_said_has_its_default() {
     let site = Site::new().await;
@@ -105,7 +105,7 @@ async fn co_595_what_was_sent_comes_back() {
     assert_eq!((status.as_u16(), absent), (404, json!({"detail": "No OAuth2Provider matches the given query."})));
 }
 
-/// CO-523, OA-024 … OA-045, OA-803, OA-864: what is wrong with a client is told by field, and nothing is made.
+/// CO-523, OA-024, OA-045, OA-803, OA-864: what is wrong with a client is told by field, and nothing is made.
 #[tokio::test]
 async fn oa_045_clients_are_validated() {
     let site = Site::new().await;

@@ -50,7 +50,7 @@ async fn co_500_settings_round_trip() {
     assert_eq!(changed, other);
 }
 
-/// CO-020, CO-021, CO-504: values that break a rule are refused by name, and nothing is changed.
+/// CO-500, CO-020, CO-021, CO-504: values that break a rule are refused by name, and nothing is changed.
 #[tokio::test]
 async fn co_500_settings_are_checked() {
     let site = Site::new().await;

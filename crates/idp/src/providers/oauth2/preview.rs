@@ -40,6 +40,7 @@ pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk)
         nonce: None,
         ground: Ground::default(),
         visitor: &Visitor::of(actor),
+        foretold: None,
     };
     let said = issue::statement(ctx, &basis).await.map_err(|error| match error {
         OAuthError::Unavailable(error) => error,

@@ -425,7 +425,7 @@ async fn oa_680_refused_assertions_count() {
     assert_eq!(post_from(&shop.site, [192, 0, 2, 78], "/application/o/token/", &all(&good)).await.status, 200);
 }
 
-/// OA-037, OA-340 … OA-344, OA-836: an access token of a trusted provider is good for its user at this one, until it
+/// OA-037, OA-340, OA-344, OA-836: an access token of a trusted provider is good for its user at this one, until it
 /// ends or is revoked, in one direction, and no further.
 #[tokio::test]
 async fn oa_340_tokens_of_trusted_providers_are_traded() {

@@ -54,7 +54,7 @@ async fn oa_816_app_passwords_stay_in_their_networks() {
     assert!(verify([203, 0, 113, 2]).await.is_err());
 }
 
-/// OA-816, D3: another limit is a change of what identities rest on.
+/// OA-816: another limit is a change of what identities rest on.
 #[tokio::test]
 async fn oa_816_a_new_limit_is_heard_of_at_once() {
     let wiki = Wiki::new().await;

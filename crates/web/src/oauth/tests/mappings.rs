@@ -84,6 +84,44 @@ async fn co_281_a_failing_mapping_fails_no_login() {
     assert_eq!(app.site.events("configuration_error").await.0, 1);
 }
 
+/// Writes, and waits until it could.
+struct Writes;
+
+impl MappingEngine for Writes {
+    fn check(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn evaluate<'a>(&'a self, ctx: &'a Context, question: &'a Question<'a>) -> Outcome<'a> {
+        Box::pin(async move {
+            let About::Token { token, person, .. } = &question.about else { return Err("no token".to_owned()) };
+            let patience = std::time::Duration::from_secs(5);
+            let free = tokio::time::timeout(patience, ctx.db.write()).await.is_ok_and(|tx| tx.is_ok());
+            Ok(json!({"free": free, "session": token.session, "who": person.account.username}).into())
+        })
+    }
+}
+
+/// CO-801: while an expression takes its time, others can write: with a code, with an app password and at the proxy.
+#[tokio::test]
+async fn co_801_nobody_waits_for_an_expression() {
+    let app = App::at(Site::with_engine(Writes).await, json!({})).await;
+    let own = mapping(&app.site, "own", "openid", "own").await;
+    app.change(json!({"property_mappings": [own]})).await;
+    let said = claims(&app.login(true).await.json["id_token"]);
+    assert_eq!((&said["free"], &said["session"], &said["who"]), (&json!(true), &json!(true), &json!("ada")));
+    let machine = [("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY), ("scope", "openid")];
+    let reply = app.ask("/application/o/token/", &machine).await;
+    let said = claims(&reply.json["access_token"]);
+    assert_eq!((&said["free"], &said["session"]), (&json!(true), &json!(false)), "{}", reply.text);
+    let (pk, _, _) = application(&app.site, "wiki", EXTERNAL).await;
+    let body = json!({"property_mappings": [own]});
+    app.site.admin(Method::PATCH, &format!("/providers/proxy/{pk}/"), body).await;
+    let (pk, from) = (ProviderPk(i32::try_from(pk).expect("small")), [192, 0, 2, 1].into());
+    let grant = portcullis_idp::outpost::verify_password(&app.site.ctx, pk, "ada", KEY, from).await.expect("holds");
+    assert_eq!(grant.statement.expect("a statement")["free"], true);
+}
+
 /// CO-282, OA-425: no mapping sets a claim of the protocol; who tries is told of once a day.
 #[tokio::test]
 async fn co_282_claims_of_the_protocol_are_protected() {
