@@ -32,7 +32,7 @@ const fn sealed(table: &'static str, key: &'static str, column: &'static str, pa
 }
 
 /// What is opened with the old keys and sealed again.
-pub const SEALED: [Sealed; 10] = [
+pub const SEALED: [Sealed; 11] = [
     sealed("instance", "id", "key_check", "key_check"),
     sealed("account", "pk", "attributes_sealed", "attributes"),
     sealed("team", "pk", "attributes_sealed", "attributes"),
@@ -40,6 +40,7 @@ pub const SEALED: [Sealed; 10] = [
     sealed("certificate", "pk", "private_key_sealed", "private_key"),
     sealed("provider", "uuid", "client_secret_sealed", "client_secret"),
     sealed("provider", "uuid", "cookie_secret_sealed", "cookie_secret"),
+    sealed("entitlement", "uuid", "attributes_sealed", "attributes"),
     sealed("brand", "pk", "attributes_sealed", "attributes"),
     sealed("authenticator", "pk", "seed_sealed", "seed"),
     sealed("signing_key", "kid", "private_key_sealed", "private_key"),

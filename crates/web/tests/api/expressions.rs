@@ -7,7 +7,7 @@ use portcullis_idp::expressions::{Engine, ForPolicies};
 use portcullis_idp::policies::Support;
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{ADMIN, Site};
 
 const POLICIES: &str = "/policies/expression/";
 
@@ -30,7 +30,10 @@ async fn said(site: &Site, user: i64, expression: &str, context: Value) -> Value
             made["pk"].as_str().unwrap().to_owned()
         }
     };
-    site.post(&format!("/policies/all/{pk}/test/"), json!({"user": user, "context": context})).await
+    let body = json!({"user": user, "context": context});
+    let (status, answer) = site.send(ADMIN, Method::POST, &format!("/policies/all/{pk}/test/"), Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
 }
 
 /// CO-190, CO-220, CO-231 … CO-242: expressions see the directory: the user, their groups with what is above, attributes,
