@@ -20,7 +20,9 @@ async fn filled(site: &Site) -> Value {
     let (status, _) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await;
     assert_eq!(status, 200);
     let provider = site.provider("wiki").await["pk"].clone();
-    site.application("wiki", &provider).await;
+    let app = site.application("wiki", &provider).await["pk"].clone();
+    let entitlement = json!({"name": "edit", "app": app, "attributes": {"c": 3}});
+    site.post("/core/application_entitlements/", entitlement).await;
     site.authenticator_app(ada).await;
     site.sign_in(ada, "").await;
     shown(site).await
@@ -32,6 +34,7 @@ async fn shown(site: &Site) -> Value {
         site.get("/core/users/?username=ada").await,
         site.get("/core/groups/?name=staff").await,
         site.get("/core/brands/").await,
+        site.get("/core/application_entitlements/").await,
         site.get("/core/tokens/ada-token/view_key/").await,
         site.get("/outposts/proxy/").await,
         site.get(&format!("/crypto/certificatekeypairs/{certificate}/view_private_key/")).await,
