@@ -28,6 +28,7 @@ use crate::used_by::{self, Use};
 
 pub use evaluate::{call, evaluate};
 pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
+pub(crate) use password::judge;
 pub use portcullis_store::policy::{Filter, Order};
 pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};

@@ -13,9 +13,8 @@ use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::directory::users;
 use crate::error::{Error, Problems};
+use crate::password_rules;
 
-/// Shortest password that the setup page takes.
-const SHORTEST_PASSWORD: usize = 8;
 /// Member of the settings that says that setup is still to be done.
 pub(crate) const OPEN: &str = "setup_open";
 
@@ -74,8 +73,9 @@ pub async fn complete(ctx: &Context, actor: &Actor, given: &str, email: &str, pa
     } else if !users::is_email(email) {
         problems.add("email", "Enter a valid email address.");
     }
-    if password.chars().count() < SHORTEST_PASSWORD {
-        problems.add("password", "Ensure this field has at least 8 characters.");
+    let first = account::by_username(&mut ctx.db.read().await?, ADMINISTRATOR).await?.ok_or(Error::NotFound("User"))?;
+    for rule in password_rules::check(ctx, password, &first).await? {
+        problems.add("password", rule);
     }
     problems.check()?;
     let hash = users::hash_of(ctx, password).await?;

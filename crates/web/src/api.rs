@@ -462,26 +462,29 @@ mod tests {
             client: None,
             request: portcullis_idp::Request::default(),
         };
-        assert!(setup::complete(ctx, &actor, "", "a@example.com", "long enough").await.is_err());
+        assert!(setup::complete(ctx, &actor, "", "a@example.com", "correct horse battery").await.is_err());
         let first = setup::open(ctx).await.expect("reads").expect("open");
         let code = setup::open(ctx).await.expect("reads").expect("open");
         assert_eq!((first == code, code.len()), (false, 8 * 4 + 7));
         for (given, email, password) in [
-            (first.as_str(), "a@example.com", "long enough"),
-            (code.as_str(), "nonsense", "long enough"),
+            (first.as_str(), "a@example.com", "correct horse battery"),
+            (code.as_str(), "nonsense", "correct horse battery"),
             (code.as_str(), "a@example.com", "short"),
         ] {
             assert!(setup::complete(ctx, &actor, given, email, password).await.is_err(), "{given} {email} {password}");
         }
         let typed = code.replace('-', " ").to_uppercase();
-        let pk = setup::complete(ctx, &actor, &typed, "a@example.com", "long enough").await.expect("completes");
+        let pk =
+            setup::complete(ctx, &actor, &typed, "a@example.com", "correct horse battery").await.expect("completes");
         assert_eq!(setup::code(ctx), None);
-        assert!(setup::complete(ctx, &actor, &code, "b@example.com", "long enough").await.is_err());
+        assert!(setup::complete(ctx, &actor, &code, "b@example.com", "correct horse battery").await.is_err());
         assert_eq!(setup::open(ctx).await.expect("reads"), None);
         let mut conn = ctx.db.read().await.expect("reads");
         let first = portcullis_store::account::by_pk(&mut conn, pk).await.expect("reads").expect("akadmin");
         assert_eq!(first.email, "a@example.com");
-        assert!(portcullis_idp::password::verify("long enough", first.password_hash.as_deref()).await.is_right());
+        assert!(
+            portcullis_idp::password::verify("correct horse battery", first.password_hash.as_deref()).await.is_right()
+        );
     }
 
     /// CO-486: a password that the administrator gets by the API closes the setup page, and nobody is sent there.

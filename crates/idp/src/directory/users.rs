@@ -179,11 +179,9 @@ pub async fn set_password(
 ) -> Result<(), Error> {
     superuser_only(actor)?;
     let hash = hash_of(ctx, new).await?;
+    let account = account::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("User"))?;
+    let rules = password_rules::check(ctx, new, &account).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    let rules = match account::by_pk(change.conn(), pk).await? {
-        Some(account) => password_rules::check(new, &account),
-        None => return Err(Error::NotFound("User")),
-    };
     // Administrators may set weak ones, and it is remembered that they did (CO-326).
     set_judged_hash_in(ctx, &mut change, pk, hash, keep, &rules).await?;
     change.commit().await

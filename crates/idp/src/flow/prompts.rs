@@ -54,7 +54,7 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     let ctx = desk.ctx;
     let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
     let Some(password) = twice(desk, fields) else { return Ok(()) };
-    let rules = password_rules::check(&password, &account);
+    let rules = password_rules::check(ctx, &password, &account).await?;
     if !rules.is_empty() {
         for rule in rules {
             desk.problem("password", rule, "invalid");

@@ -1,6 +1,7 @@
 //! Whether a password is good enough (CO-191, CO-192).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use portcullis_store::account::Account;
 use serde_json::{Map, Value};
 use zxcvbn::Score;
 
@@ -14,7 +15,7 @@ const INVALID: &str = "Invalid password.";
 /// Name of the instance, which people put into passwords.
 const BRAND: &str = "Portcullis";
 
-/// Checks the password in the context. The first check that fails answers.
+/// Checks the password in the context.
 pub(super) async fn evaluate(
     support: &Support,
     policy: &Password,
@@ -23,6 +24,19 @@ pub(super) async fn evaluate(
     let Some(password) = candidate(policy, &request.context) else {
         return Ok(Outcome::refuse("Password not set in context"));
     };
+    judge(support, policy, password, request.person.as_ref().map(|person| &person.account)).await
+}
+
+/// Checks a password that a user wants. The first check that fails answers.
+///
+/// # Errors
+/// When it could not be rated, or the service for breached passwords did not answer.
+pub(crate) async fn judge(
+    support: &Support,
+    policy: &Password,
+    password: &str,
+    user: Option<&Account>,
+) -> Result<Outcome, Failure> {
     if policy.check_static_rules && !meets_static_rules(policy, password) {
         let message = if policy.error_message.is_empty() { INVALID } else { &policy.error_message };
         return Ok(Outcome::refuse(message));
@@ -34,7 +48,7 @@ pub(super) async fn evaluate(
         }
     }
     if policy.check_zxcvbn
-        && let Some(message) = too_easy(policy, password, request).await?
+        && let Some(message) = too_easy(policy, password, user).await?
     {
         return Ok(Outcome::refuse(message));
     }
@@ -81,11 +95,10 @@ async fn breaches(support: &Support, password: &str) -> Result<u64, Failure> {
 }
 
 /// Why a password is too easy to guess, if it is.
-async fn too_easy(policy: &Password, password: &str, request: &PolicyRequest) -> Result<Option<String>, Failure> {
+async fn too_easy(policy: &Password, password: &str, user: Option<&Account>) -> Result<Option<String>, Failure> {
     let looked_at: String = password.chars().take(LOOKED_AT).collect();
     let mut known = vec![BRAND.to_owned()];
-    if let Some(person) = &request.person {
-        let account = &person.account;
+    if let Some(account) = user {
         known.extend([account.username.clone(), account.name.clone(), account.email.clone()]);
     }
     let guess = move || {

@@ -18,6 +18,20 @@ async fn co_326_users_change_their_password() {
     }
     let short = client.answer(&site, slug, "", json!({"password": "1234567", "password_repeat": "1234567"})).await;
     assert_eq!(errors(&short), ["password"]);
+    for guessable in ["password123", "ada ada ada"] {
+        let sent = json!({"password": guessable, "password_repeat": guessable});
+        assert_eq!(errors(&client.answer(&site, slug, "", sent).await), ["password"], "{guessable}");
+    }
+    let rules = json!({
+        "name": portcullis_idp::password_rules::POLICY, "amount_digits": 1, "error_message": "A digit, please."
+    });
+    let made = site.admin(Method::POST, "/policies/password/", rules).await;
+    assert_eq!(made.status, 201, "{:?}", made.json);
+    let sent = json!({"password": PASSWORD, "password_repeat": PASSWORD});
+    let refused = client.answer(&site, slug, "", sent).await;
+    assert_eq!(refused["response_errors"]["password"][0]["string"], "A digit, please.", "CO-306: as the policy says");
+    let policy = format!("/policies/password/{}/", made.json["pk"].as_str().expect("a key"));
+    assert_eq!(site.admin(Method::DELETE, &policy, None).await.status, 204);
     let new = "something else entirely";
     site.clock.advance_seconds(1);
     let done = client.answer(&site, slug, "next=/x", json!({"password": new, "password_repeat": new})).await;
