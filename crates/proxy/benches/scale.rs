@@ -5,7 +5,13 @@
 //! network: host, path class, identity, headers of the answer. The control plane below knows everybody at once, so
 //! that what is measured is the data plane alone.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a measurement")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -92,7 +92,7 @@ mod tests {
         let mut missing = Vec::new();
         for (path, methods) in document["paths"].as_object().expect("paths") {
             for (method, operation) in methods.as_object().expect("methods") {
-                let place = path.replace(|letter| letter == '{' || letter == '}', "");
+                let place = path.replace(['{', '}'], "");
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
                 let status = site.send(method.clone(), &place, &[], None).await.status.as_u16();
                 let public = operation["security"].as_array().is_some_and(|ways| ways.len() > 1);
