@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "crates/web/src/api/openapi.json"
 
 
-def crud(path, key, *more, used_by=True, only=""):
-    """A list and its objects; `only` leaves verbs out: of `list create retrieve update partial_update destroy`."""
+def crud(path, key, *more, used_by=False, only=""):
+    """A list and its objects; `only` names the verbs: of `list create retrieve update partial_update destroy`."""
     paths = {f"{path}/": None, f"{path}/{{{key}}}/": None}
     if used_by:
         paths[f"{path}/{{{key}}}/used_by/"] = None
@@ -26,12 +26,12 @@ def crud(path, key, *more, used_by=True, only=""):
 
 
 PATHS = {
-    **crud("core/users", "id", "me/", "paths/", "service_account/", "impersonate_end/", "{id}/set_password/",
-           "{id}/recovery/", "{id}/recovery_email/", "{id}/impersonate/"),
+    **crud("core/users", "id", "me/", "paths/", "service_account/", "{id}/set_password/",
+           "{id}/recovery/"),
     **crud("core/groups", "group_uuid", "{group_uuid}/add_user/", "{group_uuid}/remove_user/"),
     **crud("core/tokens", "identifier", "{identifier}/view_key/", "{identifier}/set_key/"),
     **crud("core/applications", "slug", "{slug}/check_access/"),
-    **crud("core/application_entitlements", "pbm_uuid"),
+    **crud("core/application_entitlements", "pbm_uuid", used_by=True),
     **crud("core/authenticated_sessions", "uuid", "bulk_delete/"),
     **crud("core/brands", "brand_uuid", "current/"),
     **crud("core/user_consent", "id"),
@@ -39,32 +39,34 @@ PATHS = {
     **crud("providers/all", "id", "types/"),
     **crud("providers/oauth2", "id", "{id}/setup_urls/", "{id}/preview_user/"),
     **crud("providers/proxy", "id"),
-    **crud("policies/all", "policy_uuid", "types/", "{policy_uuid}/test/", "cache_info/", "cache_clear/"),
-    **crud("policies/bindings", "policy_binding_uuid"),
-    **crud("policies/expression", "policy_uuid"),
-    **crud("policies/password", "policy_uuid"),
-    **crud("policies/password_expiry", "policy_uuid"),
-    **crud("policies/reputation", "policy_uuid"),
-    **crud("policies/event_matcher", "policy_uuid"),
-    **crud("policies/dummy", "policy_uuid"),
-    **crud("policies/reputation/scores", "reputation_uuid"),
+    **crud("policies/all", "policy_uuid", "types/", "{policy_uuid}/test/", "cache_info/", "cache_clear/",
+           used_by=True),
+    **crud("policies/bindings", "policy_binding_uuid", used_by=True),
+    **crud("policies/expression", "policy_uuid", used_by=True),
+    **crud("policies/password", "policy_uuid", used_by=True),
+    **crud("policies/password_expiry", "policy_uuid", used_by=True),
+    **crud("policies/reputation", "policy_uuid", used_by=True),
+    **crud("policies/event_matcher", "policy_uuid", used_by=True),
+    **crud("policies/dummy", "policy_uuid", used_by=True),
+    **crud("policies/reputation/scores", "reputation_uuid", used_by=True),
     **crud("propertymappings/all", "pm_uuid", "types/", "{pm_uuid}/test/"),
     **crud("propertymappings/provider/scope", "pm_uuid"),
     **crud("sources/all", "slug", "types/"),
     **crud("sources/oauth", "slug", "source_types/"),
     **crud("crypto/certificatekeypairs", "kp_uuid", "generate/", "{kp_uuid}/view_certificate/",
            "{kp_uuid}/view_private_key/"),
-    **crud("outposts/instances", "uuid", "{uuid}/health/", "default_settings/"),
+    **crud("outposts/instances", "uuid", only="list retrieve update partial_update"),
+    "outposts/instances/{uuid}/health/": [],
+    "outposts/instances/default_settings/": [],
     "outposts/proxy/": [],
-    **crud("flows/instances", "slug", used_by=False, only="list retrieve"),
+    **crud("flows/instances", "slug", only="list retrieve"),
     "flows/executor/{flow_slug}/": [],
-    **crud("events/events", "event_uuid", "actions/", used_by=False, only="list create retrieve"),
+    **crud("events/events", "event_uuid", "actions/", only="list create retrieve"),
     "admin/version/": [],
     "admin/system/": [],
     "admin/settings/": [],
     "root/config/": [],
     "schema/": [],
-    **crud("managed/blueprints", "instance_uuid", "available/", "{instance_uuid}/apply/", "import/"),
     **crud("rbac/roles", "uuid"),
 }
 PUBLIC = {"core/brands/current/", "root/config/", "schema/", "flows/executor/{flow_slug}/"}

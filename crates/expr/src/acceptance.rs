@@ -112,6 +112,7 @@ fn co_224_long_sources_are_refused() {
 /// CO-224: steps are counted the same every time, function calls and iterations alike.
 #[test]
 fn co_224_steps_are_counted() {
+    let _turn = MEMORY.blocking_lock();
     for (source, steps) in [
         ("return 1", 0),
         ("for x in range(10): pass", 10),
@@ -128,6 +129,7 @@ fn co_224_steps_are_counted() {
 /// CO-226: the same inputs give the same result, a thousand times.
 #[test]
 fn co_226_the_same_inputs_give_the_same_result() {
+    let _turn = MEMORY.blocking_lock();
     let program = program("return [sorted({1, 2, 3}), list({'b': 1, 'a': 2}), [str(x) for x in {'x', 'y', 'z'}]]");
     let first = program.run(&Inputs::default(), &Nobody, &Budget::new(Limits::default())).unwrap();
     for _ in 0..1000 {
@@ -139,6 +141,7 @@ fn co_226_the_same_inputs_give_the_same_result() {
 /// CO-227: what one run sets, the next does not see, though the program is compiled once.
 #[test]
 fn co_227_nothing_persists_between_runs() {
+    let _turn = MEMORY.blocking_lock();
     let programs = Programs::new(8, Options::default());
     let source = "global seen\ntry:\n    seen += 1\nexcept NameError:\n    seen = 1\nreturn seen";
     let program = programs.get(source, Situation::Policy).unwrap();
@@ -198,6 +201,7 @@ fn co_239_names_that_are_not_provided_are_refused() {
 /// CO-800: source that nests without end is refused, not a reason to fall over.
 #[test]
 fn co_800_nesting_without_end_is_refused() {
+    let _turn = MEMORY.blocking_lock();
     for source in [
         format!("return {}1{}", "(".repeat(20_000), ")".repeat(20_000)),
         format!("return {}1", "-".repeat(20_000)),
@@ -226,6 +230,7 @@ fn co_800_nesting_without_end_is_refused() {
 /// CO-225: whoever waits goes on at the deadline; the thread comes back when the interpreter stops.
 #[tokio::test]
 async fn co_225_waiting_ends_at_the_deadline() {
+    let _turn = MEMORY.lock().await;
     let pool = Pool::new(1, 1);
     let limits = Limits { compute: Duration::from_millis(300), ..Limits::default() };
     let slow = pool.run(Duration::from_millis(20), move || run_within("while True: pass", limits));
@@ -236,6 +241,7 @@ async fn co_225_waiting_ends_at_the_deadline() {
 /// CO-225: more than may wait are turned away, and a panic costs no thread.
 #[tokio::test]
 async fn co_225_the_pool_is_bounded_and_survives_panics() {
+    let _turn = MEMORY.lock().await;
     let pool = Pool::new(1, 1);
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let (begin, begun) = std::sync::mpsc::channel::<()>();
@@ -277,6 +283,7 @@ fn co_230_nobody_is_none_in_mappings() {
 /// CO-225: values that nest without end are an error, not the end of the process.
 #[test]
 fn co_225_deep_values_are_an_error() {
+    let _turn = MEMORY.blocking_lock();
     let make = "x = []\nfor n in range(20000):\n    x = [x]\n";
     let tuples = "x = ()\nfor n in range(20000):\n    x = (x,)\n";
     let dicts = "x = {}\nfor n in range(20000):\n    x = {'a': x}\n";
@@ -312,6 +319,7 @@ fn co_225_deep_values_are_an_error() {
 /// CO-221: the examples of the documentation can be saved.
 #[test]
 fn co_221_documented_examples_compile() {
+    let _turn = MEMORY.blocking_lock();
     let page = include_str!("../../../docs/src/expressions.md");
     let examples: Vec<&str> = page.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() > 3);

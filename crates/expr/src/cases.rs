@@ -103,6 +103,8 @@ fn tell_outcome(outcome: &Outcome) -> Vec<String> {
 fn run(name: &str, text: &str) {
     let cases = read(text);
     assert!(!cases.is_empty(), "{name} has no cases");
+    // What takes long must not be taken for what fills the memory.
+    let _turn = crate::acceptance::MEMORY.blocking_lock();
     let mut wrong = String::new();
     for case in &cases {
         let told = tell(case);
@@ -173,10 +175,7 @@ fn co_246_flows() {
 /// CO-220, CO-224: errors are told with the line that was typed, each limit with its own.
 #[test]
 fn co_220_errors() {
-    // What takes long must not be taken for what fills the memory.
-    let guard = crate::acceptance::MEMORY.blocking_lock();
     run("errors.txt", include_str!("../cases/errors.txt"));
-    drop(guard);
 }
 
 /// CO-223, CO-239: what does not run is refused when it is saved, with its line and what to write instead.
