@@ -3,7 +3,7 @@
 use portcullis_core::totp;
 
 use super::run::{Step, bytes};
-use super::{Desk, Fields, text};
+use super::{Desk, Fields, second_factor, text};
 use crate::authenticators::{self, RECOVERY_CODES, TOTP};
 use crate::change::Change;
 use crate::error::Error;
@@ -15,6 +15,9 @@ pub(super) const DIGITS: u32 = 6;
 
 /// Takes the first code of an authenticator app: it shows that the app has the seed.
 pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    if is_too_late(desk).await? {
+        return Ok(());
+    }
     let Some(code) = text(fields, "code") else { return desk.required("code") };
     let seed = bytes(desk.run.seed.as_deref().unwrap_or_default());
     let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
@@ -41,6 +44,9 @@ pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
     if desk.stored.is_none() {
         return Ok(());
     }
+    if is_too_late(desk).await? {
+        return Ok(());
+    }
     let ctx = desk.ctx;
     let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
     let actor = desk.actor(&account);
@@ -51,6 +57,16 @@ pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
     change.commit().await?;
     enrolled(desk, RECOVERY_CODES, pk);
     Ok(())
+}
+
+/// Whether whoever is on their way in has a second factor by now: it is to be shown, and none is added or replaced
+/// before that.
+async fn is_too_late(desk: &mut Desk<'_>) -> Result<bool, Error> {
+    let late = desk.run.sid.is_none() && !second_factor::devices(desk).await?.is_empty();
+    if late {
+        desk.run.step = Step::SecondFactor;
+    }
+    Ok(late)
 }
 
 fn enrolled(desk: &mut Desk<'_>, class: &str, pk: i32) {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::challenge::Remedy;
 use super::run::Step;
-use super::{Desk, SessionCookie, first_factor, remembered, stages};
+use super::{Desk, SessionCookie, first_factor, remembered, second_factor, stages};
 use crate::change::{Change, Touched};
 use crate::error::Error;
 use crate::{flows, reputation, sessions, sign_in};
@@ -18,6 +18,12 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         desk.deny("This account cannot sign in.", Remedy::Again);
         return Ok(());
     };
+    // A run may have been left standing since before the user had a second factor: what counts is now.
+    let devices = second_factor::devices(desk).await?;
+    if desk.run.devices.is_empty() && !devices.is_empty() && !remembered::second_factor(desk, &account, &devices) {
+        desk.run.step = Step::SecondFactor;
+        return Ok(());
+    }
     let known_device = remembered::known_device(desk, &account).is_some();
     let actor = desk.actor(&account);
     let mut change = match Change::begin(ctx, &actor).await {

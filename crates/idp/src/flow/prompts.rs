@@ -68,6 +68,12 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     let actor = desk.actor(&account);
     let mut change = Change::begin(ctx, &actor).await?;
     desk.spend(change.conn()).await?;
+    // The hash took its time: meanwhile an administrator may have set another password.
+    let now = desk.account(change.conn()).await?;
+    if !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
+        desk.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
+        return Ok(());
+    }
     users::set_hash_in(ctx, &mut change, account.pk, hash, desk.run.sid.as_deref()).await?;
     let changed = desk.account(change.conn()).await?;
     change.commit().await?;

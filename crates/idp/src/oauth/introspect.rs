@@ -145,6 +145,17 @@ pub async fn app_password_stands(
     }))
 }
 
+/// The app password that an access token was obtained with, if there was one.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn app_password_of(conn: &mut Conn, record: &AccessToken) -> Result<Option<token::Token>, Error> {
+    match record.app_password.as_deref().and_then(|uuid| uuid.parse().ok()) {
+        Some(uuid) => Ok(token::by_uuid(conn, uuid).await?),
+        None => Ok(None),
+    }
+}
+
 /// The user of an access token that is good for the API (CO-521, OA-435): it has the scope for it, and holds.
 ///
 /// # Errors

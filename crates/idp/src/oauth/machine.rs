@@ -292,7 +292,7 @@ async fn identified(
             Err(reason) => return Ok(Err(reason)),
         },
         Variant::ClientSecret => (generated::person(ctx, conn, client).await?, None),
-        Variant::Verified(verified) => match verified.person(ctx, conn, client).await? {
+        Variant::Verified(verified) => match verified.person(ctx, conn, visitor, client, application).await? {
             Ok(person) => (person, None),
             Err(reason) => return Ok(Err(reason)),
         },

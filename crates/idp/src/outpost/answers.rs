@@ -22,7 +22,7 @@ use crate::oauth::issue::{self, Basis, Ground};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
 use crate::signing::Signer;
-use crate::{access, claims, directory, entitlements, signing};
+use crate::{access, claims, directory, entitlements, signing, tokens};
 
 /// Why there is no grant.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +187,11 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
     let mut conn = ctx.db.read().await?;
     let record = introspect::visible(ctx, &mut conn, client, token).await?;
     let record = record.filter(|record| record.provider == provider).ok_or(OutpostError::Refused)?;
+    // What limits an app password limits its tokens, too (OA-816).
+    let limited_by = introspect::app_password_of(&mut conn, &record).await?;
+    if limited_by.as_ref().is_some_and(|password| !tokens::is_taken_from(password, from)) {
+        return Err(OutpostError::Refused);
+    }
     let visitor = Visitor::at(from);
     let active = introspect::active(ctx, conn, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
     let claims = read(&active.claims)?;
@@ -206,7 +211,7 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
             access_token: active.record.jti,
             statement: digest_of(&active.claims),
             groups: claims.groups.clone(),
-            networks: Vec::new(),
+            networks: limited_by.map(|password| password.allowed_networks).unwrap_or_default(),
             entitlements: claims.entitlements.clone(),
             client: Some(from),
         },

@@ -183,10 +183,10 @@ fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, ApiError> {
     Ok(fields)
 }
 
-/// There are no roles to name yet.
+/// Roles have no effect yet: giving one would promise something.
 pub(super) fn no_roles(body: &mut Body) {
-    for role in body.uuids::<uuid::Uuid>("roles").into_iter().flatten() {
-        body.problem("roles", format!("Invalid pk \"{role}\" - object does not exist."));
+    if body.uuids::<uuid::Uuid>("roles").is_some_and(|roles| !roles.is_empty()) {
+        body.problem("roles", "Roles cannot be given to users or groups yet.");
     }
 }
 

@@ -19,12 +19,12 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::event;
 use crate::oauth::client::Client;
 use crate::oauth::issue::Ground;
 use crate::oauth::{introspect, issuer};
 use crate::signing::{Signer, SigningError};
 use crate::sources::{self, jwks, texts};
+use crate::{event, tokens};
 
 /// Longest assertion, in bytes (OA-321).
 const LONGEST: usize = 16 * 1024;
@@ -311,7 +311,9 @@ impl Verified {
         &self,
         ctx: &Context,
         conn: &mut Conn,
+        visitor: &Visitor,
         client: &Client,
+        application: &Application,
     ) -> Result<Result<Person, &'static str>, Error> {
         match &self.by {
             By::Source { source, issuer, subject, described } => {
@@ -326,6 +328,15 @@ impl Verified {
                 let Some(record) = grant::token_by_jti(conn, &token.jti).await? else { return Ok(Err("token_gone")) };
                 if !introspect::lives(ctx, conn, &record).await? {
                     return Ok(Err("token_revoked"));
+                }
+                // What limits an app password limits what it is traded for, too (OA-816).
+                if let Some(password) = introspect::app_password_of(conn, &record).await? {
+                    if !tokens::opens(&password, application.uuid) {
+                        return Ok(Err("application_not_allowed"));
+                    }
+                    if !tokens::is_taken_from(&password, visitor.client) {
+                        return Ok(Err("network_not_allowed"));
+                    }
                 }
                 Ok(directory::person(ctx, conn, token.account).await?.ok_or("unknown_user"))
             }

@@ -473,6 +473,11 @@ async fn oa_340_tokens_of_trusted_providers_are_traded() {
     let bearer = format!("Bearer {}", text(&further, "access_token"));
     let asks = async || get(&shop.site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
     assert_eq!(asks().await, 200);
+    // What limits the app password limits what its tokens are traded for (OA-816).
+    let only = shop.site.admin(Method::GET, "/core/applications/first/", None).await.json["pk"].clone();
+    let limited = json!({"allowed_applications": [only]});
+    assert_eq!(shop.site.admin(Method::PATCH, "/core/tokens/ada-key/", limited).await.status, 200);
+    assert_eq!(text(&trade(&second, access).await, "error"), "invalid_grant");
     shop.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
     assert_eq!(asks().await, 401);
     assert_eq!(text(&trade(&second, access).await, "error"), "invalid_grant");

@@ -52,6 +52,14 @@ async fn oa_816_app_passwords_stay_in_their_networks() {
     let grant = verify([192, 0, 2, 1]).await.expect("holds");
     assert_eq!(grant.bearings.networks, ["198.51.100.7/32", "192.0.2.0/24", "2001:db8::/32"]);
     assert!(verify([203, 0, 113, 2]).await.is_err());
+    // A token that was obtained with it is good in no other network either.
+    let token = wiki.token_of_ada("openid").await;
+    let shown = async |client: [u8; 4]| {
+        let token = text(&token, "access_token");
+        portcullis_idp::outpost::introspect(&wiki.site.ctx, wiki.pk(), token, client.into()).await
+    };
+    assert_eq!(shown([192, 0, 2, 1]).await.expect("holds").bearings.networks.len(), 3);
+    assert!(shown([203, 0, 113, 2]).await.is_err());
 }
 
 /// OA-816: another limit is a change of what identities rest on.
