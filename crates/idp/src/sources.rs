@@ -103,8 +103,11 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
     // Whatever is fetched is fetched before the store is locked.
     settle(ctx, &mut changed, &fields, Problems::default()).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    if source::by_pk(change.conn(), before.pk).await?.is_none() {
-        return Err(Error::NotFound("OAuthSource"));
+    let present = source::by_pk(change.conn(), before.pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
+    // Fetching takes its time: what somebody else has changed meanwhile is not undone.
+    let same_secret = present.consumer_secret_sealed == before.consumer_secret_sealed;
+    if snapshot(&present) != snapshot(&before) || !same_secret {
+        return Err(Error::Busy);
     }
     source::update(change.conn(), &changed).await.map_err(check::taken)?;
     touch(&mut change, changed.pk).await?;

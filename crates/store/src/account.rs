@@ -111,7 +111,8 @@ pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Acc
     }
 }
 
-/// The user with this e-mail address; none when several share it (CO-310).
+/// The person with this e-mail address; none when several share it (CO-310). Service accounts do not count: what
+/// vouches for them may have said any address.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +122,9 @@ pub async fn by_own_email(conn: &mut Conn, identifier: &str) -> Result<Option<Ac
     }
     let folded = fold(identifier);
     let mut found: Vec<Account> = crate::row::many(on!(conn, c =>
-        sqlx::query("SELECT * FROM account WHERE email_folded = $1 LIMIT 2").bind(folded).fetch_all(c).await))?;
+        sqlx::query(
+            "SELECT * FROM account WHERE email_folded = $1 AND type IN ('internal', 'external') LIMIT 2",
+        ).bind(folded).fetch_all(c).await))?;
     Ok(if found.len() == 1 { found.pop() } else { None })
 }
 

@@ -120,10 +120,13 @@ pub(super) async fn person(
         return directory::person_of(ctx, conn, account).await;
     }
     let now = ctx.now();
+    // Policies are asked about the name that it will have: never about somebody else's.
+    let wanted = username(whose, described);
+    let is_taken = account::by_username(conn, &wanted).await?.is_some();
     let account = Account {
         pk: UserPk(-1),
         uuid: ctx.entropy.uuid(),
-        username: username(whose, described),
+        username: if is_taken { distinct(whose, &wanted) } else { wanted },
         name: String::new(),
         email: described.email.clone().unwrap_or_default(),
         is_active: true,
