@@ -44,6 +44,14 @@ macro_rules! uuid_id {
     )*};
 }
 
+impl GroupId {
+    /// A number for systems that know groups by number: the first five decimal digits of the UUID (CO-060).
+    pub fn num_pk(self) -> i32 {
+        let digits = self.0.as_u128().to_string();
+        digits.get(..5).unwrap_or(&digits).parse().unwrap_or_default()
+    }
+}
+
 integer_id! {
     /// A user's integer key; positive, never used again after deletion (CO-005).
     UserPk,
@@ -80,4 +88,16 @@ uuid_id! {
     SourceId,
     /// A role.
     RoleId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-060: `num_pk` is the first five decimal digits of the UUID.
+    #[test]
+    fn co_060_num_pk_is_the_beginning_of_the_number() {
+        assert_eq!(GroupId(Uuid::from_u128(123_456_789)).num_pk(), 12345);
+        assert_eq!(GroupId(Uuid::from_u128(7)).num_pk(), 7);
+    }
 }

@@ -53,19 +53,11 @@ pub(super) fn group(ctx: &Context, team: &Team, secrets: &SecretKeys) -> Result<
     let attributes: Attributes = secrets.without(&team_attributes(ctx, team)?, &[]);
     Ok(Group {
         pk: team.pk.to_string(),
-        num_pk: num_pk(team.pk.0.as_u128()),
+        num_pk: team.pk.num_pk().into(),
         name: team.name.clone(),
         is_superuser: team.is_superuser,
         attributes,
     })
-}
-
-/// CO-060: the first five decimal digits of the UUID.
-fn num_pk(mut number: u128) -> i64 {
-    while number > 99_999 {
-        number /= 10;
-    }
-    i64::try_from(number).unwrap_or_default()
 }
 
 pub(super) fn application(found: &application::Application, of: Option<&provider::Provider>) -> Application {

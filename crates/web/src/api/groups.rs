@@ -18,7 +18,7 @@ use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::{Admin, Key};
 use super::params::Params;
-use super::users::{attributes_filter, instant, no_roles, num_pk};
+use super::users::{attributes_filter, instant, no_roles};
 
 type Ctx = State<Arc<Context>>;
 
@@ -163,7 +163,7 @@ fn group_json(shown: &ShownGroup, include: Include) -> Value {
     let members: Vec<_> = shown.members.iter().map(|member| member.account.pk).collect();
     json!({
         "pk": team.pk,
-        "num_pk": num_pk(team.pk.0),
+        "num_pk": team.pk.num_pk(),
         "name": team.name,
         "is_superuser": team.is_superuser,
         "parents": keys(&shown.parents),

@@ -274,17 +274,11 @@ pub(super) fn full_user_json(user: &ShownUser) -> Value {
 pub(super) fn partial_group_json(group: &ShownTeam) -> Value {
     json!({
         "pk": group.team.pk,
-        "num_pk": num_pk(group.team.pk.0),
+        "num_pk": group.team.pk.num_pk(),
         "name": group.team.name,
         "is_superuser": group.team.is_superuser,
         "attributes": group.attributes,
     })
-}
-
-/// The first five decimal digits of a UUID read as a number (CO-060).
-pub(super) fn num_pk(pk: uuid::Uuid) -> i32 {
-    let digits = pk.as_u128().to_string();
-    digits.get(..5).unwrap_or(&digits).parse().unwrap_or_default()
 }
 
 /// An instant as the API writes it, or null.
@@ -343,13 +337,6 @@ mod tests {
     use authentik_client::models;
     use http::Method;
     use portcullis_core::epoch::Subject;
-
-    /// CO-060: `num_pk` is the first five decimal digits of the UUID.
-    #[test]
-    fn co_060_num_pk_is_the_beginning_of_the_number() {
-        assert_eq!(num_pk(uuid::Uuid::from_u128(123_456_789)), 12345);
-        assert_eq!(num_pk(uuid::Uuid::from_u128(7)), 7);
-    }
 
     /// CO-039: an avatar is never empty, and made of letters and digits of the name alone.
     #[test]
