@@ -247,10 +247,17 @@ impl<'a> Desk<'a> {
         Ok(desk)
     }
 
-    /// The user whom the run is about must still be who they were: active, with the same password.
+    /// The user whom the run is about must still be who they were: active, with the same password. Before anything is
+    /// proved, the name means whoever bears it now, and nobody learns that this is somebody else or nobody (CO-311).
     async fn check_pending(&mut self) -> Result<(), Error> {
-        if let Some(pending) = self.run.pending {
-            let mut conn = self.ctx.db.read().await?;
+        let mut conn = self.ctx.db.read().await?;
+        if matches!(self.run.step, Step::Identification | Step::Password) {
+            if self.run.identifier.is_empty() {
+                return Ok(());
+            }
+            let named = first_factor::find(self, &mut conn, &self.run.identifier).await?;
+            self.run.pending = named.as_ref().map(run::Pending::of);
+        } else if let Some(pending) = self.run.pending {
             if !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account)) {
                 self.run.pending = None;
                 self.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);

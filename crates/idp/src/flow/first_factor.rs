@@ -71,7 +71,7 @@ pub(super) async fn identify(desk: &mut Desk<'_>, identifier: &str) -> Result<()
 
 /// The one user whom an identifier names: by name, else by an e-mail address that nobody shares. Inactive users and
 /// service accounts are nobody (CO-310, CO-813).
-async fn find(desk: &Desk<'_>, conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
+pub(super) async fn find(desk: &Desk<'_>, conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
     let stage = &desk.stages.identification;
     let by = |field: &str| stage.user_fields.iter().any(|known| known == field);
     let exact = |text: &str| stage.case_insensitive_matching || text == identifier;

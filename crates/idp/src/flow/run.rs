@@ -18,11 +18,15 @@ use crate::error::Error;
 const VERSION: u32 = 1;
 /// How long a browser may take for one step.
 const IDLE_SECONDS: i64 = 3600;
+/// How long a browser may take for all of them: what was proved at the first step is not to count for ever.
+const LONGEST_SECONDS: i64 = 4 * 3600;
 
 /// How far a browser has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     version: u32,
+    /// When it was begun, in seconds since 1970.
+    begun: i64,
     /// Slug of the flow.
     pub(super) flow: String,
     /// Where the browser goes afterwards: a target on this site.
@@ -93,9 +97,10 @@ pub(super) enum Step {
 }
 
 impl Run {
-    pub(super) fn new(flow: &str, next: String, step: Step) -> Self {
+    pub(super) fn new(flow: &str, next: String, step: Step, now: Timestamp) -> Self {
         Self {
             version: VERSION,
+            begun: now.seconds(),
             flow: flow.to_owned(),
             next,
             step,
@@ -147,12 +152,14 @@ fn place(digest: &Digest) -> String {
     format!("flow_run:{}:state", hex::encode(digest))
 }
 
-/// The run of a browser. One that another release has written, or that cannot be opened, is none.
+/// The run of a browser. One that another release has written, that cannot be opened, or that was begun long ago is
+/// none.
 pub(super) async fn load(ctx: &Context, conn: &mut Conn, cookie: &str) -> Result<Option<Stored>, StoreError> {
     let digest = digest(ctx, cookie);
     let Some(found) = flow_run::by_digest(conn, &digest, ctx.now()).await? else { return Ok(None) };
     let Ok(state) = ctx.keys.open(&place(&digest), &found.state_sealed) else { return Ok(None) };
-    let run = serde_json::from_slice::<Run>(&state).ok().filter(|run| run.version == VERSION);
+    let oldest = ctx.now().plus_seconds(-LONGEST_SECONDS).seconds();
+    let run = serde_json::from_slice::<Run>(&state).ok().filter(|run| run.version == VERSION && run.begun > oldest);
     Ok(run.map(|run| Stored { cookie: cookie.to_owned(), run, revision: found.revision }))
 }
 

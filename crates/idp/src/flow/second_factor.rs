@@ -10,7 +10,7 @@ use super::{Desk, Fields, remembered, stages, text};
 use crate::change::Change;
 use crate::error::Error;
 use crate::limits::account::Codes;
-use crate::{authenticators, event, flows, reputation};
+use crate::{authenticators, event, reputation};
 
 /// The second factors of the user that the stage allows.
 pub(super) async fn devices(desk: &Desk<'_>) -> Result<Vec<Authenticator>, Error> {
@@ -37,8 +37,6 @@ pub(super) async fn find_out(desk: &mut Desk<'_>) -> Result<(), Error> {
     let setups = desk.stages.setups();
     desk.run.step = match desk.stages.validation.not_configured_action.as_str() {
         _ if !devices.is_empty() => Step::SecondFactor,
-        // Who forgot a password is not asked for what they never had.
-        _ if desk.flow.slug == flows::RECOVERY => Step::AfterSecondFactor,
         "skip" => Step::AfterSecondFactor,
         "configure" => match setups.as_slice() {
             [one] => setup_step(one),

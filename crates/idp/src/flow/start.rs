@@ -41,7 +41,7 @@ pub(super) async fn begin(
     flow: &Flow,
     login: Option<&(LoginSession, Account)>,
 ) -> Result<Run, Error> {
-    let mut run = Run::new(&flow.slug, HOME.to_owned(), Step::Identification);
+    let mut run = Run::new(&flow.slug, HOME.to_owned(), Step::Identification, ctx.now());
     let denied = |message: &str, remedy| Step::Denied { message: message.to_owned(), remedy };
     run.step = match (flow.authentication.as_str(), login) {
         ("require_authenticated", None) => denied(NOT_FOR_YOU, Remedy::SignIn),

@@ -155,6 +155,50 @@ async fn co_311_nobody_learns_who_exists() {
     assert_eq!((&named["component"], errors(&named)), (&json!("ak-stage-identification"), vec!["non_field_errors"]));
 }
 
+/// CO-304, CO-311: a run that goes on and on ends all the same, so that nothing proved long ago counts.
+#[tokio::test]
+async fn co_304_a_run_has_an_end() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.answer(&site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+    for _ in 0..4 {
+        site.clock.advance_seconds(3000);
+        let asked = client.answer(&site, SIGN_IN, "", json!({"password": "wrong"})).await;
+        assert_eq!(asked["component"], "ak-stage-password", "{asked}");
+    }
+    site.clock.advance_seconds(3000);
+    assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-identification");
+}
+
+/// CO-311: who waits at the password is not told what becomes of the account meanwhile, and its new password counts.
+#[tokio::test]
+async fn co_311_waiting_at_the_password_tells_nothing() {
+    let (site, ada) = with_ada().await;
+    let (mut known, mut unknown) = (Client::new(), Client::new());
+    for (client, name) in [(&mut known, "ada"), (&mut unknown, "eve")] {
+        client.answer(&site, SIGN_IN, "", json!({"uid_field": name})).await;
+    }
+    let path = format!("/core/users/{ada}/");
+    let mut same = async |what: &str| {
+        let mut seen = Vec::new();
+        for (client, name) in [(&mut known, "ada"), (&mut unknown, "eve")] {
+            let shown = client.show(&site, SIGN_IN, "").await;
+            let answered = client.answer(&site, SIGN_IN, "", json!({"password": "wrong"})).await;
+            seen.push(format!("{shown}{answered}").replace(name, "<typed>"));
+        }
+        assert_eq!(seen[0], seen[1], "{what}");
+    };
+    site.clock.advance_seconds(1);
+    set_password(&site, ada, "another good password").await;
+    same("another password").await;
+    site.admin(Method::PATCH, &path, json!({"is_active": false})).await;
+    same("deactivated").await;
+    site.admin(Method::PATCH, &path, json!({"is_active": true})).await;
+    same("active again").await;
+    let done = known.answer(&site, SIGN_IN, "", json!({"password": "another good password"})).await;
+    assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+}
+
 /// CO-312, CO-811: the sixth wrong password in one run ends it.
 #[tokio::test]
 async fn co_312_the_sixth_wrong_password_ends_the_run() {

@@ -116,6 +116,23 @@ async fn co_324_recovery_asks_for_the_second_factor() {
     assert_eq!(done["component"], "xak-flow-redirect");
 }
 
+/// CO-314, CO-324: where nobody comes in without a second factor, a link is no way around that either.
+#[tokio::test]
+async fn co_324_recovery_follows_the_rule_on_second_factors() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    for (action, asked) in [("deny", "ak-stage-access-denied"), ("configure", "ak-stage-authenticator-totp")] {
+        let setups = [stages::TOTP_SETUP];
+        let rule = json!({"not_configured_action": action, "configuration_stages": setups});
+        tune(&site, stages::VALIDATION, rule).await;
+        let query = link(&site, ada).await;
+        let mut client = Client::new();
+        let question = client.show(&site, flows::RECOVERY, &query).await;
+        let next = client.answer(&site, flows::RECOVERY, &query, json!({"token": question["token"]})).await;
+        assert_eq!(next["component"], asked, "{next}");
+    }
+}
+
 /// CO-324, CO-325: who asks for a link sees the same whether or not there is such a user, and a mail.
 #[tokio::test]
 async fn co_324_asking_for_a_link_tells_nothing() {
