@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
+use crate::directory;
 use crate::error::Error;
 use crate::event::model;
 
@@ -96,11 +97,39 @@ pub async fn remove(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Resu
     let mut change = Change::begin(ctx, actor).await?;
     let devices = authenticator::of_account(change.conn(), user).await?;
     let device = devices.into_iter().find(|device| device.pk == pk).ok_or(Error::NotFound("Device"))?;
-    let owner = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
-    authenticator::delete(change.conn(), user, pk).await?;
-    change.touch(Touched::User(owner.uuid));
-    change.event("model_deleted", json!({"model": named(&device)})).await?;
+    remove_in(&mut change, &device).await?;
     change.commit().await
+}
+
+/// Removes a second factor of this class, whoever has it, for an administrator.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`] when there is none; else when the store fails.
+pub async fn remove_of_anybody(ctx: &Context, actor: &Actor, class: &str, pk: i32) -> Result<(), Error> {
+    directory::superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let device = authenticator::by_pk(change.conn(), pk).await?.filter(|device| device.class == class);
+    remove_in(&mut change, &device.ok_or(Error::NotFound("Device"))?).await?;
+    change.commit().await
+}
+
+/// Removes all second factors of a user as part of a larger change; tells how many there were.
+///
+/// # Errors
+/// When the store fails.
+pub async fn remove_all_in(change: &mut Change<'_>, user: UserPk) -> Result<usize, Error> {
+    let devices = authenticator::of_account(change.conn(), user).await?;
+    for device in &devices {
+        remove_in(change, device).await?;
+    }
+    Ok(devices.len())
+}
+
+async fn remove_in(change: &mut Change<'_>, device: &Authenticator) -> Result<(), Error> {
+    let owner = account::by_pk(change.conn(), device.account).await?.ok_or(Error::NotFound("User"))?;
+    authenticator::delete(change.conn(), device.account, device.pk).await?;
+    change.touch(Touched::User(owner.uuid));
+    change.event("model_deleted", json!({"model": named(device)})).await
 }
 
 fn named(device: &Authenticator) -> Value {

@@ -75,6 +75,8 @@ pub struct Options {
     pub secret_attributes: Patterns,
     /// Whether the API shows the full name of custom events as their action (CO-413).
     pub verbatim_custom_actions: bool,
+    /// Whether administrators may set only passwords that users could choose themselves (CO-326).
+    pub strict_admin_set: bool,
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.

@@ -76,6 +76,11 @@ pub(crate) enum Command {
         /// User name
         username: String,
     },
+    /// Take away a user's second factors, lost or without recovery codes: the password is enough then
+    RemoveSecondFactors {
+        /// User name
+        username: String,
+    },
     /// Replace the secret key: seal everything anew, while nothing else uses the data directory
     Rekey,
     /// Exit with 0 if the instance that these settings describe is ready, else with 1

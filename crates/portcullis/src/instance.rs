@@ -122,6 +122,7 @@ pub(crate) fn context(
         options: Options {
             secret_attributes: Patterns::of(patterns),
             verbatim_custom_actions: settings.events.verbatim_custom_actions,
+            strict_admin_set: settings.passwords.strict_admin_set,
         },
         limits: settings.limits.of_sign_in(),
         rates: Rates::default(),

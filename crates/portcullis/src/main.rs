@@ -54,6 +54,9 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         }
         Command::CreateAdminGroup { username } => operator::run(&load(&common)?.0, &username, &Task::CreateAdminGroup),
         Command::Unlock { username } => operator::run(&load(&common)?.0, &username, &Task::Unlock),
+        Command::RemoveSecondFactors { username } => {
+            operator::run(&load(&common)?.0, &username, &Task::RemoveSecondFactors)
+        }
         Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {

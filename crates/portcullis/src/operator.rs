@@ -1,4 +1,4 @@
-//! What whoever has the data directory may do without a password (CO-328, CO-445).
+//! What whoever has the data directory may do without a password (CO-314, CO-328, CO-445).
 
 use std::io::Write;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_idp::change::Change;
 use portcullis_idp::context::{Actor, Context};
-use portcullis_idp::{bootstrap, directory, limits, recovery};
+use portcullis_idp::{authenticators, bootstrap, directory, limits, recovery};
 use portcullis_store::account::{self, Account};
 use portcullis_store::team;
 use serde_json::json;
@@ -27,6 +27,8 @@ pub(crate) enum Task {
     CreateAdminGroup,
     /// Forget a user's failed attempts.
     Unlock,
+    /// Take a user's second factors away.
+    RemoveSecondFactors,
 }
 
 /// Does it, beside a process that may serve the instance meanwhile.
@@ -54,6 +56,10 @@ async fn perform(ctx: &Context, username: &str, task: &Task) -> Result<String, F
         }
         Task::CreateAdminGroup => admin(ctx, &mut change, &user).await?,
         Task::Unlock => unlock(ctx, &mut change, &user).await?,
+        Task::RemoveSecondFactors => {
+            let removed = authenticators::remove_all_in(&mut change, user.pk).await?;
+            format!("{}: {removed} second factors removed", user.username)
+        }
     };
     change.commit().await?;
     Ok(said)

@@ -258,6 +258,14 @@ settings! {
         absolute_lifetime: Span = "30d";
     }
 
+    /// Passwords of users.
+    passwords "passwords." Passwords {
+        /// Whether an administrator, too, may set only passwords that meet the password policy.
+        ///
+        /// Otherwise weak ones are set, and the event tells which rules they fail.
+        strict_admin_set: bool = "false";
+    }
+
     /// When failed attempts to sign in slow somebody down. Counters are kept in the database, without names or addresses.
     ///
     /// An address is an IPv4 address or an IPv6 /64. Nobody's failures lock the owner of an account out elsewhere.

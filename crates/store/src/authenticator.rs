@@ -6,7 +6,7 @@ use portcullis_core::keys::Digest;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many};
+use crate::row::{Columns, Record, many, maybe};
 
 /// A second factor of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,14 @@ pub struct RecoveryCode {
 pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Authenticator>, StoreError> {
     many(on!(conn, c => sqlx::query("SELECT * FROM authenticator WHERE account = $1 ORDER BY pk")
         .bind(account.0).fetch_all(c).await))
+}
+
+/// The second factor with this key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pk(conn: &mut Conn, pk: i32) -> Result<Option<Authenticator>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM authenticator WHERE pk = $1").bind(pk).fetch_optional(c).await))
 }
 
 /// Keeps a new second factor under a fresh key, which it returns. Set its seed with [`set_seed`] afterwards: that is

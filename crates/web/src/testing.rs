@@ -57,6 +57,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.mapping_engine = Arc::new(engine)).await
     }
 
+    /// Where administrators may set only good passwords.
+    pub(crate) async fn made_strict() -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.options.strict_admin_set = true).await
+    }
+
     /// With the engine that the product has, for mappings and policies.
     pub(crate) async fn with_expressions() -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };

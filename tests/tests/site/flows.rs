@@ -139,8 +139,10 @@ fn co_328_the_operator_needs_no_password() {
         assert_eq!(made.code, Some(0), "{made:#?}");
         let user = site.api.get(&format!("core/users/{}/", person.pk)).await;
         assert_eq!(user["is_superuser"], true);
-        for arguments in [["recovery-link", "nobody"], ["create-admin-group", "nobody"], ["unlock", "nobody"]] {
-            let refused = operator(&site, &arguments).await;
+        let removed = operator(&site, &["remove-second-factors", &person.username]).await;
+        assert_eq!(removed.stdout.trim(), format!("{}: 0 second factors removed", person.username), "{removed:#?}");
+        for command in ["recovery-link", "create-admin-group", "unlock", "remove-second-factors"] {
+            let refused = operator(&site, &[command, "nobody"]).await;
             assert!(refused.code == Some(1) && refused.stderr.contains("nobody"), "{refused:#?}");
         }
     });

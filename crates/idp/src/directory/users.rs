@@ -181,8 +181,13 @@ pub async fn set_password(
     let hash = hash_of(ctx, new).await?;
     let account = account::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("User"))?;
     let rules = password_rules::check(ctx, new, &account).await?;
+    if ctx.options.strict_admin_set && !rules.is_empty() {
+        let mut problems = Problems::default();
+        rules.iter().for_each(|rule| problems.add("password", rule.clone()));
+        return Err(Error::Invalid(problems));
+    }
     let mut change = Change::begin(ctx, actor).await?;
-    // Administrators may set weak ones, and it is remembered that they did (CO-326).
+    // Administrators may set weak ones unless told otherwise, and it is remembered that they did (CO-326).
     set_judged_hash_in(ctx, &mut change, pk, hash, keep, &rules).await?;
     change.commit().await
 }

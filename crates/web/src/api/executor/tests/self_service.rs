@@ -111,6 +111,41 @@ async fn co_702_users_remove_their_own_second_factors() {
     assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
 }
 
+/// CO-314: who lost a second factor turns to an administrator, who finds and removes it.
+#[tokio::test]
+async fn co_314_administrators_remove_second_factors() {
+    let (site, ada) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    client.enrol(&site).await;
+    let key = site.api_key(ada, "ada-api").await;
+    let list = format!("/authenticators/admin/all/?user={ada}");
+    assert_eq!(site.bearer(&key, Method::GET, &list, None).await.status, 403);
+    assert_eq!(site.admin(Method::GET, "/authenticators/admin/all/", None).await.status, 400);
+    let found = site.admin(Method::GET, &list, None).await;
+    let pk = found.json[0]["pk"].as_str().expect("a key").to_owned();
+    let of = |class: &str| format!("/authenticators/admin/{class}/{pk}/");
+    assert_eq!(site.bearer(&key, Method::DELETE, &of("totp"), None).await.status, 403);
+    assert_eq!(site.admin(Method::DELETE, &of("static"), None).await.status, 404, "another class");
+    assert_eq!(site.admin(Method::DELETE, &of("totp"), None).await.status, 204);
+    assert_eq!(site.admin(Method::DELETE, &of("totp"), None).await.status, 404);
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
+    assert_eq!(site.events("model_deleted").await.0, 1);
+}
+
+/// CO-326: where the strict mode is on, an administrator is told which rules a password fails, and nothing is set.
+#[tokio::test]
+async fn co_326_strict_mode_refuses_weak_passwords() {
+    let site = Site::made_strict().await;
+    let ada = site.user("ada").await;
+    set_password(&site, ada, PASSWORD).await;
+    let path = format!("/core/users/{ada}/set_password/");
+    let refused = site.admin(Method::POST, &path, json!({"password": "short"})).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.json["password"][0].as_str().expect("text").contains("8 characters"), "{}", refused.json);
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
+}
+
 /// CO-326, CO-828: an administrator may set a weak password, and the event says so.
 #[tokio::test]
 async fn co_326_a_weak_password_set_by_an_administrator_is_remembered() {
