@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import http.cookiejar
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -300,6 +302,49 @@ def plain_traefik(stage, port):
     (folder / "traefik.yml").write_text(f"entryPoints: {{web: {{address: '127.0.0.1:{port}'}}}}\n"
                                         f"providers: {{file: {{filename: {folder}/dynamic.yml}}}}\n")
     return stage.start([program("traefik"), f"--configFile={folder}/traefik.yml"])
+
+
+def openid_apache(stage, port, core):
+    """Apache that signs people in by itself (mod_auth_openidc), with `core` as provider; and the cookie of somebody who
+    is signed in. It tells the application what it learned from the ID token, in headers of its own."""
+    modules = Path("/usr/lib/apache2/modules")
+    if not program("apache2") or not (modules / "mod_auth_openidc.so").exists():
+        return None
+    flow = lambda slug: core.api("GET", f"/flows/instances/default-provider-{slug}/")["pk"]
+    client = core.api("POST", "/providers/oauth2/", {
+        "name": "apache", "authorization_flow": flow("authorization-implicit-consent"),
+        "invalidation_flow": flow("invalidation-flow"),
+        "redirect_uris": [{"matching_mode": "strict", "url": f"http://127.0.0.1:{port}/callback"}],
+        "property_mappings": [mapping["pk"] for mapping in core.api("GET", "/propertymappings/provider/scope/")["results"]
+                              if mapping["scope_name"] in ("openid", "email", "profile")],
+        "signing_key": core.api("POST", "/crypto/certificatekeypairs/generate/", {
+            "common_name": "apache", "validity_days": 2})["pk"],
+    })
+    core.api("POST", "/core/applications/", {"name": "Apache", "slug": "apache", "provider": client["pk"]})
+    folder = stage.directory / "openid"
+    folder.mkdir()
+    names = ("mpm_event", "authn_core", "authz_core", "authz_user", "headers", "proxy", "proxy_http", "auth_openidc")
+    loads = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in names)
+    (folder / "conf").write_text(
+        f"{loads}ServerRoot {folder}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {folder}/pid\n"
+        f"DefaultRuntimeDir {folder}\nMutex file:{folder} default\nErrorLog {folder}/error.log\nUser www-data\nGroup www-data\n"
+        f"KeepAlive On\nMaxKeepAliveRequests 0\nStartServers 2\n"
+        f"OIDCProviderMetadataURL http://localhost:{core.port}/application/o/apache/.well-known/openid-configuration\n"
+        f"OIDCClientID {client['client_id']}\nOIDCClientSecret {client['client_secret']}\n"
+        f"OIDCRedirectURI http://127.0.0.1:{port}/callback\nOIDCCryptoPassphrase {TOKEN}\nOIDCScope 'openid email profile'\n"
+        f"OIDCCacheType shm\nProxyPass / http://127.0.0.1:{stage.port}/ keepalive=On\n"
+        f"<Location />\nAuthType openid-connect\nRequire valid-user\n</Location>\n")
+    subprocess.run(["chown", "-R", "www-data:www-data", folder], check=True)
+    process = stage.start([program("apache2"), "-D", "FOREGROUND", "-f", folder / "conf"])
+    wait_for(port)
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    form = urllib.parse.urlencode({"uid_field": "akadmin", "password": TOKEN}).encode()
+    browser.open(urllib.request.Request(f"http://localhost:{core.port}/if/flow/default-authentication-flow/", form,
+                                        {"Origin": f"http://localhost:{core.port}"})).read()
+    browser.open(urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Accept": "text/html"})).read()
+    cookie = "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar if cookie.name.startswith("mod_auth_openidc"))
+    return process, cookie
 
 
 def asking(stage, kind, port, core, cookie):
