@@ -1,9 +1,10 @@
-//! Who may use an application (CO-132): bindings of the store, put to the policy engine.
+//! Who may use an application (CO-132) or run a flow (CO-307): bindings of the store, put to the policy engine.
 //!
 //! Policies take their time, so they are asked without a database connection: [`judge`] before a transaction, and
 //! [`confirm`] in it, which looks at everything else once more.
 
 mod explain;
+pub mod flows;
 mod record;
 
 use std::collections::{HashMap, HashSet};
@@ -131,7 +132,7 @@ pub async fn judge_by(
     context: &AccessContext,
 ) -> Result<Judged, Error> {
     let case = Case::new(terms, person, application).heard(ctx, context).await;
-    record::alone(ctx, person, application, context, &case.found).await?;
+    record::alone(ctx, &case, context).await?;
     Ok(case.judged())
 }
 
@@ -148,28 +149,6 @@ pub async fn confirm(
 ) -> Result<Decision, Error> {
     let terms = Terms::of(conn, application).await?;
     Ok(Case { found: judged.found.clone(), ..Case::new(&terms, person, application) }.judged().decision)
-}
-
-/// Decides on a connection that is needed for other things, too. In a transaction, everybody who writes waits for
-/// the policies: prefer [`judge`] before it and [`confirm`] in it.
-///
-/// # Errors
-/// When the store fails; treat that as no.
-pub async fn decide(
-    ctx: &Context,
-    conn: &mut Conn,
-    person: &Person,
-    application: &Application,
-    context: &AccessContext,
-) -> Result<Decision, Error> {
-    let terms = Terms::of(conn, application).await?;
-    let case = Case::new(&terms, person, application).heard(ctx, context).await;
-    if conn.is_writing() {
-        record::within(ctx, conn, person, application, context, &case.found).await?;
-    } else {
-        record::alone(ctx, person, application, context, &case.found).await?;
-    }
-    Ok(case.judged().decision)
 }
 
 /// Those of `applications` that somebody may use, with few queries however many there are (CO-137, CO-175).
@@ -207,11 +186,11 @@ pub async fn visible(
         .collect();
     let cases = applications.iter().zip(&terms).map(|(application, terms)| Case::new(terms, person, application));
     let mut usable = HashSet::new();
-    for case in futures_util::future::join_all(cases.map(|case| case.heard(ctx, context))).await {
-        record::alone(ctx, person, case.application, context, &case.found).await?;
-        let uuid = case.application.uuid;
+    let cases = futures_util::future::join_all(cases.map(|case| case.heard(ctx, context))).await;
+    for (application, case) in applications.iter().zip(cases) {
+        record::alone(ctx, &case, context).await?;
         if case.judged().decision.passing {
-            usable.insert(uuid);
+            usable.insert(application.uuid);
         }
     }
     Ok(applications.into_iter().filter(|application| usable.contains(&application.uuid)).collect())
@@ -238,8 +217,8 @@ fn by_key(policies: Vec<Policy>) -> HashMap<PolicyId, Policy> {
     policies.into_iter().map(|policy| (policy.pk, policy)).collect()
 }
 
-/// What decides who may use an application: bindings and the policies they name, before anybody is looked at. It knows
-/// nothing of who belongs where, nor of what a policy says.
+/// What decides who may use an application or run a flow: bindings and the policies they name, before anybody is looked
+/// at. It knows nothing of who belongs where, nor of what a policy says.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// Bindings that count, in the order of evaluation.
@@ -271,17 +250,26 @@ impl Terms {
     }
 }
 
-/// Somebody, an application, and what is found out about the two.
+/// Somebody, an application or a flow, and what is found out about the two.
 struct Case<'a> {
     terms: &'a Terms,
-    person: &'a Person,
-    application: &'a Application,
+    /// Nobody is known where people are still on their way in.
+    person: Option<&'a Person>,
+    /// None for a flow.
+    application: Option<&'a Application>,
+    mode: Mode,
     found: Vec<Found>,
 }
 
 impl<'a> Case<'a> {
     fn new(terms: &'a Terms, person: &'a Person, application: &'a Application) -> Self {
-        Self { terms, person, application, found: Vec::new() }
+        // An engine mode that cannot be read counts as the stricter one.
+        let mode = Mode::parse(&application.policy_engine_mode).unwrap_or(Mode::All);
+        Self { terms, person: Some(person), application: Some(application), mode, found: Vec::new() }
+    }
+
+    fn is_deactivated(&self) -> bool {
+        self.person.is_some_and(|person| !person.account.is_active)
     }
 
     /// Asks every policy (CO-175). About somebody deactivated none needs to be asked.
@@ -289,12 +277,12 @@ impl<'a> Case<'a> {
         let Terms { bindings, policies, .. } = self.terms;
         let named: Vec<_> =
             bindings.iter().filter_map(|binding| Some((binding, policies.get(&binding.policy?)?))).collect();
-        if named.is_empty() || !self.person.account.is_active {
+        if named.is_empty() || self.is_deactivated() {
             return self;
         }
         let request = PolicyRequest {
-            person: Some(Arc::new(self.person.clone())),
-            application: Some(Arc::new(self.application.clone())),
+            person: self.person.cloned().map(Arc::new),
+            application: self.application.cloned().map(Arc::new),
             provider: self.terms.provider.clone(),
             client: context.client,
             http: context.http.clone(),
@@ -326,24 +314,23 @@ impl<'a> Case<'a> {
     }
 
     fn decision(&self) -> Decision {
-        if !self.person.account.is_active {
+        if self.is_deactivated() {
             return Decision::default();
         }
-        // An engine mode that cannot be read counts as the stricter one.
-        let mode = Mode::parse(&self.application.policy_engine_mode).unwrap_or(Mode::All);
-        let groups = self.person.teams.iter().map(|team| team.pk).collect();
+        let groups = self.person.iter().flat_map(|person| &person.teams).map(|team| team.pk).collect();
         let bounds = self.terms.bindings.iter().map(|binding| self.bound(&groups, binding));
-        policy::decide(bounds, mode, self.terms.empty)
+        policy::decide(bounds, self.mode, self.terms.empty)
     }
 
     fn bound(&self, groups: &HashSet<GroupId>, binding: &Binding) -> Bound {
-        let finding = match (holds_membership(self.person, groups, binding), binding.policy) {
-            (Some(member), _) => Finding::Member(member),
-            (None, Some(policy)) => {
+        let finding = match (binding.policy, self.person) {
+            (Some(policy), _) => {
                 let found = self.found.iter().find(|found| found.binding == binding.pk && found.policy == policy);
                 // Nobody asked a policy that was bound just now.
                 found.map_or(Finding::Orphan, Found::finding)
             }
+            (None, Some(person)) => holds_membership(person, groups, binding).map_or(Finding::Orphan, Finding::Member),
+            (None, None) if binding.team.is_some() || binding.account.is_some() => Finding::Anonymous,
             (None, None) => Finding::Orphan,
         };
         Bound {

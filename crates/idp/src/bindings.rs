@@ -1,8 +1,8 @@
 //! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
 
-use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, GroupId, PolicyId, UserPk};
+use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, FlowId, GroupId, PolicyId, UserPk};
 use portcullis_store::binding::Binding;
-use portcullis_store::{Conn, account, application, binding, entitlement, policy, team};
+use portcullis_store::{Conn, account, application, binding, entitlement, flow, policy, team};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -297,7 +297,11 @@ async fn check(
         && !on_entitlement
         && application::by_uuid(change.conn(), ApplicationId(target)).await?.is_none()
     {
-        problems.add("target", invalid(&target));
+        match flow::by_pk(change.conn(), FlowId(target)).await? {
+            Some(flow) if flow.designation != "authorization" => {}
+            Some(_) => problems.add("target", "Bind to the application: its own bindings decide who may use it."),
+            None => problems.add("target", invalid(&target)),
+        }
     }
     if let Some(policy) = fields.policy.flatten()
         && policy::by_pk(change.conn(), policy).await?.is_none()

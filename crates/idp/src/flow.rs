@@ -23,11 +23,13 @@ use portcullis_store::flow::Flow;
 use portcullis_store::login_session::LoginSession;
 use serde_json::{Map, Value};
 
+use crate::access::flows::Age;
+use crate::access::{self, AccessContext};
 use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
-use crate::flows;
 use crate::oauth::marker;
 use crate::sessions::{self, may_sign_in};
+use crate::{directory, flows};
 use challenge::{Challenge, Remedy};
 use run::{Run, Step, Stored};
 use stages::Stages;
@@ -316,7 +318,7 @@ impl<'a> Desk<'a> {
         loop {
             match self.run.step {
                 Step::AfterPassword => second_factor::find_out(&mut self).await?,
-                Step::AfterSecondFactor => self.run.step = self.after_second_factor(),
+                Step::AfterSecondFactor => self.run.step = self.after_second_factor().await?,
                 Step::LogIn => finish::log_in(&mut self).await?,
                 Step::Done => return self.over().await,
                 _ => break,
@@ -327,10 +329,32 @@ impl<'a> Desk<'a> {
         Ok(self.turn(Next::Ask(Box::new(challenge))))
     }
 
-    fn after_second_factor(&self) -> Step {
-        if self.flow.slug == flows::RECOVERY {
-            return Step::NewPassword;
+    /// What comes after everything that proves who somebody is. A password that is too old is replaced first (CO-318).
+    async fn after_second_factor(&self) -> Result<Step, Error> {
+        if self.run.renewed {
+            return Ok(self.before_log_in());
         }
+        if self.flow.slug == flows::RECOVERY {
+            return Ok(Step::NewPassword);
+        }
+        let mut conn = self.ctx.db.read().await?;
+        let Some(account) = self.account(&mut conn).await? else { return Ok(Step::LogIn) };
+        let person = directory::person_of(self.ctx, &mut conn, account).await?;
+        drop(conn);
+        let context = AccessContext::of(&self.visit.visitor);
+        Ok(match access::flows::password(self.ctx, &self.flow, &person, &context).await? {
+            Age::Good => self.before_log_in(),
+            Age::Expired => Step::NewPassword,
+            Age::Denied(messages) => Step::denied(&messages, "Your password is too old. Ask your administrator."),
+        })
+    }
+
+    /// Whether a password is to be replaced on the way in, because it is too old.
+    fn is_renewing(&self) -> bool {
+        self.flow.slug == flows::AUTHENTICATION && self.run.step == Step::NewPassword
+    }
+
+    fn before_log_in(&self) -> Step {
         match stages::seconds(&self.stages.login.remember_me_offset) {
             0 => Step::LogIn,
             _ => Step::RememberMe,

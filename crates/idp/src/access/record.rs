@@ -1,11 +1,10 @@
 //! What policies that were asked leave in the record (CO-178, CO-243).
 
 use portcullis_store::Conn;
-use portcullis_store::application::Application;
 use portcullis_store::event::Event;
 use serde_json::{Map, Value, json};
 
-use super::{AccessContext, Found};
+use super::{AccessContext, Case, Found};
 use crate::context::{Actor, Context};
 use crate::directory::{Person, actor_of};
 use crate::error::Error;
@@ -20,35 +19,14 @@ struct Entry {
 }
 
 /// Records it in a transaction of its own, if there is anything.
-pub(super) async fn alone(
-    ctx: &Context,
-    person: &Person,
-    application: &Application,
-    context: &AccessContext,
-    found: &[Found],
-) -> Result<(), Error> {
-    let entries = entries(person, application, context, found);
+pub(super) async fn alone(ctx: &Context, case: &Case<'_>, context: &AccessContext) -> Result<(), Error> {
+    let entries = entries(case, context);
     if entries.is_empty() {
         return Ok(());
     }
     let mut tx = ctx.db.write().await?;
-    let recorded = record(ctx, &mut tx, &actor(person, context), entries).await?;
+    let recorded = record(ctx, &mut tx, &actor(case.person, context), entries).await?;
     tx.commit().await?;
-    recorded.iter().for_each(event::log);
-    Ok(())
-}
-
-/// Records it in a transaction that there is already: whoever waited for another one would wait for ever.
-pub(super) async fn within(
-    ctx: &Context,
-    conn: &mut Conn,
-    person: &Person,
-    application: &Application,
-    context: &AccessContext,
-    found: &[Found],
-) -> Result<(), Error> {
-    let entries = entries(person, application, context, found);
-    let recorded = record(ctx, conn, &actor(person, context), entries).await?;
     recorded.iter().for_each(event::log);
     Ok(())
 }
@@ -61,17 +39,19 @@ async fn record(ctx: &Context, conn: &mut Conn, actor: &Actor, entries: Vec<Entr
     Ok(recorded)
 }
 
-fn actor(person: &Person, context: &AccessContext) -> Actor {
-    Actor { client: context.client, request: context.request.clone(), ..actor_of(person) }
+fn actor(person: Option<&Person>, context: &AccessContext) -> Actor {
+    let nobody = || Actor { username: String::new(), is_superuser: false, ..Actor::system() };
+    let who = person.map_or_else(nobody, actor_of);
+    Actor { client: context.client, request: context.request.clone(), ..who }
 }
 
-fn entries(person: &Person, application: &Application, context: &AccessContext, found: &[Found]) -> Vec<Entry> {
+fn entries(case: &Case<'_>, context: &AccessContext) -> Vec<Entry> {
     // Most policies leave nothing behind.
-    if found.iter().all(Found::is_quiet) {
+    if case.found.iter().all(Found::is_quiet) {
         return Vec::new();
     }
-    let request = summary(Some(person), Some(application), &context.entries);
-    found.iter().flat_map(|found| entries_of(found, &request)).collect()
+    let request = summary(case.person, case.application, &context.entries);
+    case.found.iter().flat_map(|found| entries_of(found, &request)).collect()
 }
 
 impl Found {

@@ -10,7 +10,7 @@ use crate::change::Change;
 use crate::directory::users;
 use crate::error::{Error, Problems};
 use crate::own_fields::{self, Changes};
-use crate::{bootstrap, password_rules, recovery, setup};
+use crate::{bootstrap, password, password_rules, recovery, setup};
 
 /// A new password, twice.
 pub(super) const PASSWORDS: [Field; 2] = [
@@ -54,7 +54,10 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     let ctx = desk.ctx;
     let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
     let Some(password) = twice(desk, fields) else { return Ok(()) };
-    let rules = password_rules::check(ctx, &password, &account).await?;
+    let mut rules = password_rules::check(ctx, &password, &account).await?;
+    if desk.is_renewing() && password::verify(&password, account.password_hash.as_deref()).await.is_right() {
+        rules.push("This is the password that you have. Please choose another one.".to_owned());
+    }
     if !rules.is_empty() {
         for rule in rules {
             desk.problem("password", rule, "invalid");
@@ -78,8 +81,9 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     let changed = desk.account(change.conn()).await?;
     change.commit().await?;
     desk.run.pending = changed.as_ref().map(Pending::of);
-    // Whoever came by a link is signed in now; whoever changed it themselves is already.
-    desk.run.step = if desk.run.sid.is_some() { Step::Done } else { Step::LogIn };
+    // Whoever came by a link or has to change it is signed in now; whoever changed it themselves is already.
+    desk.run.renewed = true;
+    desk.run.step = if desk.run.sid.is_some() { Step::Done } else { Step::AfterSecondFactor };
     Ok(())
 }
 

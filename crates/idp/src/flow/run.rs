@@ -45,6 +45,8 @@ pub(super) struct Run {
     pub(super) auth_method: String,
     /// Second factors shown: class and key.
     pub(super) devices: Vec<(String, i32)>,
+    /// Whether a new password was chosen on the way in.
+    pub(super) renewed: bool,
     /// Whether the user wants to stay signed in.
     pub(super) remember_me: bool,
     /// Seed of the authenticator app that is being enrolled, base64url.
@@ -96,6 +98,14 @@ pub(super) enum Step {
     },
 }
 
+impl Step {
+    /// Refused with what policies have to say, or else with `otherwise`.
+    pub(super) fn denied(messages: &[String], otherwise: &str) -> Self {
+        let message = if messages.is_empty() { otherwise.to_owned() } else { messages.join(" ") };
+        Self::Denied { message, remedy: Remedy::Again }
+    }
+}
+
 impl Run {
     pub(super) fn new(flow: &str, next: String, step: Step, now: Timestamp) -> Self {
         Self {
@@ -110,6 +120,7 @@ impl Run {
             failures: 0,
             auth_method: String::new(),
             devices: Vec::new(),
+            renewed: false,
             remember_me: false,
             seed: None,
             codes: Vec::new(),

@@ -8,9 +8,10 @@ use portcullis_store::login_session::LoginSession;
 use super::challenge::Remedy;
 use super::run::{Run, Step, written};
 use super::{Visit, param};
+use crate::access::{self, AccessContext};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{flows, recovery, setup};
+use crate::{directory, flows, recovery, setup};
 
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
@@ -72,7 +73,33 @@ pub(super) async fn begin(
     if run.step == Step::Confirm {
         open_link(ctx, visit, &mut run).await?;
     }
+    if !matches!(run.step, Step::Denied { .. }) {
+        admit(ctx, visit, flow, login, &mut run).await?;
+    }
     Ok(run)
+}
+
+/// Asks what is bound to the flow (CO-307). Who is signed in and may not do so again goes on.
+async fn admit(
+    ctx: &Context,
+    visit: &Visit<'_>,
+    flow: &Flow,
+    login: Option<&(LoginSession, Account)>,
+    run: &mut Run,
+) -> Result<(), Error> {
+    let person = match login {
+        Some((_, account)) => Some(directory::person_of(ctx, &mut ctx.db.read().await?, account.clone()).await?),
+        None => None,
+    };
+    let decision = access::flows::admits(ctx, flow, person.as_ref(), &AccessContext::of(&visit.visitor)).await?;
+    if decision.passing {
+        return Ok(());
+    }
+    run.step = match (person, flow.slug.as_str()) {
+        (Some(_), flows::AUTHENTICATION) => Step::Done,
+        _ => Step::denied(&decision.messages, NOT_FOR_YOU),
+    };
+    Ok(())
 }
 
 async fn open_link(ctx: &Context, visit: &Visit<'_>, run: &mut Run) -> Result<(), Error> {

@@ -4,12 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use authentik_client::models;
 use http::Method;
-use portcullis_core::id::UserPk;
-use portcullis_idp::access::{self, AccessContext};
+use portcullis_idp::Context;
 use portcullis_idp::policies::{
     Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest, Support, call,
 };
-use portcullis_idp::{Context, directory};
 use serde_json::{Map, Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -266,26 +264,4 @@ async fn co_176_a_policy_that_does_not_end_is_ended() {
     stage.site.patch(&format!("/core/users/{}/", stage.ada), json!({"is_active": false})).await;
     assert!(!stage.passes().await);
     assert_eq!(stage.script.0.lock().unwrap().len(), asked);
-}
-
-/// CO-178, CO-416: what a policy leaves behind in a transaction is part of it.
-#[tokio::test]
-async fn co_416_a_decision_in_a_transaction_records_there() {
-    let stage = Stage::new().await;
-    stage.bind(0, "fail boom", json!({"failure_result": true})).await;
-    let ctx = &stage.site.ctx;
-    for (commits, recorded) in [(false, 0), (true, 1)] {
-        let mut tx = ctx.db.write().await.unwrap();
-        let user = UserPk(i32::try_from(stage.ada).unwrap());
-        let ada = directory::person(ctx, &mut tx, user).await.unwrap().unwrap();
-        let wiki = portcullis_store::application::by_slug(&mut tx, "wiki").await.unwrap().unwrap();
-        let decision = access::decide(ctx, &mut tx, &ada, &wiki, &AccessContext::default()).await.unwrap();
-        assert!(decision.passing);
-        if commits {
-            tx.commit().await.unwrap();
-        } else {
-            drop(tx);
-        }
-        assert_eq!(stage.site.events("policy_exception").await.len(), recorded);
-    }
 }

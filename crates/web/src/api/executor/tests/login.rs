@@ -155,6 +155,93 @@ async fn co_311_nobody_learns_who_exists() {
     assert_eq!((&named["component"], errors(&named)), (&json!("ak-stage-identification"), vec!["non_field_errors"]));
 }
 
+/// Makes a policy of this kind and binds it to the sign-in flow.
+async fn bind(site: &Site, kind: &str, mut policy: Value, negate: bool) -> Value {
+    policy["name"] = json!(format!("{kind} of the flow"));
+    let made = site.admin(Method::POST, &format!("/policies/{kind}/"), policy).await;
+    assert_eq!(made.status, 201, "{:?}", made.json);
+    let flow = site.admin(Method::GET, &format!("/flows/instances/{SIGN_IN}/"), None).await;
+    let binding = json!({"target": flow.json["pk"], "policy": made.json["pk"], "order": 0, "negate": negate});
+    let bound = site.admin(Method::POST, "/policies/bindings/", binding).await;
+    assert_eq!(bound.status, 201, "{:?}", bound.json);
+    made.json["pk"].clone()
+}
+
+/// CO-307: whom a policy of the flow refuses is not asked who they are, by pages or programs; others are.
+#[tokio::test]
+async fn co_307_a_policy_decides_who_may_sign_in() {
+    let (site, _) = with_ada().await;
+    bind(&site, "reputation", json!({"check_ip": true, "check_username": false, "threshold": -3}), true).await;
+    let mut client = Client::at([192, 0, 2, 7]);
+    client.show(&site, SIGN_IN, "").await;
+    for _ in 0..3 {
+        assert_eq!(client.sign_in_again(&site, "wrong").await["component"], "ak-stage-password");
+    }
+    let mut again = Client::at([192, 0, 2, 7]);
+    let refused = again.show(&site, SIGN_IN, "").await;
+    assert_eq!(refused["component"], "ak-stage-access-denied", "{refused}");
+    let named = again.answer(&site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+    assert_eq!(named["component"], "ak-stage-access-denied", "{named}");
+    assert!(again.page(&site, "/if/flow/default-authentication-flow/").await.status != 200);
+    let elsewhere = Client::at([192, 0, 2, 8]).sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(elsewhere["component"], "xak-flow-redirect");
+}
+
+/// CO-307: who is signed in and may not sign in again goes where they wanted to.
+#[tokio::test]
+async fn co_307_who_is_signed_in_goes_on() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    bind(&site, "dummy", json!({"result": false, "wait_min": 0, "wait_max": 0}), false).await;
+    let next = "next=%2Fapplication%2Fo%2Fauthorize%2F%3Fclient_id%3Dnone";
+    let on = client.show(&site, SIGN_IN, next).await;
+    assert_eq!(on["component"], "xak-flow-redirect", "{on}");
+    assert_eq!(on["to"], "/application/o/authorize/?client_id=none");
+    assert_eq!(Client::new().show(&site, SIGN_IN, "").await["component"], "ak-stage-access-denied");
+}
+
+/// CO-150, CO-307: authorization flows are decided by the bindings of applications, and a binding there is refused.
+#[tokio::test]
+async fn co_307_authorization_flows_take_no_bindings() {
+    let (site, ada) = with_ada().await;
+    let flow = site.admin(Method::GET, &format!("/flows/instances/{}/", flows::IMPLICIT_CONSENT), None).await;
+    let binding = json!({"target": flow.json["pk"], "user": ada, "order": 0});
+    let refused = site.admin(Method::POST, "/policies/bindings/", binding).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.json["target"][0].as_str().expect("text").contains("application"), "{}", refused.json);
+}
+
+/// CO-318, CO-193: a password that is too old is replaced on the way in, by another one that meets the rules.
+#[tokio::test]
+async fn co_318_an_old_password_is_replaced_on_the_way_in() {
+    let (site, _) = with_ada().await;
+    let policy = bind(&site, "password_expiry", json!({"days": 30, "deny_only": false}), false).await;
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect", "young enough");
+    site.clock.advance_seconds(31 * 24 * 3600);
+    assert_eq!(Client::new().sign_in(&site, "ada", "wrong").await["component"], "ak-stage-password");
+    let mut client = Client::new();
+    let asked = client.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(asked["component"], "ak-stage-prompt", "{asked}");
+    assert_eq!(client.whoami(&site).await, 403, "no session yet");
+    for bad in ["short", PASSWORD] {
+        let answer = json!({"password": bad, "password_repeat": bad});
+        assert_eq!(errors(&client.answer(&site, SIGN_IN, "", answer).await), ["password"], "{bad}");
+    }
+    let new = "a brand new password";
+    let done = client.answer(&site, SIGN_IN, "", json!({"password": new, "password_repeat": new})).await;
+    assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+    assert_eq!(client.whoami(&site).await, 200);
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "ak-stage-password", "the old one");
+    site.clock.advance_seconds(31 * 24 * 3600);
+    let path = format!("/policies/password_expiry/{}/", policy.as_str().expect("a key"));
+    let denies = site.admin(Method::PATCH, &path, json!({"deny_only": true})).await;
+    assert_eq!(denies.status, 200, "{:?}", denies.json);
+    let denied = Client::new().sign_in(&site, "ada", new).await;
+    assert_eq!(denied["component"], "ak-stage-access-denied");
+    assert_eq!(denied["error_message"], "Password has expired.");
+}
+
 /// CO-304, CO-311: a run that goes on and on ends all the same, so that nothing proved long ago counts.
 #[tokio::test]
 async fn co_304_a_run_has_an_end() {
