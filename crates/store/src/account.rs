@@ -393,10 +393,10 @@ pub enum Order {
     PasswordChanged,
 }
 
-const MIGHTY: &str = "EXISTS (WITH RECURSIVE mighty (pk) AS (
+const MIGHTY: &str = "account.pk IN (WITH RECURSIVE mighty (pk) AS (
         SELECT pk FROM team WHERE is_superuser
         UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
-    SELECT 1 FROM membership JOIN mighty ON mighty.pk = membership.team WHERE membership.account = account.pk)";
+    SELECT membership.account FROM membership JOIN mighty ON mighty.pk = membership.team)";
 
 /// Whether a user is active and, if asked, administers the instance (CO-036, CO-037).
 ///
@@ -444,13 +444,13 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         select.always(&if is_superuser { MIGHTY.to_owned() } else { format!("NOT {MIGHTY}") });
     }
     select.any_text(
-        "EXISTS (SELECT 1 FROM membership JOIN team ON team.pk = membership.team
-                 WHERE membership.account = account.pk AND team.name IN (?))",
+        "account.pk IN (SELECT membership.account FROM membership JOIN team ON team.pk = membership.team
+                        WHERE team.name IN (?))",
         &filter.groups_by_name,
     );
     let groups: Vec<_> = filter.groups_by_pk.iter().map(ToString::to_string).collect();
     select.any_text(
-        "EXISTS (SELECT 1 FROM membership WHERE membership.account = account.pk AND membership.team IN (?))",
+        "account.pk IN (SELECT membership.account FROM membership WHERE membership.team IN (?))",
         &groups,
     );
     if filter.has_role {

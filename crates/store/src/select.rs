@@ -44,6 +44,16 @@ pub fn search_terms(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty())
 }
 
+/// That a column holds a pattern, whatever the case of ASCII letters: SQLite's `LIKE` looks at none.
+fn like(column: &str) -> String {
+    format!("{column} LIKE ? ESCAPE '\\'")
+}
+
+/// The pattern of what may stand anywhere in a text.
+fn pattern(part: &str) -> String {
+    format!("%{}%", part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+}
+
 /// Conditions and order of a list. Texts of conditions are written in this crate; values are always bound.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Select {
@@ -90,10 +100,8 @@ impl Select {
     /// Each term must occur in at least one of the columns, whatever its case (CO-525).
     pub(crate) fn search(&mut self, columns: &[&str], text: &str) {
         for term in search_terms(text) {
-            let likeness: Vec<_> =
-                columns.iter().map(|column| format!("lower({column}) LIKE lower(?) ESCAPE '\\'")).collect();
-            let escaped = term.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-            self.text(&format!("({})", likeness.join(" OR ")), format!("%{escaped}%"));
+            let likeness: Vec<_> = columns.iter().map(|column| like(column)).collect();
+            self.text(&format!("({})", likeness.join(" OR ")), pattern(term));
         }
     }
 
@@ -102,8 +110,7 @@ impl Select {
         if part.len() > LONGEST_PART {
             return self.always("FALSE");
         }
-        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        self.text(&format!("lower({column}) LIKE lower(?) ESCAPE '\\'"), format!("%{escaped}%"));
+        self.text(&like(column), pattern(part));
     }
 
     /// Orders by `column`, after what was named before.

@@ -148,9 +148,20 @@ pub async fn users(
         account::list(&mut conn, filter, slice).await?
     } else {
         // Attributes are sealed: the store cannot look into them.
-        let all = account::list(&mut conn, filter, Slice::ALL).await?;
-        let matches = |account: &Account| Ok(viewer.holds(&account_attributes(ctx, account)?, attributes));
-        cut(all.rows, slice, matches)?
+        let mut cut = Cut::new(slice);
+        for batch in 0.. {
+            let batch = Slice { limit: BATCH, offset: batch * BATCH };
+            let some = account::list(&mut conn, filter, batch).await?;
+            for account in some.rows {
+                if viewer.holds(&account_attributes(ctx, &account)?, attributes) {
+                    cut.add(account);
+                }
+            }
+            if batch.offset + BATCH >= some.count {
+                break;
+            }
+        }
+        cut.listed
     };
     let mut rows = Vec::with_capacity(listed.rows.len());
     for account in listed.rows {
@@ -197,8 +208,13 @@ pub async fn groups(
     let listed = if attributes.is_empty() {
         team::list(&mut conn, filter, slice).await?
     } else {
-        let all = team::list(&mut conn, filter, Slice::ALL).await?;
-        cut(all.rows, slice, |team| Ok(viewer.holds(&team_attributes(ctx, team)?, attributes)))?
+        let mut cut = Cut::new(slice);
+        for team in team::list(&mut conn, filter, Slice::ALL).await?.rows {
+            if viewer.holds(&team_attributes(ctx, &team)?, attributes) {
+                cut.add(team);
+            }
+        }
+        cut.listed
     };
     let mut rows = Vec::with_capacity(listed.rows.len());
     for team in listed.rows {
@@ -233,16 +249,24 @@ impl Viewer<'_> {
     }
 }
 
-/// The slice of those rows that match.
-fn cut<T>(rows: Vec<T>, slice: Slice, matches: impl Fn(&T) -> Result<bool, Error>) -> Result<Listed<T>, Error> {
-    let mut kept = Vec::new();
-    for row in rows {
-        if matches(&row)? {
-            kept.push(row);
-        }
+/// Users that are in memory at a time while attributes are looked into.
+const BATCH: i64 = 5000;
+
+/// The slice of rows that match, of which all are seen and few are kept.
+struct Cut<T> {
+    slice: Slice,
+    listed: Listed<T>,
+}
+
+impl<T> Cut<T> {
+    fn new(slice: Slice) -> Self {
+        Self { slice, listed: Listed { rows: Vec::new(), count: 0 } }
     }
-    let count = i64::try_from(kept.len()).unwrap_or(i64::MAX);
-    let offset = usize::try_from(slice.offset).unwrap_or(usize::MAX);
-    let limit = usize::try_from(slice.limit).unwrap_or(usize::MAX);
-    Ok(Listed { rows: kept.into_iter().skip(offset).take(limit).collect(), count })
+
+    fn add(&mut self, row: T) {
+        if (self.slice.offset..self.slice.offset.saturating_add(self.slice.limit)).contains(&self.listed.count) {
+            self.listed.rows.push(row);
+        }
+        self.listed.count += 1;
+    }
 }

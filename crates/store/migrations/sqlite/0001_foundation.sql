@@ -32,6 +32,7 @@ CREATE TABLE account (
     last_login          BIGINT,
     generated_for       INTEGER           -- provider whose client secret this account stands for
 );
+CREATE INDEX account_username ON account (username); -- the order of lists
 CREATE INDEX account_email ON account (email_folded);
 CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
 
