@@ -1,13 +1,18 @@
 //! Users and groups as somebody gets to see them: with what belongs to them, and secrets masked (CO-472).
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
 use portcullis_core::attributes::{Attributes, SecretKeys};
 use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
-use portcullis_store::select::{Listed, Slice};
+use portcullis_store::role::{self, Role};
+use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::team::{self, Team};
 
-use super::{account_attributes, secret_keys, superuser_only, team_attributes, uid};
+use super::{account_attributes, secret_keys, team_attributes, uid};
 use crate::context::{Actor, Context};
 use crate::error::Error;
 
@@ -24,6 +29,8 @@ pub struct ShownUser {
     pub attributes: Attributes,
     /// Groups the user is a direct member of.
     pub groups: Vec<ShownTeam>,
+    /// Roles that the user has without the help of groups.
+    pub roles: Vec<Role>,
 }
 
 /// A group without what is around it, for somebody's eyes.
@@ -57,13 +64,17 @@ pub struct ShownGroup {
     pub children: Vec<ShownTeam>,
     /// Its direct members.
     pub members: Vec<ShownMember>,
+    /// Roles of the group itself.
+    pub roles: Vec<Role>,
+    /// Roles that its members have through its ancestors.
+    pub inherited_roles: Vec<Role>,
 }
 
 /// Looks at users and groups on somebody's behalf.
 pub struct Viewer<'a> {
     ctx: &'a Context,
-    /// Nothing is masked for those who may change the objects.
-    mask: Option<SecretKeys>,
+    /// Nothing is masked for those who may change the object.
+    actor: &'a Actor,
     secrets: SecretKeys,
 }
 
@@ -72,9 +83,8 @@ impl<'a> Viewer<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &Actor) -> Result<Self, Error> {
-        let secrets = secret_keys(ctx, conn).await?;
-        Ok(Self { ctx, mask: (!actor.is_superuser).then(|| secrets.clone()), secrets })
+    pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &'a Actor) -> Result<Self, Error> {
+        Ok(Self { ctx, actor, secrets: secret_keys(ctx, conn).await? })
     }
 
     /// A user with their groups.
@@ -88,8 +98,9 @@ impl<'a> Viewer<'a> {
         Ok(ShownUser {
             uid: uid(self.ctx, account.pk),
             is_superuser,
-            attributes: self.masked(account_attributes(self.ctx, &account)?),
+            attributes: self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk),
             groups,
+            roles: role::of_account(conn, account.pk).await?,
             account,
         })
     }
@@ -103,6 +114,8 @@ impl<'a> Viewer<'a> {
         Ok(ShownGroup {
             parents: self.teams(team::parents(conn, team.pk).await?)?,
             children: self.teams(team::children(conn, team.pk).await?)?,
+            roles: role::of_team(conn, team.pk).await?,
+            inherited_roles: role::inherited_by_team(conn, team.pk).await?,
             members: members.into_iter().map(|account| self.member(account)).collect::<Result<_, _>>()?,
             group: self.team(team)?,
         })
@@ -113,27 +126,27 @@ impl<'a> Viewer<'a> {
     }
 
     pub(crate) fn member(&self, account: Account) -> Result<ShownMember, Error> {
-        let attributes = self.masked(account_attributes(self.ctx, &account)?);
+        let attributes = self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk);
         Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
     }
 
     pub(crate) fn team(&self, team: Team) -> Result<ShownTeam, Error> {
-        Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?), team })
+        Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?, Model::GROUP, &team.pk), team })
     }
 
-    fn masked(&self, attributes: Attributes) -> Attributes {
-        match &self.mask {
-            None => attributes,
-            Some(secrets) => secrets.masked(&attributes),
+    fn masked(&self, attributes: Attributes, model: Model, key: &impl Display) -> Attributes {
+        match self.actor.may_on(Verb::Change, model, key) {
+            true => attributes,
+            false => self.secrets.masked(&attributes),
         }
     }
 }
 
-/// The users that meet conditions, for an administrator. `attributes` must all be found in the user's own
+/// The users that meet conditions. `attributes` must all be found in the user's own
 /// ones; `__` in a key steps into an object; secrets match nothing (CO-472, CO-540).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn users(
     ctx: &Context,
     actor: &Actor,
@@ -141,14 +154,14 @@ pub async fn users(
     attributes: &Attributes,
     slice: Slice,
 ) -> Result<Listed<ShownUser>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::USER)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let listed = if attributes.is_empty() {
         account::list(&mut conn, filter, slice).await?
     } else {
         // Attributes are sealed: the store cannot look into them.
-        let all = account::list(&mut conn, filter, Slice::ALL).await?;
+        let all = account::list(&mut conn, filter, Slice::ALL.of(slice.visible.clone())).await?;
         let matches = |account: &Account| Ok(viewer.holds(&account_attributes(ctx, account)?, attributes));
         cut(all.rows, slice, matches)?
     };
@@ -159,12 +172,12 @@ pub async fn users(
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One user, for an administrator.
+/// One user.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn user(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<ShownUser, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::USER, &pk)?;
     let mut conn = ctx.db.read().await?;
     let account = account::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("User"))?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
@@ -174,16 +187,22 @@ pub async fn user(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<ShownUser,
 /// All paths of users, for an administrator (CO-546).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn paths(ctx: &Context, actor: &Actor) -> Result<Vec<String>, Error> {
-    superuser_only(actor)?;
-    Ok(account::paths(&mut ctx.db.read().await?).await?)
+    let mut conn = ctx.db.read().await?;
+    match actor.sees(Model::USER)? {
+        Visible::All => Ok(account::paths(&mut conn).await?),
+        some => {
+            let seen = account::list(&mut conn, &account::Filter::default(), Slice::ALL.of(some)).await?;
+            Ok(seen.rows.into_iter().map(|account| account.path).collect::<BTreeSet<_>>().into_iter().collect())
+        }
+    }
 }
 
-/// The groups that meet conditions, for an administrator; `attributes` as in [`users`].
+/// The groups that meet conditions; `attributes` as in [`users`].
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn groups(
     ctx: &Context,
     actor: &Actor,
@@ -191,13 +210,13 @@ pub async fn groups(
     attributes: &Attributes,
     slice: Slice,
 ) -> Result<Listed<ShownGroup>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::GROUP)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let listed = if attributes.is_empty() {
         team::list(&mut conn, filter, slice).await?
     } else {
-        let all = team::list(&mut conn, filter, Slice::ALL).await?;
+        let all = team::list(&mut conn, filter, Slice::ALL.of(slice.visible.clone())).await?;
         cut(all.rows, slice, |team| Ok(viewer.holds(&team_attributes(ctx, team)?, attributes)))?
     };
     let mut rows = Vec::with_capacity(listed.rows.len());
@@ -207,12 +226,12 @@ pub async fn groups(
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One group, for an administrator.
+/// One group.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn group(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<ShownGroup, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::GROUP, &pk)?;
     let mut conn = ctx.db.read().await?;
     let team = team::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Group"))?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
