@@ -94,6 +94,8 @@ pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> R
     apply(&mut changed, fields, &mut problems);
     problems.check()?;
     role::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "role.name", "name", TAKEN))?;
+    // Expressions know roles by their names.
+    change.touch(Touched::Everyone);
     let difference = diff(&json!({"name": stored.name}), &json!({"name": changed.name}));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await
 }

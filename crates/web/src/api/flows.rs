@@ -64,7 +64,9 @@ async fn retrieve(
     MayView(caller, ..): MayView<on::Flow>,
     Key(slug): Key,
 ) -> Result<Response, ApiError> {
-    Ok(Json(object(&flows::get(&ctx, &slug).await?, &stages(&ctx).await?)).into_response())
+    let found = flows::get(&ctx, &slug).await?;
+    caller.actor.need_on(Verb::View, Model::FLOW, &found.pk)?;
+    Ok(Json(object(&found, &stages(&ctx).await?)).into_response())
 }
 
 async fn stages(ctx: &Context) -> Result<Stages, Error> {
