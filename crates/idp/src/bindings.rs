@@ -46,10 +46,10 @@ pub struct View {
     pub user: Option<ShownMember>,
 }
 
-/// The bindings that meet conditions, for an administrator.
+/// The bindings that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
     let slice = slice.of(actor.sees(Model::BINDING)?);
     let mut conn = ctx.db.read().await?;
@@ -62,10 +62,10 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(Listed { rows: views, count })
 }
 
-/// The binding with this key, for an administrator.
+/// The binding with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<View, Error> {
     actor.need_on(Verb::View, Model::BINDING, &pk)?;
     let mut conn = ctx.db.read().await?;

@@ -5,6 +5,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
 use portcullis_core::permission::Permission;
 use portcullis_store::instance::{self, Instance};
+use portcullis_store::role::{self, Right};
 use portcullis_store::{Db, StoreError};
 use serde_json::json;
 
@@ -156,7 +157,8 @@ async fn people(ctx: &Context, change: &mut Change<'_>, wishes: &Wishes) -> Resu
     let administrators = groups::create_in(ctx, change, named(ADMINISTRATORS, true)).await?;
     let looks = roles::create_in(ctx, change, roles::Fields { name: Some(READ_ONLY.to_owned()) }).await?;
     for view in Permission::all_views() {
-        roles::grant_in(change, looks, view.as_str(), None).await?;
+        let right = Right { permission: view.to_string(), object: String::new() };
+        role::grant(change.conn(), looks, &right).await?;
     }
     let readers = groups::Fields { roles: Some(vec![looks]), ..named(READ_ONLY, false) };
     groups::create_in(ctx, change, readers).await?;

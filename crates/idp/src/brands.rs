@@ -126,7 +126,7 @@ pub async fn public(conn: &mut Conn, pk: BrandId) -> Result<Option<Brand>, Error
     Ok(brand::by_pk(conn, pk).await?)
 }
 
-/// The brands that meet conditions, for an administrator.
+/// The brands that meet conditions.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission.
@@ -141,7 +141,7 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One brand, for an administrator.
+/// One brand.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].

@@ -40,10 +40,10 @@ pub struct View {
     pub attributes: Attributes,
 }
 
-/// The entitlements that meet conditions, for an administrator.
+/// The entitlements that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
     let slice = slice.of(actor.sees(Model::ENTITLEMENT)?);
     let Listed { rows, count } = entitlement::list(&mut ctx.db.read().await?, filter, slice).await?;
@@ -51,10 +51,10 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(Listed { rows, count })
 }
 
-/// The entitlement with this key, for an administrator.
+/// The entitlement with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<View, Error> {
     actor.need_on(Verb::View, Model::ENTITLEMENT, &uuid)?;
     view(ctx, stored(&mut ctx.db.read().await?, uuid).await?)

@@ -68,10 +68,10 @@ impl View {
     }
 }
 
-/// The policies that meet conditions, for an administrator. `own` are conditions on fields of the kind.
+/// The policies that meet conditions. `own` are conditions on fields of the kind.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(
     ctx: &Context,
     actor: &Actor,
@@ -97,10 +97,10 @@ pub async fn list(
     Ok(Listed { rows: views.into_iter().skip(skipped).take(taken).collect(), count })
 }
 
-/// The policy with this key, of this kind or of any, for an administrator.
+/// The policy with this key, of this kind or of any.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<View, Error> {
     actor.need_on(Verb::View, model_of(kind), &pk)?;
     let mut conn = ctx.db.read().await?;

@@ -76,19 +76,19 @@ pub async fn score(ctx: &Context, client: Option<IpAddr>, username: Option<&str>
     reputation::sum(&mut ctx.db.read().await?, client.as_deref(), username, ctx.now()).await
 }
 
-/// The scores that meet conditions, for an administrator.
+/// The scores that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Reputation>, Error> {
     let slice = slice.of(actor.sees(Model::REPUTATION)?);
     Ok(reputation::list(&mut ctx.db.read().await?, filter, slice, ctx.now()).await?)
 }
 
-/// The score with this key, for an administrator.
+/// The score with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, pk: ReputationId) -> Result<Reputation, Error> {
     actor.need_on(Verb::View, Model::REPUTATION, &pk)?;
     let found = reputation::by_pk(&mut ctx.db.read().await?, pk, ctx.now()).await?;

@@ -219,11 +219,14 @@ impl Actor {
         Err(if self.may_on(Verb::View, model, key) { Error::Forbidden } else { Error::NotFound(model.kind) })
     }
 
-    /// The same actor, who sees in addition what they have just made.
+    /// The same actor, who sees in addition what they have just made, secrets included: they were the one to send them.
+    /// For answers, not for further deeds.
     #[must_use]
     pub fn maker_of(&self, model: Model, key: &impl Display) -> Self {
         let mut granted = Permissions::clone(&self.rights.granted);
-        granted.grant(Permission::on(Verb::View, model).as_str(), Some(&key.to_string()));
+        for verb in [Verb::View, Verb::Change] {
+            granted.grant(Permission::on(verb, model).as_str(), Some(&key.to_string()));
+        }
         let rights = Rights { granted: Arc::new(granted), serving: self.rights.serving.clone() };
         Self { rights, ..self.clone() }
     }

@@ -184,7 +184,7 @@ pub async fn user(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<ShownUser,
     viewer.user(&mut conn, account).await
 }
 
-/// All paths of users, for an administrator (CO-546).
+/// All paths of users (CO-546).
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission.

@@ -53,7 +53,7 @@ pub struct Told {
     pub context: Option<Value>,
 }
 
-/// The events that meet conditions, for an administrator.
+/// The events that meet conditions.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission.
@@ -62,7 +62,7 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(event::list(&mut ctx.db.read().await?, filter, slice).await?)
 }
 
-/// One event, for an administrator.
+/// One event.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].

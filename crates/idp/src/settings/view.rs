@@ -69,7 +69,7 @@ pub async fn shown_flags(conn: &mut Conn) -> Result<Value, Error> {
     Ok(complete(&stored(conn).await?).remove("flags").unwrap_or_default())
 }
 
-/// All settings, for an administrator.
+/// All settings.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission.

@@ -78,7 +78,7 @@ impl Any {
     }
 }
 
-/// The sources of all kinds that meet conditions, for an administrator. `managed` is what they are managed as.
+/// The sources of all kinds that meet conditions. `managed` is what they are managed as.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, or when the store fails.
@@ -120,7 +120,7 @@ pub async fn all(
     Ok(Listed { rows: rows.into_iter().skip(at(slice.offset)).take(at(slice.limit)).collect(), count })
 }
 
-/// The source with this slug, for an administrator.
+/// The source with this slug.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], or when the store fails.

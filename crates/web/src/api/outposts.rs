@@ -6,9 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::attributes::MASK;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
-use portcullis_core::permission::Model;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_idp::Context;
 use portcullis_idp::list::{Slice, Visible};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
@@ -135,14 +136,21 @@ async fn served(
         None => caller.actor.sees(Model::PROXY_PROVIDER)?,
     };
     providers.retain(|provider| visible.holds(&provider.pk));
+    let shown = |provider: &Provider| {
+        let opens =
+            caller.actor.serving().is_some() || caller.actor.may_on(Verb::Change, Model::PROXY_PROVIDER, &provider.pk);
+        served_object(provider, opens)
+    };
     providers.retain(|provider| name.as_ref().is_none_or(|name| provider.name == *name));
     let Slice { limit, offset, .. } = paging.slice();
     let page = providers.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
-    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(served_object).collect();
+    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(shown).collect();
     paging.answer(i64::try_from(providers.len()).unwrap_or(i64::MAX), page)
 }
 
-fn served_object(provider: &Provider) -> Value {
+/// Secrets are for outposts, and for those who may change the provider.
+fn served_object(provider: &Provider, with_secrets: bool) -> Value {
+    let secret = |secret: &Value| if with_secrets { secret.clone() } else { json!(MASK) };
     let endpoints = &provider.endpoints;
     let neighbour = |name: &str| endpoints.authorization.replace("/authorize/", &format!("/{name}/"));
     json!({
@@ -157,8 +165,8 @@ fn served_object(provider: &Provider) -> Value {
         "internal_host": provider.internal_host,
         "internal_host_ssl_validation": provider.internal_host_ssl_validation,
         "client_id": provider.client_id,
-        "client_secret": provider.client_secret,
-        "cookie_secret": provider.cookie_secret,
+        "client_secret": secret(&json!(provider.client_secret)),
+        "cookie_secret": secret(&json!(provider.cookie_secret)),
         "cookie_domain": provider.cookie_domain,
         "certificate": provider.certificate,
         "skip_path_regex": provider.skip_path_regex,

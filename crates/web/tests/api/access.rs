@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use http::Method;
 use portcullis_core::id::{ApplicationId, ProviderPk, UserPk};
-use portcullis_idp::reputation;
+use portcullis_idp::reputation::{self, Attempt};
 use portcullis_store::consent::{self, Consent};
-use portcullis_store::reputation as scores;
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -268,7 +267,7 @@ impl Field {
         let name = self.name();
         let mut tx = self.site.ctx.db.write().await.unwrap();
         let here = [192, 0, 2, 7].into();
-        reputation::note(&self.site.ctx, &mut tx, here, &name, scores::Attempt::Failed).await.unwrap();
+        reputation::note(&self.site.ctx, &mut tx, here, &name, Attempt::Failed).await.unwrap();
         tx.commit().await.unwrap();
         let found = self.site.get(&format!("/policies/reputation/scores/?identifier={name}")).await;
         found["results"][0]["pk"].as_str().unwrap().to_owned()

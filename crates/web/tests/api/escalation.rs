@@ -84,7 +84,7 @@ async fn co_705_roles_are_given_by_those_who_have_them() {
     let site = Site::new().await;
     let (user, key) = site.user_with("ada", &MANAGER).await;
     let own = site.get(&format!("/core/users/{user}/")).await["roles"][0].clone();
-    let other = site.role("other", &[("authentik_core.view_brand", None)]).await;
+    let other = site.role("other", &[("authentik_brands.view_brand", None)]).await;
     assert_eq!(
         site.refused(Method::PATCH, &format!("/core/users/{user}/"), json!({"roles": ["x"]})).await["roles"][0]
             .as_str()
@@ -122,7 +122,7 @@ async fn co_705_nobody_acts_for_those_who_may_do_more() {
     let site = Site::new().await;
     let (_, key) = site.user_with("ada", &MANAGER).await;
     let (bob, _) = site.user("bob").await;
-    let (eve, _) = site.user_with("eve", &[("authentik_core.view_brand", None)]).await;
+    let (eve, _) = site.user_with("eve", &[("authentik_brands.view_brand", None)]).await;
     let admin = site.get("/core/users/me/").await["user"]["pk"].as_i64().unwrap();
     let password = json!({"password": "correct horse battery"});
     for mighty in [admin, eve] {

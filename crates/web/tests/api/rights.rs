@@ -100,7 +100,7 @@ async fn co_703_rights_on_objects_show_these() {
 async fn co_701_lost_rights_are_lost_at_once() {
     let site = Site::new().await;
     let (user, key) = site.user("ada").await;
-    let role = site.role("readers", &[("authentik_core.view_brand", None)]).await;
+    let role = site.role("readers", &[("authentik_brands.view_brand", None)]).await;
     let group = site.post("/core/groups/", json!({"name": "g", "users": [user], "roles": [role]})).await;
     let group = format!("/core/groups/{}/", group["pk"].as_str().unwrap());
     let sees = async || count(&site, &key, "/core/brands/").await.0;
@@ -191,6 +191,44 @@ async fn co_821_secret_attributes_are_masked_for_readers() {
     let (_, said) = site.send(&writer, Method::GET, &path, None).await;
     assert_eq!(said["attributes"], json!({"app_password": "s3cr3t", "plain": "text"}));
     assert!(!said["groups_obj"].to_string().contains("s3cr3t"));
+}
+
+/// CO-472, CO-570: client and cookie secrets are for those who may change the provider, and for outposts.
+#[tokio::test]
+async fn co_570_secrets_of_clients_are_for_those_who_change_them() {
+    let site = Site::new().await;
+    let served = site.provider("wiki").await["pk"].clone();
+    site.application("wiki", &served).await;
+    let mut body = site.provider_body("client", json!({})).await;
+    body["redirect_uris"] = json!([]);
+    let own = site.post("/providers/oauth2/", body.clone()).await;
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [served]})).await;
+    let (proxy, oauth2) = ("authentik_providers_proxy", "authentik_providers_oauth2");
+    let looks = [format!("{proxy}.view_proxyprovider"), format!("{oauth2}.view_oauth2provider")];
+    let looks: Vec<_> = looks.iter().map(|right| (right.as_str(), None)).collect();
+    let changes = [format!("{proxy}.change_proxyprovider"), format!("{oauth2}.change_oauth2provider")];
+    let changes: Vec<_> = looks.iter().copied().chain(changes.iter().map(|right| (right.as_str(), None))).collect();
+    let makes = format!("{oauth2}.add_oauth2provider");
+    let (_, maker) = site.user_with("maker", &[(makes.as_str(), None)]).await;
+    let (_, reader) = site.user_with("reader", &looks).await;
+    let (_, writer) = site.user_with("writer", &changes).await;
+    let secrets = async |key: &str| {
+        let (_, list) = site.send(key, Method::GET, "/outposts/proxy/", None).await;
+        let (_, one) = site.send(key, Method::GET, &format!("/providers/oauth2/{}/", own["pk"]), None).await;
+        let listed = &list["results"][0];
+        [listed["client_secret"].clone(), listed["cookie_secret"].clone(), one["client_secret"].clone()]
+    };
+    assert_eq!(secrets(&reader).await, ["********"; 3].map(Value::from));
+    let told = secrets(&writer).await;
+    assert!(told.iter().all(|secret| secret.as_str().unwrap().len() > 20), "{told:?}");
+    assert_eq!(told[2], own["client_secret"]);
+    let account = site.outpost_account(&outpost).await;
+    assert_eq!(secrets(&account).await[..2], told[..2]);
+    body["name"] = json!("another");
+    let (status, made) = site.send(&maker, Method::POST, "/providers/oauth2/", Some(body)).await;
+    assert_eq!(status, 201, "{made}");
+    assert!(made["client_secret"].as_str().unwrap().len() > 20, "who makes one is told its secret");
 }
 
 /// CO-153: whoever makes or moves an entitlement has to see its application.

@@ -6,10 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::attributes::MASK;
 use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_core::permission::Verb;
 use portcullis_idp::providers::oauth2::{self, Fields, RedirectUri, preview};
 use portcullis_idp::providers::{self, Filter, Kind, Order, View, client_secret};
-use portcullis_idp::{Context, Error};
+use portcullis_idp::{Actor, Context, Error};
 use serde_json::{Value, json};
 
 use super::{base_map, parse};
@@ -78,7 +80,7 @@ async fn list(
     };
     params.finish()?;
     let found = providers::list(&ctx, &caller.actor, KIND, &filter, paging.slice()).await?;
-    let rows = found.rows.iter().map(|view| object(&ctx, view)).collect::<Result<_, _>>()?;
+    let rows = found.rows.iter().map(|view| object(&ctx, &caller.actor, view)).collect::<Result<_, _>>()?;
     paging.answer(found.count, rows)
 }
 
@@ -90,7 +92,7 @@ async fn create(
     let fields = read(&mut body, false)?;
     let pk = oauth2::create(&ctx, &caller.actor, fields).await?;
     let maker = caller.actor.maker_of(KIND.model(), &pk);
-    Ok(created(object(&ctx, &providers::get(&ctx, &maker, pk, KIND).await?)?))
+    Ok(created(object(&ctx, &maker, &providers::get(&ctx, &maker, pk, KIND).await?)?))
 }
 
 async fn retrieve(
@@ -98,7 +100,8 @@ async fn retrieve(
     MayView(caller, ..): MayView<on::OAuth2Provider>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    Ok(Json(object(&ctx, &providers::get(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?)?).into_response())
+    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?)?)
+        .into_response())
 }
 
 async fn replace(
@@ -131,7 +134,7 @@ async fn update(
     providers::get(&ctx, &caller.actor, pk, KIND).await?;
     let fields = read(&mut body, partial)?;
     oauth2::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&ctx, &providers::get(&ctx, &caller.actor, pk, KIND).await?)?).into_response())
+    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, pk, KIND).await?)?).into_response())
 }
 
 async fn remove(
@@ -247,14 +250,19 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
     Some(uris)
 }
 
-fn object(ctx: &Context, view: &View) -> Result<Value, Error> {
+/// The secret is for those who may change it.
+fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
     let provider = &view.provider;
+    let secret = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
+        true => client_secret(ctx, provider)?,
+        false => MASK.to_owned(),
+    };
     let mut object = base_map(view);
     let own = [
         ("client_type", json!(provider.client_type)),
         ("grant_types", provider.grant_types.clone()),
         ("client_id", json!(provider.client_id)),
-        ("client_secret", json!(client_secret(ctx, provider)?)),
+        ("client_secret", json!(secret)),
         ("access_code_validity", json!(provider.access_code_validity)),
         ("access_token_validity", json!(provider.access_token_validity)),
         ("refresh_token_validity", json!(provider.refresh_token_validity)),
