@@ -149,7 +149,7 @@ struct Field {
 
 impl Field {
     async fn new() -> Self {
-        let site = Site::new().await;
+        let site = crate::expressions::site().await;
         let brands = site.get("/core/brands/").await;
         let brand = format!("/core/brands/{}/", brands["results"][0]["brand_uuid"].as_str().unwrap());
         let recovery = site.get("/flows/instances/default-recovery-flow/").await["pk"].clone();
