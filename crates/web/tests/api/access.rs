@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use http::Method;
-use portcullis_core::id::{ApplicationId, ProviderPk, UserPk};
+use portcullis_core::id::{ApplicationId, ProviderPk, RoleId, UserPk};
 use portcullis_idp::reputation::{self, Attempt};
 use portcullis_store::consent::{self, Consent};
+use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -144,7 +145,10 @@ struct Field {
     certificate: String,
     outpost: String,
     objects: HashMap<&'static str, String>,
-    callers: HashMap<String, String>,
+    anybody: String,
+    viewer: (i64, String),
+    writer: (i64, String),
+    account: String,
 }
 
 impl Field {
@@ -167,6 +171,9 @@ impl Field {
         let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
         site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [provider]})).await;
         let (victim, _) = site.user("victim").await;
+        let (_, anybody) = site.user("anybody").await;
+        let (viewer, writer) = (site.user("viewer").await, site.user("writer").await);
+        let account = site.outpost_account(&outpost).await;
         Self {
             count: 0,
             victim,
@@ -175,7 +182,10 @@ impl Field {
             certificate,
             outpost,
             objects: HashMap::new(),
-            callers: HashMap::new(),
+            anybody,
+            viewer,
+            writer,
+            account,
             site,
         }
     }
@@ -236,6 +246,10 @@ impl Field {
         };
         let body = self.body(maker).await.unwrap_or_else(|| panic!("{start}: no object can be made"));
         let made = self.site.post(maker, body).await;
+        if start == "/providers/oauth2/" {
+            let name = self.name();
+            self.site.application(&name, &made["pk"]).await;
+        }
         let key = match maker {
             "/core/tokens/" => "identifier",
             "/core/applications/" | "/sources/oauth/" => "slug",
@@ -273,17 +287,17 @@ impl Field {
         found["results"][0]["pk"].as_str().unwrap().to_owned()
     }
 
-    /// The key of a user whose role grants these.
-    async fn holder(&mut self, rights: &[String]) -> String {
-        let known = rights.join(" ");
-        if let Some(key) = self.callers.get(&known) {
-            return key.clone();
+    /// Gives a user a role that grants these, and no other.
+    async fn grant(&mut self, user: i64, rights: &[String]) {
+        let made = Role { pk: RoleId(self.site.ctx.entropy.uuid()), name: self.name(), managed: None };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        role::insert(&mut tx, &made).await.unwrap();
+        for right in rights {
+            let right = Right { permission: right.clone(), object: String::new() };
+            role::grant(&mut tx, made.pk, &right).await.unwrap();
         }
-        let name = self.name();
-        let granted: Vec<_> = rights.iter().map(|right| (right.as_str(), None)).collect();
-        let (_, key) = self.site.user_with(&name, &granted).await;
-        self.callers.insert(known, key.clone());
-        key
+        role::set_of_account(&mut tx, UserPk(i32::try_from(user).unwrap()), &[made.pk]).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// The path of an operation with an object in it. Who deletes gets one of their own.
@@ -340,15 +354,10 @@ impl Field {
 
     async fn line(&mut self, method: &str, path: &str) -> String {
         let rights = permissions(method, path);
-        let outpost = self.callers.get("outpost").cloned().unwrap();
-        let callers = [
-            String::new(),
-            self.holder(&[]).await,
-            self.holder(rights.get(..1).unwrap_or_default()).await,
-            self.holder(&rights).await,
-            outpost,
-            ADMIN.to_owned(),
-        ];
+        self.grant(self.viewer.0, rights.get(..1).unwrap_or_default()).await;
+        self.grant(self.writer.0, &rights).await;
+        let (viewer, writer) = (self.viewer.1.clone(), self.writer.1.clone());
+        let callers = [String::new(), self.anybody.clone(), viewer, writer, self.account.clone(), ADMIN.to_owned()];
         let mut line = format!("{:<6} {path:<63}", method.to_uppercase());
         for key in callers {
             let place = self.place(method, path).await;
@@ -367,9 +376,6 @@ impl Field {
 #[tokio::test]
 async fn co_701_access_is_as_the_table_says() {
     let mut field = Field::new().await;
-    let outpost = field.outpost.clone();
-    let key = field.site.outpost_account(&outpost).await;
-    field.callers.insert("outpost".to_owned(), key);
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
     let columns = ["nobody", "anybody", "viewer", "writer", "outpost", "super"].map(|name| format!(" {name:>7}"));
     let mut made = format!("{HEAD}{:<70}{}  permissions\n", "# operation", columns.concat());
