@@ -47,7 +47,8 @@ impl Kind {
 
     /// What one is called where there is none.
     pub const fn name(self) -> &'static str {
-        self.model().kind
+        let Model { kind, .. } = self.model();
+        kind
     }
 
     /// Whether a provider is meant.

@@ -163,7 +163,7 @@ pub async fn users(
         // Attributes are sealed: the store cannot look into them.
         let all = account::list(&mut conn, filter, Slice::ALL.of(slice.visible.clone())).await?;
         let matches = |account: &Account| Ok(viewer.holds(&account_attributes(ctx, account)?, attributes));
-        cut(all.rows, slice, matches)?
+        cut(all.rows, &slice, matches)?
     };
     let mut rows = Vec::with_capacity(listed.rows.len());
     for account in listed.rows {
@@ -192,7 +192,7 @@ pub async fn paths(ctx: &Context, actor: &Actor) -> Result<Vec<String>, Error> {
     let mut conn = ctx.db.read().await?;
     match actor.sees(Model::USER)? {
         Visible::All => Ok(account::paths(&mut conn).await?),
-        some => {
+        some @ Visible::Only { .. } => {
             let seen = account::list(&mut conn, &account::Filter::default(), Slice::ALL.of(some)).await?;
             Ok(seen.rows.into_iter().map(|account| account.path).collect::<BTreeSet<_>>().into_iter().collect())
         }
@@ -217,7 +217,7 @@ pub async fn groups(
         team::list(&mut conn, filter, slice).await?
     } else {
         let all = team::list(&mut conn, filter, Slice::ALL.of(slice.visible.clone())).await?;
-        cut(all.rows, slice, |team| Ok(viewer.holds(&team_attributes(ctx, team)?, attributes)))?
+        cut(all.rows, &slice, |team| Ok(viewer.holds(&team_attributes(ctx, team)?, attributes)))?
     };
     let mut rows = Vec::with_capacity(listed.rows.len());
     for team in listed.rows {
@@ -253,7 +253,7 @@ impl Viewer<'_> {
 }
 
 /// The slice of those rows that match.
-fn cut<T>(rows: Vec<T>, slice: Slice, matches: impl Fn(&T) -> Result<bool, Error>) -> Result<Listed<T>, Error> {
+fn cut<T>(rows: Vec<T>, slice: &Slice, matches: impl Fn(&T) -> Result<bool, Error>) -> Result<Listed<T>, Error> {
     let mut kept = Vec::new();
     for row in rows {
         if matches(&row)? {
