@@ -20,7 +20,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::View, Self::Add, Self::Change, Self::Delete];
+    /// All verbs.
+    pub const ALL: [Self; 4] = [Self::View, Self::Add, Self::Change, Self::Delete];
 
     const fn word(self) -> &'static str {
         match self {
@@ -39,12 +40,14 @@ pub struct Model {
     pub app: &'static str,
     /// Such as `user`.
     pub name: &'static str,
+    /// As answers name it when there is none, such as `User` (CO-522).
+    pub kind: &'static str,
 }
 
 macro_rules! models {
-    ($($(#[$doc:meta])* $constant:ident = $app:literal . $name:literal),* $(,)?) => {
+    ($($(#[$doc:meta])* $constant:ident = $app:literal . $name:literal, $kind:literal);* $(;)?) => {
         impl Model {
-            $($(#[$doc])* pub const $constant: Self = Self { app: $app, name: $name };)*
+            $($(#[$doc])* pub const $constant: Self = Self { app: $app, name: $name, kind: $kind };)*
 
             /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$constant),*];
@@ -54,86 +57,112 @@ macro_rules! models {
 
 models! {
     /// Users.
-    USER = "authentik_core"."user",
+    USER = "authentik_core"."user", "User";
     /// Groups.
-    GROUP = "authentik_core"."group",
+    GROUP = "authentik_core"."group", "Group";
     /// Tokens.
-    TOKEN = "authentik_core"."token",
+    TOKEN = "authentik_core"."token", "Token";
     /// Applications.
-    APPLICATION = "authentik_core"."application",
+    APPLICATION = "authentik_core"."application", "Application";
     /// Entitlements.
-    ENTITLEMENT = "authentik_core"."applicationentitlement",
+    ENTITLEMENT = "authentik_core"."applicationentitlement", "ApplicationEntitlement";
     /// Sessions of signed-in browsers.
-    SESSION = "authentik_core"."authenticatedsession",
+    SESSION = "authentik_core"."authenticatedsession", "AuthenticatedSession";
     /// Consents.
-    CONSENT = "authentik_core"."userconsent",
+    CONSENT = "authentik_core"."userconsent", "UserConsent";
     /// Providers of any kind.
-    PROVIDER = "authentik_core"."provider",
+    PROVIDER = "authentik_core"."provider", "Provider";
     /// Sources of any kind.
-    SOURCE = "authentik_core"."source",
+    SOURCE = "authentik_core"."source", "Source";
     /// Property mappings of any kind.
-    MAPPING = "authentik_core"."propertymapping",
+    MAPPING = "authentik_core"."propertymapping", "PropertyMapping";
     /// Brands.
-    BRAND = "authentik_brands"."brand",
+    BRAND = "authentik_brands"."brand", "Brand";
     /// OAuth2 providers.
-    OAUTH2_PROVIDER = "authentik_providers_oauth2"."oauth2provider",
+    OAUTH2_PROVIDER = "authentik_providers_oauth2"."oauth2provider", "OAuth2Provider";
     /// Scope mappings.
-    SCOPE_MAPPING = "authentik_providers_oauth2"."scopemapping",
+    SCOPE_MAPPING = "authentik_providers_oauth2"."scopemapping", "ScopeMapping";
     /// Proxy providers.
-    PROXY_PROVIDER = "authentik_providers_proxy"."proxyprovider",
+    PROXY_PROVIDER = "authentik_providers_proxy"."proxyprovider", "ProxyProvider";
     /// OAuth sources.
-    OAUTH_SOURCE = "authentik_sources_oauth"."oauthsource",
+    OAUTH_SOURCE = "authentik_sources_oauth"."oauthsource", "OAuthSource";
     /// Policies of any kind.
-    POLICY = "authentik_policies"."policy",
+    POLICY = "authentik_policies"."policy", "Policy";
     /// Policy bindings.
-    BINDING = "authentik_policies"."policybinding",
+    BINDING = "authentik_policies"."policybinding", "PolicyBinding";
     /// Expression policies.
-    EXPRESSION_POLICY = "authentik_policies_expression"."expressionpolicy",
+    EXPRESSION_POLICY = "authentik_policies_expression"."expressionpolicy", "ExpressionPolicy";
     /// Password policies.
-    PASSWORD_POLICY = "authentik_policies_password"."passwordpolicy",
+    PASSWORD_POLICY = "authentik_policies_password"."passwordpolicy", "PasswordPolicy";
     /// Password expiry policies.
-    EXPIRY_POLICY = "authentik_policies_expiry"."passwordexpirypolicy",
+    EXPIRY_POLICY = "authentik_policies_expiry"."passwordexpirypolicy", "PasswordExpiryPolicy";
     /// Reputation policies.
-    REPUTATION_POLICY = "authentik_policies_reputation"."reputationpolicy",
+    REPUTATION_POLICY = "authentik_policies_reputation"."reputationpolicy", "ReputationPolicy";
     /// Reputation scores.
-    REPUTATION = "authentik_policies_reputation"."reputation",
+    REPUTATION = "authentik_policies_reputation"."reputation", "Reputation";
     /// Event matchers.
-    MATCHER_POLICY = "authentik_policies_event_matcher"."eventmatcherpolicy",
+    MATCHER_POLICY = "authentik_policies_event_matcher"."eventmatcherpolicy", "EventMatcherPolicy";
     /// Dummy policies.
-    DUMMY_POLICY = "authentik_policies_dummy"."dummypolicy",
+    DUMMY_POLICY = "authentik_policies_dummy"."dummypolicy", "DummyPolicy";
     /// Certificates with their keys.
-    CERTIFICATE = "authentik_crypto"."certificatekeypair",
+    CERTIFICATE = "authentik_crypto"."certificatekeypair", "CertificateKeyPair";
     /// Outposts.
-    OUTPOST = "authentik_outposts"."outpost",
+    OUTPOST = "authentik_outposts"."outpost", "Outpost";
     /// Flows.
-    FLOW = "authentik_flows"."flow",
+    FLOW = "authentik_flows"."flow", "Flow";
     /// Events.
-    EVENT = "authentik_events"."event",
+    EVENT = "authentik_events"."event", "Event";
     /// Blueprints that were made known.
-    BLUEPRINT = "authentik_blueprints"."blueprintinstance",
+    BLUEPRINT = "authentik_blueprints"."blueprintinstance", "BlueprintInstance";
     /// Roles.
-    ROLE = "authentik_rbac"."role",
+    ROLE = "authentik_rbac"."role", "Role";
 }
 
-/// Rights that are none of the four verbs (CO-701).
-const SPECIAL: [&str; 16] = [
-    "authentik_core.reset_user_password",
-    "authentik_core.impersonate",
-    "authentik_core.preview_user",
-    "authentik_core.view_user_applications",
-    "authentik_core.add_user_to_group",
-    "authentik_core.remove_user_from_group",
-    "authentik_core.enable_group_superuser",
-    "authentik_core.disable_group_superuser",
-    "authentik_core.view_token_key",
-    "authentik_core.set_token_key",
-    "authentik_crypto.view_certificatekeypair_certificate",
-    "authentik_crypto.view_certificatekeypair_key",
-    "authentik_rbac.view_system_info",
-    "authentik_rbac.view_system_settings",
-    "authentik_rbac.edit_system_settings",
-    "authentik_rbac.access_admin_interface",
-];
+macro_rules! specials {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        /// Rights that are none of the four verbs (CO-701).
+        pub mod special {
+            $($(#[$doc])* pub const $constant: &str = $name;)*
+        }
+
+        const SPECIAL: &[&str] = &[$(special::$constant),*];
+    };
+}
+
+specials! {
+    /// Setting a user's password, and making a link that does.
+    RESET_USER_PASSWORD = "authentik_core.reset_user_password";
+    /// Acting as a user.
+    IMPERSONATE = "authentik_core.impersonate";
+    /// Seeing what a provider would tell of a user.
+    PREVIEW_USER = "authentik_core.preview_user";
+    /// Seeing the applications that a user may use.
+    VIEW_USER_APPLICATIONS = "authentik_core.view_user_applications";
+    /// Making users members of a group.
+    ADD_USER_TO_GROUP = "authentik_core.add_user_to_group";
+    /// Ending memberships of a group.
+    REMOVE_USER_FROM_GROUP = "authentik_core.remove_user_from_group";
+    /// Setting a group's flag for administrators; does not suffice (CO-705).
+    ENABLE_GROUP_SUPERUSER = "authentik_core.enable_group_superuser";
+    /// Clearing a group's flag for administrators; does not suffice (CO-705).
+    DISABLE_GROUP_SUPERUSER = "authentik_core.disable_group_superuser";
+    /// Seeing the key of a token.
+    VIEW_TOKEN_KEY = "authentik_core.view_token_key";
+    /// Replacing the key of a token.
+    SET_TOKEN_KEY = "authentik_core.set_token_key";
+    /// Downloading a certificate.
+    VIEW_CERTIFICATEKEYPAIR_CERTIFICATE = "authentik_crypto.view_certificatekeypair_certificate";
+    /// Downloading the private key of a certificate.
+    VIEW_CERTIFICATEKEYPAIR_KEY = "authentik_crypto.view_certificatekeypair_key";
+    /// Seeing what the process runs on.
+    VIEW_SYSTEM_INFO = "authentik_rbac.view_system_info";
+    /// Seeing the settings.
+    VIEW_SYSTEM_SETTINGS = "authentik_rbac.view_system_settings";
+    /// Changing the settings.
+    EDIT_SYSTEM_SETTINGS = "authentik_rbac.edit_system_settings";
+    /// Opening pages for administrators.
+    ACCESS_ADMIN_INTERFACE = "authentik_rbac.access_admin_interface";
+}
 
 /// A permission by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -189,6 +218,16 @@ impl Permissions {
     /// Whether a right holds on everything of its kind.
     pub fn hold(&self, permission: &str) -> bool {
         self.everywhere.contains(permission)
+    }
+
+    /// Whether a right holds on anything at all.
+    pub fn hold_somewhere(&self, permission: &str) -> bool {
+        self.hold(permission) || self.on_objects.get(permission).is_some_and(|objects| !objects.is_empty())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.everywhere.is_empty() && self.on_objects.is_empty()
     }
 
     /// Whether a right holds on one object.

@@ -4,6 +4,7 @@ mod view;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::id::{ApplicationId, ProviderPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_core::policy::Mode;
 use portcullis_store::application::Application;
 use portcullis_store::{Conn, StoreError, application, binding, provider};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{Person, superuser_only};
+use crate::directory::Person;
 use crate::entitlements;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
@@ -46,9 +47,9 @@ pub struct Fields {
 /// Makes an application.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<ApplicationId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::APPLICATION)?;
     let mut change = Change::begin(ctx, actor).await?;
     let uuid = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -94,12 +95,15 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes an application. A provider that it leaves loses everything that was granted (OA-052).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) -> Result<ApplicationId, Error> {
-    superuser_only(actor)?;
+    if !actor.may_somewhere(Verb::Change, Model::APPLICATION) {
+        return Err(Error::Forbidden);
+    }
     let mut change = Change::begin(ctx, actor).await?;
     let stored = application::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound("Application"))?;
+    actor.need_on(Verb::Change, Model::APPLICATION, &stored.uuid)?;
     let mut changed = stored.clone();
     apply(&mut changed, &fields);
     let mut problems = Problems::default();
@@ -121,11 +125,14 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
 /// Deletes an application with its bindings; its provider stays, without what was granted (CO-130, OA-052).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, slug: &str) -> Result<(), Error> {
-    superuser_only(actor)?;
+    if !actor.may_somewhere(Verb::Delete, Model::APPLICATION) {
+        return Err(Error::Forbidden);
+    }
     let mut change = Change::begin(ctx, actor).await?;
     let gone = application::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound("Application"))?;
+    actor.need_on(Verb::Delete, Model::APPLICATION, &gone.uuid)?;
     binding::delete_of(change.conn(), gone.uuid.0).await?;
     entitlements::before_application_is_deleted(&mut change, gone.uuid).await?;
     application::delete(change.conn(), gone.uuid).await?;

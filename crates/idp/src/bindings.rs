@@ -1,6 +1,7 @@
 //! Policy bindings: made, changed, deleted, orphaned (CO-135, CO-170, CO-180).
 
 use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, FlowId, GroupId, PolicyId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::binding::Binding;
 use portcullis_store::{Conn, account, application, binding, entitlement, flow, policy, team};
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use uuid::Uuid;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::shown::{ShownMember, ShownTeam, Viewer};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
@@ -46,12 +46,12 @@ pub struct View {
     pub user: Option<ShownMember>,
 }
 
-/// The bindings that meet conditions, for an administrator.
+/// The bindings that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::BINDING)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let Listed { rows, count } = binding::list(&mut conn, filter, slice).await?;
@@ -62,12 +62,12 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(Listed { rows: views, count })
 }
 
-/// The binding with this key, for an administrator.
+/// The binding with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<View, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::BINDING, &pk)?;
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let found = binding::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
@@ -102,7 +102,7 @@ async fn view(viewer: &Viewer<'_>, conn: &mut Conn, binding: Binding) -> Result<
 /// What uses a binding: nothing (CO-532).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn used_by(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Vec<Use>, Error> {
     get(ctx, actor, pk).await?;
     Ok(Vec::new())
@@ -111,9 +111,9 @@ pub async fn used_by(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Vec<
 /// Makes a binding.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<BindingId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::BINDING)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -154,10 +154,10 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes a binding.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::BINDING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let stored = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
     let mut changed = stored.clone();
@@ -177,9 +177,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields)
 /// Deletes a binding.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::BINDING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
     binding::delete(change.conn(), pk).await?;

@@ -3,7 +3,9 @@
 use portcullis_core::entropy::Entropy;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
+use portcullis_core::permission::Permission;
 use portcullis_store::instance::{self, Instance};
+use portcullis_store::role::{self, Right};
 use portcullis_store::{Db, StoreError};
 use serde_json::json;
 
@@ -13,13 +15,13 @@ use crate::directory::{groups, users};
 use crate::error::Error;
 use crate::flow::stages;
 use crate::password::{self, PasswordError};
-use crate::{brands, flows, mappings, outposts, setup, signing, tokens};
+use crate::{brands, flows, mappings, outposts, roles, setup, signing, tokens};
 
 /// User name of the first administrator.
 pub const ADMINISTRATOR: &str = "akadmin";
 /// Group of the administrators.
 pub const ADMINISTRATORS: &str = "authentik Admins";
-/// Group of those who may look at everything.
+/// Group of those who may look at everything, and the role that lets them.
 pub const READ_ONLY: &str = "authentik Read-only";
 /// Name of the API token that comes with the installation.
 pub const TOKEN: &str = "authentik-bootstrap-token";
@@ -153,7 +155,13 @@ async fn people(ctx: &Context, change: &mut Change<'_>, wishes: &Wishes) -> Resu
         ..groups::Fields::default()
     };
     let administrators = groups::create_in(ctx, change, named(ADMINISTRATORS, true)).await?;
-    groups::create_in(ctx, change, named(READ_ONLY, false)).await?;
+    let looks = roles::create_in(ctx, change, roles::Fields { name: Some(READ_ONLY.to_owned()) }).await?;
+    for view in Permission::all_views() {
+        let right = Right { permission: view.to_string(), object: String::new() };
+        role::grant(change.conn(), looks, &right).await?;
+    }
+    let readers = groups::Fields { roles: Some(vec![looks]), ..named(READ_ONLY, false) };
+    groups::create_in(ctx, change, readers).await?;
     let email = given(wishes.email.as_ref()).map_or("root@example.com", String::as_str);
     let first = users::Fields {
         username: Some(ADMINISTRATOR.to_owned()),

@@ -7,11 +7,11 @@ use portcullis_core::attributes::Attributes;
 use portcullis_core::host::Host;
 use portcullis_core::id::{BrandId, CertificateId};
 use portcullis_core::origin::Scheme;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::{Conn, brand};
 use serde_json::{Value, json};
 
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::Error;
 use crate::event::model;
 use crate::flows;
@@ -126,12 +126,12 @@ pub async fn public(conn: &mut Conn, pk: BrandId) -> Result<Option<Brand>, Error
     Ok(brand::by_pk(conn, pk).await?)
 }
 
-/// The brands that meet conditions, for an administrator.
+/// The brands that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::BRAND)?);
     let mut conn = ctx.db.read().await?;
     let listed = brand::list(&mut conn, filter, slice).await?;
     let mut rows = Vec::with_capacity(listed.rows.len());
@@ -141,12 +141,12 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One brand, for an administrator.
+/// One brand.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn get(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<View, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::BRAND, &pk)?;
     let mut conn = ctx.db.read().await?;
     let brand = brand::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Brand"))?;
     view(ctx, &mut conn, brand).await

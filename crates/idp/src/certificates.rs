@@ -5,13 +5,13 @@ mod material;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::CertificateId;
+use portcullis_core::permission::{Model, Verb, special};
 use portcullis_store::certificate;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
@@ -36,7 +36,8 @@ pub struct Fields {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Certificate>, Error> {
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Certificate>, Error> {
+    let slice = slice.of(actor.sees(Model::CERTIFICATE)?);
     let mut conn = ctx.db.read().await?;
     Ok(certificate::list(&mut conn, filter, slice).await?)
 }
@@ -45,7 +46,8 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 ///
 /// # Errors
 /// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: CertificateId) -> Result<Certificate, Error> {
+pub async fn get(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<Certificate, Error> {
+    actor.need_on(Verb::View, Model::CERTIFICATE, &pk)?;
     let mut conn = ctx.db.read().await?;
     certificate::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("CertificateKeyPair"))
 }
@@ -53,9 +55,9 @@ pub async fn get(ctx: &Context, pk: CertificateId) -> Result<Certificate, Error>
 /// Keeps a certificate that somebody brings.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<CertificateId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::CERTIFICATE)?;
     let mut made = blank(ctx);
     settle(ctx, &mut made, fields)?;
     insert(ctx, actor, &made, "name", TAKEN).await
@@ -64,10 +66,10 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Cert
 /// Changes a certificate; who shows it shows the new one from the next handshake on (PX-029).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let mut changed = found(&mut change, pk).await?;
     let before = snapshot(&changed);
@@ -83,9 +85,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fie
 /// Deletes a certificate; providers that name it name none then (CO-594).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = found(&mut change, pk).await?;
     certificate::delete(change.conn(), pk).await?;
@@ -97,9 +99,9 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<(
 /// Shows a certificate with what it is signed with, and records that.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn view_chain(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<Certificate, Error> {
-    superuser_only(actor)?;
+    actor.need_right_on(special::VIEW_CERTIFICATEKEYPAIR_CERTIFICATE, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let shown = found(&mut change, pk).await?;
     note_view(&mut change, &shown, "certificate").await?;
@@ -110,14 +112,14 @@ pub async fn view_chain(ctx: &Context, actor: &Actor, pk: CertificateId) -> Resu
 /// Shows a private key, empty if there is none, and records that (CO-466).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Sealed`] when it cannot be
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Sealed`] when it cannot be
 /// opened.
 pub async fn view_private_key(
     ctx: &Context,
     actor: &Actor,
     pk: CertificateId,
 ) -> Result<(Certificate, Zeroizing<String>), Error> {
-    superuser_only(actor)?;
+    actor.need_right_on(special::VIEW_CERTIFICATEKEYPAIR_KEY, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let shown = found(&mut change, pk).await?;
     let key = private_key(ctx, &shown)?;

@@ -1,7 +1,7 @@
 //! One change: a transaction, its events, and what must be told once it is committed.
 
 use portcullis_core::epoch::Subject;
-use portcullis_core::id::{ProviderPk, TokenId};
+use portcullis_core::id::{ProviderPk, TokenId, UserPk};
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, Tx, account};
 use serde_json::Value;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::event;
+use crate::rights::Rights;
 
 /// What identities may rest on that a change touches. Told to [`Context::epochs`] after commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,20 +45,22 @@ impl<'a> Change<'a> {
     /// Begins a change that `actor` makes. An actor who is a user must still be what was known of them.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when they were deactivated, deleted or demoted meanwhile; else when the store
+    /// [`Error::Forbidden`] when they were deactivated, deleted, demoted or deprived of a right meanwhile; else when the store
     /// gives no transaction.
     pub async fn begin(ctx: &'a Context, actor: &'a Actor) -> Result<Self, Error> {
         let mut tx = ctx.db.write().await?;
-        if let Some(user) = actor.user
-            && !account::may_act(&mut tx, user, actor.is_superuser).await?
-        {
-            return Err(Error::Forbidden);
+        if let Some(user) = actor.user {
+            let still = account::may_act(&mut tx, user, actor.is_superuser).await?
+                && (actor.is_superuser || keeps_rights(&mut tx, actor, user).await?);
+            if !still {
+                return Err(Error::Forbidden);
+            }
         }
         Ok(Self { ctx, actor, tx, touched: Vec::new(), events: Vec::new(), superusers_before: None })
     }
 
     /// Who makes the change.
-    pub fn actor(&self) -> &Actor {
+    pub fn actor(&self) -> &'a Actor {
         self.actor
     }
 
@@ -136,6 +139,17 @@ impl<'a> Change<'a> {
             self.ctx.revisions.in_force().await;
         }
         Ok(())
+    }
+}
+
+/// Whether an actor still has every right that they came with (CO-701).
+async fn keeps_rights(conn: &mut Conn, actor: &Actor, user: UserPk) -> Result<bool, Error> {
+    if actor.rights.granted().is_empty() {
+        return Ok(true);
+    }
+    match account::by_pk(conn, user).await? {
+        Some(account) => Ok(Rights::of(conn, &account).await?.include(&actor.rights)),
+        None => Ok(false),
     }
 }
 

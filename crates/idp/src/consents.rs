@@ -1,5 +1,6 @@
 //! What users agreed to, as they look at it and take it back (CO-578, CO-702).
 
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::consent::{self, Consent, Filter};
 use portcullis_store::{Conn, account, application};
 use serde_json::json;
@@ -10,9 +11,9 @@ use crate::context::{Actor, Context};
 use crate::directory::shown::{ShownUser, Viewer};
 use crate::error::Error;
 use crate::event::model;
-use crate::list::{Listed, Slice};
+use crate::list::{Listed, Slice, Visible};
 
-const KIND: &str = "UserConsent";
+const KIND: &str = Model::CONSENT.kind;
 
 /// A consent with the user and the application that it is about.
 #[derive(Clone, Debug)]
@@ -25,24 +26,20 @@ pub struct View {
     pub application: applications::View,
 }
 
-/// The consents that meet conditions: an administrator's view of all, anybody's view of their own.
+/// The consents that meet conditions: those of others for who has the permission, and anybody's own.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for an ordinary user without any consent (CO-703).
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
     let mut conn = ctx.db.read().await?;
-    let mut filter = filter.clone();
-    if !actor.is_superuser {
-        let mine = Filter { account: Some(actor.user.ok_or(Error::Forbidden)?), ..Filter::default() };
-        if consent::list(&mut conn, &mine, ctx.now(), Slice { limit: 1, offset: 0 }).await?.count == 0 {
+    let visible = actor.sees_with_own(Model::CONSENT);
+    if let Visible::Only { owner: Some(_), .. } = &visible {
+        let any = Slice { limit: 1, ..Slice::ALL }.of(visible.clone());
+        if consent::list(&mut conn, &Filter::default(), ctx.now(), any).await?.count == 0 {
             return Err(Error::Forbidden);
         }
-        if filter.account.is_some_and(|asked| Some(asked) != actor.user) {
-            return Ok(Listed { rows: Vec::new(), count: 0 });
-        }
-        filter.account = actor.user;
     }
-    let listed = consent::list(&mut conn, &filter, ctx.now(), slice).await?;
+    let listed = consent::list(&mut conn, filter, ctx.now(), slice.of(visible)).await?;
     let mut rows = Vec::with_capacity(listed.rows.len());
     for consent in listed.rows {
         rows.push(view(ctx, &mut conn, actor, consent).await?);
@@ -56,7 +53,7 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn get(ctx: &Context, actor: &Actor, pk: i32) -> Result<View, Error> {
     let mut conn = ctx.db.read().await?;
-    let found = found(ctx, &mut conn, actor, pk).await?;
+    let found = found(ctx, &mut conn, actor, Verb::View, pk).await?;
     view(ctx, &mut conn, actor, found).await
 }
 
@@ -66,7 +63,7 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: i32) -> Result<View, Error> {
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: i32) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = found(ctx, change.conn(), actor, pk).await?;
+    let gone = found(ctx, change.conn(), actor, Verb::Delete, pk).await?;
     let application = application::by_uuid(change.conn(), gone.application).await?;
     consent::forget(change.conn(), pk).await?;
     let name = application.map(|application| application.name).unwrap_or_default();
@@ -75,10 +72,10 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: i32) -> Result<(), Error> 
     change.commit().await
 }
 
-async fn found(ctx: &Context, conn: &mut Conn, actor: &Actor, pk: i32) -> Result<Consent, Error> {
-    let found = consent::by_pk(conn, pk, ctx.now()).await?;
-    let mine = |consent: &Consent| actor.is_superuser || actor.user == Some(consent.account);
-    found.filter(mine).ok_or(Error::NotFound(KIND))
+async fn found(ctx: &Context, conn: &mut Conn, actor: &Actor, verb: Verb, pk: i32) -> Result<Consent, Error> {
+    let found = consent::by_pk(conn, pk, ctx.now()).await?.ok_or(Error::NotFound(KIND))?;
+    actor.need_on_owned(verb, Model::CONSENT, &pk, found.account)?;
+    Ok(found)
 }
 
 async fn view(ctx: &Context, conn: &mut Conn, actor: &Actor, consent: Consent) -> Result<View, Error> {

@@ -20,6 +20,7 @@ use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
 use crate::outbound::Outbound;
 use crate::policies::{HttpFacts, Support};
+use crate::rights::Rights;
 use crate::sessions::Lifetimes;
 use crate::sources::jwks;
 use crate::{setup, signing};
@@ -152,6 +153,8 @@ pub struct Actor {
     pub username: String,
     /// Whether they administer the instance (CO-036).
     pub is_superuser: bool,
+    /// What they may do besides (CO-701). Only the API gives any: elsewhere everybody has only what is their own.
+    pub rights: Rights,
     /// Their address.
     pub client: Option<IpAddr>,
     /// What they ask for, for events.
@@ -183,6 +186,7 @@ impl Actor {
             user: None,
             username: "system".to_owned(),
             is_superuser: true,
+            rights: Rights::default(),
             client: None,
             request: Request::default(),
         }
@@ -218,6 +222,7 @@ impl Visitor {
             user: None,
             username: name.chars().take(150).collect(),
             is_superuser: false,
+            rights: Rights::default(),
             client: Some(self.client),
             request: self.request.clone(),
         }

@@ -17,6 +17,7 @@ use portcullis_store::{Conn, account, team};
 
 use crate::context::{Actor, Context, Request};
 use crate::error::Error;
+use crate::rights::Rights;
 
 /// A user with everything that follows from groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +80,7 @@ pub fn actor_of(person: &Person) -> Actor {
         user: Some(person.account.pk),
         username: person.account.username.clone(),
         is_superuser: person.is_superuser,
+        rights: Rights::default(),
         client: None,
         request: Request::default(),
     }
@@ -138,7 +140,7 @@ pub async fn secret_keys(ctx: &Context, conn: &mut Conn) -> Result<SecretKeys, E
     })
 }
 
-/// Refuses everyone but administrators (CO-700, CO-701: no roles are assigned yet).
+/// Refuses everyone but administrators: for what no role can grant (CO-700).
 pub(crate) fn superuser_only(actor: &Actor) -> Result<(), Error> {
     if actor.is_superuser { Ok(()) } else { Err(Error::Forbidden) }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use portcullis_core::attributes::{self, Attributes, merge};
 use portcullis_core::id::{ApplicationId, EntitlementId};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::application::Application;
 use portcullis_store::binding::Binding;
 use portcullis_store::entitlement::{self, Entitlement};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::access::holds_membership;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{Person, open, seal, superuser_only};
+use crate::directory::{Person, open, seal};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::list::{Listed, Slice};
@@ -39,23 +40,23 @@ pub struct View {
     pub attributes: Attributes,
 }
 
-/// The entitlements that meet conditions, for an administrator.
+/// The entitlements that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::ENTITLEMENT)?);
     let Listed { rows, count } = entitlement::list(&mut ctx.db.read().await?, filter, slice).await?;
     let rows = rows.into_iter().map(|entitlement| view(ctx, entitlement)).collect::<Result<_, _>>()?;
     Ok(Listed { rows, count })
 }
 
-/// The entitlement with this key, for an administrator.
+/// The entitlement with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<View, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::ENTITLEMENT, &uuid)?;
     view(ctx, stored(&mut ctx.db.read().await?, uuid).await?)
 }
 
@@ -64,15 +65,15 @@ fn view(ctx: &Context, entitlement: Entitlement) -> Result<View, Error> {
 }
 
 async fn stored(conn: &mut Conn, uuid: EntitlementId) -> Result<Entitlement, Error> {
-    entitlement::by_uuid(conn, uuid).await?.ok_or(Error::NotFound("ApplicationEntitlement"))
+    entitlement::by_uuid(conn, uuid).await?.ok_or(Error::NotFound(Model::ENTITLEMENT.kind))
 }
 
 /// Makes an entitlement. Nobody holds it until a binding says so.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<EntitlementId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::ENTITLEMENT)?;
     let mut change = Change::begin(ctx, actor).await?;
     let uuid = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -91,6 +92,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
         }
     }
     let attributes = check(change.conn(), &fields, &mut problems).await?;
+    check_application(change.actor(), None, &fields, &mut problems);
     problems.check()?;
     let (Some(name), Some(application)) = (fields.name, fields.app) else {
         return Err(Error::whole("This field is required."));
@@ -106,15 +108,16 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes an entitlement.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, uuid: EntitlementId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::ENTITLEMENT, &uuid)?;
     let mut change = Change::begin(ctx, actor).await?;
     let before = stored(change.conn(), uuid).await?;
     let attributes = attributes_of(ctx, &before)?;
     let mut problems = Problems::default();
     let written = check(change.conn(), &fields, &mut problems).await?;
+    check_application(actor, Some(before.application), &fields, &mut problems);
     problems.check()?;
     let mut after = before.clone();
     after.name = fields.name.unwrap_or(after.name);
@@ -134,12 +137,22 @@ pub async fn update(ctx: &Context, actor: &Actor, uuid: EntitlementId, fields: F
     change.commit().await
 }
 
+/// Whoever makes an entitlement, or moves one, has to see its application (CO-153).
+fn check_application(actor: &Actor, before: Option<ApplicationId>, fields: &Fields, problems: &mut Problems) {
+    if let Some(application) = fields.app.filter(|application| Some(*application) != before)
+        && !actor.may_on(Verb::View, Model::APPLICATION, &application)
+        && !problems.has("app")
+    {
+        problems.add("app", "User does not have access to application.");
+    }
+}
+
 /// Deletes an entitlement with its bindings.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::ENTITLEMENT, &uuid)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = stored(change.conn(), uuid).await?;
     withdrawn(&mut change, &gone).await?;
@@ -164,9 +177,9 @@ pub async fn before_application_is_deleted(change: &mut Change<'_>, application:
 /// What uses an entitlement: its bindings (CO-532).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn used_by(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<Vec<Use>, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::ENTITLEMENT, &uuid)?;
     let mut conn = ctx.db.read().await?;
     stored(&mut conn, uuid).await?;
     Ok(used_by::bindings(&binding::of_target(&mut conn, uuid.0).await?, used_by::Action::Cascade))

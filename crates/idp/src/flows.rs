@@ -1,9 +1,10 @@
 //! The fixed flows (CO-300).
 
 use portcullis_core::id::FlowId;
+use portcullis_core::permission::Model;
 use portcullis_store::{Conn, flow};
 
-use crate::context::Context;
+use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::list::{Listed, Slice};
 
@@ -67,7 +68,8 @@ const FLOWS: [[&str; 5]; 12] = [
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
+    let slice = slice.of(actor.sees(Model::FLOW)?);
     let mut conn = ctx.db.read().await?;
     Ok(flow::list(&mut conn, filter, slice).await?)
 }

@@ -14,6 +14,7 @@ pub mod context;
 pub mod directory;
 pub mod entitlements;
 pub mod error;
+mod escalation;
 pub mod event;
 pub mod expressions;
 pub mod flow;
@@ -34,6 +35,7 @@ pub mod providers;
 pub mod recovery;
 pub mod rekey;
 pub mod reputation;
+pub mod rights;
 pub mod roles;
 pub mod sessions;
 pub mod settings;
@@ -47,6 +49,7 @@ pub mod used_by;
 pub use change::{Change, Touched};
 pub use context::{Actor, Context, Request, Visitor, is_ready};
 pub use error::{Error, Problems};
+pub use rights::Rights;
 
 /// Rows that a sweep removes in one transaction: nobody else waits long for it.
 pub(crate) const BATCH: u32 = 1000;

@@ -1,6 +1,6 @@
 //! Lists: which part of them, under which conditions, in which order.
 
-pub use portcullis_store::select::{Listed, Slice, search_terms};
+pub use portcullis_store::select::{Listed, Slice, Visible, search_terms};
 
 /// Conditions and order of lists of users.
 pub mod users {

@@ -5,12 +5,12 @@ pub(crate) mod native;
 mod test;
 
 use portcullis_core::id::MappingId;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{self, diff, model};
 use crate::list::{Listed, Slice};
@@ -120,11 +120,18 @@ pub(crate) fn shipped(managed: &str) -> Option<&'static str> {
     MANAGED.iter().find(|shipped| shipped.managed == managed).map(|shipped| shipped.expression)
 }
 
-/// The mappings that meet conditions.
+/// The mappings that meet conditions, to somebody who asks for this kind of objects.
 ///
 /// # Errors
-/// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<ScopeMapping>, Error> {
+/// [`Error::Forbidden`] for those who may see none; else when the store fails.
+pub async fn list(
+    ctx: &Context,
+    actor: &Actor,
+    kind: Model,
+    filter: &Filter,
+    slice: Slice,
+) -> Result<Listed<ScopeMapping>, Error> {
+    let slice = slice.of(actor.sees(kind)?);
     let mut conn = ctx.db.read().await?;
     Ok(mapping::list(&mut conn, filter, slice).await?)
 }
@@ -132,10 +139,11 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 /// The mapping with this key.
 ///
 /// # Errors
-/// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: MappingId, kind: &'static str) -> Result<ScopeMapping, Error> {
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, pk: MappingId, kind: Model) -> Result<ScopeMapping, Error> {
+    actor.need_on(Verb::View, kind, &pk)?;
     let mut conn = ctx.db.read().await?;
-    mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind))
+    mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind.kind))
 }
 
 /// What is to be stored of a mapping; absent members stay as they are, or are empty on creation.
@@ -153,9 +161,9 @@ const TAKEN: &str = "Scope Mapping with this name already exists.";
 /// Makes a mapping. No provider has it yet.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<MappingId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::SCOPE_MAPPING)?;
     let mut made = ScopeMapping {
         pk: MappingId(ctx.entropy.uuid()),
         name: String::new(),
@@ -176,10 +184,10 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Mapp
 /// Changes a mapping; identities that its claims are part of are made again.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: MappingId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::SCOPE_MAPPING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
     let mut changed = before.clone();
@@ -191,9 +199,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: MappingId, fields: Fields)
 /// Gives a mapping that came with the installation the scope and expression that it came with (CO-283).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`] for every other mapping.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`] for every other mapping.
 pub async fn restore(ctx: &Context, actor: &Actor, pk: MappingId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::SCOPE_MAPPING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
     let shipped = MANAGED.iter().find(|shipped| Some(shipped.managed) == before.managed.as_deref());
@@ -218,11 +226,11 @@ async fn store(change: &mut Change<'_>, before: &ScopeMapping, changed: &ScopeMa
 /// Deletes a mapping; providers lose it (CO-594). Those that came with the installation stay: proxies rest on them.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for one that stays.
-pub async fn delete(ctx: &Context, actor: &Actor, pk: MappingId, kind: &'static str) -> Result<(), Error> {
-    superuser_only(actor)?;
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for one that stays.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: MappingId, kind: Model) -> Result<(), Error> {
+    actor.need_on(Verb::Delete, kind, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind))?;
+    let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind.kind))?;
     if gone.managed.is_some() {
         return Err(Error::whole("A mapping that came with the installation cannot be deleted."));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use portcullis_core::duration;
 use portcullis_core::id::{OutpostId, ProviderPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::outpost::Outpost;
 use portcullis_store::{Conn, outpost, provider};
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
@@ -49,7 +49,8 @@ pub struct View {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+    let slice = slice.of(actor.sees(Model::OUTPOST)?);
     let mut conn = ctx.db.read().await?;
     let Listed { rows, count } = outpost::list(&mut conn, filter, slice).await?;
     let mut views = Vec::with_capacity(rows.len());
@@ -63,7 +64,8 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 ///
 /// # Errors
 /// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: OutpostId) -> Result<View, Error> {
+pub async fn get(ctx: &Context, actor: &Actor, pk: OutpostId) -> Result<View, Error> {
+    actor.need_on(Verb::View, Model::OUTPOST, &pk)?;
     let mut conn = ctx.db.read().await?;
     let outpost = outpost::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Outpost"))?;
     Ok(View { providers: providers::of_outpost(&mut conn, pk).await?, outpost })
@@ -105,11 +107,11 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
 /// say which providers an outpost serves.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators; else when the store fails.
+/// [`Error::Forbidden`] for those without the permission; else when the store fails.
 pub async fn attach(ctx: &Context, actor: &Actor, provider: ProviderPk) -> Result<(), Error> {
-    superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
     let embedded = embedded(change.conn()).await?;
+    actor.need_on(Verb::Change, Model::OUTPOST, &embedded.pk)?;
     let mut providers = outpost::provider_keys(change.conn(), embedded.pk).await?;
     providers.push(provider);
     update_in(&mut change, embedded.pk, Fields { providers: Some(providers), ..Fields::default() }).await?;
@@ -130,10 +132,10 @@ pub struct Fields {
 /// Changes an outpost.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: OutpostId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::OUTPOST, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     update_in(&mut change, pk, fields).await?;
     change.commit().await

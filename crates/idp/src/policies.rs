@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_core::id::{PolicyId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::policy::{self, Policy};
 use portcullis_store::{Conn, binding};
 use serde_json::{Map, Value, json};
@@ -20,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::bindings;
 use crate::change::Change;
 use crate::context::{Actor, Context};
-use crate::directory::{self, superuser_only};
+use crate::directory;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
@@ -67,10 +68,10 @@ impl View {
     }
 }
 
-/// The policies that meet conditions, for an administrator. `own` are conditions on fields of the kind.
+/// The policies that meet conditions. `own` are conditions on fields of the kind.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(
     ctx: &Context,
     actor: &Actor,
@@ -78,11 +79,11 @@ pub async fn list(
     own: &[(&str, Value)],
     slice: Slice,
 ) -> Result<Listed<View>, Error> {
-    superuser_only(actor)?;
+    let visible = actor.sees(model_of(filter.kind.as_deref().and_then(Kind::parse)))?;
     let mut conn = ctx.db.read().await?;
     let counts: HashMap<_, _> = binding::counts(&mut conn).await?.into_iter().collect();
     let mut views = Vec::new();
-    for policy in policy::list(&mut conn, filter).await? {
+    for policy in policy::list(&mut conn, filter, visible).await? {
         let bound_to = counts.get(&policy.pk).copied().unwrap_or_default();
         let view = View::of(policy, bound_to)?;
         let settings = view.kind.settings();
@@ -96,12 +97,12 @@ pub async fn list(
     Ok(Listed { rows: views.into_iter().skip(skipped).take(taken).collect(), count })
 }
 
-/// The policy with this key, of this kind or of any, for an administrator.
+/// The policy with this key, of this kind or of any.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<View, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, model_of(kind), &pk)?;
     let mut conn = ctx.db.read().await?;
     let found = stored(&mut conn, kind, pk).await?;
     view(&mut conn, found).await
@@ -119,25 +120,30 @@ async fn stored(conn: &mut Conn, kind: Option<Kind>, pk: PolicyId) -> Result<Pol
     found.filter(|policy| kind.is_none_or(|kind| policy.kind == kind.name())).ok_or(missing)
 }
 
+/// Policies of a kind, or of any, as permissions name them.
+pub const fn model_of(kind: Option<Kind>) -> Model {
+    match kind {
+        None => Model::POLICY,
+        Some(Kind::Dummy) => Model::DUMMY_POLICY,
+        Some(Kind::EventMatcher) => Model::MATCHER_POLICY,
+        Some(Kind::Expression) => Model::EXPRESSION_POLICY,
+        Some(Kind::Password) => Model::PASSWORD_POLICY,
+        Some(Kind::PasswordExpiry) => Model::EXPIRY_POLICY,
+        Some(Kind::Reputation) => Model::REPUTATION_POLICY,
+    }
+}
+
 /// What errors call policies of a kind, or of any.
 pub const fn name_of(kind: Option<Kind>) -> &'static str {
-    match kind {
-        None => "Policy",
-        Some(Kind::Dummy) => "DummyPolicy",
-        Some(Kind::EventMatcher) => "EventMatcherPolicy",
-        Some(Kind::Expression) => "ExpressionPolicy",
-        Some(Kind::Password) => "PasswordPolicy",
-        Some(Kind::PasswordExpiry) => "PasswordExpiryPolicy",
-        Some(Kind::Reputation) => "ReputationPolicy",
-    }
+    model_of(kind).kind
 }
 
 /// Makes a policy.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, kind: Kind, fields: Fields) -> Result<PolicyId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, model_of(Some(kind)))?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, kind, fields).await?;
     change.commit().await?;
@@ -172,10 +178,10 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
 /// Changes a policy. What it decides is asked anew at the next request, everywhere (CO-177).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, model_of(Some(kind)), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let before = stored(change.conn(), Some(kind), pk).await?;
     let mut problems = Problems::default();
@@ -199,9 +205,9 @@ pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fiel
 /// Deletes a policy, of this kind or of any. Its bindings become orphans, which deny (CO-180).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, model_of(kind), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = stored(change.conn(), kind, pk).await?;
     bindings::before_policy_is_deleted(&mut change, pk).await?;
@@ -213,9 +219,9 @@ pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: Policy
 /// What uses a policy: the bindings that name it (CO-532).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn used_by(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<Vec<Use>, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, model_of(kind), &pk)?;
     let mut conn = ctx.db.read().await?;
     stored(&mut conn, kind, pk).await?;
     let bindings = binding::of_policy(&mut conn, pk).await?;
@@ -236,7 +242,7 @@ pub struct Trial {
 /// Tries a policy out on a user. Nothing is recorded (CO-178), and nothing is changed (CO-179).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for an unknown user.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for an unknown user.
 pub async fn test(
     ctx: &Context,
     actor: &Actor,
@@ -245,11 +251,15 @@ pub async fn test(
     context: Map<String, Value>,
     http: Option<Arc<HttpFacts>>,
 ) -> Result<Trial, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::POLICY, &pk)?;
     let mut conn = ctx.db.read().await?;
     let policy = stored(&mut conn, None, pk).await?;
     let person = directory::person(ctx, &mut conn, user).await?;
     let unknown = || Error::field("user", format!("Invalid pk \"{user}\" - object does not exist."));
+    // Whom somebody may not see is not there for them.
+    if !actor.may_on(Verb::View, Model::USER, &user) {
+        return Err(unknown());
+    }
     let person = Arc::new(person.ok_or_else(unknown)?);
     // The connection is free again while the policy takes its time.
     drop(conn);

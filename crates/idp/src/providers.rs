@@ -7,6 +7,7 @@ mod view;
 
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use portcullis_core::outpost::Mode;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_core::redirect::RedirectRule;
 use portcullis_store::provider::Provider;
 use portcullis_store::{application, mapping, provider};
@@ -15,7 +16,6 @@ use uuid::Uuid;
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::mappings;
@@ -36,13 +36,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind, as permissions name it.
+    pub const fn model(self) -> Model {
+        match self {
+            Self::Any => Model::PROVIDER,
+            Self::Proxy => Model::PROXY_PROVIDER,
+            Self::OAuth2 => Model::OAUTH2_PROVIDER,
+        }
+    }
+
     /// What one is called where there is none.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Any => "Provider",
-            Self::Proxy => "ProxyProvider",
-            Self::OAuth2 => "OAuth2Provider",
-        }
+        let Model { kind, .. } = self.model();
+        kind
     }
 
     /// Whether a provider is meant.
@@ -132,9 +138,9 @@ fn place(uuid: Uuid, column: &str) -> String {
 /// Makes a proxy provider with a fresh client id and fresh secrets. No outpost serves it yet.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<ProviderPk, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::PROXY_PROVIDER)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -161,10 +167,10 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes a proxy provider. Rules hold for what results, not for what is sent (PX-021).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::PROXY_PROVIDER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let found = provider::by_pk(change.conn(), pk).await?.filter(Provider::is_proxy);
     let mut changed = found.ok_or(Error::NotFound("ProxyProvider"))?;
@@ -187,9 +193,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields
 /// Deletes a provider with everything that was granted through it; its application stays (CO-130).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, kind.model(), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| kind.includes(found));
     let gone = found.ok_or(Error::NotFound(kind.name()))?;

@@ -2,6 +2,7 @@
 
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
+use portcullis_core::permission::{Model, special};
 use portcullis_store::account::{self, Account};
 use portcullis_store::recovery_link::{self, RecoveryLink};
 use portcullis_store::{Conn, flow};
@@ -13,7 +14,7 @@ use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::event::model;
 use crate::sessions::may_sign_in;
-use crate::{brands, flows};
+use crate::{brands, escalation, flows};
 
 /// Name of the parameter that a link carries its secret in.
 pub const PARAMETER: &str = "flow_token";
@@ -38,11 +39,14 @@ pub(crate) fn digest(ctx: &Context, token: &str) -> Digest {
 /// Makes a link for a user, for an administrator to hand over.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] when there is no
+/// [`Error::Forbidden`] for those without the permission, also on a user who may do more than they, [`Error::NotFound`], [`Error::Invalid`] when there is no
 /// recovery flow, when the user cannot sign in, or for a time that is no duration or too long.
 pub async fn link(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> Result<String, Error> {
-    crate::directory::superuser_only(actor)?;
+    actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &user)?;
     let mut change = Change::begin(ctx, actor).await?;
+    if escalation::is_beyond(change.conn(), actor, user).await? {
+        return Err(Error::Forbidden);
+    }
     if !is_offered(change.conn(), &actor.request.host).await? {
         return Err(Error::whole("No recovery flow set."));
     }

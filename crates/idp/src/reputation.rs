@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use portcullis_core::id::ReputationId;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_core::username::LONGEST_IDENTIFIER;
 use portcullis_store::reputation::Change as Score;
 use portcullis_store::{Conn, StoreError, instance, reputation};
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use crate::BATCH;
 use crate::change::Change;
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::Error;
 use crate::event::model;
 use crate::list::{Listed, Slice};
@@ -76,21 +76,21 @@ pub async fn score(ctx: &Context, client: Option<IpAddr>, username: Option<&str>
     reputation::sum(&mut ctx.db.read().await?, client.as_deref(), username, ctx.now()).await
 }
 
-/// The scores that meet conditions, for an administrator.
+/// The scores that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Reputation>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::REPUTATION)?);
     Ok(reputation::list(&mut ctx.db.read().await?, filter, slice, ctx.now()).await?)
 }
 
-/// The score with this key, for an administrator.
+/// The score with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone else, [`Error::NotFound`]; or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, pk: ReputationId) -> Result<Reputation, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::REPUTATION, &pk)?;
     let found = reputation::by_pk(&mut ctx.db.read().await?, pk, ctx.now()).await?;
     found.ok_or(Error::NotFound("Reputation"))
 }
@@ -98,9 +98,9 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: ReputationId) -> Result<Reput
 /// Forgets a score.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: ReputationId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::REPUTATION, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = reputation::by_pk(change.conn(), pk, ctx.now()).await?.ok_or(Error::NotFound("Reputation"))?;
     reputation::delete(change.conn(), pk).await?;

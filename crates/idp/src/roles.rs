@@ -1,13 +1,13 @@
 //! Roles: made, changed, deleted, and what they grant (CO-577, CO-701).
 
-use portcullis_core::id::RoleId;
-use portcullis_core::permission::Permission;
+use portcullis_core::id::{RoleId, UserPk};
+use portcullis_core::permission::{Model, Permission, Verb};
+use portcullis_store::Conn;
 use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
@@ -26,9 +26,9 @@ pub struct Fields {
 /// The roles that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Role>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::ROLE)?);
     let mut conn = ctx.db.read().await?;
     Ok(role::list(&mut conn, filter, slice).await?)
 }
@@ -36,9 +36,9 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 /// The role with this key.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::ROLE, &pk)?;
     let mut conn = ctx.db.read().await?;
     role::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Role"))
 }
@@ -46,9 +46,9 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error
 /// Makes a role, which grants nothing yet.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<RoleId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::ROLE)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -75,9 +75,9 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes a role.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: RoleId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::ROLE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     update_in(&mut change, pk, fields).await?;
     change.commit().await
@@ -94,6 +94,8 @@ pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> R
     apply(&mut changed, fields, &mut problems);
     problems.check()?;
     role::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "role.name", "name", TAKEN))?;
+    // Expressions know roles by their names.
+    change.touch(Touched::Everyone);
     let difference = diff(&json!({"name": stored.name}), &json!({"name": changed.name}));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await
 }
@@ -101,9 +103,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> R
 /// Deletes a role. Who had it loses what it granted.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::ROLE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     delete_in(&mut change, pk).await?;
     change.commit().await
@@ -140,6 +142,27 @@ pub async fn grant_in(
     role::grant(change.conn(), pk, &right).await?;
     let granted = json!({"permission": right.permission, "object": object});
     change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await
+}
+
+/// Refuses roles that do not exist, on `roles`.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn check(conn: &mut Conn, given: Option<&[RoleId]>, problems: &mut Problems) -> Result<(), Error> {
+    for pk in given.into_iter().flatten() {
+        if role::by_pk(conn, *pk).await?.is_none() {
+            problems.add("roles", format!("Invalid pk \"{pk}\" - object does not exist."));
+        }
+    }
+    Ok(())
+}
+
+/// All roles of a user, those of their groups included, by name.
+///
+/// # Errors
+/// When the store fails.
+pub async fn of_user(ctx: &Context, user: UserPk) -> Result<Vec<Role>, Error> {
+    Ok(role::all_of_account(&mut ctx.db.read().await?, user).await?)
 }
 
 fn apply(role: &mut Role, fields: Fields, problems: &mut Problems) {

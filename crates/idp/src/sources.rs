@@ -7,12 +7,12 @@ pub mod jwks;
 pub mod kinds;
 
 use portcullis_core::id::{FlowId, MappingId, SourceId};
-use portcullis_store::{provider, source};
+use portcullis_core::permission::{Model, Verb};
+use portcullis_store::{Conn, provider, source};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{add, diff, model};
 use crate::list::{Listed, Slice};
@@ -58,8 +58,9 @@ pub struct Fields {
 /// The sources that meet conditions.
 ///
 /// # Errors
-/// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<Source>, Error> {
+/// [`Error::Forbidden`] for those who may see none; else when the store fails.
+pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Source>, Error> {
+    let slice = slice.of(actor.sees(Model::OAUTH_SOURCE)?);
     let mut conn = ctx.db.read().await?;
     Ok(source::list(&mut conn, filter, slice).await?)
 }
@@ -67,19 +68,29 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 /// The source with this slug.
 ///
 /// # Errors
-/// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, slug: &str, kind: &'static str) -> Result<Source, Error> {
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, slug: &str, kind: Model) -> Result<Source, Error> {
     let mut conn = ctx.db.read().await?;
-    source::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound(kind))
+    permitted(&mut conn, actor, Verb::View, slug, kind).await
+}
+
+/// The source with this slug, if the actor may do this to it as one of this kind of objects.
+async fn permitted(conn: &mut Conn, actor: &Actor, verb: Verb, slug: &str, kind: Model) -> Result<Source, Error> {
+    if !actor.may_somewhere(verb, kind) && actor.serving().is_none() {
+        return Err(Error::Forbidden);
+    }
+    let found = source::by_slug(conn, slug).await?.ok_or(Error::NotFound(kind.kind))?;
+    actor.need_on(verb, kind, &found.pk)?;
+    Ok(found)
 }
 
 /// Makes a source. Its keys are fetched first if it says where from.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules, and when what it names
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules, and when what it names
 /// cannot be fetched.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Source, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::OAUTH_SOURCE)?;
     let mut made = blank(ctx);
     let mut problems = Problems::default();
     check::required(&fields, &mut problems);
@@ -94,11 +105,10 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Sour
 /// Changes a source; what rests on it is looked at again.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken rules, and
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken rules, and
 /// when what it names cannot be fetched.
 pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) -> Result<Source, Error> {
-    superuser_only(actor)?;
-    let before = get(ctx, slug, "OAuthSource").await?;
+    let before = permitted(&mut ctx.db.read().await?, actor, Verb::Change, slug, Model::OAUTH_SOURCE).await?;
     let mut changed = before.clone();
     // Whatever is fetched is fetched before the store is locked.
     settle(ctx, &mut changed, &fields, Problems::default()).await?;
@@ -123,11 +133,10 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
 /// Deletes a source; providers trust it no more, and what it vouched for ends.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
-pub async fn delete(ctx: &Context, actor: &Actor, slug: &str, kind: &'static str) -> Result<(), Error> {
-    superuser_only(actor)?;
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
+pub async fn delete(ctx: &Context, actor: &Actor, slug: &str, kind: Model) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = source::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound(kind))?;
+    let gone = permitted(change.conn(), actor, Verb::Delete, slug, kind).await?;
     for mut other in touch(&mut change, gone.pk).await? {
         if let Some(list) = other.jwt_federation_sources.as_array_mut() {
             let pk = gone.pk.to_string();

@@ -11,6 +11,7 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
 use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::{Digest, Purpose};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::account::Account;
 use portcullis_store::token::Token;
 use portcullis_store::{Conn, StoreError, account, application, token};
@@ -22,6 +23,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory::{self, Person};
 use crate::error::{Error, Problems};
+use crate::escalation;
 use crate::event::{diff, model};
 use crate::settings::Settings;
 
@@ -142,14 +144,16 @@ async fn limit(conn: &mut Conn, token: &mut Token, fields: &Fields, problems: &m
 /// # Errors
 /// [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Token, Error> {
-    let caller = actor.user.ok_or(Error::Forbidden)?;
+    // Outposts have the token that they came with (CO-704).
+    let caller = actor.user.filter(|_| actor.serving().is_none()).ok_or(Error::Forbidden)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let made = create_in(ctx, &mut change, caller, fields, None).await?;
+    let made = make(ctx, &mut change, caller, fields, None, actor.is_superuser).await?;
     change.commit().await?;
     Ok(made)
 }
 
-/// Makes a token as part of a larger change; with `key`, that key instead of a generated one.
+/// Makes a token as part of a larger change, for whomever the fields name; with `key`, that key instead of a generated
+/// one. The actor's right to do so is the caller's business.
 ///
 /// # Errors
 /// [`Error::Invalid`] for broken rules.
@@ -160,7 +164,17 @@ pub async fn create_in(
     fields: Fields,
     key: Option<String>,
 ) -> Result<Token, Error> {
-    let by_admin = change.actor().is_superuser;
+    make(ctx, change, caller, fields, key, true).await
+}
+
+async fn make(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    caller: UserPk,
+    fields: Fields,
+    key: Option<String>,
+    by_admin: bool,
+) -> Result<Token, Error> {
     let settings = Settings::load(change.conn()).await?;
     let owner = if by_admin { fields.user.unwrap_or(caller) } else { caller };
     let mut problems = Problems::default();
@@ -195,7 +209,8 @@ pub async fn create_in(
         last_used: None,
         last_used_from: None,
     };
-    let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other: owner != caller, now };
+    let for_other = owner != caller && change.actor().is_superuser;
+    let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other, now };
     rules.apply(&mut made, &fields, true, &mut problems);
     limit(change.conn(), &mut made, &fields, &mut problems).await?;
     problems.check()?;
@@ -211,7 +226,7 @@ pub async fn create_in(
 pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fields) -> Result<Token, Error> {
     let caller = actor.user.ok_or(Error::Forbidden)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let before = mine(&mut change, identifier).await?;
+    let before = permitted(&mut change, Verb::Change, identifier).await?;
     let settings = Settings::load(change.conn()).await?;
     let mut changed = before.clone();
     let mut problems = Problems::default();
@@ -255,7 +270,7 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = mine(&mut change, identifier).await?;
+    let gone = permitted(&mut change, Verb::Delete, identifier).await?;
     delete_in(ctx, &mut change, &gone).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await?;
     change.commit().await
@@ -268,11 +283,27 @@ async fn delete_in(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Resu
     Ok(())
 }
 
-/// The token of this name, if the actor owns it or administers the instance (CO-702).
-pub(crate) async fn mine(change: &mut Change<'_>, identifier: &str) -> Result<Token, Error> {
-    let found = token::by_identifier(change.conn(), identifier).await?;
+/// The token of this name, if the actor owns it or may do this to it (CO-101, CO-702).
+async fn permitted(change: &mut Change<'_>, verb: Verb, identifier: &str) -> Result<Token, Error> {
+    let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
+    change.actor().need_on_owned(verb, Model::TOKEN, &found.uuid, found.account)?;
+    Ok(found)
+}
+
+/// The token of this name, if the actor owns it or holds the right on it, and its owner may do nothing that the actor
+/// may not: whoever has the key may do what its owner may (CO-104, CO-705).
+pub(crate) async fn with_right(change: &mut Change<'_>, right: &str, identifier: &str) -> Result<Token, Error> {
     let actor = change.actor();
-    found.filter(|token| actor.is_superuser || actor.user == Some(token.account)).ok_or(Error::NotFound("Token"))
+    let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
+    if !actor.holds_on(right, &found.uuid) {
+        // A right that nobody holds: owners alone pass, and others are told what they may know.
+        actor.need_on_owned(Verb::View, Model::TOKEN, &found.uuid, found.account)?;
+        return if actor.user == Some(found.account) { Ok(found) } else { Err(Error::Forbidden) };
+    }
+    if escalation::is_beyond(change.conn(), actor, found.account).await? {
+        return Err(Error::Forbidden);
+    }
+    Ok(found)
 }
 
 fn taken(error: StoreError) -> Error {

@@ -1,7 +1,7 @@
 //! Users (CO section 3).
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::{GroupId, ProviderPk, TokenId, UserPk};
+use portcullis_core::id::{GroupId, ProviderPk, RoleId, TokenId, UserPk};
 use portcullis_core::username::{LONGEST, LONGEST_IDENTIFIER, exceeds, fold};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -341,8 +341,10 @@ pub struct Filter {
     pub groups_by_name: Vec<String>,
     /// Direct member of one of these groups.
     pub groups_by_pk: Vec<GroupId>,
-    /// Holder of a role. There are none, so nobody is.
-    pub has_role: bool,
+    /// Has one of these roles without the help of groups, by name.
+    pub roles_by_name: Vec<String>,
+    /// Has one of these roles without the help of groups.
+    pub roles_by_pk: Vec<RoleId>,
     /// Instants: column, comparison, value.
     pub instants: Vec<(InstantColumn, Comparison, Timestamp)>,
     /// Whether the user never signed in.
@@ -453,9 +455,16 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         "account.pk IN (SELECT membership.account FROM membership WHERE membership.team IN (?))",
         &groups,
     );
-    if filter.has_role {
-        select.always("FALSE");
-    }
+    select.any_text(
+        "EXISTS (SELECT 1 FROM account_role JOIN role ON role.pk = account_role.role
+                 WHERE account_role.account = account.pk AND role.name IN (?))",
+        &filter.roles_by_name,
+    );
+    let roles: Vec<_> = filter.roles_by_pk.iter().map(ToString::to_string).collect();
+    select.any_text(
+        "EXISTS (SELECT 1 FROM account_role WHERE account_role.account = account.pk AND account_role.role IN (?))",
+        &roles,
+    );
     for (column, comparison, at) in &filter.instants {
         let column = match column {
             InstantColumn::DateJoined => "date_joined",

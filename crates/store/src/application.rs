@@ -195,7 +195,7 @@ pub enum Order {
 /// When the database fails.
 pub async fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<Application>, StoreError> {
     use crate::select::{Select, Slice};
-    let mut select = Select::default();
+    let mut select = Select::keyed("uuid");
     for (column, value) in [
         ("name", &filter.name),
         ("slug", &filter.slug),

@@ -129,7 +129,7 @@ pub enum Order {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Entitlement>, StoreError> {
-    let mut select = Select::default();
+    let mut select = Select::keyed("uuid");
     if let Some(uuid) = filter.uuid {
         select.text("uuid = ?", uuid.to_string());
     }

@@ -211,7 +211,7 @@ pub async fn list(
     now: Timestamp,
     slice: Slice,
 ) -> Result<Listed<LoginSession>, StoreError> {
-    let mut select = Select::default();
+    let mut select = Select::keyed("uuid");
     select.integer("expires > ?", now.0);
     select.integer("idle_expires > ?", now.0);
     if let Some(account) = filter.account {

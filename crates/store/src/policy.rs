@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
-use crate::select::{Select, Slice};
+use crate::select::{Select, Slice, Visible};
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +152,7 @@ pub enum Order {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<Policy>, StoreError> {
+pub async fn list(conn: &mut Conn, filter: &Filter, visible: Visible) -> Result<Vec<Policy>, StoreError> {
     const BOUND: &str = "EXISTS (SELECT 1 FROM binding WHERE binding.policy = policy.pk)";
     let mut select = Select::default();
     if let Some(kind) = &filter.kind {
@@ -182,5 +182,5 @@ pub async fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<Policy>, Store
         select.order(column, *descending);
     }
     select.order("policy.pk", false);
-    Ok(select.list(conn, "policy", Slice::ALL).await?.rows)
+    Ok(select.list(conn, "policy", Slice::ALL.of(visible)).await?.rows)
 }

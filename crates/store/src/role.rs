@@ -132,6 +132,22 @@ pub async fn of_team(conn: &mut Conn, team: GroupId) -> Result<Vec<Role>, StoreE
     ).bind(team).fetch_all(c).await))
 }
 
+/// The roles that members of a group have through its ancestors, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn inherited_by_team(conn: &mut Conn, team: GroupId) -> Result<Vec<Role>, StoreError> {
+    let team = team.to_string();
+    many(on!(conn, c => sqlx::query(
+        "WITH RECURSIVE up (pk) AS (
+             SELECT parent FROM team_parent WHERE child = $1
+             UNION SELECT team_parent.parent FROM team_parent JOIN up ON team_parent.child = up.pk)
+         SELECT role.* FROM role WHERE role.pk IN (
+             SELECT team_role.role FROM team_role JOIN up ON up.pk = team_role.team)
+         ORDER BY role.name",
+    ).bind(team).fetch_all(c).await))
+}
+
 /// All roles of a user, those of their groups and of these groups' ancestors included, by name (CO-701).
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Lists whose conditions and order are only known at run time.
 
+use portcullis_core::id::UserPk;
 use sqlx::AssertSqlSafe;
 
 use crate::db::{Conn, on};
@@ -7,17 +8,49 @@ use crate::error::StoreError;
 use crate::row::{Record, many};
 
 /// Which part of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// At most so many rows.
     pub limit: i64,
     /// After so many rows.
     pub offset: i64,
+    /// Of these rows: others do not count, as if they were not there (CO-137).
+    pub visible: Visible,
 }
 
 impl Slice {
     /// Everything.
-    pub const ALL: Self = Self { limit: i64::MAX, offset: 0 };
+    pub const ALL: Self = Self { limit: i64::MAX, offset: 0, visible: Visible::All };
+
+    /// The same part of what is visible.
+    #[must_use]
+    pub fn of(self, visible: Visible) -> Self {
+        Self { visible, ..self }
+    }
+}
+
+/// The rows that somebody may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visible {
+    /// Every one.
+    All,
+    /// Some.
+    Only {
+        /// Those with these keys.
+        keys: Vec<String>,
+        /// Those of this user, in tables whose rows belong to users.
+        owner: Option<UserPk>,
+    },
+}
+
+impl Visible {
+    /// Whether a row with this key is among them. Who owns it is not asked.
+    pub fn holds(&self, key: &impl ToString) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only { keys, .. } => keys.contains(&key.to_string()),
+        }
+    }
 }
 
 /// Part of a list, and how long all of it is.
@@ -57,12 +90,18 @@ fn pattern(part: &str) -> String {
 /// Conditions and order of a list. Texts of conditions are written in this crate; values are always bound.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Select {
+    key: Option<&'static str>,
     conditions: Vec<String>,
     arguments: Vec<Argument>,
     order: Vec<String>,
 }
 
 impl Select {
+    /// A list of rows whose key is in the column `key`, if that is not `pk`.
+    pub(crate) fn keyed(key: &'static str) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+
     /// Adds a condition in which `?` stands for `value`.
     pub(crate) fn text(&mut self, condition: &str, value: impl Into<String>) {
         self.arguments.push(Argument::Text(value.into()));
@@ -129,13 +168,40 @@ impl Select {
         table: &str,
         slice: Slice,
     ) -> Result<Listed<T>, StoreError> {
+        let mut narrowed = self.clone();
+        narrowed.narrow(table, &slice.visible);
+        narrowed.run(conn, table, slice.limit, slice.offset).await
+    }
+
+    /// Leaves out what is not visible.
+    fn narrow(&mut self, table: &str, visible: &Visible) {
+        let Visible::Only { keys, owner } = visible else { return };
+        let first = self.arguments.len();
+        self.arguments.extend(keys.iter().map(|key| Argument::Text(key.clone())));
+        let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
+        let named = match places.as_slice() {
+            [] => "FALSE".to_owned(),
+            _ => format!("CAST({table}.{} AS TEXT) IN ({})", self.key.unwrap_or("pk"), places.join(", ")),
+        };
+        self.conditions.push(match owner {
+            // The key is an integer: it may stand in the text.
+            Some(owner) => format!("({named} OR {table}.account = {})", owner.0),
+            None => named,
+        });
+    }
+
+    async fn run<T: Record>(
+        &self,
+        conn: &mut Conn,
+        table: &str,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Listed<T>, StoreError> {
         let conditions = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
         let order = if self.order.is_empty() { "1".to_owned() } else { self.order.join(", ") };
         let count_text = format!("SELECT count(*) FROM {table} WHERE {conditions}");
-        let list_text = format!(
-            "SELECT {table}.* FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {} OFFSET {}",
-            slice.limit, slice.offset
-        );
+        let list_text =
+            format!("SELECT {table}.* FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {limit} OFFSET {offset}");
         // Only texts of this crate and `$n` are in these statements; values are bound below.
         let count = on!(conn, c => {
             let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count_text));

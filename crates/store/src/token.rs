@@ -310,7 +310,7 @@ pub enum Order {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Token>, StoreError> {
-    let mut select = Select::default();
+    let mut select = Select::keyed("uuid");
     if let Some(identifier) = &filter.identifier {
         select.text("identifier = ?", identifier);
     }

@@ -19,6 +19,7 @@ mod flows;
 mod groups;
 pub mod instance;
 mod mappings;
+pub mod needs;
 mod outposts;
 pub mod params;
 mod policies;
@@ -459,6 +460,7 @@ mod tests {
             user: None,
             username: "setup".to_owned(),
             is_superuser: false,
+            rights: portcullis_idp::Rights::default(),
             client: None,
             request: portcullis_idp::Request::default(),
         };

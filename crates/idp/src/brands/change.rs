@@ -2,6 +2,7 @@
 
 use portcullis_core::attributes::{self, Attributes};
 use portcullis_core::id::{ApplicationId, BrandId, CertificateId, FlowId};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::brand::{self, Brand, Flows};
 use portcullis_store::{Conn, application, certificate, flow};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::{TITLE, View, built_in, check, named, place, snapshot, view};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{seal, secret_keys, superuser_only};
+use crate::directory::{seal, secret_keys};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff};
 
@@ -64,9 +65,9 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
 /// Makes a brand.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<BrandId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::BRAND)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = BrandId(ctx.entropy.uuid());
     let blank = Brand {
@@ -97,10 +98,10 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Bran
 /// Changes a brand.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: BrandId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::BRAND, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let found = brand::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Brand"))?;
     let before = view(ctx, change.conn(), found).await?;
@@ -126,9 +127,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BrandId, fields: Fields) -
 /// Deletes a brand. Without a default, what the installation began with is in force.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::BRAND, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let gone = brand::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Brand"))?;
     brand::delete(change.conn(), pk).await?;

@@ -8,13 +8,13 @@ use portcullis_core::entropy::Entropy;
 use portcullis_core::host::Host;
 use portcullis_core::id::CertificateId;
 use portcullis_core::origin::Scheme;
+use portcullis_core::permission::{Model, Verb};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{Fields, blank, insert, settle};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 
 const TAKEN: &str = "This field must be unique.";
@@ -52,9 +52,9 @@ pub struct Wanted {
 /// Makes a key and a certificate that it signs itself, and keeps both.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn generate(ctx: &Context, actor: &Actor, wanted: Wanted) -> Result<CertificateId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::CERTIFICATE)?;
     let params = params(&wanted, ctx.now(), &*ctx.entropy)?;
     // A key of RSA takes its time.
     let made = spawn_blocking(move || make(&params, wanted.algorithm).map(|made| (made, wanted.common_name))).await;

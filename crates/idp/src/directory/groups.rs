@@ -2,18 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use portcullis_core::attributes::{self, Attributes};
-use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::attributes::{self, Attributes, changes_reserved};
+use portcullis_core::id::{GroupId, RoleId, UserPk};
+use portcullis_core::permission::{Model, Verb, special};
 use portcullis_store::team::Team;
-use portcullis_store::{account, team};
+use portcullis_store::{account, role, team};
 use serde_json::{Value, json};
 
-use super::{seal, secret_keys, superuser_only, team_attributes, team_place};
+use super::{seal, secret_keys, team_attributes, team_place};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
+use crate::{escalation, roles};
 
 pub(crate) const TAKEN: &str = "Group with this name already exists.";
 /// Groups in the longest chain from a group to an ancestor (CO-062).
@@ -27,15 +29,16 @@ pub struct Fields {
     pub is_superuser: Option<bool>,
     pub parents: Option<Vec<GroupId>>,
     pub users: Option<Vec<UserPk>>,
+    pub roles: Option<Vec<RoleId>>,
     pub attributes: Option<Value>,
 }
 
 /// Makes a group.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<GroupId, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::GROUP)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -56,6 +59,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     apply(&mut made, &fields, &mut problems);
     let own = new_attributes(change, &fields, &Attributes::new(), &mut problems).await?;
     check_links(change, pk, &fields, &mut problems).await?;
+    check_escalation(change, pk, &fields, false, &mut problems).await?;
     problems.check()?;
     made.attributes_sealed = seal(ctx, &team_place(pk), &own);
     team::insert(change.conn(), &made).await.map_err(|error| Error::taken(error, "team.name", "name", TAKEN))?;
@@ -67,19 +71,21 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes a group.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let mut changed = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
     let before = snapshot(&mut change, &changed).await?;
     let stored = team_attributes(ctx, &changed)?;
+    let was_superuser = changed.is_superuser;
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
     let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
     check_links(&mut change, pk, &fields, &mut problems).await?;
+    check_escalation(&mut change, pk, &fields, was_superuser, &mut problems).await?;
     problems.check()?;
     if own != stored {
         changed.attributes_sealed = seal(ctx, &team_place(pk), &own);
@@ -98,10 +104,10 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -
 /// Deletes a group with memberships and parent links; its children stay (CO-063).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] when no
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] when no
 /// active superuser would be left.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let gone = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
@@ -115,15 +121,19 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Err
 /// Makes a user a direct member (`true`), or ends that (CO-548).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`] for an unknown group or user,
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`] for an unknown group or user,
 /// [`Error::Invalid`] when no active superuser would be left.
 pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk, member: bool) -> Result<(), Error> {
-    superuser_only(actor)?;
+    let right = if member { special::ADD_USER_TO_GROUP } else { special::REMOVE_USER_FROM_GROUP };
+    actor.need_right_on(right, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let team = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
     let account = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
     if member {
+        let mut problems = Problems::default();
+        escalation::by_groups(&mut change, "pk", &[pk], &mut problems).await?;
+        problems.check()?;
         team::add_member(change.conn(), pk, user).await?;
     } else {
         team::remove_member(change.conn(), pk, user).await?;
@@ -159,7 +169,13 @@ async fn new_attributes(
 ) -> Result<Attributes, Error> {
     let Some(given) = &fields.attributes else { return Ok(stored.clone()) };
     match attributes::check(given.clone()) {
-        Ok(given) => Ok(secret_keys(change.context(), change.conn()).await?.restored(given, stored)),
+        Ok(given) => {
+            let meant = secret_keys(change.context(), change.conn()).await?.restored(given, stored);
+            if changes_reserved(stored, &meant) && !change.actor().is_superuser {
+                problems.add("attributes", attributes::AttributesError::Reserved.to_string());
+            }
+            Ok(meant)
+        }
         Err(error) => {
             problems.add("attributes", error.to_string());
             Ok(stored.clone())
@@ -178,6 +194,7 @@ async fn check_links(
             problems.add("users", format!("Invalid pk \"{user}\" - object does not exist."));
         }
     }
+    roles::check(change.conn(), fields.roles.as_deref(), problems).await?;
     let Some(parents) = &fields.parents else { return Ok(()) };
     for parent in parents {
         if *parent != pk && team::by_pk(change.conn(), *parent).await?.is_none() {
@@ -187,6 +204,35 @@ async fn check_links(
     let links = team::links(change.conn()).await?;
     if let Err(message) = check_parents(&links, pk, parents) {
         problems.add("parents", message);
+    }
+    Ok(())
+}
+
+/// What members get through this change has to be the writer's own (CO-705).
+async fn check_escalation(
+    change: &mut Change<'_>,
+    pk: GroupId,
+    fields: &Fields,
+    was_superuser: bool,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    if change.actor().is_superuser {
+        return Ok(());
+    }
+    match fields.is_superuser {
+        Some(true) if !was_superuser => problems.add("is_superuser", escalation::SUPERUSER),
+        Some(false) if was_superuser => problems.add("is_superuser", escalation::NO_SUPERUSER),
+        _ => {}
+    }
+    let parents: Vec<_> = team::parents(change.conn(), pk).await?.into_iter().map(|team| team.pk).collect();
+    let above: Vec<_> = fields.parents.iter().flatten().copied().filter(|group| !parents.contains(group)).collect();
+    escalation::by_groups(change, "parents", &above, problems).await?;
+    let roles: Vec<_> = role::of_team(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
+    let new: Vec<_> = fields.roles.iter().flatten().copied().filter(|role| !roles.contains(role)).collect();
+    escalation::by_roles(change, "roles", &new, problems).await?;
+    let members = team::members(change.conn(), pk).await?;
+    if fields.users.iter().flatten().any(|user| !members.contains(user)) {
+        escalation::by_groups(change, "users", &[pk], problems).await?;
     }
     Ok(())
 }
@@ -223,6 +269,9 @@ fn height(steps: &HashMap<GroupId, Vec<GroupId>>, start: GroupId) -> Option<usiz
 }
 
 async fn store_links(change: &mut Change<'_>, pk: GroupId, fields: &Fields) -> Result<(), Error> {
+    if let Some(roles) = &fields.roles {
+        role::set_of_team(change.conn(), pk, roles).await?;
+    }
     if let Some(parents) = &fields.parents {
         team::set_parents(change.conn(), pk, parents).await?;
     }
@@ -250,8 +299,9 @@ async fn touch_user(change: &mut Change<'_>, user: UserPk) -> Result<(), Error> 
 async fn snapshot(change: &mut Change<'_>, team: &Team) -> Result<Value, Error> {
     let parents: Vec<_> = team::parents(change.conn(), team.pk).await?.into_iter().map(|team| team.pk).collect();
     let users = team::members(change.conn(), team.pk).await?;
+    let roles: Vec<_> = role::of_team(change.conn(), team.pk).await?.into_iter().map(|role| role.pk).collect();
     Ok(json!({
-        "name": team.name, "is_superuser": team.is_superuser, "parents": parents, "users": users,
+        "name": team.name, "is_superuser": team.is_superuser, "parents": parents, "users": users, "roles": roles,
     }))
 }
 

@@ -3,11 +3,12 @@
 use portcullis_core::attributes::Attributes;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_core::username;
 use portcullis_store::{account, team};
 use serde_json::{Value, json};
 
-use super::{groups, superuser_only, users};
+use super::{account_place, groups, seal, users};
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -46,9 +47,13 @@ pub struct Made {
 /// Makes a service account with an app password; all or nothing.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permissions, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, wish: Wish) -> Result<Made, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::USER)?;
+    actor.need(Verb::Add, Model::TOKEN)?;
+    if wish.create_group {
+        actor.need(Verb::Add, Model::GROUP)?;
+    }
     let mut change = Change::begin(ctx, actor).await?;
     check(&mut change, &wish).await?;
     let group = match wish.create_group {
@@ -65,10 +70,11 @@ pub async fn create(ctx: &Context, actor: &Actor, wish: Wish) -> Result<Made, Er
         kind: Some("service_account".to_owned()),
         path: Some(PATH.to_owned()),
         groups: group.map(|group| vec![group]),
-        attributes: Some(Value::Object(attributes)),
         ..users::Fields::default()
     };
     let user = users::create_in(ctx, &mut change, fields).await?;
+    // Ours to write, whoever asks for the account (CO-068).
+    account::set_attributes(change.conn(), user, &seal(ctx, &account_place(user), &attributes)).await?;
     let key = ctx.entropy.alphanumeric(Settings::load(change.conn()).await?.default_token_length);
     let token = tokens::Fields {
         identifier: Some(identifier(&wish.name)),

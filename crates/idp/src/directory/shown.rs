@@ -1,13 +1,19 @@
 //! Users and groups as somebody gets to see them: with what belongs to them, and secrets masked (CO-472).
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::Range;
+
 use portcullis_core::attributes::{Attributes, SecretKeys};
 use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
-use portcullis_store::select::{Listed, Slice};
+use portcullis_store::role::{self, Role};
+use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::team::{self, Team};
 
-use super::{account_attributes, secret_keys, superuser_only, team_attributes, uid};
+use super::{account_attributes, secret_keys, team_attributes, uid};
 use crate::context::{Actor, Context};
 use crate::error::Error;
 
@@ -24,6 +30,8 @@ pub struct ShownUser {
     pub attributes: Attributes,
     /// Groups the user is a direct member of.
     pub groups: Vec<ShownTeam>,
+    /// Roles that the user has without the help of groups.
+    pub roles: Vec<Role>,
 }
 
 /// A group without what is around it, for somebody's eyes.
@@ -57,13 +65,17 @@ pub struct ShownGroup {
     pub children: Vec<ShownTeam>,
     /// Its direct members.
     pub members: Vec<ShownMember>,
+    /// Roles of the group itself.
+    pub roles: Vec<Role>,
+    /// Roles that its members have through its ancestors.
+    pub inherited_roles: Vec<Role>,
 }
 
 /// Looks at users and groups on somebody's behalf.
 pub struct Viewer<'a> {
     ctx: &'a Context,
-    /// Nothing is masked for those who may change the objects.
-    mask: Option<SecretKeys>,
+    /// Nothing is masked for those who may change the object.
+    actor: &'a Actor,
     secrets: SecretKeys,
 }
 
@@ -72,9 +84,8 @@ impl<'a> Viewer<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &Actor) -> Result<Self, Error> {
-        let secrets = secret_keys(ctx, conn).await?;
-        Ok(Self { ctx, mask: (!actor.is_superuser).then(|| secrets.clone()), secrets })
+    pub async fn of(ctx: &'a Context, conn: &mut Conn, actor: &'a Actor) -> Result<Self, Error> {
+        Ok(Self { ctx, actor, secrets: secret_keys(ctx, conn).await? })
     }
 
     /// A user with their groups.
@@ -88,8 +99,9 @@ impl<'a> Viewer<'a> {
         Ok(ShownUser {
             uid: uid(self.ctx, account.pk),
             is_superuser,
-            attributes: self.masked(account_attributes(self.ctx, &account)?),
+            attributes: self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk),
             groups,
+            roles: role::of_account(conn, account.pk).await?,
             account,
         })
     }
@@ -103,6 +115,8 @@ impl<'a> Viewer<'a> {
         Ok(ShownGroup {
             parents: self.teams(team::parents(conn, team.pk).await?)?,
             children: self.teams(team::children(conn, team.pk).await?)?,
+            roles: role::of_team(conn, team.pk).await?,
+            inherited_roles: role::inherited_by_team(conn, team.pk).await?,
             members: members.into_iter().map(|account| self.member(account)).collect::<Result<_, _>>()?,
             group: self.team(team)?,
         })
@@ -113,27 +127,27 @@ impl<'a> Viewer<'a> {
     }
 
     pub(crate) fn member(&self, account: Account) -> Result<ShownMember, Error> {
-        let attributes = self.masked(account_attributes(self.ctx, &account)?);
+        let attributes = self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk);
         Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
     }
 
     pub(crate) fn team(&self, team: Team) -> Result<ShownTeam, Error> {
-        Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?), team })
+        Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?, Model::GROUP, &team.pk), team })
     }
 
-    fn masked(&self, attributes: Attributes) -> Attributes {
-        match &self.mask {
-            None => attributes,
-            Some(secrets) => secrets.masked(&attributes),
+    fn masked(&self, attributes: Attributes, model: Model, key: &impl Display) -> Attributes {
+        match self.actor.may_on(Verb::Change, model, key) {
+            true => attributes,
+            false => self.secrets.masked(&attributes),
         }
     }
 }
 
-/// The users that meet conditions, for an administrator. `attributes` must all be found in the user's own
+/// The users that meet conditions. `attributes` must all be found in the user's own
 /// ones; `__` in a key steps into an object; secrets match nothing (CO-472, CO-540).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn users(
     ctx: &Context,
     actor: &Actor,
@@ -141,23 +155,24 @@ pub async fn users(
     attributes: &Attributes,
     slice: Slice,
 ) -> Result<Listed<ShownUser>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::USER)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let listed = if attributes.is_empty() {
         account::list(&mut conn, filter, slice).await?
     } else {
         // Attributes are sealed: the store cannot look into them.
-        let mut cut = Cut::new(slice);
+        let mut cut = Cut::new(&slice);
         for batch in 0.. {
-            let batch = Slice { limit: BATCH, offset: batch * BATCH };
+            let batch = Slice { limit: BATCH, offset: batch * BATCH, visible: slice.visible.clone() };
+            let end = batch.offset + BATCH;
             let some = account::list(&mut conn, filter, batch).await?;
             for account in some.rows {
                 if viewer.holds(&account_attributes(ctx, &account)?, attributes) {
                     cut.add(account);
                 }
             }
-            if batch.offset + BATCH >= some.count {
+            if end >= some.count {
                 break;
             }
         }
@@ -170,31 +185,37 @@ pub async fn users(
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One user, for an administrator.
+/// One user.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn user(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<ShownUser, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::USER, &pk)?;
     let mut conn = ctx.db.read().await?;
     let account = account::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("User"))?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     viewer.user(&mut conn, account).await
 }
 
-/// All paths of users, for an administrator (CO-546).
+/// All paths of users (CO-546).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn paths(ctx: &Context, actor: &Actor) -> Result<Vec<String>, Error> {
-    superuser_only(actor)?;
-    Ok(account::paths(&mut ctx.db.read().await?).await?)
+    let mut conn = ctx.db.read().await?;
+    match actor.sees(Model::USER)? {
+        Visible::All => Ok(account::paths(&mut conn).await?),
+        some @ Visible::Only { .. } => {
+            let seen = account::list(&mut conn, &account::Filter::default(), Slice::ALL.of(some)).await?;
+            Ok(seen.rows.into_iter().map(|account| account.path).collect::<BTreeSet<_>>().into_iter().collect())
+        }
+    }
 }
 
-/// The groups that meet conditions, for an administrator; `attributes` as in [`users`].
+/// The groups that meet conditions; `attributes` as in [`users`].
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn groups(
     ctx: &Context,
     actor: &Actor,
@@ -202,14 +223,14 @@ pub async fn groups(
     attributes: &Attributes,
     slice: Slice,
 ) -> Result<Listed<ShownGroup>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::GROUP)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let listed = if attributes.is_empty() {
         team::list(&mut conn, filter, slice).await?
     } else {
-        let mut cut = Cut::new(slice);
-        for team in team::list(&mut conn, filter, Slice::ALL).await?.rows {
+        let mut cut = Cut::new(&slice);
+        for team in team::list(&mut conn, filter, Slice::ALL.of(slice.visible.clone())).await?.rows {
             if viewer.holds(&team_attributes(ctx, &team)?, attributes) {
                 cut.add(team);
             }
@@ -223,12 +244,12 @@ pub async fn groups(
     Ok(Listed { rows, count: listed.count })
 }
 
-/// One group, for an administrator.
+/// One group.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn group(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<ShownGroup, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::GROUP, &pk)?;
     let mut conn = ctx.db.read().await?;
     let team = team::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Group"))?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
@@ -254,17 +275,18 @@ const BATCH: i64 = 5000;
 
 /// The slice of rows that match, of which all are seen and few are kept.
 struct Cut<T> {
-    slice: Slice,
+    wanted: Range<i64>,
     listed: Listed<T>,
 }
 
 impl<T> Cut<T> {
-    fn new(slice: Slice) -> Self {
-        Self { slice, listed: Listed { rows: Vec::new(), count: 0 } }
+    fn new(slice: &Slice) -> Self {
+        let wanted = slice.offset..slice.offset.saturating_add(slice.limit);
+        Self { wanted, listed: Listed { rows: Vec::new(), count: 0 } }
     }
 
     fn add(&mut self, row: T) {
-        if (self.slice.offset..self.slice.offset.saturating_add(self.slice.limit)).contains(&self.listed.count) {
+        if self.wanted.contains(&self.listed.count) {
             self.listed.rows.push(row);
         }
         self.listed.count += 1;

@@ -1,13 +1,14 @@
 //! Users: made, changed, deactivated, deleted (CO-030 … CO-042).
 
 use portcullis_core::attributes::{self, Attributes, changes_reserved};
-use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::id::{GroupId, RoleId, UserPk};
+use portcullis_core::permission::{Model, Verb, special};
 use portcullis_core::username;
 use portcullis_store::account::Account;
-use portcullis_store::{account, consent, team};
+use portcullis_store::{account, consent, role, team};
 use serde_json::{Value, json};
 
-use super::{account_attributes, account_place, pseudonym, seal, secret_keys, superuser_only};
+use super::{account_attributes, account_place, pseudonym, seal, secret_keys};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
@@ -15,7 +16,7 @@ use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::sessions::{about_to_end, may_sign_in};
 use crate::settings::Settings;
-use crate::{password, password_rules};
+use crate::{escalation, password, password_rules, roles};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -33,15 +34,16 @@ pub struct Fields {
     pub kind: Option<String>,
     pub path: Option<String>,
     pub groups: Option<Vec<GroupId>>,
+    pub roles: Option<Vec<RoleId>>,
     pub attributes: Option<Value>,
 }
 
 /// Makes a user without a password.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<UserPk, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::USER)?;
     let mut change = Change::begin(ctx, actor).await?;
     let pk = create_in(ctx, &mut change, fields).await?;
     change.commit().await?;
@@ -77,7 +79,8 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     }
     apply(&mut made, &fields, &mut problems);
     let own = new_attributes(change, &fields, &Attributes::new(), &mut problems).await?;
-    check_groups(change, &fields, &mut problems).await?;
+    check_groups(change, &fields, &[], &mut problems).await?;
+    check_roles(change, &fields, &[], &mut problems).await?;
     problems.check()?;
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
     made.pk = account::insert(change.conn(), &made).await.map_err(taken)?;
@@ -86,6 +89,9 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     for group in fields.groups.iter().flatten() {
         team::add_member(change.conn(), *group, made.pk).await?;
     }
+    if let Some(roles) = &fields.roles {
+        role::set_of_account(change.conn(), made.pk, roles).await?;
+    }
     change.event("model_created", json!({"model": named(&made)})).await?;
     Ok(made.pk)
 }
@@ -93,10 +99,10 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// Changes a user. Deactivation ends sessions and revokes tokens in the same transaction (CO-037).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules, the last active superuser among them (CO-038).
 pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::USER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
@@ -106,10 +112,19 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     let before = snapshot(&mut change, &changed).await?;
     let (was_active, could_sign_in) = (changed.is_active, may_sign_in(&changed));
     let stored = account_attributes(ctx, &changed)?;
+    let address = changed.email.clone();
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
     let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
-    check_groups(&mut change, &fields, &mut problems).await?;
+    let groups: Vec<_> = team::of_account(change.conn(), pk).await?.into_iter().map(|team| team.pk).collect();
+    check_groups(&mut change, &fields, &groups, &mut problems).await?;
+    let roles: Vec<_> = role::of_account(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
+    check_roles(&mut change, &fields, &roles, &mut problems).await?;
+    // A link that sets the password goes to the address.
+    let moves = changed.email != address;
+    if moves && escalation::is_beyond(change.conn(), actor, pk).await? {
+        problems.add("email", escalation::BEYOND);
+    }
     problems.check()?;
     if own != stored {
         changed.attributes_sealed = seal(ctx, &account_place(pk), &own);
@@ -119,6 +134,9 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     account::update(change.conn(), &changed).await.map_err(taken)?;
     if let Some(groups) = &fields.groups {
         set_groups(&mut change, pk, groups).await?;
+    }
+    if let Some(roles) = &fields.roles {
+        role::set_of_account(change.conn(), pk, roles).await?;
     }
     if was_active && !changed.is_active {
         about_to_end(&mut change, pk, "user_deactivated", None).await?;
@@ -141,10 +159,10 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
 /// setting `gdpr_compliance` is off (CO-038, CO-818).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for oneself
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for oneself
 /// and for the last active superuser.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Delete, Model::USER, &pk)?;
     if actor.user == Some(pk) {
         return Err(Error::whole("You cannot delete your own user."));
     }
@@ -165,10 +183,19 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
     change.commit().await
 }
 
+/// Whether a user is there whose password the actor may set.
+///
+/// # Errors
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
+pub async fn may_set_password(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Error> {
+    actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &pk)?;
+    account::by_pk(&mut ctx.db.read().await?, pk).await?.map(drop).ok_or(Error::NotFound("User"))
+}
+
 /// Sets a user's password and ends their other sessions; the session `keep` survives (CO-040, CO-041).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for an empty
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for an empty
 /// or overlong password.
 pub async fn set_password(
     ctx: &Context,
@@ -177,7 +204,7 @@ pub async fn set_password(
     new: &str,
     keep: Option<&str>,
 ) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &pk)?;
     let hash = hash_of(ctx, new).await?;
     let account = account::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("User"))?;
     let rules = password_rules::check(ctx, new, &account).await?;
@@ -187,6 +214,9 @@ pub async fn set_password(
         return Err(Error::Invalid(problems));
     }
     let mut change = Change::begin(ctx, actor).await?;
+    if escalation::is_beyond(change.conn(), actor, pk).await? {
+        return Err(Error::field("password", escalation::BEYOND));
+    }
     // Administrators may set weak ones unless told otherwise, and it is remembered that they did (CO-326).
     set_judged_hash_in(ctx, &mut change, pk, hash, keep, &rules).await?;
     change.commit().await
@@ -340,13 +370,32 @@ async fn new_attributes(
     }
 }
 
-async fn check_groups(change: &mut Change<'_>, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
+/// Groups have to be there, and new ones bring nothing that the writer has not (CO-705).
+async fn check_groups(
+    change: &mut Change<'_>,
+    fields: &Fields,
+    before: &[GroupId],
+    problems: &mut Problems,
+) -> Result<(), Error> {
     for group in fields.groups.iter().flatten() {
         if team::by_pk(change.conn(), *group).await?.is_none() {
             problems.add("groups", format!("Invalid pk \"{group}\" - object does not exist."));
         }
     }
-    Ok(())
+    let new: Vec<_> = fields.groups.iter().flatten().copied().filter(|group| !before.contains(group)).collect();
+    escalation::by_groups(change, "groups", &new, problems).await
+}
+
+/// Roles have to be there, and new ones are the writer's own (CO-705).
+async fn check_roles(
+    change: &mut Change<'_>,
+    fields: &Fields,
+    before: &[RoleId],
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    roles::check(change.conn(), fields.roles.as_deref(), problems).await?;
+    let new: Vec<_> = fields.roles.iter().flatten().copied().filter(|role| !before.contains(role)).collect();
+    escalation::by_roles(change, "roles", &new, problems).await
 }
 
 async fn set_groups(change: &mut Change<'_>, pk: UserPk, groups: &[GroupId]) -> Result<(), Error> {
@@ -364,9 +413,11 @@ async fn set_groups(change: &mut Change<'_>, pk: UserPk, groups: &[GroupId]) -> 
 /// What a diff compares, attributes apart.
 async fn snapshot(change: &mut Change<'_>, account: &Account) -> Result<Value, Error> {
     let groups: Vec<_> = team::of_account(change.conn(), account.pk).await?.into_iter().map(|team| team.pk).collect();
+    let roles: Vec<_> = role::of_account(change.conn(), account.pk).await?.into_iter().map(|role| role.pk).collect();
     Ok(json!({
         "username": account.username, "name": account.name, "email": account.email,
         "is_active": account.is_active, "type": account.kind, "path": account.path, "groups": groups,
+        "roles": roles,
     }))
 }
 

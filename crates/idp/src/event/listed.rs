@@ -1,12 +1,13 @@
 //! Events as they are looked at, and told by others (CO-413, CO-415, CO-573).
 
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::event::{self, Event, Filter};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::record_of;
+use crate::change::Change;
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::list::{Listed, Slice};
 
@@ -52,30 +53,30 @@ pub struct Told {
     pub context: Option<Value>,
 }
 
-/// The events that meet conditions, for an administrator.
+/// The events that meet conditions.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Event>, Error> {
-    superuser_only(actor)?;
+    let slice = slice.of(actor.sees(Model::EVENT)?);
     Ok(event::list(&mut ctx.db.read().await?, filter, slice).await?)
 }
 
-/// One event, for an administrator.
+/// One event.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn get(ctx: &Context, actor: &Actor, pk: Uuid) -> Result<Event, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::EVENT, &pk)?;
     event::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("Event"))
 }
 
 /// Records what an administrator tells of. Who, when and from where is what the instance knows (CO-415).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for an unknown action.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for an unknown action.
 pub async fn tell(ctx: &Context, actor: &Actor, told: Told) -> Result<Event, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::EVENT)?;
     let mut problems = Problems::default();
     let Told { mut action, app, context } = told;
     let context = context.unwrap_or_else(|| json!({}));
@@ -94,9 +95,9 @@ pub async fn tell(ctx: &Context, actor: &Actor, told: Told) -> Result<Event, Err
     }
     problems.limit("app", &app);
     problems.check()?;
-    let mut tx = ctx.db.write().await?;
-    let recorded = record_of(ctx, &mut tx, actor, &app, &action, context).await?;
-    tx.commit().await?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let recorded = record_of(ctx, change.conn(), actor, &app, &action, context).await?;
+    change.commit().await?;
     super::log(&recorded);
     Ok(recorded)
 }

@@ -157,7 +157,7 @@ impl<'a> World<'a> {
         }
         let mut offset = 0;
         loop {
-            let page = account::list(&mut conn, &narrowed, Slice { limit: AT_ONCE, offset }).await?;
+            let page = account::list(&mut conn, &narrowed, Slice { limit: AT_ONCE, offset, ..Slice::ALL }).await?;
             let found = i64::try_from(page.rows.len()).unwrap_or(AT_ONCE);
             for account in page.rows {
                 let user = self.shown(&mut conn, account, &secrets).await?;

@@ -1,13 +1,14 @@
 //! Mappings, tried out (CO-285).
 
 use portcullis_core::id::{GroupId, MappingId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::{mapping, team};
 use serde_json::{Map, Value};
 
 use super::engine::{About, Question};
 use super::native::Native;
 use crate::context::{Actor, Context, Visitor};
-use crate::directory::{self, superuser_only};
+use crate::directory;
 use crate::error::Error;
 
 /// What a mapping is tried out with.
@@ -35,15 +36,22 @@ pub struct Tried {
 /// Tries a mapping out. Nothing is recorded, and secrets are masked (CO-472).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for a user or group
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for a user or group
 /// that does not exist.
 pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) -> Result<Tried, Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::View, Model::MAPPING, &pk)?;
     let mut conn = ctx.db.read().await?;
     let tried = mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PropertyMapping"))?;
     let absent = |field: &str, pk: &dyn std::fmt::Display| {
         Error::field(field, format!("Invalid pk \"{pk}\" - object does not exist."))
     };
+    // Whom somebody may not see is not there for them.
+    if let Some(user) = trial.user.filter(|user| !actor.may_on(Verb::View, Model::USER, user)) {
+        return Err(absent("user", &user));
+    }
+    if let Some(group) = trial.group.filter(|group| !actor.may_on(Verb::View, Model::GROUP, group)) {
+        return Err(absent("group", &group));
+    }
     let person = match trial.user {
         Some(user) => Some(directory::person(ctx, &mut conn, user).await?.ok_or_else(|| absent("user", &user))?),
         None => None,

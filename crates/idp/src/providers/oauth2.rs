@@ -4,6 +4,7 @@ mod check;
 mod preview;
 
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::provider::{self, Provider};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 use super::{Kind, View, blank, get, named, place, set, warn};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{add, diff};
 use crate::oauth;
@@ -61,9 +61,9 @@ pub struct RedirectUri {
 /// Makes a client; what it is not told it draws itself: id and secret.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<ProviderPk, Error> {
-    superuser_only(actor)?;
+    actor.need(Verb::Add, Model::OAUTH2_PROVIDER)?;
     let mut change = Change::begin(ctx, actor).await?;
     let mut made = Provider {
         kind: "oauth2".to_owned(),
@@ -86,10 +86,10 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Prov
 /// Changes a client. Rules hold for what results, not for what is sent.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for broken
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_on(Verb::Change, Model::OAUTH2_PROVIDER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| Kind::OAuth2.includes(found));
     let before = found.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
@@ -209,8 +209,8 @@ pub struct SetupUrls {
 ///
 /// # Errors
 /// [`Error::NotFound`], also without an application: there are none then (OA-049).
-pub async fn setup_urls(ctx: &Context, pk: ProviderPk) -> Result<SetupUrls, Error> {
-    let View { provider, application, .. } = get(ctx, pk, Kind::OAuth2).await?;
+pub async fn setup_urls(ctx: &Context, actor: &Actor, pk: ProviderPk) -> Result<SetupUrls, Error> {
+    let View { provider, application, .. } = get(ctx, actor, pk, Kind::OAuth2).await?;
     let slug = application.ok_or(Error::NotFound("Application"))?.slug;
     let at = |path: &str| format!("{}/application/o/{path}/", ctx.base_url);
     let place = oauth::place(ctx, &slug);

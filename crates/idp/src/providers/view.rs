@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use portcullis_core::id::{MappingId, ProviderPk};
+use portcullis_core::permission::Verb;
 use portcullis_store::application::Application;
 use portcullis_store::provider::{Filter, Provider};
 use portcullis_store::{Conn, application, outpost, provider};
 
 use super::Kind;
-use crate::context::Context;
+use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::list::{Listed, Slice};
 
@@ -25,11 +26,19 @@ pub struct View {
     pub outposts: Vec<String>,
 }
 
-/// The providers that meet conditions.
+/// The providers of a kind that meet conditions.
 ///
 /// # Errors
-/// When the store fails.
-pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
+/// [`Error::Forbidden`] for those who may see none; else when the store fails.
+pub async fn list(
+    ctx: &Context,
+    actor: &Actor,
+    kind: Kind,
+    filter: &Filter,
+    slice: Slice,
+) -> Result<Listed<View>, Error> {
+    let slice = slice.of(actor.sees(kind.model())?);
+    let filter = &Filter { kind: kind.filter(), ..filter.clone() };
     let mut conn = ctx.db.read().await?;
     let Listed { rows, count } = provider::list(&mut conn, filter, slice).await?;
     Ok(Listed { rows: views(&mut conn, rows).await?, count })
@@ -38,8 +47,9 @@ pub async fn list(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Listed
 /// The provider with this key, if it is one of these.
 ///
 /// # Errors
-/// [`Error::NotFound`], or when the store fails.
-pub async fn get(ctx: &Context, pk: ProviderPk, kind: Kind) -> Result<View, Error> {
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], or when the store fails.
+pub async fn get(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Result<View, Error> {
+    actor.need_on(Verb::View, kind.model(), &pk)?;
     let mut conn = ctx.db.read().await?;
     let found = provider::by_pk(&mut conn, pk).await?.filter(|found| kind.includes(found));
     views(&mut conn, found).await?.pop().ok_or(Error::NotFound(kind.name()))

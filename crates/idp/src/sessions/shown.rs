@@ -1,6 +1,7 @@
 //! Sessions as people see and end them: their own, and an administrator everybody's (CO-554, CO-555, CO-702).
 
 use portcullis_core::id::UserPk;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::account;
 use portcullis_store::login_session::{self, Filter, LoginSession};
 use serde_json::{Value, json};
@@ -10,25 +11,25 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::event::model;
-use crate::list::{Listed, Slice};
+use crate::list::{Listed, Slice, Visible};
 
 /// A session for somebody's eyes.
 pub type ShownSession = LoginSession;
 
-/// The sessions that meet conditions: an administrator's view of all, anybody's view of their own.
+/// The sessions that meet conditions: those of others for who has the permission, and anybody's own.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for an ordinary user without any session (CO-703).
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownSession>, Error> {
     let mut conn = ctx.db.read().await?;
-    let own = Filter { account: if actor.is_superuser { None } else { actor.user }, ..filter.clone() };
-    if !actor.is_superuser {
-        let myself = own.account.ok_or(Error::Forbidden)?;
-        if login_session::of_account(&mut conn, myself, ctx.now()).await?.is_empty() {
-            return Err(Error::Forbidden);
-        }
+    let visible = actor.sees_with_own(Model::SESSION);
+    if let Visible::Only { keys, owner: Some(owner) } = &visible
+        && keys.is_empty()
+        && login_session::of_account(&mut conn, *owner, ctx.now()).await?.is_empty()
+    {
+        return Err(Error::Forbidden);
     }
-    Ok(login_session::list(&mut conn, &own, ctx.now(), slice).await?)
+    Ok(login_session::list(&mut conn, filter, ctx.now(), slice.of(visible)).await?)
 }
 
 /// One session.
@@ -37,12 +38,13 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn get(ctx: &Context, actor: &Actor, uuid: Uuid) -> Result<ShownSession, Error> {
     let found = login_session::by_uuid(&mut ctx.db.read().await?, uuid, ctx.now()).await?;
-    visible(found, actor)
+    permitted(found, actor, Verb::View)
 }
 
-fn visible(found: Option<LoginSession>, actor: &Actor) -> Result<LoginSession, Error> {
-    let mine = |session: &LoginSession| actor.is_superuser || actor.user == Some(session.account);
-    found.filter(mine).ok_or(Error::NotFound("AuthenticatedSession"))
+fn permitted(found: Option<LoginSession>, actor: &Actor, verb: Verb) -> Result<LoginSession, Error> {
+    let found = found.ok_or(Error::NotFound(Model::SESSION.kind))?;
+    actor.need_on_owned(verb, Model::SESSION, &found.uuid, found.account)?;
+    Ok(found)
 }
 
 /// Ends a session, with everything that came from it (CO-385).
@@ -52,7 +54,7 @@ fn visible(found: Option<LoginSession>, actor: &Actor) -> Result<LoginSession, E
 pub async fn delete(ctx: &Context, actor: &Actor, uuid: Uuid) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
     let found = login_session::by_uuid(change.conn(), uuid, ctx.now()).await?;
-    let session = visible(found, actor)?;
+    let session = permitted(found, actor, Verb::Delete)?;
     let named = owner(&mut change, session.account).await?;
     super::end(ctx, change.conn(), &session.sid).await?;
     change.touch(Touched::Session(session.sid));
@@ -63,9 +65,10 @@ pub async fn delete(ctx: &Context, actor: &Actor, uuid: Uuid) -> Result<(), Erro
 /// Ends all sessions of these users, and tells how many there were (CO-555).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators who names anybody but themselves.
+/// [`Error::Forbidden`] for those without the permission who name anybody but themselves.
 pub async fn delete_of_users(ctx: &Context, actor: &Actor, users: &[UserPk]) -> Result<usize, Error> {
-    if !actor.is_superuser && users.iter().any(|user| Some(*user) != actor.user) {
+    let may = actor.may(Verb::View, Model::SESSION) && actor.may(Verb::Delete, Model::SESSION);
+    if !may && users.iter().any(|user| Some(*user) != actor.user) {
         return Err(Error::Forbidden);
     }
     let mut change = Change::begin(ctx, actor).await?;

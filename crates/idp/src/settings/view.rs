@@ -1,12 +1,12 @@
 //! The settings as the administrator sees and changes them.
 
+use portcullis_core::permission::special;
 use portcullis_store::{Conn, instance};
 use serde_json::{Map, Value, json};
 
 use super::{check, defaults, stored};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 
@@ -69,12 +69,15 @@ pub async fn shown_flags(conn: &mut Conn) -> Result<Value, Error> {
     Ok(complete(&stored(conn).await?).remove("flags").unwrap_or_default())
 }
 
-/// All settings, for an administrator.
+/// All settings.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators.
+/// [`Error::Forbidden`] for those without the permission.
 pub async fn shown(ctx: &Context, actor: &Actor) -> Result<Map<String, Value>, Error> {
-    superuser_only(actor)?;
+    // Who changes them sees them in the answer.
+    if !actor.holds(special::EDIT_SYSTEM_SETTINGS) {
+        actor.need_right(special::VIEW_SYSTEM_SETTINGS)?;
+    }
     let settings = stored(&mut ctx.db.read().await?).await?;
     let mut shown = complete(&settings);
     shown.insert("base_url".to_owned(), json!(ctx.base_url));
@@ -84,9 +87,9 @@ pub async fn shown(ctx: &Context, actor: &Actor) -> Result<Map<String, Value>, E
 /// Changes settings.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for values that break a rule.
+/// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for values that break a rule.
 pub async fn update(ctx: &Context, actor: &Actor, fields: Fields) -> Result<(), Error> {
-    superuser_only(actor)?;
+    actor.need_right(special::EDIT_SYSTEM_SETTINGS)?;
     let mut problems = Problems::default();
     if fields.base_url.as_ref().is_some_and(|url| url.trim_end_matches('/') != ctx.base_url) {
         problems.add("base_url", "The base URL is set in the settings file (base_url).");

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 
 use portcullis_core::keys::sha256;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::source;
 use uuid::{Builder, Uuid};
 
 use super::{Filter, Order, Source};
 use crate::context::{Actor, Context};
-use crate::directory::superuser_only;
 use crate::error::Error;
 use crate::list::{Listed, Slice, search_terms};
 
@@ -78,10 +78,10 @@ impl Any {
     }
 }
 
-/// The sources of all kinds that meet conditions, for an administrator. `managed` is what they are managed as.
+/// The sources of all kinds that meet conditions. `managed` is what they are managed as.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, or when the store fails.
 pub async fn all(
     ctx: &Context,
     actor: &Actor,
@@ -89,11 +89,12 @@ pub async fn all(
     managed: Option<&str>,
     slice: Slice,
 ) -> Result<Listed<Any>, Error> {
-    superuser_only(actor)?;
+    let visible = actor.sees(Model::SOURCE)?;
     let mut rows = Vec::new();
     let own = Any::built_in(ctx);
     let has = |text: &str, term: &str| text.to_lowercase().contains(&term.to_lowercase());
-    if managed.is_none_or(|managed| managed == MANAGED)
+    if visible.holds(&own.pk())
+        && managed.is_none_or(|managed| managed == MANAGED)
         && filter.pk.is_none_or(|pk| pk.0 == own.pk())
         && filter.name.as_deref().is_none_or(|name| name == NAME)
         && filter.slug.as_deref().is_none_or(|slug| slug == SLUG)
@@ -104,7 +105,7 @@ pub async fn all(
     // Nobody else's is managed by anything.
     if managed.is_none() {
         let mut conn = ctx.db.read().await?;
-        let found = source::list(&mut conn, filter, Slice::ALL).await?;
+        let found = source::list(&mut conn, filter, Slice::ALL.of(visible)).await?;
         rows.extend(found.rows.into_iter().map(|source| Any::OAuth(Box::new(source))));
     }
     rows.sort_by(|left, right| {
@@ -119,26 +120,27 @@ pub async fn all(
     Ok(Listed { rows: rows.into_iter().skip(at(slice.offset)).take(at(slice.limit)).collect(), count })
 }
 
-/// The source with this slug, for an administrator.
+/// The source with this slug.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], or when the store fails.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, slug: &str) -> Result<Any, Error> {
-    superuser_only(actor)?;
     if slug == SLUG {
-        return Ok(Any::built_in(ctx));
+        let own = Any::built_in(ctx);
+        actor.need_on(Verb::View, Model::SOURCE, &own.pk())?;
+        return Ok(own);
     }
-    Ok(Any::OAuth(Box::new(super::get(ctx, slug, "Source").await?)))
+    Ok(Any::OAuth(Box::new(super::get(ctx, actor, slug, Model::SOURCE).await?)))
 }
 
 /// Deletes a source, which the built-in one does not allow.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`].
 pub async fn delete(ctx: &Context, actor: &Actor, slug: &str) -> Result<(), Error> {
-    superuser_only(actor)?;
     if slug == SLUG {
+        actor.need_on(Verb::Delete, Model::SOURCE, &Any::built_in(ctx).pk())?;
         return Err(Error::whole("The built-in source cannot be deleted."));
     }
-    super::delete(ctx, actor, slug, "Source").await
+    super::delete(ctx, actor, slug, Model::SOURCE).await
 }

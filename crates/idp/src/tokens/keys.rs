@@ -1,11 +1,12 @@
 //! The keys of tokens: shown with an event, replaced with consequences (CO-104, OA-606, OA-607).
 
 use portcullis_core::id::TokenId;
+use portcullis_core::permission::special;
 use portcullis_store::token::Token;
 use portcullis_store::{account, token};
 use serde_json::json;
 
-use super::{API, digest, mine, named};
+use super::{API, digest, named, with_right};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -36,13 +37,13 @@ pub fn open(ctx: &Context, token: &Token) -> Result<String, Error> {
     String::from_utf8(key).map_err(|_| Error::Unreadable(place))
 }
 
-/// Shows a token's key to its owner or an administrator, and records that (CO-104).
+/// Shows a token's key to its owner or who holds the right to see it, and records that (CO-104).
 ///
 /// # Errors
-/// [`Error::NotFound`] when the token is not the actor's to see.
+/// [`Error::Forbidden`] for those without the right, [`Error::NotFound`] when the token is not the actor's to see.
 pub async fn view(ctx: &Context, actor: &Actor, identifier: &str) -> Result<String, Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let found = mine(&mut change, identifier).await?;
+    let found = with_right(&mut change, special::VIEW_TOKEN_KEY, identifier).await?;
     let key = open(ctx, &found)?;
     change.event("secret_view", json!({"secret": named(&found), "type": "token"})).await?;
     change.commit().await?;
@@ -52,7 +53,7 @@ pub async fn view(ctx: &Context, actor: &Actor, identifier: &str) -> Result<Stri
 /// Replaces a token's key; sessions that the old key made end (CO-104, OA-607).
 ///
 /// # Errors
-/// [`Error::NotFound`] when the token is not the actor's to see, [`Error::Invalid`] for a key that is too
+/// [`Error::Forbidden`] for those without the right, [`Error::NotFound`] when the token is not the actor's to see, [`Error::Invalid`] for a key that is too
 /// short, too long or in use, [`Error::Throttled`] after too many that were in use.
 pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> Result<(), Error> {
     let _turn = match attempt(actor) {
@@ -60,7 +61,7 @@ pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> R
         None => None,
     };
     let mut change = Change::begin(ctx, actor).await?;
-    let mut changed = mine(&mut change, identifier).await?;
+    let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
     let length = key.chars().count();
     if length < SHORTEST {
         return Err(Error::field("key", "Ensure this field has at least 8 characters."));

@@ -1,7 +1,8 @@
 //! Tokens as somebody gets to see them: never with their key.
 
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::account;
-use portcullis_store::select::{Listed, Slice};
+use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::token::{self, Filter, Token};
 
 use crate::context::{Actor, Context};
@@ -17,22 +18,20 @@ pub struct ShownToken {
     pub owner: ShownUser,
 }
 
-/// The tokens that meet conditions: an administrator's view of all, anybody's view of their own.
+/// The tokens that meet conditions: those of others for who has the permission, and anybody's own.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for an ordinary user without any token (CO-703).
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownToken>, Error> {
-    let own = Filter { account: if actor.is_superuser { None } else { actor.user }, ..filter.clone() };
-    if !actor.is_superuser && own.account.is_none() {
-        return Err(Error::Forbidden);
-    }
     let mut conn = ctx.db.read().await?;
-    if let Some(owner) = own.account
-        && token::count_of_account(&mut conn, owner).await? == 0
+    let visible = actor.sees_with_own(Model::TOKEN);
+    if let Visible::Only { keys, owner: Some(owner) } = &visible
+        && keys.is_empty()
+        && token::count_of_account(&mut conn, *owner).await? == 0
     {
         return Err(Error::Forbidden);
     }
-    let listed = token::list(&mut conn, &own, slice).await?;
+    let listed = token::list(&mut conn, filter, slice.of(visible)).await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     let mut rows = Vec::with_capacity(listed.rows.len());
     for token in listed.rows {
@@ -49,8 +48,8 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 pub async fn get(ctx: &Context, actor: &Actor, identifier: &str) -> Result<ShownToken, Error> {
     let mut conn = ctx.db.read().await?;
     let token = token::by_identifier(&mut conn, identifier).await?;
-    let token = token.filter(|token| actor.is_superuser || actor.user == Some(token.account));
     let token = token.ok_or(Error::NotFound("Token"))?;
+    actor.need_on_owned(Verb::View, Model::TOKEN, &token.uuid, token.account)?;
     let owner = account::by_pk(&mut conn, token.account).await?.ok_or(Error::NotFound("User"))?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
     Ok(ShownToken { owner: viewer.user(&mut conn, owner).await?, token })

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_core::permission::{Model, Verb, special};
 use portcullis_idp::applications::{self, Fields, Filter, Order, View};
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::{Context, Error};
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Caller, Key};
+use super::caller::{Caller, Key};
+use super::needs::{MayAdd, MayChange, MayDelete, on};
 use super::params::Params;
 use super::policies::test_result;
 use super::{Routes, providers};
@@ -38,10 +40,15 @@ pub(super) fn routes() -> Routes {
         .route("/core/applications/{slug}/check_access/", get(check_access))
 }
 
-/// Whom a question is about: the caller, or somebody else if an administrator asks.
-async fn subject(ctx: &Context, caller: Caller, params: &mut Params) -> Result<Person, ApiError> {
+/// Whom a question is about: the caller, or somebody else if the caller may ask about them.
+async fn subject(
+    ctx: &Context,
+    caller: Caller,
+    params: &mut Params,
+    may: impl FnOnce(&portcullis_idp::Actor, UserPk) -> bool,
+) -> Result<Person, ApiError> {
     let Some(pk) = params.integer("for_user").map(UserPk) else { return Ok(caller.person) };
-    if !caller.actor.is_superuser {
+    if !may(&caller.actor, pk) {
         return Err(ApiError::Forbidden);
     }
     let mut conn = ctx.db.read().await.map_err(Error::from)?;
@@ -58,9 +65,12 @@ async fn list(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let paging = params.paging()?;
+    let no_portal = caller.actor.serving().is_some();
     let everything = params.flag("superuser_full_list") == Some(true) && caller.actor.is_superuser;
     let with_launch_url = params.flag("only_with_launch_url") == Some(true);
-    let person = subject(&ctx, caller, &mut params).await?;
+    let person =
+        subject(&ctx, caller, &mut params, |actor, user| actor.holds_on(special::VIEW_USER_APPLICATIONS, &user))
+            .await?;
     let filter = Filter {
         name: params.text("name"),
         slug: params.text("slug"),
@@ -73,6 +83,9 @@ async fn list(
     };
     params.finish()?;
     let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person), &asked.context()).await?;
+    if no_portal {
+        found.clear();
+    }
     if with_launch_url {
         found.retain(|view| applications::is_launchable(view.launch_url(Some(&person)).as_deref()));
     }
@@ -83,7 +96,11 @@ async fn list(
     paging.answer(i64::try_from(found.len()).unwrap_or(i64::MAX), page)
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Application>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let slug = fields.slug.clone().unwrap_or_default();
     applications::create(&ctx, &caller.actor, fields).await?;
@@ -96,24 +113,36 @@ async fn retrieve(
     asked: Asked,
     Key(slug): Key,
 ) -> Result<Response, ApiError> {
-    let view = match caller.actor.is_superuser {
-        true => applications::get(&ctx, &slug).await?,
+    let view = applications::get(&ctx, &slug).await?;
+    let view = match caller.actor.may_on(Verb::View, Model::APPLICATION, &view.application.uuid) {
+        true => view,
+        false if caller.actor.serving().is_some() => return Err(ApiError::NotFound(Model::APPLICATION.kind)),
         false => applications::get_usable(&ctx, &slug, &caller.person, &asked.context()).await?,
     };
     Ok(Json(object(&view, &caller.person)).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Application>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Application>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Application>,
     Key(slug): Key,
     mut body: Body,
     partial: bool,
@@ -125,7 +154,11 @@ async fn update(
     Ok(Json(object(&applications::get(&ctx, &renamed).await?, &caller.person)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, Key(slug): Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Application>,
+    Key(slug): Key,
+) -> Result<Response, ApiError> {
     applications::delete(&ctx, &caller.actor, &slug).await?;
     Ok(no_content())
 }
@@ -139,7 +172,7 @@ async fn check_access(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let explained = caller.actor.is_superuser;
-    let person = subject(&ctx, caller, &mut params).await?;
+    let person = subject(&ctx, caller, &mut params, |actor, _| actor.is_superuser).await?;
     params.finish()?;
     let (decision, lines) = applications::check_access(&ctx, &slug, &person, &asked.context(), explained).await?;
     let messages = if explained { decision.messages } else { Vec::new() };

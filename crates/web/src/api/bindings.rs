@@ -7,14 +7,16 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::{BindingId, PolicyId, UserPk};
+use portcullis_core::permission::Model;
 use portcullis_idp::bindings::{self, Fields, Filter, Order, View};
 use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
 use super::groups::partial_user_json;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::users::partial_group_json;
 use super::{Routes, policies, used_by};
@@ -36,7 +38,11 @@ pub(super) fn routes() -> Routes {
         .route("/policies/bindings/{pk}/used_by/", get(used_by))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Binding>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         policy: params.uuid("policy"),
@@ -53,27 +59,46 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Binding>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = bindings::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(one(&ctx, &caller.actor, pk).await?))
+    let maker = caller.actor.maker_of(Model::BINDING, &pk);
+    Ok(created(one(&ctx, &maker, pk).await?))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Binding>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(Json(one(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Binding>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Binding>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Binding>,
     key: Key,
     mut body: Body,
     partial: bool,
@@ -85,12 +110,20 @@ async fn update(
     Ok(Json(one(&ctx, &caller.actor, pk).await?).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Binding>,
+    key: Key,
+) -> Result<Response, ApiError> {
     bindings::delete(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?;
     Ok(no_content())
 }
 
-async fn used_by(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn used_by(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Binding>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(used_by::answer(&bindings::used_by(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?))
 }
 

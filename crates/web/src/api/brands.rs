@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use portcullis_core::id::BrandId;
 use portcullis_core::origin::Origin;
+use portcullis_core::permission::Model;
 use portcullis_idp::brands::{self, Current, Fields, Filter, FlowFields, Flows, Order, View};
 use portcullis_idp::settings::{self, FooterLink};
 use portcullis_idp::{Context, Error};
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use crate::assets;
 
@@ -37,7 +39,11 @@ pub(super) fn routes() -> Routes {
         .route("/core/brands/{brand_uuid}/", get(retrieve).put(replace).patch(change).delete(remove))
 }
 
-async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::Brand>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         pk: params.uuid("brand_uuid"),
@@ -61,26 +67,27 @@ async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Resu
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn retrieve(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Json<Value>, ApiError> {
+async fn retrieve(State(ctx): Ctx, MayView(caller, ..): MayView<on::Brand>, key: Key) -> Result<Json<Value>, ApiError> {
     Ok(Json(object(&brands::get(&ctx, &caller.actor, pk(&key)?).await?)))
 }
 
-async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::Brand>, mut body: Body) -> Result<Response, ApiError> {
     let made = brands::create(&ctx, &caller.actor, fields(&mut body, false)?).await?;
-    Ok(created(object(&brands::get(&ctx, &caller.actor, made).await?)))
+    let maker = caller.actor.maker_of(Model::BRAND, &made);
+    Ok(created(object(&brands::get(&ctx, &maker, made).await?)))
 }
 
-async fn replace(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, false).await
+async fn replace(ctx: Ctx, may: MayChange<on::Brand>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, false).await
 }
 
-async fn change(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, true).await
+async fn change(ctx: Ctx, may: MayChange<on::Brand>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, true).await
 }
 
 async fn update(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Brand>,
     key: &Key,
     mut body: Body,
     partial: bool,
@@ -92,7 +99,7 @@ async fn update(
     Ok(Json(object(&brands::get(&ctx, &caller.actor, pk).await?)))
 }
 
-async fn remove(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(State(ctx): Ctx, MayDelete(caller, ..): MayDelete<on::Brand>, key: Key) -> Result<Response, ApiError> {
     brands::delete(&ctx, &caller.actor, pk(&key)?).await?;
     Ok(no_content())
 }

@@ -11,7 +11,7 @@ use portcullis_core::keys::same_secret;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::oauth::introspect;
-use portcullis_idp::{Actor, Context, Visitor, event, sessions, tokens};
+use portcullis_idp::{Actor, Context, Rights, Visitor, event, sessions, tokens};
 use serde_json::json;
 
 use super::answer::ApiError;
@@ -84,12 +84,15 @@ async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, A
         drop(conn);
         let visitor = Visitor { client: origin.client, request: portcullis_idp::Request::of(origin), http: None };
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
-        return Ok(Caller { actor: actor(&person, origin), person, sid: None });
+        let mut conn = ctx.db.read().await.map_err(internal)?;
+        let rights = Rights::of_person(&mut conn, &person).await?;
+        return Ok(Caller { actor: actor(&person, rights, origin), person, sid: None });
     };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
+    let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);
     tokens::keys::used(ctx, &token, &origin.client.to_string()).await?;
-    Ok(Caller { actor: actor(&person, origin), person, sid: None })
+    Ok(Caller { actor: actor(&person, rights, origin), person, sid: None })
 }
 
 async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
@@ -98,8 +101,9 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;
+    let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);
-    let actor = actor(&person, origin);
+    let actor = actor(&person, rights, origin);
     let from_here = is_same_origin(&parts.headers, origin);
     if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
         if !from_here {
@@ -112,8 +116,9 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     Ok(Caller { actor, person, sid: Some(session.sid) })
 }
 
-fn actor(person: &Person, origin: &Origin) -> Actor {
-    Actor { client: Some(origin.client), request: portcullis_idp::Request::of(origin), ..directory::actor_of(person) }
+fn actor(person: &Person, rights: Rights, origin: &Origin) -> Actor {
+    let (client, request) = (Some(origin.client), portcullis_idp::Request::of(origin));
+    Actor { client, request, rights, ..directory::actor_of(person) }
 }
 
 /// Slows down who asks for much without saying who they are (CO-446). Whoever presents credentials is asked for them;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderValue, header};
 use portcullis_core::id::CertificateId;
+use portcullis_core::permission::Model;
 use portcullis_idp::Context;
 use portcullis_idp::certificates::{self, Algorithm, Certificate, Fields, Filter, Order, Wanted};
 use serde_json::{Value, json};
@@ -15,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{Holds, MayAdd, MayChange, MayDelete, MayView, on, to};
 use super::params::Params;
 use super::{BASE, Routes};
 
@@ -44,7 +46,11 @@ pub(super) fn routes() -> Routes {
         .route(&of_one("view_private_key/"), get(view_private_key))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Certificate>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let key_types = params.texts("key_type");
     for unknown in key_types.iter().filter(|key_type| !KEY_TYPES.contains(&key_type.as_str())) {
@@ -60,17 +66,26 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         order: params.order(&ORDERS, &[(Order::Name, false)]),
     };
     params.finish()?;
-    let found = certificates::list(&ctx, &filter, paging.slice()).await?;
+    let found = certificates::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Certificate>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = certificates::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(object(&certificates::get(&ctx, pk).await?)))
+    let maker = caller.actor.maker_of(Model::CERTIFICATE, &pk);
+    Ok(created(object(&certificates::get(&ctx, &maker, pk).await?)))
 }
 
-async fn generate(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn generate(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Certificate>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     body.require(&["common_name", "validity_days"], false);
     let (common_name, days) = (body.filled_text("common_name"), body.integer("validity_days"));
     let names = body.text("subject_alt_name").unwrap_or_default();
@@ -86,44 +101,63 @@ async fn generate(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut bod
             .map_or_else(Algorithm::default, |(_, algorithm)| *algorithm),
     };
     let pk = certificates::generate(&ctx, &caller.actor, wanted).await?;
-    Ok(Json(object(&certificates::get(&ctx, pk).await?)).into_response())
+    let maker = caller.actor.maker_of(Model::CERTIFICATE, &pk);
+    Ok(Json(object(&certificates::get(&ctx, &maker, pk).await?)).into_response())
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&certificates::get(&ctx, key.parse(KIND)?).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Certificate>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(object(&certificates::get(&ctx, &caller.actor, key.parse(KIND)?).await?)).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Certificate>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Certificate>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Certificate>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk: CertificateId = key.parse(KIND)?;
     // Whether it exists comes before what is wrong with the body.
-    certificates::get(&ctx, pk).await?;
+    certificates::get(&ctx, &caller.actor, pk).await?;
     let fields = read(&mut body, partial)?;
     certificates::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&certificates::get(&ctx, pk).await?)).into_response())
+    Ok(Json(object(&certificates::get(&ctx, &caller.actor, pk).await?)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Certificate>,
+    key: Key,
+) -> Result<Response, ApiError> {
     certificates::delete(&ctx, &caller.actor, key.parse(KIND)?).await?;
     Ok(no_content())
 }
 
 async fn view_certificate(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    Holds(caller, ..): Holds<to::ViewCertificate>,
     key: Key,
     params: Params,
 ) -> Result<Response, ApiError> {
@@ -133,7 +167,7 @@ async fn view_certificate(
 
 async fn view_private_key(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    Holds(caller, ..): Holds<to::ViewPrivateKey>,
     key: Key,
     params: Params,
 ) -> Result<Response, ApiError> {

@@ -7,13 +7,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::EntitlementId;
+use portcullis_core::permission::Model;
 use portcullis_idp::entitlements::{self, Fields, Filter, Order, View};
 use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, used_by};
 
@@ -30,7 +32,11 @@ pub(super) fn routes() -> Routes {
         .route(&format!("{PATH}{{pk}}/used_by/"), get(used))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Entitlement>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         uuid: params.uuid("pbm_uuid"),
@@ -44,27 +50,46 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Entitlement>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let uuid = entitlements::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(one(&ctx, &caller.actor, uuid).await?))
+    let maker = caller.actor.maker_of(Model::ENTITLEMENT, &uuid);
+    Ok(created(one(&ctx, &maker, uuid).await?))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Entitlement>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(Json(one(&ctx, &caller.actor, key.parse(KIND)?).await?).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Entitlement>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Entitlement>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Entitlement>,
     key: Key,
     mut body: Body,
     partial: bool,
@@ -76,12 +101,20 @@ async fn update(
     Ok(Json(one(&ctx, &caller.actor, uuid).await?).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Entitlement>,
+    key: Key,
+) -> Result<Response, ApiError> {
     entitlements::delete(&ctx, &caller.actor, key.parse(KIND)?).await?;
     Ok(no_content())
 }
 
-async fn used(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn used(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Entitlement>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(used_by::answer(&entitlements::used_by(&ctx, &caller.actor, key.parse(KIND)?).await?))
 }
 

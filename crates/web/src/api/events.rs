@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::Routes;
 use super::answer::{ApiError, created};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayView, on};
 use super::params::Params;
 
 type Ctx = State<Arc<Context>>;
@@ -38,7 +39,11 @@ pub(super) fn routes() -> Routes {
         .route("/events/events/{event_uuid}/", get(retrieve))
 }
 
-async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::Event>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let plain = |key: String| key.replace('-', "").to_lowercase();
     let filter = Filter {
@@ -59,12 +64,12 @@ async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Resu
     paging.answer(found.count, found.rows.iter().map(|event| object(&ctx, event)).collect())
 }
 
-async fn retrieve(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Json<Value>, ApiError> {
+async fn retrieve(State(ctx): Ctx, MayView(caller, ..): MayView<on::Event>, key: Key) -> Result<Json<Value>, ApiError> {
     let found = event::get(&ctx, &caller.actor, key.parse("Event")?).await?;
     Ok(Json(object(&ctx, &found)))
 }
 
-async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::Event>, mut body: Body) -> Result<Response, ApiError> {
     body.require(&["action", "app"], false);
     let told = Told {
         action: body.filled_text("action").unwrap_or_default(),
@@ -76,7 +81,7 @@ async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result
     Ok(created(object(&ctx, &made)))
 }
 
-async fn actions(_: Admin) -> Json<Value> {
+async fn actions(_: MayView<on::Event>) -> Json<Value> {
     let kind = |(action, name): &(&str, &str)| {
         json!({
             "name": name,

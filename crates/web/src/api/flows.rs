@@ -6,13 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_idp::flow::stages::Stages;
 use portcullis_idp::flows::{self, Filter, Flow, Order};
 use portcullis_idp::{Context, Error};
 use serde_json::{Value, json};
 
 use super::answer::ApiError;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayView, on};
 use super::params::Params;
 use super::{BASE, Routes};
 
@@ -34,7 +36,11 @@ pub(super) fn routes() -> Routes {
     Routes::new().route("/flows/instances/", get(list)).route("/flows/instances/{slug}/", get(retrieve))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Flow>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         pk: params.uuid("flow_uuid"),
@@ -48,13 +54,19 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
     if params.text("denied_action").is_some_and(|action| action != DENIED_ACTION) {
         return paging.answer(0, Vec::new());
     }
-    let found = flows::list(&ctx, &filter, paging.slice()).await?;
+    let found = flows::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
     let stages = stages(&ctx).await?;
     paging.answer(found.count, found.rows.iter().map(|flow| object(flow, &stages)).collect())
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, Key(slug): Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&flows::get(&ctx, &slug).await?, &stages(&ctx).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Flow>,
+    Key(slug): Key,
+) -> Result<Response, ApiError> {
+    let found = flows::get(&ctx, &slug).await?;
+    caller.actor.need_on(Verb::View, Model::FLOW, &found.pk)?;
+    Ok(Json(object(&found, &stages(&ctx).await?)).into_response())
 }
 
 async fn stages(ctx: &Context) -> Result<Stages, Error> {

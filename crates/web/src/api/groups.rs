@@ -7,18 +7,20 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::permission::Model;
 use portcullis_idp::Context;
 use portcullis_idp::directory::groups;
 use portcullis_idp::directory::shown::{self, ShownGroup, ShownMember, ShownTeam};
 use portcullis_idp::list::groups::{Filter, Order};
 use serde_json::{Value, json};
 
-use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::{Caller, Key};
+use super::needs::{Holds, MayAdd, MayChange, MayDelete, MayView, on, to};
 use super::params::Params;
-use super::users::{attributes_filter, instant, no_roles};
+use super::users::{attributes_filter, instant};
+use super::{Routes, roles};
 
 type Ctx = State<Arc<Context>>;
 
@@ -55,7 +57,11 @@ impl Include {
     const WRITTEN: Self = Self { users: true, children: true, parents: true, inherited_roles: true };
 }
 
-async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::Group>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let filter = Filter {
         name: params.text("name"),
         is_superuser: params.flag("is_superuser"),
@@ -74,7 +80,7 @@ async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Resu
 
 async fn retrieve(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::Group>,
     key: Key,
     mut params: Params,
 ) -> Result<Json<Value>, ApiError> {
@@ -83,22 +89,23 @@ async fn retrieve(
     Ok(Json(group_json(&shown::group(&ctx, &caller.actor, pk(&key)?).await?, include)))
 }
 
-async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::Group>, mut body: Body) -> Result<Response, ApiError> {
     let pk = groups::create(&ctx, &caller.actor, fields(&mut body, false)?).await?;
-    Ok(created(group_json(&shown::group(&ctx, &caller.actor, pk).await?, Include::WRITTEN)))
+    let maker = caller.actor.maker_of(Model::GROUP, &pk);
+    Ok(created(group_json(&shown::group(&ctx, &maker, pk).await?, Include::WRITTEN)))
 }
 
-async fn replace(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, false).await
+async fn replace(ctx: Ctx, may: MayChange<on::Group>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, false).await
 }
 
-async fn change(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, true).await
+async fn change(ctx: Ctx, may: MayChange<on::Group>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, true).await
 }
 
 async fn update(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Group>,
     key: &Key,
     mut body: Body,
     partial: bool,
@@ -117,29 +124,29 @@ fn fields(body: &mut Body, partial: bool) -> Result<groups::Fields, ApiError> {
         is_superuser: body.flag("is_superuser"),
         parents: body.uuids("parents"),
         users: body.integers("users").map(|users| users.into_iter().map(UserPk).collect()),
+        roles: body.uuids("roles"),
         attributes: body.json("attributes"),
     };
-    no_roles(body);
     body.finish()?;
     Ok(fields)
 }
 
-async fn delete(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn delete(State(ctx): Ctx, MayDelete(caller, ..): MayDelete<on::Group>, key: Key) -> Result<Response, ApiError> {
     groups::delete(&ctx, &caller.actor, pk(&key)?).await?;
     Ok(no_content())
 }
 
-async fn add_user(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    set_member(ctx, admin, &key, body, true).await
+async fn add_user(ctx: Ctx, may: Holds<to::AddToGroup>, key: Key, body: Body) -> Result<Response, ApiError> {
+    set_member(ctx, may.0, &key, body, true).await
 }
 
-async fn remove_user(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    set_member(ctx, admin, &key, body, false).await
+async fn remove_user(ctx: Ctx, may: Holds<to::RemoveFromGroup>, key: Key, body: Body) -> Result<Response, ApiError> {
+    set_member(ctx, may.0, &key, body, false).await
 }
 
 async fn set_member(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    caller: Caller,
     key: &Key,
     mut body: Body,
     member: bool,
@@ -171,9 +178,10 @@ fn group_json(shown: &ShownGroup, include: Include) -> Value {
         "users": members,
         "users_obj": include.users.then(|| shown.members.iter().map(partial_user_json).collect::<Vec<_>>()),
         "attributes": shown.group.attributes,
-        "roles": [],
-        "roles_obj": [],
-        "inherited_roles_obj": include.inherited_roles.then(Vec::<Value>::new),
+        "roles": shown.roles.iter().map(|role| role.pk).collect::<Vec<_>>(),
+        "roles_obj": shown.roles.iter().map(roles::object).collect::<Vec<_>>(),
+        "inherited_roles_obj":
+            include.inherited_roles.then(|| shown.inherited_roles.iter().map(roles::object).collect::<Vec<_>>()),
         "children": keys(&shown.children),
         "children_obj": include.children.then(|| related(&shown.children)),
     })

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::Routes;
 use super::answer::ApiError;
-use super::caller::{Admin, Caller};
+use super::caller::Caller;
+use super::needs::{Holds, to};
 
 /// The compatibility level that clients see (CO-002, CO-590).
 pub const COMPAT: &str = "2026.5.0";
@@ -68,7 +69,7 @@ async fn config() -> Json<Value> {
 /// What the process is and how the caller reached it, for an administrator (CO-591).
 async fn system(
     State(ctx): State<Arc<Context>>,
-    _: Admin,
+    _: Holds<to::ViewSystemInfo>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_core::id::UserPk;
+use portcullis_core::permission::Model;
 use portcullis_idp::Context;
 use portcullis_idp::mappings::{self, Fields, Filter, Order, ScopeMapping, Trial};
 use serde_json::{Map, Value, json};
@@ -14,11 +15,12 @@ use serde_json::{Map, Value, json};
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 
-const SCOPE: &str = "ScopeMapping";
-const ANY: &str = "PropertyMapping";
+const SCOPE: Model = Model::SCOPE_MAPPING;
+const ANY: Model = Model::MAPPING;
 const ORDERS: [(&str, Order); 4] =
     [("pk", Order::Pk), ("name", Order::Name), ("scope_name", Order::ScopeName), ("managed", Order::Managed)];
 
@@ -34,63 +36,90 @@ pub(super) fn routes() -> Routes {
         .route("/propertymappings/all/{pk}/test/", post(test))
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::ScopeMapping>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = mappings::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(scope(&mappings::get(&ctx, pk, SCOPE).await?)))
+    let maker = caller.actor.maker_of(SCOPE, &pk);
+    Ok(created(scope(&mappings::get(&ctx, &maker, pk, SCOPE).await?)))
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::ScopeMapping>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::ScopeMapping>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::ScopeMapping>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
-    let pk = key.parse(SCOPE)?;
+    let pk = key.parse(SCOPE.kind)?;
     // Whether it exists comes before what is wrong with the body.
-    mappings::get(&ctx, pk, SCOPE).await?;
+    mappings::get(&ctx, &caller.actor, pk, SCOPE).await?;
     let fields = read(&mut body, partial)?;
     mappings::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(scope(&mappings::get(&ctx, pk, SCOPE).await?)).into_response())
+    Ok(Json(scope(&mappings::get(&ctx, &caller.actor, pk, SCOPE).await?)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    mappings::delete(&ctx, &caller.actor, key.parse(SCOPE)?, SCOPE).await?;
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::ScopeMapping>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    mappings::delete(&ctx, &caller.actor, key.parse(SCOPE.kind)?, SCOPE).await?;
     Ok(no_content())
 }
 
-async fn remove_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    mappings::delete(&ctx, &caller.actor, key.parse(ANY)?, ANY).await?;
+async fn remove_any(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::AnyMapping>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    mappings::delete(&ctx, &caller.actor, key.parse(ANY.kind)?, ANY).await?;
     Ok(no_content())
 }
 
 /// Our own: what came with the installation, as it came (CO-283).
-async fn restore(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
-    let pk = key.parse(SCOPE)?;
+async fn restore(
+    State(ctx): State<Arc<Context>>,
+    MayChange(caller, ..): MayChange<on::ScopeMapping>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    let pk = key.parse(SCOPE.kind)?;
     mappings::restore(&ctx, &caller.actor, pk).await?;
-    Ok(Json(scope(&mappings::get(&ctx, pk, SCOPE).await?)).into_response())
+    Ok(Json(scope(&mappings::get(&ctx, &caller.actor, pk, SCOPE).await?)).into_response())
 }
 
 async fn test(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::AnyMapping>,
     key: Key,
     mut params: Params,
     mut body: Body,
 ) -> Result<Response, ApiError> {
     let formatted = params.flag("format_result").unwrap_or(false);
     params.finish()?;
-    let pk = key.parse(ANY)?;
-    mappings::get(&ctx, pk, ANY).await?;
+    let pk = key.parse(ANY.kind)?;
+    mappings::get(&ctx, &caller.actor, pk, ANY).await?;
     let context = match body.json("context") {
         None => Map::new(),
         Some(Value::Object(context)) => context,
@@ -122,21 +151,29 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::ScopeMapping>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         scope_name: params.text("scope_name"),
         order: params.order(&ORDERS, &[(Order::ScopeName, false), (Order::Name, false)]),
         ..common(&mut params)?
     };
-    let found = mappings::list(&ctx, &filter, paging.slice()).await?;
+    let found = mappings::list(&ctx, &caller.actor, SCOPE, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(scope).collect())
 }
 
-async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list_all(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::AnyMapping>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter { order: params.order(&ORDERS, &[(Order::Name, false)]), ..common(&mut params)? };
-    let found = mappings::list(&ctx, &filter, paging.slice()).await?;
+    let found = mappings::list(&ctx, &caller.actor, ANY, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(base).collect())
 }
 
@@ -152,15 +189,23 @@ fn common(params: &mut Params) -> Result<Filter, ApiError> {
     Ok(filter)
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(scope(&mappings::get(&ctx, key.parse(SCOPE)?, SCOPE).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::ScopeMapping>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(scope(&mappings::get(&ctx, &caller.actor, key.parse(SCOPE.kind)?, SCOPE).await?)).into_response())
 }
 
-async fn retrieve_any(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(base(&mappings::get(&ctx, key.parse(ANY)?, ANY).await?)).into_response())
+async fn retrieve_any(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::AnyMapping>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(base(&mappings::get(&ctx, &caller.actor, key.parse(ANY.kind)?, ANY).await?)).into_response())
 }
 
-async fn types(_: Admin) -> Json<Value> {
+async fn types(_: MayView<on::AnyMapping>) -> Json<Value> {
     Json(json!([{
         "name": "Scope Mapping",
         "description": "Map an OAuth scope to claims.",

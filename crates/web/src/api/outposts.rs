@@ -6,16 +6,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::attributes::MASK;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_idp::Context;
-use portcullis_idp::list::Slice;
+use portcullis_idp::list::{Slice, Visible};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
 use serde_json::{Value, json};
 
 use super::answer::ApiError;
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayChange, MayView, on};
 use super::params::Params;
 use super::{Routes, providers};
 
@@ -32,7 +35,11 @@ pub(super) fn routes() -> Routes {
         .route("/outposts/proxy/", get(served))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Outpost>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         name: params.text("name__iexact"),
@@ -45,31 +52,45 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         order: params.order(&ORDERS, &[(Order::Name, false)]),
     };
     params.finish()?;
-    let found = outposts::list(&ctx, &filter, paging.slice()).await?;
+    let found = outposts::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&outposts::get(&ctx, key.parse("Outpost")?).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Outpost>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(object(&outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?)).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Outpost>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::Outpost>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Outpost>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = key.parse("Outpost")?;
-    outposts::get(&ctx, pk).await?;
+    outposts::get(&ctx, &caller.actor, pk).await?;
     body.require(&["name", "type", "providers", "config"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -80,33 +101,56 @@ async fn update(
     };
     body.finish()?;
     outposts::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&outposts::get(&ctx, pk).await?)).into_response())
+    Ok(Json(object(&outposts::get(&ctx, &caller.actor, pk).await?)).into_response())
 }
 
-async fn default_settings(_: Admin) -> Json<Value> {
+async fn default_settings(_: MayView<on::Outpost>) -> Json<Value> {
     Json(json!({"config": outposts::default_config()}))
 }
 
 /// Nothing connects to the embedded outpost; it is as well as this process.
-async fn health(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    outposts::get(&ctx, key.parse("Outpost")?).await?;
+async fn health(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Outpost>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?;
     Ok(Json(json!([])).into_response())
 }
 
 /// The only place where client secrets and cookie secrets can be read (PX-020, PX-402).
-async fn served(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn served(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::ProxyProvider>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let name = params.text("name");
     params.finish()?;
     let mut providers = portcullis_idp::outpost::configuration(&ctx).await?.providers;
+    let visible = match caller.actor.serving() {
+        // Its own, here and nowhere else (CO-704).
+        Some(serving) => {
+            Visible::Only { keys: serving.providers.iter().map(ToString::to_string).collect(), owner: None }
+        }
+        None => caller.actor.sees(Model::PROXY_PROVIDER)?,
+    };
+    providers.retain(|provider| visible.holds(&provider.pk));
+    let shown = |provider: &Provider| {
+        let opens =
+            caller.actor.serving().is_some() || caller.actor.may_on(Verb::Change, Model::PROXY_PROVIDER, &provider.pk);
+        served_object(provider, opens)
+    };
     providers.retain(|provider| name.as_ref().is_none_or(|name| provider.name == *name));
-    let Slice { limit, offset } = paging.slice();
+    let Slice { limit, offset, .. } = paging.slice();
     let page = providers.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
-    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(served_object).collect();
+    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(shown).collect();
     paging.answer(i64::try_from(providers.len()).unwrap_or(i64::MAX), page)
 }
 
-fn served_object(provider: &Provider) -> Value {
+/// Secrets are for outposts, and for those who may change the provider.
+fn served_object(provider: &Provider, with_secrets: bool) -> Value {
+    let secret = |secret: &Value| if with_secrets { secret.clone() } else { json!(MASK) };
     let endpoints = &provider.endpoints;
     let neighbour = |name: &str| endpoints.authorization.replace("/authorize/", &format!("/{name}/"));
     json!({
@@ -121,8 +165,8 @@ fn served_object(provider: &Provider) -> Value {
         "internal_host": provider.internal_host,
         "internal_host_ssl_validation": provider.internal_host_ssl_validation,
         "client_id": provider.client_id,
-        "client_secret": provider.client_secret,
-        "cookie_secret": provider.cookie_secret,
+        "client_secret": secret(&json!(provider.client_secret)),
+        "cookie_secret": secret(&json!(provider.cookie_secret)),
         "cookie_domain": provider.cookie_domain,
         "certificate": provider.certificate,
         "skip_path_regex": provider.skip_path_regex,

@@ -168,7 +168,7 @@ pub struct Paging {
 impl Paging {
     /// The same, for the store.
     pub fn slice(self) -> Slice {
-        Slice { limit: self.size, offset: (self.page - 1).saturating_mul(self.size) }
+        Slice { limit: self.size, offset: (self.page - 1).saturating_mul(self.size), ..Slice::ALL }
     }
 
     /// The answer: `results` are the page's objects, `count` is the length of the whole list (CO-524).

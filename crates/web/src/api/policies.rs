@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{self, MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, used_by};
 use crate::asked::Asked;
@@ -27,36 +28,45 @@ pub(super) fn routes() -> Routes {
         .route("/policies/all/", get(list_all))
         .route("/policies/all/types/", get(types))
         // Decisions are not cached (CO-177).
-        .route("/policies/all/cache_info/", get(async |_: Admin| Json(json!({"count": 0}))))
-        .route("/policies/all/cache_clear/", post(async |_: Admin| no_content()))
+        .route("/policies/all/cache_info/", get(async |_: MayView<on::AnyPolicy>| Json(json!({"count": 0}))))
+        .route("/policies/all/cache_clear/", post(async |_: MayChange<on::AnyPolicy>| no_content()))
         .route("/policies/all/{pk}/", get(retrieve_any).delete(remove_any))
         .route("/policies/all/{pk}/test/", post(test))
         .route("/policies/all/{pk}/used_by/", get(used_any));
-    Kind::ALL.into_iter().fold(any, |routes, kind| routes.merge(of_kind(kind)))
+    Kind::ALL.into_iter().fold(any, |routes, kind| {
+        routes.merge(match kind {
+            Kind::Dummy => of_kind::<on::DummyPolicy>(kind),
+            Kind::EventMatcher => of_kind::<on::MatcherPolicy>(kind),
+            Kind::Expression => of_kind::<on::ExpressionPolicy>(kind),
+            Kind::Password => of_kind::<on::PasswordPolicy>(kind),
+            Kind::PasswordExpiry => of_kind::<on::ExpiryPolicy>(kind),
+            Kind::Reputation => of_kind::<on::ReputationPolicy>(kind),
+        })
+    })
 }
 
-fn of_kind(kind: Kind) -> Routes {
+fn of_kind<K: needs::Kind>(kind: Kind) -> Routes {
     let path = format!("/policies/{}/", kind.name());
     let one = format!("{path}{{pk}}/");
     Routes::new()
         .route(
             &path,
-            get(move |ctx, admin, params| list(ctx, admin, params, kind))
-                .post(move |ctx, admin, body| create(ctx, admin, body, kind)),
+            get(move |ctx, may: MayView<K>, params| list(ctx, may, params, kind))
+                .post(move |ctx, may: MayAdd<K>, body| create(ctx, may, body, kind)),
         )
         .route(
             &one,
-            get(move |ctx, admin, key| retrieve(ctx, admin, key, Some(kind)))
-                .put(move |ctx, admin, key, body| update(ctx, admin, key, body, kind, false))
-                .patch(move |ctx, admin, key, body| update(ctx, admin, key, body, kind, true))
-                .delete(move |ctx, admin, key| remove(ctx, admin, key, Some(kind))),
+            get(move |ctx, may: MayView<K>, key| retrieve(ctx, may, key, Some(kind)))
+                .put(move |ctx, may: MayChange<K>, key, body| update(ctx, may, key, body, kind, false))
+                .patch(move |ctx, may: MayChange<K>, key, body| update(ctx, may, key, body, kind, true))
+                .delete(move |ctx, may: MayDelete<K>, key| remove(ctx, may, key, Some(kind))),
         )
-        .route(&format!("{one}used_by/"), get(move |ctx, admin, key| used(ctx, admin, key, Some(kind))))
+        .route(&format!("{one}used_by/"), get(move |ctx, may: MayView<K>, key| used(ctx, may, key, Some(kind))))
 }
 
 async fn list_all(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::AnyPolicy>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let paging = params.paging()?;
@@ -71,9 +81,9 @@ async fn list_all(
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn list(
+async fn list<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<K>,
     mut params: Params,
     kind: Kind,
 ) -> Result<Response, ApiError> {
@@ -104,7 +114,7 @@ async fn list(
 }
 
 /// The kinds there are, for whoever wants to make one.
-async fn types(_: Admin) -> Json<Value> {
+async fn types(_: MayView<on::AnyPolicy>) -> Json<Value> {
     let of = |kind: Kind| {
         let descriptor = kind.descriptor();
         json!({
@@ -119,33 +129,34 @@ async fn types(_: Admin) -> Json<Value> {
     Json(Kind::ALL.into_iter().map(of).collect())
 }
 
-async fn create(
+async fn create<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayAdd(caller, ..): MayAdd<K>,
     mut body: Body,
     kind: Kind,
 ) -> Result<Response, ApiError> {
     let fields = read(&mut body, kind, false)?;
     let pk = policies::create(&ctx, &caller.actor, kind, fields).await?;
-    Ok(created(one(&ctx, &caller.actor, Some(kind), pk).await?))
+    let maker = caller.actor.maker_of(K::MODEL, &pk);
+    Ok(created(one(&ctx, &maker, Some(kind), pk).await?))
 }
 
-async fn retrieve_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
-    retrieve(ctx, admin, key, None).await
+async fn retrieve_any(ctx: State<Arc<Context>>, may: MayView<on::AnyPolicy>, key: Key) -> Result<Response, ApiError> {
+    retrieve(ctx, may, key, None).await
 }
 
-async fn retrieve(
+async fn retrieve<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<K>,
     key: Key,
     kind: Option<Kind>,
 ) -> Result<Response, ApiError> {
     Ok(Json(one(&ctx, &caller.actor, kind, parse(&key, kind)?).await?).into_response())
 }
 
-async fn update(
+async fn update<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<K>,
     key: Key,
     mut body: Body,
     kind: Kind,
@@ -158,13 +169,13 @@ async fn update(
     Ok(Json(one(&ctx, &caller.actor, Some(kind), pk).await?).into_response())
 }
 
-async fn remove_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
-    remove(ctx, admin, key, None).await
+async fn remove_any(ctx: State<Arc<Context>>, may: MayDelete<on::AnyPolicy>, key: Key) -> Result<Response, ApiError> {
+    remove(ctx, may, key, None).await
 }
 
-async fn remove(
+async fn remove<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayDelete(caller, ..): MayDelete<K>,
     key: Key,
     kind: Option<Kind>,
 ) -> Result<Response, ApiError> {
@@ -172,13 +183,13 @@ async fn remove(
     Ok(no_content())
 }
 
-async fn used_any(ctx: State<Arc<Context>>, admin: Admin, key: Key) -> Result<Response, ApiError> {
-    used(ctx, admin, key, None).await
+async fn used_any(ctx: State<Arc<Context>>, may: MayView<on::AnyPolicy>, key: Key) -> Result<Response, ApiError> {
+    used(ctx, may, key, None).await
 }
 
-async fn used(
+async fn used<K: needs::Kind>(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<K>,
     key: Key,
     kind: Option<Kind>,
 ) -> Result<Response, ApiError> {
@@ -188,7 +199,7 @@ async fn used(
 /// Tries a policy out on a user.
 async fn test(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::AnyPolicy>,
     asked: Asked,
     key: Key,
     mut body: Body,

@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 
 const MODES: [&str; 3] = ["proxy", "forward_single", "forward_domain"];
@@ -39,10 +40,13 @@ pub(super) fn routes() -> Routes {
         .route("/providers/all/{id}/", get(retrieve_any).delete(remove_any))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::ProxyProvider>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
-        kind: Kind::Proxy.filter(),
         name: params.text("name__iexact"),
         external_host: params.text("external_host__iexact"),
         internal_host: params.text("internal_host__iexact"),
@@ -55,54 +59,85 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         ..Filter::default()
     };
     params.finish()?;
-    let found = providers::list(&ctx, &filter, paging.slice()).await?;
+    let found = providers::list(&ctx, &caller.actor, Kind::Proxy, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(proxy).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::ProxyProvider>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = providers::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(proxy(&providers::get(&ctx, pk, Kind::Proxy).await?)))
+    let maker = caller.actor.maker_of(Kind::Proxy.model(), &pk);
+    Ok(created(proxy(&providers::get(&ctx, &maker, pk, Kind::Proxy).await?)))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(proxy(&providers::get(&ctx, parse(&key, Kind::Proxy)?, Kind::Proxy).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::ProxyProvider>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(proxy(&providers::get(&ctx, &caller.actor, parse(&key, Kind::Proxy)?, Kind::Proxy).await?)).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::ProxyProvider>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::ProxyProvider>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::ProxyProvider>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = parse(&key, Kind::Proxy)?;
     // Whether it exists comes before what is wrong with the body.
-    providers::get(&ctx, pk, Kind::Proxy).await?;
+    providers::get(&ctx, &caller.actor, pk, Kind::Proxy).await?;
     let fields = read(&mut body, partial)?;
     providers::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(proxy(&providers::get(&ctx, pk, Kind::Proxy).await?)).into_response())
+    Ok(Json(proxy(&providers::get(&ctx, &caller.actor, pk, Kind::Proxy).await?)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::ProxyProvider>,
+    key: Key,
+) -> Result<Response, ApiError> {
     providers::delete(&ctx, &caller.actor, parse(&key, Kind::Proxy)?, Kind::Proxy).await?;
     Ok(no_content())
 }
 
-async fn remove_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove_any(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::AnyProvider>,
+    key: Key,
+) -> Result<Response, ApiError> {
     providers::delete(&ctx, &caller.actor, parse(&key, Kind::Any)?, Kind::Any).await?;
     Ok(no_content())
 }
 
-async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list_all(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::AnyProvider>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let backchannel = params.flag("backchannel");
     let filter = Filter {
@@ -115,15 +150,19 @@ async fn list_all(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params)
     if backchannel == Some(true) {
         return paging.answer(0, Vec::new());
     }
-    let found = providers::list(&ctx, &filter, paging.slice()).await?;
+    let found = providers::list(&ctx, &caller.actor, Kind::Any, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(base).collect())
 }
 
-async fn retrieve_any(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(base(&providers::get(&ctx, parse(&key, Kind::Any)?, Kind::Any).await?)).into_response())
+async fn retrieve_any(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::AnyProvider>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(base(&providers::get(&ctx, &caller.actor, parse(&key, Kind::Any)?, Kind::Any).await?)).into_response())
 }
 
-async fn types(_: Admin) -> Json<Value> {
+async fn types(_: MayView<on::AnyProvider>) -> Json<Value> {
     Json(json!([
         {
             "name": "OAuth2/OpenID Provider",

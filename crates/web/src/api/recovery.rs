@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::Routes;
 use super::answer::ApiError;
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{Holds, to};
 
 /// The routes of the resource.
 pub(super) fn routes() -> Routes {
@@ -22,7 +23,7 @@ pub(super) fn routes() -> Routes {
 
 async fn link(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    Holds(caller, ..): Holds<to::ResetPassword>,
     key: Key,
     mut body: Body,
 ) -> Result<Json<Value>, ApiError> {

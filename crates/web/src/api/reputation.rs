@@ -11,7 +11,8 @@ use portcullis_idp::reputation::{self, Filter, Order, Reputation};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, no_content};
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, used_by};
 
@@ -33,7 +34,11 @@ pub(super) fn routes() -> Routes {
         .route(&format!("{PATH}{{pk}}/used_by/"), get(used))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Reputation>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let identifiers = params.text("identifier_in").unwrap_or_default();
     let filter = Filter {
@@ -49,17 +54,29 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Reputation>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(Json(object(&reputation::get(&ctx, &caller.actor, key.parse(KIND)?).await?)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Reputation>,
+    key: Key,
+) -> Result<Response, ApiError> {
     reputation::delete(&ctx, &caller.actor, key.parse(KIND)?).await?;
     Ok(no_content())
 }
 
 /// Nothing uses a score.
-async fn used(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn used(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::Reputation>,
+    key: Key,
+) -> Result<Response, ApiError> {
     reputation::get(&ctx, &caller.actor, key.parse(KIND)?).await?;
     Ok(used_by::answer(&[]))
 }

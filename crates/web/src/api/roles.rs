@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use portcullis_core::id::{RoleId, UserPk};
+use portcullis_core::permission::Model;
 use portcullis_idp::roles::{self, Fields, Filter, Order};
 use portcullis_idp::{Context, Role};
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 
 type Ctx = State<Arc<Context>>;
@@ -28,7 +30,11 @@ pub(super) fn routes() -> Routes {
         .route("/rbac/roles/{id}/", get(retrieve).put(replace).patch(change).delete(delete))
 }
 
-async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::Role>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let filter = Filter {
         name: params.text("name"),
         managed: params.texts("managed"),
@@ -45,26 +51,27 @@ async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Resu
     paging.answer(found.count, found.rows.iter().map(object).collect())
 }
 
-async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::Role>, mut body: Body) -> Result<Response, ApiError> {
     let pk = roles::create(&ctx, &caller.actor, read(&mut body, false)?).await?;
-    Ok(created(object(&roles::get(&ctx, &caller.actor, pk).await?)))
+    let maker = caller.actor.maker_of(Model::ROLE, &pk);
+    Ok(created(object(&roles::get(&ctx, &maker, pk).await?)))
 }
 
-async fn retrieve(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Json<Value>, ApiError> {
+async fn retrieve(State(ctx): Ctx, MayView(caller, ..): MayView<on::Role>, key: Key) -> Result<Json<Value>, ApiError> {
     Ok(Json(object(&roles::get(&ctx, &caller.actor, pk(&key)?).await?)))
 }
 
-async fn replace(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, false).await
+async fn replace(ctx: Ctx, may: MayChange<on::Role>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, false).await
 }
 
-async fn change(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, true).await
+async fn change(ctx: Ctx, may: MayChange<on::Role>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, true).await
 }
 
 async fn update(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::Role>,
     key: &Key,
     mut body: Body,
     partial: bool,
@@ -75,7 +82,7 @@ async fn update(
     Ok(Json(object(&roles::get(&ctx, &caller.actor, pk).await?)))
 }
 
-async fn delete(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn delete(State(ctx): Ctx, MayDelete(caller, ..): MayDelete<on::Role>, key: Key) -> Result<Response, ApiError> {
     roles::delete(&ctx, &caller.actor, pk(&key)?).await?;
     Ok(no_content())
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Routes;
 use super::answer::ApiError;
 use super::body::Body;
-use super::caller::Admin;
+use super::needs::{Holds, to};
 
 type Ctx = State<Arc<Context>>;
 
@@ -21,19 +21,24 @@ pub(super) fn routes() -> Routes {
     Routes::new().route("/admin/settings/", get(show).put(replace).patch(change))
 }
 
-async fn show(State(ctx): Ctx, Admin(caller): Admin) -> Result<Json<Value>, ApiError> {
+async fn show(State(ctx): Ctx, Holds(caller, ..): Holds<to::ViewSettings>) -> Result<Json<Value>, ApiError> {
     Ok(Json(Value::Object(settings::shown(&ctx, &caller.actor).await?)))
 }
 
-async fn replace(ctx: Ctx, admin: Admin, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, body, false).await
+async fn replace(ctx: Ctx, may: Holds<to::EditSettings>, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, body, false).await
 }
 
-async fn change(ctx: Ctx, admin: Admin, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, body, true).await
+async fn change(ctx: Ctx, may: Holds<to::EditSettings>, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, body, true).await
 }
 
-async fn update(State(ctx): Ctx, Admin(caller): Admin, mut body: Body, partial: bool) -> Result<Json<Value>, ApiError> {
+async fn update(
+    State(ctx): Ctx,
+    Holds(caller, ..): Holds<to::EditSettings>,
+    mut body: Body,
+    partial: bool,
+) -> Result<Json<Value>, ApiError> {
     body.require(&["flags"], partial);
     let fields = Fields {
         avatars: body.filled_text("avatars"),
@@ -56,5 +61,5 @@ async fn update(State(ctx): Ctx, Admin(caller): Admin, mut body: Body, partial: 
     };
     body.finish()?;
     settings::update(&ctx, &caller.actor, fields).await?;
-    show(State(ctx), Admin(caller)).await
+    Ok(Json(Value::Object(settings::shown(&ctx, &caller.actor).await?)))
 }

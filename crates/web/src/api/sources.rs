@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::permission::Model;
 use portcullis_idp::Context;
 use portcullis_idp::sources::built_in::{self, Any};
 use portcullis_idp::sources::kinds::{self, Kind};
@@ -15,10 +16,11 @@ use serde_json::{Map, Value, json};
 use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Key};
+use super::caller::Key;
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 
-const OAUTH: &str = "OAuthSource";
+const OAUTH: Model = Model::OAUTH_SOURCE;
 const ENGINE_MODES: [&str; 2] = ["all", "any"];
 const USER_MATCHING: [&str; 5] = ["identifier", "email_link", "email_deny", "username_link", "username_deny"];
 const GROUP_MATCHING: [&str; 3] = ["identifier", "name_link", "name_deny"];
@@ -43,7 +45,11 @@ pub(super) fn routes() -> Routes {
         .route("/sources/all/{slug}/", get(retrieve_any).delete(remove_any))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::OAuthSource>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
         name: params.text("name"),
@@ -57,13 +63,13 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         ..Filter::default()
     };
     params.finish()?;
-    let found = sources::list(&ctx, &filter, paging.slice()).await?;
+    let found = sources::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
     paging.answer(found.count, found.rows.iter().map(|source| object(&ctx, source)).collect())
 }
 
 async fn list_all(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::AnySource>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let paging = params.paging()?;
@@ -81,37 +87,59 @@ async fn list_all(
     paging.answer(found.count, found.rows.iter().map(any).collect())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::OAuthSource>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let made = sources::create(&ctx, &caller.actor, fields).await?;
     Ok(created(object(&ctx, &made)))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&ctx, &sources::get(&ctx, &key.0, OAUTH).await?)).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::OAuthSource>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(object(&ctx, &sources::get(&ctx, &caller.actor, &key.0, OAUTH).await?)).into_response())
 }
 
-async fn retrieve_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn retrieve_any(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::AnySource>,
+    key: Key,
+) -> Result<Response, ApiError> {
     Ok(Json(any(&built_in::get(&ctx, &caller.actor, &key.0).await?)).into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::OAuthSource>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::OAuthSource>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::OAuthSource>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
     // Whether it exists comes before what is wrong with the body.
-    sources::get(&ctx, &key.0, OAUTH).await?;
+    sources::get(&ctx, &caller.actor, &key.0, OAUTH).await?;
     // The secret is never shown, so nobody can send it back: required when a source is made, and then no more.
     let fields = read(&mut body, true)?;
     if !partial {
@@ -130,23 +158,31 @@ async fn update(
     Ok(Json(object(&ctx, &changed)).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::OAuthSource>,
+    key: Key,
+) -> Result<Response, ApiError> {
     sources::delete(&ctx, &caller.actor, &key.0, OAUTH).await?;
     Ok(no_content())
 }
 
-async fn remove_any(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove_any(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::AnySource>,
+    key: Key,
+) -> Result<Response, ApiError> {
     built_in::delete(&ctx, &caller.actor, &key.0).await?;
     Ok(no_content())
 }
 
-async fn source_types(_: Admin, params: Params) -> Json<Value> {
+async fn source_types(_: MayView<on::OAuthSource>, params: Params) -> Json<Value> {
     let name = params.text("name");
     let wanted = kinds::ALL.iter().filter(|kind| name.as_ref().is_none_or(|name| kind.name == name));
     Json(wanted.map(kind_json).collect())
 }
 
-async fn types(_: Admin) -> Json<Value> {
+async fn types(_: MayView<on::AnySource>) -> Json<Value> {
     let kind = |kind: &Kind| {
         json!({
             "name": kind.verbose_name,

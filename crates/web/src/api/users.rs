@@ -11,17 +11,19 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_core::attributes::Attributes;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
-use portcullis_idp::Context;
+use portcullis_core::permission::{Model, special};
 use portcullis_idp::directory::shown::{self, ShownTeam, ShownUser};
-use portcullis_idp::directory::{Person, service_accounts, users};
+use portcullis_idp::directory::{service_accounts, users};
 use portcullis_idp::list::users::{Comparison, Filter, InstantColumn, Order};
+use portcullis_idp::{Context, Role};
 use serde_json::{Value, json};
 
-use super::Routes;
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
-use super::caller::{Admin, Caller, Key};
+use super::caller::{Caller, Key};
+use super::needs::{Holds, MayAdd, MayChange, MayDelete, MayView, on, to};
 use super::params::Params;
+use super::{Routes, roles};
 
 type Ctx = State<Arc<Context>>;
 
@@ -50,7 +52,11 @@ const ORDERS: [(&str, Order); 12] = [
     ("password_change_date", Order::PasswordChanged),
 ];
 
-async fn list(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::User>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let filter = filter(&mut params);
     let attributes = attributes_filter(&mut params);
     let include = Include::read(&mut params);
@@ -77,7 +83,6 @@ fn filter(params: &mut Params) -> Filter {
     {
         params.problem("type", &format!("Select a valid choice. {kind} is not one of the available choices."));
     }
-    let roles = (params.texts("roles_by_name"), params.uuids::<uuid::Uuid>("roles_by_pk"));
     Filter {
         pk: None,
         username: params.text("username"),
@@ -91,7 +96,8 @@ fn filter(params: &mut Params) -> Filter {
         is_superuser: params.flag("is_superuser"),
         groups_by_name: params.texts("groups_by_name"),
         groups_by_pk: params.uuids("groups_by_pk"),
-        has_role: !(roles.0.is_empty() && roles.1.is_empty()),
+        roles_by_name: params.texts("roles_by_name"),
+        roles_by_pk: params.uuids("roles_by_pk"),
         instants,
         last_login_isnull: params.flag("last_login__isnull"),
         search: params.search(),
@@ -128,7 +134,7 @@ impl Include {
 
 async fn retrieve(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::User>,
     key: Key,
     mut params: Params,
 ) -> Result<Json<Value>, ApiError> {
@@ -138,23 +144,24 @@ async fn retrieve(
     Ok(Json(user_json(&user, include)))
 }
 
-async fn create(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::User>, mut body: Body) -> Result<Response, ApiError> {
     let fields = fields(&mut body, false)?;
     let pk = users::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(user_json(&shown::user(&ctx, &caller.actor, pk).await?, Include::ALL)))
+    let maker = caller.actor.maker_of(Model::USER, &pk);
+    Ok(created(user_json(&shown::user(&ctx, &maker, pk).await?, Include::ALL)))
 }
 
-async fn replace(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, false).await
+async fn replace(ctx: Ctx, may: MayChange<on::User>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, false).await
 }
 
-async fn change(ctx: Ctx, admin: Admin, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
-    update(ctx, admin, &key, body, true).await
+async fn change(ctx: Ctx, may: MayChange<on::User>, key: Key, body: Body) -> Result<Json<Value>, ApiError> {
+    update(ctx, may, &key, body, true).await
 }
 
 async fn update(
     State(ctx): Ctx,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::User>,
     key: &Key,
     mut body: Body,
     partial: bool,
@@ -176,28 +183,26 @@ fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, ApiError> {
         kind: body.choice("type", &["internal", "external", "service_account", "internal_service_account"]),
         path: body.text("path"),
         groups: body.uuids("groups"),
+        roles: body.uuids("roles"),
         attributes: body.json("attributes"),
     };
-    no_roles(body);
     body.finish()?;
     Ok(fields)
 }
 
-/// Roles have no effect yet: giving one would promise something.
-pub(super) fn no_roles(body: &mut Body) {
-    if body.uuids::<uuid::Uuid>("roles").is_some_and(|roles| !roles.is_empty()) {
-        body.problem("roles", "Roles cannot be given to users or groups yet.");
-    }
-}
-
-async fn delete(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn delete(State(ctx): Ctx, MayDelete(caller, ..): MayDelete<on::User>, key: Key) -> Result<Response, ApiError> {
     users::delete(&ctx, &caller.actor, pk(&key)?).await?;
     Ok(no_content())
 }
 
-async fn set_password(State(ctx): Ctx, Admin(caller): Admin, key: Key, mut body: Body) -> Result<Response, ApiError> {
+async fn set_password(
+    State(ctx): Ctx,
+    Holds(caller, ..): Holds<to::ResetPassword>,
+    key: Key,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let pk = pk(&key)?;
-    shown::user(&ctx, &caller.actor, pk).await?;
+    users::may_set_password(&ctx, &caller.actor, pk).await?;
     body.require(&["password"], false);
     let password = body.exact_text("password");
     body.finish()?;
@@ -207,7 +212,11 @@ async fn set_password(State(ctx): Ctx, Admin(caller): Admin, key: Key, mut body:
     Ok(no_content())
 }
 
-async fn service_account(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) -> Result<Json<Value>, ApiError> {
+async fn service_account(
+    State(ctx): Ctx,
+    MayAdd(caller, ..): MayAdd<on::User>,
+    mut body: Body,
+) -> Result<Json<Value>, ApiError> {
     body.require(&["name"], false);
     let wish = service_accounts::Wish {
         name: body.filled_text("name").unwrap_or_default(),
@@ -220,7 +229,11 @@ async fn service_account(State(ctx): Ctx, Admin(caller): Admin, mut body: Body) 
     Ok(Json(service_accounts::described(&ctx, &made)))
 }
 
-async fn paths(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Json<Value>, ApiError> {
+async fn paths(
+    State(ctx): Ctx,
+    MayView(caller, ..): MayView<on::User>,
+    mut params: Params,
+) -> Result<Json<Value>, ApiError> {
     let search = params.search();
     params.finish()?;
     let mut paths = shown::paths(&ctx, &caller.actor).await?;
@@ -228,9 +241,10 @@ async fn paths(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Res
     Ok(Json(json!({"paths": paths})))
 }
 
-async fn me(caller: Caller) -> Json<Value> {
-    let myself = self_json(&caller.person);
-    Json(json!({"user": myself, "users": [myself]}))
+async fn me(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> {
+    let roles = portcullis_idp::roles::of_user(&ctx, caller.person.account.pk).await?;
+    let myself = self_json(&caller, &roles);
+    Ok(Json(json!({"user": myself, "users": [myself]})))
 }
 
 fn pk(key: &Key) -> Result<UserPk, ApiError> {
@@ -251,8 +265,8 @@ fn user_json(user: &ShownUser, include: Include) -> Value {
         "is_superuser": user.is_superuser,
         "groups": groups,
         "groups_obj": include.groups.then_some(groups_obj),
-        "roles": [],
-        "roles_obj": include.roles.then(Vec::<Value>::new),
+        "roles": user.roles.iter().map(|role| role.pk).collect::<Vec<_>>(),
+        "roles_obj": include.roles.then(|| user.roles.iter().map(roles::object).collect::<Vec<_>>()),
         "email": account.email,
         "avatar": avatar(&account.name, &account.username, &user.uid),
         "attributes": user.attributes,
@@ -286,10 +300,18 @@ pub(super) fn instant(at: Option<Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
 }
 
-const PERMISSIONS: [&str; 4] =
-    ["access_admin_interface", "view_system_info", "view_system_settings", "edit_system_settings"];
+/// Rights that concern the instance as a whole.
+const SYSTEM: [&str; 4] = [
+    special::ACCESS_ADMIN_INTERFACE,
+    special::VIEW_SYSTEM_INFO,
+    special::VIEW_SYSTEM_SETTINGS,
+    special::EDIT_SYSTEM_SETTINGS,
+];
 
-fn self_json(person: &Person) -> Value {
+fn self_json(caller: &Caller, roles: &[Role]) -> Value {
+    let person = &caller.person;
+    let held = SYSTEM.into_iter().filter(|right| caller.actor.holds(right));
+    let system: Vec<_> = held.filter_map(|right| right.split_once('.')).map(|(_, codename)| codename).collect();
     let account = &person.account;
     let groups: Vec<_> = person.teams.iter().map(|team| json!({"name": team.name, "pk": team.pk})).collect();
     let settings = person.effective_attributes.get("settings").filter(|settings| settings.is_object());
@@ -301,13 +323,13 @@ fn self_json(person: &Person) -> Value {
         "is_superuser": person.is_superuser,
         "is_current": true,
         "groups": groups,
-        "roles": [],
+        "roles": roles.iter().map(roles::object).collect::<Vec<_>>(),
         "email": account.email,
         "avatar": avatar(&account.name, &account.username, &person.uid),
         "uid": person.uid,
         "settings": settings.cloned().unwrap_or_else(|| json!({})),
         "type": account.kind,
-        "system_permissions": if person.is_superuser { PERMISSIONS.as_slice() } else { &[] },
+        "system_permissions": system,
     })
 }
 

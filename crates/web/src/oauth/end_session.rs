@@ -116,6 +116,7 @@ async fn finish(
         user: Some(account.pk),
         username: account.username.clone(),
         is_superuser: false,
+        rights: portcullis_idp::Rights::default(),
         client: Some(origin.client),
         request: Request::of(origin),
     };

@@ -67,6 +67,7 @@ fn actor(account: &Account, origin: &Origin) -> Actor {
         user: Some(account.pk),
         username: account.username.clone(),
         is_superuser: false,
+        rights: portcullis_idp::Rights::default(),
         client: Some(origin.client),
         request: portcullis_idp::Request::of(origin),
     }

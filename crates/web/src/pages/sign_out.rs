@@ -59,6 +59,7 @@ pub async fn submit(
                 user: Some(account.pk),
                 username: account.username,
                 is_superuser: false,
+                rights: portcullis_idp::Rights::default(),
                 client: Some(origin.client),
                 request: portcullis_idp::Request::of(&origin),
             };

@@ -11,7 +11,7 @@ use crate::site::{ADMIN, Site};
 
 const POLICIES: &str = "/policies/expression/";
 
-async fn site() -> Site {
+pub(crate) async fn site() -> Site {
     let expressions = ForPolicies(Engine::new(true));
     Site::supported(Support { expressions: Some(Arc::new(expressions)), ..Support::default() }).await
 }

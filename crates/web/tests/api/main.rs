@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on may panic")]
 
+mod access;
 mod applications;
 mod bindings;
 mod brands;
@@ -9,6 +10,7 @@ mod certificates;
 mod consents;
 mod engine;
 mod entitlements;
+mod escalation;
 mod events;
 mod expressions;
 mod mappings;
@@ -18,6 +20,7 @@ mod providers;
 mod read_only;
 mod rekey;
 mod reputation;
+mod rights;
 mod roles;
 mod sessions;
 mod settings;

@@ -19,8 +19,9 @@ use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
-use portcullis_idp::{Context, policies, sessions, setup, signing};
+use portcullis_idp::{Actor, Change, Context, policies, roles, sessions, setup, signing};
 use portcullis_store::Db;
+use portcullis_store::account;
 use portcullis_store::authenticator::{self, Authenticator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -78,6 +79,11 @@ impl Site {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         (status, value)
+    }
+
+    /// The status of the answer to a request like those of [`Site::send`].
+    pub(crate) async fn status(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> StatusCode {
+        self.answer(key, method, path, body).await.status()
     }
 
     /// A file that the administrator downloads.
@@ -204,6 +210,38 @@ impl Site {
         self.post("/core/tokens/", token).await;
         let view = self.get(&format!("/core/tokens/{name}-token/view_key/")).await;
         (user, view["key"].as_str().unwrap().to_owned())
+    }
+
+    /// A role of this name that grants rights: on one object, or on everything of its kind.
+    pub(crate) async fn role(&self, name: &str, rights: &[(&str, Option<&str>)]) -> String {
+        let pk = self.post("/rbac/roles/", json!({"name": name})).await["pk"].as_str().unwrap().to_owned();
+        let system = Actor::system();
+        let mut change = Change::begin(&self.ctx, &system).await.unwrap();
+        for (right, object) in rights {
+            roles::grant_in(&mut change, pk.parse().unwrap(), right, *object).await.unwrap();
+        }
+        change.commit().await.unwrap();
+        pk
+    }
+
+    /// A user with an API token and a role of the same name: the user's key, and the token's.
+    pub(crate) async fn user_with(&self, name: &str, rights: &[(&str, Option<&str>)]) -> (i64, String) {
+        let (user, key) = self.user(name).await;
+        let role = self.role(name, rights).await;
+        self.patch(&format!("/core/users/{user}/"), json!({"roles": [role]})).await;
+        (user, key)
+    }
+
+    /// The service account of an outpost, with its token: the token's key.
+    pub(crate) async fn outpost_account(&self, outpost: &str) -> String {
+        let name = format!("ak-outpost-{}", outpost.replace('-', ""));
+        let (user, key) = self.user(&outpost[..8]).await;
+        let mut tx = self.ctx.db.write().await.unwrap();
+        let mut account = account::by_pk(&mut tx, UserPk(i32::try_from(user).unwrap())).await.unwrap().unwrap();
+        (account.username, account.kind) = (name, "internal_service_account".to_owned());
+        account::update(&mut tx, &account).await.unwrap();
+        tx.commit().await.unwrap();
+        key
     }
 
     /// Gives a user an authenticator app.

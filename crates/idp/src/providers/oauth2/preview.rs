@@ -1,12 +1,13 @@
 //! What a client would be told of a user (CO-286).
 
 use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_core::permission::{Model, special};
 use serde_json::Value;
 
 use super::super::{Kind, get};
 use crate::claims::{self, offered_scopes, told, without_attributes};
 use crate::context::{Actor, Context, Visitor};
-use crate::directory::{self, secret_keys, superuser_only};
+use crate::directory::{self, secret_keys};
 use crate::entitlements;
 use crate::error::Error;
 use crate::oauth::OAuthError;
@@ -16,11 +17,13 @@ use crate::oauth::issue::{self, Basis, Ground};
 /// The claims of a token with all scopes, for a user; nothing is issued or recorded, and secrets are masked.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], also without an application,
+/// [`Error::Forbidden`] for those without the permissions, [`Error::NotFound`], also without an application,
 /// [`Error::Invalid`] for a user that does not exist or would have no subject.
 pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk) -> Result<Value, Error> {
-    superuser_only(actor)?;
-    get(ctx, pk, Kind::OAuth2).await?;
+    get(ctx, actor, pk, Kind::OAuth2).await?;
+    if actor.user != Some(user) {
+        actor.need_right_on(special::PREVIEW_USER, Model::USER, &user)?;
+    }
     let mut conn = ctx.db.read().await?;
     let client = Client::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
     let person = directory::person(ctx, &mut conn, user).await?;

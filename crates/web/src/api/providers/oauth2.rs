@@ -6,17 +6,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_core::attributes::MASK;
 use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_core::permission::Verb;
 use portcullis_idp::providers::oauth2::{self, Fields, RedirectUri, preview};
 use portcullis_idp::providers::{self, Filter, Kind, Order, View, client_secret};
-use portcullis_idp::{Context, Error};
+use portcullis_idp::{Actor, Context, Error};
 use serde_json::{Value, json};
 
 use super::{base_map, parse};
 use crate::api::Routes;
 use crate::api::answer::{ApiError, created, no_content};
 use crate::api::body::Body;
-use crate::api::caller::{Admin, Key};
+use crate::api::caller::Key;
+use crate::api::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use crate::api::params::Params;
 
 const KIND: Kind = Kind::OAuth2;
@@ -55,10 +58,13 @@ pub(super) fn routes() -> Routes {
         .route("/providers/oauth2/{id}/preview_user/", get(preview_user))
 }
 
-async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> Result<Response, ApiError> {
+async fn list(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::OAuth2Provider>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let paging = params.paging()?;
     let filter = Filter {
-        kind: KIND.filter(),
         exact_name: params.text("name"),
         client_id: params.text("client_id"),
         client_type: params.text("client_type"),
@@ -73,51 +79,79 @@ async fn list(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -> 
         ..Filter::default()
     };
     params.finish()?;
-    let found = providers::list(&ctx, &filter, paging.slice()).await?;
-    let rows = found.rows.iter().map(|view| object(&ctx, view)).collect::<Result<_, _>>()?;
+    let found = providers::list(&ctx, &caller.actor, KIND, &filter, paging.slice()).await?;
+    let rows = found.rows.iter().map(|view| object(&ctx, &caller.actor, view)).collect::<Result<_, _>>()?;
     paging.answer(found.count, rows)
 }
 
-async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::OAuth2Provider>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = oauth2::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(object(&ctx, &providers::get(&ctx, pk, KIND).await?)?))
+    let maker = caller.actor.maker_of(KIND.model(), &pk);
+    Ok(created(object(&ctx, &maker, &providers::get(&ctx, &maker, pk, KIND).await?)?))
 }
 
-async fn retrieve(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    Ok(Json(object(&ctx, &providers::get(&ctx, parse(&key, KIND)?, KIND).await?)?).into_response())
+async fn retrieve(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::OAuth2Provider>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?)?)
+        .into_response())
 }
 
-async fn replace(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, false).await
+async fn replace(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::OAuth2Provider>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, false).await
 }
 
-async fn change(ctx: State<Arc<Context>>, admin: Admin, key: Key, body: Body) -> Result<Response, ApiError> {
-    update(ctx, admin, key, body, true).await
+async fn change(
+    ctx: State<Arc<Context>>,
+    may: MayChange<on::OAuth2Provider>,
+    key: Key,
+    body: Body,
+) -> Result<Response, ApiError> {
+    update(ctx, may, key, body, true).await
 }
 
 async fn update(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayChange(caller, ..): MayChange<on::OAuth2Provider>,
     key: Key,
     mut body: Body,
     partial: bool,
 ) -> Result<Response, ApiError> {
     let pk = parse(&key, KIND)?;
     // Whether it exists comes before what is wrong with the body.
-    providers::get(&ctx, pk, KIND).await?;
+    providers::get(&ctx, &caller.actor, pk, KIND).await?;
     let fields = read(&mut body, partial)?;
     oauth2::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&ctx, &providers::get(&ctx, pk, KIND).await?)?).into_response())
+    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, pk, KIND).await?)?).into_response())
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::OAuth2Provider>,
+    key: Key,
+) -> Result<Response, ApiError> {
     providers::delete(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?;
     Ok(no_content())
 }
 
-async fn setup_urls(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
-    let urls = oauth2::setup_urls(&ctx, parse(&key, KIND)?).await?;
+async fn setup_urls(
+    State(ctx): State<Arc<Context>>,
+    MayView(caller, ..): MayView<on::OAuth2Provider>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    let urls = oauth2::setup_urls(&ctx, &caller.actor, parse(&key, KIND)?).await?;
     let answer = json!({
         "issuer": urls.issuer,
         "authorize": urls.authorize,
@@ -133,7 +167,7 @@ async fn setup_urls(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Resu
 
 async fn preview_user(
     State(ctx): State<Arc<Context>>,
-    Admin(caller): Admin,
+    MayView(caller, ..): MayView<on::OAuth2Provider>,
     key: Key,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -216,14 +250,19 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
     Some(uris)
 }
 
-fn object(ctx: &Context, view: &View) -> Result<Value, Error> {
+/// The secret is for those who may change it.
+fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
     let provider = &view.provider;
+    let secret = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
+        true => client_secret(ctx, provider)?,
+        false => MASK.to_owned(),
+    };
     let mut object = base_map(view);
     let own = [
         ("client_type", json!(provider.client_type)),
         ("grant_types", provider.grant_types.clone()),
         ("client_id", json!(provider.client_id)),
-        ("client_secret", json!(client_secret(ctx, provider)?)),
+        ("client_secret", json!(secret)),
         ("access_code_validity", json!(provider.access_code_validity)),
         ("access_token_validity", json!(provider.access_token_validity)),
         ("refresh_token_validity", json!(provider.refresh_token_validity)),

@@ -1,0 +1,87 @@
+//! Nobody gives away what they do not have (CO-705).
+//!
+//! Whoever writes memberships, parents or roles gives people what these bring. Superusers may give anything.
+
+use portcullis_core::id::{GroupId, RoleId, UserPk};
+use portcullis_store::{Conn, role, team};
+
+use crate::change::Change;
+use crate::context::Actor;
+use crate::error::{Error, Problems};
+
+/// What a writer is told who may not make superusers.
+pub(crate) const SUPERUSER: &str = "User does not have permission to set superuser status to True.";
+/// What a writer is told who may not unmake groups of superusers.
+pub(crate) const NO_SUPERUSER: &str = "User does not have permission to set superuser status to False.";
+/// What a writer is told about somebody who may do more than they.
+pub(crate) const BEYOND: &str = "This user may do more than you may.";
+
+/// Refuses to give these roles, on `field`, unless the writer has them.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn by_roles(
+    change: &mut Change<'_>,
+    field: &str,
+    roles: &[RoleId],
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    let actor = change.actor();
+    if actor.is_superuser || roles.is_empty() {
+        return Ok(());
+    }
+    let mine = of(change.conn(), actor.user).await?;
+    for pk in roles.iter().filter(|pk| !mine.contains(pk)) {
+        problems.add(field, format!("You cannot give the role \"{pk}\", which you do not have."));
+    }
+    Ok(())
+}
+
+/// Refuses to give, on `field`, what membership in these groups brings, unless the writer has it.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn by_groups(
+    change: &mut Change<'_>,
+    field: &str,
+    groups: &[GroupId],
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    if change.actor().is_superuser {
+        return Ok(());
+    }
+    let mut roles = Vec::new();
+    for group in groups {
+        for above in team::with_ancestors(change.conn(), *group).await? {
+            if above.is_superuser && !problems.has(field) {
+                problems.add(field, SUPERUSER);
+            }
+            roles.extend(role::of_team(change.conn(), above.pk).await?.into_iter().map(|role| role.pk));
+        }
+    }
+    roles.sort_unstable();
+    roles.dedup();
+    by_roles(change, field, &roles, problems).await
+}
+
+/// Whether a user has what the actor has not. Who may act for such a user, with a password or key that they choose or
+/// see, has it from then on.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn is_beyond(conn: &mut Conn, actor: &Actor, user: UserPk) -> Result<bool, Error> {
+    if actor.is_superuser || actor.user == Some(user) {
+        return Ok(false);
+    }
+    if team::of_account_with_ancestors(conn, user).await?.iter().any(|joined| joined.team.is_superuser) {
+        return Ok(true);
+    }
+    let theirs = of(conn, Some(user)).await?;
+    let mine = of(conn, actor.user).await?;
+    Ok(theirs.iter().any(|pk| !mine.contains(pk)))
+}
+
+async fn of(conn: &mut Conn, user: Option<UserPk>) -> Result<Vec<RoleId>, Error> {
+    let Some(user) = user else { return Ok(Vec::new()) };
+    Ok(role::all_of_account(conn, user).await?.into_iter().map(|role| role.pk).collect())
+}

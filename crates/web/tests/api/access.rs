@@ -1,0 +1,401 @@
+//! Who gets what answer from which operation: a table that is made anew and compared (CO section 22).
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use http::Method;
+use portcullis_core::id::{ApplicationId, ProviderPk, RoleId, UserPk};
+use portcullis_idp::reputation::{self, Attempt};
+use portcullis_store::consent::{self, Consent};
+use portcullis_store::role::{self, Right, Role};
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+const DOCUMENT: &str = include_str!("../../src/api/openapi.json");
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/access.txt");
+const HEAD: &str = "\
+# Answers of the API by who asks: the HTTP status of each operation for
+#   nobody    without credentials
+#   anybody   a user without roles
+#   viewer    a user whose role grants the first permission
+#   writer    one whose role grants both
+#   outpost   the service account of an outpost
+#   super     a superuser
+# What is asked for belongs to somebody else. `-` is where no permission is asked for.
+# Made by `UPDATE_DOCS=1 cargo test --workspace --locked --test api access`.
+";
+
+/// Kinds of objects by the beginnings of their paths, the longest first.
+const KINDS: [(&str, &str); 31] = [
+    ("/policies/reputation/scores/", "authentik_policies_reputation.reputation"),
+    ("/policies/all/", "authentik_policies.policy"),
+    ("/policies/bindings/", "authentik_policies.policybinding"),
+    ("/policies/dummy/", "authentik_policies_dummy.dummypolicy"),
+    ("/policies/event_matcher/", "authentik_policies_event_matcher.eventmatcherpolicy"),
+    ("/policies/expression/", "authentik_policies_expression.expressionpolicy"),
+    ("/policies/password/", "authentik_policies_password.passwordpolicy"),
+    ("/policies/password_expiry/", "authentik_policies_expiry.passwordexpirypolicy"),
+    ("/policies/reputation/", "authentik_policies_reputation.reputationpolicy"),
+    ("/core/users/", "authentik_core.user"),
+    ("/core/groups/", "authentik_core.group"),
+    ("/core/tokens/", "authentik_core.token"),
+    ("/core/applications/", "authentik_core.application"),
+    ("/core/application_entitlements/", "authentik_core.applicationentitlement"),
+    ("/core/authenticated_sessions/", "authentik_core.authenticatedsession"),
+    ("/core/user_consent/", "authentik_core.userconsent"),
+    ("/core/brands/", "authentik_brands.brand"),
+    ("/crypto/certificatekeypairs/", "authentik_crypto.certificatekeypair"),
+    ("/events/events/", "authentik_events.event"),
+    ("/flows/instances/", "authentik_flows.flow"),
+    ("/managed/blueprints/", "authentik_blueprints.blueprintinstance"),
+    ("/outposts/instances/", "authentik_outposts.outpost"),
+    ("/outposts/proxy/", "authentik_providers_proxy.proxyprovider"),
+    ("/propertymappings/all/", "authentik_core.propertymapping"),
+    ("/propertymappings/provider/scope/", "authentik_providers_oauth2.scopemapping"),
+    ("/providers/all/", "authentik_core.provider"),
+    ("/providers/oauth2/", "authentik_providers_oauth2.oauth2provider"),
+    ("/providers/proxy/", "authentik_providers_proxy.proxyprovider"),
+    ("/rbac/roles/", "authentik_rbac.role"),
+    ("/sources/all/", "authentik_core.source"),
+    ("/sources/oauth/", "authentik_sources_oauth.oauthsource"),
+];
+
+/// Operations whose second permission does not follow from kind and method.
+const SPECIAL: [(&str, &str, &str, &[&str]); 19] = [
+    ("get", "/admin/settings/", "authentik_rbac.view_system_settings", &[]),
+    ("put", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
+    ("patch", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
+    ("get", "/admin/system/", "authentik_rbac.view_system_info", &[]),
+    ("post", "/admin/system/", "authentik_rbac.view_system_info", &[]),
+    ("post", "/core/users/{id}/set_password/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
+    ("post", "/core/users/{id}/recovery/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
+    (
+        "post",
+        "/core/users/service_account/",
+        "authentik_core.view_user",
+        &["authentik_core.add_user", "authentik_core.add_token"],
+    ),
+    ("post", "/core/groups/{group_uuid}/add_user/", "authentik_core.view_group", &["authentik_core.add_user_to_group"]),
+    (
+        "post",
+        "/core/groups/{group_uuid}/remove_user/",
+        "authentik_core.view_group",
+        &["authentik_core.remove_user_from_group"],
+    ),
+    ("get", "/core/tokens/{identifier}/view_key/", "authentik_core.view_token", &["authentik_core.view_token_key"]),
+    ("post", "/core/tokens/{identifier}/set_key/", "authentik_core.view_token", &["authentik_core.set_token_key"]),
+    (
+        "post",
+        "/core/application_entitlements/",
+        "authentik_core.view_application",
+        &["authentik_core.add_applicationentitlement"],
+    ),
+    (
+        "get",
+        "/crypto/certificatekeypairs/{kp_uuid}/view_certificate/",
+        "authentik_crypto.view_certificatekeypair",
+        &["authentik_crypto.view_certificatekeypair_certificate"],
+    ),
+    (
+        "get",
+        "/crypto/certificatekeypairs/{kp_uuid}/view_private_key/",
+        "authentik_crypto.view_certificatekeypair",
+        &["authentik_crypto.view_certificatekeypair_key"],
+    ),
+    ("post", "/policies/all/{policy_uuid}/test/", "authentik_policies.view_policy", &["authentik_core.view_user"]),
+    ("post", "/policies/all/cache_clear/", "authentik_policies.view_policy", &["authentik_policies.change_policy"]),
+    (
+        "post",
+        "/propertymappings/all/{pm_uuid}/test/",
+        "authentik_core.view_propertymapping",
+        &["authentik_core.view_user"],
+    ),
+    (
+        "get",
+        "/providers/oauth2/{id}/preview_user/",
+        "authentik_providers_oauth2.view_oauth2provider",
+        &["authentik_core.preview_user"],
+    ),
+];
+
+/// The permissions that an operation asks for: one to see, and what it takes besides.
+fn permissions(method: &str, path: &str) -> Vec<String> {
+    if let Some((.., view, more)) = SPECIAL.iter().find(|known| (known.0, known.1) == (method, path)) {
+        return std::iter::once(*view).chain(more.iter().copied()).map(str::to_owned).collect();
+    }
+    let Some((_, kind)) = KINDS.iter().find(|(start, _)| path.starts_with(start)) else { return Vec::new() };
+    let (app, model) = kind.split_once('.').unwrap();
+    let view = format!("{app}.view_{model}");
+    match method {
+        "get" => vec![view],
+        "post" => vec![view, format!("{app}.add_{model}")],
+        "delete" => vec![view, format!("{app}.delete_{model}")],
+        _ => vec![view, format!("{app}.change_{model}")],
+    }
+}
+
+/// A site with an object of every kind, and makers of more.
+struct Field {
+    site: Site,
+    count: u32,
+    victim: i64,
+    application: Value,
+    provider: Value,
+    certificate: String,
+    outpost: String,
+    objects: HashMap<&'static str, String>,
+    anybody: String,
+    viewer: (i64, String),
+    writer: (i64, String),
+    account: String,
+}
+
+impl Field {
+    async fn new() -> Self {
+        let site = crate::expressions::site().await;
+        let brands = site.get("/core/brands/").await;
+        let brand = format!("/core/brands/{}/", brands["results"][0]["brand_uuid"].as_str().unwrap());
+        let recovery = site.get("/flows/instances/default-recovery-flow/").await["pk"].clone();
+        site.patch(&brand, json!({"flow_recovery": recovery})).await;
+        let pair = json!({"common_name": "a.example", "validity_days": 30, "alg": "ecdsa"});
+        let (_, pair) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await;
+        let pair = pair["pk"].as_str().unwrap();
+        let shown = site.get(&format!("/crypto/certificatekeypairs/{pair}/view_certificate/")).await;
+        let certificate = shown["data"].as_str().unwrap().to_owned();
+        let served = site.provider_body("served", json!({"certificate": pair})).await;
+        let provider = site.post("/providers/proxy/", served).await["pk"].clone();
+        let application = site.application("wiki", &provider).await;
+        let closed = json!({"target": application["pk"], "order": 0, "user": site.user("nobody").await.0});
+        site.post("/policies/bindings/", closed).await;
+        let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+        site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [provider]})).await;
+        let (victim, _) = site.user("victim").await;
+        let (_, anybody) = site.user("anybody").await;
+        let (viewer, writer) = (site.user("viewer").await, site.user("writer").await);
+        let account = site.outpost_account(&outpost).await;
+        Self {
+            count: 0,
+            victim,
+            application,
+            provider,
+            certificate,
+            outpost,
+            objects: HashMap::new(),
+            anybody,
+            viewer,
+            writer,
+            account,
+            site,
+        }
+    }
+
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("thing-{}", self.count)
+    }
+
+    /// What makes an object of the kind whose paths begin so; none if the API makes none.
+    async fn body(&mut self, start: &str) -> Option<Value> {
+        let name = self.name();
+        Some(match start {
+            "/core/users/" => json!({"username": name, "name": name}),
+            "/core/groups/"
+            | "/rbac/roles/"
+            | "/policies/dummy/"
+            | "/policies/event_matcher/"
+            | "/policies/password/"
+            | "/policies/reputation/" => json!({"name": name}),
+            "/policies/expression/" => json!({"name": name, "expression": "return True"}),
+            "/policies/password_expiry/" => json!({"name": name, "days": 30}),
+            "/policies/bindings/" => json!({"target": self.application["pk"], "order": 7, "user": self.victim}),
+            "/core/tokens/" => json!({"identifier": name, "user": self.victim, "intent": "app_password"}),
+            "/core/applications/" => json!({"name": name, "slug": name}),
+            "/core/application_entitlements/" => json!({"name": name, "app": self.application["pk"]}),
+            "/core/brands/" => json!({"domain": format!("{name}.example")}),
+            "/crypto/certificatekeypairs/" => json!({"name": name, "certificate_data": self.certificate}),
+            "/events/events/" => json!({"action": "login", "app": "test"}),
+            "/propertymappings/provider/scope/" => json!({"name": name, "scope_name": name, "expression": "return {}"}),
+            "/providers/proxy/" => self.site.provider_body(&name, json!({})).await,
+            "/providers/oauth2/" => {
+                let mut body = self.site.provider_body(&name, json!({})).await;
+                body["redirect_uris"] = json!([]);
+                body
+            }
+            "/sources/oauth/" => json!({
+                "name": name, "slug": name, "provider_type": "openidconnect",
+                "consumer_key": "key", "consumer_secret": "secret",
+            }),
+            _ => return None,
+        })
+    }
+
+    /// A fresh object of the kind whose paths begin so: what its path ends with.
+    async fn make(&mut self, start: &'static str) -> String {
+        let maker = match start {
+            "/policies/all/" => "/policies/dummy/",
+            "/propertymappings/all/" => "/propertymappings/provider/scope/",
+            "/providers/all/" => "/providers/oauth2/",
+            "/sources/all/" => "/sources/oauth/",
+            "/core/authenticated_sessions/" => return self.site.sign_in(self.victim, "test").await.1,
+            "/core/user_consent/" => return self.consent().await,
+            "/policies/reputation/scores/" => return self.score().await,
+            "/flows/instances/" | "/flows/executor/" => return "default-authentication-flow".to_owned(),
+            "/outposts/instances/" => return self.outpost.clone(),
+            own => own,
+        };
+        let body = self.body(maker).await.unwrap_or_else(|| panic!("{start}: no object can be made"));
+        let made = self.site.post(maker, body).await;
+        if start == "/providers/oauth2/" {
+            let name = self.name();
+            self.site.application(&name, &made["pk"]).await;
+        }
+        let key = match maker {
+            "/core/tokens/" => "identifier",
+            "/core/applications/" | "/sources/oauth/" => "slug",
+            "/core/application_entitlements/" => "pbm_uuid",
+            "/core/brands/" => "brand_uuid",
+            _ => "pk",
+        };
+        made[key].as_str().map_or_else(|| made[key].to_string(), str::to_owned)
+    }
+
+    async fn consent(&mut self) -> String {
+        let now = self.site.ctx.now();
+        let agreed = Consent {
+            pk: 0,
+            account: UserPk(i32::try_from(self.victim).unwrap()),
+            provider: ProviderPk(i32::try_from(self.provider.as_i64().unwrap()).unwrap()),
+            application: ApplicationId(self.application["pk"].as_str().unwrap().parse().unwrap()),
+            scope: "openid".to_owned(),
+            created: now,
+            expires: now.plus_seconds(3600),
+        };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        consent::keep(&mut tx, &agreed).await.unwrap();
+        tx.commit().await.unwrap();
+        self.site.get("/core/user_consent/").await["results"][0]["pk"].to_string()
+    }
+
+    async fn score(&mut self) -> String {
+        let name = self.name();
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        let here = [192, 0, 2, 7].into();
+        reputation::note(&self.site.ctx, &mut tx, here, &name, Attempt::Failed).await.unwrap();
+        tx.commit().await.unwrap();
+        let found = self.site.get(&format!("/policies/reputation/scores/?identifier={name}")).await;
+        found["results"][0]["pk"].as_str().unwrap().to_owned()
+    }
+
+    /// Gives a user a role that grants these, and no other.
+    async fn grant(&mut self, user: i64, rights: &[String]) {
+        let made = Role { pk: RoleId(self.site.ctx.entropy.uuid()), name: self.name(), managed: None };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        role::insert(&mut tx, &made).await.unwrap();
+        for right in rights {
+            let right = Right { permission: right.clone(), object: String::new() };
+            role::grant(&mut tx, made.pk, &right).await.unwrap();
+        }
+        role::set_of_account(&mut tx, UserPk(i32::try_from(user).unwrap()), &[made.pk]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The path of an operation with an object in it. Who deletes gets one of their own.
+    async fn place(&mut self, method: &str, path: &str) -> String {
+        let Some((before, rest)) = path.split_once('{') else {
+            return match path {
+                "/core/authenticated_sessions/bulk_delete/" => format!("{path}?user_pks={}", self.victim),
+                _ => path.to_owned(),
+            };
+        };
+        let after = rest.split_once('}').unwrap().1;
+        let start = KINDS.iter().map(|(start, _)| *start).find(|start| *start == before).unwrap_or("/flows/executor/");
+        let key = match self.objects.get(start) {
+            Some(key) if method != "delete" => key.clone(),
+            _ => {
+                let key = self.make(start).await;
+                if method != "delete" {
+                    self.objects.insert(start, key.clone());
+                }
+                key
+            }
+        };
+        let query = match path {
+            "/providers/oauth2/{id}/preview_user/" => format!("?for_user={}", self.victim),
+            "/flows/executor/{flow_slug}/" => "?query=".to_owned(),
+            _ => String::new(),
+        };
+        format!("{before}{key}{after}{query}")
+    }
+
+    /// What is sent to an operation: as good as an administrator would send it.
+    async fn sent(&mut self, method: &str, path: &str, place: &str) -> Option<Value> {
+        let end = path.rsplit('/').nth(1).unwrap_or_default();
+        match (method, end) {
+            ("get" | "delete", _) => None,
+            ("patch", _) => Some(json!({})),
+            ("put", _) => {
+                let mut whole = self.site.get(place).await;
+                if path.starts_with("/crypto/") {
+                    whole["certificate_data"] = json!(self.certificate);
+                }
+                Some(whole)
+            }
+            (_, "set_password") => Some(json!({"password": "a long password"})),
+            (_, "add_user" | "remove_user") => Some(json!({"pk": self.victim})),
+            (_, "set_key") => Some(json!({"key": format!("{}-0123456789-0123456789", self.name())})),
+            (_, "service_account") => Some(json!({"name": self.name()})),
+            (_, "test") => Some(json!({"user": self.victim})),
+            (_, "generate") => Some(json!({"common_name": self.name(), "validity_days": 3, "alg": "ecdsa"})),
+            (_, "recovery" | "cache_clear" | "system" | "{flow_slug}") => Some(json!({})),
+            _ => Some(self.body(path).await.unwrap_or_else(|| panic!("{path}: nothing to send"))),
+        }
+    }
+
+    async fn line(&mut self, method: &str, path: &str) -> String {
+        let rights = permissions(method, path);
+        self.grant(self.viewer.0, rights.get(..1).unwrap_or_default()).await;
+        self.grant(self.writer.0, &rights).await;
+        let (viewer, writer) = (self.viewer.1.clone(), self.writer.1.clone());
+        let callers = [String::new(), self.anybody.clone(), viewer, writer, self.account.clone(), ADMIN.to_owned()];
+        let mut line = format!("{:<6} {path:<63}", method.to_uppercase());
+        for key in callers {
+            let place = self.place(method, path).await;
+            let body = self.sent(method, path, &place).await;
+            let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let status = self.site.status(&key, verb, &place, body).await;
+            write!(line, " {:>7}", status.as_u16()).unwrap();
+        }
+        let named = if rights.is_empty() { "-".to_owned() } else { rights.join(" + ") };
+        format!("{line}  {named}\n")
+    }
+}
+
+/// CO-701, CO-703, CO-704, CO-707: who gets what answer from which operation is what the table says, and it names every
+/// operation.
+#[tokio::test]
+async fn co_701_access_is_as_the_table_says() {
+    let mut field = Field::new().await;
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let columns = ["nobody", "anybody", "viewer", "writer", "outpost", "super"].map(|name| format!(" {name:>7}"));
+    let mut made = format!("{HEAD}{:<70}{}  permissions\n", "# operation", columns.concat());
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if methods.get(method).is_some() {
+                made.push_str(&field.line(method, path).await);
+            }
+        }
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(TABLE, &made).unwrap();
+    }
+    let known = std::fs::read_to_string(TABLE).unwrap_or_default();
+    let differ: Vec<_> = made.lines().filter(|line| !known.lines().any(|other| other == *line)).collect();
+    let gone: Vec<_> = known.lines().filter(|line| !made.lines().any(|other| other == *line)).collect();
+    assert!(
+        made == known,
+        "tests/api/access.txt is stale.\nIt is now:\n{}\nIt was:\n{}",
+        differ.join("\n"),
+        gone.join("\n")
+    );
+}

@@ -1,0 +1,346 @@
+//! Permissions of roles at work (CO section 22).
+
+use authentik_client::models;
+use http::Method;
+use portcullis_core::permission::Permission;
+use portcullis_idp::{Actor, Change, roles};
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+async fn count(site: &Site, key: &str, path: &str) -> (u16, Value) {
+    let (status, said) = site.send(key, Method::GET, path, None).await;
+    (status.as_u16(), said["pagination"]["count"].clone())
+}
+
+/// CO-540, CO-547, CO-577: roles of users and groups are given, shown with what is inherited, and filtered by.
+#[tokio::test]
+async fn co_577_roles_belong_to_users_and_groups() {
+    let site = Site::new().await;
+    let (direct, above) = (site.role("direct", &[]).await, site.role("above", &[]).await);
+    let (user, key) = site.user("ada").await;
+    let parent = site.post("/core/groups/", json!({"name": "parent", "roles": [above]})).await;
+    let child = json!({"name": "child", "parents": [parent["pk"]], "users": [user]});
+    let child = site.post("/core/groups/", child).await;
+    let path = format!("/core/users/{user}/");
+    let shown = site.patch(&path, json!({"roles": [direct]})).await;
+    let _: models::User = serde_json::from_value(shown.clone()).unwrap();
+    assert_eq!((&shown["roles"], &shown["roles_obj"][0]["name"]), (&json!([direct]), &json!("direct")));
+    assert_eq!(site.get(&format!("{path}?include_roles=false")).await["roles_obj"], Value::Null);
+    assert_eq!(site.patch(&path, json!({"name": "Ada"})).await["roles"], json!([direct]), "unchanged");
+
+    let at = format!("/core/groups/{}/", child["pk"].as_str().unwrap());
+    assert_eq!(site.get(&at).await["inherited_roles_obj"], Value::Null);
+    let group = site.get(&format!("{at}?include_inherited_roles=true")).await;
+    let _: models::Group = serde_json::from_value(group.clone()).unwrap();
+    assert_eq!((&group["roles"], &group["inherited_roles_obj"][0]["name"]), (&json!([]), &json!("above")));
+    assert_eq!((&parent["roles"], &parent["roles_obj"][0]["name"]), (&json!([above]), &json!("above")));
+
+    let (_, me) = site.send(&key, Method::GET, "/core/users/me/", None).await;
+    let names: Vec<_> = me["user"]["roles"].as_array().unwrap().iter().map(|role| role["name"].clone()).collect();
+    assert_eq!(names, ["above", "direct"]);
+    for (query, expected) in [
+        ("/core/users/?roles_by_name=direct".to_owned(), 1),
+        ("/core/users/?roles_by_name=above".to_owned(), 0),
+        (format!("/core/users/?roles_by_pk={direct}"), 1),
+        (format!("/rbac/roles/?users={user}"), 1),
+        (format!("/rbac/roles/?users={user}&inherited=true"), 2),
+        (format!("/rbac/roles/?groups={}", parent["pk"].as_str().unwrap()), 1),
+    ] {
+        assert_eq!(site.get(&query).await["pagination"]["count"], expected, "{query}");
+    }
+    let events = site.events("model_updated").await;
+    assert!(
+        events
+            .iter()
+            .any(|event| event["diff"]["roles"]["new_value"].is_array() || event["diff"].to_string().contains(&direct))
+    );
+}
+
+/// CO-701, CO-703: a right on one object shows that object alone, in lists before pages are made, and a list without any
+/// is refused.
+#[tokio::test]
+async fn co_703_rights_on_objects_show_these() {
+    let site = Site::new().await;
+    let (bob, _) = site.user("bob").await;
+    let (eve, _) = site.user("eve").await;
+    let object = bob.to_string();
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_core.view_user", Some(&object)),
+                ("authentik_core.change_user", Some(&object)),
+                ("authentik_core.delete_user", None),
+            ],
+        )
+        .await;
+    assert_eq!(count(&site, &key, "/core/users/?page_size=1").await, (200, json!(1)));
+    assert_eq!(count(&site, &key, "/core/users/?username=eve").await, (200, json!(0)));
+    assert_eq!(count(&site, &key, "/core/users/?attributes=%7B%22a%22%3A1%7D").await, (200, json!(0)));
+    assert_eq!(site.send(&key, Method::GET, "/core/users/paths/", None).await.1, json!({"paths": ["users"]}));
+    let asks = async |method: Method, pk: i64| {
+        site.send(&key, method, &format!("/core/users/{pk}/"), Some(json!({}))).await.0.as_u16()
+    };
+    assert_eq!(asks(Method::GET, bob).await, 200);
+    assert_eq!(asks(Method::PATCH, bob).await, 200);
+    for method in [Method::GET, Method::PATCH, Method::DELETE] {
+        assert_eq!(asks(method, eve).await, 404, "what cannot be seen cannot be deleted either");
+    }
+    assert_eq!(count(&site, &key, "/core/groups/").await, (403, Value::Null));
+    let (_, plain) = site.user("cat").await;
+    for path in ["/core/users/", "/core/groups/", "/core/tokens/nothing/view_key/", "/events/events/", "/rbac/roles/"] {
+        let (status, _) = site.send(&plain, Method::GET, path, None).await;
+        assert!(status == 403 || status == 404, "{path}: {status}");
+    }
+}
+
+/// CO-701: a right that is lost counts no more at the next request, whichever way it is lost.
+#[tokio::test]
+async fn co_701_lost_rights_are_lost_at_once() {
+    let site = Site::new().await;
+    let (user, key) = site.user("ada").await;
+    let role = site.role("readers", &[("authentik_brands.view_brand", None)]).await;
+    let group = site.post("/core/groups/", json!({"name": "g", "users": [user], "roles": [role]})).await;
+    let group = format!("/core/groups/{}/", group["pk"].as_str().unwrap());
+    let sees = async || count(&site, &key, "/core/brands/").await.0;
+    assert_eq!(sees().await, 200);
+    site.patch(&group, json!({"roles": []})).await;
+    assert_eq!(sees().await, 403);
+    site.patch(&group, json!({"roles": [role]})).await;
+    assert_eq!(sees().await, 200);
+    site.patch(&group, json!({"users": []})).await;
+    assert_eq!(sees().await, 403);
+    site.patch(&format!("/core/users/{user}/"), json!({"roles": [role]})).await;
+    assert_eq!(sees().await, 200);
+    site.delete(&format!("/rbac/roles/{role}/")).await;
+    assert_eq!(sees().await, 403);
+}
+
+/// CO-701: rights are looked at again in the transaction that makes the change.
+#[tokio::test]
+async fn co_701_rights_count_in_the_transaction() {
+    let site = Site::new().await;
+    let (user, _) = site.user_with("ada", &[("authentik_core.add_group", None)]).await;
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let pk = portcullis_core::id::UserPk(i32::try_from(user).unwrap());
+    let account = portcullis_store::account::by_pk(&mut conn, pk).await.unwrap().unwrap();
+    let rights = portcullis_idp::Rights::of(&mut conn, &account).await.unwrap();
+    drop(conn);
+    let actor = Actor { user: Some(pk), is_superuser: false, rights, ..Actor::system() };
+    assert!(Change::begin(&site.ctx, &actor).await.is_ok());
+    site.patch(&format!("/core/users/{user}/"), json!({"roles": []})).await;
+    assert!(matches!(Change::begin(&site.ctx, &actor).await, Err(portcullis_idp::Error::Forbidden)));
+}
+
+/// CO-480: members of the group for readers see everything that has a permission to see it, and change nothing.
+#[tokio::test]
+async fn co_480_readers_see_and_change_nothing() {
+    let site = Site::new().await;
+    let (user, key) = site.user("ada").await;
+    let group = site.get("/core/groups/?name=authentik%20Read-only").await["results"][0].clone();
+    assert_eq!(group["roles_obj"][0]["name"], "authentik Read-only");
+    let member = format!("/core/groups/{}/add_user/", group["pk"].as_str().unwrap());
+    assert_eq!(site.send(crate::site::ADMIN, Method::POST, &member, Some(json!({"pk": user}))).await.0, 204);
+    for path in [
+        "/core/users/",
+        "/core/groups/",
+        "/core/tokens/",
+        "/core/brands/",
+        "/events/events/",
+        "/providers/proxy/",
+        "/providers/oauth2/",
+        "/policies/all/",
+        "/policies/bindings/",
+        "/propertymappings/all/",
+        "/sources/all/",
+        "/flows/instances/",
+        "/outposts/instances/",
+        "/crypto/certificatekeypairs/",
+        "/rbac/roles/",
+    ] {
+        assert_eq!(count(&site, &key, path).await.0, 200, "{path}");
+    }
+    for (method, path, body) in [
+        (Method::POST, "/core/users/".to_owned(), json!({"username": "x", "name": "x"})),
+        (Method::PATCH, format!("/core/users/{user}/"), json!({"name": "x"})),
+        (Method::DELETE, format!("/core/users/{user}/"), json!({})),
+        (Method::PATCH, "/admin/settings/".to_owned(), json!({})),
+        (Method::GET, "/core/tokens/authentik-bootstrap-token/view_key/".to_owned(), json!({})),
+    ] {
+        assert_eq!(site.send(&key, method, &path, Some(body)).await.0, 403, "{path}");
+    }
+}
+
+/// CO-472, CO-821: secret attributes are masked for those who may look but not change.
+#[tokio::test]
+async fn co_821_secret_attributes_are_masked_for_readers() {
+    let site = Site::new().await;
+    let (bob, _) = site.user("bob").await;
+    let path = format!("/core/users/{bob}/");
+    site.patch(&path, json!({"attributes": {"app_password": "s3cr3t", "plain": "text"}})).await;
+    let group = json!({"name": "g", "users": [bob], "attributes": {"api_token": "s3cr3t"}});
+    site.post("/core/groups/", group).await;
+    let looks = [("authentik_core.view_user", None), ("authentik_core.view_group", None)];
+    let (_, reader) = site.user_with("ada", &looks).await;
+    let (_, writer) = site.user_with("eve", &[looks[0], looks[1], ("authentik_core.change_user", None)]).await;
+    for list in ["/core/users/", "/core/groups/", &path] {
+        let (_, said) = site.send(&reader, Method::GET, list, None).await;
+        assert!(!said.to_string().contains("s3cr3t") && said.to_string().contains("********"), "{list}: {said}");
+    }
+    let (_, said) = site.send(&writer, Method::GET, &path, None).await;
+    assert_eq!(said["attributes"], json!({"app_password": "s3cr3t", "plain": "text"}));
+    assert!(!said["groups_obj"].to_string().contains("s3cr3t"));
+}
+
+/// CO-472, CO-570: client and cookie secrets are for those who may change the provider, and for outposts.
+#[tokio::test]
+async fn co_570_secrets_of_clients_are_for_those_who_change_them() {
+    let site = Site::new().await;
+    let served = site.provider("wiki").await["pk"].clone();
+    site.application("wiki", &served).await;
+    let mut body = site.provider_body("client", json!({})).await;
+    body["redirect_uris"] = json!([]);
+    let own = site.post("/providers/oauth2/", body.clone()).await;
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [served]})).await;
+    let (proxy, oauth2) = ("authentik_providers_proxy", "authentik_providers_oauth2");
+    let looks = [format!("{proxy}.view_proxyprovider"), format!("{oauth2}.view_oauth2provider")];
+    let looks: Vec<_> = looks.iter().map(|right| (right.as_str(), None)).collect();
+    let changes = [format!("{proxy}.change_proxyprovider"), format!("{oauth2}.change_oauth2provider")];
+    let changes: Vec<_> = looks.iter().copied().chain(changes.iter().map(|right| (right.as_str(), None))).collect();
+    let makes = format!("{oauth2}.add_oauth2provider");
+    let (_, maker) = site.user_with("maker", &[(makes.as_str(), None)]).await;
+    let (_, reader) = site.user_with("reader", &looks).await;
+    let (_, writer) = site.user_with("writer", &changes).await;
+    let secrets = async |key: &str| {
+        let (_, list) = site.send(key, Method::GET, "/outposts/proxy/", None).await;
+        let (_, one) = site.send(key, Method::GET, &format!("/providers/oauth2/{}/", own["pk"]), None).await;
+        let listed = &list["results"][0];
+        [listed["client_secret"].clone(), listed["cookie_secret"].clone(), one["client_secret"].clone()]
+    };
+    assert_eq!(secrets(&reader).await, ["********"; 3].map(Value::from));
+    let told = secrets(&writer).await;
+    assert!(told.iter().all(|secret| secret.as_str().unwrap().len() > 20), "{told:?}");
+    assert_eq!(told[2], own["client_secret"]);
+    let account = site.outpost_account(&outpost).await;
+    assert_eq!(secrets(&account).await[..2], told[..2]);
+    body["name"] = json!("another");
+    let (status, made) = site.send(&maker, Method::POST, "/providers/oauth2/", Some(body)).await;
+    assert_eq!(status, 201, "{made}");
+    assert!(made["client_secret"].as_str().unwrap().len() > 20, "who makes one is told its secret");
+}
+
+/// CO-153: whoever makes or moves an entitlement has to see its application.
+#[tokio::test]
+async fn co_153_entitlements_are_for_applications_that_are_seen() {
+    let site = Site::new().await;
+    let (first, second) = (site.provider("one").await["pk"].clone(), site.provider("two").await["pk"].clone());
+    let (first, second) = (site.application("one", &first).await, site.application("two", &second).await);
+    let seen = first["pk"].as_str().unwrap();
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_core.view_application", Some(seen)),
+                ("authentik_core.view_applicationentitlement", None),
+                ("authentik_core.add_applicationentitlement", None),
+                ("authentik_core.change_applicationentitlement", None),
+            ],
+        )
+        .await;
+    let path = "/core/application_entitlements/";
+    let denied = json!({"app": ["User does not have access to application."]});
+    let (status, said) = site.send(&key, Method::POST, path, Some(json!({"name": "e", "app": second["pk"]}))).await;
+    assert_eq!((status.as_u16(), said), (400, denied.clone()));
+    let (status, made) = site.send(&key, Method::POST, path, Some(json!({"name": "e", "app": seen}))).await;
+    assert_eq!(status, 201, "{made}");
+    let at = format!("{path}{}/", made["pbm_uuid"].as_str().unwrap());
+    let (status, said) = site.send(&key, Method::PATCH, &at, Some(json!({"app": second["pk"]}))).await;
+    assert_eq!((status.as_u16(), said), (400, denied));
+    assert_eq!(site.send(&key, Method::PATCH, &at, Some(json!({"name": "f"}))).await.0, 200);
+}
+
+/// CO-704, CO-703: the account of an outpost sees its outpost, what it serves and the certificates of that, and nothing
+/// else; what it sees follows what it serves.
+#[tokio::test]
+async fn co_704_outposts_see_what_they_serve() {
+    let site = Site::new().await;
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    let key = site.outpost_account(&outpost).await;
+    let pair = json!({"common_name": "a.example", "validity_days": 30, "alg": "ecdsa"});
+    let (_, pair) =
+        site.send(crate::site::ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await;
+    let pair = pair["pk"].as_str().unwrap().to_owned();
+    let body = site.provider_body("wiki", json!({"certificate": pair})).await;
+    let provider = site.post("/providers/proxy/", body).await["pk"].clone();
+    site.application("wiki", &provider).await;
+    let key_path = format!("/crypto/certificatekeypairs/{pair}/view_private_key/");
+    let ask = async |path: &str| count(&site, &key, path).await;
+    assert_eq!(ask("/outposts/instances/").await, (200, json!(1)));
+    assert_eq!(ask("/outposts/proxy/").await, (200, json!(0)));
+    assert_eq!(ask("/crypto/certificatekeypairs/").await, (200, json!(0)));
+    assert_eq!(ask(&key_path).await.0, 403);
+    let at = format!("/outposts/instances/{outpost}/");
+    site.patch(&at, json!({"providers": [provider]})).await;
+    assert_eq!(ask("/outposts/proxy/").await, (200, json!(1)));
+    assert_eq!(ask("/crypto/certificatekeypairs/").await, (200, json!(1)));
+    assert_eq!(ask(&key_path).await.0, 200);
+    for path in ["/core/users/", "/core/tokens/", "/providers/proxy/", "/core/applications/", "/events/events/"] {
+        assert_eq!(ask(path).await, (200, json!(0)), "{path}");
+    }
+    let told = json!({"action": "login", "app": "outpost"});
+    assert_eq!(site.send(&key, Method::POST, "/events/events/", Some(told)).await.0, 201);
+    for (method, path, body) in [
+        (Method::PATCH, at.as_str(), json!({})),
+        (Method::POST, "/core/tokens/", json!({"identifier": "x"})),
+        (Method::POST, "/core/users/", json!({"username": "x", "name": "x"})),
+    ] {
+        assert_eq!(site.send(&key, method, path, Some(body)).await.0, 403, "{path}");
+    }
+    site.patch(&at, json!({"providers": []})).await;
+    assert_eq!(ask(&key_path).await.0, 403);
+}
+
+/// CO-701: a role is granted rights that exist, once each, with an event; the granting is what blueprints do.
+#[tokio::test]
+async fn co_701_roles_are_granted_rights_that_exist() {
+    let site = Site::new().await;
+    let pk: portcullis_core::id::RoleId = site.role("readers", &[]).await.parse().unwrap();
+    let system = Actor::system();
+    let mut change = Change::begin(&site.ctx, &system).await.unwrap();
+    for (name, object) in [("authentik_core.view_user", None), ("authentik_core.change_user", Some("7"))] {
+        for _ in 0..2 {
+            roles::grant_in(&mut change, pk, name, object).await.unwrap();
+        }
+    }
+    for name in ["authentik_core.read_user", "view_user", ""] {
+        assert!(roles::grant_in(&mut change, pk, name, None).await.is_err(), "{name}");
+    }
+    change.commit().await.unwrap();
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let granted = portcullis_store::role::permissions_granted_by(&mut conn, &[pk]).await.unwrap();
+    assert_eq!(granted.names(), ["authentik_core.view_user"]);
+    assert!(granted.hold_on("authentik_core.change_user", "7") && !granted.hold("authentik_core.change_user"));
+    assert!(Permission::parse("authentik_core.view_user").is_some());
+    let events = site.events("model_updated").await;
+    assert_eq!(events.iter().filter(|event| event["diff"]["granted"].is_object()).count(), 2);
+}
+
+/// CO-137: whoever may see a user's applications asks for them; whoever may not is refused.
+#[tokio::test]
+async fn co_137_applications_of_others_need_a_right() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    site.application("wiki", &provider).await;
+    let (bob, _) = site.user("bob").await;
+    let object = bob.to_string();
+    let (ada, key) = site.user_with("ada", &[("authentik_core.view_user_applications", Some(&object))]).await;
+    assert_eq!(count(&site, &key, &format!("/core/applications/?for_user={bob}")).await, (200, json!(1)));
+    let (eve, _) = site.user("eve").await;
+    assert_eq!(count(&site, &key, &format!("/core/applications/?for_user={eve}")).await.0, 403);
+    assert_eq!(site.send(&key, Method::GET, "/core/applications/wiki/check_access/", None).await.0, 200);
+    let other = format!("/core/applications/wiki/check_access/?for_user={bob}");
+    assert_eq!(site.send(&key, Method::GET, &other, None).await.0, 403, "for superusers (CO-138)");
+    assert!(ada != eve);
+}
