@@ -138,6 +138,19 @@ pub async fn get(ctx: &Context, pk: MappingId, kind: &'static str) -> Result<Sco
     mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind))
 }
 
+/// All mappings, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<ScopeMapping>, Error> {
+    Ok(mapping::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
+/// Whether this is the permanent name of a mapping that comes with the installation.
+pub fn is_shipped(managed: &str) -> bool {
+    MANAGED.iter().any(|shipped| shipped.managed == managed)
+}
+
 /// What is to be stored of a mapping; absent members stay as they are, or are empty on creation.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each is the field of the same name (CO-565)")]
@@ -156,6 +169,18 @@ const TAKEN: &str = "Scope Mapping with this name already exists.";
 /// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<MappingId, Error> {
     superuser_only(actor)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Makes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`create`], except for rights.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<MappingId, Error> {
+    let ctx = change.context();
     let mut made = ScopeMapping {
         pk: MappingId(ctx.entropy.uuid()),
         name: String::new(),
@@ -165,11 +190,9 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Mapp
         managed: None,
     };
     settle(ctx, &mut made, fields)?;
-    let mut change = Change::begin(ctx, actor).await?;
     let taken = |error| Error::taken(error, "scope_mapping.name", "name", TAKEN);
     mapping::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
-    change.commit().await?;
     Ok(made.pk)
 }
 
@@ -181,11 +204,20 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Mapp
 pub async fn update(ctx: &Context, actor: &Actor, pk: MappingId, fields: Fields) -> Result<(), Error> {
     superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: MappingId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
     let mut changed = before.clone();
     settle(ctx, &mut changed, fields)?;
-    store(&mut change, &before, &changed).await?;
-    change.commit().await
+    store(change, &before, &changed).await
 }
 
 /// Gives a mapping that came with the installation the scope and expression that it came with (CO-283).
@@ -222,14 +254,22 @@ async fn store(change: &mut Change<'_>, before: &ScopeMapping, changed: &ScopeMa
 pub async fn delete(ctx: &Context, actor: &Actor, pk: MappingId, kind: &'static str) -> Result<(), Error> {
     superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk, kind).await?;
+    change.commit().await
+}
+
+/// Deletes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: MappingId, kind: &'static str) -> Result<(), Error> {
     let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind))?;
-    if gone.managed.is_some() {
+    if gone.managed.as_deref().is_some_and(is_shipped) {
         return Err(Error::whole("A mapping that came with the installation cannot be deleted."));
     }
-    touch(&mut change, pk).await?;
+    touch(change, pk).await?;
     mapping::delete(change.conn(), pk).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {

@@ -1,7 +1,8 @@
 //! Roles: made, changed, deleted, and what they grant (CO-577, CO-701).
 
-use portcullis_core::id::RoleId;
+use portcullis_core::id::{RoleId, UserPk};
 use portcullis_core::permission::Permission;
+use portcullis_store::account;
 use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
 
@@ -41,6 +42,38 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error
     superuser_only(actor)?;
     let mut conn = ctx.db.read().await?;
     role::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Role"))
+}
+
+/// All roles, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Role>, Error> {
+    Ok(role::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
+/// The role that grants a user what is granted to them alone; it is made when it is missing.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such user; else when the store fails.
+pub async fn own_of_in(change: &mut Change<'_>, user: UserPk) -> Result<RoleId, Error> {
+    let name = format!("ak-managed-role--user-{user}");
+    if account::by_pk(change.conn(), user).await?.is_none() {
+        return Err(Error::NotFound("User"));
+    }
+    let pk = match role::by_name(change.conn(), &name).await? {
+        Some(role) => role.pk,
+        None => {
+            let ctx = change.context();
+            create_in(ctx, change, Fields { name: Some(name) }).await?
+        }
+    };
+    let mut roles: Vec<_> = role::of_account(change.conn(), user).await?.into_iter().map(|role| role.pk).collect();
+    if !roles.contains(&pk) {
+        roles.push(pk);
+        role::set_of_account(change.conn(), user, &roles).await?;
+    }
+    Ok(pk)
 }
 
 /// Makes a role, which grants nothing yet.

@@ -18,7 +18,7 @@ use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
-use portcullis_idp::{event, policies, setup, signing};
+use portcullis_idp::{blueprints, event, policies, setup, signing};
 use portcullis_store::Db;
 use serde_json::json;
 
@@ -141,6 +141,7 @@ pub(crate) fn context(
             allowed_networks: settings.outbound.allowed_networks.clone(),
         }),
         jwks: jwks::Asked::default(),
+        blueprints: blueprints::Reach::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::sources::jwks;
-use portcullis_idp::{Context, policies, sessions, setup, signing};
+use portcullis_idp::{Context, blueprints, policies, sessions, setup, signing};
 use portcullis_store::Db;
 use portcullis_store::authenticator::{self, Authenticator};
 use serde_json::{Value, json};
@@ -257,6 +257,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         mapping_engine: Arc::new(NoEngine),
         outbound: Outbound::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] }),
         jwks: jwks::Asked::default(),
+        blueprints: blueprints::Reach::default(),
     }
 }
 
