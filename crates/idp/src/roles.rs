@@ -153,7 +153,7 @@ pub async fn delete_in(change: &mut Change<'_>, pk: RoleId) -> Result<(), Error>
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-/// Lets a role grant a right, on one object or on everything of its kind.
+/// Lets a role grant a right, on one object or on everything of its kind; tells whether it did not already.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] on `permission` when there is no such right.
@@ -162,17 +162,18 @@ pub async fn grant_in(
     pk: RoleId,
     permission: &str,
     object: Option<&str>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let granting = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
     let permission = Permission::parse(permission)
         .ok_or_else(|| Error::field("permission", format!("\"{permission}\" is not a valid choice.")))?;
     let right = Right { permission: permission.to_string(), object: object.unwrap_or_default().to_owned() };
     if role::rights(change.conn(), pk).await?.contains(&right) {
-        return Ok(());
+        return Ok(false);
     }
     role::grant(change.conn(), pk, &right).await?;
     let granted = json!({"permission": right.permission, "object": object});
-    change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await
+    change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await?;
+    Ok(true)
 }
 
 fn apply(role: &mut Role, fields: Fields, problems: &mut Problems) {

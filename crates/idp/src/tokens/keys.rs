@@ -75,24 +75,25 @@ pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> R
     change.commit().await
 }
 
-/// Has a token have this key, as part of a larger change; nothing happens if it has. Short ones are taken with a
+/// Has a token have this key, as part of a larger change; tells whether it had another. Short ones are taken with a
 /// warning (CO-732).
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] for a key that is empty, too long or in use.
-pub async fn set_in(change: &mut Change<'_>, identifier: &str, key: &str) -> Result<(), Error> {
+pub async fn set_in(change: &mut Change<'_>, identifier: &str, key: &str) -> Result<bool, Error> {
     let mut changed = mine(change, identifier).await?;
     if key.is_empty() {
         return Err(Error::field("key", "This field may not be blank."));
     }
     let new = digest(change.context(), key);
     if changed.key_digest == new {
-        return Ok(());
+        return Ok(false);
     }
     if is_in_use(change, &changed, &new).await? {
         return Err(Error::field("key", IN_USE));
     }
-    store(change, &mut changed, key).await
+    store(change, &mut changed, key).await?;
+    Ok(true)
 }
 
 const IN_USE: &str = "This field must be unique.";

@@ -143,7 +143,7 @@ async fn preview_user(
     Ok(Json(json!({"preview": said})).into_response())
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "authorization_flow", "invalidation_flow", "redirect_uris"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -216,7 +216,7 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
     Some(uris)
 }
 
-fn object(ctx: &Context, view: &View) -> Result<Value, Error> {
+pub(in crate::api) fn object(ctx: &Context, view: &View) -> Result<Value, Error> {
     let provider = &view.provider;
     let mut object = base_map(view);
     let own = [
