@@ -4,6 +4,9 @@
 
 mod applications;
 mod bindings;
+mod blueprints;
+mod blueprints_engine;
+mod blueprints_models;
 mod brands;
 mod certificates;
 mod consents;

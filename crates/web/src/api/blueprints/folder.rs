@@ -153,6 +153,7 @@ impl Watch {
         let system = Actor::system();
         let mut change = Change::begin(ctx, &system).await?;
         let known = blueprints::all_in(&mut change).await?;
+        let mut names: Vec<_> = known.iter().map(|view| view.blueprint.name.clone()).collect();
         let mut different = false;
         for file in files {
             let Some(metadata) = &file.metadata else { continue };
@@ -164,8 +165,9 @@ impl Watch {
                     different = true;
                 }
             } else if metadata.label(INSTANTIATE) != Some("false") && !self.has_seen(file) {
-                let taken = known.iter().any(|view| view.blueprint.name == metadata.name);
-                let name = if metadata.name.is_empty() || taken { &file.path } else { &metadata.name };
+                let taken = metadata.name.is_empty() || names.contains(&metadata.name);
+                let name = if taken { &file.path } else { &metadata.name };
+                names.push(name.clone());
                 let fields = Fields {
                     name: Some(name.clone()),
                     path: Some(file.path.clone()),

@@ -74,6 +74,9 @@ pub(super) async fn write(
 ) -> Result<Written, Refusal> {
     let mut body = Body::of(attributes);
     let extras = Extras::take(model, &mut body)?;
+    if let (Model::Outpost, Some(found)) = (model, found) {
+        more_providers(found, &mut body)?;
+    }
     if let Some(found) = found {
         let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
         let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
@@ -100,6 +103,23 @@ pub(super) async fn write(
     let empty = json!({});
     extras.write(change, model, &key, found.unwrap_or(&empty)).await?;
     Ok(Written { key, password: extras.password, changed: note.is_none(), note })
+}
+
+/// Our own: providers that an outpost is to serve beside what it serves already, so that each file can bring its own.
+fn more_providers(outpost: &Value, body: &mut Body) -> Result<(), Refusal> {
+    const FIELD: &str = "additional_providers";
+    let Some(more) = body.take(FIELD) else { return Ok(()) };
+    let more = more.as_array().ok_or_else(|| refused(FIELD, "Expected a list of items."))?;
+    let listed = body.take("providers").unwrap_or_else(|| outpost["providers"].clone());
+    let mut all = listed.as_array().cloned().unwrap_or_default();
+    for provider in more {
+        if !all.contains(provider) {
+            all.push(provider.clone());
+        }
+    }
+    all.sort_by_key(Value::as_i64);
+    body.put("providers", Value::Array(all));
+    Ok(())
 }
 
 fn is_shipped(mapping: &Value) -> bool {
