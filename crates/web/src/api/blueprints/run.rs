@@ -168,7 +168,10 @@ impl<'c, 'a> Run<'c, 'a> {
                 Written { key: model.key(object), password: None, changed: false, note: None }
             }
             (State::Present, Some(object)) => {
-                let attributes = resolved.attrs.clone();
+                let mut attributes = resolved.attrs.clone();
+                if model == Model::StageBinding {
+                    merge(&mut attributes, resolved.identifiers.clone());
+                }
                 write::write(self.change, model, Some(object), attributes, &mut self.orders).await?
             }
             (State::Present | State::Created | State::MustCreated, None) => {
