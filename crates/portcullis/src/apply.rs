@@ -1,4 +1,4 @@
-//! `portcullis apply`: blueprints by whoever has the data directory (CO section 23).
+//! `portcullis apply` and `export`: blueprints by whoever has the data directory (CO section 23).
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +30,20 @@ pub(crate) fn run(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure>
         ctx.db.close().await;
         done
     })
+}
+
+/// Prints one blueprint of everything.
+///
+/// # Errors
+/// One line when there is no such instance, or the database fails.
+pub(crate) fn export(settings: &Settings) -> Result<(), Failure> {
+    let text = serve::runtime()?.block_on(async {
+        let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
+        let text = portcullis_web::api::blueprints::export(&ctx, &Actor::system()).await;
+        ctx.db.close().await;
+        Ok::<_, Failure>(text?)
+    })?;
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 async fn apply_all(ctx: &Context, texts: Vec<(String, String)>) -> Result<(), Failure> {

@@ -58,6 +58,8 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print one blueprint of everything, secrets left out
+    Export,
     /// Print a link by which a user chooses a new password; good once
     RecoveryLink {
         /// User name

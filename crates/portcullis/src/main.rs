@@ -51,6 +51,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         // Its own instance: no file, no environment, no data directory of anybody.
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { files } => apply::run(&load(&common)?.0, &files),
+        Command::Export => apply::export(&load(&common)?.0),
         Command::RecoveryLink { username, minutes } => {
             operator::run(&load(&common)?.0, &username, &Task::RecoveryLink { minutes })
         }

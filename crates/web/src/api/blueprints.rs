@@ -2,6 +2,7 @@
 //! API's readers know the fields of objects. [`apply`](apply::apply) applies a document, [`Watch`] a folder.
 
 mod apply;
+mod export;
 mod folder;
 mod instance;
 mod matching;
@@ -32,6 +33,7 @@ use super::params::Params;
 use super::policies::log_line;
 
 pub use apply::{Applied, Audience, Document, Refused, apply};
+pub use export::export;
 pub use folder::Watch;
 
 const PATH: &str = "/managed/blueprints/";

@@ -87,6 +87,11 @@ impl Body {
         self.object.keys().map(String::as_str).find(|field| !asked.contains(*field))
     }
 
+    /// The fields that were asked for.
+    pub fn into_asked(self) -> BTreeSet<String> {
+        self.asked.unwrap_or_default()
+    }
+
     fn note(&mut self, field: &str) {
         if let Some(asked) = &mut self.asked {
             asked.insert(field.to_owned());

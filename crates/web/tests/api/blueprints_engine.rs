@@ -145,7 +145,8 @@ async fn co_725_conditions_leave_entries_out() {
 async fn co_726_tags_find_objects() {
     let site = Site::new().await;
     let body = json!({"username": "ada", "name": "Ada", "attributes": {"app_password": "upstream-s3cret", "desk": 7}});
-    site.post("/core/users/", body).await;
+    let ada = site.post("/core/users/", body).await["pk"].clone();
+    site.post("/core/tokens/", json!({"identifier": "ada-token", "intent": "api", "user": ada})).await;
     applied(
         &site,
         "  - {model: authentik_core.group, id: top, identifiers: {name: top}}\n  \
@@ -153,6 +154,7 @@ async fn co_726_tags_find_objects() {
          users: [!Find [authentik_core.user, [username, ada]]]\n      attributes:\n        \
          nobody: !Find [authentik_core.user, [username, nobody]]\n        \
          seen: !AtIndex [!FindObject [authentik_core.user, [username, ada]], attributes]\n        \
+         inside: !AtIndex [!FindObject [authentik_core.token, [identifier, ada-token]], user_obj]\n        \
          label: !Context goauthentik.io/enterprise/licensed\n        \
          app: !AtIndex [!Context goauthentik.io/rbac/models, authentik_core.user]\n",
     )
@@ -160,8 +162,11 @@ async fn co_726_tags_find_objects() {
     let low = only(&site, "/core/groups/?name=low").await;
     let top = only(&site, "/core/groups/?name=top").await;
     assert_eq!(low["parents"], json!([top["pk"]]));
-    let expected = json!({"nobody": null, "seen": {"desk": 7}, "label": false, "app": "authentik_core"});
-    assert_eq!(low["attributes"], expected);
+    let seen = &low["attributes"];
+    assert_eq!((&seen["nobody"], &seen["seen"]), (&json!(null), &json!({"desk": 7})));
+    assert_eq!((&seen["label"], &seen["app"]), (&json!(false), &json!("authentik_core")));
+    assert_eq!(seen["inside"]["username"], json!("ada"));
+    assert!(!low.to_string().replace(&low["users_obj"].to_string(), "").contains("upstream-s3cret"), "{low}");
 }
 
 /// CO-728: what whoever applies it adds is stronger than the context of the text.

@@ -1,7 +1,8 @@
 //! What blueprints can hold, model by model.
 
 use portcullis_idp::blueprints::Reach;
-use portcullis_idp::password;
+use portcullis_idp::{Actor, password};
+use portcullis_web::api::blueprints::export;
 use serde_json::{Value, json};
 
 use crate::blueprints_engine::{applied, attempt, only, refused};
@@ -232,6 +233,36 @@ async fn co_736_permanent_names_come_first() {
     applied(&site, &entry("example.com/r", "second")).await;
     assert_eq!(only(&site, "/rbac/roles/?managed=example.com%2Fr").await["name"], json!("second"));
     assert_eq!(site.get("/rbac/roles/?name=first").await["pagination"]["count"], json!(0));
+}
+
+/// CO-730: an export holds everything but secrets; applied to the same instance it changes nothing, and to another one
+/// it makes the same.
+#[tokio::test]
+async fn co_730_an_export_changes_nothing() {
+    let site = Site::new().await;
+    attempt(&site, include_str!("../../../../docs/src/examples/wiki.yaml")).await.unwrap();
+    let (ada, _) = site.user("grace").await;
+    let policy = site.post("/policies/dummy/", json!({"name": "d"})).await["pk"].clone();
+    let wiki = site.get("/core/applications/wiki/").await["pk"].clone();
+    site.post("/policies/bindings/", json!({"target": wiki, "order": 1, "policy": policy})).await;
+    site.post("/policies/bindings/", json!({"target": wiki, "order": 2, "user": ada})).await;
+    site.post("/core/application_entitlements/", json!({"name": "editor", "app": wiki})).await;
+    let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
+    site.post("/propertymappings/provider/scope/", mapping).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    for secret in ["change-me", "an-app-password-of-ada", crate::site::ADMIN] {
+        assert!(!exported.contains(secret), "{secret}");
+    }
+    let events = (site.events("model_created").await, site.events("model_updated").await);
+    let again = attempt(&site, &exported).await.unwrap();
+    let different: Vec<_> = again.log.iter().filter(|line| !line.event.ends_with("is as it should be")).collect();
+    assert!(different.is_empty(), "{different:?}");
+    assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
+    let other = Site::new().await;
+    attempt(&other, &exported).await.unwrap();
+    let access = only(&other, "/core/users/?username=ada").await["pk"].clone();
+    let access = format!("/core/applications/wiki/check_access/?for_user={access}");
+    assert_eq!(other.get(&access).await["passing"], json!(true));
 }
 
 /// PX-020, CO-730: the example of the handbook protects an application; applied again, it changes nothing.

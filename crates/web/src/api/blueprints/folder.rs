@@ -137,11 +137,12 @@ impl Watch {
             return Ok(());
         }
         self.keep(ctx, &files).await?;
-        self.seen = Some(seen);
         while self.apply_changed(ctx, &files).await? && !self.failed.is_empty() {
             // What was missing may be there now.
             self.failed.clear();
         }
+        // Last of all: what the store has failed at is tried again.
+        self.seen = Some(seen);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The kinds of objects that a blueprint can hold (CO-730), each as the API shows it.
 
+use portcullis_core::attributes::SecretKeys;
 use portcullis_idp::flow::stages::{self, Stages};
 use portcullis_idp::list::{groups as group_list, tokens as token_list, users as user_list};
 use portcullis_idp::policies::Kind as Policy;
@@ -185,7 +186,7 @@ impl Model {
             Self::OAuthSource => {
                 sources::all_in(change).await?.iter().map(|source| api::sources::object(ctx, source)).collect()
             }
-            Self::Certificate => certificates::all_in(change).await?.iter().map(api::certificates::object).collect(),
+            Self::Certificate => certificates::all_in(change).await?.iter().map(certificate).collect(),
             Self::Outpost => outpost_service::all_in(change).await?.iter().map(api::outposts::object).collect(),
             Self::Brand => brand_service::all_in(change).await?.iter().map(api::brands::object).collect(),
             Self::Role => roles::all_in(change).await?.iter().map(role).collect(),
@@ -219,17 +220,40 @@ impl Model {
             for field in ["client_secret", "content", "context"] {
                 object.remove(field);
             }
-            if let Some(Value::Object(attributes)) = object.get_mut("attributes") {
-                *attributes = secrets.without(attributes, &[]);
+        }
+        strip(&mut object, &secrets);
+        Ok(object)
+    }
+}
+
+/// Takes secret attributes out, also of what is shown inside.
+fn strip(value: &mut Value, secrets: &SecretKeys) {
+    match value {
+        Value::Object(members) => {
+            for (field, value) in members {
+                match value {
+                    Value::Object(attributes) if field == "attributes" => {
+                        *attributes = secrets.without(attributes, &[])
+                    }
+                    other => strip(other, secrets),
+                }
             }
         }
-        Ok(object)
+        Value::Array(items) => items.iter_mut().for_each(|item| strip(item, secrets)),
+        _ => {}
     }
 }
 
 fn policy_name(kind: Policy) -> String {
     let descriptor = kind.descriptor();
     format!("{}.{}", descriptor.app, descriptor.model)
+}
+
+/// With its public part, which the API shows apart.
+fn certificate(certificate: &certificates::Certificate) -> Value {
+    let mut object = api::certificates::object(certificate);
+    object["certificate_data"] = json!(certificate.chain.trim());
+    object
 }
 
 fn role(role: &portcullis_idp::Role) -> Value {

@@ -1,6 +1,6 @@
 //! Objects are made, changed and deleted, each by the reader of the API and the service behind it (CO-724, CO-732).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use portcullis_core::id::{BlueprintId, UserPk};
@@ -8,8 +8,8 @@ use portcullis_idp::flow::stages;
 use portcullis_idp::managed::{self, Kind as Managed};
 use portcullis_idp::providers::Kind as Provider;
 use portcullis_idp::{
-    Change, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, flows, mappings,
-    outposts, policies, providers, roles, sources, tokens,
+    Change, Context, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, flows,
+    mappings, outposts, policies, providers, roles, sources, tokens,
 };
 use serde_json::{Map, Value, json};
 
@@ -78,6 +78,9 @@ pub(super) async fn write(
         more_providers(found, &mut body)?;
     }
     if let Some(found) = found {
+        unmask(change, found, &mut body).await?;
+    }
+    if let Some(found) = found {
         let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
         let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
         if same && managed {
@@ -103,6 +106,21 @@ pub(super) async fn write(
     let empty = json!({});
     extras.write(change, model, &key, found.unwrap_or(&empty)).await?;
     Ok(Written { key, password: extras.password, changed: note.is_none(), note })
+}
+
+/// A masked attribute means the one that is stored (CO-472).
+async fn unmask(change: &mut Change<'_>, found: &Value, body: &mut Body) -> Result<(), Refusal> {
+    let Some(Value::Object(stored)) = found.get("attributes") else { return Ok(()) };
+    let Some(given) = body.take("attributes") else { return Ok(()) };
+    let meant = match given {
+        Value::Object(given) => {
+            let ctx = change.context();
+            Value::Object(directory::secret_keys(ctx, change.conn()).await?.restored(given, stored))
+        }
+        other => other,
+    };
+    body.put("attributes", meant);
+    Ok(())
 }
 
 /// Our own: providers that an outpost is to serve beside what it serves already, so that each file can bring its own.
@@ -290,8 +308,12 @@ async fn object(
                     if fields.intent.is_none() {
                         return Err(refused("intent", "This field is required."));
                     }
-                    let Some(owner) = fields.user else { return Err(refused("user", "This field is required.")) };
-                    let made = tokens::create_in(ctx, change, owner, fields, None).await?;
+                    if fields.user.is_none() {
+                        return Err(refused("user", "This field is required."));
+                    }
+                    // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
+                    let caller = change.actor().user.unwrap_or(UserPk(0));
+                    let made = tokens::create_in(ctx, change, caller, fields, None).await?;
                     if let Some(key) = key {
                         tokens::keys::set_in(change, &made.identifier, key).await?;
                     }
@@ -442,6 +464,33 @@ async fn object(
         }
         Model::Flow | Model::Stage(_) | Model::StageBinding => pk.unwrap_or_default(),
     })
+}
+
+/// The fields of an object that its reader reads.
+pub(super) fn writable(ctx: &Context, model: Model, object: &Value) -> BTreeSet<String> {
+    let mut body = Body::of(object.as_object().cloned().unwrap_or_default());
+    let of = &mut body;
+    // What is wrong with it is no matter here: only which fields are asked for.
+    match model {
+        Model::User => drop(api::users::fields(of, true)),
+        Model::Group => drop(api::groups::fields(of, true)),
+        Model::Token => drop(api::tokens::fields(of, true)),
+        Model::Application => drop(api::applications::read(of, true)),
+        Model::Entitlement => drop(api::entitlements::read(of, true)),
+        Model::Binding => drop(api::bindings::read(of, true)),
+        Model::Policy(kind) => drop(api::policies::read(of, kind, true)),
+        Model::OAuth2Provider => drop(api::providers::oauth2::read(of, true)),
+        Model::ProxyProvider => drop(api::providers::read(of, true)),
+        Model::ScopeMapping => drop(api::mappings::read(of, true)),
+        Model::OAuthSource => drop(api::sources::read(of, true)),
+        Model::Certificate => drop(api::certificates::read(of, true)),
+        Model::Outpost => drop(api::outposts::read(of, true)),
+        Model::Brand => drop(api::brands::fields(of, true)),
+        Model::Role => drop(api::roles::read(of, true)),
+        Model::Instance => drop(instance::read(ctx, of, true)),
+        Model::Flow | Model::Stage(_) | Model::StageBinding => {}
+    }
+    body.into_asked()
 }
 
 /// What flows are called may be set; everything else about them is fixed.
