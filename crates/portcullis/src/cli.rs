@@ -60,6 +60,17 @@ pub(crate) enum Command {
     },
     /// Print one blueprint of everything, secrets left out
     Export,
+    /// Take over users, groups, applications and the rest from another server of the same API
+    ///
+    /// The token is that of somebody who administers the server, in a file or in PORTCULLIS_IMPORT_TOKEN. What cannot be
+    /// taken over is reported. A second run brings what has changed there since.
+    Import {
+        /// Address of the server, such as https://id.example.com
+        url: String,
+        /// File that holds the token
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
     /// Print a link by which a user chooses a new password; good once
     RecoveryLink {
         /// User name

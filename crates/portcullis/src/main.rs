@@ -10,6 +10,7 @@ mod demo;
 mod edge;
 mod face;
 mod healthcheck;
+mod import;
 mod instance;
 mod local;
 mod observe;
@@ -52,6 +53,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { files } => apply::run(&load(&common)?.0, &files),
         Command::Export => apply::export(&load(&common)?.0),
+        Command::Import { url, token_file } => import::run(&load(&common)?.0, &import::From::at(url, token_file)),
         Command::RecoveryLink { username, minutes } => {
             operator::run(&load(&common)?.0, &username, &Task::RecoveryLink { minutes })
         }

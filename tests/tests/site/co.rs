@@ -4,5 +4,6 @@ mod blueprints;
 mod cli;
 mod client;
 mod demo;
+mod import;
 mod restart;
 mod secrets;

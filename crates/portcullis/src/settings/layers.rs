@@ -281,7 +281,7 @@ fn from_environment(environment: &Environment) -> impl Iterator<Item = Setting> 
 
 /// Variables that are no settings although they begin like one.
 fn is_elsewhere_read(name: &str) -> bool {
-    is_service_link(name) || name.starts_with("PORTCULLIS_BLUEPRINT_")
+    is_service_link(name) || name.starts_with("PORTCULLIS_BLUEPRINT_") || name == crate::import::TOKEN
 }
 
 /// Variables that Kubernetes gives to every container when a service is called `portcullis`.

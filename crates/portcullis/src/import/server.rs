@@ -1,0 +1,113 @@
+//! The API of the server that things are taken from, read only.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::crypto::aws_lc_rs::default_provider;
+use serde_json::Value;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest answer, in bytes: a page of groups names all their members.
+const LONGEST: usize = 64 * 1024 * 1024;
+/// Most pages of a list.
+const MOST_PAGES: u32 = 100_000;
+const PAGE: u32 = 100;
+
+/// A server, and the token of somebody who administers it.
+pub(super) struct Server {
+    base: String,
+    token: Zeroizing<String>,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+}
+
+impl Server {
+    /// The server at `url`. The token is read from `file`, or from `otherwise`, which the environment holds.
+    ///
+    /// # Errors
+    /// One line when the URL is none of a server, would send the token in the clear, or there is no token.
+    pub(super) fn new(url: &str, file: Option<&Path>, otherwise: Option<&str>) -> Result<Self, Failure> {
+        let parsed = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        let is_here = match parsed.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_here) {
+            return Err(format!("{url}: only https keeps the token secret on its way").into());
+        }
+        let token = match (file, otherwise) {
+            (Some(file), _) => {
+                fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?
+            }
+            (None, Some(token)) => token.to_owned(),
+            (None, None) => return Err("a token is needed: --token-file, or PORTCULLIS_IMPORT_TOKEN".into()),
+        };
+        let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(default_provider())?;
+        let client = Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
+        let base = parsed.origin().ascii_serialization() + parsed.path().trim_end_matches('/');
+        Ok(Self { base, token: Zeroizing::new(token.trim().to_owned()), client })
+    }
+
+    /// All objects of a list, such as `core/users/`; none when the server knows no such list.
+    ///
+    /// # Errors
+    /// One line when the server does not answer as it should.
+    pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let mut objects = Vec::new();
+        for page in 1..=MOST_PAGES {
+            let with = if path.contains('?') { '&' } else { '?' };
+            let address = format!("{path}{with}page={page}&page_size={PAGE}");
+            let Some(answer) = self.get(&address).await? else { return Ok(objects) };
+            let results = answer.get("results").and_then(Value::as_array);
+            objects.extend(results.ok_or_else(|| format!("{path} is no list at this server"))?.iter().cloned());
+            let next = answer.pointer("/pagination/next").and_then(Value::as_u64).unwrap_or_default();
+            if next <= u64::from(page) {
+                return Ok(objects);
+            }
+        }
+        Err(format!("{path} does not end").into())
+    }
+
+    /// One object; none when there is no such thing, or the token may not see it.
+    ///
+    /// # Errors
+    /// One line when the server does not answer as it should.
+    pub(super) async fn get(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let address = format!("{}/api/v3/{path}", self.base);
+        let request = Request::get(&address)
+            .header(header::AUTHORIZATION, format!("Bearer {}", *self.token))
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())?;
+        let asked = async {
+            let response = self.client.request(request).await.map_err(|error| format!("{address}: {error}"))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LONGEST).collect().await;
+            Ok::<_, Failure>((status, body.map_err(|error| format!("{address}: {error}"))?.to_bytes()))
+        };
+        let late = |_| format!("{address}: no answer within {} seconds", PATIENCE.as_secs());
+        let (status, body) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+        match status {
+            StatusCode::OK => {
+                Ok(Some(serde_json::from_slice(&body).map_err(|_| format!("{address}: this is no JSON"))?))
+            }
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
+            StatusCode::UNAUTHORIZED => Err(format!("{address}: the server does not take the token").into()),
+            other => Err(format!("{address}: the server answered with status {other}").into()),
+        }
+    }
+}
