@@ -451,10 +451,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         &filter.groups_by_name,
     );
     let groups: Vec<_> = filter.groups_by_pk.iter().map(ToString::to_string).collect();
-    select.any_text(
-        "account.pk IN (SELECT membership.account FROM membership WHERE membership.team IN (?))",
-        &groups,
-    );
+    select.any_text("account.pk IN (SELECT membership.account FROM membership WHERE membership.team IN (?))", &groups);
     select.any_text(
         "EXISTS (SELECT 1 FROM account_role JOIN role ON role.pk = account_role.role
                  WHERE account_role.account = account.pk AND role.name IN (?))",
