@@ -206,10 +206,10 @@ impl Field {
             "/core/users/" => json!({"username": name, "name": name}),
             "/core/groups/"
             | "/rbac/roles/"
-            | "/policies/dummy/"
             | "/policies/event_matcher/"
             | "/policies/password/"
             | "/policies/reputation/" => json!({"name": name}),
+            "/policies/dummy/" => json!({"name": name, "wait_min": 0, "wait_max": 0}),
             "/policies/expression/" => json!({"name": name, "expression": "return True"}),
             "/policies/password_expiry/" => json!({"name": name, "days": 30}),
             "/policies/bindings/" => json!({"target": self.application["pk"], "order": 7, "user": self.victim}),
