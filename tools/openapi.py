@@ -56,6 +56,7 @@ PATHS = {
     **crud("propertymappings/provider/scope", "pm_uuid"),
     **crud("sources/all", "slug", "types/"),
     **crud("sources/oauth", "slug", "source_types/"),
+    **crud("managed/blueprints", "instance_uuid", "available/", "import/", "{instance_uuid}/apply/"),
     **crud("crypto/certificatekeypairs", "kp_uuid", "generate/", "{kp_uuid}/view_certificate/",
            "{kp_uuid}/view_private_key/"),
     **crud("outposts/instances", "uuid", only="list retrieve update partial_update"),

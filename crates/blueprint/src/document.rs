@@ -61,7 +61,7 @@ pub struct Resolved {
     pub model: String,
     /// What is to become of it.
     pub state: State,
-    /// What it is found by; never empty.
+    /// What it is found by; never empty, except where nothing is found but done.
     pub identifiers: Map<String, Value>,
     /// What it is to be like.
     pub attrs: Map<String, Value>,
@@ -172,8 +172,11 @@ impl Entry {
             Some(given) if !given.is_null() => given.clone(),
             _ => Node { line: node.line, ..Node::of(default) },
         };
-        let identifiers = required("identifiers")?;
-        if matches!(&identifiers.kind, Kind::Map(members) if members.is_empty()) || identifiers.is_null() {
+        let is_meta = node.get("model").and_then(Node::text).is_some_and(is_meta);
+        let identifiers = if is_meta { or("identifiers", Value::Object(Map::new())) } else { required("identifiers")? };
+        if is_meta {
+            // It names what it means in its attributes.
+        } else if matches!(&identifiers.kind, Kind::Map(members) if members.is_empty()) || identifiers.is_null() {
             return Err(Fault::new(identifiers.line, "'identifiers' is empty."));
         }
         let conditions = match or("conditions", Value::Array(Vec::new())).kind {
@@ -218,11 +221,12 @@ impl Entry {
             other => return Err(Fault::new(self.state.line, format!("'{other}' is no state."))),
         };
         let identifiers = resolver.object(&self.identifiers).await?;
-        if identifiers.is_empty() {
+        let model = resolver.text(&self.model).await?.to_lowercase();
+        if identifiers.is_empty() && !is_meta(&model) {
             return Err(Fault::new(self.identifiers.line, "'identifiers' is empty."));
         }
         Ok(Some(Resolved {
-            model: resolver.text(&self.model).await?.to_lowercase(),
+            model,
             state,
             identifiers,
             attrs: resolver.object(&self.attrs).await?,
@@ -230,6 +234,11 @@ impl Entry {
                 .ok_or_else(|| Fault::new(self.permissions.line, "Permissions are {permission, user or role}."))?,
         }))
     }
+}
+
+/// Whether entries of this model are no objects but something to do: those need no identifiers.
+fn is_meta(model: &str) -> bool {
+    model.to_lowercase().starts_with("authentik_blueprints.meta")
 }
 
 fn permissions(value: Value) -> Option<Vec<Permission>> {

@@ -60,6 +60,8 @@ integer_id! {
 }
 
 uuid_id! {
+    /// A blueprint that is applied.
+    BlueprintId,
     /// A group.
     GroupId,
     /// An application, which is also the target of its policy bindings (CO-005).

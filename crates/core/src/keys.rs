@@ -186,6 +186,11 @@ pub fn keyed_digest(key: &HmacKey, parts: &[&[u8]]) -> Digest {
     out
 }
 
+/// SHA-512 in hex.
+pub fn sha512_hex(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA512, bytes).as_ref())
+}
+
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> Digest {
     let mut out = [0; 32];

@@ -19,7 +19,7 @@ use crate::event::{diff, model};
 
 pub use portcullis_store::application::{Filter, Order};
 pub(crate) use view::one as view_of;
-pub use view::{View, check_access, get, get_usable, list, slug_of};
+pub use view::{View, all_in, check_access, get, get_usable, list, slug_of};
 
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];
@@ -102,8 +102,18 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
         return Err(Error::Forbidden);
     }
     let mut change = Change::begin(ctx, actor).await?;
+    let made = update_in(&mut change, slug, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Changes an application as part of a larger change.
+///
+/// # Errors
+/// As [`update`].
+pub async fn update_in(change: &mut Change<'_>, slug: &str, fields: Fields) -> Result<ApplicationId, Error> {
     let stored = application::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound("Application"))?;
-    actor.need_on(Verb::Change, Model::APPLICATION, &stored.uuid)?;
+    change.actor().need_on(Verb::Change, Model::APPLICATION, &stored.uuid)?;
     let mut changed = stored.clone();
     apply(&mut changed, &fields);
     let mut problems = Problems::default();
@@ -118,7 +128,6 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
     }
     let context = json!({"model": named(&changed), "diff": diff(&snapshot(&stored), &snapshot(&changed))});
     change.event("model_updated", context).await?;
-    change.commit().await?;
     Ok(changed.uuid)
 }
 
@@ -131,17 +140,25 @@ pub async fn delete(ctx: &Context, actor: &Actor, slug: &str) -> Result<(), Erro
         return Err(Error::Forbidden);
     }
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, slug).await?;
+    change.commit().await
+}
+
+/// Deletes an application as part of a larger change.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn delete_in(change: &mut Change<'_>, slug: &str) -> Result<(), Error> {
     let gone = application::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound("Application"))?;
-    actor.need_on(Verb::Delete, Model::APPLICATION, &gone.uuid)?;
+    change.actor().need_on(Verb::Delete, Model::APPLICATION, &gone.uuid)?;
     binding::delete_of(change.conn(), gone.uuid.0).await?;
-    entitlements::before_application_is_deleted(&mut change, gone.uuid).await?;
+    entitlements::before_application_is_deleted(change, gone.uuid).await?;
     application::delete(change.conn(), gone.uuid).await?;
     if let Some(provider) = gone.provider {
         provider::revoke_grants(change.conn(), provider).await?;
         change.touch(Touched::Provider(provider));
     }
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Where the application is: its own launch URL, or the provider's host (CO-133). With a person, placeholders

@@ -74,6 +74,21 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<View, Er
     view(&viewer, &mut conn, found).await
 }
 
+/// All bindings, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+    let (ctx, actor) = (change.context(), change.actor());
+    let conn = change.conn();
+    let viewer = Viewer::of(ctx, conn, actor).await?;
+    let mut views = Vec::new();
+    for binding in binding::list(conn, &Filter::default(), Slice::ALL).await?.rows {
+        views.push(view(&viewer, conn, binding).await?);
+    }
+    Ok(views)
+}
+
 async fn view(viewer: &Viewer<'_>, conn: &mut Conn, binding: Binding) -> Result<View, Error> {
     let group = match binding.team {
         Some(pk) => team::by_pk(conn, pk).await?,
@@ -159,19 +174,28 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::BINDING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a binding as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: BindingId, fields: Fields) -> Result<(), Error> {
     let stored = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
     let mut changed = stored.clone();
     apply(&mut changed, &fields);
-    check(&mut change, &changed, &fields, Problems::default()).await?;
+    check(change, &changed, &fields, Problems::default()).await?;
     binding::update(change.conn(), &changed).await?;
-    touch(&mut change, stored.target).await?;
-    touch(&mut change, changed.target).await?;
+    touch(change, stored.target).await?;
+    touch(change, changed.target).await?;
     let context = json!({"model": named(&changed), "diff": diff(&snapshot(&stored), &snapshot(&changed))});
     change.event("model_updated", context).await?;
     if stored.enabled && (!changed.enabled || stored.target != changed.target) {
-        warn_if_last(&mut change, stored.target).await?;
+        warn_if_last(change, stored.target).await?;
     }
-    change.commit().await
+    Ok(())
 }
 
 /// Deletes a binding.
@@ -181,14 +205,23 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields)
 pub async fn delete(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::BINDING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a binding as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: BindingId) -> Result<(), Error> {
     let gone = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
     binding::delete(change.conn(), pk).await?;
-    touch(&mut change, gone.target).await?;
+    touch(change, gone.target).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await?;
     if gone.enabled {
-        warn_if_last(&mut change, gone.target).await?;
+        warn_if_last(change, gone.target).await?;
     }
-    change.commit().await
+    Ok(())
 }
 
 /// Call it before a group is deleted: its bindings become orphans, which deny, and somebody should know

@@ -17,7 +17,7 @@ use crate::event::model;
 use crate::flows;
 use crate::list::{Listed, Slice};
 
-pub use change::{Fields, FlowFields, bootstrap, create, delete, update};
+pub use change::{Fields, FlowFields, bootstrap, create, create_in, delete, delete_in, update, update_in};
 pub use portcullis_store::brand::{Brand, Filter, Flows, Order};
 
 /// Domain of the brand that comes with the installation.
@@ -150,6 +150,19 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<View, Erro
     let mut conn = ctx.db.read().await?;
     let brand = brand::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Brand"))?;
     view(ctx, &mut conn, brand).await
+}
+
+/// All brands, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn all_in(change: &mut crate::Change<'_>) -> Result<Vec<View>, Error> {
+    let ctx = change.context();
+    let mut views = Vec::new();
+    for brand in brand::all(change.conn()).await? {
+        views.push(view(ctx, change.conn(), brand).await?);
+    }
+    Ok(views)
 }
 
 async fn view(ctx: &Context, conn: &mut Conn, brand: Brand) -> Result<View, Error> {

@@ -52,15 +52,35 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<Cert
     certificate::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("CertificateKeyPair"))
 }
 
+/// All certificates, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Certificate>, Error> {
+    Ok(certificate::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
 /// Keeps a certificate that somebody brings.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<CertificateId, Error> {
     actor.need(Verb::Add, Model::CERTIFICATE)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Keeps a certificate as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`create`], except for rights.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<CertificateId, Error> {
+    let ctx = change.context();
     let mut made = blank(ctx);
     settle(ctx, &mut made, fields)?;
-    insert(ctx, actor, &made, "name", TAKEN).await
+    insert_in(change, &made, "name", TAKEN).await
 }
 
 /// Changes a certificate; who shows it shows the new one from the next handshake on (PX-029).
@@ -71,15 +91,24 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Cert
 pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let mut changed = found(&mut change, pk).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a certificate as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
+    let mut changed = found(change, pk).await?;
     let before = snapshot(&changed);
     settle(ctx, &mut changed, fields)?;
     let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
     certificate::update(change.conn(), &changed).await.map_err(taken)?;
     let diff = diff(&before, &snapshot(&changed));
     change.touch(Touched::Configuration);
-    change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await?;
-    change.commit().await
+    change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await
 }
 
 /// Deletes a certificate; providers that name it name none then (CO-594).
@@ -89,11 +118,19 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fie
 pub async fn delete(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::CERTIFICATE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = found(&mut change, pk).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a certificate as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: CertificateId) -> Result<(), Error> {
+    let gone = found(change, pk).await?;
     certificate::delete(change.conn(), pk).await?;
     change.touch(Touched::Configuration);
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Shows a certificate with what it is signed with, and records that.
@@ -168,12 +205,22 @@ async fn insert(
     taken: &str,
 ) -> Result<CertificateId, Error> {
     let mut change = Change::begin(ctx, actor).await?;
+    let pk = insert_in(&mut change, made, field, taken).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+async fn insert_in(
+    change: &mut Change<'_>,
+    made: &Certificate,
+    field: &str,
+    taken: &str,
+) -> Result<CertificateId, Error> {
     let taken = |error| Error::taken(error, "certificate.name", field, taken);
     certificate::insert(change.conn(), made).await.map_err(taken)?;
     // It may be for the host of the sign-in pages.
     change.touch(Touched::Configuration);
     change.event("model_created", json!({"model": named(made)})).await?;
-    change.commit().await?;
     Ok(made.pk)
 }
 

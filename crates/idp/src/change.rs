@@ -116,8 +116,20 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When the store fails.
     pub async fn keeping_a_superuser(&mut self) -> Result<(), Error> {
-        self.superusers_before = Some(account::active_superusers(&mut self.tx).await?);
+        // What was before the whole change counts, however many parts of it promise this.
+        if self.superusers_before.is_none() {
+            self.superusers_before = Some(account::active_superusers(&mut self.tx).await?);
+        }
         Ok(())
+    }
+
+    /// Has another process that serves this instance look at everything again once this is committed: for commands
+    /// beside a server, whose own epochs and revisions nobody hears of.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn announce(&mut self) -> Result<(), Error> {
+        Ok(portcullis_store::instance::announce(&mut self.tx).await?)
     }
 
     /// Makes the change durable, and tells whom it concerns.

@@ -7,14 +7,16 @@ use std::time::Duration;
 use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
-use portcullis_core::epoch::Epochs;
+use portcullis_core::epoch::{Epochs, Subject};
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Asked, Origin};
 use portcullis_store::Db;
 use tokio::sync::watch;
 
+use crate::blueprints;
 use crate::directory::{Person, actor_of};
+use crate::error::Error;
 use crate::limits::{Limits, Rates};
 use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
@@ -67,6 +69,8 @@ pub struct Context {
     pub outbound: Outbound,
     /// When keys of sources were last asked for; start with the default.
     pub jwks: jwks::Asked,
+    /// What blueprints may read of the machine; start with the default, which is nothing.
+    pub blueprints: blueprints::Reach,
 }
 
 /// Settings of the process that services read.
@@ -136,6 +140,20 @@ impl Context {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Looks whether a command beside this process has changed something since `seen` changes were announced, and has
+/// everything looked at again if so. Gives how many there are now.
+///
+/// # Errors
+/// When the store fails.
+pub async fn hear_others(ctx: &Context, seen: i64) -> Result<i64, Error> {
+    let announced = portcullis_store::instance::announced(&mut ctx.db.read().await?).await?;
+    if announced != seen {
+        ctx.epochs.bump(Subject::Everyone);
+        ctx.revisions.add();
+    }
+    Ok(announced)
 }
 
 /// Whether the store answers and the first start is complete (CO-485).

@@ -60,6 +60,16 @@ pub async fn get(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<Vi
     view(ctx, stored(&mut ctx.db.read().await?, uuid).await?)
 }
 
+/// All entitlements, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+    let ctx = change.context();
+    let found = entitlement::list(change.conn(), &Filter::default(), Slice::ALL).await?;
+    found.rows.into_iter().map(|entitlement| view(ctx, entitlement)).collect()
+}
+
 fn view(ctx: &Context, entitlement: Entitlement) -> Result<View, Error> {
     Ok(View { attributes: attributes_of(ctx, &entitlement)?, entitlement })
 }
@@ -113,11 +123,21 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, uuid: EntitlementId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::ENTITLEMENT, &uuid)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, uuid, fields).await?;
+    change.commit().await
+}
+
+/// Changes an entitlement as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, uuid: EntitlementId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let before = stored(change.conn(), uuid).await?;
     let attributes = attributes_of(ctx, &before)?;
     let mut problems = Problems::default();
     let written = check(change.conn(), &fields, &mut problems).await?;
-    check_application(actor, Some(before.application), &fields, &mut problems);
+    check_application(change.actor(), Some(before.application), &fields, &mut problems);
     problems.check()?;
     let mut after = before.clone();
     after.name = fields.name.unwrap_or(after.name);
@@ -129,12 +149,11 @@ pub async fn update(ctx: &Context, actor: &Actor, uuid: EntitlementId, fields: F
     }
     entitlement::update(change.conn(), &after).await.map_err(taken)?;
     if (&before.name, before.application) != (&after.name, after.application) {
-        withdrawn(&mut change, &before).await?;
+        withdrawn(change, &before).await?;
     }
-    touch(&mut change, before.application).await?;
-    touch(&mut change, after.application).await?;
-    change.event("model_updated", json!({"model": named(&after), "diff": differ})).await?;
-    change.commit().await
+    touch(change, before.application).await?;
+    touch(change, after.application).await?;
+    change.event("model_updated", json!({"model": named(&after), "diff": differ})).await
 }
 
 /// Whoever makes an entitlement, or moves one, has to see its application (CO-153).
@@ -154,13 +173,21 @@ fn check_application(actor: &Actor, before: Option<ApplicationId>, fields: &Fiel
 pub async fn delete(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::ENTITLEMENT, &uuid)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, uuid).await?;
+    change.commit().await
+}
+
+/// Deletes an entitlement as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, uuid: EntitlementId) -> Result<(), Error> {
     let gone = stored(change.conn(), uuid).await?;
-    withdrawn(&mut change, &gone).await?;
+    withdrawn(change, &gone).await?;
     binding::delete_of(change.conn(), uuid.0).await?;
     entitlement::delete(change.conn(), uuid).await?;
-    touch(&mut change, gone.application).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    touch(change, gone.application).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Call it before an application is deleted: the bindings of its entitlements go with it (CO-130).

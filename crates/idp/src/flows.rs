@@ -3,9 +3,12 @@
 use portcullis_core::id::FlowId;
 use portcullis_core::permission::Model;
 use portcullis_store::{Conn, flow};
+use serde_json::json;
 
+use crate::change::Change;
 use crate::context::{Actor, Context};
-use crate::error::Error;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
 
 pub use portcullis_store::flow::{Filter, Flow, Order};
@@ -81,6 +84,46 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 pub async fn get(ctx: &Context, slug: &str) -> Result<Flow, Error> {
     let mut conn = ctx.db.read().await?;
     flow::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Flow"))
+}
+
+/// All flows, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Flow>, Error> {
+    Ok(flow::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
+/// Changes what a flow is called: for administrators, and for users. The actor's right to do so is the caller's
+/// business.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] for a name or title that is too long or empty.
+pub async fn rename_in(
+    change: &mut Change<'_>,
+    pk: FlowId,
+    name: Option<String>,
+    title: Option<String>,
+) -> Result<(), Error> {
+    let before = flow::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Flow"))?;
+    let mut after = before.clone();
+    after.name = name.unwrap_or(after.name);
+    after.title = title.unwrap_or(after.title);
+    let mut problems = Problems::default();
+    for (field, text) in [("name", &after.name), ("title", &after.title)] {
+        if text.is_empty() {
+            problems.add(field, "This field may not be blank.");
+        }
+        problems.limit(field, text);
+    }
+    problems.check()?;
+    if before == after {
+        return Ok(());
+    }
+    flow::rename(change.conn(), pk, &after.name, &after.title).await?;
+    let shown = |flow: &Flow| json!({"name": flow.name, "title": flow.title});
+    let named = model("authentik_flows", "flow", pk, &after.name);
+    change.event("model_updated", json!({"model": named, "diff": diff(&shown(&before), &shown(&after))})).await
 }
 
 /// Adds the flows that are missing. Their keys stay the same for the life of the installation.

@@ -146,6 +146,19 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: MappingId, kind: Model) -> Re
     mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind.kind))
 }
 
+/// All mappings, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<ScopeMapping>, Error> {
+    Ok(mapping::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
+/// Whether this is the permanent name of a mapping that comes with the installation.
+pub fn is_shipped(managed: &str) -> bool {
+    MANAGED.iter().any(|shipped| shipped.managed == managed)
+}
+
 /// What is to be stored of a mapping; absent members stay as they are, or are empty on creation.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each is the field of the same name (CO-565)")]
@@ -164,6 +177,18 @@ const TAKEN: &str = "Scope Mapping with this name already exists.";
 /// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<MappingId, Error> {
     actor.need(Verb::Add, Model::SCOPE_MAPPING)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Makes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`create`], except for rights.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<MappingId, Error> {
+    let ctx = change.context();
     let mut made = ScopeMapping {
         pk: MappingId(ctx.entropy.uuid()),
         name: String::new(),
@@ -173,11 +198,9 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Mapp
         managed: None,
     };
     settle(ctx, &mut made, fields)?;
-    let mut change = Change::begin(ctx, actor).await?;
     let taken = |error| Error::taken(error, "scope_mapping.name", "name", TAKEN);
     mapping::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
-    change.commit().await?;
     Ok(made.pk)
 }
 
@@ -189,11 +212,20 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Mapp
 pub async fn update(ctx: &Context, actor: &Actor, pk: MappingId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::SCOPE_MAPPING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: MappingId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
     let mut changed = before.clone();
     settle(ctx, &mut changed, fields)?;
-    store(&mut change, &before, &changed).await?;
-    change.commit().await
+    store(change, &before, &changed).await
 }
 
 /// Gives a mapping that came with the installation the scope and expression that it came with (CO-283).
@@ -230,14 +262,22 @@ async fn store(change: &mut Change<'_>, before: &ScopeMapping, changed: &ScopeMa
 pub async fn delete(ctx: &Context, actor: &Actor, pk: MappingId, kind: Model) -> Result<(), Error> {
     actor.need_on(Verb::Delete, kind, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind.kind))?;
-    if gone.managed.is_some() {
+    delete_in(&mut change, pk, kind.kind).await?;
+    change.commit().await
+}
+
+/// Deletes a mapping as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: MappingId, kind: &'static str) -> Result<(), Error> {
+    let gone = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound(kind))?;
+    if gone.managed.as_deref().is_some_and(is_shipped) {
         return Err(Error::whole("A mapping that came with the installation cannot be deleted."));
     }
-    touch(&mut change, pk).await?;
+    touch(change, pk).await?;
     mapping::delete(change.conn(), pk).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {

@@ -71,6 +71,19 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: OutpostId) -> Result<View, Er
     Ok(View { providers: providers::of_outpost(&mut conn, pk).await?, outpost })
 }
 
+/// All outposts, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+    let conn = change.conn();
+    let mut views = Vec::new();
+    for outpost in outpost::list(conn, &Filter::default(), Slice::ALL).await?.rows {
+        views.push(View { providers: providers::of_outpost(conn, outpost.pk).await?, outpost });
+    }
+    Ok(views)
+}
+
 /// How often an outpost is to fetch its configuration without being told, in seconds.
 pub fn refresh_interval(outpost: &Outpost) -> i64 {
     let text = outpost.config.get("refresh_interval").and_then(Value::as_str);
@@ -141,7 +154,11 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: OutpostId, fields: Fields)
     change.commit().await
 }
 
-async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -> Result<(), Error> {
+/// Changes an outpost as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -> Result<(), Error> {
     let mut changed = outpost::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Outpost"))?;
     let served: BTreeSet<_> = outpost::provider_keys(change.conn(), pk).await?.into_iter().collect();
     let before = snapshot(&changed, &served);

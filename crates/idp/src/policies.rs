@@ -24,7 +24,7 @@ use crate::context::{Actor, Context};
 use crate::directory;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
-use crate::list::{Listed, Slice};
+use crate::list::{Listed, Slice, Visible};
 use crate::used_by::{self, Use};
 
 pub use evaluate::{call, evaluate};
@@ -108,6 +108,19 @@ pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId)
     view(&mut conn, found).await
 }
 
+/// All policies of a kind, or of all, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>, kind: Option<Kind>) -> Result<Vec<View>, Error> {
+    let filter = Filter { kind: kind.map(|kind| kind.name().to_owned()), ..Filter::default() };
+    let mut views = Vec::new();
+    for policy in policy::list(change.conn(), &filter, Visible::All).await? {
+        views.push(view(change.conn(), policy).await?);
+    }
+    Ok(views)
+}
+
 /// The policy as it is shown.
 pub(crate) async fn view(conn: &mut Conn, policy: Policy) -> Result<View, Error> {
     let bound = binding::of_policy(conn, policy.pk).await?.len();
@@ -183,6 +196,16 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
 pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, model_of(Some(kind)), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, kind, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a policy as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let before = stored(change.conn(), Some(kind), pk).await?;
     let mut problems = Problems::default();
     let known = PolicyKind::read(&before.kind, &before.settings)?.settings();
@@ -196,10 +219,9 @@ pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fiel
     check_name(&after.name, &mut problems);
     problems.check()?;
     policy::update(change.conn(), &after).await.map_err(taken)?;
-    bindings::touch_bound(&mut change, pk).await?;
+    bindings::touch_bound(change, pk).await?;
     let context = json!({"model": named(&after), "diff": diff(&snapshot(&before), &snapshot(&after))});
-    change.event("model_updated", context).await?;
-    change.commit().await
+    change.event("model_updated", context).await
 }
 
 /// Deletes a policy, of this kind or of any. Its bindings become orphans, which deny (CO-180).
@@ -209,11 +231,19 @@ pub async fn update(ctx: &Context, actor: &Actor, kind: Kind, pk: PolicyId, fiel
 pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, model_of(kind), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = stored(change.conn(), kind, pk).await?;
-    bindings::before_policy_is_deleted(&mut change, pk).await?;
-    policy::delete(change.conn(), pk).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    delete_in(&mut change, kind, pk).await?;
     change.commit().await
+}
+
+/// Deletes a policy as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
+    let gone = stored(change.conn(), kind, pk).await?;
+    bindings::before_policy_is_deleted(change, pk).await?;
+    policy::delete(change.conn(), pk).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// What uses a policy: the bindings that name it (CO-532).

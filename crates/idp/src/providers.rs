@@ -21,7 +21,7 @@ use crate::event::{diff, model};
 use crate::mappings;
 
 pub use portcullis_store::provider::{Filter, Order};
-pub use view::{View, get, list};
+pub use view::{View, all_in, get, list};
 pub(crate) use view::{of_outpost, views};
 
 /// Which providers are meant.
@@ -172,22 +172,30 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::PROXY_PROVIDER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a provider as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(Provider::is_proxy);
     let mut changed = found.ok_or(Error::NotFound("ProxyProvider"))?;
-    let before = snapshot(&mut change, &changed).await?;
-    let warnings = settle(&mut change, &mut changed, &fields, &mut Problems::default()).await?;
+    let before = snapshot(change, &changed).await?;
+    let warnings = settle(change, &mut changed, &fields, &mut Problems::default()).await?;
     let taken = |error| Error::taken(error, "provider.name", "name", check::TAKEN);
     provider::update(change.conn(), &changed).await.map_err(taken)?;
     let mappings = match fields.property_mappings {
         Some(mappings) => mappings,
         None => provider::mapping_keys(change.conn(), pk).await?,
     };
-    set_mappings(&mut change, pk, mappings).await?;
-    let after = snapshot(&mut change, &changed).await?;
+    set_mappings(change, pk, mappings).await?;
+    let after = snapshot(change, &changed).await?;
     change.touch(Touched::Provider(pk));
     change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
-    warn(&mut change, &changed, warnings).await?;
-    change.commit().await
+    warn(change, &changed, warnings).await
 }
 
 /// Deletes a provider with everything that was granted through it; its application stays (CO-130).
@@ -197,13 +205,21 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields
 pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
     actor.need_on(Verb::Delete, kind.model(), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk, kind).await?;
+    change.commit().await
+}
+
+/// Deletes a provider as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| kind.includes(found));
     let gone = found.ok_or(Error::NotFound(kind.name()))?;
     provider::delete(change.conn(), pk).await?;
-    forget(&mut change, pk).await?;
+    forget(change, pk).await?;
     change.touch(Touched::Provider(pk));
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Takes a provider that is gone out of the lists of those whose tokens others accept.

@@ -2,8 +2,8 @@
 
 use portcullis_core::id::{RoleId, UserPk};
 use portcullis_core::permission::{Model, Permission, Verb};
-use portcullis_store::Conn;
 use portcullis_store::role::{self, Right, Role};
+use portcullis_store::{Conn, account};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
@@ -41,6 +41,38 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error
     actor.need_on(Verb::View, Model::ROLE, &pk)?;
     let mut conn = ctx.db.read().await?;
     role::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Role"))
+}
+
+/// All roles, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Role>, Error> {
+    Ok(role::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+}
+
+/// The role that grants a user what is granted to them alone; it is made when it is missing.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such user; else when the store fails.
+pub async fn own_of_in(change: &mut Change<'_>, user: UserPk) -> Result<RoleId, Error> {
+    let name = format!("ak-managed-role--user-{user}");
+    if account::by_pk(change.conn(), user).await?.is_none() {
+        return Err(Error::NotFound("User"));
+    }
+    let pk = match role::by_name(change.conn(), &name).await? {
+        Some(role) => role.pk,
+        None => {
+            let ctx = change.context();
+            create_in(ctx, change, Fields { name: Some(name) }).await?
+        }
+    };
+    let mut roles: Vec<_> = role::of_account(change.conn(), user).await?.into_iter().map(|role| role.pk).collect();
+    if !roles.contains(&pk) {
+        roles.push(pk);
+        role::set_of_account(change.conn(), user, &roles).await?;
+    }
+    Ok(pk)
 }
 
 /// Makes a role, which grants nothing yet.
@@ -122,7 +154,7 @@ pub async fn delete_in(change: &mut Change<'_>, pk: RoleId) -> Result<(), Error>
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-/// Lets a role grant a right, on one object or on everything of its kind.
+/// Lets a role grant a right, on one object or on everything of its kind; tells whether it did not already.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] on `permission` when there is no such right.
@@ -131,17 +163,18 @@ pub async fn grant_in(
     pk: RoleId,
     permission: &str,
     object: Option<&str>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let granting = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
     let permission = Permission::parse(permission)
         .ok_or_else(|| Error::field("permission", format!("\"{permission}\" is not a valid choice.")))?;
     let right = Right { permission: permission.to_string(), object: object.unwrap_or_default().to_owned() };
     if role::rights(change.conn(), pk).await?.contains(&right) {
-        return Ok(());
+        return Ok(false);
     }
     role::grant(change.conn(), pk, &right).await?;
     let granted = json!({"permission": right.permission, "object": object});
-    change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await
+    change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await?;
+    Ok(true)
 }
 
 /// Refuses roles that do not exist, on `roles`.

@@ -96,10 +96,31 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Sour
     check::required(&fields, &mut problems);
     settle(ctx, &mut made, &fields, problems).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    source::insert(change.conn(), &made).await.map_err(check::taken)?;
-    change.event("model_created", json!({"model": named(&made)})).await?;
+    insert(&mut change, &made).await?;
     change.commit().await?;
     Ok(made)
+}
+
+/// Makes a source as part of a larger change. The actor's right to do so is the caller's business. Nothing is fetched
+/// while the store is locked: its keys are when they are first needed.
+///
+/// # Errors
+/// As [`create`], except for rights and for what cannot be fetched.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<Source, Error> {
+    let ctx = change.context();
+    let mut made = blank(ctx);
+    let mut problems = Problems::default();
+    check::required(&fields, &mut problems);
+    if settle_in(ctx, change.conn(), &mut made, &fields, problems).await? {
+        jwks::forget(&mut made);
+    }
+    insert(change, &made).await?;
+    Ok(made)
+}
+
+async fn insert(change: &mut Change<'_>, made: &Source) -> Result<(), Error> {
+    source::insert(change.conn(), made).await.map_err(check::taken)?;
+    change.event("model_created", json!({"model": named(made)})).await
 }
 
 /// Changes a source; what rests on it is looked at again.
@@ -119,15 +140,42 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
     if snapshot(&present) != snapshot(&before) || !same_secret {
         return Err(Error::Busy);
     }
-    source::update(change.conn(), &changed).await.map_err(check::taken)?;
-    touch(&mut change, changed.pk).await?;
-    let mut difference = diff(&snapshot(&before), &snapshot(&changed));
+    store(&mut change, &before, &changed, &fields).await?;
+    change.commit().await?;
+    Ok(changed)
+}
+
+/// Changes a source as part of a larger change. The actor's right to do so is the caller's business. Nothing is fetched
+/// while the store is locked: its keys are when they are next needed.
+///
+/// # Errors
+/// As [`update`], except for rights and for what cannot be fetched.
+pub async fn update_in(change: &mut Change<'_>, pk: SourceId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
+    let before = source::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
+    let mut changed = before.clone();
+    if settle_in(ctx, change.conn(), &mut changed, &fields, Problems::default()).await? {
+        jwks::forget(&mut changed);
+    }
+    store(change, &before, &changed, &fields).await
+}
+
+async fn store(change: &mut Change<'_>, before: &Source, changed: &Source, fields: &Fields) -> Result<(), Error> {
+    source::update(change.conn(), changed).await.map_err(check::taken)?;
+    touch(change, changed.pk).await?;
+    let mut difference = diff(&snapshot(before), &snapshot(changed));
     if fields.consumer_secret.is_some() {
         add(&mut difference, "consumer_secret", json!({"previous": "", "new": ""}));
     }
-    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    change.commit().await?;
-    Ok(changed)
+    change.event("model_updated", json!({"model": named(changed), "diff": difference})).await
+}
+
+/// All sources, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Source>, Error> {
+    Ok(source::all(change.conn()).await?)
 }
 
 /// Deletes a source; providers trust it no more, and what it vouched for ends.
@@ -136,8 +184,18 @@ pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) ->
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn delete(ctx: &Context, actor: &Actor, slug: &str, kind: Model) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = permitted(change.conn(), actor, Verb::Delete, slug, kind).await?;
-    for mut other in touch(&mut change, gone.pk).await? {
+    permitted(change.conn(), actor, Verb::Delete, slug, kind).await?;
+    delete_in(&mut change, slug, kind.kind).await?;
+    change.commit().await
+}
+
+/// Deletes a source as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, slug: &str, kind: &'static str) -> Result<(), Error> {
+    let gone = source::by_slug(change.conn(), slug).await?.ok_or(Error::NotFound(kind))?;
+    for mut other in touch(change, gone.pk).await? {
         if let Some(list) = other.jwt_federation_sources.as_array_mut() {
             let pk = gone.pk.to_string();
             list.retain(|known| *known != *pk);
@@ -145,8 +203,7 @@ pub async fn delete(ctx: &Context, actor: &Actor, slug: &str, kind: Model) -> Re
         }
     }
     source::delete(change.conn(), gone.pk).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 async fn touch(change: &mut Change<'_>, pk: SourceId) -> Result<Vec<provider::Provider>, Error> {
@@ -157,21 +214,33 @@ async fn touch(change: &mut Change<'_>, pk: SourceId) -> Result<Vec<provider::Pr
     Ok(trusting)
 }
 
-async fn settle(ctx: &Context, source: &mut Source, fields: &Fields, mut problems: Problems) -> Result<(), Error> {
+async fn settle(ctx: &Context, source: &mut Source, fields: &Fields, problems: Problems) -> Result<(), Error> {
+    let mut conn = ctx.db.read().await?;
+    let led_elsewhere = settle_in(ctx, &mut conn, source, fields, problems).await?;
+    drop(conn);
+    if led_elsewhere {
+        jwks::begin_anew(ctx, source).await?;
+    }
+    Ok(())
+}
+
+/// Brings a source to what was asked for, and checks the result. Tells whether its keys are somewhere else now.
+async fn settle_in(
+    ctx: &Context,
+    conn: &mut Conn,
+    source: &mut Source,
+    fields: &Fields,
+    mut problems: Problems,
+) -> Result<bool, Error> {
     let (well_known, keys) = (source.oidc_well_known_url.clone(), source.oidc_jwks_url.clone());
     apply(source, fields);
     if let Some(secret) = &fields.consumer_secret {
         source.consumer_secret_sealed = ctx.keys.seal(&place(source.pk), secret.as_bytes(), &*ctx.entropy);
     }
-    let mut conn = ctx.db.read().await?;
-    check::references(&mut conn, fields, &mut problems).await?;
-    drop(conn);
+    check::references(conn, fields, &mut problems).await?;
     check::rules(source, fields, &mut problems);
     problems.check()?;
-    if source.oidc_well_known_url != well_known || source.oidc_jwks_url != keys {
-        jwks::begin_anew(ctx, source).await?;
-    }
-    Ok(())
+    Ok(source.oidc_well_known_url != well_known || source.oidc_jwks_url != keys)
 }
 
 fn place(pk: SourceId) -> String {

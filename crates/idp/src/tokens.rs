@@ -224,9 +224,19 @@ async fn make(
 /// # Errors
 /// [`Error::NotFound`] when it is not the actor's to see, [`Error::Invalid`] for broken rules.
 pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fields) -> Result<Token, Error> {
-    let caller = actor.user.ok_or(Error::Forbidden)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let before = permitted(&mut change, Verb::Change, identifier).await?;
+    let changed = update_in(&mut change, identifier, fields).await?;
+    change.commit().await?;
+    Ok(changed)
+}
+
+/// Changes a token as part of a larger change.
+///
+/// # Errors
+/// As [`update`].
+pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields) -> Result<Token, Error> {
+    let (ctx, actor) = (change.context(), change.actor());
+    let before = permitted(change, Verb::Change, identifier).await?;
     let settings = Settings::load(change.conn()).await?;
     let mut changed = before.clone();
     let mut problems = Problems::default();
@@ -245,7 +255,7 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
         changed.description.clone_from(description);
     }
     let person = directory::person(ctx, change.conn(), before.account).await?.ok_or(Error::NotFound("User"))?;
-    let for_other = before.account != caller;
+    let for_other = actor.user != Some(before.account);
     let rules =
         Lifetime { settings: &settings, person: &person, by_admin: actor.is_superuser, for_other, now: ctx.now() };
     rules.apply(&mut changed, &fields, false, &mut problems);
@@ -260,7 +270,6 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
     change.touch(Touched::Token(changed.uuid));
     let difference = diff(&snapshot(&before), &snapshot(&changed));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    change.commit().await?;
     Ok(changed)
 }
 
@@ -270,13 +279,21 @@ pub async fn update(ctx: &Context, actor: &Actor, identifier: &str, fields: Fiel
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
-    let gone = permitted(&mut change, Verb::Delete, identifier).await?;
-    delete_in(ctx, &mut change, &gone).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    delete_in(&mut change, identifier).await?;
     change.commit().await
 }
 
-async fn delete_in(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
+/// Deletes a token as part of a larger change.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn delete_in(change: &mut Change<'_>, identifier: &str) -> Result<(), Error> {
+    let gone = permitted(change, Verb::Delete, identifier).await?;
+    end(change.context(), change, &gone).await?;
+    change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+async fn end(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
     account::end_credential(change.conn(), gone.account, gone.uuid, ctx.now()).await?;
     token::delete(change.conn(), gone.uuid).await?;
     change.touch(Touched::Token(gone.uuid));

@@ -52,12 +52,14 @@ pub(crate) enum Command {
     Outpost,
     /// Try it: a throw-away instance with users, a demo application, and commands to copy
     Demo(Demo),
-    /// Apply blueprints (not in this build)
+    /// Apply blueprints: each file as a whole or not at all, also beside a running server
     Apply {
-        /// Blueprint files
+        /// Blueprint files, applied one after the other until one is refused
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print one blueprint of everything, secrets left out
+    Export,
     /// Print a link by which a user chooses a new password; good once
     RecoveryLink {
         /// User name

@@ -82,6 +82,7 @@ fn settings(
         ("listen.https", String::new()),
         ("listen.metrics", String::new()),
         ("log.access", "false".to_owned()),
+        ("blueprints_dir", String::new()),
     ];
     let variables = [
         ("PORTCULLIS_BOOTSTRAP_PASSWORD", secrets.administrator.clone()),

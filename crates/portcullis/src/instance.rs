@@ -10,6 +10,7 @@ use portcullis_core::attributes::Patterns;
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
+use portcullis_idp::blueprints::Reach;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Actor, Context, Options, Revisions};
 use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
@@ -142,6 +143,7 @@ pub(crate) fn context(
             allowed_networks: settings.outbound.allowed_networks.clone(),
         }),
         jwks: jwks::Asked::default(),
+        blueprints: Reach::new(settings.general.blueprints_dir.clone(), crate::environment()),
     }
 }
 
@@ -157,7 +159,7 @@ pub(crate) async fn beside(
     let (database, secret) = data_dir::existing(settings)?;
     let (db, keys) = (Db::connect_sqlite(&database).await?, Keyring::derive(&secret));
     bootstrap::check_key(&db, &keys).await?;
-    if !db.has_table("recovery_link").await? {
+    if !db.has_table("blueprint").await? {
         return Err("this instance was last served by an older release: run `portcullis serve` once".into());
     }
     let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;

@@ -1,6 +1,8 @@
 //! The binary: settings, wiring, command line, signals.
 
+mod apply;
 mod authorities;
+mod blueprints;
 mod breaches;
 mod cli;
 mod data_dir;
@@ -48,7 +50,8 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         Command::Outpost => outpost(&load(&common)?.0),
         // Its own instance: no file, no environment, no data directory of anybody.
         Command::Demo(flags) => demo::run(&flags),
-        Command::Apply { .. } => Err("this build cannot apply blueprints: use the API under /api/v3/".into()),
+        Command::Apply { files } => apply::run(&load(&common)?.0, &files),
+        Command::Export => apply::export(&load(&common)?.0),
         Command::RecoveryLink { username, minutes } => {
             operator::run(&load(&common)?.0, &username, &Task::RecoveryLink { minutes })
         }
@@ -68,11 +71,14 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
 
 /// The settings of file, environment and flags.
 fn load(common: &Common) -> Result<(Settings, Layers), Failure> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
-        .collect();
+    let environment = environment().collect();
     let layers = Layers::gather(common.config.as_deref(), &environment, &common.flags())?;
     Ok((Settings::read(&layers)?, layers))
+}
+
+/// The environment of the process.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
 }
 
 /// Checks what a stand-alone outpost needs (PX-003), of which this build has only the checks.

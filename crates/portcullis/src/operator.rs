@@ -54,7 +54,10 @@ async fn perform(ctx: &Context, username: &str, task: &Task) -> Result<String, F
         Task::RecoveryLink { minutes } => {
             recovery::link_in(ctx, &mut change, user.pk, i64::from(*minutes) * 60).await.map_err(in_words)?
         }
-        Task::CreateAdminGroup => admin(ctx, &mut change, &user).await?,
+        Task::CreateAdminGroup => {
+            change.announce().await?;
+            admin(ctx, &mut change, &user).await?
+        }
         Task::Unlock => unlock(ctx, &mut change, &user).await?,
         Task::RemoveSecondFactors => {
             let removed = authenticators::remove_all_in(&mut change, user.pk).await?;

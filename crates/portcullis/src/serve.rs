@@ -19,7 +19,7 @@ use crate::edge::SystemClock;
 use crate::instance::Instance;
 use crate::local::Local;
 use crate::settings::Settings;
-use crate::{Failure, authorities, face, instance, observe, open_files, signals, sockets, sweep};
+use crate::{Failure, authorities, blueprints, face, instance, observe, open_files, signals, sockets, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
@@ -88,6 +88,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     warn_about_trust(&settings);
 
     let context = &instance.context;
+    // What the folder says is in force before anybody is answered.
+    let watch = blueprints::first_look(context).await;
     let cut = CancellationToken::new();
     let control = Arc::new(Local::new(Arc::clone(context)).await?);
     let upstreams = Upstreams::new(UpstreamSettings { authorities, ..UpstreamSettings::default() });
@@ -128,6 +130,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(async move { plane.follow_configuration().await });
     tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
+    tokio::spawn(blueprints::follow(Arc::clone(context), watch));
+    tokio::spawn(blueprints::hear(Arc::clone(context)));
     for (setting, addresses) in listening(&settings) {
         let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         tracing::info!(

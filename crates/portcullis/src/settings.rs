@@ -166,6 +166,11 @@ settings! {
         bootstrap_email: Option<String> = "", also "AUTHENTIK_";
         /// File that the one-time setup code is written to (mode 0600), instead of the console.
         setup_code_file: Option<PathBuf> = "";
+        /// Folder of blueprints, which are applied when the process starts and when they change. Empty: none.
+        ///
+        /// Every `*.yaml` below it counts, but for those with a dot in front. They are applied with all rights: let
+        /// nobody write there whom you would not make an administrator, and not the process itself.
+        blueprints_dir: Option<PathBuf> = "/blueprints", also "AUTHENTIK_";
         /// Base URL of the control plane that a stand-alone outpost belongs to, perhaps with a path.
         ///
         /// Required by `portcullis outpost`, which this build checks for and then refuses: it has the

@@ -1,4 +1,4 @@
-//! The fixed flows (CO-300). They are made at first start and never change.
+//! The fixed flows (CO-300). They are made at first start; what they are called may change, and nothing else.
 
 use portcullis_core::id::FlowId;
 
@@ -71,6 +71,16 @@ pub async fn insert(conn: &mut Conn, flow: &Flow) -> Result<(), StoreError> {
     .execute(c)
     .await
     .map(drop))?;
+    Ok(())
+}
+
+/// Stores what a flow is called: for administrators, and for users.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rename(conn: &mut Conn, pk: FlowId, name: &str, title: &str) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE flow SET name = $2, title = $3 WHERE pk = $1")
+        .bind(pk.to_string()).bind(name).bind(title).execute(c).await.map(drop))?;
     Ok(())
 }
 

@@ -69,6 +69,25 @@ pub async fn insert(conn: &mut Conn, instance: &Instance) -> Result<(), StoreErr
     Ok(())
 }
 
+/// How many changes other processes have announced.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announced(conn: &mut Conn) -> Result<i64, StoreError> {
+    let found =
+        on!(conn, c => sqlx::query_scalar("SELECT announced FROM instance WHERE id = 1").fetch_optional(c).await)?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Announces a change to the process that serves the instance.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announce(conn: &mut Conn) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE instance SET announced = announced + 1 WHERE id = 1").execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Stores the administrator's settings.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ const fn sealed(table: &'static str, key: &'static str, column: &'static str, pa
 }
 
 /// What is opened with the old keys and sealed again.
-pub const SEALED: [Sealed; 12] = [
+pub const SEALED: [Sealed; 14] = [
     sealed("instance", "id", "key_check", "key_check"),
     sealed("account", "pk", "attributes_sealed", "attributes"),
     sealed("team", "pk", "attributes_sealed", "attributes"),
@@ -45,6 +45,8 @@ pub const SEALED: [Sealed; 12] = [
     sealed("brand", "pk", "attributes_sealed", "attributes"),
     sealed("authenticator", "pk", "seed_sealed", "seed"),
     sealed("signing_key", "kid", "private_key_sealed", "private_key"),
+    sealed("blueprint", "pk", "content_sealed", "content"),
+    sealed("blueprint", "pk", "context_sealed", "context"),
 ];
 
 /// Tables whose rows are found by a digest of something that is stored nowhere: they end with the old keys.

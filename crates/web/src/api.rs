@@ -7,6 +7,7 @@ pub mod answer;
 mod applications;
 mod authenticators;
 mod bindings;
+pub mod blueprints;
 pub mod body;
 mod brands;
 pub mod caller;
@@ -61,6 +62,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(applications::routes())
         .merge(authenticators::routes())
         .merge(bindings::routes())
+        .merge(blueprints::routes())
         .merge(brands::routes())
         .merge(certificates::routes())
         .merge(consents::routes())

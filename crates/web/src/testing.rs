@@ -212,5 +212,6 @@ pub(crate) async fn context_with(
         mapping_engine: Arc::new(portcullis_idp::mappings::engine::NoEngine),
         outbound: outbound(),
         jwks: portcullis_idp::sources::jwks::Asked::default(),
+        blueprints: portcullis_idp::blueprints::Reach::default(),
     })
 }

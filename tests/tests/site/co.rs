@@ -1,5 +1,6 @@
 //! The control plane: API, first run, secrets, processes.
 
+mod blueprints;
 mod cli;
 mod client;
 mod demo;

@@ -7,6 +7,7 @@ use portcullis_store::application::{Application, Filter};
 use portcullis_store::{Conn, application, provider};
 
 use crate::access::{self, AccessContext, Decision};
+use crate::change::Change;
 use crate::context::Context;
 use crate::directory::Person;
 use crate::error::Error;
@@ -85,6 +86,15 @@ pub async fn check_access(
         false => Vec::new(),
     };
     Ok((judged.decision, lines))
+}
+
+/// All applications, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+    let applications = application::list(change.conn(), &Filter::default()).await?;
+    views(change.conn(), applications).await
 }
 
 /// The slug of an application, if there is one with this key.

@@ -69,6 +69,17 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<BrandId, Error> {
     actor.need(Verb::Add, Model::BRAND)?;
     let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Makes a brand as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`create`], except for rights.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<BrandId, Error> {
+    let ctx = change.context();
     let pk = BrandId(ctx.entropy.uuid());
     let blank = Brand {
         pk,
@@ -83,7 +94,7 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Bran
     if fields.domain.is_none() {
         problems.add("domain", "This field is required.");
     }
-    apply(&mut change, &mut made, &fields, &mut problems).await?;
+    apply(change, &mut made, &fields, &mut problems).await?;
     problems.check()?;
     made.brand.attributes_sealed = seal(ctx, &place(pk), &made.attributes);
     brand::insert(change.conn(), &made.brand).await.map_err(taken)?;
@@ -91,7 +102,6 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Bran
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
     change.event("model_created", json!({"model": named(&made.brand)})).await?;
-    change.commit().await?;
     Ok(pk)
 }
 
@@ -103,11 +113,21 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Bran
 pub async fn update(ctx: &Context, actor: &Actor, pk: BrandId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::BRAND, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a brand as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: BrandId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let found = brand::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Brand"))?;
     let before = view(ctx, change.conn(), found).await?;
     let mut changed = before.clone();
     let mut problems = Problems::default();
-    apply(&mut change, &mut changed, &fields, &mut problems).await?;
+    apply(change, &mut changed, &fields, &mut problems).await?;
     problems.check()?;
     if changed.attributes != before.attributes {
         changed.brand.attributes_sealed = seal(ctx, &place(pk), &changed.attributes);
@@ -120,8 +140,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BrandId, fields: Fields) -
     attributes_diff(&mut difference, &before.attributes, &changed.attributes);
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
-    change.event("model_updated", json!({"model": named(&changed.brand), "diff": difference})).await?;
-    change.commit().await
+    change.event("model_updated", json!({"model": named(&changed.brand), "diff": difference})).await
 }
 
 /// Deletes a brand. Without a default, what the installation began with is in force.
@@ -131,12 +150,20 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BrandId, fields: Fields) -
 pub async fn delete(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::BRAND, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a brand as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: BrandId) -> Result<(), Error> {
     let gone = brand::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Brand"))?;
     brand::delete(change.conn(), pk).await?;
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 fn taken(error: portcullis_store::StoreError) -> Error {

@@ -76,29 +76,38 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a group as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: GroupId, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     change.keeping_a_superuser().await?;
     let mut changed = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
-    let before = snapshot(&mut change, &changed).await?;
+    let before = snapshot(change, &changed).await?;
     let stored = team_attributes(ctx, &changed)?;
     let was_superuser = changed.is_superuser;
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
-    let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
-    check_links(&mut change, pk, &fields, &mut problems).await?;
-    check_escalation(&mut change, pk, &fields, was_superuser, &mut problems).await?;
+    let own = new_attributes(change, &fields, &stored, &mut problems).await?;
+    check_links(change, pk, &fields, &mut problems).await?;
+    check_escalation(change, pk, &fields, was_superuser, &mut problems).await?;
     problems.check()?;
     if own != stored {
         changed.attributes_sealed = seal(ctx, &team_place(pk), &own);
     }
     team::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "team.name", "name", TAKEN))?;
-    store_links(&mut change, pk, &fields).await?;
-    let after = snapshot(&mut change, &changed).await?;
+    store_links(change, pk, &fields).await?;
+    let after = snapshot(change, &changed).await?;
     // Name, flag, parents and attributes reach every member, also of descendants.
     change.touch(Touched::Everyone);
     let mut difference = diff(&before, &after);
     attributes_diff(&mut difference, &stored, &own);
-    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    change.commit().await
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await
 }
 
 /// Deletes a group with memberships and parent links; its children stay (CO-063).
@@ -109,13 +118,21 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: GroupId, fields: Fields) -
 pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a group as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: GroupId) -> Result<(), Error> {
     change.keeping_a_superuser().await?;
     let gone = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
-    bindings::before_group_is_deleted(&mut change, pk).await?;
+    bindings::before_group_is_deleted(change, pk).await?;
     team::delete(change.conn(), pk).await?;
     change.touch(Touched::Everyone);
-    change.event("model_deleted", json!({"model": named(&gone)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Makes a user a direct member (`true`), or ends that (CO-548).

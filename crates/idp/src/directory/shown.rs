@@ -14,6 +14,7 @@ use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::team::{self, Team};
 
 use super::{account_attributes, secret_keys, team_attributes, uid};
+use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 
@@ -183,6 +184,36 @@ pub async fn users(
         rows.push(viewer.user(&mut conn, account).await?);
     }
     Ok(Listed { rows, count: listed.count })
+}
+
+/// The users that meet conditions, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn users_in(change: &mut Change<'_>, filter: &account::Filter) -> Result<Vec<ShownUser>, Error> {
+    let (ctx, actor) = (change.context(), change.actor());
+    let conn = change.conn();
+    let viewer = Viewer::of(ctx, conn, actor).await?;
+    let mut rows = Vec::new();
+    for account in account::list(conn, filter, Slice::ALL).await?.rows {
+        rows.push(viewer.user(conn, account).await?);
+    }
+    Ok(rows)
+}
+
+/// The groups that meet conditions, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn groups_in(change: &mut Change<'_>, filter: &team::Filter) -> Result<Vec<ShownGroup>, Error> {
+    let (ctx, actor) = (change.context(), change.actor());
+    let conn = change.conn();
+    let viewer = Viewer::of(ctx, conn, actor).await?;
+    let mut rows = Vec::new();
+    for team in team::list(conn, filter, Slice::ALL).await?.rows {
+        rows.push(viewer.group(conn, team).await?);
+    }
+    Ok(rows)
 }
 
 /// One user.

@@ -105,24 +105,34 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::USER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a user as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     change.keeping_a_superuser().await?;
     let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
     if changed.kind == INTERNAL_SERVICE_ACCOUNT {
         return Err(Error::whole("Can't modify internal service account users"));
     }
-    let before = snapshot(&mut change, &changed).await?;
+    let before = snapshot(change, &changed).await?;
     let (was_active, could_sign_in) = (changed.is_active, may_sign_in(&changed));
     let stored = account_attributes(ctx, &changed)?;
     let address = changed.email.clone();
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
-    let own = new_attributes(&mut change, &fields, &stored, &mut problems).await?;
+    let own = new_attributes(change, &fields, &stored, &mut problems).await?;
     let groups: Vec<_> = team::of_account(change.conn(), pk).await?.into_iter().map(|team| team.pk).collect();
-    check_groups(&mut change, &fields, &groups, &mut problems).await?;
+    check_groups(change, &fields, &groups, &mut problems).await?;
     let roles: Vec<_> = role::of_account(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
-    check_roles(&mut change, &fields, &roles, &mut problems).await?;
+    check_roles(change, &fields, &roles, &mut problems).await?;
     // A link that sets the password goes to the address.
-    let moves = changed.email != address;
+    let (moves, actor) = (changed.email != address, change.actor());
     if moves && escalation::is_beyond(change.conn(), actor, pk).await? {
         problems.add("email", escalation::BEYOND);
     }
@@ -134,26 +144,25 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
     account::update(change.conn(), &changed).await.map_err(taken)?;
     if let Some(groups) = &fields.groups {
-        set_groups(&mut change, pk, groups).await?;
+        set_groups(change, pk, groups).await?;
     }
     if let Some(roles) = &fields.roles {
         role::set_of_account(change.conn(), pk, roles).await?;
     }
     if was_active && !changed.is_active {
-        about_to_end(&mut change, pk, "user_deactivated", None).await?;
+        about_to_end(change, pk, "user_deactivated", None).await?;
         account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
         consent::forget_of_account(change.conn(), pk).await?;
     } else if could_sign_in && !may_sign_in(&changed) {
         // What app passwords have opened goes on: that is what service accounts are for (CO-813).
-        about_to_end(&mut change, pk, "user_type_changed", None).await?;
+        about_to_end(change, pk, "user_type_changed", None).await?;
         account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;
     }
-    let after = snapshot(&mut change, &changed).await?;
+    let after = snapshot(change, &changed).await?;
     change.touch(Touched::User(changed.uuid));
     let mut difference = diff(&before, &after);
     attributes_diff(&mut difference, &stored, &own);
-    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    change.commit().await
+    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await
 }
 
 /// Deletes a user with tokens, sessions and memberships, and takes their name out of past events unless the
@@ -164,24 +173,33 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
 /// and for the last active superuser.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::USER, &pk)?;
-    if actor.user == Some(pk) {
+    let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes a user as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`delete`], except for rights.
+pub async fn delete_in(change: &mut Change<'_>, pk: UserPk) -> Result<(), Error> {
+    let ctx = change.context();
+    if change.actor().user == Some(pk) {
         return Err(Error::whole("You cannot delete your own user."));
     }
-    let mut change = Change::begin(ctx, actor).await?;
     change.keeping_a_superuser().await?;
     let gone = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
-    about_to_end(&mut change, pk, "user_deleted", None).await?;
+    about_to_end(change, pk, "user_deleted", None).await?;
     account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
-    bindings::before_user_is_deleted(&mut change, pk).await?;
+    bindings::before_user_is_deleted(change, pk).await?;
     account::delete(change.conn(), pk).await?;
     change.touch(Touched::User(gone.uuid));
     let mut remembered = gone.clone();
     if Settings::load(change.conn()).await?.gdpr_compliance {
-        pseudonym::apply(&mut change, &gone).await?;
+        pseudonym::apply(change, &gone).await?;
         remembered.username = pseudonym::of(&gone);
     }
-    change.event("model_deleted", json!({"model": named(&remembered)})).await?;
-    change.commit().await
+    change.event("model_deleted", json!({"model": named(&remembered)})).await
 }
 
 /// Whether a user is there whose password the actor may set.
@@ -206,12 +224,11 @@ pub async fn set_password(
     keep: Option<&str>,
 ) -> Result<(), Error> {
     actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &pk)?;
-    let hash = hash_of(ctx, new).await?;
     let account = account::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("User"))?;
-    let rules = password_rules::check(ctx, new, &account).await?;
-    if ctx.options.strict_admin_set && !rules.is_empty() {
+    let judged = judge_password(ctx, new, &account).await?;
+    if ctx.options.strict_admin_set && !judged.rules.is_empty() {
         let mut problems = Problems::default();
-        rules.iter().for_each(|rule| problems.add("password", rule.clone()));
+        judged.rules.iter().for_each(|rule| problems.add("password", rule.clone()));
         return Err(Error::Invalid(problems));
     }
     let mut change = Change::begin(ctx, actor).await?;
@@ -219,8 +236,51 @@ pub async fn set_password(
         return Err(Error::field("password", escalation::BEYOND));
     }
     // Administrators may set weak ones unless told otherwise, and it is remembered that they did (CO-326).
-    set_judged_hash_in(ctx, &mut change, pk, hash, keep, &rules).await?;
+    set_judged_hash_in(ctx, &mut change, pk, judged.hash, keep, &judged.rules).await?;
     change.commit().await
+}
+
+/// A password that is to be set, as far as that takes its time.
+#[derive(Clone, Debug)]
+pub struct JudgedPassword {
+    /// Its hash.
+    hash: String,
+    /// The rules that it breaks, in words for people.
+    rules: Vec<String>,
+}
+
+/// Hashes a password and looks at the rules for it. Never call it inside a transaction.
+///
+/// # Errors
+/// [`Error::Invalid`] on `password` when it cannot be one; or when the store fails.
+pub async fn judge_password(ctx: &Context, new: &str, account: &Account) -> Result<JudgedPassword, Error> {
+    let hash = hash_of(ctx, new).await?;
+    Ok(JudgedPassword { hash, rules: password_rules::check(ctx, new, account).await? })
+}
+
+/// Sets a password as part of a larger change. The actor's right to do so is the caller's business; so are weak ones,
+/// of which a warning remains (CO-732).
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn set_password_in(change: &mut Change<'_>, pk: UserPk, judged: JudgedPassword) -> Result<(), Error> {
+    let ctx = change.context();
+    set_judged_hash_in(ctx, change, pk, judged.hash, None, &judged.rules).await?;
+    if judged.rules.is_empty() {
+        return Ok(());
+    }
+    let account = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    let message = "A password that breaks rules was set.";
+    let context = json!({"model": named(&account), "message": message, "rules": judged.rules});
+    change.event("configuration_warning", context).await
+}
+
+/// The record of a user.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub async fn record_in(change: &mut Change<'_>, pk: UserPk) -> Result<Account, Error> {
+    account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))
 }
 
 /// Hashes a password, naming the field when it cannot be one.

@@ -256,6 +256,26 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
     Ok(())
 }
 
+/// All stages with what is in force, as part of a larger change: name, model and tunables.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Stage>, Error> {
+    let mut all = stage::all(change.conn()).await?;
+    for stage in &mut all {
+        let mut tunables = defaults(&stage.name);
+        tunables.extend(stage.tunables.as_object().cloned().unwrap_or_default());
+        stage.tunables = Value::Object(tunables);
+    }
+    Ok(all)
+}
+
+/// The stages of a flow, by name, in the order of its steps.
+pub fn names_of_flow(slug: &str) -> impl Iterator<Item = &'static str> {
+    let slug = slug.to_owned();
+    STAGES.iter().filter(move |(_, _, flows)| flows.contains(&slug.as_str())).map(|(name, ..)| *name)
+}
+
 /// Sets tunables of a stage as part of a larger change: those that are given; unknown ones are ignored. The actor's
 /// right to do so is the caller's business.
 ///

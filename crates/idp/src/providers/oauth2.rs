@@ -65,6 +65,17 @@ pub struct RedirectUri {
 pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<ProviderPk, Error> {
     actor.need(Verb::Add, Model::OAUTH2_PROVIDER)?;
     let mut change = Change::begin(ctx, actor).await?;
+    let made = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(made)
+}
+
+/// Makes a client as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`create`], except for rights.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<ProviderPk, Error> {
+    let ctx = change.context();
     let mut made = Provider {
         kind: "oauth2".to_owned(),
         mode: String::new(),
@@ -73,13 +84,12 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Prov
     };
     let mut problems = Problems::default();
     check::required(&fields, &mut problems);
-    let warnings = settle(ctx, &mut change, &mut made, &fields, problems).await?;
+    let warnings = settle(ctx, change, &mut made, &fields, problems).await?;
     made.pk = provider::insert(change.conn(), &made).await.map_err(check::taken)?;
     let mappings = fields.property_mappings.unwrap_or_default();
     provider::set_mappings(change.conn(), made.pk, &mappings).await?;
     change.event("model_created", json!({"model": named(&made)})).await?;
-    warn(&mut change, &made, warnings).await?;
-    change.commit().await?;
+    warn(change, &made, warnings).await?;
     Ok(made.pk)
 }
 
@@ -91,11 +101,21 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Prov
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::OAUTH2_PROVIDER, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
+    update_in(&mut change, pk, fields).await?;
+    change.commit().await
+}
+
+/// Changes a client as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// As [`update`], except for rights.
+pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
+    let ctx = change.context();
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| Kind::OAuth2.includes(found));
     let before = found.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
-    let told_before = snapshot(&mut change, &before).await?;
+    let told_before = snapshot(change, &before).await?;
     let mut changed = before.clone();
-    let mut warnings = settle(ctx, &mut change, &mut changed, &fields, Problems::default()).await?;
+    let mut warnings = settle(ctx, change, &mut changed, &fields, Problems::default()).await?;
     if changed.client_id != before.client_id || changed.sub_mode != before.sub_mode {
         // Whoever knows its users by what was issued so far takes them for others now (OA-052).
         warnings.push("Client id or subject mode was changed: the client sees other subjects or audiences.".to_owned());
@@ -104,14 +124,13 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields
     if let Some(mappings) = &fields.property_mappings {
         provider::set_mappings(change.conn(), pk, mappings).await?;
     }
-    let mut difference = diff(&told_before, &snapshot(&mut change, &changed).await?);
+    let mut difference = diff(&told_before, &snapshot(change, &changed).await?);
     if changed.client_secret_sealed != before.client_secret_sealed {
         add(&mut difference, "client_secret", json!({"previous": "", "new": ""}));
     }
     change.touch(Touched::Provider(pk));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    warn(&mut change, &changed, warnings).await?;
-    change.commit().await
+    warn(change, &changed, warnings).await
 }
 
 /// Brings a client to what was asked for, and checks the result. Gives what an administrator should be warned of.

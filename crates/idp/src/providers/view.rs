@@ -9,6 +9,7 @@ use portcullis_store::provider::{Filter, Provider};
 use portcullis_store::{Conn, application, outpost, provider};
 
 use super::Kind;
+use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::list::{Listed, Slice};
@@ -53,6 +54,16 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Re
     let mut conn = ctx.db.read().await?;
     let found = provider::by_pk(&mut conn, pk).await?.filter(|found| kind.includes(found));
     views(&mut conn, found).await?.pop().ok_or(Error::NotFound(kind.name()))
+}
+
+/// All providers of a kind, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn all_in(change: &mut Change<'_>, kind: Kind) -> Result<Vec<View>, Error> {
+    let filter = Filter { kind: kind.filter(), ..Filter::default() };
+    let found = provider::list(change.conn(), &filter, Slice::ALL).await?;
+    views(change.conn(), found.rows).await
 }
 
 /// Providers of an outpost, by name.

@@ -54,14 +54,19 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
+/// Forgets what was fetched.
+pub(super) fn forget(source: &mut Source) {
+    source.discovered_issuer = String::new();
+    source.fetched_jwks = json!({});
+    (source.fetched_at, source.fresh_until) = (None, None);
+}
+
 /// Fetches what a source names for the first time. Nothing of another address is kept.
 ///
 /// # Errors
 /// [`Error::Invalid`] when it cannot be fetched, with nothing of what a server said but its status (CO-841).
 pub(super) async fn begin_anew(ctx: &Context, source: &mut Source) -> Result<(), Error> {
-    source.discovered_issuer = String::new();
-    source.fetched_jwks = json!({});
-    (source.fetched_at, source.fresh_until) = (None, None);
+    forget(source);
     if source.oidc_well_known_url.is_empty() && source.oidc_jwks_url.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! The keys of tokens: shown with an event, replaced with consequences (CO-104, OA-606, OA-607).
 
 use portcullis_core::id::TokenId;
+use portcullis_core::keys::Digest;
 use portcullis_core::permission::special;
 use portcullis_store::token::Token;
 use portcullis_store::{account, token};
@@ -62,26 +63,58 @@ pub async fn set(ctx: &Context, actor: &Actor, identifier: &str, key: &str) -> R
     };
     let mut change = Change::begin(ctx, actor).await?;
     let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
-    let length = key.chars().count();
-    if length < SHORTEST {
+    if key.chars().count() < SHORTEST {
         return Err(Error::field("key", "Ensure this field has at least 8 characters."));
     }
+    let new = digest(ctx, key);
+    if changed.key_digest != new && is_in_use(&mut change, &changed, &new).await? {
+        drop(change);
+        guessed(ctx, actor).await?;
+        return Err(Error::field("key", IN_USE));
+    }
+    store(&mut change, &mut changed, key).await?;
+    change.commit().await
+}
+
+/// Has a token have this key, as part of a larger change; tells whether it had another. Short ones are taken with a
+/// warning (CO-732).
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] for a key that is empty, too long or in use.
+pub async fn set_in(change: &mut Change<'_>, identifier: &str, key: &str) -> Result<bool, Error> {
+    let mut changed = with_right(change, special::SET_TOKEN_KEY, identifier).await?;
+    if key.is_empty() {
+        return Err(Error::field("key", "This field may not be blank."));
+    }
+    let new = digest(change.context(), key);
+    if changed.key_digest == new {
+        return Ok(false);
+    }
+    if is_in_use(change, &changed, &new).await? {
+        return Err(Error::field("key", IN_USE));
+    }
+    store(change, &mut changed, key).await?;
+    Ok(true)
+}
+
+const IN_USE: &str = "This field must be unique.";
+
+async fn is_in_use(change: &mut Change<'_>, token: &Token, new: &Digest) -> Result<bool, Error> {
+    Ok(token::digest_in_use(change.conn(), new, token.account, token.intent == API).await?)
+}
+
+async fn store(change: &mut Change<'_>, changed: &mut Token, key: &str) -> Result<(), Error> {
+    let length = key.chars().count();
     if length > LONGEST {
         return Err(Error::field("key", "Ensure this field has no more than 255 characters."));
     }
-    let (new, is_api) = (digest(ctx, key), changed.intent == API);
-    if changed.key_digest != new && token::digest_in_use(change.conn(), &new, changed.account, is_api).await? {
-        drop(change);
-        guessed(ctx, actor).await?;
-        return Err(Error::field("key", "This field must be unique."));
-    }
-    replace(ctx, &mut change, &mut changed, key).await?;
-    change.event("model_updated", json!({"model": named(&changed), "message": "The key was replaced."})).await?;
+    replace(change.context(), change, changed, key).await?;
+    change.event("model_updated", json!({"model": named(changed), "message": "The key was replaced."})).await?;
     if length < SHORT {
-        let warning = json!({"model": named(&changed), "message": "The key has fewer than 20 characters."});
+        let warning = json!({"model": named(changed), "message": "The key has fewer than 20 characters."});
         change.event("configuration_warning", warning).await?;
     }
-    change.commit().await
+    Ok(())
 }
 
 /// That a key is in use may be news about somebody else's: it counts like a failure to sign in (OA-680).

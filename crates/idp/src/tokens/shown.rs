@@ -5,6 +5,7 @@ use portcullis_store::account;
 use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::token::{self, Filter, Token};
 
+use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::directory::shown::{ShownUser, Viewer};
 use crate::error::Error;
@@ -39,6 +40,22 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
         rows.push(ShownToken { owner: viewer.user(&mut conn, owner).await?, token });
     }
     Ok(Listed { rows, count: listed.count })
+}
+
+/// The tokens that meet conditions, as part of a larger change.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub async fn list_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<ShownToken>, Error> {
+    let (ctx, actor) = (change.context(), change.actor());
+    let conn = change.conn();
+    let viewer = Viewer::of(ctx, conn, actor).await?;
+    let mut rows = Vec::new();
+    for token in token::list(conn, filter, Slice::ALL).await?.rows {
+        let owner = account::by_pk(conn, token.account).await?.ok_or(Error::NotFound("User"))?;
+        rows.push(ShownToken { owner: viewer.user(conn, owner).await?, token });
+    }
+    Ok(rows)
 }
 
 /// One token.

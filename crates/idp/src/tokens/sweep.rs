@@ -4,7 +4,7 @@
 use portcullis_store::token::{self, Token};
 use serde_json::json;
 
-use super::{API, delete_in, keys, named};
+use super::{API, end, keys, named};
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -41,7 +41,7 @@ async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, see
         return Ok(());
     }
     if expired.intent != API {
-        delete_in(ctx, change, &expired).await?;
+        end(ctx, change, &expired).await?;
         return change.event("model_deleted", json!({"model": named(&expired), "message": "The token expired."})).await;
     }
     // At least a minute, so that one sweep ends.

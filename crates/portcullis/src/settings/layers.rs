@@ -269,7 +269,7 @@ fn from_environment(environment: &Environment) -> impl Iterator<Item = Setting> 
             Some((declared.key.to_owned(), environment.get(&name)?.clone(), Place::Variable(name)))
         })
     });
-    let own = environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name)).map(
+    let own = environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && !is_elsewhere_read(name)).map(
         |(name, text)| {
             let variable = name.trim_start_matches(PREFIX);
             let key = declarations().find(|declared| declared.variable() == variable).map(|declared| declared.key);
@@ -277,6 +277,11 @@ fn from_environment(environment: &Environment) -> impl Iterator<Item = Setting> 
         },
     );
     aliases.chain(own)
+}
+
+/// Variables that are no settings although they begin like one.
+fn is_elsewhere_read(name: &str) -> bool {
+    is_service_link(name) || name.starts_with("PORTCULLIS_BLUEPRINT_")
 }
 
 /// Variables that Kubernetes gives to every container when a service is called `portcullis`.

@@ -10,8 +10,25 @@ CREATE TABLE instance (
     install_id  TEXT    NOT NULL,
     key_check   BLOB    NOT NULL, -- sealed constant: tells a wrong secret key before anything else fails
     settings    TEXT    NOT NULL, -- JSON object of the administrator's settings
+    announced   BIGINT  NOT NULL DEFAULT 0, -- changes by commands beside the process that serves
     created     BIGINT  NOT NULL
 );
+
+-- A blueprint that is applied: of a file in the watched folder, or written here.
+CREATE TABLE blueprint (
+    pk                  TEXT    PRIMARY KEY,
+    name                TEXT    NOT NULL UNIQUE,
+    path                TEXT    NOT NULL, -- relative to the folder; empty when its text is here
+    content_sealed      BLOB    NOT NULL, -- YAML; may hold passwords
+    context_sealed      BLOB    NOT NULL, -- JSON object
+    enabled             BOOLEAN NOT NULL,
+    metadata            TEXT    NOT NULL, -- JSON object
+    managed_models      TEXT    NOT NULL, -- JSON list of text
+    status              TEXT    NOT NULL,
+    last_applied        BIGINT  NOT NULL,
+    last_applied_hash   TEXT    NOT NULL  -- hex SHA-512; empty before the first time
+);
+CREATE INDEX blueprint_path ON blueprint (path);
 
 CREATE TABLE account (
     pk                  INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -179,7 +179,7 @@ async fn check_access(
     Ok(test_result(decision.passing, &messages, &lines))
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "slug"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -203,6 +203,11 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
 
 /// An application, also inside another object.
 pub(super) fn object(view: &View, person: &Person) -> Value {
+    shown(view, view.launch_url(Some(person)).as_deref())
+}
+
+/// An application that is opened at this address.
+pub(super) fn shown(view: &View, launch_url: Option<&str>) -> Value {
     let application = &view.application;
     let icon = Some(&application.meta_icon).filter(|icon| !icon.is_empty());
     json!({
@@ -214,7 +219,7 @@ pub(super) fn object(view: &View, person: &Person) -> Value {
         "provider_obj": view.provider.as_ref().map(providers::base),
         "backchannel_providers": [],
         "backchannel_providers_obj": [],
-        "launch_url": view.launch_url(Some(person)),
+        "launch_url": launch_url,
         "open_in_new_tab": application.open_in_new_tab,
         "meta_launch_url": application.meta_launch_url,
         "meta_icon": application.meta_icon,

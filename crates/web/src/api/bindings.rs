@@ -127,7 +127,7 @@ async fn used_by(
     Ok(used_by::answer(&bindings::used_by(&ctx, &caller.actor, key.parse("PolicyBinding")?).await?))
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["target", "order"], partial);
     let fields = Fields {
         target: body.uuid("target"),
@@ -148,7 +148,7 @@ async fn one(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<Value, ApiEr
     Ok(object(&bindings::get(ctx, actor, pk).await?))
 }
 
-fn object(view: &View) -> Value {
+pub(super) fn object(view: &View) -> Value {
     let binding = &view.binding;
     json!({
         "pk": binding.pk,

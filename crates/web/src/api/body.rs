@@ -32,6 +32,8 @@ pub struct Body {
     /// Fields that a parser has dropped something of.
     doubled: BTreeSet<String>,
     problems: Problems,
+    /// Fields that were asked for, if somebody wants to know.
+    asked: Option<BTreeSet<String>>,
 }
 
 impl FromRequest<Arc<Context>> for Body {
@@ -52,15 +54,50 @@ impl FromRequest<Arc<Context>> for Body {
             return Err(ApiError::MediaType(media_type));
         }
         match serde_json::from_slice(&bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
-            Value::Object(object) => {
-                Ok(Self { object, doubled: doubled::fields(&bytes), problems: Problems::default() })
-            }
+            Value::Object(object) => Ok(Self { object, doubled: doubled::fields(&bytes), ..Self::default() }),
             _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
         }
     }
 }
 
 impl Body {
+    /// Fields that did not come as a request: [`Body::unknown`] tells which of them nobody has asked for.
+    pub fn of(object: Map<String, Value>) -> Self {
+        Self { object, asked: Some(BTreeSet::new()), ..Self::default() }
+    }
+
+    /// Takes a field out, before anybody reads it.
+    pub fn take(&mut self, field: &str) -> Option<Value> {
+        self.object.remove(field)
+    }
+
+    /// Puts a field in.
+    pub fn put(&mut self, field: &str, value: Value) {
+        self.object.insert(field.to_owned(), value);
+    }
+
+    /// The fields that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.object.iter().map(|(field, value)| (field.as_str(), value))
+    }
+
+    /// A field that is there and that nobody has asked for.
+    pub fn unknown(&self) -> Option<&str> {
+        let asked = self.asked.as_ref()?;
+        self.object.keys().map(String::as_str).find(|field| !asked.contains(*field))
+    }
+
+    /// The fields that were asked for.
+    pub fn into_asked(self) -> BTreeSet<String> {
+        self.asked.unwrap_or_default()
+    }
+
+    fn note(&mut self, field: &str) {
+        if let Some(asked) = &mut self.asked {
+            asked.insert(field.to_owned());
+        }
+    }
+
     /// The fields that must be present, except on a partial update.
     pub fn require(&mut self, fields: &[&str], partial: bool) {
         for field in fields.iter().filter(|field| !partial && !self.object.contains_key(**field)) {
@@ -218,11 +255,13 @@ impl Body {
         }
     }
 
-    fn is_null(&self, field: &str) -> bool {
+    fn is_null(&mut self, field: &str) -> bool {
+        self.note(field);
         self.object.get(field).is_some_and(Value::is_null)
     }
 
     fn some(&mut self, field: &str) -> Option<Value> {
+        self.note(field);
         match self.object.get(field)? {
             Value::Null => {
                 self.problems.add(field, NULL);

@@ -108,7 +108,7 @@ fn pk(key: &Key) -> Result<BrandId, ApiError> {
     key.parse("Brand")
 }
 
-fn fields(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn fields(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["domain"], partial);
     let fields = Fields {
         domain: body.filled_text("domain"),
@@ -135,7 +135,7 @@ fn fields(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-fn object(view: &View) -> Value {
+pub(super) fn object(view: &View) -> Value {
     let brand = &view.brand;
     json!({
         "brand_uuid": brand.pk,

@@ -191,7 +191,7 @@ fn data(params: &Params, name: &str, what: &str, pem: &str) -> Response {
     response
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "certificate_data"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -202,7 +202,7 @@ fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     Ok(fields)
 }
 
-fn object(certificate: &Certificate) -> Value {
+pub(super) fn object(certificate: &Certificate) -> Value {
     let download = |what: &str| format!("{BASE}{PATH}{}/{what}/?download", certificate.pk);
     json!({
         "pk": certificate.pk,

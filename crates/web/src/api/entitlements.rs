@@ -118,7 +118,7 @@ async fn used(
     Ok(used_by::answer(&entitlements::used_by(&ctx, &caller.actor, key.parse(KIND)?).await?))
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "app"], partial);
     let fields = Fields { name: body.filled_text("name"), app: body.uuid("app"), attributes: body.json("attributes") };
     body.finish()?;
@@ -129,7 +129,7 @@ async fn one(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<Value,
     Ok(object(&entitlements::get(ctx, actor, uuid).await?))
 }
 
-fn object(view: &View) -> Value {
+pub(super) fn object(view: &View) -> Value {
     let entitlement = &view.entitlement;
     json!({
         "pbm_uuid": entitlement.uuid,

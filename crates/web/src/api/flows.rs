@@ -73,7 +73,7 @@ async fn stages(ctx: &Context) -> Result<Stages, Error> {
     Stages::load(&mut ctx.db.read().await?).await
 }
 
-fn object(flow: &Flow, stages: &Stages) -> Value {
+pub(super) fn object(flow: &Flow, stages: &Stages) -> Value {
     json!({
         "pk": flow.pk,
         "policybindingmodel_ptr_id": flow.pk,

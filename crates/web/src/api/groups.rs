@@ -117,7 +117,7 @@ async fn update(
     Ok(Json(group_json(&shown::group(&ctx, &caller.actor, pk).await?, Include::WRITTEN)))
 }
 
-fn fields(body: &mut Body, partial: bool) -> Result<groups::Fields, ApiError> {
+pub(super) fn fields(body: &mut Body, partial: bool) -> Result<groups::Fields, ApiError> {
     body.require(&["name"], partial);
     let fields = groups::Fields {
         name: body.filled_text("name"),
@@ -161,6 +161,11 @@ async fn set_member(
 
 fn pk(key: &Key) -> Result<GroupId, ApiError> {
     key.parse("Group")
+}
+
+/// A group with everything around it.
+pub(super) fn full_group_json(shown: &ShownGroup) -> Value {
+    group_json(shown, Include::WRITTEN)
 }
 
 fn group_json(shown: &ShownGroup, include: Include) -> Value {

@@ -139,7 +139,7 @@ async fn test(
     Ok(Json(json!({"result": tried.result, "successful": tried.successful})).into_response())
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "scope_name", "expression"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -229,7 +229,7 @@ fn base(mapping: &ScopeMapping) -> Value {
     })
 }
 
-fn scope(mapping: &ScopeMapping) -> Value {
+pub(super) fn scope(mapping: &ScopeMapping) -> Value {
     let mut object = base(mapping);
     if let Some(object) = object.as_object_mut() {
         object.insert("scope_name".to_owned(), json!(mapping.scope_name));

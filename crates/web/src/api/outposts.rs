@@ -91,6 +91,12 @@ async fn update(
 ) -> Result<Response, ApiError> {
     let pk = key.parse("Outpost")?;
     outposts::get(&ctx, &caller.actor, pk).await?;
+    let fields = read(&mut body, partial)?;
+    outposts::update(&ctx, &caller.actor, pk, fields).await?;
+    Ok(Json(object(&outposts::get(&ctx, &caller.actor, pk).await?)).into_response())
+}
+
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "type", "providers", "config"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -100,8 +106,7 @@ async fn update(
         config: body.json("config"),
     };
     body.finish()?;
-    outposts::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&outposts::get(&ctx, &caller.actor, pk).await?)).into_response())
+    Ok(fields)
 }
 
 async fn default_settings(_: MayView<on::Outpost>) -> Json<Value> {
@@ -194,7 +199,7 @@ fn served_object(provider: &Provider, with_secrets: bool) -> Value {
     })
 }
 
-fn object(view: &View) -> Value {
+pub(super) fn object(view: &View) -> Value {
     let outpost = &view.outpost;
     let mut keys: Vec<_> = view.providers.iter().map(|view| view.provider.pk).collect();
     keys.sort_unstable();

@@ -224,24 +224,26 @@ async fn test(
 
 /// What came of a test (schema `PolicyTestResult`).
 pub(super) fn test_result(passing: bool, messages: &[String], log: &[LogLine]) -> Response {
-    let line = |line: &LogLine| {
-        json!({
-            "timestamp": line.timestamp.to_string(),
-            "log_level": line.level,
-            "logger": line.logger,
-            "event": line.event,
-            "attributes": line.attributes,
-        })
-    };
-    let lines: Vec<_> = log.iter().map(line).collect();
+    let lines: Vec<_> = log.iter().map(log_line).collect();
     Json(json!({"passing": passing, "messages": messages, "log_messages": lines})).into_response()
+}
+
+/// A line of a log (schema `LogEvent`).
+pub(super) fn log_line(line: &LogLine) -> Value {
+    json!({
+        "timestamp": line.timestamp.to_string(),
+        "log_level": line.level,
+        "logger": line.logger,
+        "event": line.event,
+        "attributes": line.attributes,
+    })
 }
 
 fn parse(key: &Key, kind: Option<Kind>) -> Result<PolicyId, ApiError> {
     key.parse(policies::name_of(kind))
 }
 
-fn read(body: &mut Body, kind: Kind, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, kind: Kind, partial: bool) -> Result<Fields, ApiError> {
     let required = kind.fields().iter().filter(|field| field.required).map(|field| field.name);
     let required: Vec<_> = std::iter::once("name").chain(required).collect();
     body.require(&required, partial);
@@ -284,7 +286,7 @@ pub(super) fn base(view: &View) -> Map<String, Value> {
     base.as_object().cloned().unwrap_or_default()
 }
 
-fn object(view: &View) -> Value {
+pub(super) fn object(view: &View) -> Value {
     let mut object = base(view);
     object.extend(view.kind.settings());
     Value::Object(object)

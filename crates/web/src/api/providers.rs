@@ -1,6 +1,6 @@
 //! `providers/proxy/` and `providers/all/` (CO-557, CO-559); `providers/oauth2/` is in [`oauth2`].
 
-mod oauth2;
+pub(super) mod oauth2;
 
 use std::sync::Arc;
 
@@ -187,7 +187,7 @@ fn parse(key: &Key, kind: Kind) -> Result<ProviderPk, ApiError> {
     key.parse(kind.name()).map(ProviderPk)
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "authorization_flow", "invalidation_flow", "external_host"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -254,7 +254,7 @@ fn base_map(view: &View) -> Map<String, Value> {
     }
 }
 
-fn proxy(view: &View) -> Value {
+pub(super) fn proxy(view: &View) -> Value {
     let provider = &view.provider;
     let mut object = base_map(view);
     let own = [

@@ -91,7 +91,7 @@ fn pk(key: &Key) -> Result<RoleId, ApiError> {
     key.parse("Role")
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name"], partial);
     let fields = Fields { name: body.filled_text("name") };
     body.finish()?;

@@ -210,7 +210,7 @@ fn kind_json(kind: &Kind) -> Value {
     })
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "slug", "provider_type", "consumer_key", "consumer_secret"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -306,7 +306,7 @@ fn base(source: &Source) -> Map<String, Value> {
     }
 }
 
-fn object(ctx: &Context, source: &Source) -> Value {
+pub(super) fn object(ctx: &Context, source: &Source) -> Value {
     let mut object = base(source);
     let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
     let keys = if is_empty(&source.oidc_jwks) { &source.fetched_jwks } else { &source.oidc_jwks };

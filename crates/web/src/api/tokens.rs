@@ -91,7 +91,7 @@ async fn update(
     Ok(Json(token_json(&shown::get(ctx, actor, &changed.identifier).await?)))
 }
 
-fn fields(body: &mut Body, partial: bool) -> Result<tokens::Fields, ApiError> {
+pub(super) fn fields(body: &mut Body, partial: bool) -> Result<tokens::Fields, ApiError> {
     body.require(&["identifier"], partial);
     let fields = tokens::Fields {
         identifier: body.filled_text("identifier"),
@@ -125,7 +125,7 @@ async fn set_key(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> R
     Ok(no_content())
 }
 
-fn token_json(shown: &ShownToken) -> Value {
+pub(super) fn token_json(shown: &ShownToken) -> Value {
     let token = &shown.token;
     let mut object = json!({
         "pk": token.uuid,

@@ -173,7 +173,7 @@ async fn update(
     Ok(Json(user_json(&shown::user(&ctx, &caller.actor, pk).await?, Include::ALL)))
 }
 
-fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, ApiError> {
+pub(super) fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, ApiError> {
     body.require(&["username", "name"], partial);
     let fields = users::Fields {
         username: body.filled_text("username"),

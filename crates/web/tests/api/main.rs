@@ -5,6 +5,9 @@
 mod access;
 mod applications;
 mod bindings;
+mod blueprints;
+mod blueprints_engine;
+mod blueprints_models;
 mod brands;
 mod certificates;
 mod consents;

@@ -11,6 +11,7 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::blueprints::Reach;
 use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Options, Revisions};
 use portcullis_idp::limits::Limits;
@@ -44,12 +45,21 @@ impl Site {
 
     /// One whose policies have these helpers.
     pub(crate) async fn supported(support: policies::Support) -> Self {
+        Self::built(support, Reach::default()).await
+    }
+
+    /// One whose blueprints may read this.
+    pub(crate) async fn reaching(reach: Reach) -> Self {
+        Self::built(policies::Support::default(), reach).await
+    }
+
+    async fn built(support: policies::Support, reach: Reach) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.unwrap();
         let keys = Keyring::derive(b"0123456789abcdef0123456789abcdef");
         let install_id = bootstrap::install_id(&db, &keys, &SystemEntropy).await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
-        let ctx = context(db, keys, install_id, clock.clone(), support);
+        let ctx = Context { blueprints: reach, ..context(db, keys, install_id, clock.clone(), support) };
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();
         let ctx = Arc::new(ctx);
@@ -142,6 +152,24 @@ impl Site {
         let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(Arc::new(origin("id.example")));
         self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Sends a form below `/api/v3` with the bearer token `key`.
+    pub(crate) async fn form(&self, key: &str, path: &str, parts: &[(&str, &str)]) -> (StatusCode, Value) {
+        let part = |(name, text): &(&str, &str)| {
+            format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n{text}\r\n")
+        };
+        let body = parts.iter().map(part).collect::<String>() + "--xyz--\r\n";
+        let mut request = Request::post(format!("/api/v3{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {key}"))
+            .header(header::CONTENT_TYPE, "multipart/form-data; boundary=xyz")
+            .body(Body::from(body))
+            .unwrap();
+        request.extensions_mut().insert(Arc::new(origin("id.example")));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
     }
 
     /// What the administrator gets, which must be there.
@@ -295,6 +323,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         mapping_engine: Arc::new(NoEngine),
         outbound: Outbound::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] }),
         jwks: jwks::Asked::default(),
+        blueprints: Reach::default(),
     }
 }
 

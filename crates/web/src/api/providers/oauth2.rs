@@ -177,7 +177,7 @@ async fn preview_user(
     Ok(Json(json!({"preview": said})).into_response())
 }
 
-fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "authorization_flow", "invalidation_flow", "redirect_uris"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -251,7 +251,7 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
 }
 
 /// The secret is for those who may change it.
-fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
+pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
     let provider = &view.provider;
     let secret = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
         true => client_secret(ctx, provider)?,

@@ -1,0 +1,208 @@
+//! A document is applied: tried out first, then in one transaction, all of it or nothing (CO-725, CO-004).
+
+use std::fmt;
+
+use portcullis_blueprint::Fault;
+use portcullis_core::id::BlueprintId;
+use portcullis_idp::blueprints::{self, Names, Outcome};
+use portcullis_idp::policies::LogLine;
+use portcullis_idp::{Actor, Change, Context, Error};
+use serde_json::{Map, Value};
+
+use super::passwords::Passwords;
+use super::run::{Report, Run};
+use super::write::Refusal;
+use crate::api::answer::ApiError;
+
+/// A blueprint that is to be applied.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its text.
+    pub text: String,
+    /// What it is told besides; stronger than its own context (CO-728).
+    pub context: Map<String, Value>,
+    /// Which variables and files its tags may read.
+    pub names: Names,
+    /// The instance that stands for it, which remembers what came of it.
+    pub instance: Option<BlueprintId>,
+}
+
+impl Document {
+    /// A file of the machine that nothing stands for.
+    pub fn of_file(text: String) -> Self {
+        Self { text, context: Map::new(), names: Names::AllButOurs, instance: None }
+    }
+}
+
+/// What was applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Whether something was left out that should have been there (CO-731).
+    pub warned: bool,
+    /// Models of what was touched.
+    pub models: Vec<String>,
+    /// What was done, line by line.
+    pub log: Vec<LogLine>,
+}
+
+/// Why a blueprint was not applied. Nothing of it is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Refused {
+    /// Number of the entry at fault, from 1.
+    pub entry: Option<usize>,
+    /// Line of the document, from 1.
+    pub line: Option<usize>,
+    /// Model of the entry.
+    pub model: Option<String>,
+    /// The attribute at fault.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The blueprints that led to the one at fault, the outermost first.
+    pub path: Vec<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for name in &self.path {
+            write!(f, "{name}: ")?;
+        }
+        if let Some(entry) = self.entry {
+            write!(f, "entry {entry}")?;
+            if let Some(model) = &self.model {
+                write!(f, " ({model})")?;
+            }
+            write!(f, ", ")?;
+        }
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl Refused {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    pub(super) fn about(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
+    pub(super) fn on(self, model: &str) -> Self {
+        Self { model: self.model.or_else(|| Some(model.to_owned())), ..self }
+    }
+
+    /// What went wrong inside another blueprint keeps its own place.
+    pub(super) fn at(self, entry: usize, line: usize) -> Self {
+        if self.entry.is_some() {
+            return self;
+        }
+        Self { entry: Some(entry), line: self.line.or(Some(line)), ..self }
+    }
+
+    pub(super) fn within(mut self, name: &str) -> Self {
+        self.path.insert(0, name.to_owned());
+        self
+    }
+
+    pub(super) fn of_text(fault: Fault) -> Self {
+        Self { line: Some(fault.line), ..Self::new(fault.message) }
+    }
+
+    pub(super) fn of_entry(fault: Fault) -> Self {
+        Self { line: (fault.line > 0).then_some(fault.line), ..Self::new(fault.message) }
+    }
+
+    pub(super) fn of_error(error: Error) -> Self {
+        Self::of_answer(error.into())
+    }
+
+    pub(super) fn of_refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unknown(field) => Self::new("This attribute is not known.").about(&field),
+            Refusal::Broken(error) => Self::of_answer(error),
+        }
+    }
+
+    fn of_answer(error: ApiError) -> Self {
+        match error {
+            ApiError::Invalid(problems) => {
+                let mut all = problems.iter();
+                let Some((field, messages)) = all.next() else { return Self::new("Something is wrong.") };
+                let mut message = messages.join(" ");
+                for (field, messages) in all {
+                    message.push_str(&format!("; {field}: {}", messages.join(" ")));
+                }
+                let said = Self::new(message);
+                if field == "non_field_errors" { said } else { said.about(field) }
+            }
+            ApiError::NotFound(kind) => Self::new(format!("No {kind} matches.")),
+            ApiError::Forbidden => Self::new("You do not have permission to perform this action."),
+            ApiError::Internal(cause) => {
+                tracing::error!(cause, "a blueprint was not applied");
+                Self::new("The store failed; the log tells why.")
+            }
+            other => Self::new(format!("{other:?}")),
+        }
+    }
+}
+
+/// What becomes of a run that went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// This process serves the instance.
+    Ourselves,
+    /// Perhaps another process does: it is told.
+    Others,
+}
+
+/// Applies a document for somebody who administers the instance (CO-706).
+///
+/// # Errors
+/// [`Refused`]: nothing was changed, and nothing is told to anybody.
+pub async fn apply(ctx: &Context, actor: &Actor, document: &Document, audience: Audience) -> Result<Applied, Refused> {
+    if !actor.is_superuser {
+        return Err(Refused::of_error(Error::Forbidden));
+    }
+    let done = attempt(ctx, actor, document, audience).await;
+    if let (Err(refused), Some(instance)) = (&done, document.instance) {
+        let outcome = Outcome { status: "error", models: None, hash: None };
+        tracing::warn!(%refused, "a blueprint was not applied");
+        record(ctx, actor, instance, &outcome).await.map_err(Refused::of_error)?;
+    }
+    done
+}
+
+/// Keeps what came of an instance by itself.
+pub(super) async fn record(
+    ctx: &Context,
+    actor: &Actor,
+    instance: BlueprintId,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    blueprints::record_in(&mut change, instance, outcome).await?;
+    change.commit().await
+}
+
+async fn attempt(ctx: &Context, actor: &Actor, document: &Document, audience: Audience) -> Result<Applied, Refused> {
+    let mut passwords = Passwords::default();
+    let mut dry = Change::begin(ctx, actor).await.map_err(Refused::of_error)?;
+    Run::new(&mut dry, &mut passwords).document(document).await?;
+    drop(dry);
+    passwords.prepare(ctx).await?;
+    let mut change = Change::begin(ctx, actor).await.map_err(Refused::of_error)?;
+    let mut run = Run::new(&mut change, &mut passwords);
+    run.document(document).await?;
+    let Report { warned, models, log } = run.report;
+    if audience == Audience::Others {
+        change.announce().await.map_err(Refused::of_error)?;
+    }
+    change.commit().await.map_err(Refused::of_error)?;
+    Ok(Applied { warned, models: models.into_iter().collect(), log })
+}

@@ -1,0 +1,184 @@
+//! Everything that blueprints can hold, written as one: `portcullis export`.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use portcullis_idp::policies::Kind as Policy;
+use portcullis_idp::{Actor, Change, Context, Error, directory};
+use serde_json::{Map, Value};
+
+use super::model::Model;
+use super::write::writable;
+
+/// Writes a blueprint of everything, for whoever administers the instance. Secrets are left out, those inside attributes
+/// masked: applied to the same instance, it changes nothing.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but superusers; or when the store fails.
+pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
+    if !actor.is_superuser {
+        return Err(Error::Forbidden);
+    }
+    // Never committed: only for reading everything at one moment.
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut text = "version: 1\nmetadata:\n  name: Export\nentries:\n".to_owned();
+    let mut names = Names::of_what_is_there(&mut change).await?;
+    let mut entries = 0;
+    for model in order() {
+        for object in model.objects(&mut change, |_| None).await? {
+            if is_left_out(model, &object) {
+                continue;
+            }
+            let object = masked(&mut change, object).await?;
+            text.push_str(&entry(ctx, model, &object, &mut names));
+            entries += 1;
+        }
+    }
+    if entries == 0 {
+        text = text.replace("entries:\n", "entries: []\n");
+    }
+    Ok(text)
+}
+
+/// What is named comes before what names it.
+fn order() -> impl Iterator<Item = Model> {
+    let before = [Model::Role, Model::Certificate, Model::ScopeMapping, Model::Group, Model::User, Model::Token];
+    let after = [
+        Model::OAuthSource,
+        Model::OAuth2Provider,
+        Model::ProxyProvider,
+        Model::Application,
+        Model::Entitlement,
+        Model::Binding,
+        Model::Brand,
+        Model::Outpost,
+    ];
+    before.into_iter().chain(Policy::ALL.into_iter().map(Model::Policy)).chain(after)
+}
+
+/// What comes with the installation, or is nobody's to change.
+fn is_left_out(model: Model, object: &Value) -> bool {
+    match model {
+        Model::User => object["type"] == "internal_service_account",
+        Model::Role => object["name"].as_str().is_some_and(|name| name.starts_with("ak-managed-role--user-")),
+        Model::ScopeMapping => object["managed"].as_str().is_some_and(portcullis_idp::mappings::is_shipped),
+        _ => false,
+    }
+}
+
+async fn masked(change: &mut Change<'_>, mut object: Value) -> Result<Value, Error> {
+    let ctx = change.context();
+    let secrets = directory::secret_keys(ctx, change.conn()).await?;
+    if let Some(Value::Object(attributes)) = object.get_mut("attributes") {
+        *attributes = secrets.masked(attributes);
+    }
+    Ok(object)
+}
+
+/// How objects are named by others: as tags, by key.
+struct Names(HashMap<String, String>);
+
+impl Names {
+    /// Flows and mappings that come with every installation are found there by their permanent names.
+    async fn of_what_is_there(change: &mut Change<'_>) -> Result<Self, Error> {
+        let mut names = HashMap::new();
+        for (model, field) in [(Model::Flow, "slug"), (Model::ScopeMapping, "managed")] {
+            for object in model.objects(change, |_| None).await? {
+                if let Some(name) = object[field].as_str() {
+                    let tag = format!("!Find [{}, [{field}, {}]]", model.name(), quoted(name));
+                    names.insert(model.key(&object).to_string(), tag);
+                }
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
+fn entry(ctx: &Context, model: Model, object: &Value, names: &mut Names) -> String {
+    let identified = identifiers(model, object);
+    let id = format!("{}-{}", model.name().rsplit('.').next().unwrap_or_default(), key_text(&model.key(object)));
+    let mut attributes = Map::new();
+    for field in writable(ctx, model, object) {
+        if let (false, Some(value)) =
+            (identified.contains_key(&field) || is_secret(model, &field, object), object.get(&field))
+        {
+            attributes.insert(field, value.clone());
+        }
+    }
+    let mut text = String::new();
+    let _ = writeln!(text, "  - model: {}\n    id: {}\n    identifiers:", model.name(), quoted(&id));
+    write_members(&mut text, &identified, names);
+    if !attributes.is_empty() {
+        text.push_str("    attrs:\n");
+        write_members(&mut text, &attributes, names);
+    }
+    // Keys are numbers for some models and texts for others; together with the model they are unique enough where they
+    // are looked up: a number is looked up as a user or a provider only.
+    names.0.insert(scoped(model, &model.key(object)), format!("!KeyOf {}", quoted(&id)));
+    text
+}
+
+fn write_members(text: &mut String, members: &Map<String, Value>, names: &Names) {
+    for (field, value) in members {
+        let _ = writeln!(text, "      {field}: {}", written(field, value, names));
+    }
+}
+
+/// A value, with tags for what it names.
+fn written(field: &str, value: &Value, names: &Names) -> String {
+    let related = Model::related(field);
+    let named = |value: &Value| {
+        let known = related.iter().find_map(|model| names.0.get(&scoped(*model, value)));
+        known.cloned().unwrap_or_else(|| value.to_string())
+    };
+    match value {
+        Value::Array(items) if !related.is_empty() => {
+            format!("[{}]", items.iter().map(named).collect::<Vec<_>>().join(", "))
+        }
+        Value::String(_) | Value::Number(_) if !related.is_empty() => named(value),
+        other => other.to_string(),
+    }
+}
+
+/// Users and providers are numbered on their own; everything else has a key that nothing else has.
+fn scoped(model: Model, key: &Value) -> String {
+    match (model, key) {
+        (Model::User, Value::Number(number)) => format!("user {number}"),
+        (_, key) => key.to_string(),
+    }
+}
+
+fn key_text(key: &Value) -> String {
+    key.as_str().map_or_else(|| key.to_string(), str::to_owned)
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn identifiers(model: Model, object: &Value) -> Map<String, Value> {
+    let fields: &[&str] = match model {
+        Model::User => &["username"],
+        Model::Token => &["identifier"],
+        Model::Application | Model::OAuthSource => &["slug"],
+        Model::Entitlement => &["name", "app"],
+        Model::Binding => &["target", "order", "policy", "group", "user"],
+        Model::Brand => &["domain"],
+        Model::Outpost | Model::ScopeMapping if object["managed"].is_string() => &["managed"],
+        _ => &["name"],
+    };
+    let members = fields.iter().filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
+    members.filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// What is not for a file to hold, or follows from something else.
+fn is_secret(model: Model, field: &str, object: &Value) -> bool {
+    let has_address = |field: &str| object[field].as_str().is_some_and(|address| !address.is_empty());
+    match (model, field) {
+        (Model::OAuth2Provider, "client_secret") | (Model::Group, "users") => true,
+        // Fetched keys are the source's to change.
+        (Model::OAuthSource, "oidc_jwks") => has_address("oidc_jwks_url") || has_address("oidc_well_known_url"),
+        (Model::Outpost, "service_connection") => true,
+        _ => false,
+    }
+}

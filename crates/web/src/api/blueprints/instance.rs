@@ -1,0 +1,70 @@
+//! Instances as the API shows and reads them (schema `BlueprintInstance`).
+
+use portcullis_blueprint::Blueprint;
+use portcullis_idp::Context;
+use portcullis_idp::blueprints::{Fields, View};
+use serde_json::{Value, json};
+
+use super::folder;
+use crate::api::answer::ApiError;
+use crate::api::body::Body;
+
+/// An instance.
+pub(super) fn object(view: &View) -> Value {
+    let blueprint = &view.blueprint;
+    json!({
+        "pk": blueprint.pk,
+        "name": blueprint.name,
+        "path": blueprint.path,
+        "context": view.context,
+        "last_applied": blueprint.last_applied.to_string(),
+        "last_applied_hash": blueprint.last_applied_hash,
+        "status": blueprint.status,
+        "enabled": blueprint.enabled,
+        "managed_models": blueprint.managed_models,
+        "metadata": blueprint.metadata,
+        "content": view.content,
+    })
+}
+
+/// What is to be stored of an instance. A text is read before it is kept, and a path must be of a file that is there
+/// (CO-734).
+///
+/// # Errors
+/// [`ApiError::Invalid`] by field.
+pub(super) fn read(ctx: &Context, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+    body.require(&["name"], partial);
+    let mut fields = Fields {
+        name: body.filled_text("name"),
+        path: body.text("path"),
+        content: body.exact_text("content"),
+        context: body.json("context"),
+        enabled: body.flag("enabled"),
+        metadata: None,
+    };
+    if let Some(path) = fields.path.as_ref().filter(|path| !path.is_empty()) {
+        let file = folder::found(ctx).into_iter().find(|file| file.path == *path);
+        match file {
+            _ if path.starts_with("oci://") => body.problem("path", "Blueprints of registries are not supported."),
+            Some(file) => fields.metadata = file.metadata.as_ref().map(folder::metadata_json),
+            None => body.problem("path", "Blueprint file does not exist"),
+        }
+    }
+    if let Some(content) = fields.content.as_ref().filter(|content| !content.is_empty()) {
+        match Blueprint::read(content) {
+            Ok(blueprint) => fields.metadata = Some(folder::metadata_json(&blueprint.metadata)),
+            Err(fault) => {
+                body.problem("content", "Failed to validate blueprint");
+                body.problem("content", format!("- {fault}"));
+            }
+        }
+    }
+    body.finish()?;
+    // Whoever sends the one means that it takes the place of the other.
+    match (&fields.path, &fields.content) {
+        (Some(path), None) if !path.is_empty() => fields.content = Some(String::new()),
+        (None, Some(content)) if !content.is_empty() => fields.path = Some(String::new()),
+        _ => {}
+    }
+    Ok(fields)
+}

@@ -1,0 +1,611 @@
+//! Objects are made, changed and deleted, each by the reader of the API and the service behind it (CO-724, CO-732).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use portcullis_core::id::{BlueprintId, UserPk};
+use portcullis_idp::flow::stages;
+use portcullis_idp::managed::{self, Kind as Managed};
+use portcullis_idp::providers::Kind as Provider;
+use portcullis_idp::{
+    Change, Context, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, flows,
+    mappings, outposts, policies, providers, roles, sources, tokens,
+};
+use serde_json::{Map, Value, json};
+
+use super::instance;
+use super::matching::holds;
+use super::model::Model;
+use crate::api;
+use crate::api::answer::ApiError;
+use crate::api::body::Body;
+
+/// Why an object cannot be what it is to be.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Nothing of this kind has this attribute.
+    Unknown(String),
+    /// A rule forbids it, or something failed.
+    Broken(ApiError),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+fn refused(field: &str, message: &str) -> Refusal {
+    Refusal::Broken(ApiError::field(field, message))
+}
+
+/// What was written.
+pub(super) struct Written {
+    /// Key of the object.
+    pub(super) key: Value,
+    /// A password that the user is to have. Passwords take their time, and are no business of this module.
+    pub(super) password: Option<String>,
+    /// Whether anything was different.
+    pub(super) changed: bool,
+    /// What whoever reads the log should know.
+    pub(super) note: Option<&'static str>,
+}
+
+/// Orders of stages that were named so far, by flow: they must be those of the fixed steps.
+#[derive(Default)]
+pub(super) struct Orders(BTreeMap<String, Vec<(i64, i64)>>);
+
+/// Makes an object, or changes the one that was found, so that it has these attributes.
+///
+/// # Errors
+/// [`Refusal`]; then the transaction is not to be committed.
+pub(super) async fn write(
+    change: &mut Change<'_>,
+    model: Model,
+    found: Option<&Value>,
+    attributes: Map<String, Value>,
+    orders: &mut Orders,
+) -> Result<Written, Refusal> {
+    let mut body = Body::of(attributes);
+    let extras = Extras::take(model, &mut body)?;
+    if let (Model::Outpost, Some(found)) = (model, found) {
+        more_providers(found, &mut body)?;
+    }
+    if let Some(found) = found {
+        unmask(change, found, &mut body).await?;
+    }
+    if let Some(found) = found {
+        let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
+        let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
+        if same && managed {
+            let key = model.key(found);
+            let changed = extras.write(change, model, &key, found).await?;
+            return Ok(Written { key, password: extras.password, changed, note: None });
+        }
+    }
+    let mut note = None;
+    let key = match (model, found) {
+        (Model::Flow, Some(found)) => flow(change, found, &body).await?,
+        (Model::Stage(_), Some(found)) => stage(change, found, &body).await?,
+        (Model::StageBinding, found) => stage_binding(change, found, &mut body, orders).await?,
+        (Model::Flow | Model::Stage(_), None) => {
+            return Err(refused("identifiers", "There is no such object, and flows and stages cannot be made."));
+        }
+        (Model::ScopeMapping, Some(found)) if is_shipped(found) => {
+            note = Some("a mapping that comes with the installation stays as it is");
+            model.key(found)
+        }
+        (model, found) => object(change, model, found, &mut body, extras.key.as_deref()).await?,
+    };
+    let empty = json!({});
+    extras.write(change, model, &key, found.unwrap_or(&empty)).await?;
+    Ok(Written { key, password: extras.password, changed: note.is_none(), note })
+}
+
+/// A masked attribute means the one that is stored (CO-472).
+async fn unmask(change: &mut Change<'_>, found: &Value, body: &mut Body) -> Result<(), Refusal> {
+    let Some(Value::Object(stored)) = found.get("attributes") else { return Ok(()) };
+    let Some(given) = body.take("attributes") else { return Ok(()) };
+    let meant = match given {
+        Value::Object(given) => {
+            let ctx = change.context();
+            Value::Object(directory::secret_keys(ctx, change.conn()).await?.restored(given, stored))
+        }
+        other => other,
+    };
+    body.put("attributes", meant);
+    Ok(())
+}
+
+/// Our own: providers that an outpost is to serve beside what it serves already, so that each file can bring its own.
+fn more_providers(outpost: &Value, body: &mut Body) -> Result<(), Refusal> {
+    const FIELD: &str = "additional_providers";
+    let Some(more) = body.take(FIELD) else { return Ok(()) };
+    let more = more.as_array().ok_or_else(|| refused(FIELD, "Expected a list of items."))?;
+    let listed = body.take("providers").unwrap_or_else(|| outpost["providers"].clone());
+    let mut all = listed.as_array().cloned().unwrap_or_default();
+    for provider in more {
+        if !all.contains(provider) {
+            all.push(provider.clone());
+        }
+    }
+    all.sort_by_key(Value::as_i64);
+    body.put("providers", Value::Array(all));
+    Ok(())
+}
+
+fn is_shipped(mapping: &Value) -> bool {
+    mapping["managed"].as_str().is_some_and(mappings::is_shipped)
+}
+
+/// Attributes that the API has no field for.
+#[derive(Default)]
+struct Extras {
+    password: Option<String>,
+    key: Option<String>,
+    managed: Option<String>,
+    permissions: Vec<String>,
+}
+
+impl Extras {
+    fn take(model: Model, body: &mut Body) -> Result<Self, Refusal> {
+        let mut extras = Self::default();
+        let text = |body: &mut Body, field: &str| match body.take(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => Err(refused(field, "Not a valid string.")),
+        };
+        match model {
+            Model::User => extras.password = text(body, "password")?,
+            Model::Token => extras.key = text(body, "key")?,
+            Model::Application => {
+                if let Some(icon) = text(body, "icon")? {
+                    body.put("meta_icon", icon.into());
+                }
+            }
+            _ => {}
+        }
+        if matches!(model, Model::User | Model::Role) {
+            let items = match body.take("permissions") {
+                None | Some(Value::Null) => Vec::new(),
+                Some(Value::Array(items)) => items,
+                Some(_) => return Err(refused("permissions", "Expected a list of items.")),
+            };
+            for item in items {
+                let permission = item.as_str().ok_or_else(|| refused("permissions", "Not a valid string."))?;
+                extras.permissions.push(permission.to_owned());
+            }
+        }
+        if kind_of_managed(model).is_some() || model == Model::Outpost {
+            extras.managed = text(body, "managed")?;
+        }
+        Ok(extras)
+    }
+
+    /// Tells whether anything was different.
+    async fn write(&self, change: &mut Change<'_>, model: Model, key: &Value, found: &Value) -> Result<bool, Refusal> {
+        let mut changed = false;
+        if let (Some(token), Some(wanted)) = (found.get("identifier").and_then(Value::as_str), &self.key) {
+            changed = tokens::keys::set_in(change, token, wanted).await?;
+        }
+        if let (Some(kind), Some(managed), Some(key)) = (kind_of_managed(model), &self.managed, key.as_str())
+            && found.get("managed") != Some(&json!(managed))
+        {
+            managed::set_in(change, kind, key, managed).await?;
+            changed = true;
+        }
+        if self.permissions.is_empty() {
+            return Ok(changed);
+        }
+        let role = match model {
+            Model::User => roles::own_of_in(change, user(key)?).await?,
+            _ => parsed(key)?,
+        };
+        for permission in &self.permissions {
+            changed |= roles::grant_in(change, role, permission, None).await.map_err(of_permissions)?;
+        }
+        Ok(changed)
+    }
+}
+
+/// A refusal on the attribute that the permission stands in.
+fn of_permissions(error: Error) -> Refusal {
+    match error {
+        Error::Invalid(problems) => {
+            let texts: Vec<_> = problems.iter().flat_map(|(_, messages)| messages.to_vec()).collect();
+            refused("permissions", &texts.join(" "))
+        }
+        other => other.into(),
+    }
+}
+
+fn kind_of_managed(model: Model) -> Option<Managed> {
+    Some(match model {
+        Model::Certificate => Managed::Certificate,
+        Model::Role => Managed::Role,
+        Model::ScopeMapping => Managed::ScopeMapping,
+        Model::Token => Managed::Token,
+        _ => return None,
+    })
+}
+
+fn parsed<T: FromStr>(key: &Value) -> Result<T, Refusal> {
+    key.as_str().and_then(|key| key.parse().ok()).ok_or_else(|| refused("pk", "Must be a valid UUID."))
+}
+
+fn number(key: &Value) -> Result<i32, Refusal> {
+    let number = key.as_i64().and_then(|number| i32::try_from(number).ok());
+    number.ok_or_else(|| refused("pk", "A valid integer is required."))
+}
+
+pub(super) fn user(key: &Value) -> Result<UserPk, Refusal> {
+    number(key).map(UserPk)
+}
+
+fn provider(key: &Value) -> Result<portcullis_core::id::ProviderPk, Refusal> {
+    number(key).map(portcullis_core::id::ProviderPk)
+}
+
+/// What a reader read, unless there is something that nobody has asked for.
+fn known<T>(body: &Body, read: Result<T, ApiError>) -> Result<T, Refusal> {
+    match body.unknown() {
+        Some(field) => Err(Refusal::Unknown(field.to_owned())),
+        None => Ok(read?),
+    }
+}
+
+/// Objects that the API makes and changes.
+async fn object(
+    change: &mut Change<'_>,
+    model: Model,
+    found: Option<&Value>,
+    body: &mut Body,
+    key: Option<&str>,
+) -> Result<Value, Refusal> {
+    let ctx = change.context();
+    let partial = found.is_some();
+    let text = |field: &str| found.and_then(|found| found[field].as_str()).unwrap_or_default().to_owned();
+    let pk = found.map(|found| model.key(found));
+    Ok(match model {
+        Model::User => {
+            let read = api::users::fields(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    directory::users::update_in(change, user(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(directory::users::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Group => {
+            let read = api::groups::fields(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    directory::groups::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(directory::groups::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Token => {
+            let read = api::tokens::fields(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    tokens::update_in(change, &text("identifier"), fields).await?;
+                    pk
+                }
+                None => {
+                    if fields.intent.is_none() {
+                        return Err(refused("intent", "This field is required."));
+                    }
+                    if fields.user.is_none() {
+                        return Err(refused("user", "This field is required."));
+                    }
+                    // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
+                    let caller = change.actor().user.unwrap_or(UserPk(0));
+                    let made = tokens::create_in(ctx, change, caller, fields, None).await?;
+                    if let Some(key) = key {
+                        tokens::keys::set_in(change, &made.identifier, key).await?;
+                    }
+                    json!(made.uuid)
+                }
+            }
+        }
+        Model::Application => {
+            let read = api::applications::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(_) => json!(applications::update_in(change, &text("slug"), fields).await?),
+                None => json!(applications::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Entitlement => {
+            let read = api::entitlements::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    entitlements::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(entitlements::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Binding => {
+            let read = api::bindings::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    bindings::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(bindings::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Policy(kind) => {
+            let read = api::policies::read(body, kind, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    policies::update_in(change, kind, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(policies::create_in(ctx, change, kind, fields).await?),
+            }
+        }
+        Model::OAuth2Provider => {
+            let read = api::providers::oauth2::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    providers::oauth2::update_in(change, provider(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(providers::oauth2::create_in(change, fields).await?),
+            }
+        }
+        Model::ProxyProvider => {
+            let read = api::providers::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    providers::update_in(change, provider(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(providers::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::ScopeMapping => {
+            let read = api::mappings::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    mappings::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(mappings::create_in(change, fields).await?),
+            }
+        }
+        Model::OAuthSource => {
+            let read = api::sources::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    sources::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(sources::create_in(change, fields).await?.pk),
+            }
+        }
+        Model::Certificate => {
+            let read = api::certificates::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    certificates::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(certificates::create_in(change, fields).await?),
+            }
+        }
+        Model::Outpost => {
+            let read = api::outposts::read(body, partial);
+            let fields = known(body, read)?;
+            let Some(pk) = pk else {
+                return Err(refused(
+                    "identifiers",
+                    "There is no such outpost, and others than the embedded one cannot be made.",
+                ));
+            };
+            outposts::update_in(change, parsed(&pk)?, fields).await?;
+            pk
+        }
+        Model::Brand => {
+            let read = api::brands::fields(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    brands::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(brands::create_in(change, fields).await?),
+            }
+        }
+        Model::Role => {
+            let read = api::roles::read(body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    roles::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(roles::create_in(ctx, change, fields).await?),
+            }
+        }
+        Model::Instance => {
+            let read = instance::read(ctx, body, partial);
+            let fields = known(body, read)?;
+            match pk {
+                Some(pk) => {
+                    blueprints::update_in(change, parsed::<BlueprintId>(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(blueprints::create_in(change, fields).await?),
+            }
+        }
+        Model::Flow | Model::Stage(_) | Model::StageBinding => pk.unwrap_or_default(),
+    })
+}
+
+/// The fields of an object that its reader reads.
+pub(super) fn writable(ctx: &Context, model: Model, object: &Value) -> BTreeSet<String> {
+    let mut body = Body::of(object.as_object().cloned().unwrap_or_default());
+    let of = &mut body;
+    // What is wrong with it is no matter here: only which fields are asked for.
+    match model {
+        Model::User => drop(api::users::fields(of, true)),
+        Model::Group => drop(api::groups::fields(of, true)),
+        Model::Token => drop(api::tokens::fields(of, true)),
+        Model::Application => drop(api::applications::read(of, true)),
+        Model::Entitlement => drop(api::entitlements::read(of, true)),
+        Model::Binding => drop(api::bindings::read(of, true)),
+        Model::Policy(kind) => drop(api::policies::read(of, kind, true)),
+        Model::OAuth2Provider => drop(api::providers::oauth2::read(of, true)),
+        Model::ProxyProvider => drop(api::providers::read(of, true)),
+        Model::ScopeMapping => drop(api::mappings::read(of, true)),
+        Model::OAuthSource => drop(api::sources::read(of, true)),
+        Model::Certificate => drop(api::certificates::read(of, true)),
+        Model::Outpost => drop(api::outposts::read(of, true)),
+        Model::Brand => drop(api::brands::fields(of, true)),
+        Model::Role => drop(api::roles::read(of, true)),
+        Model::Instance => drop(instance::read(ctx, of, true)),
+        Model::Flow | Model::Stage(_) | Model::StageBinding => {}
+    }
+    body.into_asked()
+}
+
+/// What flows are called may be set; everything else about them is fixed.
+async fn flow(change: &mut Change<'_>, found: &Value, body: &Body) -> Result<Value, Refusal> {
+    let (mut name, mut title) = (None, None);
+    for (field, value) in body.iter() {
+        let stored = found.get(field).ok_or_else(|| Refusal::Unknown(field.to_owned()))?;
+        match (field, value) {
+            ("name", Value::String(text)) => name = Some(text.clone()),
+            ("title", Value::String(text)) => title = Some(text.clone()),
+            _ if holds(stored, value) => {}
+            _ => return Err(refused(field, "This cannot be set in this release.")),
+        }
+    }
+    let pk = Model::Flow.key(found);
+    flows::rename_in(change, parsed(&pk)?, name, title).await?;
+    Ok(pk)
+}
+
+async fn stage(change: &mut Change<'_>, found: &Value, body: &Body) -> Result<Value, Refusal> {
+    let mut given = Map::new();
+    for (field, value) in body.iter() {
+        let stored = found.get(field).ok_or_else(|| Refusal::Unknown(field.to_owned()))?;
+        if matches!(field, "name" | "pk") && !holds(stored, value) {
+            return Err(refused(field, "This is fixed."));
+        }
+        given.insert(field.to_owned(), value.clone());
+    }
+    stages::set_in(change, found["name"].as_str().unwrap_or_default(), &given).await?;
+    Ok(found["pk"].clone())
+}
+
+/// A step of a flow is where it is, or the blueprint means another flow than ours.
+async fn stage_binding(
+    change: &mut Change<'_>,
+    found: Option<&Value>,
+    body: &mut Body,
+    orders: &mut Orders,
+) -> Result<Value, Refusal> {
+    let order = body.take("order").and_then(|order| order.as_i64());
+    for field in ["evaluate_on_plan", "re_evaluate_policies", "invalid_response_action", "policy_engine_mode"] {
+        body.take(field);
+    }
+    let (target, stage) = (body.take("target"), body.take("stage"));
+    if let Some((field, _)) = body.iter().next() {
+        return Err(Refusal::Unknown(field.to_owned()));
+    }
+    let found = match (found.cloned(), target, stage) {
+        (Some(found), ..) => Some(found),
+        (None, Some(target), Some(stage)) => {
+            let all = Model::StageBinding.objects(change, |_| None).await?;
+            all.into_iter().find(|one| holds(&one["target"], &target) && holds(&one["stage"], &stage))
+        }
+        _ => None,
+    };
+    let fixed = || refused("stage", "The steps of flows and their order are fixed; this is not one of them.");
+    let found = found.ok_or_else(fixed)?;
+    if let Some(order) = order {
+        let index = found["index"].as_i64().unwrap_or_default();
+        let named = orders.0.entry(found["target"].to_string()).or_default();
+        if named.iter().any(|(other, before)| (other.cmp(&order)) != (before.cmp(&index))) {
+            return Err(fixed());
+        }
+        named.push((order, index));
+    }
+    Ok(found["pk"].clone())
+}
+
+/// Deletes an object, with what goes with it.
+///
+/// # Errors
+/// [`Refusal`]; then the transaction is not to be committed.
+pub(super) async fn delete(change: &mut Change<'_>, model: Model, found: &Value) -> Result<(), Refusal> {
+    let pk = model.key(found);
+    let text = |field: &str| found[field].as_str().unwrap_or_default();
+    match model {
+        Model::User => directory::users::delete_in(change, user(&pk)?).await?,
+        Model::Group => directory::groups::delete_in(change, parsed(&pk)?).await?,
+        Model::Token => tokens::delete_in(change, text("identifier")).await?,
+        Model::Application => applications::delete_in(change, text("slug")).await?,
+        Model::Entitlement => entitlements::delete_in(change, parsed(&pk)?).await?,
+        Model::Binding => bindings::delete_in(change, parsed(&pk)?).await?,
+        Model::Policy(kind) => policies::delete_in(change, Some(kind), parsed(&pk)?).await?,
+        Model::OAuth2Provider => providers::delete_in(change, provider(&pk)?, Provider::OAuth2).await?,
+        Model::ProxyProvider => providers::delete_in(change, provider(&pk)?, Provider::Proxy).await?,
+        Model::ScopeMapping => mappings::delete_in(change, parsed(&pk)?, "ScopeMapping").await?,
+        Model::OAuthSource => sources::delete_in(change, text("slug"), "OAuthSource").await?,
+        Model::Certificate => certificates::delete_in(change, parsed(&pk)?).await?,
+        Model::Brand => brands::delete_in(change, parsed(&pk)?).await?,
+        Model::Role => roles::delete_in(change, parsed(&pk)?).await?,
+        Model::Instance => blueprints::delete_in(change, parsed(&pk)?).await?,
+        Model::Outpost | Model::Flow | Model::Stage(_) | Model::StageBinding => {
+            return Err(refused("state", "Objects of this kind cannot be deleted."));
+        }
+    }
+    Ok(())
+}
+
+/// Lets a user or a role have a right on one object (CO-721).
+///
+/// # Errors
+/// [`Refusal`]; then the transaction is not to be committed.
+pub(super) async fn grant(
+    change: &mut Change<'_>,
+    permission: &portcullis_blueprint::Permission,
+    object: &Value,
+) -> Result<bool, Refusal> {
+    let role = match (&permission.user, &permission.role) {
+        (Some(key), None) => roles::own_of_in(change, user(key)?).await?,
+        (None, Some(role)) => parsed(role)?,
+        _ => return Err(refused("permissions", "One of 'user', 'role' must be set, and not both.")),
+    };
+    let object = match object {
+        Value::String(key) => key.clone(),
+        key => key.to_string(),
+    };
+    roles::grant_in(change, role, &permission.permission, Some(&object)).await.map_err(of_permissions)
+}

@@ -1,0 +1,293 @@
+//! What blueprints can hold, model by model.
+
+use portcullis_idp::blueprints::Reach;
+use portcullis_idp::{Actor, password};
+use portcullis_web::api::blueprints::export;
+use serde_json::{Value, json};
+
+use crate::blueprints_engine::{applied, attempt, only, refused};
+use crate::site::Site;
+
+async fn password_is(site: &Site, username: &str, candidate: &str) -> bool {
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let user = portcullis_store::account::by_username(&mut conn, username).await.unwrap().unwrap();
+    password::verify(candidate, user.password_hash.as_deref()).await.is_right()
+}
+
+/// CO-732: a password is set when another one is in force, and left alone when it verifies; a weak one leaves a warning.
+#[tokio::test]
+async fn co_732_passwords_are_set_once() {
+    let site = Site::new().await;
+    let entry = "  - model: authentik_core.user\n    identifiers: {username: ada}\n    \
+                 attrs: {name: Ada, password: correct horse battery staple}\n";
+    for _ in 0..2 {
+        applied(&site, entry).await;
+        assert!(password_is(&site, "ada", "correct horse battery staple").await);
+        assert_eq!(site.events("password_set").await.len(), 1);
+    }
+    assert_eq!(site.events("configuration_warning").await.len(), 0);
+    applied(&site, &entry.replace("correct horse battery staple", "short")).await;
+    assert!(password_is(&site, "ada", "short").await);
+    assert_eq!(site.events("configuration_warning").await.len(), 1);
+    let empty = refused(&site, &entry.replace("correct horse battery staple", "\"\"")).await;
+    assert_eq!(empty.field.as_deref(), Some("password"), "{empty}");
+    assert!(password_is(&site, "ada", "short").await);
+}
+
+/// CO-732, CO-100: a token has the key that the blueprint says; a short one leaves a warning, one that is in use is
+/// refused.
+#[tokio::test]
+async fn co_732_tokens_have_their_keys() {
+    let site = Site::new().await;
+    let entry = |identifier: &str, key: &str| {
+        format!(
+            "  - model: authentik_core.token\n    identifiers: {{identifier: {identifier}}}\n    \
+             attrs: {{user: !Find [authentik_core.user, [username, akadmin]], intent: api, key: {key}}}\n"
+        )
+    };
+    applied(&site, &entry("script", "a-key-that-is-long-enough-for-anybody")).await;
+    applied(&site, &entry("script", "a-key-that-is-long-enough-for-anybody")).await;
+    let key = site.get("/core/tokens/script/view_key/").await["key"].clone();
+    assert_eq!(key, json!("a-key-that-is-long-enough-for-anybody"));
+    assert_eq!(site.events("configuration_warning").await.len(), 0);
+    applied(&site, &entry("script", "short")).await;
+    assert_eq!(site.get("/core/tokens/script/view_key/").await["key"], json!("short"));
+    assert_eq!(site.events("configuration_warning").await.len(), 1);
+    assert_eq!(refused(&site, &entry("other", "short")).await.message, "This field must be unique.");
+    let missing = refused(&site, "  - {model: authentik_core.token, identifiers: {identifier: bare}}\n").await;
+    assert_eq!(missing.field.as_deref(), Some("intent"));
+}
+
+/// CO-730: every kind of policy, and bindings to users, groups and policies.
+#[tokio::test]
+async fn co_730_policies_are_bound() {
+    let site = Site::new().await;
+    site.application("wiki", &Value::Null).await;
+    applied(
+        &site,
+        "  - {model: authentik_policies_dummy.dummypolicy, id: d, identifiers: {name: d}, attrs: {result: true}}\n  \
+         - {model: authentik_policies_password.passwordpolicy, identifiers: {name: p}, attrs: {length_min: 12}}\n  \
+         - {model: authentik_policies_expiry.passwordexpirypolicy, identifiers: {name: e}, attrs: {days: 90}}\n  \
+         - {model: authentik_policies_reputation.reputationpolicy, identifiers: {name: r}, attrs: {threshold: -5}}\n  \
+         - {model: authentik_policies_event_matcher.eventmatcherpolicy, identifiers: {name: m}, attrs: {action: login}}\n  \
+         - model: authentik_policies.policybinding\n    id: b\n    identifiers:\n      \
+         target: !Find [authentik_core.application, [slug, wiki]]\n      order: 0\n      policy: !KeyOf d\n    \
+         attrs: {negate: true}\n  \
+         - model: authentik_policies.policybinding\n    identifiers:\n      \
+         target: !Find [authentik_core.application, [slug, wiki]]\n      order: 1\n    \
+         attrs:\n      group: !Find [authentik_core.group, [name, authentik Admins]]\n",
+    )
+    .await;
+    assert_eq!(site.get("/policies/all/").await["pagination"]["count"], json!(5));
+    let bindings = site.get("/policies/bindings/?ordering=order").await;
+    assert_eq!(bindings["pagination"]["count"], json!(2));
+    assert_eq!(bindings["results"][0]["negate"], json!(true));
+    let both = refused(
+        &site,
+        "  - model: authentik_policies.policybinding\n    identifiers:\n      \
+         target: !Find [authentik_core.application, [slug, wiki]]\n      order: 2\n    \
+         attrs: {group: !Find [authentik_core.group, [name, authentik Admins]], user: !Find [authentik_core.user, [username, akadmin]]}\n",
+    )
+    .await;
+    assert_eq!(both.message, "Only one of 'group', 'policy', 'user' can be set.");
+}
+
+/// CO-730: clients, mappings, sources, certificates, entitlements, brands.
+#[tokio::test]
+async fn co_730_clients_and_what_they_need() {
+    let site = Site::new().await;
+    let pem = rcgen::generate_simple_self_signed(vec!["wiki.example.com".to_owned()]).unwrap();
+    let block = |text: String| text.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    let text = format!(
+        "  - model: authentik_crypto.certificatekeypair\n    id: pair\n    identifiers: {{name: wiki}}\n    attrs:\n      \
+         certificate_data: |\n{}      key_data: |\n{}  \
+         - model: authentik_sources_oauth.oauthsource\n    id: ci\n    identifiers: {{slug: ci}}\n    attrs: {{name: CI, \
+         provider_type: openidconnect, consumer_key: k, consumer_secret: s, oidc_jwks: {{keys: []}}}}\n  \
+         - model: authentik_providers_oauth2.oauth2provider\n    id: client\n    identifiers: {{name: client}}\n    attrs:\n      \
+         authorization_flow: !Find [authentik_flows.flow, [slug, default-provider-authorization-implicit-consent]]\n      \
+         invalidation_flow: !Find [authentik_flows.flow, [slug, default-provider-invalidation-flow]]\n      \
+         client_id: the-client\n      client_secret: the-secret-of-the-client-0123456789\n      signing_key: !KeyOf pair\n      \
+         redirect_uris: [{{matching_mode: strict, url: \"https://a.example/cb\"}}]\n      \
+         property_mappings: [!Find [authentik_providers_oauth2.scopemapping, [scope_name, openid]]]\n      \
+         jwt_federation_sources: [!KeyOf ci]\n  \
+         - {{model: authentik_core.application, id: app, identifiers: {{slug: a}}, attrs: {{name: A, icon: \"https://a.example/i.png\", \
+         provider: !KeyOf client}}}}\n  \
+         - {{model: authentik_core.applicationentitlement, identifiers: {{name: editor, app: !KeyOf app}}}}\n  \
+         - model: authentik_brands.brand\n    identifiers: {{domain: example.com}}\n    attrs: {{branding_title: Example, \
+         default_application: !KeyOf app, web_certificate: !KeyOf pair}}\n",
+        block(pem.cert.pem()),
+        block(pem.signing_key.serialize_pem()),
+    );
+    applied(&site, &text).await;
+    let client = only(&site, "/providers/oauth2/?search=client").await;
+    assert_eq!((&client["client_id"], client["signing_key"].is_string()), (&json!("the-client"), true));
+    assert_eq!(site.get("/core/applications/a/").await["meta_icon"], json!("https://a.example/i.png"));
+    assert_eq!(only(&site, "/core/application_entitlements/").await["name"], json!("editor"));
+    assert_eq!(only(&site, "/core/brands/?domain=example.com").await["branding_title"], json!("Example"));
+    let changes = site.events("model_updated").await.len();
+    let again = applied(&site, &text).await;
+    let still: Vec<_> = again.log.iter().filter(|line| line.event.ends_with("is as it should be")).collect();
+    assert_eq!(still.len(), 3, "application, entitlement and brand: {:?}", again.log);
+    assert_eq!(site.get("/providers/oauth2/").await["pagination"]["count"], json!(1));
+    assert!(site.events("model_updated").await.len() <= changes + 3);
+}
+
+/// CO-701, CO-721, CO-732: rights come additively: a role's, a user's own, and on one object.
+#[tokio::test]
+async fn co_732_permissions_are_additive() {
+    let site = Site::new().await;
+    let entries = "  - {model: authentik_rbac.role, id: r, identifiers: {name: helpers}, \
+                   attrs: {permissions: [authentik_core.view_user]}}\n  \
+                   - {model: authentik_rbac.role, identifiers: {name: helpers}, \
+                   attrs: {permissions: [authentik_core.view_group]}}\n  \
+                   - {model: authentik_core.user, id: ada, identifiers: {username: ada}, \
+                   attrs: {name: Ada, permissions: [authentik_core.view_token]}}\n  \
+                   - model: authentik_core.group\n    identifiers: {name: staff}\n    permissions:\n      \
+                   - {permission: authentik_core.change_group, role: !KeyOf r}\n      \
+                   - {permission: authentik_core.view_group, user: !KeyOf ada}\n";
+    applied(&site, entries).await;
+    let granted = site.events("model_updated").await.len();
+    applied(&site, entries).await;
+    assert_eq!(site.events("model_updated").await.len(), granted, "nothing is granted twice");
+    let staff = only(&site, "/core/groups/?name=staff").await["pk"].as_str().unwrap().to_owned();
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let rights = async |conn: &mut portcullis_store::Conn, name: &str| {
+        let role = portcullis_store::role::by_name(conn, name).await.unwrap().unwrap();
+        let rights = portcullis_store::role::rights(conn, role.pk).await.unwrap();
+        rights.into_iter().map(|right| (right.permission, right.object)).collect::<Vec<_>>()
+    };
+    let own = |permission: &str, object: &str| (permission.to_owned(), object.to_owned());
+    assert_eq!(
+        rights(&mut conn, "helpers").await,
+        [
+            own("authentik_core.change_group", &staff),
+            own("authentik_core.view_group", ""),
+            own("authentik_core.view_user", ""),
+        ]
+    );
+    let ada = portcullis_store::account::by_username(&mut conn, "ada").await.unwrap().unwrap().pk;
+    assert_eq!(
+        rights(&mut conn, &format!("ak-managed-role--user-{ada}")).await,
+        [own("authentik_core.view_group", &staff), own("authentik_core.view_token", "")]
+    );
+    drop(conn);
+    let nonsense = "  - {model: authentik_rbac.role, identifiers: {name: r}, attrs: {permissions: [fly]}}\n";
+    assert_eq!(refused(&site, nonsense).await.field.as_deref(), Some("permissions"));
+}
+
+/// CO-306, CO-730: flows are renamed and stages tuned; what is fixed is accepted when it says what is, else refused.
+#[tokio::test]
+async fn co_730_flows_and_stages_can_be_tuned() {
+    let site = Site::new().await;
+    let flow = "!Find [authentik_flows.flow, [slug, default-authentication-flow]]";
+    let stage = |name: &str, kind: &str| format!("!Find [authentik_stages_{kind}, [name, {name}]]");
+    let identification = stage("default-authentication-identification", "identification.identificationstage");
+    let password = stage("default-authentication-password", "password.passwordstage");
+    let binding = |stage: &str, order: i64| {
+        format!(
+            "  - {{model: authentik_flows.flowstagebinding, identifiers: {{target: {flow}, stage: {stage}, order: {order}}}, \
+             attrs: {{re_evaluate_policies: true}}}}\n"
+        )
+    };
+    applied(
+        &site,
+        &format!(
+            "  - {{model: authentik_flows.flow, identifiers: {{slug: default-authentication-flow}}, \
+             attrs: {{title: Hello, layout: stacked, designation: authentication}}}}\n  \
+             - {{model: authentik_stages_password.passwordstage, identifiers: {{name: default-authentication-password}}, \
+             attrs: {{failed_attempts_before_cancel: 2}}}}\n{}{}",
+            binding(&identification, 10),
+            binding(&password, 20),
+        ),
+    )
+    .await;
+    assert_eq!(site.get("/flows/instances/default-authentication-flow/").await["title"], json!("Hello"));
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let stages = portcullis_idp::flow::stages::Stages::load(&mut conn).await.unwrap();
+    assert_eq!(stages.password.failed_attempts_before_cancel, 2);
+    drop(conn);
+    for (entries, field) in [
+        ("  - {model: authentik_flows.flow, identifiers: {slug: mine}, attrs: {title: x}}\n".to_owned(), "identifiers"),
+        (
+            "  - {model: authentik_flows.flow, identifiers: {slug: default-authentication-flow}, attrs: {designation: recovery}}\n"
+                .to_owned(),
+            "designation",
+        ),
+        (format!("{}{}", binding(&identification, 30), binding(&password, 20)), "stage"),
+        (binding(&stage("default-provider-authorization-consent", "consent.consentstage"), 30), "stage"),
+    ] {
+        assert_eq!(refused(&site, &entries).await.field.as_deref(), Some(field), "{entries}");
+    }
+}
+
+/// CO-736: an object with a permanent name is found by it, whatever it is called now.
+#[tokio::test]
+async fn co_736_permanent_names_come_first() {
+    let site = Site::new().await;
+    let entry = |managed: &str, name: &str| {
+        format!(
+            "  - {{model: authentik_rbac.role, identifiers: {{name: {name}}}, attrs: {{managed: {managed}, name: {name}}}}}\n"
+        )
+    };
+    applied(&site, &entry("example.com/r", "first")).await;
+    applied(&site, &entry("example.com/r", "second")).await;
+    assert_eq!(only(&site, "/rbac/roles/?managed=example.com%2Fr").await["name"], json!("second"));
+    assert_eq!(site.get("/rbac/roles/?name=first").await["pagination"]["count"], json!(0));
+}
+
+/// CO-730: an export holds everything but secrets; applied to the same instance it changes nothing, and to another one
+/// it makes the same.
+#[tokio::test]
+async fn co_730_an_export_changes_nothing() {
+    let site = Site::new().await;
+    attempt(&site, include_str!("../../../../docs/src/examples/wiki.yaml")).await.unwrap();
+    let (ada, _) = site.user("grace").await;
+    let policy = site.post("/policies/dummy/", json!({"name": "d"})).await["pk"].clone();
+    let wiki = site.get("/core/applications/wiki/").await["pk"].clone();
+    site.post("/policies/bindings/", json!({"target": wiki, "order": 1, "policy": policy})).await;
+    site.post("/policies/bindings/", json!({"target": wiki, "order": 2, "user": ada})).await;
+    site.post("/core/application_entitlements/", json!({"name": "editor", "app": wiki})).await;
+    let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
+    site.post("/propertymappings/provider/scope/", mapping).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    for secret in ["change-me", "an-app-password-of-ada", crate::site::ADMIN] {
+        assert!(!exported.contains(secret), "{secret}");
+    }
+    let events = (site.events("model_created").await, site.events("model_updated").await);
+    let again = attempt(&site, &exported).await.unwrap();
+    let different: Vec<_> = again.log.iter().filter(|line| !line.event.ends_with("is as it should be")).collect();
+    assert!(different.is_empty(), "{different:?}");
+    assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
+    let other = Site::new().await;
+    attempt(&other, &exported).await.unwrap();
+    let access = only(&other, "/core/users/?username=ada").await["pk"].clone();
+    let access = format!("/core/applications/wiki/check_access/?for_user={access}");
+    assert_eq!(other.get(&access).await["passing"], json!(true));
+}
+
+/// PX-020, CO-730: the example of the handbook protects an application; applied again, it changes nothing.
+#[tokio::test]
+async fn co_730_the_example_protects_an_application() {
+    let environment = [("PORTCULLIS_BLUEPRINT_ADA_KEY".to_owned(), "the-app-password-of-ada".to_owned())];
+    let site = Site::reaching(Reach::new(None, environment)).await;
+    let other = site.provider("other").await["pk"].clone();
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [other]})).await;
+    let text = include_str!("../../../../docs/src/examples/wiki.yaml");
+    attempt(&site, text).await.unwrap();
+    let application = site.get("/core/applications/wiki/").await;
+    let provider = site.get(&format!("/providers/proxy/{}/", application["provider"])).await;
+    assert_eq!(provider["external_host"], json!("https://wiki.example.com"));
+    assert_eq!(provider["basic_auth_password_attribute"], json!("wiki_password"));
+    let served = site.get(&format!("/outposts/instances/{outpost}/")).await["providers"].clone();
+    assert_eq!(served, json!([other, application["provider"]]));
+    assert_eq!(site.get("/core/tokens/ada-wiki-script/view_key/").await["key"], json!("the-app-password-of-ada"));
+    let access = format!(
+        "/core/applications/wiki/check_access/?for_user={}",
+        only(&site, "/core/users/?username=ada").await["pk"]
+    );
+    assert_eq!(site.get(&access).await["passing"], json!(true));
+    let events = (site.events("model_created").await, site.events("model_updated").await);
+    attempt(&site, text).await.unwrap();
+    assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
+}
