@@ -28,7 +28,7 @@ const HEAD: &str = "\
 ";
 
 /// Kinds of objects by the beginnings of their paths, the longest first.
-const KINDS: [(&str, &str); 31] = [
+const KINDS: [(&str, &str); 30] = [
     ("/policies/reputation/scores/", "authentik_policies_reputation.reputation"),
     ("/policies/all/", "authentik_policies.policy"),
     ("/policies/bindings/", "authentik_policies.policybinding"),
@@ -49,7 +49,6 @@ const KINDS: [(&str, &str); 31] = [
     ("/crypto/certificatekeypairs/", "authentik_crypto.certificatekeypair"),
     ("/events/events/", "authentik_events.event"),
     ("/flows/instances/", "authentik_flows.flow"),
-    ("/managed/blueprints/", "authentik_blueprints.blueprintinstance"),
     ("/outposts/instances/", "authentik_outposts.outpost"),
     ("/outposts/proxy/", "authentik_providers_proxy.proxyprovider"),
     ("/propertymappings/all/", "authentik_core.propertymapping"),
@@ -63,7 +62,13 @@ const KINDS: [(&str, &str); 31] = [
 ];
 
 /// Beginnings of other paths with an object in them.
-const OTHERS: [&str; 3] = ["/flows/executor/", "/authenticators/admin/totp/", "/authenticators/admin/static/"];
+const OTHERS: [&str; 4] = [
+    "/flows/executor/",
+    "/authenticators/admin/totp/",
+    "/authenticators/admin/static/",
+    // For superusers alone (CO-706).
+    "/managed/blueprints/",
+];
 
 /// Operations whose second permission does not follow from kind and method.
 const SPECIAL: [(&str, &str, &str, &[&str]); 19] = [
