@@ -3,10 +3,11 @@
 //! Whoever writes memberships, parents or roles gives people what these bring. Superusers may give anything.
 
 use portcullis_core::id::{GroupId, RoleId, UserPk};
-use portcullis_store::{Conn, role, team};
+use portcullis_store::{Conn, account, role, team};
 
 use crate::change::Change;
 use crate::context::Actor;
+use crate::directory::users;
 use crate::error::{Error, Problems};
 
 /// What a writer is told who may not make superusers.
@@ -72,6 +73,11 @@ pub(crate) async fn by_groups(
 pub(crate) async fn is_beyond(conn: &mut Conn, actor: &Actor, user: UserPk) -> Result<bool, Error> {
     if actor.is_superuser || actor.user == Some(user) {
         return Ok(false);
+    }
+    // What an outpost may do is in no role, and it reads secrets.
+    let account = account::by_pk(conn, user).await?;
+    if account.is_some_and(|account| account.kind == users::INTERNAL_SERVICE_ACCOUNT) {
+        return Ok(true);
     }
     if team::of_account_with_ancestors(conn, user).await?.iter().any(|joined| joined.team.is_superuser) {
         return Ok(true);

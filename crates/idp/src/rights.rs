@@ -15,7 +15,7 @@ use portcullis_store::{Conn, outpost, provider, role};
 use uuid::Uuid;
 
 use crate::context::Actor;
-use crate::directory::Person;
+use crate::directory::{Person, users};
 use crate::error::Error;
 
 /// What comes before the key of an outpost in the user name of its service account (CO-032).
@@ -43,7 +43,7 @@ impl Rights {
     /// # Errors
     /// When the store fails.
     pub async fn of(conn: &mut Conn, account: &Account) -> Result<Self, Error> {
-        if account.kind == "internal_service_account" {
+        if account.kind == users::INTERNAL_SERVICE_ACCOUNT {
             return Self::of_outpost(conn, account).await;
         }
         Ok(Self { granted: Arc::new(role::permissions_of(conn, account.pk).await?), serving: None })

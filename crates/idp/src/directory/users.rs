@@ -20,7 +20,8 @@ use crate::{escalation, password, password_rules, roles};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
-const INTERNAL_SERVICE_ACCOUNT: &str = "internal_service_account";
+/// What the account of an outpost is (CO-034).
+pub(crate) const INTERNAL_SERVICE_ACCOUNT: &str = "internal_service_account";
 pub(crate) const TAKEN: &str = "User with this username already exists.";
 
 /// What is to be stored of a user; absent members stay as they are, or have their default on creation.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use http::Method;
 use portcullis_core::id::{ApplicationId, ProviderPk, RoleId, UserPk};
 use portcullis_idp::reputation::{self, Attempt};
+use portcullis_store::authenticator::{self, Authenticator};
 use portcullis_store::consent::{self, Consent};
 use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
@@ -22,12 +23,12 @@ const HEAD: &str = "\
 #   writer    one whose role grants both
 #   outpost   the service account of an outpost
 #   super     a superuser
-# What is asked for belongs to somebody else. `-` is where no permission is asked for.
+# What is asked for belongs to somebody else. `-` is where no permission is asked for, or none suffices.
 # Made by `UPDATE_DOCS=1 cargo test --workspace --locked --test api access`.
 ";
 
 /// Kinds of objects by the beginnings of their paths, the longest first.
-const KINDS: [(&str, &str); 31] = [
+const KINDS: [(&str, &str); 30] = [
     ("/policies/reputation/scores/", "authentik_policies_reputation.reputation"),
     ("/policies/all/", "authentik_policies.policy"),
     ("/policies/bindings/", "authentik_policies.policybinding"),
@@ -48,7 +49,6 @@ const KINDS: [(&str, &str); 31] = [
     ("/crypto/certificatekeypairs/", "authentik_crypto.certificatekeypair"),
     ("/events/events/", "authentik_events.event"),
     ("/flows/instances/", "authentik_flows.flow"),
-    ("/managed/blueprints/", "authentik_blueprints.blueprintinstance"),
     ("/outposts/instances/", "authentik_outposts.outpost"),
     ("/outposts/proxy/", "authentik_providers_proxy.proxyprovider"),
     ("/propertymappings/all/", "authentik_core.propertymapping"),
@@ -59,6 +59,15 @@ const KINDS: [(&str, &str); 31] = [
     ("/rbac/roles/", "authentik_rbac.role"),
     ("/sources/all/", "authentik_core.source"),
     ("/sources/oauth/", "authentik_sources_oauth.oauthsource"),
+];
+
+/// Beginnings of other paths with an object in them.
+const OTHERS: [&str; 4] = [
+    "/flows/executor/",
+    "/authenticators/admin/totp/",
+    "/authenticators/admin/static/",
+    // For superusers alone (CO-706).
+    "/managed/blueprints/",
 ];
 
 /// Operations whose second permission does not follow from kind and method.
@@ -202,10 +211,10 @@ impl Field {
             "/core/users/" => json!({"username": name, "name": name}),
             "/core/groups/"
             | "/rbac/roles/"
-            | "/policies/dummy/"
             | "/policies/event_matcher/"
             | "/policies/password/"
             | "/policies/reputation/" => json!({"name": name}),
+            "/policies/dummy/" => json!({"name": name, "wait_min": 0, "wait_max": 0}),
             "/policies/expression/" => json!({"name": name, "expression": "return True"}),
             "/policies/password_expiry/" => json!({"name": name, "days": 30}),
             "/policies/bindings/" => json!({"target": self.application["pk"], "order": 7, "user": self.victim}),
@@ -214,6 +223,10 @@ impl Field {
             "/core/application_entitlements/" => json!({"name": name, "app": self.application["pk"]}),
             "/core/brands/" => json!({"domain": format!("{name}.example")}),
             "/crypto/certificatekeypairs/" => json!({"name": name, "certificate_data": self.certificate}),
+            "/outposts/instances/" => {
+                json!({"name": name, "type": "proxy", "providers": [self.provider], "config": {}})
+            }
+            "/managed/blueprints/" => json!({"name": name, "content": "version: 1\nentries: []\n"}),
             "/events/events/" => json!({"action": "login", "app": "test"}),
             "/propertymappings/provider/scope/" => json!({"name": name, "scope_name": name, "expression": "return {}"}),
             "/providers/proxy/" => self.site.provider_body(&name, json!({})).await,
@@ -230,8 +243,9 @@ impl Field {
         })
     }
 
-    /// A fresh object of the kind whose paths begin so: what its path ends with.
-    async fn make(&mut self, start: &'static str) -> String {
+    /// An object of the kind whose paths begin so, that nothing else is done to if it is to go: what its path ends
+    /// with.
+    async fn make(&mut self, start: &'static str, to_go: bool) -> String {
         let maker = match start {
             "/policies/all/" => "/policies/dummy/",
             "/propertymappings/all/" => "/propertymappings/provider/scope/",
@@ -241,7 +255,9 @@ impl Field {
             "/core/user_consent/" => return self.consent().await,
             "/policies/reputation/scores/" => return self.score().await,
             "/flows/instances/" | "/flows/executor/" => return "default-authentication-flow".to_owned(),
-            "/outposts/instances/" => return self.outpost.clone(),
+            "/outposts/instances/" if !to_go => return self.outpost.clone(),
+            "/authenticators/admin/totp/" => return self.device("totp").await,
+            "/authenticators/admin/static/" => return self.device("static").await,
             own => own,
         };
         let body = self.body(maker).await.unwrap_or_else(|| panic!("{start}: no object can be made"));
@@ -277,6 +293,25 @@ impl Field {
         self.site.get("/core/user_consent/").await["results"][0]["pk"].to_string()
     }
 
+    async fn device(&mut self, class: &str) -> String {
+        let device = Authenticator {
+            pk: 0,
+            account: UserPk(i32::try_from(self.victim).unwrap()),
+            class: class.to_owned(),
+            name: self.name(),
+            seed_sealed: Vec::new(),
+            digits: 6,
+            drift: 0,
+            last_step: 0,
+            created: self.site.ctx.now(),
+            last_used: None,
+        };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        let pk = authenticator::insert(&mut tx, &device).await.unwrap();
+        tx.commit().await.unwrap();
+        pk.to_string()
+    }
+
     async fn score(&mut self) -> String {
         let name = self.name();
         let mut tx = self.site.ctx.db.write().await.unwrap();
@@ -305,15 +340,17 @@ impl Field {
         let Some((before, rest)) = path.split_once('{') else {
             return match path {
                 "/core/authenticated_sessions/bulk_delete/" => format!("{path}?user_pks={}", self.victim),
+                "/authenticators/admin/all/" => format!("{path}?user={}", self.victim),
                 _ => path.to_owned(),
             };
         };
         let after = rest.split_once('}').unwrap().1;
-        let start = KINDS.iter().map(|(start, _)| *start).find(|start| *start == before).unwrap_or("/flows/executor/");
+        let mut starts = KINDS.iter().map(|(start, _)| *start).chain(OTHERS);
+        let start = starts.find(|start| *start == before).unwrap_or_else(|| panic!("{path}: no kind of objects"));
         let key = match self.objects.get(start) {
             Some(key) if method != "delete" => key.clone(),
             _ => {
-                let key = self.make(start).await;
+                let key = self.make(start, method == "delete").await;
                 if method != "delete" {
                     self.objects.insert(start, key.clone());
                 }
@@ -347,7 +384,7 @@ impl Field {
             (_, "service_account") => Some(json!({"name": self.name()})),
             (_, "test") => Some(json!({"user": self.victim})),
             (_, "generate") => Some(json!({"common_name": self.name(), "validity_days": 3, "alg": "ecdsa"})),
-            (_, "recovery" | "cache_clear" | "system" | "{flow_slug}") => Some(json!({})),
+            (_, "recovery" | "cache_clear" | "system" | "apply" | "import" | "{flow_slug}") => Some(json!({})),
             _ => Some(self.body(path).await.unwrap_or_else(|| panic!("{path}: nothing to send"))),
         }
     }

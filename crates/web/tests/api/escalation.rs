@@ -131,7 +131,9 @@ async fn co_705_nobody_acts_for_those_who_may_do_more() {
         refused(&site, &key, Method::PATCH, &path, json!({"email": "mine@example.com"}), "email").await;
         assert_eq!(site.send(&key, Method::POST, &format!("{path}recovery/"), Some(json!({}))).await.0, 403);
     }
-    for token in ["authentik-bootstrap-token", "eve-token"] {
+    let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    site.outpost_account(&outpost).await;
+    for token in ["authentik-bootstrap-token", "eve-token", &format!("{}-token", &outpost[..8])] {
         assert_eq!(site.send(&key, Method::GET, &format!("/core/tokens/{token}/view_key/"), None).await.0, 403);
     }
     let path = format!("/core/users/{bob}/set_password/");

@@ -95,6 +95,41 @@ async fn co_703_rights_on_objects_show_these() {
     }
 }
 
+/// CO-701: who may not is told so before what they sent is looked at: apart from what is one's own (CO-702) and from
+/// signing in, no operation tells a user without roles what is wrong with a body.
+#[tokio::test]
+async fn co_701_refusal_comes_first() {
+    let site = Site::new().await;
+    let (_, key) = site.user("ada").await;
+    let document: Value = serde_json::from_str(include_str!("../../src/api/openapi.json")).unwrap();
+    let mut told = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let place = path.replace(['{', '}'], "");
+        for method in methods.as_object().unwrap().keys().filter(|method| *method != "get") {
+            let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let status = site.status(&key, verb, &place, Some(json!([]))).await.as_u16();
+            if status != 403 {
+                told.push(format!("{method} {path}"));
+            }
+        }
+    }
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "delete /core/authenticated_sessions/bulk_delete/",
+            "delete /core/authenticated_sessions/{uuid}/",
+            "delete /core/tokens/{identifier}/",
+            "delete /core/user_consent/{id}/",
+            "patch /core/tokens/{identifier}/",
+            "post /core/tokens/",
+            "post /core/tokens/{identifier}/set_key/",
+            "post /flows/executor/{flow_slug}/",
+            "put /core/tokens/{identifier}/",
+        ]
+    );
+}
+
 /// CO-701: a right that is lost counts no more at the next request, whichever way it is lost.
 #[tokio::test]
 async fn co_701_lost_rights_are_lost_at_once() {
