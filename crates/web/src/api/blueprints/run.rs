@@ -256,7 +256,21 @@ impl<'c, 'a> Run<'c, 'a> {
         };
         let name = &view.blueprint.name;
         self.say("info", format!("{place}: applying '{name}'"));
-        self.document(&document).await.map_err(|refused| refused.within(name))
+        if required {
+            return self.document(&document).await.map_err(|refused| refused.within(name));
+        }
+        // What goes wrong in it is its own business: that part is undone, and the rest goes on.
+        let depth = self.frames.len();
+        let part = self.change.begin_part().await.map_err(Refused::of_error)?;
+        let Err(refused) = self.document(&document).await else {
+            return self.change.keep_part(part).await.map_err(Refused::of_error);
+        };
+        self.change.undo_part(part).await.map_err(Refused::of_error)?;
+        self.frames.truncate(depth);
+        let outcome = Outcome { status: "error", models: None, hash: None };
+        blueprints::record_in(self.change, view.blueprint.pk, &outcome).await.map_err(Refused::of_error)?;
+        self.say("warning", format!("{place}: {}", refused.within(name)));
+        Ok(())
     }
 
     fn touched(&mut self, model: Model) {
