@@ -12,11 +12,12 @@ use portcullis_idp::{Change, Error};
 use serde_json::{Map, Value, json};
 
 use super::apply::{Document, Refused};
+use super::fixed::Orders;
 use super::folder;
 use super::matching::{first, holds, identified};
 use super::model::{Model, built_in_context};
 use super::passwords::Passwords;
-use super::write::{self, Orders, Refusal, Written};
+use super::write::{self, Refusal, Written};
 
 /// Entries whose model or attributes are not known are left out, if a blueprint has this label (CO-731).
 const SKIP: &str = "portcullis.io/skip-unsupported";
@@ -153,7 +154,10 @@ impl<'c, 'a> Run<'c, 'a> {
             }
         };
         let written = match (resolved.state, &found) {
-            (State::Absent, None) => return Ok(self.say("debug", format!("{place}: {} is not there", model.name()))),
+            (State::Absent, None) => {
+                self.say("debug", format!("{place}: {} is not there", model.name()));
+                return Ok(());
+            }
             (State::Absent, Some(object)) => {
                 write::delete(self.change, model, object).await?;
                 self.touched(model);
