@@ -3,7 +3,7 @@
 use portcullis_core::epoch::Subject;
 use portcullis_core::id::{ProviderPk, TokenId, UserPk};
 use portcullis_store::event::Event;
-use portcullis_store::{Conn, Tx, account};
+use portcullis_store::{Conn, Tx, account, db};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -39,6 +39,14 @@ pub struct Change<'a> {
     touched: Vec<Touched>,
     events: Vec<Event>,
     superusers_before: Option<i64>,
+}
+
+/// Where a part of a change began.
+#[derive(Debug)]
+#[must_use = "a part is kept or undone"]
+pub struct PartOfChange {
+    touched: usize,
+    events: usize,
 }
 
 impl<'a> Change<'a> {
@@ -120,6 +128,34 @@ impl<'a> Change<'a> {
         if self.superusers_before.is_none() {
             self.superusers_before = Some(account::active_superusers(&mut self.tx).await?);
         }
+        Ok(())
+    }
+
+    /// Begins a part of this change that may be undone by itself.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn begin_part(&mut self) -> Result<PartOfChange, Error> {
+        db::part(&mut self.tx, db::Part::Begins).await?;
+        Ok(PartOfChange { touched: self.touched.len(), events: self.events.len() })
+    }
+
+    /// Keeps a part, if the whole is committed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keep_part(&mut self, _: PartOfChange) -> Result<(), Error> {
+        Ok(db::part(&mut self.tx, db::Part::Stays).await?)
+    }
+
+    /// Undoes a part: what it wrote, recorded and touched.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn undo_part(&mut self, part: PartOfChange) -> Result<(), Error> {
+        db::part(&mut self.tx, db::Part::IsUndone).await?;
+        self.touched.truncate(part.touched);
+        self.events.truncate(part.events);
         Ok(())
     }
 

@@ -179,6 +179,33 @@ impl Conn {
     }
 }
 
+/// A part of a transaction that can be undone by itself. Parts may hold parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It begins.
+    Begins,
+    /// What it did stays, if the whole does.
+    Stays,
+    /// What it did is undone, and it is over.
+    IsUndone,
+}
+
+/// Marks where a part of a transaction begins and ends.
+///
+/// # Errors
+/// When the database fails, or there is no such part.
+pub async fn part(conn: &mut Conn, part: Part) -> Result<(), StoreError> {
+    let texts: &[&'static str] = match part {
+        Part::Begins => &["SAVEPOINT part"],
+        Part::Stays => &["RELEASE SAVEPOINT part"],
+        Part::IsUndone => &["ROLLBACK TO SAVEPOINT part", "RELEASE SAVEPOINT part"],
+    };
+    for text in texts {
+        on!(&mut *conn, c => sqlx::query(*text).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
 impl SqliteConn {
     /// The connection proper.
     pub fn get(&mut self) -> &mut SqliteConnection {

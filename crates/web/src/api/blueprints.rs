@@ -3,6 +3,8 @@
 
 mod apply;
 mod export;
+mod extras;
+mod fixed;
 mod folder;
 mod instance;
 mod matching;

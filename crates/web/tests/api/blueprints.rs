@@ -236,6 +236,10 @@ async fn co_839_what_is_required_must_go_well() {
     site.post(PATH, json!({"name": "broken", "content": broken, "enabled": false})).await;
     let refused = attempt(&site, &meta("broken", true)).await.unwrap_err();
     assert!(refused.to_string().starts_with("broken: entry 1 (authentik_core.group)"), "{refused}");
+    let half = format!("{}  - {{model: a.b, identifiers: {{c: d}}}}\n", group("half"));
+    site.post(PATH, json!({"name": "half", "content": half, "enabled": false})).await;
+    attempt(&site, &meta("half", false)).await.unwrap();
+    assert_eq!((groups(&site, "half").await, &instance(&site, "half").await["status"]), (0, &json!("error")));
     let circle = site.post(PATH, json!({"name": "circle", "content": meta("circle", true)})).await;
     assert_eq!(circle["status"], json!("error"));
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_testkit::process::directory;
 use portcullis_testkit::site::portcullis;
 use portcullis_testkit::{Finished, Go as _, Recorder, Site, http, run, until};
+use tokio::time::Instant;
 
 use crate::stage::basic;
 

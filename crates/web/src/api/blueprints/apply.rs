@@ -53,9 +53,9 @@ pub struct Refused {
     /// Line of the document, from 1.
     pub line: Option<usize>,
     /// Model of the entry.
-    pub model: Option<String>,
+    pub model: Option<Box<str>>,
     /// The attribute at fault.
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// What is wrong.
     pub message: String,
     /// The blueprints that led to the one at fault, the outermost first.
@@ -90,11 +90,11 @@ impl Refused {
     }
 
     pub(super) fn about(self, field: &str) -> Self {
-        Self { field: Some(field.to_owned()), ..self }
+        Self { field: Some(field.into()), ..self }
     }
 
     pub(super) fn on(self, model: &str) -> Self {
-        Self { model: self.model.or_else(|| Some(model.to_owned())), ..self }
+        Self { model: self.model.or_else(|| Some(model.into())), ..self }
     }
 
     /// What went wrong inside another blueprint keeps its own place.

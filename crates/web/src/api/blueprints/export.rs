@@ -84,7 +84,7 @@ impl Names {
         let mut names = HashMap::new();
         for (model, field) in [(Model::Flow, "slug"), (Model::ScopeMapping, "managed")] {
             for object in model.objects(change, |_| None).await? {
-                if let Some(name) = object[field].as_str() {
+                if let Some(name) = object.get(field).and_then(Value::as_str) {
                     let tag = format!("!Find [{}, [{field}, {}]]", model.name(), quoted(name));
                     names.insert(model.key(&object).to_string(), tag);
                 }
@@ -173,7 +173,8 @@ fn identifiers(model: Model, object: &Value) -> Map<String, Value> {
 
 /// What is not for a file to hold, or follows from something else.
 fn is_secret(model: Model, field: &str, object: &Value) -> bool {
-    let has_address = |field: &str| object[field].as_str().is_some_and(|address| !address.is_empty());
+    let has_address =
+        |field: &str| object.get(field).and_then(Value::as_str).is_some_and(|address| !address.is_empty());
     match (model, field) {
         (Model::OAuth2Provider, "client_secret") | (Model::Group, "users") => true,
         // Fetched keys are the source's to change.

@@ -205,7 +205,7 @@ impl Model {
             Self::StageBinding => stage_bindings(change).await?,
             Self::Instance => blueprints::all_in(change).await?.iter().map(instance::object).collect(),
         };
-        objects.sort_by(|a, b| order(&self.key(a)).cmp(&order(&self.key(b))));
+        objects.sort_by_key(|object| order(&self.key(object)));
         Ok(objects)
     }
 
@@ -251,14 +251,17 @@ fn policy_name(kind: Policy) -> String {
 
 /// With its public part, which the API shows apart.
 fn certificate(certificate: &certificates::Certificate) -> Value {
-    let mut object = api::certificates::object(certificate);
-    object["certificate_data"] = json!(certificate.chain.trim());
-    object
+    with(api::certificates::object(certificate), "certificate_data", json!(certificate.chain.trim()))
 }
 
 fn role(role: &portcullis_idp::Role) -> Value {
-    let mut object = api::roles::object(role);
-    object["managed"] = json!(role.managed);
+    with(api::roles::object(role), "managed", json!(role.managed))
+}
+
+fn with(mut object: Value, field: &str, value: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(field.to_owned(), value);
+    }
     object
 }
 

@@ -12,11 +12,12 @@ use portcullis_idp::{Change, Error};
 use serde_json::{Map, Value, json};
 
 use super::apply::{Document, Refused};
+use super::fixed::Orders;
 use super::folder;
 use super::matching::{first, holds, identified};
 use super::model::{Model, built_in_context};
 use super::passwords::Passwords;
-use super::write::{self, Orders, Refusal, Written};
+use super::write::{self, Refusal, Written};
 
 /// Entries whose model or attributes are not known are left out, if a blueprint has this label (CO-731).
 const SKIP: &str = "portcullis.io/skip-unsupported";
@@ -153,7 +154,10 @@ impl<'c, 'a> Run<'c, 'a> {
             }
         };
         let written = match (resolved.state, &found) {
-            (State::Absent, None) => return Ok(self.say("debug", format!("{place}: {} is not there", model.name()))),
+            (State::Absent, None) => {
+                self.say("debug", format!("{place}: {} is not there", model.name()));
+                return Ok(());
+            }
             (State::Absent, Some(object)) => {
                 write::delete(self.change, model, object).await?;
                 self.touched(model);
@@ -256,7 +260,21 @@ impl<'c, 'a> Run<'c, 'a> {
         };
         let name = &view.blueprint.name;
         self.say("info", format!("{place}: applying '{name}'"));
-        self.document(&document).await.map_err(|refused| refused.within(name))
+        if required {
+            return self.document(&document).await.map_err(|refused| refused.within(name));
+        }
+        // What goes wrong in it is its own business: that part is undone, and the rest goes on.
+        let depth = self.frames.len();
+        let part = self.change.begin_part().await.map_err(Refused::of_error)?;
+        let Err(refused) = self.document(&document).await else {
+            return self.change.keep_part(part).await.map_err(Refused::of_error);
+        };
+        self.change.undo_part(part).await.map_err(Refused::of_error)?;
+        self.frames.truncate(depth);
+        let outcome = Outcome { status: "error", models: None, hash: None };
+        blueprints::record_in(self.change, view.blueprint.pk, &outcome).await.map_err(Refused::of_error)?;
+        self.say("warning", format!("{place}: {}", refused.within(name)));
+        Ok(())
     }
 
     fn touched(&mut self, model: Model) {

@@ -1,20 +1,19 @@
 //! Objects are made, changed and deleted, each by the reader of the API and the service behind it (CO-724, CO-732).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use portcullis_core::id::{BlueprintId, UserPk};
-use portcullis_idp::flow::stages;
-use portcullis_idp::managed::{self, Kind as Managed};
 use portcullis_idp::providers::Kind as Provider;
 use portcullis_idp::{
-    Change, Context, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, flows,
+    Change, Context, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements,
     mappings, outposts, policies, providers, roles, sources, tokens,
 };
 use serde_json::{Map, Value, json};
 
+use super::extras::{Extras, of_permissions};
+use super::fixed::{Orders, flow, stage, stage_binding};
 use super::instance;
-use super::matching::holds;
 use super::model::Model;
 use crate::api;
 use crate::api::answer::ApiError;
@@ -41,7 +40,7 @@ impl From<Error> for Refusal {
     }
 }
 
-fn refused(field: &str, message: &str) -> Refusal {
+pub(super) fn refused(field: &str, message: &str) -> Refusal {
     Refusal::Broken(ApiError::field(field, message))
 }
 
@@ -56,10 +55,6 @@ pub(super) struct Written {
     /// What whoever reads the log should know.
     pub(super) note: Option<&'static str>,
 }
-
-/// Orders of stages that were named so far, by flow: they must be those of the fixed steps.
-#[derive(Default)]
-pub(super) struct Orders(BTreeMap<String, Vec<(i64, i64)>>);
 
 /// Makes an object, or changes the one that was found, so that it has these attributes.
 ///
@@ -144,99 +139,7 @@ fn is_shipped(mapping: &Value) -> bool {
     mapping["managed"].as_str().is_some_and(mappings::is_shipped)
 }
 
-/// Attributes that the API has no field for.
-#[derive(Default)]
-struct Extras {
-    password: Option<String>,
-    key: Option<String>,
-    managed: Option<String>,
-    permissions: Vec<String>,
-}
-
-impl Extras {
-    fn take(model: Model, body: &mut Body) -> Result<Self, Refusal> {
-        let mut extras = Self::default();
-        let text = |body: &mut Body, field: &str| match body.take(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(refused(field, "Not a valid string.")),
-        };
-        match model {
-            Model::User => extras.password = text(body, "password")?,
-            Model::Token => extras.key = text(body, "key")?,
-            Model::Application => {
-                if let Some(icon) = text(body, "icon")? {
-                    body.put("meta_icon", icon.into());
-                }
-            }
-            _ => {}
-        }
-        if matches!(model, Model::User | Model::Role) {
-            let items = match body.take("permissions") {
-                None | Some(Value::Null) => Vec::new(),
-                Some(Value::Array(items)) => items,
-                Some(_) => return Err(refused("permissions", "Expected a list of items.")),
-            };
-            for item in items {
-                let permission = item.as_str().ok_or_else(|| refused("permissions", "Not a valid string."))?;
-                extras.permissions.push(permission.to_owned());
-            }
-        }
-        if kind_of_managed(model).is_some() || model == Model::Outpost {
-            extras.managed = text(body, "managed")?;
-        }
-        Ok(extras)
-    }
-
-    /// Tells whether anything was different.
-    async fn write(&self, change: &mut Change<'_>, model: Model, key: &Value, found: &Value) -> Result<bool, Refusal> {
-        let mut changed = false;
-        if let (Some(token), Some(wanted)) = (found.get("identifier").and_then(Value::as_str), &self.key) {
-            changed = tokens::keys::set_in(change, token, wanted).await?;
-        }
-        if let (Some(kind), Some(managed), Some(key)) = (kind_of_managed(model), &self.managed, key.as_str())
-            && found.get("managed") != Some(&json!(managed))
-        {
-            managed::set_in(change, kind, key, managed).await?;
-            changed = true;
-        }
-        if self.permissions.is_empty() {
-            return Ok(changed);
-        }
-        let role = match model {
-            Model::User => roles::own_of_in(change, user(key)?).await?,
-            _ => parsed(key)?,
-        };
-        for permission in &self.permissions {
-            changed |= roles::grant_in(change, role, permission, None).await.map_err(of_permissions)?;
-        }
-        Ok(changed)
-    }
-}
-
-/// A refusal on the attribute that the permission stands in.
-fn of_permissions(error: Error) -> Refusal {
-    match error {
-        Error::Invalid(problems) => {
-            let texts: Vec<_> = problems.iter().flat_map(|(_, messages)| messages.to_vec()).collect();
-            refused("permissions", &texts.join(" "))
-        }
-        other => other.into(),
-    }
-}
-
-fn kind_of_managed(model: Model) -> Option<Managed> {
-    Some(match model {
-        Model::Certificate => Managed::Certificate,
-        Model::Role => Managed::Role,
-        Model::ScopeMapping => Managed::ScopeMapping,
-        Model::Token => Managed::Token,
-        _ => return None,
-    })
-}
-
-fn parsed<T: FromStr>(key: &Value) -> Result<T, Refusal> {
+pub(super) fn parsed<T: FromStr>(key: &Value) -> Result<T, Refusal> {
     key.as_str().and_then(|key| key.parse().ok()).ok_or_else(|| refused("pk", "Must be a valid UUID."))
 }
 
@@ -491,72 +394,6 @@ pub(super) fn writable(ctx: &Context, model: Model, object: &Value) -> BTreeSet<
         Model::Flow | Model::Stage(_) | Model::StageBinding => {}
     }
     body.into_asked()
-}
-
-/// What flows are called may be set; everything else about them is fixed.
-async fn flow(change: &mut Change<'_>, found: &Value, body: &Body) -> Result<Value, Refusal> {
-    let (mut name, mut title) = (None, None);
-    for (field, value) in body.iter() {
-        let stored = found.get(field).ok_or_else(|| Refusal::Unknown(field.to_owned()))?;
-        match (field, value) {
-            ("name", Value::String(text)) => name = Some(text.clone()),
-            ("title", Value::String(text)) => title = Some(text.clone()),
-            _ if holds(stored, value) => {}
-            _ => return Err(refused(field, "This cannot be set in this release.")),
-        }
-    }
-    let pk = Model::Flow.key(found);
-    flows::rename_in(change, parsed(&pk)?, name, title).await?;
-    Ok(pk)
-}
-
-async fn stage(change: &mut Change<'_>, found: &Value, body: &Body) -> Result<Value, Refusal> {
-    let mut given = Map::new();
-    for (field, value) in body.iter() {
-        let stored = found.get(field).ok_or_else(|| Refusal::Unknown(field.to_owned()))?;
-        if matches!(field, "name" | "pk") && !holds(stored, value) {
-            return Err(refused(field, "This is fixed."));
-        }
-        given.insert(field.to_owned(), value.clone());
-    }
-    stages::set_in(change, found["name"].as_str().unwrap_or_default(), &given).await?;
-    Ok(found["pk"].clone())
-}
-
-/// A step of a flow is where it is, or the blueprint means another flow than ours.
-async fn stage_binding(
-    change: &mut Change<'_>,
-    found: Option<&Value>,
-    body: &mut Body,
-    orders: &mut Orders,
-) -> Result<Value, Refusal> {
-    let order = body.take("order").and_then(|order| order.as_i64());
-    for field in ["evaluate_on_plan", "re_evaluate_policies", "invalid_response_action", "policy_engine_mode"] {
-        body.take(field);
-    }
-    let (target, stage) = (body.take("target"), body.take("stage"));
-    if let Some((field, _)) = body.iter().next() {
-        return Err(Refusal::Unknown(field.to_owned()));
-    }
-    let found = match (found.cloned(), target, stage) {
-        (Some(found), ..) => Some(found),
-        (None, Some(target), Some(stage)) => {
-            let all = Model::StageBinding.objects(change, |_| None).await?;
-            all.into_iter().find(|one| holds(&one["target"], &target) && holds(&one["stage"], &stage))
-        }
-        _ => None,
-    };
-    let fixed = || refused("stage", "The steps of flows and their order are fixed; this is not one of them.");
-    let found = found.ok_or_else(fixed)?;
-    if let Some(order) = order {
-        let index = found["index"].as_i64().unwrap_or_default();
-        let named = orders.0.entry(found["target"].to_string()).or_default();
-        if named.iter().any(|(other, before)| (other.cmp(&order)) != (before.cmp(&index))) {
-            return Err(fixed());
-        }
-        named.push((order, index));
-    }
-    Ok(found["pk"].clone())
 }
 
 /// Deletes an object, with what goes with it.
