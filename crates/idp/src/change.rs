@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::event;
+use crate::{event, outposts};
 
 /// What identities may rest on that a change touches. Told to [`Context::epochs`] after commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,15 +127,23 @@ impl<'a> Change<'a> {
         {
             return Err(Error::whole("The last active superuser cannot be deleted, deactivated or demoted."));
         }
+        let concerns_outposts = self.concerns_outposts();
+        if concerns_outposts {
+            outposts::service::recompute(&mut self.tx).await?;
+        }
         self.tx.commit().await?;
         for touched in &self.touched {
             tell(self.ctx, touched);
         }
         self.events.iter().for_each(event::log);
-        if self.touched.iter().any(|touched| matches!(touched, Touched::Provider(_) | Touched::Configuration)) {
+        if concerns_outposts {
             self.ctx.revisions.in_force().await;
         }
         Ok(())
+    }
+
+    fn concerns_outposts(&self) -> bool {
+        self.touched.iter().any(|touched| matches!(touched, Touched::Provider(_) | Touched::Configuration))
     }
 }
 

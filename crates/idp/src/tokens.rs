@@ -261,7 +261,7 @@ pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<()
     change.commit().await
 }
 
-async fn delete_in(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
+pub(crate) async fn delete_in(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
     account::end_credential(change.conn(), gone.account, gone.uuid, ctx.now()).await?;
     token::delete(change.conn(), gone.uuid).await?;
     change.touch(Touched::Token(gone.uuid));
@@ -279,7 +279,7 @@ fn taken(error: StoreError) -> Error {
     Error::taken(error, "token.identifier", "identifier", TAKEN)
 }
 
-fn named(token: &Token) -> Value {
+pub(crate) fn named(token: &Token) -> Value {
     model("authentik_core", "token", token.uuid, &token.identifier)
 }
 

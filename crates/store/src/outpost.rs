@@ -85,6 +85,38 @@ pub async fn update(conn: &mut Conn, outpost: &Outpost) -> Result<(), StoreError
     Ok(())
 }
 
+/// Deletes an outpost.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, pk: OutpostId) -> Result<(), StoreError> {
+    let pk = pk.to_string();
+    on!(conn, c => sqlx::query("DELETE FROM outpost WHERE pk = $1").bind(pk).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The outposts that run elsewhere: all but the one of this permanent name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn besides(conn: &mut Conn, managed: &str) -> Result<Vec<Outpost>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM outpost WHERE managed IS NULL OR managed <> $1 ORDER BY pk")
+        .bind(managed).fetch_all(c).await))
+}
+
+/// The certificates that an outpost's providers present to applications, without repetition.
+///
+/// # Errors
+/// When the database fails.
+pub async fn certificates(conn: &mut Conn, pk: OutpostId) -> Result<Vec<String>, StoreError> {
+    let pk = pk.to_string();
+    Ok(on!(conn, c => sqlx::query_scalar(
+        "SELECT DISTINCT provider.certificate FROM outpost_provider
+         JOIN provider ON provider.pk = outpost_provider.provider
+         WHERE outpost_provider.outpost = $1 AND provider.certificate IS NOT NULL ORDER BY provider.certificate",
+    ).bind(pk).fetch_all(c).await)?)
+}
+
 /// Keys of the providers that an outpost serves, ascending.
 ///
 /// # Errors

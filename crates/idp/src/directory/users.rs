@@ -19,7 +19,7 @@ use crate::{password, password_rules};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
-const INTERNAL_SERVICE_ACCOUNT: &str = "internal_service_account";
+pub(crate) const INTERNAL_SERVICE_ACCOUNT: &str = "internal_service_account";
 pub(crate) const TAKEN: &str = "User with this username already exists.";
 
 /// What is to be stored of a user; absent members stay as they are, or have their default on creation.
@@ -239,7 +239,7 @@ async fn set_judged_hash_in(
     change.event("password_set", context).await
 }
 
-fn named(account: &Account) -> Value {
+pub(crate) fn named(account: &Account) -> Value {
     model("authentik_core", "user", account.pk, &account.username)
 }
 

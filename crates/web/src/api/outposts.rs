@@ -1,4 +1,4 @@
-//! `outposts/instances/` (CO-569, CO-593): the embedded outpost; `outposts/proxy/` (CO-570): what it serves.
+//! `outposts/instances/` (CO-569, CO-593): outposts here and elsewhere; `outposts/proxy/` (CO-570): what they serve.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use portcullis_idp::list::Slice;
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
 use serde_json::{Value, json};
 
-use super::answer::ApiError;
+use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::{Admin, Key};
 use super::params::Params;
@@ -22,12 +22,12 @@ use super::{Routes, providers};
 const ORDERS: [(&str, Order); 4] =
     [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
 
-/// The routes of the resource. Other outposts cannot be made yet, and this one cannot be deleted.
+/// The routes of the resource.
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .route("/outposts/instances/", get(list))
+        .route("/outposts/instances/", get(list).post(create))
         .route("/outposts/instances/default_settings/", get(default_settings))
-        .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change))
+        .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change).delete(remove))
         .route("/outposts/instances/{uuid}/health/", get(health))
         .route("/outposts/proxy/", get(served))
 }
@@ -70,6 +70,23 @@ async fn update(
 ) -> Result<Response, ApiError> {
     let pk = key.parse("Outpost")?;
     outposts::get(&ctx, pk).await?;
+    let fields = read(&mut body, partial)?;
+    outposts::update(&ctx, &caller.actor, pk, fields).await?;
+    Ok(Json(object(&outposts::get(&ctx, pk).await?)).into_response())
+}
+
+async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
+    let fields = read(&mut body, false)?;
+    let pk = outposts::create(&ctx, &caller.actor, fields).await?;
+    Ok(created(object(&outposts::get(&ctx, pk).await?)))
+}
+
+async fn remove(State(ctx): State<Arc<Context>>, Admin(caller): Admin, key: Key) -> Result<Response, ApiError> {
+    outposts::delete(&ctx, &caller.actor, key.parse("Outpost")?).await?;
+    Ok(no_content())
+}
+
+fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "type", "providers", "config"], partial);
     let fields = Fields {
         name: body.filled_text("name"),
@@ -79,15 +96,14 @@ async fn update(
         config: body.json("config"),
     };
     body.finish()?;
-    outposts::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&outposts::get(&ctx, pk).await?)).into_response())
+    Ok(fields)
 }
 
 async fn default_settings(_: Admin) -> Json<Value> {
     Json(json!({"config": outposts::default_config()}))
 }
 
-/// Nothing connects to the embedded outpost; it is as well as this process.
+/// The instances that report here: none do. The embedded outpost is as well as this process.
 async fn health(State(ctx): State<Arc<Context>>, _: Admin, key: Key) -> Result<Response, ApiError> {
     outposts::get(&ctx, key.parse("Outpost")?).await?;
     Ok(Json(json!([])).into_response())
@@ -98,7 +114,7 @@ async fn served(State(ctx): State<Arc<Context>>, _: Admin, mut params: Params) -
     let paging = params.paging()?;
     let name = params.text("name");
     params.finish()?;
-    let mut providers = portcullis_idp::outpost::configuration(&ctx).await?.providers;
+    let mut providers = portcullis_idp::outpost::proxies(&ctx).await?;
     providers.retain(|provider| name.as_ref().is_none_or(|name| provider.name == *name));
     let Slice { limit, offset } = paging.slice();
     let page = providers.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
@@ -163,7 +179,7 @@ fn object(view: &View) -> Value {
         "service_connection": null,
         "service_connection_obj": null,
         "refresh_interval_s": outposts::refresh_interval(outpost),
-        "token_identifier": format!("ak-outpost-{}-api", outpost.pk),
+        "token_identifier": outposts::service::token_identifier(outpost.pk),
         "config": outpost.config,
         "managed": outpost.managed,
     })

@@ -1,0 +1,170 @@
+//! `outposts/instances/` and `outposts/proxy/`: outposts elsewhere.
+
+use authentik_client::models;
+use http::Method;
+use portcullis_core::id::RoleId;
+use portcullis_idp::list::Slice;
+use portcullis_store::role;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+const PATH: &str = "/outposts/instances/";
+
+fn body(name: &str, providers: &[&Value]) -> Value {
+    json!({"name": name, "type": "proxy", "providers": providers, "config": {"authentik_host": "https://id.example"}})
+}
+
+async fn provider(site: &Site, name: &str) -> Value {
+    site.provider(name).await["pk"].clone()
+}
+
+/// What the role of an outpost's account grants: permissions with their objects.
+async fn rights(site: &Site, outpost: &Value) -> Vec<(String, String)> {
+    let mark = format!("goauthentik.io/outposts/{}", outpost["pk"].as_str().unwrap());
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let filter = role::Filter { managed: vec![mark], ..role::Filter::default() };
+    let found = role::list(&mut conn, &filter, Slice::ALL).await.unwrap().rows;
+    let [role] = found.as_slice() else { return Vec::new() };
+    let rights = role::rights(&mut conn, role.pk).await.unwrap();
+    rights.into_iter().map(|right| (right.permission, right.object)).collect()
+}
+
+/// CO-569, CO-596, PX-400: an outpost is made with an account and a token that does not end, is changed, and is deleted
+/// with both.
+#[tokio::test]
+async fn co_569_an_outpost_comes_and_goes_with_its_account() {
+    let site = Site::new().await;
+    let (wiki, notes) = (provider(&site, "wiki").await, provider(&site, "notes").await);
+    let made = site.post(PATH, body("edge", &[&wiki])).await;
+    serde_json::from_value::<models::Outpost>(made.clone()).unwrap();
+    assert_eq!((&made["providers"], &made["managed"]), (&json!([wiki]), &Value::Null));
+    assert_eq!(made["config"], json!({"authentik_host": "https://id.example"}), "CO-595");
+    let pk = made["pk"].as_str().unwrap();
+    let path = format!("{PATH}{pk}/");
+    assert_eq!(site.get(&path).await, made);
+
+    let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
+    let shown = site.get(&token).await;
+    assert_eq!((&shown["intent"], &shown["expiring"]), (&json!("api"), &json!(false)));
+    let owner = &shown["user_obj"];
+    let account = (&owner["type"], &owner["path"], &owner["is_superuser"]);
+    assert_eq!(account, (&json!("internal_service_account"), &json!("goauthentik.io/outposts"), &json!(false)));
+    assert_eq!(owner["username"], format!("ak-outpost-{}", pk.replace('-', "")));
+    let key = site.get(&format!("{token}view_key/")).await["key"].as_str().unwrap().to_owned();
+    let me = site.send(&key, Method::GET, "/core/users/me/", None).await;
+    assert_eq!((me.0.as_u16(), &me.1["user"]["username"]), (200, &owner["username"]));
+    assert_eq!(site.send(&key, Method::GET, "/core/users/", None).await.0, 403);
+
+    let changed = site.patch(&path, json!({"name": "rim", "providers": [wiki, notes]})).await;
+    assert_eq!((&changed["name"], &changed["providers"]), (&json!("rim"), &json!([wiki, notes])));
+    assert_eq!(changed["config"], made["config"], "CO-527");
+    let (status, put) = site.send(ADMIN, Method::PUT, &path, Some(body("edge", &[&notes]))).await;
+    assert_eq!((status.as_u16(), &put["providers"]), (200, &json!([notes])));
+
+    site.delete(&path).await;
+    for path in [path, token, format!("/core/users/{}/", owner["pk"])] {
+        assert_eq!(site.send(ADMIN, Method::GET, &path, None).await.0, 404, "{path}");
+    }
+    assert_eq!(site.send(&key, Method::GET, "/core/users/me/", None).await.0, 403);
+    assert!(rights(&site, &made).await.is_empty());
+}
+
+/// CO-569, CO-593: what is missing or wrong is named, and nothing is made.
+#[tokio::test]
+async fn co_593_an_outpost_is_refused_by_field() {
+    let site = Site::new().await;
+    let wiki = provider(&site, "wiki").await;
+    let refused = async |body: Value| site.refused(Method::POST, PATH, body).await;
+    let with = |key: &str, value: Value| {
+        let mut body = body("edge", &[&wiki]);
+        body[key] = value;
+        body
+    };
+    let required = json!(["This field is required."]);
+    let missing = json!({"name": required, "type": required, "providers": required, "config": required});
+    assert_eq!(refused(json!({})).await, missing);
+    assert_eq!(refused(with("providers", json!([]))).await, json!({"providers": ["This list may not be empty."]}));
+    let unknown = json!({"providers": ["Invalid pk \"4711\" - object does not exist."]});
+    assert_eq!(refused(with("providers", json!([4711]))).await, unknown);
+    assert_eq!(refused(with("type", json!("ldap"))).await, json!({"type": ["\"ldap\" is not a valid choice."]}));
+    for (key, value) in [
+        ("name", json!("")),
+        ("config", json!("text")),
+        ("config", json!({"log_level": 3})),
+        ("config", json!({"refresh_interval": "soon"})),
+        ("service_connection", json!("2f1f1d5a-0a0f-4c62-9a7c-0e9f5a3a0001")),
+    ] {
+        assert!(refused(with(key, value.clone())).await[key].is_array(), "{key}: {value}");
+    }
+    let taken = json!({"name": ["Outpost with this name already exists."]});
+    assert_eq!(refused(body("authentik Embedded Outpost", &[&wiki])).await, taken);
+    assert_eq!(site.get(PATH).await["pagination"]["count"], 1);
+    let made = site.post(PATH, body("edge", &[&wiki])).await;
+    let path = format!("{PATH}{}/", made["pk"].as_str().unwrap());
+    assert_eq!(site.refused(Method::PATCH, &path, json!({"name": "authentik Embedded Outpost"})).await, taken);
+    let empty = json!({"providers": ["This list may not be empty."]});
+    assert_eq!(site.refused(Method::PATCH, &path, json!({"providers": []})).await, empty);
+}
+
+/// CO-569, PX-420: the embedded outpost cannot be deleted.
+#[tokio::test]
+async fn px_420_the_embedded_outpost_stays() {
+    let site = Site::new().await;
+    let embedded = site.get(PATH).await["results"][0].clone();
+    let path = format!("{PATH}{}/", embedded["pk"].as_str().unwrap());
+    let refused = site.refused(Method::DELETE, &path, json!({})).await;
+    assert_eq!(refused, json!({"non_field_errors": ["Embedded outpost cannot be deleted"]}));
+    assert_eq!(site.get(&path).await, embedded);
+    let patched = site.patch(&path, json!({"providers": []})).await;
+    assert_eq!(patched["providers"], json!([]), "it alone may serve nothing");
+}
+
+/// CO-704, PX-400: the rights of an outpost's account are exactly what it needs, and follow providers and certificates.
+#[tokio::test]
+async fn co_704_rights_follow_what_is_served() {
+    let site = Site::new().await;
+    let (wiki, notes) = (provider(&site, "wiki").await, provider(&site, "notes").await);
+    let made = site.post(PATH, body("edge", &[&wiki])).await;
+    let of = |permission: &str, object: &str| (permission.to_owned(), object.to_owned());
+    let outpost = made["pk"].as_str().unwrap();
+    let base = |provider: &Value| {
+        vec![
+            of("authentik_events.add_event", ""),
+            of("authentik_outposts.view_outpost", outpost),
+            of("authentik_providers_proxy.view_proxyprovider", &provider.to_string()),
+        ]
+    };
+    assert_eq!(rights(&site, &made).await, base(&wiki));
+
+    let pair = json!({"common_name": "edge.example", "validity_days": 30});
+    let (status, pair) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await;
+    assert_eq!(status, 200);
+    let pair = pair["pk"].as_str().unwrap();
+    site.patch(&format!("/providers/proxy/{wiki}/"), json!({"certificate": pair})).await;
+    let mut shown = ["", "_certificate", "_key"]
+        .map(|part| of(&format!("authentik_crypto.view_certificatekeypair{part}"), pair))
+        .to_vec();
+    shown.extend(base(&wiki));
+    assert_eq!(rights(&site, &made).await, shown, "the provider presents a certificate now");
+    site.delete(&format!("/crypto/certificatekeypairs/{pair}/")).await;
+    assert_eq!(rights(&site, &made).await, base(&wiki), "it is gone");
+
+    let path = format!("{PATH}{outpost}/");
+    site.patch(&path, json!({"providers": [notes]})).await;
+    assert_eq!(rights(&site, &made).await, base(&notes));
+
+    // Whatever somebody added is taken away with the next change; and what is missing is made again (CO-106).
+    let mark = format!("goauthentik.io/outposts/{outpost}");
+    let found = site.get(&format!("/rbac/roles/?managed={mark}")).await["results"][0]["pk"].clone();
+    let role: RoleId = found.as_str().unwrap().parse().unwrap();
+    let more = role::Right { permission: "authentik_core.view_user".to_owned(), object: String::new() };
+    let mut tx = site.ctx.db.write().await.unwrap();
+    role::grant(&mut tx, role, &more).await.unwrap();
+    tx.commit().await.unwrap();
+    let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
+    site.delete(&token).await;
+    site.patch(&path, json!({"name": "rim"})).await;
+    assert_eq!(rights(&site, &made).await, base(&notes));
+    assert_eq!(site.get(&token).await["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
+}
