@@ -19,6 +19,9 @@ use crate::list::{Listed, Slice};
 
 pub use portcullis_store::source::{Filter, Order, Source};
 
+/// How often a change is tried anew when somebody else was quicker.
+const TRIES: usize = 8;
+
 /// What is to be stored of a source; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Default)]
 #[expect(missing_docs, reason = "each is the field of the same name (CO-567)")]
@@ -98,26 +101,32 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Sour
 /// when what it names cannot be fetched.
 pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) -> Result<Source, Error> {
     superuser_only(actor)?;
-    let before = get(ctx, slug, "OAuthSource").await?;
-    let mut changed = before.clone();
-    // Whatever is fetched is fetched before the store is locked.
-    settle(ctx, &mut changed, &fields, Problems::default()).await?;
-    let mut change = Change::begin(ctx, actor).await?;
-    let present = source::by_pk(change.conn(), before.pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
-    // Fetching takes its time: what somebody else has changed meanwhile is not undone.
-    let same_secret = present.consumer_secret_sealed == before.consumer_secret_sealed;
-    if snapshot(&present) != snapshot(&before) || !same_secret {
-        return Err(Error::Busy);
+    for _ in 0..TRIES {
+        let before = get(ctx, slug, "OAuthSource").await?;
+        let mut changed = before.clone();
+        // Whatever is fetched is fetched before the store is locked.
+        settle(ctx, &mut changed, &fields, Problems::default()).await?;
+        let mut change = Change::begin(ctx, actor).await?;
+        let present = source::by_pk(change.conn(), before.pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
+        // Fetching takes its time: what somebody else has changed meanwhile is not undone, but added to.
+        let same_secret = present.consumer_secret_sealed == before.consumer_secret_sealed;
+        if same_secret && snapshot(&present) == snapshot(&before) {
+            store(change, &before, &changed, &fields).await?;
+            return Ok(changed);
+        }
     }
-    source::update(change.conn(), &changed).await.map_err(check::taken)?;
+    Err(Error::Busy)
+}
+
+async fn store(mut change: Change<'_>, before: &Source, changed: &Source, fields: &Fields) -> Result<(), Error> {
+    source::update(change.conn(), changed).await.map_err(check::taken)?;
     touch(&mut change, changed.pk).await?;
-    let mut difference = diff(&snapshot(&before), &snapshot(&changed));
+    let mut difference = diff(&snapshot(before), &snapshot(changed));
     if fields.consumer_secret.is_some() {
         add(&mut difference, "consumer_secret", json!({"previous": "", "new": ""}));
     }
-    change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
-    change.commit().await?;
-    Ok(changed)
+    change.event("model_updated", json!({"model": named(changed), "diff": difference})).await?;
+    change.commit().await
 }
 
 /// Deletes a source; providers trust it no more, and what it vouched for ends.
