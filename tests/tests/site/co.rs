@@ -2,6 +2,9 @@
 
 mod cli;
 mod client;
+mod clients;
 mod demo;
+mod document;
+mod locked;
 mod restart;
 mod secrets;
