@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use portcullis_idp::{Error, Problems};
 use serde_json::{Map, Value, json};
 
+use crate::PAUSE_SECONDS;
 use crate::body::Unread;
 
 /// Why a request to the API got no positive answer. Each becomes one status and one body.
@@ -125,9 +126,6 @@ fn throttled(seconds: u32) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
-
-/// Seconds after which a store that was locked or full is asked again.
-const PAUSE_SECONDS: u32 = 5;
 
 /// 503 for what could not be read or written now; nothing of it was.
 fn unavailable(why: &str, cause: &str) -> Response {

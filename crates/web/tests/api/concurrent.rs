@@ -37,6 +37,10 @@ fn url(round: u32) -> Value {
     json!(format!("https://round-{round}.example"))
 }
 
+fn minutes(round: u32) -> Value {
+    json!(format!("minutes={}", round + 5))
+}
+
 async fn targets(site: &Site) -> Vec<Target> {
     let (ada, _) = site.user("ada").await;
     let group = site.post("/core/groups/", json!({"name": "all"})).await["pk"].clone();
@@ -66,7 +70,11 @@ async fn targets(site: &Site) -> Vec<Target> {
         Target { path: "/core/tokens/ada-token/".to_owned(), left: ("description", text), right: ("expiring", flag) },
         Target { path: "/core/applications/wiki/".to_owned(), left: ("name", text), right: ("open_in_new_tab", flag) },
         Target { path: at("/providers/proxy/", &proxy), left: ("name", text), right: ("external_host", url) },
-        Target { path: at("/providers/oauth2/", &oauth2), left: ("name", text), right: ("logout_uri", url) },
+        Target {
+            path: at("/providers/oauth2/", &oauth2),
+            left: ("access_token_validity", minutes),
+            right: ("logout_uri", url),
+        },
         Target {
             path: at("/propertymappings/provider/scope/", &mapping),
             left: ("scope_name", text),
