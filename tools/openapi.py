@@ -237,8 +237,12 @@ class Document:
             return {"204": {"description": "Done."}, **said}
         made = name.endswith("_create") and body and path in PATHS and path.count("/") <= 3 and not path.endswith(
             ("service_account/", "generate/", "import/", "test/", "cache_clear/"))
-        return {"201" if made else "200": {"description": "The object." if made else "The answer.",
-                                           "content": self.json(self.of(answer)[0])}, **said}
+        content = self.json(self.of(answer)[0])
+        if path.endswith(("view_certificate/", "view_private_key/")):
+            # With `download`.
+            content["application/x-pem-file"] = {"schema": {"type": "string"}}
+        return {"201" if made else "200": {"description": "The object." if made else "The answer.", "content": content},
+                **said}
 
     @staticmethod
     def json(schema):

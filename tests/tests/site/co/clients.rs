@@ -124,7 +124,7 @@ macro_rules! crud {
         let field = step["key"].as_str().unwrap();
         let key = $key(&made[field]);
         let read = $api::$retrieve(client, $($pass)* key $(, $more)*).await.unwrap();
-        assert_eq!(json!(read), made, "{}", $name);
+        compare(&step, "read", &written, &json!(read));
         table.known.insert($name.to_owned(), made.clone());
 
         written = over(&written, &table.filled(&step["update"]));

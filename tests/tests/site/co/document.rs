@@ -66,8 +66,10 @@ async fn keys(site: &Site) -> String {
     let oauth2 = api.post("providers/oauth2/", oauth2).await["pk"].clone();
     let entitlement = api.post("core/application_entitlements/", json!({"name": "d", "app": app.uuid})).await;
     let brand = api.post("core/brands/", json!({"domain": "document.example"})).await;
-    let policy = api.post("policies/dummy/", json!({"name": "document"})).await;
-    let binding = json!({"target": app.uuid, "order": 0, "policy": policy["pk"]});
+    // No policy that takes its time decides about an application.
+    let policy = json!({"name": "document", "wait_min": 0, "wait_max": 0});
+    let policy = api.post("policies/dummy/", policy).await;
+    let binding = json!({"target": app.uuid, "order": 0, "user": person.pk});
     let binding = api.post("policies/bindings/", binding).await;
     let mapping = json!({"name": "document", "scope_name": "document", "expression": "return {}"});
     let mapping = api.post("propertymappings/provider/scope/", mapping).await;

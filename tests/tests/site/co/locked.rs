@@ -1,8 +1,5 @@
 //! A database that cannot be written for a while.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use portcullis_testkit::process::{Process, command};
 use portcullis_testkit::{Go as _, Site, http, run, until};
 use serde_json::json;
@@ -52,7 +49,7 @@ fn co_522_a_locked_database_is_a_503() {
         );
         assert_eq!(http().get(site.url("/-/health/ready/")).go().await.status, 200, "reads go on");
         lock.release();
-        let made = site.api.post("core/groups/", &body).await;
+        let made = site.api.post("core/groups/", body.clone()).await;
         assert_eq!(made["name"], body["name"]);
         assert_eq!(site.api.get("core/groups/?name=made%20while%20locked").await["pagination"]["count"], 1);
     });
