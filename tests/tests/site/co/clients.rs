@@ -197,62 +197,84 @@ async fn every_resource(client: &Configuration, site: &Site, table: &mut Table) 
         rbac_roles_create rbac_roles_retrieve; rbac_roles_update rbac_roles_partial_update rbac_roles_used_by_list
         rbac_roles_list [. . . . . . . . . .], RoleRequest PatchedRoleRequest, [&] text);
     let groups = crud!(client, table, core_api, "core_groups",
-        core_groups_create core_groups_retrieve None None None None; core_groups_update core_groups_partial_update core_groups_used_by_list
-        core_groups_list [. . . . . . . . . . . . .], GroupRequest PatchedGroupRequest, [&] text);
+        core_groups_create core_groups_retrieve None None None None; core_groups_update core_groups_partial_update
+        core_groups_used_by_list core_groups_list [. . . . . . . . . . . . .], GroupRequest PatchedGroupRequest, [&]
+        text);
     let users = crud!(client, table, core_api, "core_users",
         core_users_create core_users_retrieve; core_users_update core_users_partial_update core_users_used_by_list
-        core_users_list [. . . . . . . . . . . . . . . . . . . . . . . . . . . . . .], UserRequest PatchedUserRequest, [] number);
+        core_users_list [. . . . . . . . . . . . . . . . . . . . . . . . . . . . . .], UserRequest PatchedUserRequest,
+        [] number);
     let tokens = crud!(client, table, core_api, "core_tokens",
-        core_tokens_create core_tokens_retrieve; core_tokens_update core_tokens_partial_update core_tokens_used_by_list
-        core_tokens_list [. . . . . . . . . . .], TokenRequest PatchedTokenRequest, [&] text);
+        core_tokens_create core_tokens_retrieve; core_tokens_update core_tokens_partial_update
+        core_tokens_used_by_list core_tokens_list [. . . . . . . . . . .], TokenRequest PatchedTokenRequest, [&]
+        text);
     let certificatekeypairs = crud!(client, table, crypto_api, "crypto_certificatekeypairs",
-        crypto_certificatekeypairs_create crypto_certificatekeypairs_retrieve; crypto_certificatekeypairs_update crypto_certificatekeypairs_partial_update crypto_certificatekeypairs_used_by_list
-        crypto_certificatekeypairs_list [. . . . . . . .], CertificateKeyPairRequest PatchedCertificateKeyPairRequest, [&] text);
+        crypto_certificatekeypairs_create crypto_certificatekeypairs_retrieve; crypto_certificatekeypairs_update
+        crypto_certificatekeypairs_partial_update crypto_certificatekeypairs_used_by_list
+        crypto_certificatekeypairs_list [. . . . . . . .], CertificateKeyPairRequest PatchedCertificateKeyPairRequest,
+        [&] text);
     let scope = crud!(client, table, propertymappings_api, "propertymappings_provider_scope",
-        propertymappings_provider_scope_create propertymappings_provider_scope_retrieve; propertymappings_provider_scope_update propertymappings_provider_scope_partial_update propertymappings_provider_scope_used_by_list
-        propertymappings_provider_scope_list [. . . . . . . .], ScopeMappingRequest PatchedScopeMappingRequest, [&] text);
+        propertymappings_provider_scope_create propertymappings_provider_scope_retrieve;
+        propertymappings_provider_scope_update propertymappings_provider_scope_partial_update
+        propertymappings_provider_scope_used_by_list propertymappings_provider_scope_list [. . . . . . . .],
+        ScopeMappingRequest PatchedScopeMappingRequest, [&] text);
     let source = crud!(client, table, sources_api, "sources_oauth",
-        sources_oauth_create sources_oauth_retrieve; sources_oauth_update sources_oauth_partial_update sources_oauth_used_by_list
-        sources_oauth_list [. . . . . . . . . . . . . . . . . . . . .], OAuthSourceRequest PatchedOAuthSourceRequest, [&] text);
+        sources_oauth_create sources_oauth_retrieve; sources_oauth_update sources_oauth_partial_update
+        sources_oauth_used_by_list sources_oauth_list [. . . . . . . . . . . . . . . . . . . . .], OAuthSourceRequest
+        PatchedOAuthSourceRequest, [&] text);
     let oauth2 = crud!(client, table, providers_api, "providers_oauth2",
-        providers_oauth2_create providers_oauth2_retrieve; providers_oauth2_update providers_oauth2_partial_update providers_oauth2_used_by_list
-        providers_oauth2_list [. . . . . . . . . . . . . . . . .], OAuth2ProviderRequest PatchedOAuth2ProviderRequest, [] number);
+        providers_oauth2_create providers_oauth2_retrieve; providers_oauth2_update providers_oauth2_partial_update
+        providers_oauth2_used_by_list providers_oauth2_list [. . . . . . . . . . . . . . . . .], OAuth2ProviderRequest
+        PatchedOAuth2ProviderRequest, [] number);
     let proxy = crud!(client, table, providers_api, "providers_proxy",
-        providers_proxy_create providers_proxy_retrieve; providers_proxy_update providers_proxy_partial_update providers_proxy_used_by_list
-        providers_proxy_list [. . . . . . . . . . . . . . . . . . .], ProxyProviderRequest PatchedProxyProviderRequest, [] number);
+        providers_proxy_create providers_proxy_retrieve; providers_proxy_update providers_proxy_partial_update
+        providers_proxy_used_by_list providers_proxy_list [. . . . . . . . . . . . . . . . . . .],
+        ProxyProviderRequest PatchedProxyProviderRequest, [] number);
     let applications = crud!(client, table, core_api, "core_applications",
-        core_applications_create core_applications_retrieve; core_applications_update core_applications_partial_update core_applications_used_by_list
-        core_applications_list [. . . . . . . . . . . . .], ApplicationRequest PatchedApplicationRequest, [&] text);
+        core_applications_create core_applications_retrieve; core_applications_update core_applications_partial_update
+        core_applications_used_by_list core_applications_list [. . . . . . . . . . . . .], ApplicationRequest
+        PatchedApplicationRequest, [&] text);
     let application_entitlements = crud!(client, table, core_api, "core_application_entitlements",
-        core_application_entitlements_create core_application_entitlements_retrieve; core_application_entitlements_update core_application_entitlements_partial_update core_application_entitlements_used_by_list
-        core_application_entitlements_list [. . . . . . .], ApplicationEntitlementRequest PatchedApplicationEntitlementRequest, [&] text);
+        core_application_entitlements_create core_application_entitlements_retrieve;
+        core_application_entitlements_update core_application_entitlements_partial_update
+        core_application_entitlements_used_by_list core_application_entitlements_list [. . . . . . .],
+        ApplicationEntitlementRequest PatchedApplicationEntitlementRequest, [&] text);
     let brands = crud!(client, table, core_api, "core_brands",
-        core_brands_create core_brands_retrieve; core_brands_update core_brands_partial_update core_brands_used_by_list
-        core_brands_list [. . . . . . . . . . . . . . . . . . . . . .], BrandRequest PatchedBrandRequest, [&] text);
+        core_brands_create core_brands_retrieve; core_brands_update core_brands_partial_update
+        core_brands_used_by_list core_brands_list [. . . . . . . . . . . . . . . . . . . . . .], BrandRequest
+        PatchedBrandRequest, [&] text);
     let expression = crud!(client, table, policies_api, "policies_expression",
-        policies_expression_create policies_expression_retrieve; policies_expression_update policies_expression_partial_update policies_expression_used_by_list
-        policies_expression_list [. . . . . . . . . .], ExpressionPolicyRequest PatchedExpressionPolicyRequest, [&] text);
+        policies_expression_create policies_expression_retrieve; policies_expression_update
+        policies_expression_partial_update policies_expression_used_by_list policies_expression_list [. . . . . . . .
+        . .], ExpressionPolicyRequest PatchedExpressionPolicyRequest, [&] text);
     let password = crud!(client, table, policies_api, "policies_password",
-        policies_password_create policies_password_retrieve; policies_password_update policies_password_partial_update policies_password_used_by_list
-        policies_password_list [. . . . . . . . . . . . . . . . . . . . . .], PasswordPolicyRequest PatchedPasswordPolicyRequest, [&] text);
+        policies_password_create policies_password_retrieve; policies_password_update policies_password_partial_update
+        policies_password_used_by_list policies_password_list [. . . . . . . . . . . . . . . . . . . . . .],
+        PasswordPolicyRequest PatchedPasswordPolicyRequest, [&] text);
     let password_expiry = crud!(client, table, policies_api, "policies_password_expiry",
-        policies_password_expiry_create policies_password_expiry_retrieve; policies_password_expiry_update policies_password_expiry_partial_update policies_password_expiry_used_by_list
-        policies_password_expiry_list [. . . . . . . . . . .], PasswordExpiryPolicyRequest PatchedPasswordExpiryPolicyRequest, [&] text);
+        policies_password_expiry_create policies_password_expiry_retrieve; policies_password_expiry_update
+        policies_password_expiry_partial_update policies_password_expiry_used_by_list policies_password_expiry_list [.
+        . . . . . . . . . .], PasswordExpiryPolicyRequest PatchedPasswordExpiryPolicyRequest, [&] text);
     let reputation = crud!(client, table, policies_api, "policies_reputation",
-        policies_reputation_create policies_reputation_retrieve; policies_reputation_update policies_reputation_partial_update policies_reputation_used_by_list
-        policies_reputation_list [. . . . . . . . . . . .], ReputationPolicyRequest PatchedReputationPolicyRequest, [&] text);
+        policies_reputation_create policies_reputation_retrieve; policies_reputation_update
+        policies_reputation_partial_update policies_reputation_used_by_list policies_reputation_list [. . . . . . . .
+        . . . .], ReputationPolicyRequest PatchedReputationPolicyRequest, [&] text);
     let event_matcher = crud!(client, table, policies_api, "policies_event_matcher",
-        policies_event_matcher_create policies_event_matcher_retrieve; policies_event_matcher_update policies_event_matcher_partial_update policies_event_matcher_used_by_list
-        policies_event_matcher_list [. . . . . . . . . . . . . .], EventMatcherPolicyRequest PatchedEventMatcherPolicyRequest, [&] text);
+        policies_event_matcher_create policies_event_matcher_retrieve; policies_event_matcher_update
+        policies_event_matcher_partial_update policies_event_matcher_used_by_list policies_event_matcher_list [. . . .
+        . . . . . . . . . .], EventMatcherPolicyRequest PatchedEventMatcherPolicyRequest, [&] text);
     let dummy = crud!(client, table, policies_api, "policies_dummy",
-        policies_dummy_create policies_dummy_retrieve; policies_dummy_update policies_dummy_partial_update policies_dummy_used_by_list
-        policies_dummy_list [. . . . . . . . . . . .], DummyPolicyRequest PatchedDummyPolicyRequest, [&] text);
+        policies_dummy_create policies_dummy_retrieve; policies_dummy_update policies_dummy_partial_update
+        policies_dummy_used_by_list policies_dummy_list [. . . . . . . . . . . .], DummyPolicyRequest
+        PatchedDummyPolicyRequest, [&] text);
     let bindings = crud!(client, table, policies_api, "policies_bindings",
-        policies_bindings_create policies_bindings_retrieve; policies_bindings_update policies_bindings_partial_update policies_bindings_used_by_list
-        policies_bindings_list [. . . . . . . . . . .], PolicyBindingRequest PatchedPolicyBindingRequest, [&] text);
+        policies_bindings_create policies_bindings_retrieve; policies_bindings_update policies_bindings_partial_update
+        policies_bindings_used_by_list policies_bindings_list [. . . . . . . . . . .], PolicyBindingRequest
+        PatchedPolicyBindingRequest, [&] text);
     let outpost = crud!(client, table, outposts_api, "outposts_instances",
-        outposts_instances_create outposts_instances_retrieve; outposts_instances_update outposts_instances_partial_update outposts_instances_used_by_list
-        outposts_instances_list [. . . . . . . . . . . .], OutpostRequest PatchedOutpostRequest, [&] text);
+        outposts_instances_create outposts_instances_retrieve; outposts_instances_update
+        outposts_instances_partial_update outposts_instances_used_by_list outposts_instances_list [. . . . . . . . . .
+        . .], OutpostRequest PatchedOutpostRequest, [&] text);
 
     gone!(client, outposts_api, outposts_instances_destroy outposts_instances_retrieve; &outpost);
     gone!(client, policies_api, policies_bindings_destroy policies_bindings_retrieve; &bindings);
@@ -263,13 +285,22 @@ async fn every_resource(client: &Configuration, site: &Site, table: &mut Table) 
     gone!(client, policies_api, policies_password_destroy policies_password_retrieve; &password);
     gone!(client, policies_api, policies_expression_destroy policies_expression_retrieve; &expression);
     gone!(client, core_api, core_brands_destroy core_brands_retrieve; &brands);
-    gone!(client, core_api, core_application_entitlements_destroy core_application_entitlements_retrieve; &application_entitlements);
+    gone!(
+        client, core_api, core_application_entitlements_destroy core_application_entitlements_retrieve;
+        &application_entitlements
+    );
     gone!(client, core_api, core_applications_destroy core_applications_retrieve; &applications);
     gone!(client, providers_api, providers_proxy_destroy providers_proxy_retrieve; proxy);
     gone!(client, providers_api, providers_oauth2_destroy providers_oauth2_retrieve; oauth2);
     gone!(client, sources_api, sources_oauth_destroy sources_oauth_retrieve; &source);
-    gone!(client, propertymappings_api, propertymappings_provider_scope_destroy propertymappings_provider_scope_retrieve; &scope);
-    gone!(client, crypto_api, crypto_certificatekeypairs_destroy crypto_certificatekeypairs_retrieve; &certificatekeypairs);
+    gone!(
+        client, propertymappings_api, propertymappings_provider_scope_destroy propertymappings_provider_scope_retrieve;
+        &scope
+    );
+    gone!(
+        client, crypto_api, crypto_certificatekeypairs_destroy crypto_certificatekeypairs_retrieve;
+        &certificatekeypairs
+    );
     gone!(client, core_api, core_tokens_destroy core_tokens_retrieve; &tokens);
     gone!(client, core_api, core_users_destroy core_users_retrieve; users);
     gone!(client, core_api, core_groups_destroy core_groups_retrieve None None None None; &groups);
