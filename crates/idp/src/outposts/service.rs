@@ -53,7 +53,13 @@ pub(super) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result
         Some(known) => known,
         None => new_account(change, outpost).await?,
     };
-    if token::by_identifier(change.conn(), &token_identifier(outpost.pk)).await?.is_none() {
+    let found = token::by_identifier(change.conn(), &token_identifier(outpost.pk)).await?;
+    let serves = |token: &Token| token.account == account.pk && token.intent == tokens::API && !token.expiring;
+    if !found.as_ref().is_some_and(serves) {
+        if let Some(other) = found {
+            // Once it was gone, somebody else has made one of that name.
+            tokens::delete_in(change.context(), change, &other).await?;
+        }
         new_token(change, outpost, account.pk).await?;
     }
     let role = match role_of(change.conn(), outpost.pk).await? {
@@ -144,7 +150,7 @@ pub(super) async fn remove(change: &mut Change<'_>, outpost: &Outpost) -> Result
         change.event("model_deleted", json!({"model": users::named(&gone)})).await?;
     }
     if let Some(gone) = token::by_identifier(change.conn(), &token_identifier(outpost.pk)).await? {
-        // Somebody gave it another owner meanwhile.
+        // Somebody else has made it, once the one of the account was gone.
         tokens::delete_in(change.context(), change, &gone).await?;
     }
     match role_of(change.conn(), outpost.pk).await? {

@@ -164,7 +164,12 @@ async fn co_704_rights_follow_what_is_served() {
     tx.commit().await.unwrap();
     let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
     site.delete(&token).await;
+    let (ada, key) = site.user("ada").await;
+    let foreign = json!({"identifier": made["token_identifier"], "intent": "app_password"});
+    assert_eq!(site.send(&key, Method::POST, "/core/tokens/", Some(foreign)).await.0, 201);
+    assert_eq!(site.get(&token).await["user"], ada);
     site.patch(&path, json!({"name": "rim"})).await;
     assert_eq!(rights(&site, &made).await, base(&notes));
+    assert_eq!(site.get(&token).await["user_obj"]["type"], "internal_service_account");
     assert_eq!(site.get(&token).await["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
 }

@@ -161,7 +161,7 @@ async fn co_505_configuration_and_brand_are_public() {
     let brand = public("/core/brands/current/").await;
     assert_eq!(brand["flow_authentication"], "default-authentication-flow");
     assert!(brand.get("flow_recovery").is_none());
-    assert_eq!(brand["flags"].as_object().unwrap().len(), 4);
+    assert_eq!(brand["flags"].as_object().unwrap().len(), 5);
     let _: models::CurrentBrand = serde_json::from_value(brand).unwrap();
 
     assert_eq!(site.send("", Method::GET, "/admin/version/", None).await.0, 403);
