@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "crates/web/src/api/openapi.json"
 
 
-def crud(path, key, *more, used_by=False, only=""):
+def crud(path, key, *more, used_by=True, only=""):
     """A list and its objects; `only` names the verbs: of `list create retrieve update partial_update destroy`."""
     paths = {f"{path}/": None, f"{path}/{{{key}}}/": None}
     if used_by:
@@ -31,7 +31,7 @@ PATHS = {
     **crud("core/groups", "group_uuid", "{group_uuid}/add_user/", "{group_uuid}/remove_user/"),
     **crud("core/tokens", "identifier", "{identifier}/view_key/", "{identifier}/set_key/"),
     **crud("core/applications", "slug", "{slug}/check_access/"),
-    **crud("core/application_entitlements", "pbm_uuid", used_by=True),
+    **crud("core/application_entitlements", "pbm_uuid"),
     **crud("core/authenticated_sessions", "uuid", "bulk_delete/"),
     **crud("core/brands", "brand_uuid", "current/"),
     **crud("core/user_consent", "id"),
@@ -42,16 +42,15 @@ PATHS = {
     **crud("providers/all", "id", "types/"),
     **crud("providers/oauth2", "id", "{id}/setup_urls/", "{id}/preview_user/"),
     **crud("providers/proxy", "id"),
-    **crud("policies/all", "policy_uuid", "types/", "{policy_uuid}/test/", "cache_info/", "cache_clear/",
-           used_by=True),
-    **crud("policies/bindings", "policy_binding_uuid", used_by=True),
-    **crud("policies/expression", "policy_uuid", used_by=True),
-    **crud("policies/password", "policy_uuid", used_by=True),
-    **crud("policies/password_expiry", "policy_uuid", used_by=True),
-    **crud("policies/reputation", "policy_uuid", used_by=True),
-    **crud("policies/event_matcher", "policy_uuid", used_by=True),
-    **crud("policies/dummy", "policy_uuid", used_by=True),
-    **crud("policies/reputation/scores", "reputation_uuid", used_by=True),
+    **crud("policies/all", "policy_uuid", "types/", "{policy_uuid}/test/", "cache_info/", "cache_clear/"),
+    **crud("policies/bindings", "policy_binding_uuid"),
+    **crud("policies/expression", "policy_uuid"),
+    **crud("policies/password", "policy_uuid"),
+    **crud("policies/password_expiry", "policy_uuid"),
+    **crud("policies/reputation", "policy_uuid"),
+    **crud("policies/event_matcher", "policy_uuid"),
+    **crud("policies/dummy", "policy_uuid"),
+    **crud("policies/reputation/scores", "reputation_uuid"),
     **crud("propertymappings/all", "pm_uuid", "types/", "{pm_uuid}/test/"),
     **crud("propertymappings/provider/scope", "pm_uuid"),
     **crud("sources/all", "slug", "types/"),
@@ -59,13 +58,13 @@ PATHS = {
     **crud("managed/blueprints", "instance_uuid", "available/", "import/", "{instance_uuid}/apply/"),
     **crud("crypto/certificatekeypairs", "kp_uuid", "generate/", "{kp_uuid}/view_certificate/",
            "{kp_uuid}/view_private_key/"),
-    **crud("outposts/instances", "uuid", only="list retrieve update partial_update"),
+    **crud("outposts/instances", "uuid"),
     "outposts/instances/{uuid}/health/": [],
     "outposts/instances/default_settings/": [],
     "outposts/proxy/": [],
-    **crud("flows/instances", "slug", only="list retrieve"),
+    **crud("flows/instances", "slug", used_by=False, only="list retrieve"),
     "flows/executor/{flow_slug}/": [],
-    **crud("events/events", "event_uuid", "actions/", only="list create retrieve"),
+    **crud("events/events", "event_uuid", "actions/", used_by=False, only="list create retrieve"),
     "admin/version/": [],
     "admin/system/": [],
     "admin/settings/": [],
@@ -152,8 +151,13 @@ class Document:
         if "#[serde(tag" in text:
             choices = {tag: schema for tag, schema in re.findall(r'#\[serde\(rename = "([^"]+)"\)\]\s*\w+\(models::(\w+)\)', body)
                        if tag in CHALLENGES}
-            for schema in choices.values():
+            for schema in set(choices.values()):
                 self.reference(schema)
+                # Which one it is, is said by this word alone.
+                words = sorted(tag for tag, named in choices.items() if named == schema)
+                self.components[schema]["properties"]["component"] = {"type": "string", "enum": words}
+                required = self.components[schema].setdefault("required", [])
+                self.components[schema]["required"] = sorted({*required, "component"})
             mapping = {tag: f"#/components/schemas/{schema}" for tag, schema in sorted(choices.items())}
             return {"oneOf": [{"$ref": reference} for reference in dict.fromkeys(mapping.values())],
                     "discriminator": {"propertyName": "component", "mapping": mapping}}
@@ -210,6 +214,8 @@ class Document:
             elif kind == "form":
                 form[prefixed] = schema
             else:
+                if prefixed in ("page", "page_size"):
+                    schema = {**schema, "minimum": 1}
                 where = {"in": kind, "name": prefixed, "required": kind == "path" or not may_be_missing, "schema": schema}
                 parameters.append({**where, "explode": True, "style": "form"} if schema.get("type") == "array" else where)
         if form:
@@ -227,12 +233,20 @@ class Document:
                 "403": {"description": "Not allowed.", "content": self.json(self.reference("GenericError"))}}
         if "{" in path:
             said["404"] = {"description": "There is no such object.", "content": self.json(self.reference("GenericError"))}
+        elif answer.startswith("models::Paginated"):
+            said["404"] = {"description": "There is no such page.", "content": self.json(self.reference("GenericError"))}
+        if body:
+            said["415"] = {"description": "The body is of another type.", "content": self.json(self.reference("GenericError"))}
         if answer == "()":
             return {"204": {"description": "Done."}, **said}
         made = name.endswith("_create") and body and path in PATHS and path.count("/") <= 3 and not path.endswith(
             ("service_account/", "generate/", "import/", "test/", "cache_clear/"))
-        return {"201" if made else "200": {"description": "The object." if made else "The answer.",
-                                           "content": self.json(self.of(answer)[0])}, **said}
+        content = self.json(self.of(answer)[0])
+        if path.endswith(("view_certificate/", "view_private_key/")):
+            # With `download`.
+            content["application/x-pem-file"] = {"schema": {"type": "string"}}
+        return {"201" if made else "200": {"description": "The object." if made else "The answer.", "content": content},
+                **said}
 
     @staticmethod
     def json(schema):

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Everything that is stored or emitted is UTC (CO-006).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,23 @@ impl Timestamp {
     /// Reads an RFC 3339 text with any offset.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_micros()))
+    }
+
+    /// Reads an instant as clients of the API write it (CO-523): RFC 3339, with an offset in whatever form or none,
+    /// which means UTC, and perhaps without seconds.
+    pub fn parse_iso8601(text: &str) -> Option<Self> {
+        let with_offset = || {
+            let forms = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
+            forms.iter().find_map(|form| DateTime::parse_from_str(text, form).ok()).map(|at| at.timestamp_micros())
+        };
+        let without = || {
+            let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f"];
+            let found = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+            found.map(|at| at.and_utc().timestamp_micros())
+        };
+        // Years have four digits: others could not be written back in RFC 3339.
+        text.as_bytes().get(4).filter(|byte| **byte == b'-')?;
+        Self::parse_rfc3339(text).or_else(|| with_offset().or_else(without).map(Self))
     }
 }
 
@@ -78,5 +95,30 @@ mod tests {
         assert_eq!(at.to_string(), "2026-09-21T14:13:20.123456Z");
         assert_eq!(Timestamp::parse_rfc3339("2026-09-21T16:13:20.123456+02:00"), Some(at));
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
+    }
+
+    /// CO-523: instants are read as the public clients write them.
+    #[test]
+    fn co_523_instants_of_clients_are_read() {
+        let at = Timestamp::parse_rfc3339("2026-09-21T14:13:20.5Z");
+        for text in [
+            "2026-09-21T14:13:20.5Z",
+            "2026-09-21T14:13:20.500000+0000",
+            "2026-09-21T16:13:20.500+0200",
+            "2026-09-21T16:13:20.5+02",
+            "2026-09-21T14:13:20.500000",
+            "2026-09-21 14:13:20.5",
+        ] {
+            assert_eq!(Timestamp::parse_iso8601(text), at, "{text}");
+        }
+        let minute = Timestamp::parse_rfc3339("2026-09-21T14:13:00Z");
+        for text in ["2026-09-21T14:13", "2026-09-21T14:13+00:00"] {
+            assert_eq!(Timestamp::parse_iso8601(text), minute, "{text}");
+        }
+        for text in
+            ["", "yesterday", "2026-09-21", "2026-13-21T14:13:20Z", "2026-09-21T14:13:20+99:99", "12026-09-21T14:13"]
+        {
+            assert_eq!(Timestamp::parse_iso8601(text), None, "{text}");
+        }
     }
 }

@@ -178,15 +178,20 @@ impl<'a> Change<'a> {
         {
             return Err(Error::whole("The last active superuser cannot be deleted, deactivated or demoted."));
         }
+        let concerns_outposts = self.concerns_outposts();
         self.tx.commit().await?;
         for touched in &self.touched {
             tell(self.ctx, touched);
         }
         self.events.iter().for_each(event::log);
-        if self.touched.iter().any(|touched| matches!(touched, Touched::Provider(_) | Touched::Configuration)) {
+        if concerns_outposts {
             self.ctx.revisions.in_force().await;
         }
         Ok(())
+    }
+
+    fn concerns_outposts(&self) -> bool {
+        self.touched.iter().any(|touched| matches!(touched, Touched::Provider(_) | Touched::Configuration))
     }
 }
 

@@ -52,6 +52,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why the store could not do now what it may do in a while, if that is so.
+    pub fn passing(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.passing(),
+            Self::NotWritten(error) => error.passing(),
+            _ => None,
+        }
+    }
+
     /// One message about one field.
     pub fn field(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(Problems::of(field, message))

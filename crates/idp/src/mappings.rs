@@ -6,7 +6,7 @@ mod test;
 
 use portcullis_core::id::MappingId;
 use portcullis_core::permission::{Model, Verb};
-use portcullis_store::{Conn, mapping};
+use portcullis_store::{Conn, mapping, source};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
@@ -276,8 +276,26 @@ pub async fn delete_in(change: &mut Change<'_>, pk: MappingId, kind: &'static st
         return Err(Error::whole("A mapping that came with the installation cannot be deleted."));
     }
     touch(change, pk).await?;
+    for mut source in source::all(change.conn()).await? {
+        if detach(&mut source, pk) {
+            source::update(change.conn(), &source).await?;
+        }
+    }
     mapping::delete(change.conn(), pk).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// Takes a mapping that is gone out of a source's lists (CO-594); says whether it was in one.
+fn detach(source: &mut source::Source, pk: MappingId) -> bool {
+    let pk = pk.to_string();
+    let mut found = false;
+    for list in [&mut source.user_property_mappings, &mut source.group_property_mappings] {
+        let Some(list) = list.as_array_mut() else { continue };
+        let before = list.len();
+        list.retain(|known| *known != *pk);
+        found |= list.len() < before;
+    }
+    found
 }
 
 async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {

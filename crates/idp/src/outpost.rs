@@ -5,7 +5,7 @@ mod configuration;
 pub mod sessions;
 
 pub use answers::{CodeExchange, OutpostError, exchange_code, introspect, sign, still_stands, verify_password};
-pub use configuration::configuration;
+pub use configuration::{configuration, proxies};
 
 use std::net::IpAddr;
 

@@ -1,4 +1,8 @@
-//! The embedded outpost: its settings, and the providers that it serves.
+//! Outposts: the embedded one and those elsewhere; their settings, and the providers that they serve.
+//!
+//! The one in this process needs nothing to reach us. Every other one has an account of its own ([`service`]).
+
+pub mod service;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +25,7 @@ pub use portcullis_store::outpost::{Filter, Order};
 
 /// Permanent name of the outpost in this process.
 pub const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
+const TAKEN: &str = "Outpost with this name already exists.";
 const EMBEDDED_NAME: &str = "authentik Embedded Outpost";
 const REFRESH_SECONDS: i64 = 300;
 
@@ -142,6 +147,91 @@ pub struct Fields {
     pub config: Option<Value>,
 }
 
+/// Makes an outpost that runs elsewhere, with a service account and the token that it signs in with (PX-400).
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::Invalid`] for broken rules.
+pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<OutpostId, Error> {
+    actor.need(Verb::Add, Model::OUTPOST)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let pk = create_in(&mut change, fields).await?;
+    change.commit().await?;
+    Ok(pk)
+}
+
+/// Makes an outpost as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::Invalid`] for broken rules.
+pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<OutpostId, Error> {
+    let ctx = change.context();
+    let made = Outpost {
+        pk: OutpostId(ctx.entropy.uuid()),
+        name: fields.name.clone().unwrap_or_default(),
+        kind: "proxy".to_owned(),
+        config: fields.config.clone().unwrap_or_else(default_config),
+        managed: None,
+    };
+    let wanted: BTreeSet<_> = fields.providers.iter().flatten().copied().collect();
+    let mut problems = Problems::default();
+    for (name, is_missing) in [
+        ("name", fields.name.is_none()),
+        ("type", fields.kind.is_none()),
+        ("providers", fields.providers.is_none()),
+        ("config", fields.config.is_none()),
+    ] {
+        if is_missing {
+            problems.add(name, "This field is required.");
+        }
+    }
+    check(&made, &fields, &mut problems);
+    check_providers(change, &made, &wanted, &wanted, &mut problems).await?;
+    problems.check()?;
+    outpost::insert(change.conn(), &made).await.map_err(|error| Error::taken(error, "outpost.name", "name", TAKEN))?;
+    outpost::set_providers(change.conn(), made.pk, &Vec::from_iter(wanted.iter().copied())).await?;
+    for key in &wanted {
+        change.touch(Touched::Provider(*key));
+    }
+    change.touch(Touched::Configuration);
+    change.event("model_created", json!({"model": named(&made)})).await?;
+    service::ensure(change, &made).await?;
+    Ok(made.pk)
+}
+
+/// Deletes an outpost with its service account, token and role. The one in this process stays.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, [`Error::NotFound`], [`Error::Invalid`] for the embedded one.
+pub async fn delete(ctx: &Context, actor: &Actor, pk: OutpostId) -> Result<(), Error> {
+    actor.need_on(Verb::Delete, Model::OUTPOST, &pk)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    delete_in(&mut change, pk).await?;
+    change.commit().await
+}
+
+/// Deletes an outpost as part of a larger change. The actor's right to do so is the caller's business.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Invalid`] for the embedded one.
+pub async fn delete_in(change: &mut Change<'_>, pk: OutpostId) -> Result<(), Error> {
+    let gone = outpost::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Outpost"))?;
+    if is_embedded(&gone) {
+        return Err(Error::whole("Embedded outpost cannot be deleted"));
+    }
+    for key in outpost::provider_keys(change.conn(), pk).await? {
+        change.touch(Touched::Provider(key));
+    }
+    service::remove(change, &gone).await?;
+    outpost::delete(change.conn(), pk).await?;
+    change.touch(Touched::Configuration);
+    change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// Whether this is the outpost in this process.
+pub fn is_embedded(outpost: &Outpost) -> bool {
+    outpost.managed.as_deref() == Some(EMBEDDED)
+}
+
 /// Changes an outpost.
 ///
 /// # Errors
@@ -165,27 +255,55 @@ pub async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -
     let wanted: BTreeSet<_> = fields.providers.clone().map_or_else(|| served.clone(), BTreeSet::from_iter);
     let mut problems = Problems::default();
     check(&changed, &fields, &mut problems);
-    for key in wanted.difference(&served) {
-        if provider::by_pk(change.conn(), *key).await?.is_none_or(|provider| !provider.is_proxy()) {
-            problems.add("providers", format!("Invalid pk \"{key}\" - object does not exist."));
-        }
+    let fresh = wanted.difference(&served).copied().collect();
+    if fields.providers.is_some() {
+        check_providers(change, &changed, &wanted, &fresh, &mut problems).await?;
     }
     problems.check()?;
+    changed.name = fields.name.unwrap_or(changed.name);
     changed.config = fields.config.unwrap_or(changed.config);
-    outpost::update(change.conn(), &changed).await?;
+    outpost::update(change.conn(), &changed)
+        .await
+        .map_err(|error| Error::taken(error, "outpost.name", "name", TAKEN))?;
     outpost::set_providers(change.conn(), pk, &Vec::from_iter(wanted.iter().copied())).await?;
     for key in wanted.symmetric_difference(&served) {
         change.touch(Touched::Provider(*key));
     }
     change.touch(Touched::Configuration);
     let after = snapshot(&changed, &wanted);
-    let named = model("authentik_outposts", "outpost", pk, &changed.name);
-    change.event("model_updated", json!({"model": named, "diff": diff(&before, &after)})).await
+    change.event("model_updated", json!({"model": named(&changed), "diff": diff(&before, &after)})).await?;
+    service::ensure(change, &changed).await
+}
+
+/// Every outpost but the embedded one serves something, and only what there is.
+async fn check_providers(
+    change: &mut Change<'_>,
+    outpost: &Outpost,
+    wanted: &BTreeSet<ProviderPk>,
+    fresh: &BTreeSet<ProviderPk>,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    if wanted.is_empty() && !is_embedded(outpost) && !problems.has("providers") {
+        problems.add("providers", "This list may not be empty.");
+    }
+    for key in fresh {
+        if provider::by_pk(change.conn(), *key).await?.is_none_or(|provider| !provider.is_proxy()) {
+            problems.add("providers", format!("Invalid pk \"{key}\" - object does not exist."));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn named(outpost: &Outpost) -> Value {
+    model("authentik_outposts", "outpost", outpost.pk, &outpost.name)
 }
 
 fn check(outpost: &Outpost, fields: &Fields, problems: &mut Problems) {
-    if fields.name.as_ref().is_some_and(|name| name != &outpost.name) {
-        problems.add("name", "Embedded outpost's name cannot be changed");
+    if let Some(name) = &fields.name {
+        if is_embedded(outpost) && name != &outpost.name {
+            problems.add("name", "Embedded outpost's name cannot be changed");
+        }
+        problems.limit("name", name);
     }
     if let Some(kind) = fields.kind.as_ref().filter(|kind| *kind != &outpost.kind) {
         problems.add("type", format!("\"{kind}\" is not a valid choice."));

@@ -87,6 +87,8 @@ fn defaults() -> Map<String, Value> {
             "enterprise_audit_include_expanded_diff": false,
             "flows_continuous_login": false,
             "flows_refresh_others": false,
+            // Clients of 2026.2 cannot do without it; nothing depends on it.
+            "policies_buffered_access_view": false,
         },
     });
     match defaults {

@@ -19,6 +19,9 @@ use crate::list::{Listed, Slice};
 
 pub use portcullis_store::source::{Filter, Order, Source};
 
+/// How often a change is tried anew when somebody else was quicker.
+const TRIES: usize = 8;
+
 /// What is to be stored of a source; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Default)]
 #[expect(missing_docs, reason = "each is the field of the same name (CO-567)")]
@@ -129,20 +132,22 @@ async fn insert(change: &mut Change<'_>, made: &Source) -> Result<(), Error> {
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for broken rules, and
 /// when what it names cannot be fetched.
 pub async fn update(ctx: &Context, actor: &Actor, slug: &str, fields: Fields) -> Result<Source, Error> {
-    let before = permitted(&mut ctx.db.read().await?, actor, Verb::Change, slug, Model::OAUTH_SOURCE).await?;
-    let mut changed = before.clone();
-    // Whatever is fetched is fetched before the store is locked.
-    settle(ctx, &mut changed, &fields, Problems::default()).await?;
-    let mut change = Change::begin(ctx, actor).await?;
-    let present = source::by_pk(change.conn(), before.pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
-    // Fetching takes its time: what somebody else has changed meanwhile is not undone.
-    let same_secret = present.consumer_secret_sealed == before.consumer_secret_sealed;
-    if snapshot(&present) != snapshot(&before) || !same_secret {
-        return Err(Error::Busy);
+    for _ in 0..TRIES {
+        let before = permitted(&mut ctx.db.read().await?, actor, Verb::Change, slug, Model::OAUTH_SOURCE).await?;
+        let mut changed = before.clone();
+        // Whatever is fetched is fetched before the store is locked.
+        settle(ctx, &mut changed, &fields, Problems::default()).await?;
+        let mut change = Change::begin(ctx, actor).await?;
+        let present = source::by_pk(change.conn(), before.pk).await?.ok_or(Error::NotFound("OAuthSource"))?;
+        // Fetching takes its time: what somebody else has changed meanwhile is not undone, but added to.
+        let same_secret = present.consumer_secret_sealed == before.consumer_secret_sealed;
+        if same_secret && snapshot(&present) == snapshot(&before) {
+            store(&mut change, &before, &changed, &fields).await?;
+            change.commit().await?;
+            return Ok(changed);
+        }
     }
-    store(&mut change, &before, &changed, &fields).await?;
-    change.commit().await?;
-    Ok(changed)
+    Err(Error::Busy)
 }
 
 /// Changes a source as part of a larger change. The actor's right to do so is the caller's business. Nothing is fetched

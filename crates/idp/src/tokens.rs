@@ -293,7 +293,8 @@ pub async fn delete_in(change: &mut Change<'_>, identifier: &str) -> Result<(), 
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-async fn end(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
+/// Deletes a token whoever owns it, and says nothing of it.
+pub(crate) async fn end(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
     account::end_credential(change.conn(), gone.account, gone.uuid, ctx.now()).await?;
     token::delete(change.conn(), gone.uuid).await?;
     change.touch(Touched::Token(gone.uuid));
@@ -327,7 +328,7 @@ fn taken(error: StoreError) -> Error {
     Error::taken(error, "token.identifier", "identifier", TAKEN)
 }
 
-fn named(token: &Token) -> Value {
+pub(crate) fn named(token: &Token) -> Value {
     model("authentik_core", "token", token.uuid, &token.identifier)
 }
 

@@ -1,8 +1,16 @@
 //! What uses an object, and what becomes of it when that is deleted (CO-532).
 
-use portcullis_store::application::Application;
-use portcullis_store::binding::Binding;
-use portcullis_store::entitlement::Entitlement;
+use portcullis_core::id::{ApplicationId, CertificateId, GroupId, MappingId, ProviderPk, RoleId, SourceId, UserPk};
+use portcullis_store::binding::{self, Binding};
+use portcullis_store::relation::{self, Relation};
+use portcullis_store::{Conn, entitlement, provider};
+
+use crate::context::{Actor, Context};
+use crate::directory::superuser_only;
+use crate::error::Error;
+
+/// The two halves of what a kind of object is called.
+type Kind = (&'static str, &'static str);
 
 /// What becomes of the user of something that is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +58,7 @@ pub struct Use {
 impl Use {
     /// Something that uses an object.
     #[expect(clippy::needless_pass_by_value, reason = "keys are small, and copied")]
-    pub fn of(
-        (app, model_name): (&'static str, &'static str),
-        pk: impl ToString,
-        name: impl Into<String>,
-        action: Action,
-    ) -> Self {
+    pub fn of((app, model_name): Kind, pk: impl ToString, name: impl Into<String>, action: Action) -> Self {
         Self { app, model_name, pk: pk.to_string(), name: name.into(), action }
     }
 }
@@ -66,14 +69,131 @@ pub fn bindings(bindings: &[Binding], action: Action) -> Vec<Use> {
     bindings.iter().map(|binding| Use::of(kind, binding.pk, crate::bindings::title(binding), action)).collect()
 }
 
-/// Applications that use an object.
-pub fn applications(applications: &[Application], action: Action) -> Vec<Use> {
-    let kind = ("authentik_core", "application");
-    applications.iter().map(|application| Use::of(kind, application.uuid, &application.name, action)).collect()
+/// What something is that others use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each holds the key of an object of that kind")]
+pub enum Thing {
+    User(UserPk),
+    Group(GroupId),
+    Role(RoleId),
+    Application(ApplicationId),
+    Provider(ProviderPk),
+    Mapping(MappingId),
+    Source(SourceId),
+    Certificate(CertificateId),
 }
 
-/// Entitlements that use an object.
-pub fn entitlements(entitlements: &[Entitlement], action: Action) -> Vec<Use> {
-    let kind = ("authentik_core", "applicationentitlement");
-    entitlements.iter().map(|entitlement| Use::of(kind, entitlement.uuid, &entitlement.name, action)).collect()
+const USER: Kind = ("authentik_core", "user");
+const GROUP: Kind = ("authentik_core", "group");
+const TOKEN: Kind = ("authentik_core", "token");
+const SESSION: Kind = ("authentik_core", "authenticatedsession");
+const APPLICATION: Kind = ("authentik_core", "application");
+const ENTITLEMENT: Kind = ("authentik_core", "applicationentitlement");
+const CONSENT: Kind = ("authentik_stages_consent", "userconsent");
+const BRAND: Kind = ("authentik_brands", "brand");
+const OUTPOST: Kind = ("authentik_outposts", "outpost");
+const SOURCE: Kind = ("authentik_sources_oauth", "oauthsource");
+
+/// What uses an object. That it exists, and who may ask, is the caller's business.
+///
+/// Only what the API shows is named: codes, tokens and sessions of outposts go with what they rest on.
+///
+/// # Errors
+/// [`Error::Forbidden`] for anyone but administrators, or when the store fails.
+pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, Error> {
+    superuser_only(actor)?;
+    let mut conn = ctx.db.read().await?;
+    let mut found = Found { conn: &mut conn, uses: Vec::new() };
+    match thing {
+        Thing::User(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::TokenOfAccount, &key, TOKEN, Action::Cascade).await?;
+            found.through(Relation::SessionOfAccount, &key, SESSION, Action::Cascade).await?;
+            found.through(Relation::AuthenticatorOfAccount, &key, USER, Action::Cascade).await?;
+            found.through(Relation::ConsentOfAccount, &key, CONSENT, Action::Cascade).await?;
+            let named = binding::of_account(found.conn, pk).await?;
+            found.uses.extend(bindings(&named, Action::SetNull));
+        }
+        Thing::Group(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::MemberOfTeam, &key, USER, Action::CascadeMany).await?;
+            found.through(Relation::ChildOfTeam, &key, GROUP, Action::CascadeMany).await?;
+            let named = binding::of_team(found.conn, pk).await?;
+            found.uses.extend(bindings(&named, Action::SetNull));
+        }
+        Thing::Role(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::AccountWithRole, &key, USER, Action::CascadeMany).await?;
+            found.through(Relation::TeamWithRole, &key, GROUP, Action::CascadeMany).await?;
+        }
+        Thing::Application(pk) => {
+            let key = pk.to_string();
+            let bound = binding::of_target(found.conn, pk.0).await?;
+            found.uses.extend(bindings(&bound, Action::Cascade));
+            for entitlement in entitlement::of_application(found.conn, pk).await? {
+                found.uses.push(Use::of(ENTITLEMENT, entitlement.uuid, entitlement.name, Action::Cascade));
+            }
+            found.through(Relation::BrandOpeningApplication, &key, BRAND, Action::SetNull).await?;
+            found.through(Relation::ConsentOfApplication, &key, CONSENT, Action::Cascade).await?;
+        }
+        Thing::Provider(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::ApplicationOfProvider, &key, APPLICATION, Action::SetNull).await?;
+            found.through(Relation::OutpostServingProvider, &key, OUTPOST, Action::CascadeMany).await?;
+            found.through(Relation::ConsentOfProvider, &key, CONSENT, Action::Cascade).await?;
+            for other in provider::federating(found.conn).await? {
+                let federated = other.jwt_federation_providers.as_array();
+                if federated.is_some_and(|list| list.iter().any(|known| known.as_i64() == Some(pk.0.into()))) {
+                    let kind = provider_kind(&other.kind);
+                    found.uses.push(Use::of(kind, other.pk, other.name, Action::CascadeMany));
+                }
+            }
+        }
+        Thing::Mapping(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::ProviderWithMapping, &key, ("", ""), Action::CascadeMany).await?;
+            found.through(Relation::SourceWithMapping, &key, SOURCE, Action::CascadeMany).await?;
+        }
+        Thing::Source(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::ProviderTrustingSource, &key, ("", ""), Action::CascadeMany).await?;
+        }
+        Thing::Certificate(pk) => {
+            let key = pk.to_string();
+            found.through(Relation::ProviderSigningWithCertificate, &key, ("", ""), Action::SetNull).await?;
+            found.through(Relation::ProviderPresentingCertificate, &key, ("", ""), Action::SetNull).await?;
+            found.through(Relation::BrandPresentingCertificate, &key, BRAND, Action::SetNull).await?;
+            found.through(Relation::BrandAcceptingCertificate, &key, BRAND, Action::CascadeMany).await?;
+        }
+    }
+    Ok(found.uses)
+}
+
+/// What was found so far.
+struct Found<'a> {
+    conn: &'a mut Conn,
+    uses: Vec<Use>,
+}
+
+impl Found<'_> {
+    /// Adds what is related in this way. Providers and authenticators say themselves of what kind they are.
+    async fn through(&mut self, relation: Relation, key: &str, kind: Kind, action: Action) -> Result<(), Error> {
+        for named in relation::users_of(self.conn, relation, key).await? {
+            let kind = match named.kind.as_str() {
+                "" => kind,
+                "totp" => ("authentik_stages_authenticator_totp", "totpdevice"),
+                "static" => ("authentik_stages_authenticator_static", "staticdevice"),
+                provider => provider_kind(provider),
+            };
+            self.uses.push(Use::of(kind, named.pk, named.name, action));
+        }
+        Ok(())
+    }
+}
+
+fn provider_kind(kind: &str) -> Kind {
+    match kind {
+        "proxy" => ("authentik_providers_proxy", "proxyprovider"),
+        _ => ("authentik_providers_oauth2", "oauth2provider"),
+    }
 }

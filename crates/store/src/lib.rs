@@ -29,6 +29,7 @@ pub mod policy;
 pub mod provider;
 pub mod proxy_session;
 pub mod recovery_link;
+pub mod relation;
 pub mod reputation;
 pub mod role;
 mod row;

@@ -85,6 +85,16 @@ pub async fn update(conn: &mut Conn, outpost: &Outpost) -> Result<(), StoreError
     Ok(())
 }
 
+/// Deletes an outpost.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, pk: OutpostId) -> Result<(), StoreError> {
+    let pk = pk.to_string();
+    on!(conn, c => sqlx::query("DELETE FROM outpost WHERE pk = $1").bind(pk).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Keys of the providers that an outpost serves, ascending.
 ///
 /// # Errors

@@ -225,6 +225,17 @@ pub async fn of_outpost(
     Ok(providers)
 }
 
+/// The clients of outposts, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn proxies(conn: &mut Conn) -> Result<Vec<Provider>, StoreError> {
+    let mut providers: Vec<Provider> =
+        many(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE kind = 'proxy'").fetch_all(c).await))?;
+    providers.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(providers)
+}
+
 /// The providers that accept tokens of others.
 ///
 /// # Errors

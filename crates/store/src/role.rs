@@ -98,6 +98,16 @@ pub async fn grant(conn: &mut Conn, role: RoleId, right: &Right) -> Result<(), S
     Ok(())
 }
 
+/// Takes a right from a role, if it grants it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw(conn: &mut Conn, role: RoleId, right: &Right) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM role_permission WHERE role = $1 AND permission = $2 AND object = $3")
+        .bind(role.to_string()).bind(&right.permission).bind(&right.object).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// What a role grants, by name.
 ///
 /// # Errors

@@ -145,8 +145,9 @@ fn for_whole_domain(text: &str) -> String {
         .replace("[\"notes.localhost\", \"notes.localhost:*\"]", "[\"*\"]")
 }
 
-/// A program that `./test` has fetched.
-fn fetched(name: &str) -> PathBuf {
+/// A program, or a folder of a client's, that `./test` has fetched.
+#[must_use]
+pub fn fetched(name: &str) -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
     let folder = std::env::var_os("PORTCULLIS_PEERS").map_or_else(built, PathBuf::from);
     let path = folder.join(name);

@@ -84,6 +84,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(settings::routes())
         .merge(sources::routes())
         .merge(tokens::routes())
+        .merge(used_by::routes())
         .merge(users::routes());
     let api = resources
         .fallback(async || ApiError::NoSuchPath)

@@ -23,6 +23,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 
+/// Seconds after which whoever got a 503 may come back: whoever holds a lock on the database has let go by then.
+const PAUSE_SECONDS: u32 = 5;
+
 /// Names the request in every answer (OA-010).
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-authentik-id");
 

@@ -3,7 +3,10 @@
 mod blueprints;
 mod cli;
 mod client;
+mod clients;
 mod demo;
+mod document;
 mod import;
+mod locked;
 mod restart;
 mod secrets;

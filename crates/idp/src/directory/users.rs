@@ -335,7 +335,7 @@ async fn set_judged_hash_in(
     change.event("password_set", context).await
 }
 
-fn named(account: &Account) -> Value {
+pub(crate) fn named(account: &Account) -> Value {
     model("authentik_core", "user", account.pk, &account.username)
 }
 

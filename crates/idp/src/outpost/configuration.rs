@@ -34,27 +34,51 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
         return Ok(Configuration { revision, certificates, own_host, ..Configuration::default() });
     };
     let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
-    let applications: HashMap<_, _> = application::with_provider(&mut conn)
+    let mut shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
+    let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
+    let providers = described(ctx, &mut conn, served, host).await?;
+    drop(conn);
+    shown.extend(own.filter(|own| shown.iter().all(|record| record.pk != own.pk)));
+    let certificates = shown.into_iter().filter_map(|record| with_key(ctx, record)).collect();
+    Ok(Configuration { revision, providers, certificates, own_host, outpost_name: embedded.name })
+}
+
+/// Every proxy provider with an application, by name, as outposts are told of it (CO-570).
+///
+/// # Errors
+/// When the store fails.
+pub async fn proxies(ctx: &Context) -> Result<Vec<Provider>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let all = provider::proxies(&mut conn).await?;
+    let embedded = outpost::by_managed(&mut conn, outposts::EMBEDDED).await?;
+    let config = embedded.map(|embedded| embedded.config).unwrap_or_default();
+    let host = config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
+    described(ctx, &mut conn, all, host).await
+}
+
+/// What outposts are told of providers; those without an application are left out.
+async fn described(
+    ctx: &Context,
+    conn: &mut Conn,
+    served: Vec<provider::Provider>,
+    host: &str,
+) -> Result<Vec<Provider>, Error> {
+    let applications: HashMap<_, _> = application::with_provider(conn)
         .await?
         .into_iter()
         .filter_map(|application| Some((application.provider?, application)))
         .collect();
     let mut scopes: HashMap<_, Vec<String>> = HashMap::new();
-    for (provider, scope) in mapping::scopes(&mut conn).await? {
+    for (provider, scope) in mapping::scopes(conn).await? {
         let scopes = scopes.entry(provider).or_default();
         if !scopes.contains(&scope) {
             scopes.push(scope);
         }
     }
     let mut headers: HashMap<_, Vec<String>> = HashMap::new();
-    for (provider, name) in proxy_session::headers(&mut conn).await? {
+    for (provider, name) in proxy_session::headers(conn).await? {
         headers.entry(provider).or_default().push(name);
     }
-    let mut shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
-    drop(conn);
-    shown.extend(own.filter(|own| shown.iter().all(|record| record.pk != own.pk)));
-
-    let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
     let providers = served.into_iter().filter_map(|record| {
         let application = applications.get(&record.pk)?;
         let scopes = scopes.remove(&record.pk).unwrap_or_default();
@@ -66,8 +90,7 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
             }
         }
     });
-    let certificates = shown.into_iter().filter_map(|record| with_key(ctx, record)).collect();
-    Ok(Configuration { revision, providers: providers.collect(), certificates, own_host, outpost_name: embedded.name })
+    Ok(providers.collect())
 }
 
 /// The control plane's own host, and the certificate to show there: of those with a private key that are for this name,

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use portcullis_idp::{Error, Problems};
 use serde_json::{Map, Value, json};
 
+use crate::PAUSE_SECONDS;
 use crate::body::Unread;
 
 /// Why a request to the API got no positive answer. Each becomes one status and one body.
@@ -44,12 +45,22 @@ pub enum ApiError {
         /// Whole seconds until another attempt makes sense.
         retry_after_seconds: u32,
     },
+    /// The store cannot do it now, and may do it in a while.
+    Unavailable {
+        /// Why, for the log alone.
+        why: &'static str,
+        /// The error in full, for the log alone.
+        cause: String,
+    },
     /// Something broke. The cause is for the log alone.
     Internal(String),
 }
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
+        if let Some(why) = error.passing() {
+            return Self::Unavailable { why, cause: error.to_string() };
+        }
         match error {
             Error::Invalid(problems) => Self::Invalid(problems),
             Error::NotFound(kind) => Self::NotFound(kind),
@@ -99,6 +110,7 @@ impl IntoResponse for ApiError {
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "The request body took too long.".to_owned()),
             Self::Throttled { retry_after_seconds } => return throttled(retry_after_seconds),
             Self::Invalid(problems) => return (StatusCode::BAD_REQUEST, Json(by_field(&problems))).into_response(),
+            Self::Unavailable { why, cause } => return unavailable(why, &cause),
             Self::Internal(cause) => {
                 tracing::error!(cause, "an API request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "Internal server error.".to_owned())
@@ -112,6 +124,15 @@ fn throttled(seconds: u32) -> Response {
     let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
     let mut response = (StatusCode::TOO_MANY_REQUESTS, Json(json!({"detail": detail}))).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// 503 for what could not be read or written now; nothing of it was.
+fn unavailable(why: &str, cause: &str) -> Response {
+    tracing::error!(why, cause, "an API request failed: the database is not available");
+    let body = json!({"detail": "The database is not available. Nothing was changed. Try again in a moment."});
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(PAUSE_SECONDS));
     response
 }
 
@@ -146,6 +167,7 @@ mod tests {
             (ApiError::Unparsable("x".to_owned()), 400),
             (ApiError::MediaType("text/plain".to_owned()), 415),
             (ApiError::Throttled { retry_after_seconds: 3 }, 429),
+            (ApiError::Unavailable { why: "full", cause: "secret cause".to_owned() }, 503),
             (ApiError::Internal("secret cause".to_owned()), 500),
         ] {
             assert_eq!(error.into_response().status().as_u16(), status);

@@ -223,7 +223,7 @@ impl Body {
             return Some(None);
         }
         let value = self.some(field)?;
-        let instant = value.as_str().and_then(Timestamp::parse_rfc3339);
+        let instant = value.as_str().and_then(Timestamp::parse_iso8601);
         instant.map(Some).or_else(|| {
             let formats = "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]";
             self.bad(field, format!("Datetime has wrong format. Use one of these formats instead: {formats}."))

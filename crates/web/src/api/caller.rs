@@ -166,8 +166,8 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     })
 }
 
-fn internal(error: impl std::fmt::Display) -> ApiError {
-    ApiError::Internal(error.to_string())
+fn internal(error: impl Into<portcullis_idp::Error>) -> ApiError {
+    ApiError::from(error.into())
 }
 
 /// The object's key in the path. Whatever cannot be a key names no object.

@@ -1,4 +1,4 @@
-//! `outposts/instances/` (CO-569, CO-593): the embedded outpost; `outposts/proxy/` (CO-570): what it serves.
+//! `outposts/instances/` (CO-569, CO-593): outposts here and elsewhere; `outposts/proxy/` (CO-570): what they serve.
 
 use std::sync::Arc;
 
@@ -15,22 +15,22 @@ use portcullis_idp::list::{Slice, Visible};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
 use serde_json::{Value, json};
 
-use super::answer::ApiError;
+use super::answer::{ApiError, created, no_content};
 use super::body::Body;
 use super::caller::Key;
-use super::needs::{MayChange, MayView, on};
+use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, providers};
 
 const ORDERS: [(&str, Order); 4] =
     [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
 
-/// The routes of the resource. Other outposts cannot be made yet, and this one cannot be deleted.
+/// The routes of the resource.
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .route("/outposts/instances/", get(list))
+        .route("/outposts/instances/", get(list).post(create))
         .route("/outposts/instances/default_settings/", get(default_settings))
-        .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change))
+        .route("/outposts/instances/{uuid}/", get(retrieve).put(replace).patch(change).delete(remove))
         .route("/outposts/instances/{uuid}/health/", get(health))
         .route("/outposts/proxy/", get(served))
 }
@@ -96,6 +96,17 @@ async fn update(
     Ok(Json(object(&outposts::get(&ctx, &caller.actor, pk).await?)).into_response())
 }
 
+async fn create(State(ctx): State<Arc<Context>>, MayAdd(caller, ..): MayAdd<on::Outpost>, mut body: Body) -> Result<Response, ApiError> {
+    let fields = read(&mut body, false)?;
+    let pk = outposts::create(&ctx, &caller.actor, fields).await?;
+    Ok(created(object(&outposts::get(&ctx, &caller.actor, pk).await?)))
+}
+
+async fn remove(State(ctx): State<Arc<Context>>, MayDelete(caller, ..): MayDelete<on::Outpost>, key: Key) -> Result<Response, ApiError> {
+    outposts::delete(&ctx, &caller.actor, key.parse("Outpost")?).await?;
+    Ok(no_content())
+}
+
 pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name", "type", "providers", "config"], partial);
     let fields = Fields {
@@ -113,7 +124,7 @@ async fn default_settings(_: MayView<on::Outpost>) -> Json<Value> {
     Json(json!({"config": outposts::default_config()}))
 }
 
-/// Nothing connects to the embedded outpost; it is as well as this process.
+/// The instances that report here: none do. The embedded outpost is as well as this process.
 async fn health(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::Outpost>,
@@ -132,7 +143,7 @@ async fn served(
     let paging = params.paging()?;
     let name = params.text("name");
     params.finish()?;
-    let mut providers = portcullis_idp::outpost::configuration(&ctx).await?.providers;
+    let mut providers = portcullis_idp::outpost::proxies(&ctx).await?;
     let visible = match caller.actor.serving() {
         // Its own, here and nowhere else (CO-704).
         Some(serving) => {
@@ -212,7 +223,7 @@ pub(super) fn object(view: &View) -> Value {
         "service_connection": null,
         "service_connection_obj": null,
         "refresh_interval_s": outposts::refresh_interval(outpost),
-        "token_identifier": format!("ak-outpost-{}-api", outpost.pk),
+        "token_identifier": outposts::service::token_identifier(outpost.pk),
         "config": outpost.config,
         "managed": outpost.managed,
     })

@@ -98,7 +98,7 @@ impl Params {
     /// An instant.
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
-        Timestamp::parse_rfc3339(&text).or_else(|| self.bad(name, "Enter a valid date/time."))
+        Timestamp::parse_iso8601(&text).or_else(|| self.bad(name, "Enter a valid date/time."))
     }
 
     /// Adds a problem.

@@ -9,6 +9,8 @@ use portcullis_idp::oauth::OAuthError;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::PAUSE_SECONDS;
+
 /// A JSON answer that nobody stores (OA-012).
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let Ok(body) = serde_json::to_vec(body) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
@@ -35,8 +37,13 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         "error": error.to_string(), "error_description": description, "request_id": origin.request_id,
     });
     let mut response = json(status, &body);
-    if let OAuthError::Throttled { retry_after_seconds } = error {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_seconds));
+    let pause = match error {
+        OAuthError::Throttled { retry_after_seconds } => Some(*retry_after_seconds),
+        OAuthError::Unavailable(_) => Some(PAUSE_SECONDS),
+        _ => None,
+    };
+    if let Some(seconds) = pause {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

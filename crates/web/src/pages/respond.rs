@@ -11,6 +11,7 @@ use url::Url;
 
 use super::path;
 use super::view::{Link, Message};
+use crate::PAUSE_SECONDS;
 
 /// A page with its status and the headers that every page carries.
 pub fn page(status: StatusCode, page: &impl Template) -> Response {
@@ -136,8 +137,12 @@ impl PageError {
             request_id: &origin.request_id,
         };
         let mut response = page(status, &message);
-        if let Self::Throttled { retry_after_seconds } = self {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+        let pause = match self {
+            Self::Throttled { retry_after_seconds } => Some(retry_after_seconds),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(PAUSE_SECONDS),
+        };
+        if let Some(seconds) = pause {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -272,7 +272,7 @@ async fn px_301_an_outpost_gets_the_certificates_it_shows() {
 
     let listed = site.get("/outposts/proxy/").await;
     let named: Vec<_> = listed["results"].as_array().unwrap().iter().map(|one| one["certificate"].clone()).collect();
-    assert_eq!(named, [shared.clone(), shared.clone(), Value::Null]);
+    assert_eq!(named, [shared.clone(), shared.clone(), Value::Null, unserved.clone()], "CO-570: served or not");
     let configuration = outpost::configuration(&site.ctx).await.unwrap();
     let [certificate] = configuration.certificates.as_slice() else { panic!("{:?}", configuration.certificates) };
     assert_eq!((json!(certificate.pk), certificate.name.as_str()), (shared, "shared"));

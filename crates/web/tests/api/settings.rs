@@ -14,7 +14,7 @@ async fn co_500_settings_round_trip() {
     let _: models::Settings = serde_json::from_value(defaults.clone()).unwrap();
     let flags = json!({
         "core_default_app_access": true, "enterprise_audit_include_expanded_diff": false,
-        "flows_continuous_login": false, "flows_refresh_others": false,
+        "flows_continuous_login": false, "flows_refresh_others": false, "policies_buffered_access_view": false,
     });
     let expected = json!({
         "avatars": "initials", "default_user_change_name": true, "default_user_change_email": false,
@@ -40,7 +40,7 @@ async fn co_500_settings_round_trip() {
     other["base_url"] = json!("https://id.example");
     other["flags"] = json!({
         "core_default_app_access": false, "enterprise_audit_include_expanded_diff": false,
-        "flows_continuous_login": false, "flows_refresh_others": true,
+        "flows_continuous_login": false, "flows_refresh_others": true, "policies_buffered_access_view": false,
     });
     assert_eq!((&written, &site.get(PATH).await), (&other, &other));
     let change = &site.events("model_updated").await[0];

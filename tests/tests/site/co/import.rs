@@ -40,8 +40,8 @@ async fn fill(site: &Site, external: &str, upstream: &str) {
         "groups": [pk(&team)], "attributes": {"note": "line\nand \u{7f}more"}});
     let ada = api.post("core/users/", ada).await;
     api.post("core/users/", json!({"username": "eve", "name": "Eve"})).await;
-    api.post("core/tokens/", json!({"identifier": "ada wiki", "intent": "app_password", "user": pk(&ada)})).await;
-    api.call("POST", "core/tokens/ada%20wiki/set_key/", Some(&json!({"key": KEY}))).await;
+    api.post("core/tokens/", json!({"identifier": "ada-wiki", "intent": "app_password", "user": pk(&ada)})).await;
+    api.call("POST", "core/tokens/ada-wiki/set_key/", Some(&json!({"key": KEY}))).await;
     let certificate = json!({"common_name": "signs", "validity_days": 10});
     let certificate = api.post("crypto/certificatekeypairs/generate/", certificate).await;
     let mapping = json!({"name": "colour", "scope_name": "colour", "expression": "return {'colour': \"blue\"}"});

@@ -323,14 +323,13 @@ async fn object(
         Model::Outpost => {
             let read = api::outposts::read(body, partial);
             let fields = known(body, read)?;
-            let Some(pk) = pk else {
-                return Err(refused(
-                    "identifiers",
-                    "There is no such outpost, and others than the embedded one cannot be made.",
-                ));
-            };
-            outposts::update_in(change, parsed(&pk)?, fields).await?;
-            pk
+            match pk {
+                Some(pk) => {
+                    outposts::update_in(change, parsed(&pk)?, fields).await?;
+                    pk
+                }
+                None => json!(outposts::create_in(change, fields).await?),
+            }
         }
         Model::Brand => {
             let read = api::brands::fields(body, partial);
@@ -419,7 +418,8 @@ pub(super) async fn delete(change: &mut Change<'_>, model: Model, found: &Value)
         Model::Brand => brands::delete_in(change, parsed(&pk)?).await?,
         Model::Role => roles::delete_in(change, parsed(&pk)?).await?,
         Model::Instance => blueprints::delete_in(change, parsed(&pk)?).await?,
-        Model::Outpost | Model::Flow | Model::Stage(_) | Model::StageBinding => {
+        Model::Outpost => outposts::delete_in(change, parsed(&pk)?).await?,
+        Model::Flow | Model::Stage(_) | Model::StageBinding => {
             return Err(refused("state", "Objects of this kind cannot be deleted."));
         }
     }

@@ -25,6 +25,7 @@ async fn co_302_a_client_signs_in_step_by_step() {
         assert!(asked.get(key).is_some(), "{key}: {asked}");
     }
     assert_eq!((&asked["component"], &asked["password_fields"]), (&json!("ak-stage-identification"), &json!(false)));
+    assert_eq!(asked["recovery_url"], "", "CO-533: never null");
     for key in ["title", "background", "background_themed_urls", "cancel_url", "layout"] {
         assert!(asked["flow_info"].get(key).is_some(), "{key}");
     }

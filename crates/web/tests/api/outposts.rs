@@ -1,0 +1,124 @@
+//! `outposts/instances/` and `outposts/proxy/`: outposts elsewhere.
+
+use authentik_client::models;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+const PATH: &str = "/outposts/instances/";
+
+fn body(name: &str, providers: &[&Value]) -> Value {
+    json!({"name": name, "type": "proxy", "providers": providers, "config": {"authentik_host": "https://id.example"}})
+}
+
+async fn provider(site: &Site, name: &str) -> Value {
+    site.provider(name).await["pk"].clone()
+}
+
+/// CO-569, CO-596, PX-400: an outpost is made with an account and a token that does not end, is changed, and is deleted
+/// with both.
+#[tokio::test]
+async fn co_569_an_outpost_comes_and_goes_with_its_account() {
+    let site = Site::new().await;
+    let (wiki, notes) = (provider(&site, "wiki").await, provider(&site, "notes").await);
+    let made = site.post(PATH, body("edge", &[&wiki])).await;
+    serde_json::from_value::<models::Outpost>(made.clone()).unwrap();
+    assert_eq!((&made["providers"], &made["managed"]), (&json!([wiki]), &Value::Null));
+    assert_eq!(made["config"], json!({"authentik_host": "https://id.example"}), "CO-595");
+    let pk = made["pk"].as_str().unwrap();
+    let path = format!("{PATH}{pk}/");
+    assert_eq!(site.get(&path).await, made);
+
+    let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
+    let shown = site.get(&token).await;
+    assert_eq!((&shown["intent"], &shown["expiring"]), (&json!("api"), &json!(false)));
+    let owner = &shown["user_obj"];
+    let account = (&owner["type"], &owner["path"], &owner["is_superuser"]);
+    assert_eq!(account, (&json!("internal_service_account"), &json!("goauthentik.io/outposts"), &json!(false)));
+    assert_eq!(owner["username"], format!("ak-outpost-{}", pk.replace('-', "")));
+    let key = site.get(&format!("{token}view_key/")).await["key"].as_str().unwrap().to_owned();
+    let me = site.send(&key, Method::GET, "/core/users/me/", None).await;
+    assert_eq!((me.0.as_u16(), &me.1["user"]["username"]), (200, &owner["username"]));
+    let (status, users) = site.send(&key, Method::GET, "/core/users/", None).await;
+    assert_eq!((status.as_u16(), &users["results"]), (200, &json!([])), "CO-703");
+
+    let changed = site.patch(&path, json!({"name": "rim", "providers": [wiki, notes]})).await;
+    assert_eq!((&changed["name"], &changed["providers"]), (&json!("rim"), &json!([wiki, notes])));
+    assert_eq!(changed["config"], made["config"], "CO-527");
+    let (status, put) = site.send(ADMIN, Method::PUT, &path, Some(body("edge", &[&notes]))).await;
+    assert_eq!((status.as_u16(), &put["providers"]), (200, &json!([notes])));
+
+    site.delete(&path).await;
+    for path in [path, token, format!("/core/users/{}/", owner["pk"])] {
+        assert_eq!(site.send(ADMIN, Method::GET, &path, None).await.0, 404, "{path}");
+    }
+    assert_eq!(site.send(&key, Method::GET, "/core/users/me/", None).await.0, 403);
+}
+
+/// CO-569, CO-593: what is missing or wrong is named, and nothing is made.
+#[tokio::test]
+async fn co_593_an_outpost_is_refused_by_field() {
+    let site = Site::new().await;
+    let wiki = provider(&site, "wiki").await;
+    let refused = async |body: Value| site.refused(Method::POST, PATH, body).await;
+    let with = |key: &str, value: Value| {
+        let mut body = body("edge", &[&wiki]);
+        body[key] = value;
+        body
+    };
+    let required = json!(["This field is required."]);
+    let missing = json!({"name": required, "type": required, "providers": required, "config": required});
+    assert_eq!(refused(json!({})).await, missing);
+    assert_eq!(refused(with("providers", json!([]))).await, json!({"providers": ["This list may not be empty."]}));
+    let unknown = json!({"providers": ["Invalid pk \"4711\" - object does not exist."]});
+    assert_eq!(refused(with("providers", json!([4711]))).await, unknown);
+    assert_eq!(refused(with("type", json!("ldap"))).await, json!({"type": ["\"ldap\" is not a valid choice."]}));
+    for (key, value) in [
+        ("name", json!("")),
+        ("config", json!("text")),
+        ("config", json!({"log_level": 3})),
+        ("config", json!({"refresh_interval": "soon"})),
+        ("service_connection", json!("2f1f1d5a-0a0f-4c62-9a7c-0e9f5a3a0001")),
+    ] {
+        assert!(refused(with(key, value.clone())).await[key].is_array(), "{key}: {value}");
+    }
+    let taken = json!({"name": ["Outpost with this name already exists."]});
+    assert_eq!(refused(body("authentik Embedded Outpost", &[&wiki])).await, taken);
+    assert_eq!(site.get(PATH).await["pagination"]["count"], 1);
+    let made = site.post(PATH, body("edge", &[&wiki])).await;
+    let path = format!("{PATH}{}/", made["pk"].as_str().unwrap());
+    assert_eq!(site.refused(Method::PATCH, &path, json!({"name": "authentik Embedded Outpost"})).await, taken);
+    let empty = json!({"providers": ["This list may not be empty."]});
+    assert_eq!(site.refused(Method::PATCH, &path, json!({"providers": []})).await, empty);
+}
+
+/// CO-569, PX-420: the embedded outpost cannot be deleted.
+#[tokio::test]
+async fn px_420_the_embedded_outpost_stays() {
+    let site = Site::new().await;
+    let embedded = site.get(PATH).await["results"][0].clone();
+    let path = format!("{PATH}{}/", embedded["pk"].as_str().unwrap());
+    let refused = site.refused(Method::DELETE, &path, json!({})).await;
+    assert_eq!(refused, json!({"non_field_errors": ["Embedded outpost cannot be deleted"]}));
+    assert_eq!(site.get(&path).await, embedded);
+    let patched = site.patch(&path, json!({"providers": []})).await;
+    assert_eq!(patched["providers"], json!([]), "it alone may serve nothing");
+}
+
+/// CO-106: somebody else's token under the name of an outpost's is replaced by one of the outpost's account.
+#[tokio::test]
+async fn co_106_the_token_of_an_outpost_is_made_again() {
+    let site = Site::new().await;
+    let made = site.post(PATH, body("edge", &[&provider(&site, "wiki").await])).await;
+    let outpost = made["pk"].as_str().unwrap();
+    let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
+    site.delete(&token).await;
+    let (ada, key) = site.user("ada").await;
+    let foreign = json!({"identifier": made["token_identifier"], "intent": "app_password"});
+    assert_eq!(site.send(&key, Method::POST, "/core/tokens/", Some(foreign)).await.0, 201);
+    assert_eq!(site.get(&token).await["user"], ada);
+    site.patch(&format!("{PATH}{outpost}/"), json!({"name": "rim"})).await;
+    assert_eq!(site.get(&token).await["user_obj"]["type"], "internal_service_account");
+    assert_eq!(site.get(&token).await["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
+}
