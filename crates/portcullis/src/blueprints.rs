@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_idp::context::{Context, hear_others};
 use portcullis_web::api::blueprints::Watch;
 use rustix::process::{getegid, geteuid};
+use tokio_util::sync::CancellationToken;
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -24,10 +25,13 @@ pub(crate) async fn first_look(context: &Context) -> Watch {
     watch
 }
 
-/// Looks at the folder for ever.
-pub(crate) async fn follow(context: Arc<Context>, mut watch: Watch) {
+/// Looks at the folder until the process is told to stop.
+pub(crate) async fn follow(context: Arc<Context>, mut watch: Watch, stop: CancellationToken) {
     while context.blueprints.folder.is_some() {
         tokio::time::sleep(EVERY).await;
+        if stop.is_cancelled() {
+            return;
+        }
         look(&mut watch, &context).await;
     }
 }
@@ -38,12 +42,14 @@ async fn look(watch: &mut Watch, context: &Context) {
     }
 }
 
-/// Hears for ever of changes by commands beside this process.
-pub(crate) async fn hear(context: Arc<Context>) {
+/// Hears of changes by commands beside this process, until it ends.
+pub(crate) async fn hear(context: Arc<Context>, stop: CancellationToken) {
     let mut seen = 0;
     loop {
         match hear_others(&context, seen).await {
             Ok(announced) => seen = announced,
+            // The database is closed.
+            Err(_) if stop.is_cancelled() => return,
             Err(error) => tracing::warn!(%error, "cannot look for changes by others"),
         }
         tokio::time::sleep(SOON).await;

@@ -130,8 +130,8 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(async move { plane.follow_configuration().await });
     tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
-    tokio::spawn(blueprints::follow(Arc::clone(context), watch));
-    tokio::spawn(blueprints::hear(Arc::clone(context)));
+    tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
+    tokio::spawn(blueprints::hear(Arc::clone(context), stop.clone()));
     for (setting, addresses) in listening(&settings) {
         let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         tracing::info!(

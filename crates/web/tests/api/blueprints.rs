@@ -341,7 +341,7 @@ entries:
     assert_eq!(site.get(PATH).await["pagination"]["count"], json!(0));
 }
 
-/// D5, CO-474: the text of an instance, which may hold passwords, is sealed, and no event tells it.
+/// CO-474: the text of an instance, which may hold passwords, is sealed, and no event tells it.
 #[tokio::test]
 async fn co_474_texts_of_instances_are_sealed() {
     let site = Site::new().await;

@@ -26,6 +26,8 @@ async fn filled(site: &Site) -> Value {
     let source = json!({"name": "cluster", "slug": "cluster", "provider_type": "openidconnect", "consumer_key": "key",
         "consumer_secret": "sealed as well"});
     site.post("/sources/oauth/", source).await;
+    let text = "version: 1\nentries: []\n";
+    site.post("/managed/blueprints/", json!({"name": "mine", "content": text, "context": {"d": 4}})).await;
     site.authenticator_app(ada).await;
     site.sign_in(ada, "").await;
     shown(site).await
@@ -40,6 +42,7 @@ async fn shown(site: &Site) -> Value {
         site.get("/core/application_entitlements/").await,
         site.get("/core/tokens/ada-token/view_key/").await,
         site.get("/outposts/proxy/").await,
+        site.get("/managed/blueprints/").await,
         site.get(&format!("/crypto/certificatekeypairs/{certificate}/view_private_key/")).await,
     ])
 }

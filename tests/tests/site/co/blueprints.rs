@@ -24,7 +24,7 @@ fn apply(site: &Site, files: &[&Path]) -> Command {
     command
 }
 
-/// CO-730, PX-011: the example of the handbook, applied beside a server, protects an application within a second; what a
+/// CO-730: the example of the handbook, applied beside a server, protects an application within a second; what a
 /// blueprint takes away is refused as soon.
 #[test]
 fn co_730_apply_protects_an_application_beside_a_server() {

@@ -60,6 +60,7 @@ fn order() -> impl Iterator<Item = Model> {
 fn is_left_out(model: Model, object: &Value) -> bool {
     match model {
         Model::User => object["type"] == "internal_service_account",
+        Model::Token => object.pointer("/user_obj/type") == Some(&Value::from("internal_service_account")),
         Model::Role => object["name"].as_str().is_some_and(|name| name.starts_with("ak-managed-role--user-")),
         Model::ScopeMapping => object["managed"].as_str().is_some_and(portcullis_idp::mappings::is_shipped),
         _ => false,
