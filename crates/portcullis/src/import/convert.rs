@@ -1,9 +1,13 @@
 //! From objects of one server's API to entries for ours. Keys differ between servers; names do not.
 
+mod applications;
+mod people;
+mod rules;
+
 use std::collections::{HashMap, HashSet};
 
 use portcullis_core::attributes::MASK;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::entry::{Entry, Item, Node};
 
@@ -94,12 +98,12 @@ const POLICIES: [(&str, &[&str]); 6] = [
 pub(super) fn plan(there: &Snapshot, here: &Here) -> Plan {
     let mut plan = Plan::default();
     let names = Names::of(there, here);
-    people(&mut plan, there, &names);
-    keys_and_rules(&mut plan, there, here);
-    providers(&mut plan, there, here, &names);
-    applications(&mut plan, there, &names);
-    tokens(&mut plan, there, &names);
-    outposts(&mut plan, there, &names);
+    people::people(&mut plan, there, &names);
+    rules::keys_and_rules(&mut plan, there, here);
+    applications::providers(&mut plan, there, here, &names);
+    applications::applications(&mut plan, there, &names);
+    people::tokens(&mut plan, there, &names);
+    applications::outposts(&mut plan, there, &names);
     plan
 }
 
@@ -122,7 +126,7 @@ impl Names {
         let by = |objects: &[Value], key: &str, name: &str| -> HashMap<String, String> {
             objects.iter().map(|object| (key_of(object, key), text(object, name))).collect()
         };
-        let carried = there.certificates.iter().filter(|certificate| text(certificate, "certificate_data") != "");
+        let carried = there.certificates.iter().filter(|certificate| !text(certificate, "certificate_data").is_empty());
         let mappings = there.mappings.iter().filter_map(|mapping| {
             let (managed, name) = (text(mapping, "managed"), text(mapping, "name"));
             let known = match managed.as_str() {
@@ -163,333 +167,8 @@ impl Names {
     }
 }
 
-fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
-    for role in &there.roles {
-        plan.add("role", text(role, "name"), [entry(ROLE, [named(role, "name")], [])]);
-    }
-    if !there.roles.is_empty() {
-        plan.note("Permissions of roles are not given by the API: grant them by a blueprint.");
-    }
-    // Parents come last: each group is there by then.
-    for group in &there.groups {
-        let attributes = attributes(plan, group, &format!("group {:?}", text(group, "name")));
-        let attrs = [("is_superuser", get(group, "is_superuser")), ("attributes", attributes)];
-        let mut attrs: Vec<_> = attrs.map(|(name, value)| (name, Node::from(value))).into();
-        attrs.push(("roles", names.all(&names.roles, ROLE, "name", &get(group, "roles"))));
-        plan.add("group", text(group, "name"), [Entry { attrs, ..entry(GROUP, [named(group, "name")], []) }]);
-    }
-    for group in &there.groups {
-        let parents = match group.get("parents") {
-            Some(parents) => parents.clone(),
-            None => json!(group.get("parent").filter(|parent| !parent.is_null()).into_iter().collect::<Vec<_>>()),
-        };
-        let parents = names.all(&names.groups, GROUP, "name", &parents);
-        if parents != Node::List(Vec::new()) {
-            let name = format!("{}, its parents", text(group, "name"));
-            plan.add("group", name, [entry(GROUP, [named(group, "name")], [("parents", parents)])]);
-        }
-    }
-    let mut without_password = 0;
-    for user in &there.users {
-        let username = text(user, "username");
-        if text(user, "type") == "internal_service_account" || is_generated(user) {
-            plan.note(&format!("User {username:?} belongs to an outpost or a machine: it is made anew when needed."));
-            continue;
-        }
-        let attributes = attributes(plan, user, &format!("user {username:?}"));
-        let mut attrs: Vec<_> = ["name", "email", "is_active", "path", "type"]
-            .map(|field| (field, Node::from(get(user, field))))
-            .into_iter()
-            .collect();
-        attrs.push(("attributes", attributes.into()));
-        attrs.push(("groups", names.all(&names.groups, GROUP, "name", &get(user, "groups"))));
-        attrs.push(("roles", names.all(&names.roles, ROLE, "name", &get(user, "roles"))));
-        // Whoever is the administrator here stays in charge.
-        let keeps = username == portcullis_idp::bootstrap::ADMINISTRATOR;
-        without_password += usize::from(!keeps && matches!(text(user, "type").as_str(), "internal" | "external"));
-        let made = Entry { attrs, keeps, ..entry(USER, [named(user, "username")], []) };
-        plan.add("user", username, [made]);
-    }
-    if without_password > 0 {
-        plan.note(&format!(
-            "Passwords and second factors are not given by the API: {without_password} people need a recovery link."
-        ));
-    }
-}
-
-fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
-    for certificate in &there.certificates {
-        let name = text(certificate, "name");
-        if text(certificate, "certificate_data").is_empty() {
-            plan.note(&format!("Certificate {name:?} cannot be read with this token, or is the server's own."));
-            continue;
-        }
-        let attrs = picked(certificate, &["certificate_data", "key_data"]);
-        plan.add("certificate", name, [Entry { attrs, ..entry(CERTIFICATE, [named(certificate, "name")], []) }]);
-    }
-    for source in &there.sources {
-        let slug = text(source, "slug");
-        let fields = [
-            "name",
-            "enabled",
-            "promoted",
-            "provider_type",
-            "consumer_key",
-            "policy_engine_mode",
-            "user_matching_mode",
-            "group_matching_mode",
-            "user_path_template",
-            "request_token_url",
-            "authorization_url",
-            "access_token_url",
-            "profile_url",
-            "pkce",
-            "additional_scopes",
-            "oidc_well_known_url",
-            "oidc_jwks_url",
-            "oidc_jwks",
-            "authorization_code_auth_method",
-        ];
-        // Every source needs a secret; a later run leaves the one alone that an administrator has set meanwhile.
-        let secret = ("consumer_secret", Node::from(json!("to be set again")));
-        let first = Entry {
-            attrs: [picked(source, &fields), vec![secret]].concat(),
-            keeps: true,
-            ..entry(SOURCE, [named(source, "slug")], [])
-        };
-        let rest = Entry { attrs: picked(source, &fields), ..entry(SOURCE, [named(source, "slug")], []) };
-        plan.note(&format!("The consumer secret of source {slug:?} is not given by the API: set it again."));
-        plan.add("source", slug, [first, rest]);
-    }
-    for mapping in &there.mappings {
-        let (managed, name) = (text(mapping, "managed"), text(mapping, "name"));
-        if !managed.is_empty() {
-            if !here.managed_mappings.contains(&managed) {
-                plan.note(&format!("Mapping {name:?} came with the server, and there is none like it here."));
-            }
-        } else if text(mapping, "meta_model_name") == MAPPING {
-            let attrs = picked(mapping, &["scope_name", "description", "expression"]);
-            plan.add("mapping", name, [Entry { attrs, ..entry(MAPPING, [named(mapping, "name")], []) }]);
-        } else {
-            plan.note(&format!(
-                "Mapping {name:?} is a {}: there is nothing like it here.",
-                text(mapping, "verbose_name")
-            ));
-        }
-    }
-    for policy in &there.policies {
-        let name = text(policy, "name");
-        match POLICIES.iter().find(|(model, _)| *model == text(policy, "meta_model_name")) {
-            Some((model, fields)) => {
-                let attrs = [picked(policy, &["execution_logging"]), picked(policy, fields)].concat();
-                plan.add("policy", name, [Entry { attrs, ..entry(model, [named(policy, "name")], []) }]);
-            }
-            None => plan.note(&format!(
-                "Policy {name:?} is a {}: there is nothing like it here. Where it was bound, it denies.",
-                text(policy, "verbose_name")
-            )),
-        }
-    }
-}
-
-fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
-    let validity = ["access_token_validity", "refresh_token_validity"];
-    let oauth2 = [
-        "client_type",
-        "client_id",
-        "client_secret",
-        "grant_types",
-        "redirect_uris",
-        "access_code_validity",
-        "refresh_token_threshold",
-        "include_claims_in_id_token",
-        "logout_uri",
-        "logout_method",
-        "sub_mode",
-        "issuer_mode",
-    ];
-    let proxy = [
-        "mode",
-        "external_host",
-        "internal_host",
-        "internal_host_ssl_validation",
-        "skip_path_regex",
-        "basic_auth_enabled",
-        "basic_auth_user_attribute",
-        "basic_auth_password_attribute",
-        "intercept_header_auth",
-        "cookie_domain",
-    ];
-    let oauth2 = there.oauth2_providers.iter().map(|found| (OAUTH2, "signing_key", found, oauth2.as_slice()));
-    let proxy = there.proxy_providers.iter().map(|found| (PROXY, "certificate", found, proxy.as_slice()));
-    let mut trusting = Vec::new();
-    for (model, certificate, provider, fields) in oauth2.chain(proxy) {
-        let name = text(provider, "name");
-        let mut attrs = [picked(provider, fields), picked(provider, &validity)].concat();
-        for (field, otherwise) in [
-            ("authorization_flow", portcullis_idp::flows::IMPLICIT_CONSENT),
-            ("invalidation_flow", portcullis_idp::flows::PROVIDER_INVALIDATION),
-        ] {
-            let slug = names.flows.get(&key_of(provider, field)).cloned().unwrap_or_default();
-            let is_here = here.flows.contains(&slug);
-            if !is_here {
-                plan.note(&format!("Provider {name:?} has a flow {slug:?} of its own; here it gets {otherwise:?}."));
-            }
-            attrs.push((field, Node::Find(FLOW, "slug", if is_here { slug } else { otherwise.to_owned() })));
-        }
-        if let Some(key) = provider.get(certificate).filter(|key| !key.is_null()) {
-            match names.certificates.get(&plain(key)) {
-                Some(found) => attrs.push((certificate, Node::Find(CERTIFICATE, "name", found.clone()))),
-                None => {
-                    plan.note(&format!("Provider {name:?}: its {} is not carried over.", certificate.replace('_', " ")))
-                }
-            }
-        }
-        let mappings = get(provider, "property_mappings");
-        let mappings = mappings.as_array().into_iter().flatten().filter_map(|key| names.mappings.get(&plain(key)));
-        attrs.push((
-            "property_mappings",
-            Node::List(mappings.map(|(field, value)| Node::Find(MAPPING, field, value.clone())).collect()),
-        ));
-        plan.add("provider", name.clone(), [Entry { attrs, ..entry(model, [named(provider, "name")], []) }]);
-        let sources = names.all(&names.sources, SOURCE, "slug", &get(provider, "jwt_federation_sources"));
-        let others = get(provider, "jwt_federation_providers");
-        let others = others.as_array().into_iter().flatten().filter_map(|key| names.providers.get(&plain(key)));
-        let others = Node::List(others.map(|(model, name)| Node::Find(model, "name", name.clone())).collect());
-        if sources != Node::List(Vec::new()) || others != Node::List(Vec::new()) {
-            let trusts = [("jwt_federation_sources", sources), ("jwt_federation_providers", others)];
-            let name = format!("{name}, whose tokens it takes");
-            trusting.push(Item {
-                name: format!("provider {name}"),
-                entries: vec![entry(model, [named(provider, "name")], trusts)],
-            });
-        }
-    }
-    plan.items.extend(trusting);
-    for provider in &there.all_providers {
-        if !names.providers.contains_key(&key_of(provider, "pk")) {
-            let (name, kind) = (text(provider, "name"), text(provider, "verbose_name"));
-            plan.note(&format!("Provider {name:?} is a {kind}: there is nothing like it here."));
-        }
-    }
-}
-
-/// An application comes with all its bindings or not at all: it is never open to more people than at the server.
-fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
-    for application in &there.applications {
-        let slug = text(application, "slug");
-        let mut attrs = picked(
-            application,
-            &[
-                "name",
-                "group",
-                "policy_engine_mode",
-                "open_in_new_tab",
-                "meta_launch_url",
-                "meta_description",
-                "meta_publisher",
-                "meta_hide",
-            ],
-        );
-        if let Some((model, name)) = names.providers.get(&key_of(application, "provider")) {
-            attrs.push(("provider", Node::Find(model, "name", name.clone())));
-        }
-        let mut entries = vec![Entry { attrs, ..entry(APPLICATION, [named(application, "slug")], []) }];
-        let here = Node::Find(APPLICATION, "slug", slug.clone());
-        bindings(plan, there, names, &key_of(application, "pk"), &slug, &here, &mut entries);
-        let own = there.entitlements.iter().filter(|found| key_of(found, "app") == key_of(application, "pk"));
-        for entitlement in own {
-            let attributes = attributes(plan, entitlement, &format!("entitlement {:?}", text(entitlement, "name")));
-            let identifiers = [named(entitlement, "name"), ("app", here.clone())];
-            entries.push(entry(ENTITLEMENT, identifiers, [("attributes", attributes.into())]));
-            let target = Node::Find(ENTITLEMENT, "name", text(entitlement, "name"));
-            bindings(plan, there, names, &key_of(entitlement, "pbm_uuid"), &slug, &target, &mut entries);
-        }
-        plan.add("application", slug, entries);
-    }
-}
-
-fn bindings(
-    plan: &mut Plan,
-    there: &Snapshot,
-    names: &Names,
-    target: &str,
-    slug: &str,
-    here: &Node,
-    entries: &mut Vec<Entry>,
-) {
-    for binding in there.bindings.iter().filter(|binding| key_of(binding, "target") == target) {
-        let group =
-            names.groups.get(&key_of(binding, "group")).map(|name| ("group", Node::Find(GROUP, "name", name.clone())));
-        let user =
-            names.users.get(&key_of(binding, "user")).map(|name| ("user", Node::Find(USER, "username", name.clone())));
-        let policy = names.policies.get(&key_of(binding, "policy"));
-        let policy = policy.map(|(model, name)| ("policy", Node::Find(model, "name", name.clone())));
-        let mut attrs = picked(binding, &["enabled", "timeout", "failure_result"]);
-        let member = match group.or(user).or(policy) {
-            Some(member) => {
-                attrs.extend(picked(binding, &["negate"]));
-                member
-            }
-            None => {
-                // What cannot be asked here must not let anybody in, and must be seen.
-                let name = format!("not carried over: a binding of {slug}");
-                plan.note(&format!(
-                    "A binding of application {slug:?} names what is not here; policy {name:?} denies in its place."
-                ));
-                let never =
-                    [("result", json!(false).into()), ("wait_min", json!(0).into()), ("wait_max", json!(0).into())];
-                entries.push(entry(DUMMY, [("name", json!(name).into())], never));
-                attrs.push(("negate", json!(false).into()));
-                ("policy", Node::Find(DUMMY, "name", name))
-            }
-        };
-        let order = ("order", Node::from(get(binding, "order")));
-        entries.push(Entry { attrs, ..entry(BINDING, [("target", here.clone()), member, order], []) });
-    }
-}
-
-fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
-    for token in &there.tokens {
-        let identifier = text(token, "identifier");
-        let user = names.users.get(&key_of(token, "user"));
-        let is_ours = matches!(text(token, "intent").as_str(), "api" | "app_password");
-        let (Some(user), true, false) = (user, is_ours, text(token, "key").is_empty()) else {
-            if is_ours {
-                plan.note(&format!("The key of token {identifier:?} cannot be read with this token."));
-            }
-            continue;
-        };
-        let mut attrs = picked(token, &["key", "intent", "description", "expiring", "expires"]);
-        attrs.push(("user", Node::Find(USER, "username", user.clone())));
-        plan.add("token", identifier, [Entry { attrs, ..entry(TOKEN, [named(token, "identifier")], []) }]);
-    }
-}
-
-fn outposts(plan: &mut Plan, there: &Snapshot, names: &Names) {
-    for outpost in &there.outposts {
-        let name = text(outpost, "name");
-        let keys = get(outpost, "providers");
-        let found = keys.as_array().into_iter().flatten().filter_map(|key| names.providers.get(&plain(key)));
-        let providers: Vec<_> = found.map(|(model, name)| Node::Find(model, "name", name.clone())).collect();
-        if text(outpost, "type") != "proxy" {
-            plan.note(&format!("Outpost {name:?} is for {}: there is nothing like it here.", text(outpost, "type")));
-        } else if text(outpost, "managed") == EMBEDDED {
-            if !providers.is_empty() {
-                let managed = [("managed", json!(EMBEDDED).into())];
-                let more = [("additional_providers", Node::List(providers))];
-                plan.add("outpost", name, [entry(OUTPOST, managed, more)]);
-            }
-        } else {
-            let attrs = [("type", json!("proxy").into()), ("providers", Node::List(providers))];
-            let attrs = [attrs.to_vec(), picked(outpost, &["config"])].concat();
-            plan.add("outpost", name, [Entry { attrs, ..entry(OUTPOST, [named(outpost, "name")], []) }]);
-        }
-    }
-}
-
 impl Plan {
-    fn add(&mut self, kind: &str, name: String, entries: impl Into<Vec<Entry>>) {
+    fn add(&mut self, kind: &str, name: &str, entries: impl Into<Vec<Entry>>) {
         self.items.push(Item { name: format!("{kind} {name}"), entries: entries.into() });
     }
 
@@ -541,10 +220,6 @@ fn unmask(attributes: &mut Map<String, Value>, hidden: &mut Vec<String>) {
     });
 }
 
-fn is_generated(user: &Value) -> bool {
-    user.pointer("/attributes/goauthentik.io~1user~1generated").and_then(Value::as_bool).unwrap_or(false)
-}
-
 fn get(object: &Value, field: &str) -> Value {
     object.get(field).cloned().unwrap_or_default()
 }
@@ -563,5 +238,61 @@ fn plain(key: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn denying(plan: &Plan) -> String {
+        let wiki = plan.items.iter().find(|item| item.name == "application wiki").expect("is planned");
+        wiki.document()
+    }
+
+    /// A binding that cannot be carried over denies in its place, also where it was inverted: nobody gets in by it.
+    #[test]
+    fn what_cannot_be_asked_here_denies() {
+        let there = Snapshot {
+            applications: vec![json!({"pk": "a", "slug": "wiki", "name": "Wiki", "policy_engine_mode": "all"})],
+            policies: vec![json!({"pk": "p", "name": "where", "verbose_name": "GeoIP Policy",
+                "meta_model_name": "authentik_policies_geoip.geoippolicy"})],
+            bindings: vec![
+                json!({"pk": "b", "target": "a", "policy": "p", "order": 3, "negate": true, "enabled": true}),
+            ],
+            ..Snapshot::default()
+        };
+        let plan = plan(&there, &Here::default());
+        let text = denying(&plan);
+        assert!(text.contains("dummypolicy"), "{text}");
+        assert!(text.contains("result: false") && text.contains("negate: false"), "{text}");
+        assert!(plan.notes.iter().any(|note| note.contains("denies in its place")), "{:?}", plan.notes);
+        assert!(plan.notes.iter().any(|note| note.contains("GeoIP")), "{:?}", plan.notes);
+    }
+
+    /// What a server hides is not written back as a value, and is told.
+    #[test]
+    fn what_is_hidden_is_told() {
+        let attributes = json!({"wiki_password": MASK, "inner": {"token": MASK, "n": 1}});
+        let there = Snapshot {
+            users: vec![json!({"pk": 1, "username": "ada", "type": "internal", "attributes": attributes})],
+            ..Snapshot::default()
+        };
+        let plan = plan(&there, &Here::default());
+        let text = plan.items[0].document();
+        assert!(!text.contains(MASK) && text.contains("inner"), "{text}");
+        assert!(plan.notes.iter().any(|note| note.contains("wiki_password, token")), "{:?}", plan.notes);
+    }
+
+    /// Nothing that a server says is taken for anything but a text.
+    #[test]
+    fn texts_stay_texts() {
+        let name = "x\", state: absent}\n- {model: !File /etc/passwd";
+        let there = Snapshot { groups: vec![json!({"pk": "g", "name": name})], ..Snapshot::default() };
+        let text = plan(&there, &Here::default()).items[0].document();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.contains(r#""x\", state: absent}\U0000000a- {model: !File /etc/passwd""#), "{text}");
     }
 }

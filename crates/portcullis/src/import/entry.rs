@@ -12,7 +12,7 @@ pub(super) enum Node {
     /// The key of what has this field and value here.
     Find(&'static str, &'static str, String),
     /// Several.
-    List(Vec<Node>),
+    List(Vec<Self>),
 }
 
 impl From<Value> for Node {

@@ -1,0 +1,187 @@
+//! Providers, applications with what is bound to them, and the outposts that serve them.
+
+use super::{
+    APPLICATION, BINDING, CERTIFICATE, DUMMY, EMBEDDED, ENTITLEMENT, FLOW, GROUP, Here, MAPPING, Names, OAUTH2,
+    OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, plain, text,
+};
+use crate::import::entry::{Entry, Item, Node};
+use serde_json::json;
+
+pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
+    let validity = ["access_token_validity", "refresh_token_validity"];
+    let oauth2 = [
+        "client_type",
+        "client_id",
+        "client_secret",
+        "grant_types",
+        "redirect_uris",
+        "access_code_validity",
+        "refresh_token_threshold",
+        "include_claims_in_id_token",
+        "logout_uri",
+        "logout_method",
+        "sub_mode",
+        "issuer_mode",
+    ];
+    let proxy = [
+        "mode",
+        "external_host",
+        "internal_host",
+        "internal_host_ssl_validation",
+        "skip_path_regex",
+        "basic_auth_enabled",
+        "basic_auth_user_attribute",
+        "basic_auth_password_attribute",
+        "intercept_header_auth",
+        "cookie_domain",
+    ];
+    let oauth2 = there.oauth2_providers.iter().map(|found| (OAUTH2, "signing_key", found, oauth2.as_slice()));
+    let proxy = there.proxy_providers.iter().map(|found| (PROXY, "certificate", found, proxy.as_slice()));
+    let mut trusting = Vec::new();
+    for (model, certificate, provider, fields) in oauth2.chain(proxy) {
+        let name = text(provider, "name");
+        let mut attrs = [picked(provider, fields), picked(provider, &validity)].concat();
+        for (field, otherwise) in [
+            ("authorization_flow", portcullis_idp::flows::IMPLICIT_CONSENT),
+            ("invalidation_flow", portcullis_idp::flows::PROVIDER_INVALIDATION),
+        ] {
+            let slug = names.flows.get(&key_of(provider, field)).cloned().unwrap_or_default();
+            let is_here = here.flows.contains(&slug);
+            if !is_here {
+                plan.note(&format!("Provider {name:?} has a flow {slug:?} of its own; here it gets {otherwise:?}."));
+            }
+            attrs.push((field, Node::Find(FLOW, "slug", if is_here { slug } else { otherwise.to_owned() })));
+        }
+        if let Some(key) = provider.get(certificate).filter(|key| !key.is_null()) {
+            match names.certificates.get(&plain(key)) {
+                Some(found) => attrs.push((certificate, Node::Find(CERTIFICATE, "name", found.clone()))),
+                None => {
+                    plan.note(&format!("Provider {name:?}: its {} is not carried over.", certificate.replace('_', " ")))
+                }
+            }
+        }
+        let mappings = get(provider, "property_mappings");
+        let mappings = mappings.as_array().into_iter().flatten().filter_map(|key| names.mappings.get(&plain(key)));
+        attrs.push((
+            "property_mappings",
+            Node::List(mappings.map(|(field, value)| Node::Find(MAPPING, field, value.clone())).collect()),
+        ));
+        plan.add("provider", &name, [Entry { attrs, ..entry(model, [named(provider, "name")], []) }]);
+        let sources = names.all(&names.sources, SOURCE, "slug", &get(provider, "jwt_federation_sources"));
+        let others = get(provider, "jwt_federation_providers");
+        let others = others.as_array().into_iter().flatten().filter_map(|key| names.providers.get(&plain(key)));
+        let others = Node::List(others.map(|(model, name)| Node::Find(model, "name", name.clone())).collect());
+        if sources != Node::List(Vec::new()) || others != Node::List(Vec::new()) {
+            let trusts = [("jwt_federation_sources", sources), ("jwt_federation_providers", others)];
+            let name = format!("{name}, whose tokens it takes");
+            trusting.push(Item {
+                name: format!("provider {name}"),
+                entries: vec![entry(model, [named(provider, "name")], trusts)],
+            });
+        }
+    }
+    plan.items.extend(trusting);
+    for provider in &there.all_providers {
+        if !names.providers.contains_key(&key_of(provider, "pk")) {
+            let (name, kind) = (text(provider, "name"), text(provider, "verbose_name"));
+            plan.note(&format!("Provider {name:?} is a {kind}: there is nothing like it here."));
+        }
+    }
+}
+
+/// An application comes with all its bindings or not at all: it is never open to more people than at the server.
+pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
+    for application in &there.applications {
+        let slug = text(application, "slug");
+        let mut attrs = picked(
+            application,
+            &[
+                "name",
+                "group",
+                "policy_engine_mode",
+                "open_in_new_tab",
+                "meta_launch_url",
+                "meta_description",
+                "meta_publisher",
+                "meta_hide",
+            ],
+        );
+        if let Some((model, name)) = names.providers.get(&key_of(application, "provider")) {
+            attrs.push(("provider", Node::Find(model, "name", name.clone())));
+        }
+        let mut entries = vec![Entry { attrs, ..entry(APPLICATION, [named(application, "slug")], []) }];
+        let here = Node::Find(APPLICATION, "slug", slug.clone());
+        bindings(plan, there, names, &key_of(application, "pk"), &slug, &here, &mut entries);
+        let own = there.entitlements.iter().filter(|found| key_of(found, "app") == key_of(application, "pk"));
+        for entitlement in own {
+            let attributes = attributes(plan, entitlement, &format!("entitlement {:?}", text(entitlement, "name")));
+            let identifiers = [named(entitlement, "name"), ("app", here.clone())];
+            entries.push(entry(ENTITLEMENT, identifiers, [("attributes", attributes.into())]));
+            let target = Node::Find(ENTITLEMENT, "name", text(entitlement, "name"));
+            bindings(plan, there, names, &key_of(entitlement, "pbm_uuid"), &slug, &target, &mut entries);
+        }
+        plan.add("application", &slug, entries);
+    }
+}
+
+fn bindings(
+    plan: &mut Plan,
+    there: &Snapshot,
+    names: &Names,
+    target: &str,
+    slug: &str,
+    here: &Node,
+    entries: &mut Vec<Entry>,
+) {
+    for binding in there.bindings.iter().filter(|binding| key_of(binding, "target") == target) {
+        let group =
+            names.groups.get(&key_of(binding, "group")).map(|name| ("group", Node::Find(GROUP, "name", name.clone())));
+        let user =
+            names.users.get(&key_of(binding, "user")).map(|name| ("user", Node::Find(USER, "username", name.clone())));
+        let policy = names.policies.get(&key_of(binding, "policy"));
+        let policy = policy.map(|(model, name)| ("policy", Node::Find(model, "name", name.clone())));
+        let mut attrs = picked(binding, &["enabled", "timeout", "failure_result"]);
+        let member = match group.or(user).or(policy) {
+            Some(member) => {
+                attrs.extend(picked(binding, &["negate"]));
+                member
+            }
+            None => {
+                // What cannot be asked here must not let anybody in, and must be seen.
+                let name = format!("not carried over: a binding of {slug}");
+                plan.note(&format!(
+                    "A binding of application {slug:?} names what is not here; policy {name:?} denies in its place."
+                ));
+                let never =
+                    [("result", json!(false).into()), ("wait_min", json!(0).into()), ("wait_max", json!(0).into())];
+                entries.push(entry(DUMMY, [("name", json!(name).into())], never));
+                attrs.push(("negate", json!(false).into()));
+                ("policy", Node::Find(DUMMY, "name", name))
+            }
+        };
+        let order = ("order", Node::from(get(binding, "order")));
+        entries.push(Entry { attrs, ..entry(BINDING, [("target", here.clone()), member, order], []) });
+    }
+}
+
+pub(super) fn outposts(plan: &mut Plan, there: &Snapshot, names: &Names) {
+    for outpost in &there.outposts {
+        let name = text(outpost, "name");
+        let keys = get(outpost, "providers");
+        let found = keys.as_array().into_iter().flatten().filter_map(|key| names.providers.get(&plain(key)));
+        let providers: Vec<_> = found.map(|(model, name)| Node::Find(model, "name", name.clone())).collect();
+        if text(outpost, "type") != "proxy" {
+            plan.note(&format!("Outpost {name:?} is for {}: there is nothing like it here.", text(outpost, "type")));
+        } else if text(outpost, "managed") == EMBEDDED {
+            if !providers.is_empty() {
+                let managed = [("managed", json!(EMBEDDED).into())];
+                let more = [("additional_providers", Node::List(providers))];
+                plan.add("outpost", &name, [entry(OUTPOST, managed, more)]);
+            }
+        } else {
+            let attrs = [("type", json!("proxy").into()), ("providers", Node::List(providers))];
+            let attrs = [attrs.to_vec(), picked(outpost, &["config"])].concat();
+            plan.add("outpost", &name, [Entry { attrs, ..entry(OUTPOST, [named(outpost, "name")], []) }]);
+        }
+    }
+}
