@@ -1,5 +1,5 @@
 //! What uses an object: `…/used_by/` of every resource (CO-532). Those of policies, bindings, entitlements and scores
-//! are beside their resources; nothing uses what nobody names: tokens, brands, outposts, consents, sessions.
+//! are beside their resources; nothing uses what nobody names: tokens, brands, outposts, consents, sessions, blueprints.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use portcullis_idp::providers::{self, Kind};
 use portcullis_idp::sources::{self, built_in};
 use portcullis_idp::used_by::{self, Thing, Use};
 use portcullis_idp::{
-    Context, applications, brands, certificates, consents, mappings, outposts, roles, sessions, tokens,
+    Context, applications, blueprints, brands, certificates, consents, mappings, outposts, roles, sessions, tokens,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +48,7 @@ pub(super) fn routes() -> Routes {
         .route("/crypto/certificatekeypairs/{pk}/used_by/", get(of_certificate))
         .route("/outposts/instances/{uuid}/used_by/", get(of_outpost))
         .route("/rbac/roles/{id}/used_by/", get(of_role))
+        .route("/managed/blueprints/{instance_uuid}/used_by/", get(of_blueprint))
 }
 
 async fn of_user(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Answer {
@@ -126,6 +127,11 @@ async fn of_role(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Answer {
     let pk = key.parse("Role")?;
     roles::get(&ctx, &caller.actor, pk).await?;
     uses(&ctx, &caller, Thing::Role(pk)).await
+}
+
+async fn of_blueprint(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Answer {
+    blueprints::get(&ctx, &caller.actor, key.parse("BlueprintInstance")?).await?;
+    Ok(answer(&[]))
 }
 
 async fn uses(ctx: &Context, caller: &Caller, thing: Thing) -> Answer {

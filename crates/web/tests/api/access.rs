@@ -252,7 +252,7 @@ impl Field {
             "/providers/all/" => "/providers/oauth2/",
             "/sources/all/" => "/sources/oauth/",
             "/core/authenticated_sessions/" => return self.site.sign_in(self.victim, "test").await.1,
-            "/core/user_consent/" => return self.consent().await,
+            "/core/user_consent/" => return self.consent(to_go).await,
             "/policies/reputation/scores/" => return self.score().await,
             "/flows/instances/" | "/flows/executor/" => return "default-authentication-flow".to_owned(),
             "/outposts/instances/" if !to_go => return self.outpost.clone(),
@@ -276,11 +276,13 @@ impl Field {
         made[key].as_str().map_or_else(|| made[key].to_string(), str::to_owned)
     }
 
-    async fn consent(&mut self) -> String {
+    /// A user has one at most per application: one to stay and one to go are of two users.
+    async fn consent(&mut self, to_go: bool) -> String {
+        let user = if to_go { self.victim } else { 1 };
         let now = self.site.ctx.now();
         let agreed = Consent {
             pk: 0,
-            account: UserPk(i32::try_from(self.victim).unwrap()),
+            account: UserPk(i32::try_from(user).unwrap()),
             provider: ProviderPk(i32::try_from(self.provider.as_i64().unwrap()).unwrap()),
             application: ApplicationId(self.application["pk"].as_str().unwrap().parse().unwrap()),
             scope: "openid".to_owned(),
@@ -290,7 +292,7 @@ impl Field {
         let mut tx = self.site.ctx.db.write().await.unwrap();
         consent::keep(&mut tx, &agreed).await.unwrap();
         tx.commit().await.unwrap();
-        self.site.get("/core/user_consent/").await["results"][0]["pk"].to_string()
+        self.site.get(&format!("/core/user_consent/?user={user}")).await["results"][0]["pk"].to_string()
     }
 
     async fn device(&mut self, class: &str) -> String {

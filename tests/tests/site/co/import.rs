@@ -97,7 +97,7 @@ fn import_takes_over_what_a_server_has() {
         let ada = one(&new, "core/users/?username=ada").await;
         assert_eq!((&ada["name"], &ada["path"]), (&json!("Ada 🦉 Lovelace"), &json!("staff/wiki")));
         assert_eq!(ada["attributes"], json!({"note": "line\nand \u{7f}more"}));
-        let team = one(&new, "core/groups/?search=te").await;
+        let team = one(&new, "core/groups/?search=te&include_parents=true").await;
         assert_eq!(team["attributes"], json!({"!Env": ["HOME"], "n": 1e300}));
         assert_eq!(team["parents_obj"][0]["name"], "everybody");
         assert_eq!(team["roles_obj"][0]["name"], "helpdesk");

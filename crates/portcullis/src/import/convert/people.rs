@@ -2,6 +2,7 @@
 
 use super::{GROUP, Names, Plan, ROLE, Snapshot, TOKEN, USER, attributes, entry, get, key_of, named, picked, text};
 use crate::import::entry::{Entry, Node};
+use portcullis_idp::bootstrap::ADMINISTRATOR;
 use serde_json::{Value, json};
 
 pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
@@ -46,7 +47,7 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
         attrs.push(("groups", names.all(&names.groups, GROUP, "name", &get(user, "groups"))));
         attrs.push(("roles", names.all(&names.roles, ROLE, "name", &get(user, "roles"))));
         // Whoever is the administrator here stays in charge.
-        let keeps = username == portcullis_idp::bootstrap::ADMINISTRATOR;
+        let keeps = username == ADMINISTRATOR;
         without_password += usize::from(!keeps && matches!(text(user, "type").as_str(), "internal" | "external"));
         let made = Entry { attrs, keeps, ..entry(USER, [named(user, "username")], []) };
         plan.add("user", &username, [made]);
@@ -71,7 +72,9 @@ pub(super) fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
         };
         let mut attrs = picked(token, &["key", "intent", "description", "expiring", "expires"]);
         attrs.push(("user", Node::Find(USER, "username", user.clone())));
-        plan.add("token", &identifier, [Entry { attrs, ..entry(TOKEN, [named(token, "identifier")], []) }]);
+        // One that the administrator here works with is not replaced.
+        let keeps = user == ADMINISTRATOR;
+        plan.add("token", &identifier, [Entry { attrs, keeps, ..entry(TOKEN, [named(token, "identifier")], []) }]);
     }
 }
 
