@@ -63,12 +63,12 @@ impl DataPlane {
         now: Timestamp,
     ) -> Result<Arc<Identity>, Arc<ControlError>> {
         let epochs = self.control.epochs();
-        if let Some(identity) = application.sessions.get(&digest, now, epochs).await {
+        if let Some(identity) = application.sessions.get(&digest, now, epochs) {
             self.meters.session_hits.increment(1);
             return Ok(identity);
         }
         self.meters.session_misses.increment(1);
-        application.sessions.forget(&digest).await;
+        application.sessions.forget(&digest);
         application.sessions.load(&digest, now, epochs, || self.find_session(application, digest, now)).await
     }
 
