@@ -52,7 +52,7 @@ struct Asker {
 
 async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
     let host = format!("app{}.example.org", asker.application + 1);
-    let request = Request::get("/outpost.goauthentik.io/auth/traefik")
+    let mut request = Request::get("/outpost.goauthentik.io/auth/traefik")
         .header("x-forwarded-proto", "https")
         .header("x-forwarded-host", &host)
         .header("x-forwarded-uri", "/")
@@ -68,7 +68,7 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
         request_id: String::new(),
         asked: None,
     };
-    let Handled::Answered(answer, _) = plane.handle(request, Arc::new(origin)).await else { panic!("not ours") };
+    let Handled::Answered(answer, _) = plane.handle(&mut request, &origin).await else { panic!("not ours") };
     assert_eq!(answer.status(), StatusCode::OK);
     answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
