@@ -80,8 +80,8 @@ impl DataPlane {
             .then(|| signature(application, visit.method, visit.uri, visit.headers, visit.origin))
             .flatten();
         match asks_us {
-            Some(Endpoint::Callback) => return self.callback(application, visit).await,
-            Some(_) => return Ok(no_page(self.sign_out(application, visit).await?, application)),
+            Some(Endpoint::Callback) => return Box::pin(self.callback(application, visit)).await,
+            Some(_) => return Ok(no_page(Box::pin(self.sign_out(application, visit)).await?, application)),
             None => {}
         }
         let base = application.rule.base();

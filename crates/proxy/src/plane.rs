@@ -213,7 +213,7 @@ impl DataPlane {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let visit = Visit { method, uri, headers, origin, now };
         if let PathClass::Portcullis(endpoint) = class {
-            return self.answer(endpoint, application, &visit).await;
+            return Box::pin(self.answer(endpoint, application, &visit)).await;
         }
         if class == PathClass::Refused {
             return Err(Refusal::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

@@ -92,7 +92,8 @@ impl DataPlane {
         if self.was_refused(application, &self.refusal_key(&key, client), &credentials, now) {
             return self.invalid(credentials.scheme());
         }
-        self.verify(application, key, value, &credentials, client, now).await
+        // Boxed, as all that is seldom: else every request would carry room for it.
+        Box::pin(self.verify(application, key, value, &credentials, client, now)).await
     }
 
     /// Whether one of the `Authorization` values is the credential that a session came from, or one that we

@@ -69,7 +69,8 @@ impl DataPlane {
         }
         self.meters.session_misses.increment(1);
         application.sessions.forget(&digest);
-        application.sessions.load(&digest, now, epochs, || self.find_session(application, digest, now)).await
+        let find = || self.find_session(application, digest, now);
+        Box::pin(application.sessions.load(&digest, now, epochs, find)).await
     }
 
     /// Reads a session, and asks whether what it rests on still holds: it may have been kept by
