@@ -40,7 +40,7 @@ use self::site::{Everybody, NOW, provider};
 
 const CONNECTIONS: usize = 32;
 const FEW: usize = 20;
-const MANY: usize = 60;
+const MANY: usize = 220;
 const CASES: [&str; 5] = ["open", "cookie", "basic", "large", "forward-auth"];
 
 /// The data plane, until the standard input ends. Says where it listens.
