@@ -98,8 +98,8 @@ is counted in instructions, which do not depend on what else the machine does:
 `callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a
 request is changed in place from the listener to the upstream, and header values are shared, not copied.
 
-With larger bodies, the parts of a body are handed on as they were read, with one write for each; buffers grow with what an
-upstream sends, and a connection uses its own again.
+The parts of larger bodies are handed on as they were read, with one write for each; buffers grow with what an upstream
+sends, so that 64 KB are mostly read at once.
 
 ### Many applications, many identities
 

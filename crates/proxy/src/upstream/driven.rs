@@ -134,8 +134,7 @@ impl Pool {
     fn take(&self) -> Option<Box<Connection>> {
         loop {
             let Idle { mut connection, .. } = self.idle().pop()?;
-            // To the end of its last exchange. Only now: while the answer was on its way to the client, the connection
-            // would have needed another buffer to read into.
+            // To the end of its last exchange, if it is not there yet; it also learns whether the upstream has closed it.
             if connection.drive_unasked() && connection.sender.is_ready() {
                 return Some(connection);
             }
