@@ -88,6 +88,19 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 
 {facts}
 
+### Where the time goes
+
+About two thirds are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
+spread thin: reading and writing two heads, and copying some thirty header fields between them, which costs about the same in
+any proxy built on this HTTP library; writing the names in title case; the keyed digest of the credential. What of it is ours
+is counted in instructions, which do not depend on what else the machine does:
+`cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
+`callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a
+request is changed in place from the listener to the upstream, and header values are shared, not copied.
+
+The parts of larger bodies are handed on as they were read, with one write for each; buffers grow with what an upstream
+sends, so that 64 KB are mostly read at once.
+
 ### Many applications, many identities
 
 One decision in the data plane alone, without a network: a forward-auth question with a known HTTP Basic credential, in an

@@ -1,10 +1,15 @@
 //! The data plane's cookies (PX-170 … PX-180).
 
+use memchr::memchr;
+
 use crate::clock::Timestamp;
 use crate::keys::sha256;
 
 /// What all session cookies of data planes begin with (PX-178).
 pub const PREFIX: &str = "authentik_proxy_";
+
+/// What the names of all our cookies begin with.
+const COMMON: &str = "authentik_";
 
 /// Name of a provider's session cookie (PX-170).
 pub fn session_name(client_id: &str) -> String {
@@ -34,10 +39,18 @@ const CONTROL_PLANE: [&str; 5] =
 /// A `Cookie` header without our cookies, those of both planes (PX-178): `None` if it holds none and may stay
 /// as it is, empty if nothing is left.
 pub fn without_ours(header: &[u8]) -> Option<Vec<u8>> {
-    if !pairs(header).any(is_ours) {
-        return None;
+    let (mut left, mut found) = (Vec::new(), false);
+    for pair in pairs(header) {
+        if is_ours(pair) {
+            found = true;
+            continue;
+        }
+        if !left.is_empty() {
+            left.extend_from_slice(b"; ");
+        }
+        left.extend_from_slice(pair);
     }
-    Some(pairs(header).filter(|pair| !is_ours(pair)).collect::<Vec<_>>().join(b"; ".as_slice()))
+    found.then_some(left)
 }
 
 /// Whether a `Set-Cookie` value would set one of our cookies (PX-178).
@@ -46,15 +59,24 @@ pub fn sets_ours(set_cookie: &[u8]) -> bool {
 }
 
 fn is_ours(pair: &[u8]) -> bool {
-    let name = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii_end();
-    if CONTROL_PLANE.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes())) {
-        return true;
+    let begins = |with: &str| pair.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()));
+    // All of them begin with it, so that most others are told apart by their first letters.
+    if !begins(COMMON) {
+        return false;
     }
-    pair.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
+    let name = || memchr(b'=', pair).and_then(|end| pair.get(..end)).unwrap_or(pair).trim_ascii_end();
+    begins(PREFIX) || CONTROL_PLANE.iter().any(|ours| name().eq_ignore_ascii_case(ours.as_bytes()))
 }
 
 fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    header.split(|&b| b == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+    let mut rest = Some(header);
+    let pieces = std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(b';', text);
+        rest = end.and_then(|end| text.get(end + 1..));
+        end.map_or(Some(text), |end| text.get(..end))
+    });
+    pieces.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
 /// Where a cookie is good, besides its name (PX-172).
@@ -137,6 +159,12 @@ mod tests {
         assert_eq!(without_ours(b"a=1; authentik_session=s; authentik_csrf=c"), Some(b"a=1".to_vec()));
         assert_eq!(without_ours(b"authentik_mfa=s; a=1; authentik_device=c"), Some(b"a=1".to_vec()));
         assert_eq!(without_ours(b"authentik_sessions=x"), None);
+        for ours in CONTROL_PLANE.into_iter().chain([PREFIX]) {
+            assert!(
+                sets_ours(ours.as_bytes()) && sets_ours(format!("{} = x", ours.to_uppercase()).as_bytes()),
+                "{ours}"
+            );
+        }
         assert!(sets_ours(b" authentik_session=planted; Path=/"));
     }
 }

@@ -13,6 +13,9 @@ pub const RESERVED: &str = "/outpost.goauthentik.io";
 /// percent-encoding is valid, nothing that matters to path structure is encoded, and decoded it is UTF-8
 /// without control bytes, backslashes, empty inner segments and dot segments.
 pub fn decode_normal(raw: &str) -> Option<Cow<'_, str>> {
+    if is_plain(raw) {
+        return Some(Cow::Borrowed(raw));
+    }
     if !raw.starts_with('/') || raw.starts_with("//") || raw.contains(['?', '#']) || !encoding_is_harmless(raw) {
         return None;
     }
@@ -28,6 +31,21 @@ pub fn decode_normal(raw: &str) -> Option<Cow<'_, str>> {
         }
     }
     Some(decoded)
+}
+
+/// Whether a path is in normal form at a glance, as most are: segments of letters, digits and the like, that begin with
+/// no dot.
+fn is_plain(raw: &str) -> bool {
+    let Some(rest) = raw.strip_prefix('/') else { return false };
+    let mut at_start = true;
+    rest.bytes().all(|byte| match byte {
+        b'/' => !std::mem::replace(&mut at_start, true),
+        b'.' => !at_start,
+        _ => {
+            at_start = false;
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~')
+        }
+    })
 }
 
 /// Whether each `%` begins a valid escape, and none stands for `.`, `/`, `\`, `%` or NUL.
@@ -115,10 +133,11 @@ impl Reserved {
     }
 
     fn below(raw: &str, rest: &str) -> Self {
-        if decode_normal(raw).is_none() {
-            return Self::Unknown;
-        }
+        // Directly below the root, an endpoint's own spelling is in normal form.
+        let is_direct = raw.len() == RESERVED.len() + rest.len();
+        let is_normal = || is_direct || decode_normal(raw).is_some();
         match rest {
+            _ if !is_normal() => Self::Unknown,
             "/ping" => Self::Ping,
             "/start" => Self::Start,
             "/callback" => Self::Callback,
@@ -126,7 +145,7 @@ impl Reserved {
             "/auth/traefik" => Self::ForwardAuth(Dialect::Traefik),
             "/auth/caddy" => Self::ForwardAuth(Dialect::Caddy),
             "/auth/nginx" => Self::ForwardAuth(Dialect::Nginx),
-            _ if rest.starts_with("/static/") => Self::Static,
+            _ if rest.starts_with("/static/") && decode_normal(raw).is_some() => Self::Static,
             _ => Self::Unknown,
         }
     }

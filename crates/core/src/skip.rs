@@ -59,6 +59,11 @@ impl SkipSet {
         self.expressions.is_empty()
     }
 
+    /// Whether the expressions are compared with whole URLs (PX-235), and not with paths alone.
+    pub fn takes_origin(&self) -> bool {
+        self.whole_url
+    }
+
     /// Whether a target is open to everybody.
     ///
     /// A path that is not in normal form never is (PX-233): someone behind us could read it otherwise.

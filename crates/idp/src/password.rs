@@ -59,13 +59,18 @@ impl Verdict {
     }
 }
 
-/// Blocks of memory that hash operations use one after the other. Given back to the allocator after each
-/// operation, they would stay resident in the arena of every thread that ever hashed.
-struct Pool(Mutex<Vec<Vec<Block>>>);
+/// Memory that hash operations use one after the other, for as long as any is under way: then it is given back to the
+/// system.
+struct Pool(Mutex<Shared>);
+
+struct Shared {
+    running: usize,
+    idle: Vec<Vec<Block>>,
+}
 
 impl Pool {
     const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
+        Self(Mutex::new(Shared { running: 0, idle: Vec::new() }))
     }
 
     /// The output of Argon2, in memory of the pool; parameters that need more than ours get their own.
@@ -77,23 +82,58 @@ impl Pool {
         length: usize,
     ) -> Result<Output, Box<dyn std::error::Error>> {
         let blocks = argon.params().block_count();
-        let pooled = blocks <= Params::DEFAULT.block_count();
-        let mut memory = if pooled { self.idle().pop().unwrap_or_default() } else { Vec::new() };
-        let wanted = blocks.max(if pooled { Params::DEFAULT.block_count() } else { 0 });
-        memory.try_reserve_exact(wanted.saturating_sub(memory.len()))?;
-        memory.resize(wanted, Block::default());
+        let mut memory = if blocks <= Params::DEFAULT.block_count() {
+            self.borrow()?
+        } else {
+            let mut own = Vec::new();
+            own.try_reserve_exact(blocks)?;
+            own.resize(blocks, Block::default());
+            Borrowed { memory: own, pool: None }
+        };
         let mut buffer = [0; Output::MAX_LENGTH];
         let out = buffer.get_mut(..length).ok_or("output too long")?;
-        let done = argon.hash_password_into_with_memory(password, salt, out, &mut memory);
-        if pooled {
-            self.idle().push(memory);
-        }
-        done?;
+        argon.hash_password_into_with_memory(password, salt, out, &mut memory.memory)?;
         Ok(Output::new(out)?)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
+    fn borrow(&self) -> Result<Borrowed<'_>, std::collections::TryReserveError> {
+        let mut shared = self.shared();
+        shared.running += 1;
+        let idle = shared.idle.pop();
+        drop(shared);
+        let mut borrowed = Borrowed { memory: idle.unwrap_or_default(), pool: Some(self) };
+        borrowed.memory.try_reserve_exact(MAPPED.saturating_sub(borrowed.memory.len()))?;
+        borrowed.memory.resize(Params::DEFAULT.block_count(), Block::default());
+        Ok(borrowed)
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for so many blocks is asked for, and most of it never touched: the allocator hands what is larger than 32 MiB
+/// straight back to the system. Less would stay resident in the arena of every thread that ever hashed.
+const MAPPED: usize = 33 * 1024;
+
+/// Memory of one hash operation.
+struct Borrowed<'a> {
+    memory: Vec<Block>,
+    pool: Option<&'a Pool>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool else { return };
+        let mut shared = pool.shared();
+        shared.running -= 1;
+        if shared.running > 0 {
+            shared.idle.push(std::mem::take(&mut self.memory));
+            return;
+        }
+        let idle = std::mem::take(&mut shared.idle);
+        drop(shared);
+        drop(idle);
     }
 }
 
@@ -238,12 +278,16 @@ mod tests {
         assert_eq!(verify("correct horsE", Some(imported)).await, Verdict::Wrong);
     }
 
-    /// CO-461: hash operations share their memory; a hash that needs more than ours gets it for once only.
+    /// CO-461: hash operations share their memory while any is under way, and none of it is kept when none is; a hash that
+    /// needs more than ours gets it for once only.
     #[test]
     fn co_461_memory_is_used_again() {
         let pool = Pool::new();
-        let address = || pool.idle().iter().map(|blocks| (blocks.as_ptr(), blocks.len())).collect::<Vec<_>>();
         let hashed = new_hash(&pool, b"pw", b"sixteen salt byt").expect("hashes");
+        let address = || pool.shared().idle.iter().map(|blocks| (blocks.as_ptr(), blocks.len())).collect::<Vec<_>>();
+        assert_eq!(address(), []);
+        let under_way = pool.borrow().expect("memory");
+        assert!(is_match(&pool, b"pw", &hashed));
         let first = address();
         assert_eq!(first.len(), 1);
         assert!(is_match(&pool, b"pw", &hashed) && !is_match(&pool, b"no", &hashed));
@@ -258,6 +302,8 @@ mod tests {
             assert!(is_match(&pool, b"pw", &foreign) && !is_match(&pool, b"no", &foreign), "{foreign}");
         }
         assert_eq!(address(), first);
+        drop(under_way);
+        assert_eq!((address(), pool.shared().running), (vec![], 0));
     }
 
     /// CO-040, CO-462: without a stored hash nothing matches, and the decoy is a hash of full cost.

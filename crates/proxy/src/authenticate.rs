@@ -74,7 +74,7 @@ impl DataPlane {
         }
         match &session {
             Attempt::Accepted(identity) => {
-                let ours = self.is_ours(application, Some(identity), header, now).await;
+                let ours = self.is_ours(application, Some(identity), header, now);
                 Caller { session, authorization: Attempt::Absent, ours, stale_cookie }
             }
             Attempt::Rejected(_) if class == PathClass::Protected => {
@@ -83,7 +83,7 @@ impl DataPlane {
             Attempt::Rejected(_) | Attempt::Absent => {
                 let authorization = self.by_header(application, class, header, origin.client, now).await;
                 let ours = matches!(authorization, Attempt::Accepted(_))
-                    || (class == PathClass::Open && self.is_ours(application, None, header, now).await);
+                    || (class == PathClass::Open && self.is_ours(application, None, header, now));
                 Caller { session, authorization, ours, stale_cookie }
             }
         }

@@ -6,9 +6,9 @@ mod tunnel;
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use portcullis_core::origin::Origin;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +34,9 @@ pub struct Plan<'a> {
     pub target: &'a Target,
     /// `Host` sent upstream; the effective host of the request if none (PX-277).
     pub host: Option<&'a HeaderValue>,
-    /// Headers that replace whatever the client sent under these names: identity, HTTP Basic,
-    /// additional headers. Set after the hop-by-hop headers are gone (PX-222).
-    pub set: &'a [(HeaderName, HeaderValue)],
+    /// Headers that replace whatever the client sent under these names: what is the same for everybody, and then identity,
+    /// HTTP Basic, additional headers. Set after the hop-by-hop headers are gone (PX-222).
+    pub set: [&'a [(HeaderName, HeaderValue)]; 2],
     /// Names that clients may not use (PX-220, PX-221); asked for trailers only. Names of `set`,
     /// identity headers, `Authorization` and forwarded headers are always refused there.
     pub forbidden: Option<ForbiddenName>,
@@ -74,7 +74,8 @@ impl Forwarder {
         Self { upstreams, powered_by, closing }
     }
 
-    /// Sends `request` as `plan` says and gives the answer back, cleaned of hop-by-hop headers.
+    /// Sends `request` as `plan` says and gives the answer back, cleaned of hop-by-hop headers. Nothing is left of the
+    /// request.
     ///
     /// `Authorization`, identity headers and others that the application must not see are removed
     /// by the caller; this removes hop-by-hop headers and sets the forwarded ones (PX-278).
@@ -83,58 +84,37 @@ impl Forwarder {
     /// When the request cannot be forwarded or the upstream does not answer.
     pub async fn forward(
         &self,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         origin: &Origin,
         plan: Plan<'_>,
     ) -> Result<Response<Body>, ForwardError> {
-        let upgrade = headers::upgrade(&request);
-        let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let upgrade = headers::upgrade(request);
+        let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut *request));
         let slot = request.extensions_mut().remove::<Slot>();
-        let (mut parts, body) = request.into_parts();
+        *request.extensions_mut() = Extensions::new();
+        let from = std::mem::replace(request.version_mut(), Version::HTTP_11);
+        to_upstream_path(request.uri_mut(), plan.target)?;
+        let host = set_headers(request.headers_mut(), origin, &plan)?;
 
-        let host = HeaderValue::try_from(&origin.host).map_err(|_| ForwardError::BadRequest("host"))?;
-        let uri = upstream_uri(plan.target, parts.uri.path_and_query(), plan.host.unwrap_or(&host))?;
-        // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
-        let chain = headers::forwarded_for(&parts.headers, origin);
-        headers::remove_hop_by_hop(&mut parts.headers);
-        if !origin.peer_trusted {
-            // Gone already when the listener made the origin; kept here so that nobody has to know.
-            parts.headers.remove(http::header::FORWARDED);
-        }
-        // Once, instead of growing several times.
-        parts.headers.reserve(plan.set.len() + 6);
-        parts.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
-        if let Some(chain) = chain {
-            parts.headers.insert(X_FORWARDED_FOR, chain);
-        }
-        if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
-            parts.headers.insert(X_REQUEST_ID, id);
-        }
-        parts.headers.insert(HOST, plan.host.unwrap_or(&host).clone());
-        parts.headers.insert(X_FORWARDED_HOST, host);
-        for (name, value) in plan.set {
-            parts.headers.insert(name, value.clone());
-        }
-
-        if let (true, Some(length)) = (parts.headers.contains_key(CONTENT_LENGTH), body.size_hint().exact()) {
+        let body = std::mem::take(request.body_mut());
+        if let (true, Some(length)) = (request.headers().contains_key(CONTENT_LENGTH), body.size_hint().exact()) {
             // As a plain number: some read `010` as eight.
-            parts.headers.insert(CONTENT_LENGTH, length.into());
+            request.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
-        let body = if body.is_end_stream() { Body::Empty } else { body };
-        let mut request = Request::new(Body::Empty);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = parts.headers;
         if let Some(protocol) = &upgrade {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol.clone());
         }
-        if !matches!(body, Body::Empty) {
-            *request.body_mut() = request_body(&mut request, parts.version, body, &plan);
+        if !body.is_end_stream() {
+            *request.body_mut() = request_body(request, from, body, &plan);
         }
 
-        let answer = self.upstreams.send(plan.target, request, upgrade.is_some()).await;
+        let answer = if upgrade.is_none() && Upstreams::drives(plan.target, request) {
+            self.upstreams.send_driven(plan.target, request).await
+        } else {
+            to_absolute_form(request.uri_mut(), plan.target, &host)?;
+            self.upstreams.send(plan.target, std::mem::take(request), upgrade.is_some()).await
+        };
         let mut answer = answer.map_err(|error| match error {
             SendError::Upstream(error) => ForwardError::Upstream(error),
             SendError::RequestBody(error) => ForwardError::Body(error),
@@ -147,20 +127,24 @@ impl Forwarder {
             let upstream_side = hyper::upgrade::on(&mut answer);
             let closing = (self.closing.clone(), plan.session.map(|watch| watch(Lasting::Tunnel)));
             tokio::spawn(tunnel::run(client_side, upstream_side, closing, slot));
-            return Ok(self.answer(answer.map(|_| Body::Empty), upgrade));
+            *answer.body_mut() = Body::Empty;
+            self.clean(&mut answer, upgrade);
+            return Ok(answer);
         }
-        let answer = answer.map(|body| match plan.session {
-            Some(watch) if body.size_hint().exact().is_none() => {
-                Body::Boxed(Box::pin(Until::new(body, watch(Lasting::Answer))))
-            }
-            _ => body,
-        });
-        Ok(self.answer(answer, None))
+        if let Some(watch) = plan.session
+            && answer.body().size_hint().exact().is_none()
+        {
+            let body = std::mem::take(answer.body_mut());
+            *answer.body_mut() = Body::Boxed(Box::pin(Until::new(body, watch(Lasting::Answer))));
+        }
+        self.clean(&mut answer, None);
+        Ok(answer)
     }
 
-    fn answer(&self, mut answer: Response<Body>, upgrade: Option<HeaderValue>) -> Response<Body> {
+    /// Takes out of an answer what is not for the client.
+    fn clean(&self, answer: &mut Response<Body>, upgrade: Option<HeaderValue>) {
         *answer.version_mut() = Version::HTTP_11;
-        *answer.extensions_mut() = http::Extensions::new();
+        *answer.extensions_mut() = Extensions::new();
         let headers = answer.headers_mut();
         headers::remove_hop_by_hop(headers);
         headers::remove_own_cookies(headers);
@@ -172,28 +156,71 @@ impl Forwarder {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);
         }
-        answer
     }
+}
+
+/// Sets what the upstream is told about the request's origin and sender, and removes what was meant for us alone. Gives
+/// the `Host` that is sent.
+fn set_headers(headers: &mut HeaderMap, origin: &Origin, plan: &Plan<'_>) -> Result<HeaderValue, ForwardError> {
+    let mut sent = headers.get_all(HOST).iter();
+    // Mostly the client's own field says it as we would.
+    let own = sent.next().filter(|own| sent.next().is_none() && own.as_bytes() == origin.host.as_bytes()).cloned();
+    let is_kept = own.is_some() && plan.host.is_none();
+    let effective = match own {
+        Some(own) => own,
+        None => HeaderValue::try_from(&origin.host).map_err(|_| ForwardError::BadRequest("host"))?,
+    };
+    let host = plan.host.unwrap_or(&effective).clone();
+    // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
+    let chain = headers::forwarded_for(headers, origin);
+    headers::remove_hop_by_hop(headers);
+    if !origin.peer_trusted {
+        // Gone already when the listener made the origin; kept here so that nobody has to know.
+        headers.remove(FORWARDED);
+    }
+    // Once, instead of growing several times.
+    headers.reserve(plan.set.iter().map(|part| part.len()).sum::<usize>() + 6);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
+    if let Some(chain) = chain {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    // A `Connection` of the client may have named it.
+    if !is_kept || !headers.contains_key(HOST) {
+        headers.insert(HOST, host.clone());
+    }
+    headers.insert(X_FORWARDED_HOST, effective);
+    for (name, value) in plan.set.into_iter().flatten() {
+        headers.insert(name, value.clone());
+    }
+    Ok(host)
 }
 
 fn alike(theirs: &HeaderValue, asked: Option<&HeaderValue>) -> bool {
     asked.is_some_and(|asked| theirs.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
 }
 
-/// Target, base path, and the request's own path and query byte for byte (PX-275).
-fn upstream_uri(target: &Target, path: Option<&PathAndQuery>, host: &HeaderValue) -> Result<Uri, ForwardError> {
-    let path = path.filter(|path| path.as_str().starts_with('/'));
+/// Base path, and the request's own path and query byte for byte (PX-275).
+fn to_upstream_path(uri: &mut Uri, target: &Target) -> Result<(), ForwardError> {
+    let path = uri.path_and_query().filter(|path| path.as_str().starts_with('/'));
     let path = path.ok_or(ForwardError::BadRequest("the target is no path"))?;
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = Some(if target.base_path.is_empty() {
-        path.clone()
-    } else {
+    if !target.base_path.is_empty() {
         if has_dot_segment(path.path()) {
             return Err(ForwardError::BadRequest("the path has a dot segment"));
         }
         let joined = format!("{}{}", target.base_path, path.as_str());
-        joined.try_into().map_err(|_| ForwardError::BadRequest("the target is no path"))?
-    });
+        *uri = PathAndQuery::try_from(joined).map_err(|_| ForwardError::BadRequest("the target is no path"))?.into();
+    } else if uri.authority().is_some() {
+        *uri = path.clone().into();
+    }
+    Ok(())
+}
+
+/// Adds the scheme, and the authority that connections are shared by.
+fn to_absolute_form(uri: &mut Uri, target: &Target, host: &HeaderValue) -> Result<(), ForwardError> {
+    let mut parts = std::mem::take(uri).into_parts();
     // Over HTTP/2 the URI's authority is what the upstream sees as the host; the connection goes to
     // the target in any case.
     parts.authority = Some(if target.scheme == Scheme::HTTPS {
@@ -202,7 +229,8 @@ fn upstream_uri(target: &Target, path: Option<&PathAndQuery>, host: &HeaderValue
         target.authority.clone()
     });
     parts.scheme = Some(target.scheme.clone());
-    Uri::from_parts(parts).map_err(|_| ForwardError::BadRequest("the target is no path"))
+    *uri = Uri::from_parts(parts).map_err(|_| ForwardError::BadRequest("the target is no path"))?;
+    Ok(())
 }
 
 /// Whether some reading of the path could leave its base: `.` or `..` between slashes of any kind.

@@ -5,6 +5,7 @@
 
 mod asked;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT};
@@ -49,10 +50,13 @@ impl DataPlane {
             Refusal::NotDeterminable
         })?;
         // A question may name one host and be asked under another one's: the request's own decides.
-        let application = match self.applications.find(&asked.origin) {
-            Some(own) => own,
-            None if asked.origin.host == origin.host => Arc::clone(application),
-            None => return Err(Refusal::NotDeterminable),
+        let application = match &asked.origin {
+            Cow::Borrowed(_) => Arc::clone(application),
+            Cow::Owned(other) => match self.applications.find(other) {
+                Some(own) => own,
+                None if other.host == origin.host => Arc::clone(application),
+                None => return Err(Refusal::NotDeterminable),
+            },
         };
         let visit = Visit {
             method: &asked.method,
@@ -76,8 +80,8 @@ impl DataPlane {
             .then(|| signature(application, visit.method, visit.uri, visit.headers, visit.origin))
             .flatten();
         match asks_us {
-            Some(Endpoint::Callback) => return self.callback(application, visit).await,
-            Some(_) => return Ok(no_page(self.sign_out(application, visit).await?, application)),
+            Some(Endpoint::Callback) => return Box::pin(self.callback(application, visit)).await,
+            Some(_) => return Ok(no_page(Box::pin(self.sign_out(application, visit)).await?, application)),
             None => {}
         }
         let base = application.rule.base();
@@ -109,20 +113,23 @@ impl DataPlane {
         if dialect == Dialect::Envoy && climbs(visit.uri.path()) {
             return Err(Refusal::NotTrusted);
         }
-        let response = allowed(&permit, dialect, visit.headers)?;
-        Ok(permit.finish(response, visit.now))
+        let mut response = allowed(&permit, dialect, visit.headers)?;
+        permit.finish(&mut response, visit.now);
+        Ok(response)
     }
 }
 
 /// Whether the request needs an identity (PX-235, PX-237).
 fn class_of(application: &Application, visit: &Visit<'_>) -> PathClass {
+    let skip = &application.skip;
     let opens = || {
         let host = Host::parse(&visit.origin.host, visit.origin.scheme)?;
-        let origin = format!("{}://{host}", visit.origin.scheme.as_str());
-        Some(application.skip.opens(&origin, visit.uri.path(), visit.uri.query()))
+        // Only put together where it is compared.
+        let origin =
+            if skip.takes_origin() { format!("{}://{host}", visit.origin.scheme.as_str()) } else { String::new() };
+        Some(skip.opens(&origin, visit.uri.path(), visit.uri.query()))
     };
-    // Most applications have nothing open: then nothing is put together for a comparison.
-    let opens = !application.skip.is_empty() && opens() == Some(true);
+    let opens = !skip.is_empty() && opens() == Some(true);
     let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING]
         .iter()
         .any(|name| visit.headers.get(name).is_some_and(|value| value.as_bytes() != b"0"));
@@ -151,7 +158,7 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
     }
     match outfit {
         Some(outfit) => {
-            for (name, value) in &outfit.headers {
+            for (name, value) in permit.headers(outfit).into_iter().flatten() {
                 headers.insert(name, value.clone());
             }
         }

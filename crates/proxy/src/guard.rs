@@ -162,8 +162,18 @@ impl<S> Guard<S> {
 
     /// Whether the client has kept silent for too long.
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let in_head = self.frame.in_head() || self.fresh;
+        // Then the timer, whatever it was set for, never goes off later than a deadline between two requests: until it
+        // does, there is no need for the time.
+        let early = !in_head && self.limits.idle >= self.limits.head;
         loop {
-            let deadline = if self.frame.in_head() || self.fresh {
+            if early
+                && let Some(timer) = &mut self.timer
+                && timer.as_mut().poll(cx).is_pending()
+            {
+                return false;
+            }
+            let deadline = if in_head {
                 *self.deadline.get_or_insert_with(|| Instant::now() + self.limits.head)
             } else if self.frame.between_requests() || self.frame.awaits_upgrade() {
                 match self.progress.idle_since().filter(|_| !self.stalling) {

@@ -155,7 +155,8 @@ impl SessionCookie {
         {
             return Some(made.1.clone());
         }
-        let mut line = HeaderValue::try_from(scope.set(name, &self.value, now, self.expires)).ok()?;
+        // Copied, so that it takes no more than it needs.
+        let mut line = HeaderValue::from_str(&scope.set(name, &self.value, now, self.expires)).ok()?;
         line.set_sensitive(true);
         self.line.store(Some(Arc::new((now.seconds(), line.clone()))));
         Some(line)

@@ -37,26 +37,26 @@ use crate::tcp;
 pub enum Handled {
     /// It has answered, and tells the access log who was served.
     Answered(Response<Body>, Option<Seen>),
-    /// No provider's host: the request is the control plane's (PX-058).
-    NotOurs(Request<Body>),
+    /// No provider's host: the request, which is as it was, is the control plane's (PX-058).
+    NotOurs,
 }
 
 /// What the listener asks first about every request.
 pub trait Plane: Send + Sync + 'static {
-    /// Answers the request or gives it back.
-    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send;
+    /// Answers the request, of which it may leave nothing, or does not touch it.
+    fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> impl Future<Output = Handled> + Send;
 }
 
 /// A data plane for which no host is configured.
 impl Plane for () {
-    async fn handle(&self, request: Request<Body>, _: Arc<Origin>) -> Handled {
-        Handled::NotOurs(request)
+    async fn handle(&self, _: &mut Request<Body>, _: &Origin) -> Handled {
+        Handled::NotOurs
     }
 }
 
 /// A data plane that somebody else looks after as well.
 impl<P: Plane> Plane for Arc<P> {
-    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+    fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> impl Future<Output = Handled> + Send {
         P::handle(self, request, origin)
     }
 }

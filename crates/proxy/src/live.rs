@@ -121,6 +121,7 @@ impl DataPlane {
         loop {
             ticks.tick().await;
             self.end_what_is_over(self.clock.now()).await;
+            self.applications.caches().age(self.clock.now());
             self.count_sessions();
         }
     }

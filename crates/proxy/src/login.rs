@@ -165,7 +165,7 @@ impl DataPlane {
             self.asked(&self.meters.calls.sessions, self.control.sessions().end(pk, digest))
                 .await
                 .map_err(|_| Refusal::LoginUnavailable)?;
-            application.sessions.forget(&digest).await;
+            application.sessions.forget(&digest);
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl DataPlane {
             self.asked(&self.meters.calls.sessions, sessions.end_of_sid(&leave.sid)).await?;
             self.control.epochs().bump(Subject::Session(&leave.sid));
         }
-        application.sessions.forget(&identity.session).await;
+        application.sessions.forget(&identity.session);
         Ok(())
     }
 }

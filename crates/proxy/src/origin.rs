@@ -214,9 +214,12 @@ pub(crate) fn parse_host(text: &str) -> Option<String> {
             (text.get(..address.len().checked_add(2)?)?, port)
         }
         None => {
-            let (name, port) = text.find(':').map_or((text, ""), |colon| text.split_at(colon));
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            if name.is_empty() || !name.bytes().all(fits) {
+            let (name, port) = match text.bytes().position(|byte| !fits(byte)) {
+                None => (text, ""),
+                Some(colon) => text.split_at_checked(colon)?,
+            };
+            if name.is_empty() {
                 return None;
             }
             (name, port)
@@ -230,12 +233,8 @@ pub(crate) fn parse_host(text: &str) -> Option<String> {
     if !digits.is_empty() && (!digits.bytes().all(|byte| byte.is_ascii_digit()) || digits.parse::<u16>().is_err()) {
         return None;
     }
-    let mut host = String::with_capacity(text.len());
-    host.push_str(name);
-    if !digits.is_empty() {
-        host.push(':');
-        host.push_str(digits);
-    }
+    // A colon without a port behind it goes.
+    let mut host = text.get(..if digits.is_empty() { name.len() } else { text.len() })?.to_owned();
     host.make_ascii_lowercase();
     Some(host)
 }

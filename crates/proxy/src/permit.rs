@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie;
 
@@ -83,6 +83,11 @@ impl<'a> Permit<'a> {
         outfit.transpose().map_err(|fault| Refusal::Unsendable(*fault))
     }
 
+    /// All headers that are set in somebody's name.
+    pub fn headers<'b>(&'b self, outfit: &'b Outfit) -> [&'b [(HeaderName, HeaderValue)]; 2] {
+        [&self.application.constant_headers, &outfit.headers]
+    }
+
     /// Whether the client's own `Authorization` is for the application (PX-096).
     pub fn keeps_authorization(&self) -> bool {
         self.keeps_authorization
@@ -99,7 +104,7 @@ impl<'a> Permit<'a> {
         Ok(Plan {
             target: outfit.and_then(|outfit| outfit.target.as_deref()).map_or(target, |(target, _)| target),
             host: outfit.and_then(|outfit| outfit.host.as_ref()),
-            set: outfit.map(|outfit| &*outfit.headers).unwrap_or_default(),
+            set: outfit.map(|outfit| self.headers(outfit)).unwrap_or_default(),
             forbidden: Some(Arc::clone(&self.application.forbidden)),
             session: None,
         })
@@ -113,22 +118,21 @@ impl<'a> Permit<'a> {
     }
 
     /// Finishes an answer: a client that came without a session cookie gets one (PX-099).
-    pub fn finish(&self, mut response: Response<Body>, now: Timestamp) -> Response<Body> {
-        let headers = response.headers_mut();
+    pub fn finish(&self, response: &mut Response<Body>, now: Timestamp) {
         let cookies = &self.application.cookies;
         if self.is_new
             && let Some(cookie) = self.identity.as_ref().and_then(|identity| identity.cookie.as_ref())
             && let Some(line) = cookie.line(&cookies.session, &cookies.scope, now)
         {
-            headers.append(SET_COOKIE, line);
+            response.headers_mut().append(SET_COOKIE, line);
         }
-        response
     }
 }
 
-/// Takes the data plane's cookies out of a request (PX-178).
+/// Takes our cookies out of a request (PX-178).
 fn hide_cookies(headers: &mut HeaderMap) {
-    let (mut left, mut found) = (Vec::new(), false);
+    let mut left = Vec::new();
+    let mut found = false;
     for value in headers.get_all(COOKIE) {
         match cookie::without_ours(value.as_bytes()) {
             None => left.push(value.clone()),

@@ -142,22 +142,22 @@ impl DataPlane {
         }
     }
 
-    /// Answers a request to one of the applications, or gives it back (PX-058).
-    pub async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
-        let application = match self.applications.find(&origin) {
+    /// Answers a request to one of the applications, or leaves it as it is (PX-058).
+    pub async fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> Handled {
+        let application = match self.applications.find(origin) {
             Some(application) => application,
             None => match Reserved::of(request.uri().path(), "") {
                 Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await, None),
                 Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND), None),
                 // Only nginx asks under a name of its own (PX-054).
                 Some(Reserved::ForwardAuth(dialect)) => {
-                    let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(&origin, request.headers()));
+                    let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(origin, request.headers()));
                     match asked.flatten() {
                         Some(application) => application,
-                        None => return Handled::Answered(answer::no_application(&origin), None),
+                        None => return Handled::Answered(answer::no_application(origin), None),
                     }
                 }
-                _ => return Handled::NotOurs(request),
+                _ => return Handled::NotOurs,
             },
         };
         let class = PathClass::of(
@@ -166,26 +166,26 @@ impl DataPlane {
             request.uri(),
             request.headers(),
             request.body().is_end_stream(),
-            &origin,
+            origin,
         );
         if class == PathClass::Elsewhere {
-            return Handled::NotOurs(request);
+            return Handled::NotOurs;
         }
         let asker = Asker::of(request.headers());
         let (method, began) = (request.method().clone(), Instant::now());
         let mut notes = Notes::default();
         let outcome = match class {
             PathClass::Portcullis(Endpoint::ForwardAuth(dialect)) => {
-                let (question, _) = request.into_parts();
-                self.ask(dialect, &application, &question, &origin, &mut notes).await
+                let (question, _) = std::mem::take(request).into_parts();
+                self.ask(dialect, &application, &question, origin, &mut notes).await
             }
-            _ => self.pass(&application, class, request, &origin, &mut notes).await,
+            _ => self.pass(&application, class, request, origin, &mut notes).await,
         };
         let response = match outcome {
             Ok(response) => response,
             Err(refusal) => {
-                log(&refusal, &application, &origin);
-                let mut response = answer::refuse(&refusal, &application, &asker, &origin);
+                log(&refusal, &application, origin);
+                let mut response = answer::refuse(&refusal, &application, &asker, origin);
                 if notes.stale_cookie && answer::clears_stale_cookie(&refusal) {
                     let cookies = &application.cookies;
                     answer::set_cookie(&mut response, cookies.scope.clear(&cookies.session));
@@ -195,7 +195,7 @@ impl DataPlane {
         };
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
         let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
-        application.durations.request(&method, began.elapsed(), kind);
+        application.durations.request(&method, notes.answered.unwrap_or_else(Instant::now) - began, kind);
         let seen = Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) };
         Handled::Answered(response, Some(seen))
     }
@@ -205,7 +205,7 @@ impl DataPlane {
         &self,
         application: &Arc<Application>,
         class: PathClass,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         origin: &Origin,
         notes: &mut Notes,
     ) -> Result<Response<Body>, Refusal> {
@@ -213,7 +213,7 @@ impl DataPlane {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let visit = Visit { method, uri, headers, origin, now };
         if let PathClass::Portcullis(endpoint) = class {
-            return self.answer(endpoint, application, &visit).await;
+            return Box::pin(self.answer(endpoint, application, &visit)).await;
         }
         if class == PathClass::Refused {
             return Err(Refusal::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -225,15 +225,17 @@ impl DataPlane {
         let mut plan = permit.plan()?;
         let watch = permit.identity().map(|identity| move |lasting| self.live.hold(application, identity, lasting));
         plan.session = watch.as_ref().map(|watch| watch as &Watch<'_>);
-        self.meters.stripped_headers.increment(permit.rewrite(&mut request));
+        self.meters.stripped_headers.increment(permit.rewrite(request));
         let (method, began) = (request.method().clone(), Instant::now());
         let forwarded = self.forwarder.forward(request, origin, plan).await;
-        permit.durations().upstream(&method, began.elapsed());
-        let response = forwarded.map_err(|error| {
+        let answered = *notes.answered.insert(Instant::now());
+        permit.durations().upstream(&method, answered - began);
+        let mut response = forwarded.map_err(|error| {
             let to_superuser = permit.identity().is_some_and(|identity| identity.is_superuser);
             Refusal::NotForwarded { error, to_superuser }
         })?;
-        Ok(permit.finish(response, now))
+        permit.finish(&mut response, now);
+        Ok(response)
     }
 
     async fn answer(
@@ -282,7 +284,7 @@ pub fn asks_ready(uri: &Uri) -> bool {
 }
 
 impl Plane for DataPlane {
-    fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> impl Future<Output = Handled> + Send {
+    fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> impl Future<Output = Handled> + Send {
         Self::handle(self, request, origin)
     }
 }
@@ -292,6 +294,8 @@ impl Plane for DataPlane {
 pub(crate) struct Notes {
     pub(crate) stale_cookie: bool,
     pub(crate) identity: Option<Arc<Identity>>,
+    /// When the upstream answered, or did not.
+    pub(crate) answered: Option<Instant>,
 }
 
 fn log(refusal: &Refusal, application: &Application, origin: &Origin) {

@@ -162,6 +162,11 @@ impl Upstreams {
         Self { settings, tls, clients: Mutex::default(), driven: Mutex::default(), secure: Mutex::default() }
     }
 
+    /// Whether [`Upstreams::send_driven`] is the way for a request that is no upgrade.
+    pub(crate) fn drives(target: &Target, request: &Request<Body>) -> bool {
+        target.scheme == Scheme::HTTP && matches!(request.body(), Body::Empty)
+    }
+
     /// Sends a request whose URI is absolute. Dropping the future cancels the request (PX-282).
     ///
     /// `upgrade` asks for a connection that can become a tunnel, which HTTP/2 cannot.
@@ -172,9 +177,6 @@ impl Upstreams {
         upgrade: bool,
     ) -> Result<Response<Body>, SendError> {
         let pools = &*target.pools;
-        if !upgrade && target.scheme == Scheme::HTTP && matches!(request.body(), Body::Empty) {
-            return self.send_driven(target, request).await;
-        }
         if !upgrade && target.scheme == Scheme::HTTPS {
             let pool = pools.secure.get_or_init(|| self.secure(target));
             return pool.send(request).await.map(|answer| answer.map(Body::from));
@@ -203,11 +205,13 @@ impl Upstreams {
         pools.entry((target.authority.clone(), target.verify)).or_insert_with(make).clone()
     }
 
-    async fn send_driven(&self, target: &Target, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
-        // On the wire stand path and query alone.
-        if let Some(path) = request.uri().path_and_query().cloned() {
-            *request.uri_mut() = Uri::from(path);
-        }
+    /// Sends a request without a body, whose URI is a path, over plain HTTP. Dropping the future, or the answer's body,
+    /// cancels it.
+    pub(crate) async fn send_driven(
+        &self,
+        target: &Target,
+        request: &mut Request<Body>,
+    ) -> Result<Response<Body>, SendError> {
         let pool = target.pools.driven.get_or_init(|| self.pool(target));
         pool.send(request).await.map_err(|error| {
             SendError::Upstream(match error {

@@ -35,14 +35,14 @@ struct Through {
 }
 
 impl Plane for Through {
-    async fn handle(&self, request: Request<Body>, origin: Arc<Origin>) -> Handled {
+    async fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> Handled {
         if request.uri().path() == "/panic" {
             panic!("asked to");
         }
         let watch = self.ends.clone().map(|ends| move |_| Held::by(ends.clone()));
         let session = watch.as_ref().map(|watch| watch as &Watch<'_>);
-        let plan = Plan { target: &self.target, host: None, set: &self.set, forbidden: None, session };
-        let answer = match self.forwarder.forward(request, &origin, plan).await {
+        let plan = Plan { target: &self.target, host: None, set: [&self.set, &[]], forbidden: None, session };
+        let answer = match self.forwarder.forward(request, origin, plan).await {
             Ok(answer) => answer,
             Err(error) => {
                 let status = match &error {

@@ -70,7 +70,7 @@ impl DataPlane {
             Header::One(value) => value.as_bytes(),
         };
         let key = self.header_key(application, value);
-        if let Some(identity) = self.known(application, &key, now).await {
+        if let Some(identity) = self.known(application, &key, now) {
             if !identity.admits(client) {
                 return self.invalid("basic");
             }
@@ -92,12 +92,13 @@ impl DataPlane {
         if self.was_refused(application, &self.refusal_key(&key, client), &credentials, now) {
             return self.invalid(credentials.scheme());
         }
-        self.verify(application, key, value, &credentials, client, now).await
+        // Boxed, as all that is seldom: else every request would carry room for it.
+        Box::pin(self.verify(application, key, value, &credentials, client, now)).await
     }
 
     /// Whether one of the `Authorization` values is the credential that a session came from, or one that we
     /// verified (PX-096): then none of them is for the application.
-    pub(super) async fn is_ours(
+    pub(super) fn is_ours(
         &self,
         application: &Application,
         session: Option<&Identity>,
@@ -111,7 +112,7 @@ impl DataPlane {
                 return true;
             }
             let key = self.header_key(application, value.as_bytes());
-            if application.credentials.get(&key, now, self.control.epochs()).await.is_some() {
+            if application.credentials.get(&key, now, self.control.epochs()).is_some() {
                 return true;
             }
         }
@@ -133,8 +134,8 @@ impl DataPlane {
     }
 
     /// An identity from the header cache, as far as it may be used (PX-107).
-    async fn known(&self, application: &Application, key: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
-        let identity = application.credentials.get(key, now, self.control.epochs()).await?;
+    fn known(&self, application: &Application, key: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let identity = application.credentials.get(key, now, self.control.epochs())?;
         (identity.source != Source::Bearer || self.control.hears_revocations()).then_some(identity)
     }
 
@@ -165,7 +166,7 @@ impl DataPlane {
         now: Timestamp,
     ) -> Attempt {
         let epochs = self.control.epochs();
-        application.credentials.forget(&key).await;
+        application.credentials.forget(&key);
         let began = epochs.present();
         let find = || self.find_owner(application, value, credentials, client, now);
         match application.credentials.load(&key, now, epochs, find).await {
@@ -231,7 +232,7 @@ impl DataPlane {
         };
         let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
         let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
-        application.sessions.put(record.digest, Arc::clone(&identity)).await;
+        application.sessions.put(record.digest, Arc::clone(&identity));
         Ok(identity)
     }
 

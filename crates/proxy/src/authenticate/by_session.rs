@@ -63,13 +63,14 @@ impl DataPlane {
         now: Timestamp,
     ) -> Result<Arc<Identity>, Arc<ControlError>> {
         let epochs = self.control.epochs();
-        if let Some(identity) = application.sessions.get(&digest, now, epochs).await {
+        if let Some(identity) = application.sessions.get(&digest, now, epochs) {
             self.meters.session_hits.increment(1);
             return Ok(identity);
         }
         self.meters.session_misses.increment(1);
-        application.sessions.forget(&digest).await;
-        application.sessions.load(&digest, now, epochs, || self.find_session(application, digest, now)).await
+        application.sessions.forget(&digest);
+        let find = || self.find_session(application, digest, now);
+        Box::pin(application.sessions.load(&digest, now, epochs, find)).await
     }
 
     /// Reads a session, and asks whether what it rests on still holds: it may have been kept by

@@ -1,6 +1,6 @@
 //! Which fields end at us, and which we set.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
@@ -18,12 +18,11 @@ use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Whether a field is meant for one hop alone (PX-222).
+/// Whether a field besides `Connection` is meant for one hop alone (PX-222).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection"
-            | "keep-alive"
+        "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"
             | "proxy-authorization"
@@ -40,14 +39,26 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// HTTP/1.1 has none.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at the names that are there is cheaper than looking up each that might be.
-    let mut ending: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    if ending.is_empty() {
+    let (mut ending, mut connection) = (Vec::new(), false);
+    for name in headers.keys() {
+        if *name == CONNECTION {
+            connection = true;
+        } else if is_hop_by_hop(name) {
+            ending.push(name.clone());
+        }
+    }
+    if !connection && ending.is_empty() {
         return;
     }
-    let named = tokens(headers, &CONNECTION)
-        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token).ok());
-    ending.extend(named.filter(|name| *name != TRAILER));
+    let plain = |token: &[u8]| token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
+    let mut named = tokens(headers, &CONNECTION).filter(|token| !plain(token)).peekable();
+    if ending.is_empty() && named.peek().is_none() {
+        drop(named);
+        headers.remove(CONNECTION);
+        return;
+    }
+    ending.extend(named.filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| *name != TRAILER));
+    ending.push(CONNECTION);
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     for name in ending {
         headers.remove(name);
@@ -83,29 +94,36 @@ pub(super) fn upgrade(request: &Request<Body>) -> Option<HeaderValue> {
 
 /// The chain that trusted peers vouch for, and the peer itself (PX-278).
 pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<HeaderValue> {
-    let chain = headers.get(X_FORWARDED_FOR).filter(|_| origin.peer_trusted).and_then(|chain| chain.to_str().ok());
-    let chain = match chain {
-        Some(chain) => format!("{chain}, {}", origin.peer),
-        None => text(origin.peer),
-    };
-    HeaderValue::try_from(chain).ok()
+    let chain =
+        if origin.peer_trusted { headers.get(X_FORWARDED_FOR).and_then(|chain| chain.to_str().ok()) } else { None };
+    match (chain, origin.peer) {
+        (Some(chain), peer) => HeaderValue::try_from(format!("{chain}, {peer}")).ok(),
+        (None, IpAddr::V4(peer)) => dotted(peer),
+        (None, IpAddr::V6(peer)) => HeaderValue::try_from(peer.to_string()).ok(),
+    }
 }
 
 /// An address as text. What `Display` does to pad a number costs more than all the rest of the header.
-fn text(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity("255.255.255.255".len());
-    for (place, octet) in address.octets().into_iter().enumerate() {
-        if place > 0 {
-            text.push('.');
+fn dotted(address: Ipv4Addr) -> Option<HeaderValue> {
+    let mut text = [0; "255.255.255.255".len()];
+    let mut places = text.iter_mut();
+    let mut length = 0;
+    let mut push = |byte| {
+        if let Some(place) = places.next() {
+            (*place, length) = (byte, length + 1);
+        }
+    };
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            push(b'.');
         }
         for unit in [100, 10, 1] {
             if octet >= unit || unit == 1 {
-                text.push(char::from(b'0' + octet / unit % 10));
+                push(b'0' + octet / unit % 10);
             }
         }
     }
-    text
+    HeaderValue::from_bytes(text.get(..length)?).ok()
 }
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
@@ -129,8 +147,8 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    pub(super) fn new(set: &[(HeaderName, HeaderValue)], forbidden: Option<ForbiddenName>) -> Self {
-        Self { set: set.iter().map(|(name, _)| name.clone()).collect(), forbidden }
+    pub(super) fn new(set: [&[(HeaderName, HeaderValue)]; 2], forbidden: Option<ForbiddenName>) -> Self {
+        Self { set: set.into_iter().flatten().map(|(name, _)| name.clone()).collect(), forbidden }
     }
 
     /// Leaves in `Trailer` only what may pass.
@@ -182,8 +200,8 @@ mod tests {
     /// PX-278: the peer's address is written as everybody writes it.
     #[test]
     fn px_278_addresses_are_written_as_usual() {
-        for address in ["0.0.0.0", "10.9.99.100", "127.0.0.1", "203.0.113.255", "::1", "2001:db8::7"] {
-            assert_eq!(text(address.parse().unwrap()), address);
+        for address in ["0.0.0.0", "10.9.99.100", "127.0.0.1", "203.0.113.255"] {
+            assert_eq!(dotted(address.parse().unwrap()).unwrap(), address);
         }
     }
 }

@@ -121,11 +121,11 @@ impl<P: Plane> Way<P> {
             request.extensions_mut().insert(self.connection.slot.clone());
         }
         let mut found = None;
-        let dispatched = self.dispatch(request, &mut pending, &mut found);
+        let dispatched = self.dispatch(&mut request, &mut pending, &mut found);
         let answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
             Ok(answer) => answer,
             Err(_) => {
-                let request_id = found.as_ref().map_or("", |origin| &origin.request_id);
+                let request_id = found.as_ref().map_or("", |origin: &Arc<Origin>| &origin.request_id);
                 tracing::error!(request_id, "a request made us panic");
                 page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here.", request_id)
             }
@@ -142,7 +142,7 @@ impl<P: Plane> Way<P> {
 
     async fn dispatch(
         &self,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         pending: &mut Option<Pending>,
         found: &mut Option<Arc<Origin>>,
     ) -> Response<Body> {
@@ -153,9 +153,9 @@ impl<P: Plane> Way<P> {
             answer.headers_mut().insert(ALLOW, allowed);
             return answer;
         }
-        let origin = origin::origin(&mut request, self.connection.peer, self.tls, &server.trust, &self.connection.ids);
+        let origin = origin::origin(request, self.connection.peer, self.tls, &server.trust, &self.connection.ids);
         let origin = match origin {
-            Ok(origin) => Arc::clone(found.insert(Arc::new(origin))),
+            Ok(origin) => &*found.insert(Arc::new(origin)),
             // To a proxy that asks, it is its own configuration that is wrong (PX-245).
             Err(_) if matches!(Reserved::of(request.uri().path(), ""), Some(Reserved::ForwardAuth(_))) => {
                 return not_determinable();
@@ -167,21 +167,18 @@ impl<P: Plane> Way<P> {
             }
         };
         if let Some(pending) = pending {
-            pending.from(&origin);
+            pending.from(origin);
         }
-        let mut request = match server.plane.handle(request, origin.clone()).await {
-            Handled::Answered(answer, seen) => {
-                if let Some(pending) = pending {
-                    pending.served(seen);
-                }
-                return answer;
+        if let Handled::Answered(answer, seen) = server.plane.handle(request, origin).await {
+            if let Some(pending) = pending {
+                pending.served(seen);
             }
-            Handled::NotOurs(request) => request,
-        };
+            return answer;
+        }
         match &server.core {
             Some(core) => {
-                request.extensions_mut().insert::<Arc<Origin>>(origin);
-                core(request).await
+                request.extensions_mut().insert(Arc::clone(origin));
+                core(std::mem::take(request)).await
             }
             None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
         }

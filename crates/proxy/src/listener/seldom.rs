@@ -14,6 +14,8 @@ use futures_util::task::AtomicWaker;
 pub(super) struct Seldom<F> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
+    /// Who is woken by the bell.
+    registered: Option<Waker>,
 }
 
 /// What the future rings when it wants to be looked at.
@@ -33,7 +35,7 @@ impl<F> Seldom<F> {
     pub(super) fn new(future: F) -> Self {
         // Rung, so that it is looked at a first time.
         let bell = Bell { rung: AtomicBool::new(true), task: AtomicWaker::new() };
-        Self { future: Box::pin(future), bell: Arc::new(bell) }
+        Self { future: Box::pin(future), bell: Arc::new(bell), registered: None }
     }
 }
 
@@ -41,8 +43,14 @@ impl<F: Future> Future for Seldom<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Until the bell rings, who is woken by it stays so.
+        let stays = self.registered.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+        if stays && !self.bell.rung.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         // First: who rings from here on wakes this task.
         self.bell.task.register(cx.waker());
+        self.registered = Some(cx.waker().clone());
         if !self.bell.rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }

@@ -92,7 +92,7 @@ impl Pool {
 
     /// Sends a request that has no body. Dropping the future, or the answer's body, closes the
     /// connection unless the answer was read as a whole.
-    pub(super) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, DrivenError> {
+    pub(super) async fn send(self: &Arc<Self>, request: &mut Request<Body>) -> Result<Response<Body>, DrivenError> {
         loop {
             let reused = self.take();
             let was_reused = reused.is_some();
@@ -100,11 +100,11 @@ impl Pool {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
-            match exchange(&mut connection, request).await {
+            match exchange(&mut connection, std::mem::take(request)).await {
                 Ok(answer) => return Ok(answer.map(|body| self.body(body, connection))),
                 Err(mut error) => match error.take_message() {
                     // Nothing of it was sent: the connection was dead already.
-                    Some(unsent) if was_reused => request = unsent,
+                    Some(unsent) if was_reused => *request = unsent,
                     _ => return Err(DrivenError::Http(error.into_error())),
                 },
             }
@@ -133,17 +133,15 @@ impl Pool {
     /// the request back.
     fn take(&self) -> Option<Box<Connection>> {
         loop {
-            let Idle { connection, .. } = self.idle().pop()?;
-            if connection.sender.is_ready() {
+            let Idle { mut connection, .. } = self.idle().pop()?;
+            // To the end of its last exchange, if it is not there yet; it also learns whether the upstream has closed it.
+            if connection.drive_unasked() && connection.sender.is_ready() {
                 return Some(connection);
             }
         }
     }
 
     fn put(&self, connection: Box<Connection>) {
-        if connection.sender.is_closed() {
-            return;
-        }
         let mut idle = self.idle();
         if idle.len() < MOST_IDLE {
             idle.push(Idle { connection, since: Instant::now() });
@@ -175,7 +173,16 @@ type Exchanged = Result<Response<Incoming>, hyper::client::conn::TrySendError<Re
 
 async fn exchange(connection: &mut Connection, request: Request<Body>) -> Exchanged {
     let mut answer = pin!(connection.sender.try_send_request(request));
-    std::future::poll_fn(move |cx| connection.drive_for(cx, |noop| answer.as_mut().poll(noop))).await
+    let mut sent = false;
+    std::future::poll_fn(move |cx| {
+        // Nothing can be there before the request was sent, so that this is the time to ask.
+        if !std::mem::replace(&mut sent, true) {
+            connection.drive(cx);
+            return answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        connection.drive_for(cx, |noop| answer.as_mut().poll(noop))
+    })
+    .await
 }
 
 /// An answer's body, which drives the connection that it comes over.
@@ -207,10 +214,7 @@ impl HttpBody for Driven {
                 false
             }
         };
-        if over && let Some(mut connection) = this.connection.take()
-            // To its end, so that it is ready for the next request.
-            && connection.drive_unasked()
-        {
+        if over && let Some(connection) = this.connection.take() {
             this.pool.put(connection);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
@@ -266,8 +270,8 @@ mod tests {
             let waker = Waker::from(Arc::clone(&bell));
             bells.push(bell);
             let mut exchange = pin!(async {
-                let request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
-                let answer = pool.send(request).await.ok().unwrap();
+                let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
+                let answer = pool.send(&mut request).await.ok().unwrap();
                 answer.into_body().collect().await.unwrap().to_bytes()
             });
             let body = std::future::poll_fn(|_| exchange.as_mut().poll(&mut Context::from_waker(&waker))).await;

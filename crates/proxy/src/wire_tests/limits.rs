@@ -37,7 +37,7 @@ fn speaking(version: Version, room: usize) -> DuplexStream {
 struct Odd;
 
 impl Plane for Odd {
-    async fn handle(&self, request: Request<Body>, _: Arc<Origin>) -> Handled {
+    async fn handle(&self, request: &mut Request<Body>, _: &Origin) -> Handled {
         let body = match request.uri().path() {
             "/late" => {
                 tokio::time::sleep(Duration::from_secs(1000)).await;
@@ -48,7 +48,7 @@ impl Plane for Odd {
                 let part = || Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(&[b'x'; 1000])));
                 Body::new(StreamBody::new(futures_util::stream::iter((0..1000).map(move |_| part()))))
             }
-            _ => match request.into_body().collect().await {
+            _ => match std::mem::take(request.body_mut()).collect().await {
                 Ok(_) => Body::from("read"),
                 Err(error) => Body::from(format!("{error:?}")),
             },

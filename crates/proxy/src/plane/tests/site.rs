@@ -343,9 +343,9 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
             asked: None,
         };
-        match self.plane.handle(request.body(Body::Empty).unwrap(), Arc::new(origin)).await {
+        match self.plane.handle(&mut request.body(Body::Empty).unwrap(), &origin).await {
             Handled::Answered(response, _) => Some(response),
-            Handled::NotOurs(_) => None,
+            Handled::NotOurs => None,
         }
     }
 
@@ -365,9 +365,9 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
             asked: None,
         };
-        match self.plane.handle(question.body(Body::Empty).unwrap(), Arc::new(origin)).await {
+        match self.plane.handle(&mut question.body(Body::Empty).unwrap(), &origin).await {
             Handled::Answered(response, _) => Some(response),
-            Handled::NotOurs(_) => None,
+            Handled::NotOurs => None,
         }
     }
 
