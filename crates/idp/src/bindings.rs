@@ -331,6 +331,10 @@ async fn check(
         && application::by_uuid(change.conn(), ApplicationId(target)).await?.is_none()
     {
         match flow::by_pk(change.conn(), FlowId(target)).await? {
+            // It is asked before anybody is known, so that these would keep everybody out (CO-172).
+            Some(flow) if flow.authentication != "require_authenticated" && binding.policy.is_none() => {
+                problems.add("target", "Nobody is known when this flow begins: only policies can be bound to it.");
+            }
             Some(flow) if flow.designation != "authorization" => {}
             Some(_) => problems.add("target", "Bind to the application: its own bindings decide who may use it."),
             None => problems.add("target", invalid(&target)),

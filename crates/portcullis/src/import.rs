@@ -16,14 +16,14 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::permission::Model;
 use portcullis_idp::context::{Actor, Context};
 use portcullis_idp::list::Slice;
-use portcullis_idp::{flows, mappings};
+use portcullis_idp::{applications, bindings, flows, mappings};
 use portcullis_web::api::blueprints::{Audience, Document, apply};
 use serde_json::Value;
 
 use crate::edge::SystemClock;
 use crate::settings::Settings;
 use crate::{Failure, instance, serve};
-use convert::{Here, Plan, Snapshot};
+use convert::{Here, Plan, Refused, Snapshot};
 use server::Server;
 
 /// Variable that holds the token.
@@ -64,8 +64,10 @@ pub(crate) fn run(settings: &Settings, from: &From) -> Result<(), Failure> {
 }
 
 async fn read(server: &Server) -> Result<Snapshot, Failure> {
-    if server.get("core/users/me/").await?.is_none() {
-        return Err("the server does not take the token, or has no such API".into());
+    let me = server.get("core/users/me/").await?.ok_or("the server has no such API")?;
+    // Others are shown a part of everything, and would not know it.
+    if me.pointer("/user/is_superuser") != Some(&Value::Bool(true)) {
+        return Err("the token must be that of a superuser".into());
     }
     let mut policies = Vec::new();
     let typed = ["expression", "password", "password_expiry", "reputation", "event_matcher", "dummy"];
@@ -90,7 +92,7 @@ async fn read(server: &Server) -> Result<Snapshot, Failure> {
     for certificate in certificates.iter_mut().filter(|found| found.get("managed").is_none_or(Value::is_null)) {
         let pk = certificate.get("pk").and_then(Value::as_str).unwrap_or_default().to_owned();
         for (view, field) in [("view_certificate", "certificate_data"), ("view_private_key", "key_data")] {
-            let found = server.get(&format!("crypto/certificatekeypairs/{pk}/{view}/")).await?;
+            let found = server.get_if_allowed(&format!("crypto/certificatekeypairs/{pk}/{view}/")).await?;
             add(certificate, field, found.and_then(|found| found.get("data").cloned()));
         }
     }
@@ -98,7 +100,7 @@ async fn read(server: &Server) -> Result<Snapshot, Failure> {
     for token in tokens.iter_mut().filter(|found| found.get("managed").is_none_or(Value::is_null)) {
         let identifier = token.get("identifier").and_then(Value::as_str).unwrap_or_default();
         let identifier: String = url::form_urlencoded::byte_serialize(identifier.as_bytes()).collect();
-        let found = server.get(&format!("core/tokens/{}/view_key/", identifier.replace('+', "%20"))).await?;
+        let found = server.get_if_allowed(&format!("core/tokens/{}/view_key/", identifier.replace('+', "%20"))).await?;
         add(token, "key", found.and_then(|found| found.get("key").cloned()));
     }
     Ok(Snapshot {
@@ -136,17 +138,52 @@ async fn take_over(ctx: &Context, there: &Snapshot) -> Result<(), Failure> {
         flows: flows.into_iter().map(|flow| flow.slug).collect(),
         managed_mappings: mappings.into_iter().filter_map(|mapping| mapping.managed).collect(),
     };
-    let Plan { items, notes } = convert::plan(there, &here);
-    let mut out = std::io::stdout();
-    let (all, mut refused) = (items.len(), 0);
-    for item in items {
-        if let Err(why) = apply(ctx, &system, &Document::of_file(item.document()), Audience::Others).await {
-            refused += 1;
-            writeln!(out, "{}: not carried over: {why}", item.name)?;
+    let mut refused = Refused::new();
+    let first = convert::foundations(there, &here);
+    carry(ctx, &first, &mut refused).await?;
+    // Applications rest on what has arrived: what has not lets nobody in.
+    let second = convert::applications(there, &here, &refused);
+    carry(ctx, &second, &mut refused).await?;
+    for note in first.notes.iter().chain(&second.notes).chain(&further_bindings(ctx, there).await?) {
+        say(note)?;
+    }
+    let all = first.items.len() + second.items.len();
+    say(&format!("{} of {all} objects are here now", all - refused.len()))
+}
+
+/// Applies what is planned, one item after the other, and remembers those that are refused.
+async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<(), Failure> {
+    for item in &plan.items {
+        let document = Document::of_file(item.document());
+        if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
+            say(&format!("{}: not carried over: {why}", item.name))?;
+            refused.extend(item.about());
         }
     }
-    for note in notes {
-        writeln!(out, "{note}")?;
+    Ok(())
+}
+
+/// Tells of applications that more is bound to here than at the server: in the mode `any`, that lets in more people.
+async fn further_bindings(ctx: &Context, there: &Snapshot) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for application in &there.applications {
+        let slug = application.get("slug").and_then(Value::as_str).unwrap_or_default();
+        let Ok(view) = applications::get(ctx, slug).await else { continue };
+        let filter = bindings::Filter { target: Some(view.application.uuid.0), ..bindings::Filter::default() };
+        let here = bindings::list(ctx, &Actor::system(), &filter, Slice::ALL).await?.rows.len();
+        let of_it = |binding: &&Value| binding.get("target") == application.get("pk");
+        let at_server = there.bindings.iter().filter(of_it).count();
+        if here > at_server {
+            notes.push(format!(
+                "Application {slug:?} has {here} bindings here and {at_server} at the server: see whether the others are wanted."
+            ));
+        }
     }
-    Ok(writeln!(out, "{} of {all} objects are here now", all - refused)?)
+    Ok(notes)
+}
+
+/// Prints a line. What comes from the server gets no say about the terminal.
+fn say(line: &str) -> Result<(), Failure> {
+    let line: String = line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -7,7 +7,7 @@ use portcullis_store::login_session::LoginSession;
 
 use super::challenge::Remedy;
 use super::run::{Run, Step, written};
-use super::{Visit, param};
+use super::{Visit, asks_again, param};
 use crate::access::{self, AccessContext};
 use crate::context::Context;
 use crate::error::Error;
@@ -95,8 +95,10 @@ async fn admit(
     if decision.passing {
         return Ok(());
     }
+    // Who was sent here to sign in again would be sent here again.
+    let again = param(visit.query, "next").is_some_and(|next| asks_again(&next));
     run.step = match (person, flow.slug.as_str()) {
-        (Some(_), flows::AUTHENTICATION) => Step::Done,
+        (Some(_), flows::AUTHENTICATION) if !again => Step::Done,
         _ => Step::denied(&decision.messages, NOT_FOR_YOU),
     };
     Ok(())

@@ -94,13 +94,23 @@ const POLICIES: [(&str, &[&str]); 6] = [
     (DUMMY, &["result", "wait_min", "wait_max"]),
 ];
 
-/// What is to be done to have here what a server has.
-pub(super) fn plan(there: &Snapshot, here: &Here) -> Plan {
+/// Objects that were not taken over: kind and name.
+pub(super) type Refused = HashSet<(&'static str, String)>;
+
+/// What is to be done first to have here what a server has: what applications rest on.
+pub(super) fn foundations(there: &Snapshot, here: &Here) -> Plan {
     let mut plan = Plan::default();
-    let names = Names::of(there, here);
+    let names = Names::of(there, here, &Refused::new());
     people::people(&mut plan, there, &names);
     rules::keys_and_rules(&mut plan, there, here);
     applications::providers(&mut plan, there, here, &names);
+    plan
+}
+
+/// What is to be done then, with those of the foundations that are here.
+pub(super) fn applications(there: &Snapshot, here: &Here, refused: &Refused) -> Plan {
+    let mut plan = Plan::default();
+    let names = Names::of(there, here, refused);
     applications::applications(&mut plan, there, &names);
     people::tokens(&mut plan, there, &names);
     applications::outposts(&mut plan, there, &names);
@@ -122,11 +132,14 @@ struct Names {
 }
 
 impl Names {
-    fn of(there: &Snapshot, here: &Here) -> Self {
-        let by = |objects: &[Value], key: &str, name: &str| -> HashMap<String, String> {
-            objects.iter().map(|object| (key_of(object, key), text(object, name))).collect()
+    fn of(there: &Snapshot, here: &Here, refused: &Refused) -> Self {
+        let is_here = |model: &'static str, name: &str| !refused.contains(&(model, name.to_owned()));
+        let by = |objects: &[Value], model: &'static str, name: &str| -> HashMap<String, String> {
+            let named = objects.iter().map(|object| (key_of(object, "pk"), text(object, name)));
+            named.filter(|(_, name)| is_here(model, name)).collect()
         };
-        let carried = there.certificates.iter().filter(|certificate| !text(certificate, "certificate_data").is_empty());
+        let has_data = |certificate: &&Value| !text(certificate, "certificate_data").is_empty();
+        let carried: Vec<_> = there.certificates.iter().filter(has_data).cloned().collect();
         let mappings = there.mappings.iter().filter_map(|mapping| {
             let (managed, name) = (text(mapping, "managed"), text(mapping, "name"));
             let known = match managed.as_str() {
@@ -138,18 +151,20 @@ impl Names {
         });
         let policies = there.policies.iter().filter_map(|policy| {
             let (model, _) = POLICIES.iter().find(|(model, _)| *model == text(policy, "meta_model_name"))?;
-            Some((key_of(policy, "pk"), (*model, text(policy, "name"))))
+            let name = text(policy, "name");
+            is_here(model, &name).then(|| (key_of(policy, "pk"), (*model, name)))
         });
         let of_kind = |objects: &[Value], model: &'static str| -> Vec<(String, (&'static str, String))> {
-            objects.iter().map(|object| (key_of(object, "pk"), (model, text(object, "name")))).collect()
+            by(objects, model, "name").into_iter().map(|(key, name)| (key, (model, name))).collect()
         };
+        let people: Vec<_> = there.users.iter().filter(|user| !people::is_left_out(user)).cloned().collect();
         Self {
-            flows: by(&there.flows, "pk", "slug"),
-            roles: by(&there.roles, "pk", "name"),
-            groups: by(&there.groups, "pk", "name"),
-            users: by(&there.users, "pk", "username"),
-            certificates: carried.map(|object| (key_of(object, "pk"), text(object, "name"))).collect(),
-            sources: by(&there.sources, "pk", "slug"),
+            flows: by(&there.flows, FLOW, "slug"),
+            roles: by(&there.roles, ROLE, "name"),
+            groups: by(&there.groups, GROUP, "name"),
+            users: by(&people, USER, "username"),
+            certificates: by(&carried, CERTIFICATE, "name"),
+            sources: by(&there.sources, SOURCE, "slug"),
             mappings: mappings.collect(),
             policies: policies.collect(),
             providers: of_kind(&there.oauth2_providers, OAUTH2)
@@ -182,7 +197,7 @@ fn entry(
     identifiers: impl Into<Vec<(&'static str, Node)>>,
     attrs: impl Into<Vec<(&'static str, Node)>>,
 ) -> Entry {
-    Entry { model, identifiers: identifiers.into(), attrs: attrs.into(), keeps: false }
+    Entry { model, identifiers: identifiers.into(), attrs: attrs.into(), id: None, keeps: false }
 }
 
 fn named(object: &Value, field: &'static str) -> (&'static str, Node) {
@@ -195,29 +210,24 @@ fn picked(object: &Value, fields: &[&'static str]) -> Vec<(&'static str, Node)> 
     found.filter(|(_, value)| !value.is_null()).map(|(field, value)| (field, Node::from(value.clone()))).collect()
 }
 
-/// Attributes without those that the server does not show, which are noted.
+/// Attributes. Those that the server hides are noted and keep their mask: what is here in their place stays.
 fn attributes(plan: &mut Plan, object: &Value, whose: &str) -> Value {
-    let mut attributes = object.get("attributes").and_then(Value::as_object).cloned().unwrap_or_default();
+    let attributes = object.get("attributes").cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let mut hidden = Vec::new();
-    unmask(&mut attributes, &mut hidden);
+    find_masks(&attributes, &mut hidden);
     if !hidden.is_empty() {
         plan.note(&format!("Attributes of {whose} are hidden by the server: {}.", hidden.join(", ")));
     }
-    Value::Object(attributes)
+    attributes
 }
 
-fn unmask(attributes: &mut Map<String, Value>, hidden: &mut Vec<String>) {
-    attributes.retain(|name, value| match value {
-        Value::String(text) if text == MASK => {
+fn find_masks(attributes: &Value, hidden: &mut Vec<String>) {
+    for (name, value) in attributes.as_object().into_iter().flatten() {
+        if value.as_str() == Some(MASK) {
             hidden.push(name.clone());
-            false
         }
-        Value::Object(inner) => {
-            unmask(inner, hidden);
-            true
-        }
-        _ => true,
-    });
+        find_masks(value, hidden);
+    }
 }
 
 fn get(object: &Value, field: &str) -> Value {
@@ -264,15 +274,54 @@ mod tests {
             ],
             ..Snapshot::default()
         };
-        let plan = plan(&there, &Here::default());
+        let plan = applications(&there, &Here::default(), &Refused::new());
         let text = denying(&plan);
         assert!(text.contains("dummypolicy"), "{text}");
         assert!(text.contains("result: false") && text.contains("negate: false"), "{text}");
         assert!(plan.notes.iter().any(|note| note.contains("denies in its place")), "{:?}", plan.notes);
-        assert!(plan.notes.iter().any(|note| note.contains("GeoIP")), "{:?}", plan.notes);
+        let first = foundations(&there, &Here::default());
+        assert!(first.notes.iter().any(|note| note.contains("GeoIP")), "{:?}", first.notes);
     }
 
-    /// What a server hides is not written back as a value, and is told.
+    /// The same holds for what there is something like here, and was refused; and for whoever is left out.
+    #[test]
+    fn what_was_refused_denies() {
+        let binding = |pk: &str, member: &str, key: Value| json!({"pk": pk, "target": "a", member: key, "order": 0});
+        let there = Snapshot {
+            applications: vec![json!({"pk": "a", "slug": "wiki", "name": "Wiki"})],
+            policies: vec![json!({"pk": "p", "name": "odd", "expression": "import os",
+                "meta_model_name": "authentik_policies_expression.expressionpolicy"})],
+            users: vec![json!({"pk": 7, "username": "outpost", "type": "internal_service_account"})],
+            bindings: vec![binding("b", "policy", json!("p")), binding("c", "user", json!(7))],
+            ..Snapshot::default()
+        };
+        let refused = Refused::from([("authentik_policies_expression.expressionpolicy", "odd".to_owned())]);
+        let plan = applications(&there, &Here::default(), &refused);
+        assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
+        assert!(!denying(&plan).contains("odd"), "{}", denying(&plan));
+    }
+
+    /// Entitlements of several applications may have one name: what is bound to one of them stays there.
+    #[test]
+    fn entitlements_of_one_name_are_told_apart() {
+        let application = |pk: &str| json!({"pk": pk, "slug": pk, "name": pk});
+        let there = Snapshot {
+            applications: vec![application("wiki"), application("bank")],
+            entitlements: vec![
+                json!({"pbm_uuid": "e", "name": "admin", "app": "wiki"}),
+                json!({"pbm_uuid": "f", "name": "admin", "app": "bank"}),
+            ],
+            groups: vec![json!({"pk": "g", "name": "clerks"})],
+            bindings: vec![json!({"pk": "b", "target": "f", "group": "g", "order": 0})],
+            ..Snapshot::default()
+        };
+        let plan = applications(&there, &Here::default(), &Refused::new());
+        let texts: Vec<_> = plan.items.iter().map(Item::document).collect();
+        assert!(!texts[0].contains("clerks") && texts[1].contains("clerks"), "{texts:#?}");
+        assert!(texts[1].contains("target: !KeyOf entitlement-0"), "{texts:#?}");
+    }
+
+    /// What a server hides is told, and does not take the place of what is here.
     #[test]
     fn what_is_hidden_is_told() {
         let attributes = json!({"wiki_password": MASK, "inner": {"token": MASK, "n": 1}});
@@ -280,9 +329,9 @@ mod tests {
             users: vec![json!({"pk": 1, "username": "ada", "type": "internal", "attributes": attributes})],
             ..Snapshot::default()
         };
-        let plan = plan(&there, &Here::default());
+        let plan = foundations(&there, &Here::default());
         let text = plan.items[0].document();
-        assert!(!text.contains(MASK) && text.contains("inner"), "{text}");
+        assert!(text.contains(MASK) && text.contains("inner"), "{text}");
         assert!(plan.notes.iter().any(|note| note.contains("wiki_password, token")), "{:?}", plan.notes);
     }
 
@@ -291,7 +340,7 @@ mod tests {
     fn texts_stay_texts() {
         let name = "x\", state: absent}\n- {model: !File /etc/passwd";
         let there = Snapshot { groups: vec![json!({"pk": "g", "name": name})], ..Snapshot::default() };
-        let text = plan(&there, &Here::default()).items[0].document();
+        let text = foundations(&there, &Here::default()).items[0].document();
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains(r#""x\", state: absent}\U0000000a- {model: !File /etc/passwd""#), "{text}");
     }

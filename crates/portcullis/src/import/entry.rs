@@ -11,6 +11,8 @@ pub(super) enum Node {
     Plain(Value),
     /// The key of what has this field and value here.
     Find(&'static str, &'static str, String),
+    /// The key of an entry before, by its id.
+    KeyOf(String),
     /// Several.
     List(Vec<Self>),
 }
@@ -30,6 +32,8 @@ pub(super) struct Entry {
     pub(super) identifiers: Vec<(&'static str, Node)>,
     /// What it is to be.
     pub(super) attrs: Vec<(&'static str, Node)>,
+    /// By what entries after it name it.
+    pub(super) id: Option<String>,
     /// Whether one that is here already stays as it is.
     pub(super) keeps: bool,
 }
@@ -44,12 +48,25 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// What it is mainly about: kind, and the name by which others find it.
+    pub(super) fn about(&self) -> Option<(&'static str, String)> {
+        let first = self.entries.first()?;
+        match first.identifiers.first() {
+            Some((_, Node::Plain(Value::String(name)))) => Some((first.model, name.clone())),
+            _ => None,
+        }
+    }
+
     /// The blueprint.
     pub(super) fn document(&self) -> String {
         let mut text = "version: 1\nmetadata: {name: import}\nentries:\n".to_owned();
         for entry in &self.entries {
             let state = if entry.keeps { "created" } else { "present" };
-            let _ = write!(text, "- {{model: {}, state: {state}, identifiers: ", entry.model);
+            let _ = write!(text, "- {{model: {}, state: {state}, ", entry.model);
+            if let Some(id) = &entry.id {
+                let _ = write!(text, "id: {id}, ");
+            }
+            text.push_str("identifiers: ");
             fields(&mut text, &entry.identifiers);
             text.push_str(", attrs: ");
             fields(&mut text, &entry.attrs);
@@ -82,6 +99,9 @@ fn write_node(text: &mut String, node: &Node) {
             let _ = write!(text, "!Find [{model}, [{field}, ");
             quote(text, value);
             text.push_str("]]");
+        }
+        Node::KeyOf(id) => {
+            let _ = write!(text, "!KeyOf {id}");
         }
         Node::List(nodes) => {
             text.push('[');

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 64 * 1024 * 1024;
 /// Most pages of a list.
 const MOST_PAGES: u32 = 100_000;
+/// Most bytes of all answers together: they are in memory at the same time.
+const MOST_BYTES: usize = 1024 * 1024 * 1024;
 const PAGE: u32 = 100;
 
 /// A server, and the token of somebody who administers it.
@@ -31,6 +34,8 @@ pub(super) struct Server {
     base: String,
     token: Zeroizing<String>,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// Bytes so far.
+    read: AtomicUsize,
 }
 
 impl Server {
@@ -59,7 +64,7 @@ impl Server {
         let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(default_provider())?;
         let client = Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
         let base = parsed.origin().ascii_serialization() + parsed.path().trim_end_matches('/');
-        Ok(Self { base, token: Zeroizing::new(token.trim().to_owned()), client })
+        Ok(Self { base, token: Zeroizing::new(token.trim().to_owned()), client, read: AtomicUsize::new(0) })
     }
 
     /// All objects of a list, such as `core/users/`; none when the server knows no such list.
@@ -71,7 +76,10 @@ impl Server {
         for page in 1..=MOST_PAGES {
             let with = if path.contains('?') { '&' } else { '?' };
             let address = format!("{path}{with}page={page}&page_size={PAGE}");
-            let Some(answer) = self.get(&address).await? else { return Ok(objects) };
+            let Some(answer) = self.get(&address).await? else {
+                // Servers of other versions know fewer lists; a page that is gone is another matter.
+                return if page == 1 { Ok(objects) } else { Err(format!("{path}: page {page} is gone").into()) };
+            };
             let results = answer.get("results").and_then(Value::as_array);
             objects.extend(results.ok_or_else(|| format!("{path} is no list at this server"))?.iter().cloned());
             let next = answer.pointer("/pagination/next").and_then(Value::as_u64).unwrap_or_default();
@@ -82,11 +90,41 @@ impl Server {
         Err(format!("{path} does not end").into())
     }
 
-    /// One object; none when there is no such thing, or the token may not see it.
+    /// One object, or none when the token may not see it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(super) async fn get_if_allowed(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.ask(path).await? {
+            (StatusCode::FORBIDDEN, _) => Ok(None),
+            (status, body) => self.object(path, status, &body),
+        }
+    }
+
+    /// One object; none when there is no such thing.
     ///
     /// # Errors
     /// One line when the server does not answer as it should.
     pub(super) async fn get(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let (status, body) = self.ask(path).await?;
+        self.object(path, status, &body)
+    }
+
+    fn object(&self, path: &str, status: StatusCode, body: &[u8]) -> Result<Option<Value>, Failure> {
+        let address = format!("{}/api/v3/{path}", self.base);
+        match status {
+            StatusCode::OK => {
+                Ok(Some(serde_json::from_slice(body).map_err(|_| format!("{address}: this is no JSON"))?))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(format!("{address}: the server does not take the token").into())
+            }
+            other => Err(format!("{address}: the server answered with status {other}").into()),
+        }
+    }
+
+    async fn ask(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
         let address = format!("{}/api/v3/{path}", self.base);
         let request = Request::get(&address)
             .header(header::AUTHORIZATION, format!("Bearer {}", *self.token))
@@ -101,13 +139,10 @@ impl Server {
         };
         let late = |_| format!("{address}: no answer within {} seconds", PATIENCE.as_secs());
         let (status, body) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
-        match status {
-            StatusCode::OK => {
-                Ok(Some(serde_json::from_slice(&body).map_err(|_| format!("{address}: this is no JSON"))?))
-            }
-            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
-            StatusCode::UNAUTHORIZED => Err(format!("{address}: the server does not take the token").into()),
-            other => Err(format!("{address}: the server answered with status {other}").into()),
+        let read = self.read.fetch_add(body.len(), Ordering::Relaxed) + body.len();
+        if read > MOST_BYTES {
+            return Err(format!("{}: more than {} MiB in all", self.base, MOST_BYTES >> 20).into());
         }
+        Ok((status, body))
     }
 }

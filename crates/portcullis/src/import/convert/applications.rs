@@ -89,7 +89,7 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
     }
 }
 
-/// An application comes with all its bindings or not at all: it is never open to more people than at the server.
+/// An application comes with all its bindings or not at all, so that none lets in whom another one keeps out.
 pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
     for application in &there.applications {
         let slug = text(application, "slug");
@@ -109,15 +109,18 @@ pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
         if let Some((model, name)) = names.providers.get(&key_of(application, "provider")) {
             attrs.push(("provider", Node::Find(model, "name", name.clone())));
         }
-        let mut entries = vec![Entry { attrs, ..entry(APPLICATION, [named(application, "slug")], []) }];
-        let here = Node::Find(APPLICATION, "slug", slug.clone());
+        let id = Some("application".to_owned());
+        let mut entries = vec![Entry { attrs, id, ..entry(APPLICATION, [named(application, "slug")], []) }];
+        let here = Node::KeyOf("application".to_owned());
         bindings(plan, there, names, &key_of(application, "pk"), &slug, &here, &mut entries);
         let own = there.entitlements.iter().filter(|found| key_of(found, "app") == key_of(application, "pk"));
-        for entitlement in own {
+        for (number, entitlement) in own.enumerate() {
             let attributes = attributes(plan, entitlement, &format!("entitlement {:?}", text(entitlement, "name")));
             let identifiers = [named(entitlement, "name"), ("app", here.clone())];
-            entries.push(entry(ENTITLEMENT, identifiers, [("attributes", attributes.into())]));
-            let target = Node::Find(ENTITLEMENT, "name", text(entitlement, "name"));
+            let id = format!("entitlement-{number}");
+            let target = Node::KeyOf(id.clone());
+            let attrs = [("attributes", attributes.into())];
+            entries.push(Entry { id: Some(id), ..entry(ENTITLEMENT, identifiers, attrs) });
             bindings(plan, there, names, &key_of(entitlement, "pbm_uuid"), &slug, &target, &mut entries);
         }
         plan.add("application", &slug, entries);

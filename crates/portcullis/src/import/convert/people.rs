@@ -34,7 +34,7 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
     let mut without_password = 0;
     for user in &there.users {
         let username = text(user, "username");
-        if text(user, "type") == "internal_service_account" || is_generated(user) {
+        if is_left_out(user) {
             plan.note(&format!("User {username:?} belongs to an outpost or a machine: it is made anew when needed."));
             continue;
         }
@@ -78,6 +78,8 @@ pub(super) fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
     }
 }
 
-fn is_generated(user: &Value) -> bool {
-    user.pointer("/attributes/goauthentik.io~1user~1generated").and_then(Value::as_bool).unwrap_or(false)
+/// Whether a user belongs to an outpost or a machine, which get theirs anew.
+pub(super) fn is_left_out(user: &Value) -> bool {
+    let generated = user.pointer("/attributes/goauthentik.io~1user~1generated").and_then(Value::as_bool);
+    text(user, "type") == "internal_service_account" || generated.unwrap_or(false)
 }

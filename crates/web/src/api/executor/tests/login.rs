@@ -199,7 +199,23 @@ async fn co_307_who_is_signed_in_goes_on() {
     let on = client.show(&site, SIGN_IN, next).await;
     assert_eq!(on["component"], "xak-flow-redirect", "{on}");
     assert_eq!(on["to"], "/application/o/authorize/?client_id=none");
+    assert_eq!(client.answer(&site, SIGN_IN, next, json!({})).await, on, "whatever it answers");
     assert_eq!(Client::new().show(&site, SIGN_IN, "").await["component"], "ak-stage-access-denied");
+    // Sent here to sign in again, it would be sent here again and again.
+    let marker = format!("next=%2Fapplication%2Fo%2Fauthorize%2F%3F{}%3D1", portcullis_idp::oauth::marker::NAME);
+    assert_eq!(client.show(&site, SIGN_IN, &marker).await["component"], "ak-stage-access-denied");
+}
+
+/// CO-172, CO-307: users and groups cannot be bound where nobody is known yet: everybody would be kept out.
+#[tokio::test]
+async fn co_307_only_policies_are_bound_to_flows_of_strangers() {
+    let (site, ada) = with_ada().await;
+    for (slug, status) in [(SIGN_IN, 400), (flows::RECOVERY, 400), (flows::PASSWORD_CHANGE, 201)] {
+        let flow = site.admin(Method::GET, &format!("/flows/instances/{slug}/"), None).await;
+        let binding = json!({"target": flow.json["pk"], "user": ada, "order": 0});
+        let made = site.admin(Method::POST, "/policies/bindings/", binding).await;
+        assert_eq!(made.status, status, "{slug}: {:?}", made.json);
+    }
 }
 
 /// CO-150, CO-307: authorization flows are decided by the bindings of applications, and a binding there is refused.
