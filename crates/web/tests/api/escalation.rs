@@ -172,3 +172,64 @@ async fn co_068_reserved_attributes_are_for_superusers() {
     assert_eq!(refused.0, 403);
     assert_eq!(site.send(ADMIN, Method::GET, "/core/users/?username=r2", None).await.1["pagination"]["count"], 0);
 }
+
+/// CO-705, CO-521: the scope with which a client may use the API on behalf of its users is given by superusers, who are
+/// among these users; and so is where such a client's users are sent.
+#[tokio::test]
+async fn co_705_the_scope_of_the_api_is_given_by_superusers() {
+    const SCOPE: &str = "goauthentik.io/api";
+    let site = Site::new().await;
+    let verbs = ["view", "add", "change"].map(|verb| {
+        [
+            format!("authentik_providers_oauth2.{verb}_scopemapping"),
+            format!("authentik_providers_oauth2.{verb}_oauth2provider"),
+            format!("authentik_providers_proxy.{verb}_proxyprovider"),
+        ]
+    });
+    let rights: Vec<_> = verbs.iter().flatten().map(|right| (right.as_str(), None)).collect();
+    let (_, key) = site.user_with("ada", &rights).await;
+    let (mappings, clients) = ("/propertymappings/provider/scope/", "/providers/oauth2/");
+    let api = site.get(&format!("{mappings}?scope_name={SCOPE}")).await["results"][0]["pk"].clone();
+    let mapping = |name: &str, scope: &str| json!({"name": name, "scope_name": scope, "expression": "return {}"});
+    let plain = site.post(mappings, mapping("plain", "plain")).await["pk"].clone();
+    let client = async |name: &str, mappings: Value| {
+        let mut body = site.provider_body(name, json!({"property_mappings": mappings})).await;
+        body["redirect_uris"] = json!([{"matching_mode": "strict", "url": "https://a.example/"}]);
+        body
+    };
+    let at = |made: &Value| format!("{clients}{}/", made["pk"]);
+    let has = at(&site.post(clients, client("has", json!([api])).await).await);
+    let has_not = at(&site.post(clients, client("has not", json!([])).await).await);
+    let served = site.provider_body("served", json!({"property_mappings": [api]})).await;
+    let served = format!("/providers/proxy/{}/", site.post("/providers/proxy/", served).await["pk"]);
+    let proxy = format!("/providers/proxy/{}/", site.provider("proxy").await["pk"]);
+    let plain_at = format!("{mappings}{}/", plain.as_str().unwrap());
+    let mine = json!([{"matching_mode": "strict", "url": "https://mine.example/"}]);
+    for (method, path, body, field) in [
+        (Method::POST, mappings, mapping("new", SCOPE), "scope_name"),
+        (Method::PATCH, plain_at.as_str(), json!({"scope_name": SCOPE}), "scope_name"),
+        (Method::POST, clients, client("new", json!([plain, api])).await, "property_mappings"),
+        (Method::PATCH, has_not.as_str(), json!({"property_mappings": [plain, api]}), "property_mappings"),
+        (Method::PATCH, proxy.as_str(), json!({"property_mappings": [api]}), "property_mappings"),
+        (Method::PATCH, has.as_str(), json!({"redirect_uris": mine}), "redirect_uris"),
+        (Method::PATCH, served.as_str(), json!({"external_host": "https://mine.example"}), "external_host"),
+    ] {
+        refused(&site, &key, method, path, body, field).await;
+    }
+    let api_at = format!("{mappings}{}/", api.as_str().unwrap());
+    for (path, body) in [
+        (
+            &has,
+            json!({"property_mappings": [api, plain], "name": "still", "redirect_uris": client("", json!([])).await["redirect_uris"]}),
+        ),
+        (&served, json!({"property_mappings": [api], "external_host": "https://served.example.com"})),
+        (&has_not, json!({"property_mappings": [plain], "redirect_uris": mine})),
+        (&api_at, json!({"scope_name": SCOPE, "description": "For scripts"})),
+    ] {
+        let (status, said) = site.send(&key, Method::PATCH, path, Some(body)).await;
+        assert_eq!(status, 200, "{path}: {said}");
+    }
+    // What it came with is no way around.
+    site.patch(&api_at, json!({"scope_name": "other"})).await;
+    refused(&site, &key, Method::POST, &format!("{api_at}restore/"), json!({}), "scope_name").await;
+}

@@ -1,0 +1,74 @@
+//! Who names an object in what they write may use, change or fill it themselves (CO-705).
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+/// What a writer is told of the field at fault, and of no other.
+async fn refused(site: &Site, key: &str, method: Method, path: &str, body: Value) -> Value {
+    let (status, said) = site.send(key, method, path, Some(body.clone())).await;
+    assert_eq!(status, 400, "{path} {body}: {said}");
+    said
+}
+
+async fn accepted(site: &Site, key: &str, method: Method, path: &str, body: Value) -> Value {
+    let (status, said) = site.send(key, method, path, Some(body.clone())).await;
+    assert!(status.is_success(), "{path} {body}: {said}");
+    said
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// CO-705: a provider shows a certificate, or signs with a key, that its writer may read the private key of; or the one
+/// that it had.
+#[tokio::test]
+async fn co_705_providers_use_keys_that_their_writer_may_read() {
+    let site = Site::new().await;
+    let wanted = json!({"common_name": "a.example", "validity_days": 30, "alg": "rsa"});
+    let (_, pair) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(wanted)).await;
+    let pair = text(&pair["pk"]);
+    let proxy = site.provider("proxy").await["pk"].clone();
+    let mut client = site.provider_body("client", json!({})).await;
+    client["redirect_uris"] = json!([]);
+    let own = site.post("/providers/oauth2/", client.clone()).await["pk"].clone();
+    let (proxies, clients) = ("/providers/proxy/", "/providers/oauth2/");
+    let (proxy, own) = (format!("{proxies}{proxy}/"), format!("{clients}{own}/"));
+    let mut rights = vec![("authentik_crypto.view_certificatekeypair", None)];
+    let all: Vec<_> = ["view", "add", "change"]
+        .iter()
+        .flat_map(|verb| {
+            [
+                format!("authentik_providers_proxy.{verb}_proxyprovider"),
+                format!("authentik_providers_oauth2.{verb}_oauth2provider"),
+            ]
+        })
+        .collect();
+    rights.extend(all.iter().map(|right| (right.as_str(), None)));
+    let (_, key) = site.user_with("ada", &rights).await;
+    rights.push(("authentik_crypto.view_certificatekeypair_key", Some(&pair)));
+    let (_, reader) = site.user_with("bob", &rights).await;
+    client["name"] = json!("new");
+    client["signing_key"] = json!(pair);
+    let served = site.provider_body("served", json!({"certificate": pair})).await;
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for (method, path, body, field) in [
+        (Method::POST, proxies, served.clone(), "certificate"),
+        (Method::PATCH, &proxy, json!({"certificate": pair}), "certificate"),
+        (Method::POST, clients, client.clone(), "signing_key"),
+        (Method::PATCH, &own, json!({"signing_key": pair}), "signing_key"),
+    ] {
+        let said = refused(&site, &key, method.clone(), path, body.clone()).await;
+        assert_eq!(said, json!({field: ["User does not have access to certificate."]}), "{path}");
+        let mut nowhere = body.clone();
+        nowhere[field] = json!(unknown);
+        let said = refused(&site, &key, method.clone(), path, nowhere).await;
+        assert_eq!(said[field][0], format!("Invalid pk \"{unknown}\" - object does not exist."), "{path}");
+        accepted(&site, &reader, method, path, body).await;
+    }
+    // What is there already is no question.
+    accepted(&site, &key, Method::PATCH, &proxy, json!({"certificate": pair, "name": "still"})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({"signing_key": pair, "name": "still this"})).await;
+}
