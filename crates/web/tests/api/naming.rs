@@ -22,6 +22,37 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
+/// CO-704, CO-705: an outpost has the secrets of what it serves: who has it serve another provider may change that one.
+#[tokio::test]
+async fn co_705_outposts_serve_what_their_writer_may_change() {
+    let site = Site::new().await;
+    let (mine, other) = (site.provider("mine").await["pk"].clone(), site.provider("other").await["pk"].clone());
+    let third = site.provider("third").await["pk"].clone();
+    let (first, object) = ("/outposts/instances/", mine.to_string());
+    let body =
+        |name: &str, providers: &[&Value]| json!({"name": name, "type": "proxy", "providers": providers, "config": {}});
+    let far = site.post(first, body("far", &[&other])).await;
+    let far = format!("{first}{}/", text(&far["pk"]));
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_outposts.view_outpost", None),
+                ("authentik_outposts.add_outpost", None),
+                ("authentik_outposts.change_outpost", None),
+                ("authentik_providers_proxy.view_proxyprovider", None),
+                ("authentik_providers_proxy.change_proxyprovider", Some(&object)),
+            ],
+        )
+        .await;
+    let denied = json!({"providers": ["User does not have access to provider."]});
+    assert_eq!(refused(&site, &key, Method::POST, first, body("new", &[&mine, &other])).await, denied);
+    assert_eq!(refused(&site, &key, Method::PATCH, &far, json!({"providers": [other, third]})).await, denied);
+    let both = json!({"providers": [other, mine]});
+    assert_eq!(accepted(&site, &key, Method::PATCH, &far, both).await["providers"], json!([mine, other]));
+    accepted(&site, &key, Method::POST, first, body("new", &[&mine])).await;
+}
+
 /// CO-705: a provider shows a certificate, or signs with a key, that its writer may read the private key of; or the one
 /// that it had.
 #[tokio::test]
