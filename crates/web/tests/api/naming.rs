@@ -103,3 +103,50 @@ async fn co_705_providers_use_keys_that_their_writer_may_read() {
     accepted(&site, &key, Method::PATCH, &proxy, json!({"certificate": pair, "name": "still"})).await;
     accepted(&site, &key, Method::PATCH, &own, json!({"signing_key": pair, "name": "still this"})).await;
 }
+
+/// CO-705, CO-135: who makes, changes or ends a binding says who gets to what it is bound to, and has to be allowed to
+/// change that; what is bound to flows is for superusers.
+#[tokio::test]
+async fn co_705_bindings_are_for_those_who_change_the_target() {
+    let site = Site::new().await;
+    let (first, second) = (site.provider("one").await["pk"].clone(), site.provider("two").await["pk"].clone());
+    let first = text(&site.application("one", &first).await["pk"]);
+    let second = text(&site.application("two", &second).await["pk"]);
+    let entitlement = async |app: &str| {
+        text(&site.post("/core/application_entitlements/", json!({"name": "e", "app": app})).await["pbm_uuid"])
+    };
+    let (within, without) = (entitlement(&first).await, entitlement(&second).await);
+    let flow = text(&site.get("/flows/instances/default-authentication-flow/").await["pk"]);
+    let (bob, _) = site.user("bob").await;
+    let bindings = "/policies/bindings/";
+    let bind = |target: &str, order: i64| json!({"target": target, "order": order, "user": bob});
+    let bound = async |target: &str| {
+        let made = site.post(bindings, bind(target, 0)).await;
+        format!("{bindings}{}/", text(&made["pk"]))
+    };
+    let mine = bound(&first).await;
+    let others = [bound(&second).await, bound(&without).await, bound(&flow).await];
+    let all = ["view", "add", "change", "delete"].map(|verb| format!("authentik_policies.{verb}_policybinding"));
+    let mut rights: Vec<(&str, Option<&str>)> = all.iter().map(|right| (right.as_str(), None)).collect();
+    rights.push(("authentik_core.view_application", None));
+    rights.push(("authentik_core.change_application", Some(&first)));
+    rights.push(("authentik_core.change_applicationentitlement", None));
+    rights.push(("authentik_flows.change_flow", None));
+    let (_, key) = site.user_with("ada", &rights).await;
+    let denied = json!({"target": ["User does not have access to target."]});
+    for target in [&second, &without, &flow] {
+        assert_eq!(refused(&site, &key, Method::POST, bindings, bind(target, 1)).await, denied);
+        assert_eq!(refused(&site, &key, Method::PATCH, &mine, json!({"target": target})).await, denied);
+    }
+    for path in &others {
+        for body in [json!({"enabled": false}), json!({"order": 4}), json!({"target": first}), json!({})] {
+            assert_eq!(site.send(&key, Method::PATCH, path, Some(body)).await.0, 403, "{path}");
+        }
+        assert_eq!(site.send(&key, Method::DELETE, path, None).await.0, 403, "{path}");
+        assert_eq!(site.get(path).await["enabled"], true);
+    }
+    accepted(&site, &key, Method::POST, bindings, bind(&first, 1)).await;
+    accepted(&site, &key, Method::POST, bindings, bind(&within, 1)).await;
+    accepted(&site, &key, Method::PATCH, &mine, json!({"target": within, "order": 5, "negate": true})).await;
+    accepted(&site, &key, Method::DELETE, &mine, Value::Null).await;
+}
