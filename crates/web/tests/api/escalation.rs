@@ -128,7 +128,19 @@ async fn co_705_nobody_acts_for_those_who_may_do_more() {
     for mighty in [admin, eve] {
         let path = format!("/core/users/{mighty}/");
         refused(&site, &key, Method::POST, &format!("{path}set_password/"), password.clone(), "password").await;
-        refused(&site, &key, Method::PATCH, &path, json!({"email": "mine@example.com"}), "email").await;
+        for (field, value) in [
+            ("email", json!("mine@example.com")),
+            ("username", json!("somebody")),
+            ("type", json!("external")),
+            ("is_active", json!(false)),
+            ("attributes", json!({"department": "board"})),
+        ] {
+            refused(&site, &key, Method::PATCH, &path, json!({field: value}), field).await;
+        }
+        let mut same = site.get(&path).await;
+        same["name"] = json!("Somebody");
+        let (status, said) = site.send(&key, Method::PATCH, &path, Some(same)).await;
+        assert_eq!(status, 200, "what stays as it is is no matter: {said}");
         assert_eq!(site.send(&key, Method::POST, &format!("{path}recovery/"), Some(json!({}))).await.0, 403);
     }
     let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();

@@ -150,3 +150,51 @@ async fn co_705_bindings_are_for_those_who_change_the_target() {
     accepted(&site, &key, Method::PATCH, &mine, json!({"target": within, "order": 5, "negate": true})).await;
     accepted(&site, &key, Method::DELETE, &mine, Value::Null).await;
 }
+
+/// CO-705, CO-548: who has somebody join a group, by whatever way, may fill or change that group.
+#[tokio::test]
+async fn co_705_groups_are_joined_through_those_who_may_fill_them() {
+    let site = Site::new().await;
+    let group = async |name: &str| text(&site.post("/core/groups/", json!({"name": name})).await["pk"]);
+    let (mine, open, closed) = (group("mine").await, group("open").await, group("closed").await);
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_core.view_user", None),
+                ("authentik_core.add_user", None),
+                ("authentik_core.change_user", None),
+                ("authentik_core.add_token", None),
+                ("authentik_core.view_group", None),
+                ("authentik_core.add_group", None),
+                ("authentik_core.change_group", Some(&mine)),
+                ("authentik_core.add_user_to_group", Some(&open)),
+            ],
+        )
+        .await;
+    let (bob, _) = site.user("bob").await;
+    let (user, own) = (format!("/core/users/{bob}/"), format!("/core/groups/{mine}/"));
+    for (method, path, body, field) in [
+        (Method::PATCH, user.as_str(), json!({"groups": [closed]}), "groups"),
+        (Method::PATCH, user.as_str(), json!({"groups": [open, closed]}), "groups"),
+        (Method::POST, "/core/users/", json!({"username": "eve", "name": "", "groups": [closed]}), "groups"),
+        (Method::PATCH, own.as_str(), json!({"parents": [closed]}), "parents"),
+        (Method::POST, "/core/groups/", json!({"name": "new", "parents": [closed]}), "parents"),
+    ] {
+        let said = refused(&site, &key, method, path, body).await;
+        assert_eq!(said, json!({field: ["User does not have access to group."]}), "{path}");
+    }
+    let joins = format!("/core/groups/{closed}/add_user/");
+    assert_eq!(site.send(&key, Method::POST, &joins, Some(json!({"pk": bob}))).await.0, 403);
+    accepted(&site, ADMIN, Method::POST, &joins, json!({"pk": bob})).await;
+    for (method, path, body) in [
+        (Method::PATCH, user.as_str(), json!({"groups": [open, mine, closed]})),
+        (Method::PATCH, own.as_str(), json!({"parents": [open], "users": [bob]})),
+        (Method::POST, "/core/groups/", json!({"name": "new", "parents": [open, mine], "users": [bob]})),
+        (Method::POST, "/core/users/service_account/", json!({"name": "robot", "create_group": true})),
+    ] {
+        accepted(&site, &key, method, path, body).await;
+    }
+    let robots = site.get("/core/groups/?name=robot").await;
+    assert_eq!(robots["results"][0]["users_obj"][0]["username"], "robot");
+}
