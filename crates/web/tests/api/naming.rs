@@ -53,6 +53,28 @@ async fn co_705_outposts_serve_what_their_writer_may_change() {
     accepted(&site, &key, Method::POST, first, body("new", &[&mine])).await;
 }
 
+/// CO-569: whoever makes an outpost is answered with it, whether or not they may see outposts.
+#[tokio::test]
+async fn co_569_makers_of_outposts_see_what_they_made() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_outposts.add_outpost", None),
+                ("authentik_providers_proxy.view_proxyprovider", None),
+                ("authentik_providers_proxy.change_proxyprovider", None),
+            ],
+        )
+        .await;
+    let body = json!({"name": "far", "type": "proxy", "providers": [provider], "config": {}});
+    let (status, made) = site.send(&key, Method::POST, "/outposts/instances/", Some(body)).await;
+    assert_eq!((status.as_u16(), &made["name"]), (201, &json!("far")), "{made}");
+    let at = format!("/outposts/instances/{}/", text(&made["pk"]));
+    assert_eq!(site.send(&key, Method::GET, &at, None).await.0, 403);
+}
+
 /// CO-705: a provider shows a certificate, or signs with a key, that its writer may read the private key of; or the one
 /// that it had.
 #[tokio::test]
