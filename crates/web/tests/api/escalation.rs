@@ -245,3 +245,33 @@ async fn co_705_the_scope_of_the_api_is_given_by_superusers() {
     site.patch(&api_at, json!({"scope_name": "other"})).await;
     refused(&site, &key, Method::POST, &format!("{api_at}restore/"), json!({}), "scope_name").await;
 }
+
+/// CO-705, PX-300: what the sign-in pages show for themselves is chosen among all certificates for their host: these are
+/// brought and made by superusers.
+#[tokio::test]
+async fn co_705_certificates_of_the_sign_in_pages_are_for_superusers() {
+    let site = Site::new().await;
+    let verbs = ["view", "add", "change"].map(|verb| format!("authentik_crypto.{verb}_certificatekeypair"));
+    let rights: Vec<_> = verbs.iter().map(|right| (right.as_str(), None)).collect();
+    let (_, key) = site.user_with("ada", &rights).await;
+    let (pairs, generate) = ("/crypto/certificatekeypairs/", "/crypto/certificatekeypairs/generate/");
+    let wanted = |name: &str, names: &str| json!({"common_name": name, "subject_alt_name": names, "validity_days": 3, "alg": "ecdsa"});
+    let (_, ours) = site.send(ADMIN, Method::POST, generate, Some(wanted("id.example", ""))).await;
+    let ours = format!("{pairs}{}/", ours["pk"].as_str().unwrap());
+    let certificate = site.get(&format!("{ours}view_certificate/")).await["data"].clone();
+    let private = site.get(&format!("{ours}view_private_key/")).await["data"].clone();
+    let (status, theirs) = site.send(&key, Method::POST, generate, Some(wanted("a.example", ""))).await;
+    assert_eq!(status, 200, "{theirs}");
+    let theirs = format!("{pairs}{}/", theirs["pk"].as_str().unwrap());
+    let pair = json!({"certificate_data": certificate, "key_data": private});
+    for (method, path, body, field) in [
+        (Method::POST, generate, wanted("b.example", "b.example,id.example"), "common_name"),
+        (Method::POST, pairs, json!({"name": "x", "certificate_data": certificate}), "certificate_data"),
+        (Method::PATCH, theirs.as_str(), pair.clone(), "certificate_data"),
+        (Method::PATCH, ours.as_str(), pair, "certificate_data"),
+    ] {
+        refused(&site, &key, method, path, body, field).await;
+    }
+    let (status, said) = site.send(&key, Method::PATCH, &ours, Some(json!({"name": "ours"}))).await;
+    assert_eq!((status.as_u16(), &said["name"]), (200, &json!("ours")), "{said}");
+}
