@@ -379,3 +379,32 @@ async fn co_137_applications_of_others_need_a_right() {
     assert_eq!(site.send(&key, Method::GET, &other, None).await.0, 403, "for superusers (CO-138)");
     assert!(ada != eve);
 }
+
+/// CO-472, CO-821: secret attributes of brands and entitlements are masked for those who may look but not change.
+#[tokio::test]
+async fn co_821_secret_attributes_of_brands_and_entitlements_are_masked() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let app = site.application("wiki", &provider).await["pk"].clone();
+    let attributes = json!({"api_token": "s3cr3t", "plain": "text"});
+    let made = json!({"name": "e", "app": app, "attributes": attributes});
+    let made = site.post("/core/application_entitlements/", made).await["pbm_uuid"].as_str().unwrap().to_owned();
+    let brand = site.get("/core/brands/").await["results"][0]["brand_uuid"].as_str().unwrap().to_owned();
+    let (brands, entitlements) = ("/core/brands/".to_owned(), "/core/application_entitlements/".to_owned());
+    let (brand, entitlement) = (format!("{brands}{brand}/"), format!("{entitlements}{made}/"));
+    site.patch(&brand, json!({"attributes": attributes})).await;
+    let looks = [("authentik_brands.view_brand", None), ("authentik_core.view_applicationentitlement", None)];
+    let changes = [("authentik_brands.change_brand", None), ("authentik_core.change_applicationentitlement", None)];
+    let (_, reader) = site.user_with("reader", &looks).await;
+    let (_, writer) = site.user_with("writer", &[looks, changes].concat()).await;
+    for path in [&brands, &brand, &entitlements, &entitlement] {
+        let (_, said) = site.send(&reader, Method::GET, path, None).await;
+        let said = said.to_string();
+        assert!(!said.contains("s3cr3t") && said.contains("********") && said.contains("text"), "{path}: {said}");
+        let (_, said) = site.send(&writer, Method::GET, path, None).await;
+        assert!(said.to_string().contains("s3cr3t"), "{path}: {said}");
+    }
+    // Who writes another attribute keeps the secret.
+    site.send(&writer, Method::PATCH, &brand, Some(json!({"branding_title": "Ours"}))).await;
+    assert_eq!(site.get(&brand).await["attributes"], attributes);
+}
