@@ -408,3 +408,35 @@ async fn co_821_secret_attributes_of_brands_and_entitlements_are_masked() {
     site.send(&writer, Method::PATCH, &brand, Some(json!({"branding_title": "Ours"}))).await;
     assert_eq!(site.get(&brand).await["attributes"], attributes);
 }
+
+/// CO-547, CO-701: beside groups and bindings, addresses and attributes of users are for those who may see the users.
+#[tokio::test]
+async fn co_701_members_are_shown_to_those_who_may_see_them() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let app = site.application("wiki", &provider).await["pk"].clone();
+    let bob =
+        json!({"username": "bob", "name": "Bob", "email": "bob@example.com", "attributes": {"desk": "fourth floor"}});
+    let bob = site.post("/core/users/", bob).await["pk"].clone();
+    site.post("/core/groups/", json!({"name": "g", "users": [bob]})).await;
+    site.post("/policies/bindings/", json!({"target": app, "order": 0, "user": bob})).await;
+    let looks = [("authentik_core.view_group", None), ("authentik_policies.view_policybinding", None)];
+    let (_, narrow) = site.user_with("narrow", &looks).await;
+    let object = bob.to_string();
+    let (_, wide) = site.user_with("wide", &[looks[0], looks[1], ("authentik_core.view_user", Some(&object))]).await;
+    for (path, place) in
+        [("/core/groups/?name=g", "/results/0/users_obj/0"), ("/policies/bindings/", "/results/0/user_obj")]
+    {
+        let seen = async |key: &str| {
+            let (_, said) = site.send(key, Method::GET, path, None).await;
+            let user = said.pointer(place).unwrap_or_else(|| panic!("{path}: {said}")).clone();
+            (user["username"].clone(), user["email"].clone(), user["attributes"].clone())
+        };
+        assert_eq!(seen(&narrow).await, (json!("bob"), json!(""), json!({})), "{path}");
+        assert_eq!(
+            seen(&wide).await,
+            (json!("bob"), json!("bob@example.com"), json!({"desk": "fourth floor"})),
+            "{path}"
+        );
+    }
+}
