@@ -440,3 +440,63 @@ async fn co_701_members_are_shown_to_those_who_may_see_them() {
         );
     }
 }
+
+/// CO-286, CO-564, CO-701: expressions look up whomever they like: who tries one out may see every user.
+#[tokio::test]
+async fn co_701_expressions_are_tried_by_those_who_see_everybody() {
+    let site = crate::expressions::site().await;
+    let policy =
+        json!({"name": "p", "expression": "return ak_user_by(username='akadmin').email == 'root@example.com'"});
+    let policy = site.post("/policies/expression/", policy).await["pk"].as_str().unwrap().to_owned();
+    let dummy = json!({"name": "d", "result": true, "wait_min": 0, "wait_max": 0});
+    let dummy = site.post("/policies/dummy/", dummy).await["pk"].as_str().unwrap().to_owned();
+    let mapping = portcullis_store::mapping::ScopeMapping {
+        pk: portcullis_core::id::MappingId(site.ctx.entropy.uuid()),
+        name: "m".to_owned(),
+        scope_name: "m".to_owned(),
+        description: String::new(),
+        expression: "return {'email': ak_user_by(username='akadmin').email}".to_owned(),
+        managed: None,
+    };
+    let mut tx = site.ctx.db.write().await.unwrap();
+    portcullis_store::mapping::insert(&mut tx, &mapping).await.unwrap();
+    tx.commit().await.unwrap();
+    let shipped = "/propertymappings/all/?managed=goauthentik.io/providers/oauth2/scope-profile";
+    let shipped = site.get(shipped).await["results"][0]["pk"].as_str().unwrap().to_owned();
+    let client = async |name: &str, mapping: &str| {
+        let mut body = site.provider_body(name, json!({"property_mappings": [mapping]})).await;
+        body["redirect_uris"] = json!([]);
+        let made = site.post("/providers/oauth2/", body).await["pk"].clone();
+        site.application(name, &made).await;
+        made
+    };
+    let (telling, plain) = (client("telling", &mapping.pk.to_string()).await, client("plain", &shipped).await);
+    let (bob, _) = site.user("bob").await;
+    let object = bob.to_string();
+    let looks = [
+        ("authentik_policies.view_policy", None),
+        ("authentik_core.view_propertymapping", None),
+        ("authentik_providers_oauth2.view_oauth2provider", None),
+        ("authentik_core.preview_user", None),
+    ];
+    let (_, narrow) =
+        site.user_with("narrow", &[&looks[..], &[("authentik_core.view_user", Some(&*object))]].concat()).await;
+    let (_, wide) = site.user_with("wide", &[&looks[..], &[("authentik_core.view_user", None)]].concat()).await;
+    let tried = async |key: &str, method: Method, path: String| {
+        site.send(key, method, &path, Some(json!({"user": bob}))).await.0.as_u16()
+    };
+    let preview = |client: &Value| format!("/providers/oauth2/{client}/preview_user/?for_user={bob}");
+    for (method, looking, harmless) in [
+        (Method::POST, format!("/policies/all/{policy}/test/"), format!("/policies/all/{dummy}/test/")),
+        (
+            Method::POST,
+            format!("/propertymappings/all/{}/test/", mapping.pk),
+            format!("/propertymappings/all/{shipped}/test/"),
+        ),
+        (Method::GET, preview(&telling), preview(&plain)),
+    ] {
+        assert_eq!(tried(&narrow, method.clone(), looking.clone()).await, 403, "{looking}");
+        assert_eq!(tried(&narrow, method.clone(), harmless.clone()).await, 200, "{harmless}");
+        assert_ne!(tried(&wide, method, looking.clone()).await, 403, "{looking}");
+    }
+}
