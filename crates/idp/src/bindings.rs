@@ -135,7 +135,7 @@ pub async fn create(ctx: &Context, actor: &Actor, fields: Fields) -> Result<Bind
     Ok(pk)
 }
 
-/// Makes a binding as part of a larger change. The actor's right to do so is the caller's business.
+/// Makes a binding as part of a larger change. That the actor may change what it is bound to is looked at here.
 ///
 /// # Errors
 /// [`Error::Invalid`] for broken rules.
@@ -159,7 +159,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
         }
     }
     apply(&mut made, &fields);
-    check(change, &made, &fields, problems).await?;
+    check(change, &made, None, &fields, problems).await?;
     binding::insert(change.conn(), &made).await?;
     touch(change, made.target).await?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -178,15 +178,18 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: BindingId, fields: Fields)
     change.commit().await
 }
 
-/// Changes a binding as part of a larger change. The actor's right to do so is the caller's business.
+/// Changes a binding as part of a larger change. That the actor may change what it is bound to is looked at here.
 ///
 /// # Errors
-/// As [`update`], except for rights.
+/// As [`update`].
 pub async fn update_in(change: &mut Change<'_>, pk: BindingId, fields: Fields) -> Result<(), Error> {
     let stored = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    if !may_open(change, stored.target).await? {
+        return Err(Error::Forbidden);
+    }
     let mut changed = stored.clone();
     apply(&mut changed, &fields);
-    check(change, &changed, &fields, Problems::default()).await?;
+    check(change, &changed, Some(&stored), &fields, Problems::default()).await?;
     binding::update(change.conn(), &changed).await?;
     touch(change, stored.target).await?;
     touch(change, changed.target).await?;
@@ -209,12 +212,16 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<(), E
     change.commit().await
 }
 
-/// Deletes a binding as part of a larger change. The actor's right to do so is the caller's business.
+/// Deletes a binding as part of a larger change: it may open what it is bound to, which the actor has to be allowed to
+/// change.
 ///
 /// # Errors
-/// As [`delete`], except for rights.
+/// As [`delete`].
 pub async fn delete_in(change: &mut Change<'_>, pk: BindingId) -> Result<(), Error> {
     let gone = binding::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("PolicyBinding"))?;
+    if !may_open(change, gone.target).await? {
+        return Err(Error::Forbidden);
+    }
     binding::delete(change.conn(), pk).await?;
     touch(change, gone.target).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await?;
@@ -305,6 +312,19 @@ async fn touch(change: &mut Change<'_>, target: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether the actor may say who gets to a target: whoever may change the application, or that of the entitlement. Flows
+/// are for superusers.
+async fn may_open(change: &mut Change<'_>, target: Uuid) -> Result<bool, Error> {
+    if change.actor().is_superuser {
+        return Ok(true);
+    }
+    let application = entitlements::application_of(change.conn(), target).await?;
+    let may = |application: application::Application| {
+        change.actor().may_on(Verb::Change, Model::APPLICATION, &application.uuid)
+    };
+    Ok(application.is_some_and(may))
+}
+
 fn apply(binding: &mut Binding, fields: &Fields) {
     binding.target = fields.target.unwrap_or(binding.target);
     binding.policy = fields.policy.unwrap_or(binding.policy);
@@ -320,6 +340,7 @@ fn apply(binding: &mut Binding, fields: &Fields) {
 async fn check(
     change: &mut Change<'_>,
     binding: &Binding,
+    before: Option<&Binding>,
     fields: &Fields,
     mut problems: Problems,
 ) -> Result<(), Error> {
@@ -339,6 +360,13 @@ async fn check(
             Some(_) => problems.add("target", "Bind to the application: its own bindings decide who may use it."),
             None => problems.add("target", invalid(&target)),
         }
+    }
+    if let Some(target) = fields.target
+        && before.is_none_or(|before| before.target != target)
+        && !problems.has("target")
+        && !may_open(change, target).await?
+    {
+        problems.add("target", "User does not have access to target.");
     }
     if let Some(policy) = fields.policy.flatten()
         && policy::by_pk(change.conn(), policy).await?.is_none()

@@ -12,6 +12,7 @@ use portcullis_store::{Conn, brand};
 use serde_json::{Value, json};
 
 use crate::context::{Actor, Context};
+use crate::directory::secret_keys;
 use crate::error::Error;
 use crate::event::model;
 use crate::flows;
@@ -136,7 +137,8 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
     let listed = brand::list(&mut conn, filter, slice).await?;
     let mut rows = Vec::with_capacity(listed.rows.len());
     for brand in listed.rows {
-        rows.push(view(ctx, &mut conn, brand).await?);
+        let view = view(ctx, &mut conn, brand).await?;
+        rows.push(shown(ctx, &mut conn, actor, view).await?);
     }
     Ok(Listed { rows, count: listed.count })
 }
@@ -149,7 +151,16 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<View, Erro
     actor.need_on(Verb::View, Model::BRAND, &pk)?;
     let mut conn = ctx.db.read().await?;
     let brand = brand::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Brand"))?;
-    view(ctx, &mut conn, brand).await
+    let view = view(ctx, &mut conn, brand).await?;
+    shown(ctx, &mut conn, actor, view).await
+}
+
+/// A brand for somebody's eyes: secrets are for those who may change it (CO-472).
+async fn shown(ctx: &Context, conn: &mut Conn, actor: &Actor, mut view: View) -> Result<View, Error> {
+    if !actor.may_on(Verb::Change, Model::BRAND, &view.brand.pk) {
+        view.attributes = secret_keys(ctx, conn).await?.masked(&view.attributes);
+    }
+    Ok(view)
 }
 
 /// All brands, as part of a larger change.

@@ -8,6 +8,7 @@ use portcullis_core::id::CertificateId;
 use portcullis_core::permission::{Model, Verb, special};
 use portcullis_store::certificate;
 use serde_json::{Value, json};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::change::{Change, Touched};
@@ -80,6 +81,7 @@ pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<Certif
     let ctx = change.context();
     let mut made = blank(ctx);
     settle(ctx, &mut made, fields)?;
+    check_host(ctx, change.actor(), &made, "certificate_data")?;
     insert_in(change, &made, "name", TAKEN).await
 }
 
@@ -103,7 +105,11 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     let ctx = change.context();
     let mut changed = found(change, pk).await?;
     let before = snapshot(&changed);
+    let brings = fields.certificate_data.is_some() || fields.key_data.is_some();
     settle(ctx, &mut changed, fields)?;
+    if brings {
+        check_host(ctx, change.actor(), &changed, "certificate_data")?;
+    }
     let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
     certificate::update(change.conn(), &changed).await.map_err(taken)?;
     let diff = diff(&before, &snapshot(&changed));
@@ -270,6 +276,17 @@ fn settle(ctx: &Context, certificate: &mut Certificate, fields: Fields) -> Resul
     certificate.expires = leaf.expires;
     certificate.key_type = leaf.key_type.map(str::to_owned);
     Ok(())
+}
+
+/// What the sign-in pages show for themselves is chosen among all certificates for their host (PX-300), and is for
+/// superusers to bring.
+fn check_host(ctx: &Context, actor: &Actor, certificate: &Certificate, field: &str) -> Result<(), Error> {
+    let url = Url::parse(&ctx.base_url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    match host.filter(|host| !actor.is_superuser && is_for(certificate, host)) {
+        Some(host) => Err(Error::field(field, format!("Only superusers may bring a certificate for {host}."))),
+        None => Ok(()),
+    }
 }
 
 fn named(certificate: &Certificate) -> Value {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use portcullis_core::attributes::{self, Attributes, merge};
+use portcullis_core::attributes::{self, Attributes, SecretKeys, merge};
 use portcullis_core::id::{ApplicationId, EntitlementId};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::application::Application;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::access::holds_membership;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{Person, open, seal};
+use crate::directory::{Person, open, seal, secret_keys};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::list::{Listed, Slice};
@@ -46,8 +46,11 @@ pub struct View {
 /// [`Error::Forbidden`] for those without the permission; or when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<View>, Error> {
     let slice = slice.of(actor.sees(Model::ENTITLEMENT)?);
-    let Listed { rows, count } = entitlement::list(&mut ctx.db.read().await?, filter, slice).await?;
-    let rows = rows.into_iter().map(|entitlement| view(ctx, entitlement)).collect::<Result<_, _>>()?;
+    let mut conn = ctx.db.read().await?;
+    let Listed { rows, count } = entitlement::list(&mut conn, filter, slice).await?;
+    let secrets = secret_keys(ctx, &mut conn).await?;
+    let shown = |entitlement| Ok(shown(actor, &secrets, view(ctx, entitlement)?));
+    let rows = rows.into_iter().map(shown).collect::<Result<_, Error>>()?;
     Ok(Listed { rows, count })
 }
 
@@ -57,7 +60,17 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`]; or when the store fails.
 pub async fn get(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Result<View, Error> {
     actor.need_on(Verb::View, Model::ENTITLEMENT, &uuid)?;
-    view(ctx, stored(&mut ctx.db.read().await?, uuid).await?)
+    let mut conn = ctx.db.read().await?;
+    let view = view(ctx, stored(&mut conn, uuid).await?)?;
+    Ok(shown(actor, &secret_keys(ctx, &mut conn).await?, view))
+}
+
+/// An entitlement for somebody's eyes: secrets are for those who may change it (CO-472).
+fn shown(actor: &Actor, secrets: &SecretKeys, mut view: View) -> View {
+    if !actor.may_on(Verb::Change, Model::ENTITLEMENT, &view.entitlement.uuid) {
+        view.attributes = secrets.masked(&view.attributes);
+    }
+    view
 }
 
 /// All entitlements, as part of a larger change.

@@ -3,6 +3,7 @@
 //! Whoever writes memberships, parents or roles gives people what these bring. Superusers may give anything.
 
 use portcullis_core::id::{GroupId, RoleId, UserPk};
+use portcullis_core::permission::{Model, Verb, special};
 use portcullis_store::{Conn, account, role, team};
 
 use crate::change::Change;
@@ -36,6 +37,16 @@ pub(crate) async fn by_roles(
         problems.add(field, format!("You cannot give the role \"{pk}\", which you do not have."));
     }
     Ok(())
+}
+
+/// Refuses to have anybody join these groups, on `field`, unless the writer may say who belongs to them.
+pub(crate) fn by_joining(actor: &Actor, field: &str, groups: &[GroupId], problems: &mut Problems) {
+    let may = |group: &GroupId| {
+        actor.holds_on(special::ADD_USER_TO_GROUP, group) || actor.may_on(Verb::Change, Model::GROUP, group)
+    };
+    if !problems.has(field) && !groups.iter().all(may) {
+        problems.add(field, "User does not have access to group.");
+    }
 }
 
 /// Refuses to give, on `field`, what membership in these groups brings, unless the writer has it.

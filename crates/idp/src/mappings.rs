@@ -4,9 +4,9 @@ pub mod engine;
 pub(crate) mod native;
 mod test;
 
-use portcullis_core::id::MappingId;
+use portcullis_core::id::{MappingId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
-use portcullis_store::{Conn, mapping, source};
+use portcullis_store::{Conn, mapping, provider, source};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
@@ -30,6 +30,11 @@ pub const OF_PROXIES: [&str; 5] = [
     "goauthentik.io/providers/oauth2/scope-entitlements",
     "goauthentik.io/providers/proxy/scope-proxy",
 ];
+
+/// The scope with which a client may use the API on behalf of its users (CO-521). Clients get it from superusers alone,
+/// who are among these users (CO-705).
+pub const API_SCOPE: &str = "goauthentik.io/api";
+const API_SCOPE_REFUSED: &str = "Only superusers may give this scope.";
 
 /// A mapping that comes with the installation.
 struct Managed {
@@ -108,7 +113,7 @@ return {
     Managed {
         managed: "goauthentik.io/providers/oauth2/scope-authentik_api",
         name: "authentik default OAuth Mapping: authentik API access",
-        scope_name: "goauthentik.io/api",
+        scope_name: API_SCOPE,
         description: "authentik API Access on behalf of your user",
         expression: "return {}\n",
     },
@@ -197,7 +202,7 @@ pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<Mappin
         expression: String::new(),
         managed: None,
     };
-    settle(ctx, &mut made, fields)?;
+    settle(ctx, change.actor(), &mut made, fields)?;
     let taken = |error| Error::taken(error, "scope_mapping.name", "name", TAKEN);
     mapping::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -224,14 +229,15 @@ pub async fn update_in(change: &mut Change<'_>, pk: MappingId, fields: Fields) -
     let ctx = change.context();
     let before = mapping::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("ScopeMapping"))?;
     let mut changed = before.clone();
-    settle(ctx, &mut changed, fields)?;
+    settle(ctx, change.actor(), &mut changed, fields)?;
     store(change, &before, &changed).await
 }
 
 /// Gives a mapping that came with the installation the scope and expression that it came with (CO-283).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`] for every other mapping.
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`] for every other mapping,
+/// [`Error::Invalid`] when its scope would be for superusers to give.
 pub async fn restore(ctx: &Context, actor: &Actor, pk: MappingId) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::SCOPE_MAPPING, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
@@ -243,6 +249,9 @@ pub async fn restore(ctx: &Context, actor: &Actor, pk: MappingId) -> Result<(), 
         expression: shipped.expression.trim().to_owned(),
         ..before.clone()
     };
+    if !actor.is_superuser && changed.scope_name == API_SCOPE && before.scope_name != API_SCOPE {
+        return Err(Error::field("scope_name", API_SCOPE_REFUSED));
+    }
     store(&mut change, &before, &changed).await?;
     change.commit().await
 }
@@ -305,7 +314,40 @@ async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {
     Ok(())
 }
 
-fn settle(ctx: &Context, mapping: &mut ScopeMapping, fields: Fields) -> Result<(), Error> {
+/// Refuses to let a client have, besides what it has, a mapping whose scope is for superusers to give.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn check_scopes(
+    change: &mut Change<'_>,
+    client: ProviderPk,
+    wanted: Option<&[MappingId]>,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    let Some(wanted) = wanted.filter(|_| !change.actor().is_superuser) else { return Ok(()) };
+    let kept = provider::mapping_keys(change.conn(), client).await?;
+    for pk in wanted.iter().filter(|pk| !kept.contains(pk)) {
+        if mapping::by_pk(change.conn(), *pk).await?.is_some_and(|mapping| mapping.scope_name == API_SCOPE) {
+            problems.add("property_mappings", API_SCOPE_REFUSED);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a client may have the scope that is for superusers to give.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn reaches_api(conn: &mut Conn, client: ProviderPk) -> Result<bool, Error> {
+    for pk in provider::mapping_keys(conn, client).await? {
+        if mapping::by_pk(conn, pk).await?.is_some_and(|mapping| mapping.scope_name == API_SCOPE) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn settle(ctx: &Context, actor: &Actor, mapping: &mut ScopeMapping, fields: Fields) -> Result<(), Error> {
     let mut problems = Problems::default();
     if let Some(name) = fields.name {
         problems.limit("name", &name);
@@ -319,6 +361,9 @@ fn settle(ctx: &Context, mapping: &mut ScopeMapping, fields: Fields) -> Result<(
             problems.add("scope_name", "Only printable ASCII without quotes and backslashes is allowed.");
         }
         problems.limit("scope_name", &scope_name);
+        if !actor.is_superuser && scope_name == API_SCOPE && mapping.scope_name != API_SCOPE {
+            problems.add("scope_name", API_SCOPE_REFUSED);
+        }
         mapping.scope_name = scope_name;
     }
     if let Some(description) = fields.description {

@@ -289,6 +289,9 @@ async fn check_providers(
     for key in fresh {
         if provider::by_pk(change.conn(), *key).await?.is_none_or(|provider| !provider.is_proxy()) {
             problems.add("providers", format!("Invalid pk \"{key}\" - object does not exist."));
+        } else if !change.actor().may_on(Verb::Change, Model::PROXY_PROVIDER, key) {
+            // An outpost has the secrets of what it serves (CO-704).
+            problems.add("providers", "User does not have access to provider.");
         }
     }
     Ok(())

@@ -284,6 +284,10 @@ pub async fn test(
     actor.need_on(Verb::View, Model::POLICY, &pk)?;
     let mut conn = ctx.db.read().await?;
     let policy = stored(&mut conn, None, pk).await?;
+    // Expressions look up whomever they like.
+    if policy.kind == Kind::Expression.name() && !actor.may(Verb::View, Model::USER) {
+        return Err(Error::Forbidden);
+    }
     let person = directory::person(ctx, &mut conn, user).await?;
     let unknown = || Error::field("user", format!("Invalid pk \"{user}\" - object does not exist."));
     // Whom somebody may not see is not there for them.

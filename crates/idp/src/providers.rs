@@ -287,8 +287,15 @@ async fn settle(
     fields: &Fields,
     problems: &mut Problems,
 ) -> Result<Vec<String>, Error> {
+    let (shown, host) = (provider.certificate, provider.external_host.clone());
     apply(provider, fields);
-    check::references(change.conn(), fields, problems).await?;
+    let actor = change.actor();
+    let may_show = |pk| shown == Some(pk) || actor.may_use(pk);
+    check::references(change.conn(), fields, may_show, problems).await?;
+    mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), problems).await?;
+    if provider.external_host != host {
+        check::moves(change, provider.pk, "external_host", problems).await?;
+    }
     let warnings = check::rules(provider, fields, problems);
     std::mem::take(problems).check()?;
     let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "");

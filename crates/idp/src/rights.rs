@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use portcullis_core::id::{OutpostId, ProviderPk};
+use portcullis_core::id::{CertificateId, OutpostId, ProviderPk};
 use portcullis_core::permission::{Model, Permission, Permissions, Verb, special};
 use portcullis_store::account::Account;
 use portcullis_store::select::Visible;
@@ -155,6 +155,12 @@ impl Actor {
     /// [`Error::Forbidden`], [`Error::NotFound`].
     pub fn need_right_on(&self, right: &str, model: Model, key: &impl Display) -> Result<(), Error> {
         if self.holds_on(right, key) { Ok(()) } else { Err(self.refused(model, key)) }
+    }
+
+    /// Whether something of theirs may use a certificate with its private key: who has a server show it, or a client
+    /// sign with it, speaks in its name.
+    pub(crate) fn may_use(&self, certificate: CertificateId) -> bool {
+        self.holds_on(special::VIEW_CERTIFICATEKEYPAIR_KEY, &certificate)
     }
 
     /// Refuses those who do not hold one of the special rights on everything.

@@ -11,9 +11,12 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
+use crate::managed;
 
 pub use portcullis_store::role::{Filter, Order};
 
+/// What the permanent names of roles begin with that grant one user what is granted to them alone; their key follows.
+pub const OF_USER: &str = "goauthentik.io/rbac/roles/user-";
 pub(crate) const TAKEN: &str = "Role with this name already exists.";
 
 /// What is to be stored of a role; an absent member stays as it is.
@@ -57,14 +60,22 @@ pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Role>, Error> {
 /// [`Error::NotFound`] when there is no such user; else when the store fails.
 pub async fn own_of_in(change: &mut Change<'_>, user: UserPk) -> Result<RoleId, Error> {
     let name = format!("ak-managed-role--user-{user}");
+    // Names are for others to take as well.
+    let managed = format!("{OF_USER}{user}");
     if account::by_pk(change.conn(), user).await?.is_none() {
         return Err(Error::NotFound("User"));
     }
-    let pk = match role::by_name(change.conn(), &name).await? {
+    let pk = match role::by_managed(change.conn(), &managed).await? {
         Some(role) => role.pk,
         None => {
             let ctx = change.context();
-            create_in(ctx, change, Fields { name: Some(name) }).await?
+            let name = match role::by_name(change.conn(), &name).await? {
+                Some(_) => format!("{name}-{}", ctx.entropy.uuid()),
+                None => name,
+            };
+            let pk = create_in(ctx, change, Fields { name: Some(name) }).await?;
+            managed::set_in(change, managed::Kind::Role, &pk.to_string(), &managed).await?;
+            pk
         }
     };
     let mut roles: Vec<_> = role::of_account(change.conn(), user).await?.into_iter().map(|role| role.pk).collect();

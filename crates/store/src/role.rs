@@ -57,6 +57,14 @@ pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Role>, StoreE
     maybe(on!(conn, c => sqlx::query("SELECT * FROM role WHERE name = $1").bind(name).fetch_optional(c).await))
 }
 
+/// The role with this permanent name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_managed(conn: &mut Conn, managed: &str) -> Result<Option<Role>, StoreError> {
+    maybe(on!(conn, c => sqlx::query("SELECT * FROM role WHERE managed = $1").bind(managed).fetch_optional(c).await))
+}
+
 /// Keeps a new role.
 ///
 /// # Errors

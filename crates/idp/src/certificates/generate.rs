@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{Fields, blank, insert, settle};
+use super::{Fields, blank, check_host, insert, settle};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 
@@ -64,6 +64,7 @@ pub async fn generate(ctx: &Context, actor: &Actor, wanted: Wanted) -> Result<Ce
     let mut certificate = blank(ctx);
     let fields = Fields { name: Some(name), certificate_data: Some(chain), key_data: Some(key) };
     settle(ctx, &mut certificate, fields)?;
+    check_host(ctx, actor, &certificate, "common_name")?;
     insert(ctx, actor, &certificate, "common_name", TAKEN).await
 }
 

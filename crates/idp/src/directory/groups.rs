@@ -244,6 +244,7 @@ async fn check_escalation(
     let parents: Vec<_> = team::parents(change.conn(), pk).await?.into_iter().map(|team| team.pk).collect();
     let above: Vec<_> = fields.parents.iter().flatten().copied().filter(|group| !parents.contains(group)).collect();
     escalation::by_groups(change, "parents", &above, problems).await?;
+    escalation::by_joining(change.actor(), "parents", &above, problems);
     let roles: Vec<_> = role::of_team(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
     let new: Vec<_> = fields.roles.iter().flatten().copied().filter(|role| !roles.contains(role)).collect();
     escalation::by_roles(change, "roles", &new, problems).await?;

@@ -69,10 +69,13 @@ pub async fn create(ctx: &Context, actor: &Actor, wish: Wish) -> Result<Made, Er
         name: Some(wish.name.clone()),
         kind: Some("service_account".to_owned()),
         path: Some(PATH.to_owned()),
-        groups: group.map(|group| vec![group]),
         ..users::Fields::default()
     };
     let user = users::create_in(ctx, &mut change, fields).await?;
+    if let Some(group) = group {
+        // Theirs to fill: they have just made it.
+        team::add_member(change.conn(), group, user).await?;
+    }
     // Ours to write, whoever asks for the account (CO-068).
     account::set_attributes(change.conn(), user, &seal(ctx, &account_place(user), &attributes)).await?;
     let key = ctx.entropy.alphanumeric(Settings::load(change.conn()).await?.default_token_length);

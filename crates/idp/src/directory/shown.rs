@@ -127,7 +127,12 @@ impl<'a> Viewer<'a> {
         teams.into_iter().map(|team| self.team(team)).collect()
     }
 
-    pub(crate) fn member(&self, account: Account) -> Result<ShownMember, Error> {
+    /// A user beside a group or binding. Address and attributes are for those who may see the user as such.
+    pub(crate) fn member(&self, mut account: Account) -> Result<ShownMember, Error> {
+        if self.actor.user != Some(account.pk) && !self.actor.may_on(Verb::View, Model::USER, &account.pk) {
+            account.email.clear();
+            return Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes: Attributes::new(), account });
+        }
         let attributes = self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk);
         Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
     }

@@ -116,14 +116,14 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: UserPk, fields: Fields) ->
 pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> Result<(), Error> {
     let ctx = change.context();
     change.keeping_a_superuser().await?;
-    let mut changed = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
-    if changed.kind == INTERNAL_SERVICE_ACCOUNT {
+    let found = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
+    if found.kind == INTERNAL_SERVICE_ACCOUNT {
         return Err(Error::whole("Can't modify internal service account users"));
     }
+    let mut changed = found.clone();
     let before = snapshot(change, &changed).await?;
     let (was_active, could_sign_in) = (changed.is_active, may_sign_in(&changed));
     let stored = account_attributes(ctx, &changed)?;
-    let address = changed.email.clone();
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
     let own = new_attributes(change, &fields, &stored, &mut problems).await?;
@@ -131,10 +131,19 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     check_groups(change, &fields, &groups, &mut problems).await?;
     let roles: Vec<_> = role::of_account(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
     check_roles(change, &fields, &roles, &mut problems).await?;
-    // A link that sets the password goes to the address.
-    let (moves, actor) = (changed.email != address, change.actor());
-    if moves && escalation::is_beyond(change.conn(), actor, pk).await? {
-        problems.add("email", escalation::BEYOND);
+    // A link that sets the password goes to the address; applications and policies know users by the rest.
+    let guarded = [
+        ("email", changed.email != found.email),
+        ("username", changed.username != found.username),
+        ("type", changed.kind != found.kind),
+        ("is_active", changed.is_active != found.is_active),
+        ("attributes", own != stored),
+    ];
+    let actor = change.actor();
+    if guarded.iter().any(|(_, moves)| *moves) && escalation::is_beyond(change.conn(), actor, pk).await? {
+        for (field, _) in guarded.into_iter().filter(|(_, moves)| *moves) {
+            problems.add(field, escalation::BEYOND);
+        }
     }
     problems.check()?;
     if own != stored {
@@ -444,7 +453,9 @@ async fn check_groups(
         }
     }
     let new: Vec<_> = fields.groups.iter().flatten().copied().filter(|group| !before.contains(group)).collect();
-    escalation::by_groups(change, "groups", &new, problems).await
+    escalation::by_groups(change, "groups", &new, problems).await?;
+    escalation::by_joining(change.actor(), "groups", &new, problems);
+    Ok(())
 }
 
 /// Roles have to be there, and new ones are the writer's own (CO-705).

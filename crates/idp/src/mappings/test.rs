@@ -42,6 +42,10 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
     actor.need_on(Verb::View, Model::MAPPING, &pk)?;
     let mut conn = ctx.db.read().await?;
     let tried = mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PropertyMapping"))?;
+    // Expressions look up whomever they like.
+    if Native::of(&tried.expression).is_none() && !actor.may(Verb::View, Model::USER) {
+        return Err(Error::Forbidden);
+    }
     let absent = |field: &str, pk: &dyn std::fmt::Display| {
         Error::field(field, format!("Invalid pk \"{pk}\" - object does not exist."))
     };

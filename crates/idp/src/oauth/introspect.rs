@@ -15,6 +15,7 @@ use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
+use crate::mappings::API_SCOPE;
 use crate::signing::Signer;
 use crate::{access, entitlements, event, limits};
 
@@ -161,14 +162,13 @@ pub(crate) async fn app_password_of(conn: &mut Conn, record: &AccessToken) -> Re
 /// # Errors
 /// When the store fails.
 pub async fn api_user(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Option<Person>, Error> {
-    const SCOPE: &str = "goauthentik.io/api";
     if token.is_empty() || token.len() > LONGEST {
         return Ok(None);
     }
     let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", token.as_bytes()]);
     let mut conn = ctx.db.read().await?;
     let Some(record) = grant::token_by_digest(&mut conn, &digest).await? else { return Ok(None) };
-    if !record.scope.split_ascii_whitespace().any(|scope| scope == SCOPE) {
+    if !record.scope.split_ascii_whitespace().any(|scope| scope == API_SCOPE) {
         return Ok(None);
     }
     let Some(client) = Client::by_pk(&mut conn, record.provider).await? else { return Ok(None) };

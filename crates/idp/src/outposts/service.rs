@@ -32,13 +32,14 @@ pub fn username(pk: OutpostId) -> String {
 /// Makes what is missing of an outpost's account and token. The embedded outpost has none.
 ///
 /// # Errors
-/// When the store fails.
+/// [`Error::Invalid`] when another account has its name; else when the store fails.
 pub(super) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result<(), Error> {
     if is_embedded(outpost) {
         return Ok(());
     }
     let account = match account::by_username(change.conn(), &username(outpost.pk)).await? {
-        Some(known) => known,
+        Some(known) if is_ours(&known) => known,
+        Some(_) => return Err(Error::whole("The user name of the outpost's service account is taken.")),
         None => new_account(change, outpost).await?,
     };
     let found = token::by_identifier(change.conn(), &token_identifier(outpost.pk)).await?;
@@ -52,6 +53,11 @@ pub(super) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result
     }
     change.touch(Touched::User(account.uuid));
     Ok(())
+}
+
+/// Whether outposts have made an account: nobody else makes one of its kind (CO-034).
+fn is_ours(account: &Account) -> bool {
+    account.kind == users::INTERNAL_SERVICE_ACCOUNT
 }
 
 async fn new_account(change: &mut Change<'_>, outpost: &Outpost) -> Result<Account, Error> {
@@ -114,7 +120,7 @@ async fn new_token(change: &mut Change<'_>, outpost: &Outpost, owner: UserPk) ->
 /// When the store fails.
 pub(super) async fn remove(change: &mut Change<'_>, outpost: &Outpost) -> Result<(), Error> {
     let now = change.context().now();
-    if let Some(gone) = account::by_username(change.conn(), &username(outpost.pk)).await? {
+    if let Some(gone) = account::by_username(change.conn(), &username(outpost.pk)).await?.filter(is_ours) {
         about_to_end(change, gone.pk, "user_deleted", None).await?;
         account::end_sessions(change.conn(), &gone, None, true, now).await?;
         bindings::before_user_is_deleted(change, gone.pk).await?;

@@ -1,7 +1,7 @@
 //! The rules that a proxy provider must meet to be saved, and those that hold for every provider.
 
 use portcullis_core::host::{cookie_domain, is_public_suffix};
-use portcullis_core::id::{FlowId, MappingId, ProviderPk, SourceId};
+use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
 use portcullis_core::outpost::Mode;
 use portcullis_core::redirect::RedirectRule;
 use portcullis_core::{duration, skip};
@@ -11,11 +11,14 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Fields, mode};
+use crate::change::Change;
 use crate::error::{Error, Problems};
+use crate::mappings;
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const BLANK: &str = "This field may not be blank.";
+pub(super) const NO_CERTIFICATE: &str = "User does not have access to certificate.";
 pub(super) const BAD_URL: &str = "Enter a valid URL.";
 
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
@@ -88,13 +91,34 @@ impl<'a> References<'a> {
     }
 }
 
-/// What a proxy provider names must exist.
-pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
+/// What a proxy provider names must exist, and a certificate be the writer's to use.
+pub(super) async fn references(
+    conn: &mut Conn,
+    fields: &Fields,
+    may_show: impl FnOnce(CertificateId) -> bool,
+    problems: &mut Problems,
+) -> Result<(), Error> {
     References::of(fields).check(conn, problems).await?;
-    if let Some(pk) = fields.certificate.flatten()
-        && certificate::by_pk(conn, pk).await?.is_none()
-    {
-        problems.add("certificate", invalid(pk));
+    if let Some(pk) = fields.certificate.flatten() {
+        match certificate::by_pk(conn, pk).await? {
+            None => problems.add("certificate", invalid(pk)),
+            Some(_) if !may_show(pk) => problems.add("certificate", NO_CERTIFICATE),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a client's users are sent, superusers among them, is for superusers to say if it may use the API on their
+/// behalf (CO-705).
+pub(super) async fn moves(
+    change: &mut Change<'_>,
+    client: ProviderPk,
+    field: &str,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    if !change.actor().is_superuser && mappings::reaches_api(change.conn(), client).await? {
+        problems.add(field, "Only superusers may change this: the client may use the API on behalf of its users.");
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{add, diff};
+use crate::mappings;
 use crate::oauth;
 
 pub use preview::preview;
@@ -141,6 +142,7 @@ async fn settle(
     fields: &Fields,
     mut problems: Problems,
 ) -> Result<Vec<String>, Error> {
+    let (signs_with, sent_to) = (provider.signing_key, provider.redirect_uris.clone());
     apply(provider, fields);
     let secret = match &fields.client_secret {
         Some(secret) => secret.clone(),
@@ -150,7 +152,13 @@ async fn settle(
         let place = place(provider.uuid, "client_secret");
         provider.client_secret_sealed = ctx.keys.seal(&place, secret.as_bytes(), &*ctx.entropy);
     }
-    check::references(ctx, change.conn(), fields, &mut problems).await?;
+    let actor = change.actor();
+    let may_sign = |pk| signs_with == Some(pk) || actor.may_use(pk);
+    check::references(ctx, change.conn(), fields, may_sign, &mut problems).await?;
+    mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), &mut problems).await?;
+    if provider.redirect_uris != sent_to {
+        super::check::moves(change, provider.pk, "redirect_uris", &mut problems).await?;
+    }
     let warnings = check::rules(provider, fields, &secret, &mut problems);
     problems.check()?;
     Ok(warnings)

@@ -103,7 +103,8 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = outposts::create(&ctx, &caller.actor, fields).await?;
-    Ok(created(object(&outposts::get(&ctx, &caller.actor, pk).await?)))
+    let maker = caller.actor.maker_of(Model::OUTPOST, &pk);
+    Ok(created(object(&outposts::get(&ctx, &maker, pk).await?)))
 }
 
 async fn remove(

@@ -20,7 +20,7 @@ const HEAD: &str = "\
 #   nobody    without credentials
 #   anybody   a user without roles
 #   viewer    a user whose role grants the first permission
-#   writer    one whose role grants both
+#   writer    one whose role grants all of them
 #   outpost   the service account of an outpost
 #   super     a superuser
 # What is asked for belongs to somebody else. `-` is where no permission is asked for, or none suffices.
@@ -70,8 +70,23 @@ const OTHERS: [&str; 4] = [
     "/managed/blueprints/",
 ];
 
+/// What it takes to write a binding: the right to it, and to change what it is bound to.
+const BINDS: [&[&str]; 3] = [
+    &["authentik_policies.add_policybinding", "authentik_core.view_application", "authentik_core.change_application"],
+    &[
+        "authentik_policies.change_policybinding",
+        "authentik_core.view_application",
+        "authentik_core.change_application",
+    ],
+    &[
+        "authentik_policies.delete_policybinding",
+        "authentik_core.view_application",
+        "authentik_core.change_application",
+    ],
+];
+
 /// Operations whose second permission does not follow from kind and method.
-const SPECIAL: [(&str, &str, &str, &[&str]); 19] = [
+const SPECIAL: [(&str, &str, &str, &[&str]); 24] = [
     ("get", "/admin/settings/", "authentik_rbac.view_system_settings", &[]),
     ("put", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
     ("patch", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
@@ -99,6 +114,20 @@ const SPECIAL: [(&str, &str, &str, &[&str]); 19] = [
         "/core/application_entitlements/",
         "authentik_core.view_application",
         &["authentik_core.add_applicationentitlement"],
+    ),
+    ("post", "/policies/bindings/", "authentik_policies.view_policybinding", BINDS[0]),
+    ("put", "/policies/bindings/{policy_binding_uuid}/", "authentik_policies.view_policybinding", BINDS[1]),
+    ("patch", "/policies/bindings/{policy_binding_uuid}/", "authentik_policies.view_policybinding", BINDS[1]),
+    ("delete", "/policies/bindings/{policy_binding_uuid}/", "authentik_policies.view_policybinding", BINDS[2]),
+    (
+        "post",
+        "/outposts/instances/",
+        "authentik_outposts.view_outpost",
+        &[
+            "authentik_outposts.add_outpost",
+            "authentik_providers_proxy.view_proxyprovider",
+            "authentik_providers_proxy.change_proxyprovider",
+        ],
     ),
     (
         "get",

@@ -128,7 +128,19 @@ async fn co_705_nobody_acts_for_those_who_may_do_more() {
     for mighty in [admin, eve] {
         let path = format!("/core/users/{mighty}/");
         refused(&site, &key, Method::POST, &format!("{path}set_password/"), password.clone(), "password").await;
-        refused(&site, &key, Method::PATCH, &path, json!({"email": "mine@example.com"}), "email").await;
+        for (field, value) in [
+            ("email", json!("mine@example.com")),
+            ("username", json!("somebody")),
+            ("type", json!("external")),
+            ("is_active", json!(false)),
+            ("attributes", json!({"department": "board"})),
+        ] {
+            refused(&site, &key, Method::PATCH, &path, json!({field: value}), field).await;
+        }
+        let mut same = site.get(&path).await;
+        same["name"] = json!("Somebody");
+        let (status, said) = site.send(&key, Method::PATCH, &path, Some(same)).await;
+        assert_eq!(status, 200, "what stays as it is is no matter: {said}");
         assert_eq!(site.send(&key, Method::POST, &format!("{path}recovery/"), Some(json!({}))).await.0, 403);
     }
     let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
@@ -171,4 +183,95 @@ async fn co_068_reserved_attributes_are_for_superusers() {
     let refused = site.send(&without, Method::POST, "/core/users/service_account/", Some(json!({"name": "r2"}))).await;
     assert_eq!(refused.0, 403);
     assert_eq!(site.send(ADMIN, Method::GET, "/core/users/?username=r2", None).await.1["pagination"]["count"], 0);
+}
+
+/// CO-705, CO-521: the scope with which a client may use the API on behalf of its users is given by superusers, who are
+/// among these users; and so is where such a client's users are sent.
+#[tokio::test]
+async fn co_705_the_scope_of_the_api_is_given_by_superusers() {
+    const SCOPE: &str = "goauthentik.io/api";
+    let site = Site::new().await;
+    let verbs = ["view", "add", "change"].map(|verb| {
+        [
+            format!("authentik_providers_oauth2.{verb}_scopemapping"),
+            format!("authentik_providers_oauth2.{verb}_oauth2provider"),
+            format!("authentik_providers_proxy.{verb}_proxyprovider"),
+        ]
+    });
+    let rights: Vec<_> = verbs.iter().flatten().map(|right| (right.as_str(), None)).collect();
+    let (_, key) = site.user_with("ada", &rights).await;
+    let (mappings, clients) = ("/propertymappings/provider/scope/", "/providers/oauth2/");
+    let api = site.get(&format!("{mappings}?scope_name={SCOPE}")).await["results"][0]["pk"].clone();
+    let mapping = |name: &str, scope: &str| json!({"name": name, "scope_name": scope, "expression": "return {}"});
+    let plain = site.post(mappings, mapping("plain", "plain")).await["pk"].clone();
+    let client = async |name: &str, mappings: Value| {
+        let mut body = site.provider_body(name, json!({"property_mappings": mappings})).await;
+        body["redirect_uris"] = json!([{"matching_mode": "strict", "url": "https://a.example/"}]);
+        body
+    };
+    let at = |made: &Value| format!("{clients}{}/", made["pk"]);
+    let has = at(&site.post(clients, client("has", json!([api])).await).await);
+    let has_not = at(&site.post(clients, client("has not", json!([])).await).await);
+    let served = site.provider_body("served", json!({"property_mappings": [api]})).await;
+    let served = format!("/providers/proxy/{}/", site.post("/providers/proxy/", served).await["pk"]);
+    let proxy = format!("/providers/proxy/{}/", site.provider("proxy").await["pk"]);
+    let plain_at = format!("{mappings}{}/", plain.as_str().unwrap());
+    let mine = json!([{"matching_mode": "strict", "url": "https://mine.example/"}]);
+    for (method, path, body, field) in [
+        (Method::POST, mappings, mapping("new", SCOPE), "scope_name"),
+        (Method::PATCH, plain_at.as_str(), json!({"scope_name": SCOPE}), "scope_name"),
+        (Method::POST, clients, client("new", json!([plain, api])).await, "property_mappings"),
+        (Method::PATCH, has_not.as_str(), json!({"property_mappings": [plain, api]}), "property_mappings"),
+        (Method::PATCH, proxy.as_str(), json!({"property_mappings": [api]}), "property_mappings"),
+        (Method::PATCH, has.as_str(), json!({"redirect_uris": mine}), "redirect_uris"),
+        (Method::PATCH, served.as_str(), json!({"external_host": "https://mine.example"}), "external_host"),
+    ] {
+        refused(&site, &key, method, path, body, field).await;
+    }
+    let api_at = format!("{mappings}{}/", api.as_str().unwrap());
+    for (path, body) in [
+        (
+            &has,
+            json!({"property_mappings": [api, plain], "name": "still", "redirect_uris": client("", json!([])).await["redirect_uris"]}),
+        ),
+        (&served, json!({"property_mappings": [api], "external_host": "https://served.example.com"})),
+        (&has_not, json!({"property_mappings": [plain], "redirect_uris": mine})),
+        (&api_at, json!({"scope_name": SCOPE, "description": "For scripts"})),
+    ] {
+        let (status, said) = site.send(&key, Method::PATCH, path, Some(body)).await;
+        assert_eq!(status, 200, "{path}: {said}");
+    }
+    // What it came with is no way around.
+    site.patch(&api_at, json!({"scope_name": "other"})).await;
+    refused(&site, &key, Method::POST, &format!("{api_at}restore/"), json!({}), "scope_name").await;
+}
+
+/// CO-705, PX-300: what the sign-in pages show for themselves is chosen among all certificates for their host: these are
+/// brought and made by superusers.
+#[tokio::test]
+async fn co_705_certificates_of_the_sign_in_pages_are_for_superusers() {
+    let site = Site::new().await;
+    let verbs = ["view", "add", "change"].map(|verb| format!("authentik_crypto.{verb}_certificatekeypair"));
+    let rights: Vec<_> = verbs.iter().map(|right| (right.as_str(), None)).collect();
+    let (_, key) = site.user_with("ada", &rights).await;
+    let (pairs, generate) = ("/crypto/certificatekeypairs/", "/crypto/certificatekeypairs/generate/");
+    let wanted = |name: &str, names: &str| json!({"common_name": name, "subject_alt_name": names, "validity_days": 3, "alg": "ecdsa"});
+    let (_, ours) = site.send(ADMIN, Method::POST, generate, Some(wanted("id.example", ""))).await;
+    let ours = format!("{pairs}{}/", ours["pk"].as_str().unwrap());
+    let certificate = site.get(&format!("{ours}view_certificate/")).await["data"].clone();
+    let private = site.get(&format!("{ours}view_private_key/")).await["data"].clone();
+    let (status, theirs) = site.send(&key, Method::POST, generate, Some(wanted("a.example", ""))).await;
+    assert_eq!(status, 200, "{theirs}");
+    let theirs = format!("{pairs}{}/", theirs["pk"].as_str().unwrap());
+    let pair = json!({"certificate_data": certificate, "key_data": private});
+    for (method, path, body, field) in [
+        (Method::POST, generate, wanted("b.example", "b.example,id.example"), "common_name"),
+        (Method::POST, pairs, json!({"name": "x", "certificate_data": certificate}), "certificate_data"),
+        (Method::PATCH, theirs.as_str(), pair.clone(), "certificate_data"),
+        (Method::PATCH, ours.as_str(), pair, "certificate_data"),
+    ] {
+        refused(&site, &key, method, path, body, field).await;
+    }
+    let (status, said) = site.send(&key, Method::PATCH, &ours, Some(json!({"name": "ours"}))).await;
+    assert_eq!((status.as_u16(), &said["name"]), (200, &json!("ours")), "{said}");
 }

@@ -18,6 +18,7 @@ mod escalation;
 mod events;
 mod expressions;
 mod mappings;
+mod naming;
 mod oauth2_providers;
 mod outposts;
 mod policies;

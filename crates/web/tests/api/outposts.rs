@@ -122,3 +122,24 @@ async fn co_106_the_token_of_an_outpost_is_made_again() {
     assert_eq!(site.get(&token).await["user_obj"]["type"], "internal_service_account");
     assert_eq!(site.get(&token).await["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
 }
+
+/// CO-034, PX-400: an account that has the name of an outpost's and is none is not the outpost's: it gets no token, and
+/// stays when the outpost goes.
+#[tokio::test]
+async fn px_400_accounts_of_others_are_not_used() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let body = json!({"name": "far", "type": "proxy", "providers": [provider], "config": {}});
+    let made = site.post("/outposts/instances/", body).await["pk"].as_str().unwrap().to_owned();
+    let name = format!("ak-outpost-{}", made.replace('-', ""));
+    let mut tx = site.ctx.db.write().await.unwrap();
+    let mut account = portcullis_store::account::by_username(&mut tx, &name).await.unwrap().unwrap();
+    account.kind = "internal".to_owned();
+    portcullis_store::account::update(&mut tx, &account).await.unwrap();
+    tx.commit().await.unwrap();
+    let at = format!("/outposts/instances/{made}/");
+    let said = site.refused(Method::PATCH, &at, json!({"name": "further"})).await;
+    assert_eq!(said, json!({"non_field_errors": ["The user name of the outpost's service account is taken."]}));
+    site.delete(&at).await;
+    assert_eq!(site.get(&format!("/core/users/?username={name}")).await["pagination"]["count"], 1);
+}

@@ -379,3 +379,124 @@ async fn co_137_applications_of_others_need_a_right() {
     assert_eq!(site.send(&key, Method::GET, &other, None).await.0, 403, "for superusers (CO-138)");
     assert!(ada != eve);
 }
+
+/// CO-472, CO-821: secret attributes of brands and entitlements are masked for those who may look but not change.
+#[tokio::test]
+async fn co_821_secret_attributes_of_brands_and_entitlements_are_masked() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let app = site.application("wiki", &provider).await["pk"].clone();
+    let attributes = json!({"api_token": "s3cr3t", "plain": "text"});
+    let made = json!({"name": "e", "app": app, "attributes": attributes});
+    let made = site.post("/core/application_entitlements/", made).await["pbm_uuid"].as_str().unwrap().to_owned();
+    let brand = site.get("/core/brands/").await["results"][0]["brand_uuid"].as_str().unwrap().to_owned();
+    let (brands, entitlements) = ("/core/brands/".to_owned(), "/core/application_entitlements/".to_owned());
+    let (brand, entitlement) = (format!("{brands}{brand}/"), format!("{entitlements}{made}/"));
+    site.patch(&brand, json!({"attributes": attributes})).await;
+    let looks = [("authentik_brands.view_brand", None), ("authentik_core.view_applicationentitlement", None)];
+    let changes = [("authentik_brands.change_brand", None), ("authentik_core.change_applicationentitlement", None)];
+    let (_, reader) = site.user_with("reader", &looks).await;
+    let (_, writer) = site.user_with("writer", &[looks, changes].concat()).await;
+    for path in [&brands, &brand, &entitlements, &entitlement] {
+        let (_, said) = site.send(&reader, Method::GET, path, None).await;
+        let said = said.to_string();
+        assert!(!said.contains("s3cr3t") && said.contains("********") && said.contains("text"), "{path}: {said}");
+        let (_, said) = site.send(&writer, Method::GET, path, None).await;
+        assert!(said.to_string().contains("s3cr3t"), "{path}: {said}");
+    }
+    // Who writes another attribute keeps the secret.
+    site.send(&writer, Method::PATCH, &brand, Some(json!({"branding_title": "Ours"}))).await;
+    assert_eq!(site.get(&brand).await["attributes"], attributes);
+}
+
+/// CO-547, CO-701: beside groups and bindings, addresses and attributes of users are for those who may see the users.
+#[tokio::test]
+async fn co_701_members_are_shown_to_those_who_may_see_them() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let app = site.application("wiki", &provider).await["pk"].clone();
+    let bob =
+        json!({"username": "bob", "name": "Bob", "email": "bob@example.com", "attributes": {"desk": "fourth floor"}});
+    let bob = site.post("/core/users/", bob).await["pk"].clone();
+    site.post("/core/groups/", json!({"name": "g", "users": [bob]})).await;
+    site.post("/policies/bindings/", json!({"target": app, "order": 0, "user": bob})).await;
+    let looks = [("authentik_core.view_group", None), ("authentik_policies.view_policybinding", None)];
+    let (_, narrow) = site.user_with("narrow", &looks).await;
+    let object = bob.to_string();
+    let (_, wide) = site.user_with("wide", &[looks[0], looks[1], ("authentik_core.view_user", Some(&object))]).await;
+    for (path, place) in
+        [("/core/groups/?name=g", "/results/0/users_obj/0"), ("/policies/bindings/", "/results/0/user_obj")]
+    {
+        let seen = async |key: &str| {
+            let (_, said) = site.send(key, Method::GET, path, None).await;
+            let user = said.pointer(place).unwrap_or_else(|| panic!("{path}: {said}")).clone();
+            (user["username"].clone(), user["email"].clone(), user["attributes"].clone())
+        };
+        assert_eq!(seen(&narrow).await, (json!("bob"), json!(""), json!({})), "{path}");
+        assert_eq!(
+            seen(&wide).await,
+            (json!("bob"), json!("bob@example.com"), json!({"desk": "fourth floor"})),
+            "{path}"
+        );
+    }
+}
+
+/// CO-286, CO-564, CO-701: expressions look up whomever they like: who tries one out may see every user.
+#[tokio::test]
+async fn co_701_expressions_are_tried_by_those_who_see_everybody() {
+    let site = crate::expressions::site().await;
+    let policy =
+        json!({"name": "p", "expression": "return ak_user_by(username='akadmin').email == 'root@example.com'"});
+    let policy = site.post("/policies/expression/", policy).await["pk"].as_str().unwrap().to_owned();
+    let dummy = json!({"name": "d", "result": true, "wait_min": 0, "wait_max": 0});
+    let dummy = site.post("/policies/dummy/", dummy).await["pk"].as_str().unwrap().to_owned();
+    let mapping = portcullis_store::mapping::ScopeMapping {
+        pk: portcullis_core::id::MappingId(site.ctx.entropy.uuid()),
+        name: "m".to_owned(),
+        scope_name: "m".to_owned(),
+        description: String::new(),
+        expression: "return {'email': ak_user_by(username='akadmin').email}".to_owned(),
+        managed: None,
+    };
+    let mut tx = site.ctx.db.write().await.unwrap();
+    portcullis_store::mapping::insert(&mut tx, &mapping).await.unwrap();
+    tx.commit().await.unwrap();
+    let shipped = "/propertymappings/all/?managed=goauthentik.io/providers/oauth2/scope-profile";
+    let shipped = site.get(shipped).await["results"][0]["pk"].as_str().unwrap().to_owned();
+    let client = async |name: &str, mapping: &str| {
+        let mut body = site.provider_body(name, json!({"property_mappings": [mapping]})).await;
+        body["redirect_uris"] = json!([]);
+        let made = site.post("/providers/oauth2/", body).await["pk"].clone();
+        site.application(name, &made).await;
+        made
+    };
+    let (telling, plain) = (client("telling", &mapping.pk.to_string()).await, client("plain", &shipped).await);
+    let (bob, _) = site.user("bob").await;
+    let object = bob.to_string();
+    let looks = [
+        ("authentik_policies.view_policy", None),
+        ("authentik_core.view_propertymapping", None),
+        ("authentik_providers_oauth2.view_oauth2provider", None),
+        ("authentik_core.preview_user", None),
+    ];
+    let (_, narrow) =
+        site.user_with("narrow", &[&looks[..], &[("authentik_core.view_user", Some(&*object))]].concat()).await;
+    let (_, wide) = site.user_with("wide", &[&looks[..], &[("authentik_core.view_user", None)]].concat()).await;
+    let tried = async |key: &str, method: Method, path: String| {
+        site.send(key, method, &path, Some(json!({"user": bob}))).await.0.as_u16()
+    };
+    let preview = |client: &Value| format!("/providers/oauth2/{client}/preview_user/?for_user={bob}");
+    for (method, looking, harmless) in [
+        (Method::POST, format!("/policies/all/{policy}/test/"), format!("/policies/all/{dummy}/test/")),
+        (
+            Method::POST,
+            format!("/propertymappings/all/{}/test/", mapping.pk),
+            format!("/propertymappings/all/{shipped}/test/"),
+        ),
+        (Method::GET, preview(&telling), preview(&plain)),
+    ] {
+        assert_eq!(tried(&narrow, method.clone(), looking.clone()).await, 403, "{looking}");
+        assert_eq!(tried(&narrow, method.clone(), harmless.clone()).await, 200, "{harmless}");
+        assert_ne!(tried(&wide, method, looking.clone()).await, 403, "{looking}");
+    }
+}

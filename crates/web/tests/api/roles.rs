@@ -28,3 +28,20 @@ async fn co_577_roles_live_and_go() {
     site.delete(&path).await;
     assert_eq!(site.send(ADMIN, Method::GET, &path, None).await.0, 404);
 }
+
+/// CO-701: what is granted to one user alone is in a role that is known by its permanent name, which nobody can take; its
+/// plain name may be somebody else's.
+#[tokio::test]
+async fn co_701_roles_of_one_user_are_not_found_by_name() {
+    let site = Site::new().await;
+    let (ada, _) = site.user("ada").await;
+    let taken = site.role(&format!("ak-managed-role--user-{ada}"), &[]).await;
+    let system = portcullis_idp::Actor::system();
+    let mut change = portcullis_idp::Change::begin(&site.ctx, &system).await.unwrap();
+    let user = portcullis_core::id::UserPk(i32::try_from(ada).unwrap());
+    let own = portcullis_idp::roles::own_of_in(&mut change, user).await.unwrap();
+    assert_eq!(portcullis_idp::roles::own_of_in(&mut change, user).await.unwrap(), own);
+    change.commit().await.unwrap();
+    assert_ne!(own.to_string(), taken);
+    assert_eq!(site.get(&format!("/core/users/{ada}/")).await["roles"], json!([own]));
+}

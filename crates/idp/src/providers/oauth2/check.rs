@@ -1,12 +1,13 @@
 //! The rules that an OAuth2 client must meet to be saved.
 
+use portcullis_core::id::CertificateId;
 use portcullis_core::username::exceeds;
 use portcullis_core::{duration, pattern};
 use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, StoreError, certificate};
 use url::Url;
 
-use super::super::check::{BAD_URL, BLANK, REQUIRED, References, TAKEN, durations, invalid};
+use super::super::check::{BAD_URL, BLANK, NO_CERTIFICATE, REQUIRED, References, TAKEN, durations, invalid};
 use super::{Fields, RedirectUri};
 use crate::context::Context;
 use crate::error::{Error, Problems};
@@ -41,11 +42,12 @@ pub(super) fn taken(error: StoreError) -> Error {
     }
 }
 
-/// What is named must exist, and a key must be one that signs (OA-033).
+/// What is named must exist, and a key must be one that signs (OA-033), and the writer's to use.
 pub(super) async fn references(
     ctx: &Context,
     conn: &mut Conn,
     fields: &Fields,
+    may_sign: impl FnOnce(CertificateId) -> bool,
     problems: &mut Problems,
 ) -> Result<(), Error> {
     let references = References {
@@ -60,6 +62,7 @@ pub(super) async fn references(
     if let Some(pk) = fields.signing_key.flatten() {
         match certificate::by_pk(conn, pk).await? {
             None => problems.add("signing_key", invalid(pk)),
+            Some(_) if !may_sign(pk) => problems.add("signing_key", NO_CERTIFICATE),
             Some(found) => {
                 let key = certificates::private_key(ctx, &found)?;
                 if let Err(problem) = signing::check(&key, &found.chain) {

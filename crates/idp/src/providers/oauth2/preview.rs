@@ -1,7 +1,7 @@
 //! What a client would be told of a user (CO-286).
 
 use portcullis_core::id::{ProviderPk, UserPk};
-use portcullis_core::permission::{Model, special};
+use portcullis_core::permission::{Model, Verb, special};
 use serde_json::Value;
 
 use super::super::{Kind, get};
@@ -10,6 +10,7 @@ use crate::context::{Actor, Context, Visitor};
 use crate::directory::{self, secret_keys};
 use crate::entitlements;
 use crate::error::Error;
+use crate::mappings::native::Native;
 use crate::oauth::OAuthError;
 use crate::oauth::client::Client;
 use crate::oauth::issue::{self, Basis, Ground};
@@ -26,6 +27,11 @@ pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk)
     }
     let mut conn = ctx.db.read().await?;
     let client = Client::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(Kind::OAuth2.name()))?;
+    // Expressions look up whomever they like.
+    let looks = client.mappings.iter().any(|mapping| Native::of(&mapping.expression).is_none());
+    if looks && !actor.may(Verb::View, Model::USER) {
+        return Err(Error::Forbidden);
+    }
     let person = directory::person(ctx, &mut conn, user).await?;
     let person = person.ok_or_else(|| Error::field("for_user", "User not found"))?;
     let secrets = secret_keys(ctx, &mut conn).await?;

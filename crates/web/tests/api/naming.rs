@@ -1,0 +1,222 @@
+//! Who names an object in what they write may use, change or fill it themselves (CO-705).
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::site::{ADMIN, Site};
+
+/// What a writer is told of the field at fault, and of no other.
+async fn refused(site: &Site, key: &str, method: Method, path: &str, body: Value) -> Value {
+    let (status, said) = site.send(key, method, path, Some(body.clone())).await;
+    assert_eq!(status, 400, "{path} {body}: {said}");
+    said
+}
+
+async fn accepted(site: &Site, key: &str, method: Method, path: &str, body: Value) -> Value {
+    let (status, said) = site.send(key, method, path, Some(body.clone())).await;
+    assert!(status.is_success(), "{path} {body}: {said}");
+    said
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// CO-704, CO-705: an outpost has the secrets of what it serves: who has it serve another provider may change that one.
+#[tokio::test]
+async fn co_705_outposts_serve_what_their_writer_may_change() {
+    let site = Site::new().await;
+    let (mine, other) = (site.provider("mine").await["pk"].clone(), site.provider("other").await["pk"].clone());
+    let third = site.provider("third").await["pk"].clone();
+    let (first, object) = ("/outposts/instances/", mine.to_string());
+    let body =
+        |name: &str, providers: &[&Value]| json!({"name": name, "type": "proxy", "providers": providers, "config": {}});
+    let far = site.post(first, body("far", &[&other])).await;
+    let far = format!("{first}{}/", text(&far["pk"]));
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_outposts.view_outpost", None),
+                ("authentik_outposts.add_outpost", None),
+                ("authentik_outposts.change_outpost", None),
+                ("authentik_providers_proxy.view_proxyprovider", None),
+                ("authentik_providers_proxy.change_proxyprovider", Some(&object)),
+            ],
+        )
+        .await;
+    let denied = json!({"providers": ["User does not have access to provider."]});
+    assert_eq!(refused(&site, &key, Method::POST, first, body("new", &[&mine, &other])).await, denied);
+    assert_eq!(refused(&site, &key, Method::PATCH, &far, json!({"providers": [other, third]})).await, denied);
+    let both = json!({"providers": [other, mine]});
+    assert_eq!(accepted(&site, &key, Method::PATCH, &far, both).await["providers"], json!([mine, other]));
+    accepted(&site, &key, Method::POST, first, body("new", &[&mine])).await;
+}
+
+/// CO-569: whoever makes an outpost is answered with it, whether or not they may see outposts.
+#[tokio::test]
+async fn co_569_makers_of_outposts_see_what_they_made() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_outposts.add_outpost", None),
+                ("authentik_providers_proxy.view_proxyprovider", None),
+                ("authentik_providers_proxy.change_proxyprovider", None),
+            ],
+        )
+        .await;
+    let body = json!({"name": "far", "type": "proxy", "providers": [provider], "config": {}});
+    let (status, made) = site.send(&key, Method::POST, "/outposts/instances/", Some(body)).await;
+    assert_eq!((status.as_u16(), &made["name"]), (201, &json!("far")), "{made}");
+    let at = format!("/outposts/instances/{}/", text(&made["pk"]));
+    assert_eq!(site.send(&key, Method::GET, &at, None).await.0, 403);
+}
+
+/// CO-705: a provider shows a certificate, or signs with a key, that its writer may read the private key of; or the one
+/// that it had.
+#[tokio::test]
+async fn co_705_providers_use_keys_that_their_writer_may_read() {
+    let site = Site::new().await;
+    let wanted = json!({"common_name": "a.example", "validity_days": 30, "alg": "rsa"});
+    let (_, pair) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(wanted)).await;
+    let pair = text(&pair["pk"]);
+    let proxy = site.provider("proxy").await["pk"].clone();
+    let mut client = site.provider_body("client", json!({})).await;
+    client["redirect_uris"] = json!([]);
+    let own = site.post("/providers/oauth2/", client.clone()).await["pk"].clone();
+    let (proxies, clients) = ("/providers/proxy/", "/providers/oauth2/");
+    let (proxy, own) = (format!("{proxies}{proxy}/"), format!("{clients}{own}/"));
+    let mut rights = vec![("authentik_crypto.view_certificatekeypair", None)];
+    let all: Vec<_> = ["view", "add", "change"]
+        .iter()
+        .flat_map(|verb| {
+            [
+                format!("authentik_providers_proxy.{verb}_proxyprovider"),
+                format!("authentik_providers_oauth2.{verb}_oauth2provider"),
+            ]
+        })
+        .collect();
+    rights.extend(all.iter().map(|right| (right.as_str(), None)));
+    let (_, key) = site.user_with("ada", &rights).await;
+    rights.push(("authentik_crypto.view_certificatekeypair_key", Some(&pair)));
+    let (_, reader) = site.user_with("bob", &rights).await;
+    client["name"] = json!("new");
+    client["signing_key"] = json!(pair);
+    let served = site.provider_body("served", json!({"certificate": pair})).await;
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for (method, path, body, field) in [
+        (Method::POST, proxies, served.clone(), "certificate"),
+        (Method::PATCH, &proxy, json!({"certificate": pair}), "certificate"),
+        (Method::POST, clients, client.clone(), "signing_key"),
+        (Method::PATCH, &own, json!({"signing_key": pair}), "signing_key"),
+    ] {
+        let said = refused(&site, &key, method.clone(), path, body.clone()).await;
+        assert_eq!(said, json!({field: ["User does not have access to certificate."]}), "{path}");
+        let mut nowhere = body.clone();
+        nowhere[field] = json!(unknown);
+        let said = refused(&site, &key, method.clone(), path, nowhere).await;
+        assert_eq!(said[field][0], format!("Invalid pk \"{unknown}\" - object does not exist."), "{path}");
+        accepted(&site, &reader, method, path, body).await;
+    }
+    // What is there already is no question.
+    accepted(&site, &key, Method::PATCH, &proxy, json!({"certificate": pair, "name": "still"})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({"signing_key": pair, "name": "still this"})).await;
+}
+
+/// CO-705, CO-135: who makes, changes or ends a binding says who gets to what it is bound to, and has to be allowed to
+/// change that; what is bound to flows is for superusers.
+#[tokio::test]
+async fn co_705_bindings_are_for_those_who_change_the_target() {
+    let site = Site::new().await;
+    let (first, second) = (site.provider("one").await["pk"].clone(), site.provider("two").await["pk"].clone());
+    let first = text(&site.application("one", &first).await["pk"]);
+    let second = text(&site.application("two", &second).await["pk"]);
+    let entitlement = async |app: &str| {
+        text(&site.post("/core/application_entitlements/", json!({"name": "e", "app": app})).await["pbm_uuid"])
+    };
+    let (within, without) = (entitlement(&first).await, entitlement(&second).await);
+    let flow = text(&site.get("/flows/instances/default-authentication-flow/").await["pk"]);
+    let (bob, _) = site.user("bob").await;
+    let bindings = "/policies/bindings/";
+    let bind = |target: &str, order: i64| json!({"target": target, "order": order, "user": bob});
+    let bound = async |target: &str| {
+        let made = site.post(bindings, bind(target, 0)).await;
+        format!("{bindings}{}/", text(&made["pk"]))
+    };
+    let mine = bound(&first).await;
+    let others = [bound(&second).await, bound(&without).await, bound(&flow).await];
+    let all = ["view", "add", "change", "delete"].map(|verb| format!("authentik_policies.{verb}_policybinding"));
+    let mut rights: Vec<(&str, Option<&str>)> = all.iter().map(|right| (right.as_str(), None)).collect();
+    rights.push(("authentik_core.view_application", None));
+    rights.push(("authentik_core.change_application", Some(&first)));
+    rights.push(("authentik_core.change_applicationentitlement", None));
+    rights.push(("authentik_flows.change_flow", None));
+    let (_, key) = site.user_with("ada", &rights).await;
+    let denied = json!({"target": ["User does not have access to target."]});
+    for target in [&second, &without, &flow] {
+        assert_eq!(refused(&site, &key, Method::POST, bindings, bind(target, 1)).await, denied);
+        assert_eq!(refused(&site, &key, Method::PATCH, &mine, json!({"target": target})).await, denied);
+    }
+    for path in &others {
+        for body in [json!({"enabled": false}), json!({"order": 4}), json!({"target": first}), json!({})] {
+            assert_eq!(site.send(&key, Method::PATCH, path, Some(body)).await.0, 403, "{path}");
+        }
+        assert_eq!(site.send(&key, Method::DELETE, path, None).await.0, 403, "{path}");
+        assert_eq!(site.get(path).await["enabled"], true);
+    }
+    accepted(&site, &key, Method::POST, bindings, bind(&first, 1)).await;
+    accepted(&site, &key, Method::POST, bindings, bind(&within, 1)).await;
+    accepted(&site, &key, Method::PATCH, &mine, json!({"target": within, "order": 5, "negate": true})).await;
+    accepted(&site, &key, Method::DELETE, &mine, Value::Null).await;
+}
+
+/// CO-705, CO-548: who has somebody join a group, by whatever way, may fill or change that group.
+#[tokio::test]
+async fn co_705_groups_are_joined_through_those_who_may_fill_them() {
+    let site = Site::new().await;
+    let group = async |name: &str| text(&site.post("/core/groups/", json!({"name": name})).await["pk"]);
+    let (mine, open, closed) = (group("mine").await, group("open").await, group("closed").await);
+    let (_, key) = site
+        .user_with(
+            "ada",
+            &[
+                ("authentik_core.view_user", None),
+                ("authentik_core.add_user", None),
+                ("authentik_core.change_user", None),
+                ("authentik_core.add_token", None),
+                ("authentik_core.view_group", None),
+                ("authentik_core.add_group", None),
+                ("authentik_core.change_group", Some(&mine)),
+                ("authentik_core.add_user_to_group", Some(&open)),
+            ],
+        )
+        .await;
+    let (bob, _) = site.user("bob").await;
+    let (user, own) = (format!("/core/users/{bob}/"), format!("/core/groups/{mine}/"));
+    for (method, path, body, field) in [
+        (Method::PATCH, user.as_str(), json!({"groups": [closed]}), "groups"),
+        (Method::PATCH, user.as_str(), json!({"groups": [open, closed]}), "groups"),
+        (Method::POST, "/core/users/", json!({"username": "eve", "name": "", "groups": [closed]}), "groups"),
+        (Method::PATCH, own.as_str(), json!({"parents": [closed]}), "parents"),
+        (Method::POST, "/core/groups/", json!({"name": "new", "parents": [closed]}), "parents"),
+    ] {
+        let said = refused(&site, &key, method, path, body).await;
+        assert_eq!(said, json!({field: ["User does not have access to group."]}), "{path}");
+    }
+    let joins = format!("/core/groups/{closed}/add_user/");
+    assert_eq!(site.send(&key, Method::POST, &joins, Some(json!({"pk": bob}))).await.0, 403);
+    accepted(&site, ADMIN, Method::POST, &joins, json!({"pk": bob})).await;
+    for (method, path, body) in [
+        (Method::PATCH, user.as_str(), json!({"groups": [open, mine, closed]})),
+        (Method::PATCH, own.as_str(), json!({"parents": [open], "users": [bob]})),
+        (Method::POST, "/core/groups/", json!({"name": "new", "parents": [open, mine], "users": [bob]})),
+        (Method::POST, "/core/users/service_account/", json!({"name": "robot", "create_group": true})),
+    ] {
+        accepted(&site, &key, method, path, body).await;
+    }
+    let robots = site.get("/core/groups/?name=robot").await;
+    assert_eq!(robots["results"][0]["users_obj"][0]["username"], "robot");
+}
