@@ -183,24 +183,38 @@ async fn co_730_a_file_is_led_to() {
     assert_eq!(missing.message, "There is no file 'one.yaml' in the folder of blueprints.");
 }
 
-/// CO-734: a document of many bindings is applied in time: each entry looks for its own.
+/// CO-722: of many objects each entry finds its own, whether by key, by name or one step further; applying again changes
+/// nothing.
 #[tokio::test]
-async fn co_734_measure() {
+async fn co_722_each_entry_finds_its_own() {
     let site = Site::new().await;
-    let provider = site.provider("wiki").await["pk"].clone();
-    site.application("wiki", &provider).await;
-    let most: usize = std::env::var("MEASURE").map_or(50, |text| text.parse().unwrap());
+    for name in ["wiki", "mail"] {
+        let provider = site.provider(name).await["pk"].clone();
+        site.application(name, &provider).await;
+    }
     let mut all = "  - {model: authentik_core.group, id: staff, identifiers: {name: staff}}\n".to_owned();
-    for order in 0..most {
-        let _ = writeln!(
-            all,
-            "  - {{model: authentik_policies.policybinding, identifiers: {{order: {order}, target: \
-             !Find [authentik_core.application, [slug, wiki]], group: !KeyOf staff}}}}"
-        );
+    for order in 0..20 {
+        for name in ["wiki", "mail"] {
+            let _ = writeln!(
+                all,
+                "  - {{model: authentik_policies.policybinding, identifiers: {{order: {order}, target: \
+                 !Find [authentik_core.application, [slug, {name}]], group: !KeyOf staff}}}}\n  \
+                 - {{model: authentik_core.applicationentitlement, identifiers: {{name: right-{order}, app: \
+                 !Find [authentik_core.application, [provider__name, {name}]]}}}}"
+            );
+        }
     }
-    for run in 0..2 {
-        let start = tokio::time::Instant::now();
-        applied(&site, &all).await;
-        println!("run {run}, {most} bindings: {:?}", start.elapsed());
-    }
+    applied(&site, &all).await;
+    let again = applied(&site, &all).await;
+    assert!(again.log.iter().all(|line| line.event.ends_with("is as it should be")), "{:?}", again.log);
+    assert_eq!(count(&site, "/policies/bindings/").await, 40);
+    let disabled = "  - {model: authentik_policies.policybinding, identifiers: {order: 3, target__slug: mail}, \
+                    attrs: {enabled: false}}\n";
+    applied(&site, disabled).await;
+    let found = only(&site, "/policies/bindings/?enabled=false").await;
+    assert_eq!(found["order"], json!(3));
+    let mail = site.get("/core/applications/mail/").await["pk"].clone();
+    assert_eq!(found["target"], mail);
+    let of_nobody = refused(&site, &disabled.replace("slug: mail", "slug: nobody")).await;
+    assert_eq!(of_nobody.field.as_deref(), Some("target__slug"), "{of_nobody}");
 }
