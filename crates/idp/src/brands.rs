@@ -152,7 +152,7 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: BrandId) -> Result<View, Erro
     view(ctx, &mut conn, brand).await
 }
 
-/// All brands, as part of a larger change.
+/// The brands that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails or attributes cannot be opened.

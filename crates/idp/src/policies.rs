@@ -108,7 +108,7 @@ pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId)
     view(&mut conn, found).await
 }
 
-/// All policies of a kind, or of all, as part of a larger change.
+/// The policies of a kind that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.

@@ -175,7 +175,7 @@ async fn store(change: &mut Change<'_>, before: &Source, changed: &Source, field
     change.event("model_updated", json!({"model": named(changed), "diff": difference})).await
 }
 
-/// All sources, as part of a larger change.
+/// The sources that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
