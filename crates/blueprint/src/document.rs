@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::Fault;
 use crate::node::{Kind, Node};
 use crate::resolve::{Resolver, World, truthy};
 use crate::yaml;
+use crate::{Budget, Fault};
 
 /// A blueprint.
 #[derive(Clone, Debug)]
@@ -202,12 +202,23 @@ impl Entry {
         })
     }
 
-    /// Works out the entry; none if its conditions do not hold (CO-725).
+    /// Its model, if it stands there without a tag.
+    pub fn model_text(&self) -> Option<&str> {
+        self.model.text()
+    }
+
+    /// Works out the entry; none if its conditions do not hold (CO-725). All entries of a document share a budget.
     ///
     /// # Errors
-    /// When a tag cannot be worked out, or what comes of it is not what is expected there.
-    pub async fn resolve(&self, world: &mut dyn World, context: &Node) -> Result<Option<Resolved>, Fault> {
-        let mut resolver = Resolver::new(world, context);
+    /// When a tag cannot be worked out, what comes of it is not what is expected there, or the budget is spent. No error
+    /// holds a value that came of a tag: it may be a secret.
+    pub async fn resolve(
+        &self,
+        world: &mut dyn World,
+        context: &Node,
+        budget: &mut Budget,
+    ) -> Result<Option<Resolved>, Fault> {
+        let mut resolver = Resolver::new(world, context, budget);
         for condition in &self.conditions {
             if !truthy(&resolver.value(condition).await?) {
                 return Ok(None);
@@ -218,7 +229,10 @@ impl Entry {
             "created" => State::Created,
             "must_created" => State::MustCreated,
             "absent" => State::Absent,
-            other => return Err(Fault::new(self.state.line, format!("'{other}' is no state."))),
+            _ => {
+                let message = "'state' is one of present, created, must_created, absent.";
+                return Err(Fault::new(self.state.line, message));
+            }
         };
         let identifiers = resolver.object(&self.identifiers).await?;
         let model = resolver.text(&self.model).await?.to_lowercase();

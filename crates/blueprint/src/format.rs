@@ -100,7 +100,8 @@ fn convert(conversion: char, spec: &Spec, argument: &Value) -> Result<String, St
         Some(most) => text.chars().take(most).collect(),
         None => text,
     };
-    let no_number = || format!("'%{conversion}' needs a number, not {}", repr(argument));
+    // Not which value: it may be a secret.
+    let no_number = || format!("'%{conversion}' needs a number, not {}", kind(argument));
     match conversion {
         's' => Ok(cut(text(argument))),
         'r' => Ok(cut(repr(argument))),
@@ -131,7 +132,19 @@ fn convert(conversion: char, spec: &Spec, argument: &Value) -> Result<String, St
             };
             Ok(spec.signed(format!("{number:.*}", spec.precision.unwrap_or(6))))
         }
-        other => Err(format!("'%{other}' is not known")),
+        _ => Err("a conversion is not known: they are %s %d %i %f %r %x %%".to_owned()),
+    }
+}
+
+/// What a value is, whatever it says.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "this number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 

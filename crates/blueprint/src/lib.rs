@@ -4,6 +4,7 @@
 //! found here, with its line. [`Entry::resolve`] then works out one entry, and asks a [`World`] for what the tags
 //! need to know: objects, variables, files. Nothing here knows what a model is.
 
+mod budget;
 mod document;
 mod format;
 mod node;
@@ -12,6 +13,7 @@ mod scalar;
 mod tag;
 mod yaml;
 
+pub use budget::Budget;
 pub use document::{Blueprint, Entry, Metadata, Permission, Resolved, State};
 pub use node::Node;
 pub use resolve::{Answer, World};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::node::{Kind, Node};
 use crate::tag::{Operator, Sequence, Tag};
-use crate::{Fault, format};
+use crate::{Budget, Fault, MAX_BYTES, format};
 
 /// An answer of the world, or words for whoever wrote the blueprint.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
@@ -24,16 +24,13 @@ pub trait World: Send {
     ///
     /// # Errors
     /// When blueprints may not read it (CO-729).
-    fn env(&self, name: &str) -> Result<Option<String>, String>;
+    fn env(&mut self, name: &str) -> Result<Option<String>, String>;
     /// The content of a file, if it can be read.
     ///
     /// # Errors
     /// When blueprints may not read it (CO-729).
-    fn file(&self, path: &str) -> Result<Option<String>, String>;
+    fn file(&mut self, path: &str) -> Result<Option<String>, String>;
 }
-
-/// The most values that one entry may come to.
-const MAX_VALUES: usize = 100_000;
 
 /// How deep tags may lead; a context that names itself leads on for ever.
 const MAX_DEPTH: usize = 200;
@@ -44,31 +41,31 @@ pub(crate) struct Resolver<'a> {
     pub(crate) context: &'a Node,
     /// Where the enclosing `Enumerate`s are: index or key, and item. None while it is found out what one goes over.
     places: Vec<Option<(Value, Value)>>,
-    values: usize,
+    budget: &'a mut Budget,
     depth: usize,
 }
 
 type Resolving<'b> = Pin<Box<dyn Future<Output = Result<Value, Fault>> + Send + 'b>>;
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(world: &'a mut dyn World, context: &'a Node) -> Self {
-        Self { world, context, places: Vec::new(), values: 0, depth: 0 }
+    pub(crate) fn new(world: &'a mut dyn World, context: &'a Node, budget: &'a mut Budget) -> Self {
+        Self { world, context, places: Vec::new(), budget, depth: 0 }
     }
 
     /// The value of a node.
     pub(crate) fn value<'b>(&'b mut self, node: &'b Node) -> Resolving<'b> {
         Box::pin(async move {
-            self.values += 1;
-            if self.values > MAX_VALUES {
-                return Err(Fault::new(node.line, format!("This comes to more than {MAX_VALUES} values.")));
-            }
             self.depth += 1;
             if self.depth > MAX_DEPTH {
                 return Err(Fault::new(node.line, "This leads to itself, or too deep."));
             }
             let value = match &node.kind {
-                Kind::Plain(value) => value.clone(),
+                Kind::Plain(value) => {
+                    self.budget.take_all(value, node.line)?;
+                    value.clone()
+                }
                 Kind::List(items) => {
+                    self.budget.take(0, node.line)?;
                     let mut values = Vec::with_capacity(items.len());
                     for item in items {
                         values.push(self.value(item).await?);
@@ -76,13 +73,19 @@ impl<'a> Resolver<'a> {
                     Value::Array(values)
                 }
                 Kind::Map(entries) => {
+                    self.budget.take(0, node.line)?;
                     let mut values = Map::new();
                     for (key, value) in entries {
+                        self.budget.take(key.len(), node.line)?;
                         values.insert(key.clone(), self.value(value).await?);
                     }
                     Value::Object(values)
                 }
-                Kind::Tag(tag) => self.tag(tag, node.line).await?,
+                Kind::Tag(tag) => {
+                    // Also one that comes to little: it may stand in a loop.
+                    self.budget.take(0, node.line)?;
+                    self.tag(tag, node.line).await?
+                }
             };
             self.depth -= 1;
             Ok(value)
@@ -109,7 +112,8 @@ impl<'a> Resolver<'a> {
         let fault = |message: String| Fault::new(line, message);
         match tag {
             Tag::KeyOf(id) => {
-                self.world.key_of(id).ok_or_else(|| fault(format!("!KeyOf: no earlier entry has the id '{id}'.")))
+                let key = self.world.key_of(id);
+                self.counted(key.ok_or_else(|| fault(format!("!KeyOf: no earlier entry has the id '{id}'.")))?, line)
             }
             Tag::Find { model, conditions, object } => {
                 let model = self.text(model).await?;
@@ -121,7 +125,7 @@ impl<'a> Resolver<'a> {
                     true => self.world.find_object(&model, &met).await,
                     false => self.world.find(&model, &met).await,
                 };
-                found.map_err(fault)
+                self.counted(found.map_err(fault)?, line)
             }
             Tag::Context { key, default } => {
                 // The context outlives this, whatever happens to the rest of it.
@@ -133,17 +137,25 @@ impl<'a> Resolver<'a> {
             }
             Tag::Env { name, default } => {
                 match self.world.env(name).map_err(fault)?.filter(|value| !value.is_empty()) {
-                    Some(value) => Ok(Value::String(value)),
+                    Some(value) => self.counted(Value::String(value), line),
                     None => self.or_null(default.as_ref()).await,
                 }
             }
             Tag::File { path, default } => match self.world.file(path).map_err(fault)? {
-                Some(content) => Ok(Value::String(content.trim().to_owned())),
+                Some(content) => self.counted(Value::String(content.trim().to_owned()), line),
                 None => self.or_null(default.as_ref()).await,
             },
             Tag::ParseJson(node) => {
                 let text = self.text(node).await?;
-                serde_json::from_str(&text).map_err(|error| fault(format!("!ParseJSON: {error}")))
+                if text.len() > MAX_BYTES {
+                    return Err(fault(format!("!ParseJSON: the text is longer than {MAX_BYTES} bytes.")));
+                }
+                let value = serde_json::from_str(&text);
+                // What the parser says may quote the text, which may be a secret.
+                let value = value.map_err(|error| {
+                    fault(format!("!ParseJSON: this is no JSON, from its line {} on.", error.line()))
+                })?;
+                self.counted(value, line)
             }
             Tag::Format { template, arguments } => {
                 let template = self.text(template).await?;
@@ -152,7 +164,7 @@ impl<'a> Resolver<'a> {
                     values.push(self.value(argument).await?);
                 }
                 let text = format::format(&template, &values);
-                text.map(Value::String).map_err(|message| fault(format!("!Format: {message}.")))
+                self.counted(Value::String(text.map_err(|message| fault(format!("!Format: {message}.")))?), line)
             }
             Tag::If { condition, branches } => {
                 let holds = truthy(&self.value(condition).await?);
@@ -170,8 +182,16 @@ impl<'a> Resolver<'a> {
                 Ok(Value::Bool(combine(*operator, &truths)))
             }
             Tag::Enumerate { over, kind, body } => self.enumerate(over, *kind, body).await,
-            Tag::Index(depth) => self.place(*depth, line).map(|(index, _)| index.clone()),
-            Tag::Item(depth) => self.place(*depth, line).map(|(_, item)| item.clone()),
+            Tag::Index(depth) => {
+                let (index, _) = place(&self.places, *depth, line)?;
+                self.budget.take_all(index, line)?;
+                Ok(index.clone())
+            }
+            Tag::Item(depth) => {
+                let (_, item) = place(&self.places, *depth, line)?;
+                self.budget.take_all(item, line)?;
+                Ok(item.clone())
+            }
             Tag::AtIndex { of, key, default } => {
                 let (of, at) = (self.value(of).await?, self.value(key).await?);
                 let member = match (&of, &at) {
@@ -181,9 +201,12 @@ impl<'a> Resolver<'a> {
                     _ => None,
                 };
                 match (member, default) {
-                    (Some(member), _) => Ok(member.clone()),
+                    (Some(member), _) => {
+                        self.budget.take_all(member, line)?;
+                        Ok(member.clone())
+                    }
                     (None, Some(default)) => self.value(default).await,
-                    (None, None) => Err(fault(format!("!AtIndex: there is nothing at {}.", format::text(&at)))),
+                    (None, None) => Err(fault("!AtIndex: there is nothing at this key.".to_owned())),
                 }
             }
         }
@@ -227,12 +250,18 @@ impl<'a> Resolver<'a> {
         Ok(if kind == Sequence::List { Value::Array(list) } else { Value::Object(map) })
     }
 
-    fn place(&self, depth: usize, line: usize) -> Result<&(Value, Value), Fault> {
-        let place = self.places.iter().rev().nth(depth);
-        let place =
-            place.ok_or_else(|| Fault::new(line, format!("No !Enumerate stands {} levels around this.", depth + 1)))?;
-        place.as_ref().ok_or_else(|| Fault::new(line, "!Enumerate cannot go over its own items."))
+    /// A value that came from elsewhere, once it is known to fit.
+    fn counted(&mut self, value: Value, line: usize) -> Result<Value, Fault> {
+        self.budget.take_all(&value, line)?;
+        Ok(value)
     }
+}
+
+fn place(places: &[Option<(Value, Value)>], depth: usize, line: usize) -> Result<&(Value, Value), Fault> {
+    let place = places.iter().rev().nth(depth);
+    let place =
+        place.ok_or_else(|| Fault::new(line, format!("No !Enumerate stands {} levels around this.", depth + 1)))?;
+    place.as_ref().ok_or_else(|| Fault::new(line, "!Enumerate cannot go over its own items."))
 }
 
 /// What counts as true (CO-727).

@@ -10,6 +10,10 @@ use crate::{Fault, MAX_BYTES, scalar, tag};
 
 /// The most nodes after all aliases are followed (CO-720).
 const MAX_NODES: usize = 100_000;
+/// The most bytes of text in them: aliases repeat long texts as well.
+const MAX_TEXT: usize = 16 << 20;
+/// The most nodes that are kept for aliases: an anchor may stand within an anchor.
+const MAX_KEPT: usize = 4 * MAX_NODES;
 /// How deep lists and objects may nest.
 const MAX_DEPTH: usize = 100;
 
@@ -18,7 +22,12 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
     if text.len() > MAX_BYTES {
         return Err(Fault::new(1, format!("The document is longer than {MAX_BYTES} bytes.")));
     }
-    let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let mut loader = Loader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        size: Size::default(),
+        kept: Size::default(),
+    };
     let mut document = None;
     loop {
         let (event, line) = loader.next()?;
@@ -34,9 +43,37 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
 
 struct Loader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    /// Nodes that have a name, with how many nodes they are made of.
-    anchors: HashMap<usize, (Node, usize)>,
+    /// Nodes that have a name, with their size.
+    anchors: HashMap<usize, (Node, Size)>,
+    size: Size,
+    kept: Size,
+}
+
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
     nodes: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn and(self, more: Self) -> Self {
+        Self { nodes: self.nodes.saturating_add(more.nodes), bytes: self.bytes.saturating_add(more.bytes) }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { nodes: self.nodes.saturating_sub(before.nodes), bytes: self.bytes.saturating_sub(before.bytes) }
+    }
+
+    fn check(self, line: usize, most: usize) -> Result<(), Fault> {
+        if self.nodes > most {
+            return Err(Fault::new(line, format!("The document has more than {most} nodes.")));
+        }
+        if self.bytes > MAX_TEXT {
+            return Err(Fault::new(line, format!("The document has more than {MAX_TEXT} bytes of text.")));
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -48,26 +85,25 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn count(&mut self, line: usize, nodes: usize) -> Result<(), Fault> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
-            return Err(Fault::new(line, format!("The document has more than {MAX_NODES} nodes.")));
-        }
-        Ok(())
+    fn count(&mut self, line: usize, size: Size) -> Result<(), Fault> {
+        self.size = self.size.and(size);
+        self.size.check(line, MAX_NODES)
     }
 
     fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Fault> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(line, format!("Lists and objects nest deeper than {MAX_DEPTH}.")));
         }
-        let before = self.nodes;
-        self.count(line, 1)?;
+        let before = self.size;
+        let bytes = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
+        self.count(line, Size { nodes: 1, bytes })?;
         let (anchor, yaml_tag, node) = match event {
             Event::Alias(anchor) => {
-                let (node, nodes) =
-                    self.anchors.get(&anchor).cloned().ok_or_else(|| Fault::new(line, "Unknown alias."))?;
-                self.count(line, nodes)?;
-                return Ok(node);
+                let unknown = || Fault::new(line, "Unknown alias.");
+                let size = self.anchors.get(&anchor).map(|(_, size)| *size).ok_or_else(unknown)?;
+                // Before it is copied.
+                self.count(line, size)?;
+                return self.anchors.get(&anchor).map(|(node, _)| node.clone()).ok_or_else(unknown);
             }
             Event::Scalar(text, style, anchor, yaml_tag) => {
                 let is_text = style != ScalarStyle::Plain || yaml_tag.is_some();
@@ -95,7 +131,10 @@ impl<'a> Loader<'a> {
             Some(yaml_tag) => tagged(&yaml_tag, node)?,
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+            let size = self.size.since(before);
+            self.kept = self.kept.and(size);
+            self.kept.check(line, MAX_KEPT)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         Ok(node)
     }
@@ -231,6 +270,11 @@ mod tests {
         }
         assert!(read(&bomb).unwrap_err().message.contains("nodes"));
         assert!(read(&"[".repeat(5_000)).is_err());
+        let repeated = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 1_000].join(", "));
+        assert!(read(&repeated).unwrap_err().message.contains("bytes of text"));
+        let opened: String = (0..90).map(|level| format!("&a{level} [")).collect();
+        let nested = format!("{opened}{}{}", vec!["x"; 50_000].join(", "), "]".repeat(90));
+        assert!(read(&nested).unwrap_err().message.contains("nodes"));
         assert!(read(&format!("a: {}", "x".repeat(MAX_BYTES))).unwrap_err().message.contains("bytes"));
     }
 }

@@ -74,16 +74,16 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: BindingId) -> Result<View, Er
     view(&viewer, &mut conn, found).await
 }
 
-/// All bindings, as part of a larger change.
+/// The bindings that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails or attributes cannot be opened.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<View>, Error> {
     let (ctx, actor) = (change.context(), change.actor());
     let conn = change.conn();
     let viewer = Viewer::of(ctx, conn, actor).await?;
     let mut views = Vec::new();
-    for binding in binding::list(conn, &Filter::default(), Slice::ALL).await?.rows {
+    for binding in binding::list(conn, filter, Slice::ALL).await?.rows {
         views.push(view(&viewer, conn, binding).await?);
     }
     Ok(views)

@@ -163,14 +163,14 @@ async fn shown(ctx: &Context, conn: &mut Conn, actor: &Actor, mut view: View) ->
     Ok(view)
 }
 
-/// All brands, as part of a larger change.
+/// The brands that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails or attributes cannot be opened.
-pub async fn all_in(change: &mut crate::Change<'_>) -> Result<Vec<View>, Error> {
+pub async fn all_in(change: &mut crate::Change<'_>, filter: &Filter) -> Result<Vec<View>, Error> {
     let ctx = change.context();
     let mut views = Vec::new();
-    for brand in brand::all(change.conn()).await? {
+    for brand in brand::list(change.conn(), filter, Slice::ALL).await?.rows {
         views.push(view(ctx, change.conn(), brand).await?);
     }
     Ok(views)

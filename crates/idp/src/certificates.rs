@@ -53,12 +53,12 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<Cert
     certificate::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("CertificateKeyPair"))
 }
 
-/// All certificates, as part of a larger change.
+/// The certificates that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Certificate>, Error> {
-    Ok(certificate::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<Certificate>, Error> {
+    Ok(certificate::list(change.conn(), filter, Slice::ALL).await?.rows)
 }
 
 /// Keeps a certificate that somebody brings.

@@ -73,13 +73,13 @@ fn shown(actor: &Actor, secrets: &SecretKeys, mut view: View) -> View {
     view
 }
 
-/// All entitlements, as part of a larger change.
+/// The entitlements that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails or attributes cannot be opened.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<View>, Error> {
     let ctx = change.context();
-    let found = entitlement::list(change.conn(), &Filter::default(), Slice::ALL).await?;
+    let found = entitlement::list(change.conn(), filter, Slice::ALL).await?;
     found.rows.into_iter().map(|entitlement| view(ctx, entitlement)).collect()
 }
 

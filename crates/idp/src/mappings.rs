@@ -151,12 +151,12 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: MappingId, kind: Model) -> Re
     mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound(kind.kind))
 }
 
-/// All mappings, as part of a larger change.
+/// The mappings that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<ScopeMapping>, Error> {
-    Ok(mapping::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<ScopeMapping>, Error> {
+    Ok(mapping::list(change.conn(), filter, Slice::ALL).await?.rows)
 }
 
 /// Whether this is the permanent name of a mapping that comes with the installation.

@@ -76,14 +76,14 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: OutpostId) -> Result<View, Er
     Ok(View { providers: providers::of_outpost(&mut conn, pk).await?, outpost })
 }
 
-/// All outposts, as part of a larger change.
+/// The outposts that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<View>, Error> {
     let conn = change.conn();
     let mut views = Vec::new();
-    for outpost in outpost::list(conn, &Filter::default(), Slice::ALL).await?.rows {
+    for outpost in outpost::list(conn, filter, Slice::ALL).await?.rows {
         views.push(View { providers: providers::of_outpost(conn, outpost.pk).await?, outpost });
     }
     Ok(views)

@@ -108,12 +108,12 @@ pub async fn get(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId)
     view(&mut conn, found).await
 }
 
-/// All policies of a kind, or of all, as part of a larger change.
+/// The policies of a kind that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>, kind: Option<Kind>) -> Result<Vec<View>, Error> {
-    let filter = Filter { kind: kind.map(|kind| kind.name().to_owned()), ..Filter::default() };
+pub async fn all_in(change: &mut Change<'_>, kind: Kind, filter: &Filter) -> Result<Vec<View>, Error> {
+    let filter = Filter { kind: Some(kind.name().to_owned()), ..filter.clone() };
     let mut views = Vec::new();
     for policy in policy::list(change.conn(), &filter, Visible::All).await? {
         views.push(view(change.conn(), policy).await?);
@@ -123,8 +123,8 @@ pub async fn all_in(change: &mut Change<'_>, kind: Option<Kind>) -> Result<Vec<V
 
 /// The policy as it is shown.
 pub(crate) async fn view(conn: &mut Conn, policy: Policy) -> Result<View, Error> {
-    let bound = binding::of_policy(conn, policy.pk).await?.len();
-    View::of(policy, i64::try_from(bound).unwrap_or(i64::MAX))
+    let bound = binding::count_of_policy(conn, policy.pk).await?;
+    View::of(policy, bound)
 }
 
 async fn stored(conn: &mut Conn, kind: Option<Kind>, pk: PolicyId) -> Result<Policy, Error> {

@@ -46,12 +46,12 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<Role, Error
     role::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("Role"))
 }
 
-/// All roles, as part of a larger change.
+/// The roles that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Role>, Error> {
-    Ok(role::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<Role>, Error> {
+    Ok(role::list(change.conn(), filter, Slice::ALL).await?.rows)
 }
 
 /// The role that grants a user what is granted to them alone; it is made when it is missing.

@@ -175,12 +175,12 @@ async fn store(change: &mut Change<'_>, before: &Source, changed: &Source, field
     change.event("model_updated", json!({"model": named(changed), "diff": difference})).await
 }
 
-/// All sources, as part of a larger change.
+/// The sources that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Source>, Error> {
-    Ok(source::all(change.conn()).await?)
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<Source>, Error> {
+    Ok(source::list(change.conn(), filter, Slice::ALL).await?.rows)
 }
 
 /// Deletes a source; providers trust it no more, and what it vouched for ends.

@@ -129,6 +129,16 @@ pub async fn of_entitlements(conn: &mut Conn, application: ApplicationId) -> Res
     ).bind(application).fetch_all(c).await))
 }
 
+/// How many bindings name a policy.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_of_policy(conn: &mut Conn, policy: PolicyId) -> Result<i64, StoreError> {
+    let policy = policy.to_string();
+    Ok(on!(conn, c => sqlx::query_scalar::<_, i64>("SELECT count(*) FROM binding WHERE policy = $1")
+        .bind(policy).fetch_one(c).await)?)
+}
+
 /// How many bindings name each policy. Those that none names are left out.
 ///
 /// # Errors

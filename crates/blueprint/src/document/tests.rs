@@ -34,7 +34,7 @@ impl World for Few {
             })
         })
     }
-    fn env(&self, name: &str) -> Result<Option<String>, String> {
+    fn env(&mut self, name: &str) -> Result<Option<String>, String> {
         match name {
             "SET" => Ok(Some("from env".to_owned())),
             "EMPTY" => Ok(Some(String::new())),
@@ -42,7 +42,7 @@ impl World for Few {
             _ => Ok(None),
         }
     }
-    fn file(&self, path: &str) -> Result<Option<String>, String> {
+    fn file(&mut self, path: &str) -> Result<Option<String>, String> {
         match path {
             "/run/secrets/one" => Ok(Some(" content\n".to_owned())),
             "/etc/passwd" => Err("That file may not be read.".to_owned()),
@@ -64,7 +64,7 @@ async fn resolve(text: &str) -> Result<Option<Resolved>, Fault> {
     let instance = json!({"given": {"a": 9}}).as_object().unwrap().clone();
     let context = blueprint.context(built_in, instance);
     let mut world = Few { keys: HashMap::from([("earlier".to_owned(), json!(7))]) };
-    blueprint.entries[0].resolve(&mut world, &context).await
+    blueprint.entries[0].resolve(&mut world, &context, &mut Budget::default()).await
 }
 
 async fn value(text: &str) -> Result<Value, Fault> {
@@ -166,6 +166,70 @@ async fn co_728_a_context_ends() {
     let long =
         format!("{{b: [{}], a: {}x{}}}", "1,".repeat(300), "!Enumerate [!Context b, SEQ, ".repeat(3), "]".repeat(3));
     assert!(resolve(&text(&long)).await.unwrap_err().message.contains("values"));
+}
+
+/// CO-720: what tags copy counts with all that is in it, values and bytes, however it comes about.
+#[tokio::test]
+async fn co_720_copies_of_copies_end() {
+    let doubled =
+        (0..40).fold("[[x, x]]".to_owned(), |inner, _| format!("!Enumerate [{inner}, SEQ, [!Value 0, !Value 0]]"));
+    assert!(doubled.len() < 2_000);
+    let fault = value(&doubled).await.unwrap_err();
+    assert!(fault.message.contains("values") && fault.line == 7, "{fault}");
+    let many = "1, ".repeat(900);
+    let text = "x".repeat(20_000);
+    for tag in [
+        format!("!Enumerate [[{many}], SEQ, {text}]"),
+        format!("!Enumerate [[{many}], SEQ, !ParseJSON '\"{text}\"']"),
+        format!("!Enumerate [[{many}], SEQ, !AtIndex [{{a: {text}}}, a]]"),
+        format!("!Enumerate [[{many}], SEQ, !Format [\"%s\", {text}]]"),
+        format!("!Enumerate [[{many}], MAP, [!Index 0, {text}]]"),
+    ] {
+        let fault = value(&tag).await.unwrap_err();
+        assert!(fault.message.contains("bytes of text"), "{fault}");
+    }
+    let json = format!("!Enumerate [[{many}], SEQ, !ParseJSON \"[{}]\"]", ["1"; 900].join(","));
+    assert!(value(&json).await.unwrap_err().message.contains("values"));
+    let found = format!("!Enumerate [[{many}], SEQ, !Enumerate [[{many}], SEQ, !KeyOf earlier]]");
+    assert!(value(&found).await.unwrap_err().message.contains("values"));
+}
+
+/// CO-720: the entries of a document share what it may come to.
+#[tokio::test]
+async fn co_720_entries_share_a_budget() {
+    let entry = format!("- {{model: m, identifiers: {{a: !Enumerate [[{}], SEQ, !Value 0]}}}}\n", "1, ".repeat(9_000));
+    let blueprint = Blueprint::read(&format!("version: 1\nentries:\n{entry}")).unwrap();
+    let (mut world, mut budget) = (Few::default(), Budget::default());
+    let context = blueprint.context(Map::new(), Map::new());
+    let mut done = 0;
+    let fault = loop {
+        match blueprint.entries[0].resolve(&mut world, &context, &mut budget).await {
+            Ok(_) => done += 1,
+            Err(fault) => break fault,
+        }
+    };
+    assert!(done > 5 && done < 100, "{done}");
+    assert_eq!(fault.line, 3);
+}
+
+/// CO-726: no error holds what came of a tag, which may be a secret.
+#[tokio::test]
+async fn co_726_errors_keep_values_to_themselves() {
+    const SECRET: &str = "content";
+    for tag in [
+        "!Format [\"%d\", !File /run/secrets/one]",
+        "!Format [\"%x\", [!File /run/secrets/one]]",
+        "!Format [!Format [\"%%%s\", !File /run/secrets/one], 1]",
+        "!AtIndex [{a: 1}, !File /run/secrets/one]",
+        "!Enumerate [!File /run/secrets/one, SEQ, 1]",
+    ] {
+        let fault = value(tag).await.unwrap_err();
+        assert!(!fault.message.contains(SECRET), "{tag}: {fault}");
+    }
+    let state = "version: 1\nentries:\n- {model: m, state: !File /run/secrets/one, identifiers: {a: 1}}\n";
+    assert!(!resolve(state).await.unwrap_err().message.contains(SECRET));
+    let number = value("!Format [\"%d\", a text]").await.unwrap_err();
+    assert_eq!(number.message, "!Format: '%d' needs a number, not a text.");
 }
 
 /// CO-725: an entry whose conditions do not all hold is passed over, whatever else is in it.

@@ -88,12 +88,12 @@ pub async fn check_access(
     Ok((judged.decision, lines))
 }
 
-/// All applications, as part of a larger change.
+/// The applications that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<View>, Error> {
-    let applications = application::list(change.conn(), &Filter::default()).await?;
+pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<View>, Error> {
+    let applications = application::list(change.conn(), filter).await?;
     views(change.conn(), applications).await
 }
 

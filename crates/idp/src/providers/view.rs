@@ -56,12 +56,12 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Re
     views(&mut conn, found).await?.pop().ok_or(Error::NotFound(kind.name()))
 }
 
-/// All providers of a kind, as part of a larger change.
+/// The providers of a kind that meet conditions, as part of a larger change.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn all_in(change: &mut Change<'_>, kind: Kind) -> Result<Vec<View>, Error> {
-    let filter = Filter { kind: kind.filter(), ..Filter::default() };
+pub async fn all_in(change: &mut Change<'_>, kind: Kind, filter: &Filter) -> Result<Vec<View>, Error> {
+    let filter = Filter { kind: kind.filter(), ..filter.clone() };
     let found = provider::list(change.conn(), &filter, Slice::ALL).await?;
     views(change.conn(), found.rows).await
 }

@@ -127,10 +127,11 @@ fn throttled(seconds: u32) -> Response {
     response
 }
 
-/// 503 for what could not be read or written now; nothing of it was.
+/// 503 for what could not be read or written now. No promise that nothing was changed: a change may be in force, and
+/// only reading it for the answer, or telling that it is, has failed.
 fn unavailable(why: &str, cause: &str) -> Response {
     tracing::error!(why, cause, "an API request failed: the database is not available");
-    let body = json!({"detail": "The database is not available. Nothing was changed. Try again in a moment."});
+    let body = json!({"detail": "The database is not available. Try again in a moment; look first what has changed."});
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(PAUSE_SECONDS));
     response
@@ -172,5 +173,15 @@ mod tests {
         ] {
             assert_eq!(error.into_response().status().as_u16(), status);
         }
+    }
+
+    /// CO-522: a 503 does not promise that nothing was changed: it may have been, and only the answer could not be read.
+    #[tokio::test]
+    async fn co_522_a_503_promises_nothing() {
+        let response = ApiError::Unavailable { why: "full", cause: "secret cause".to_owned() }.into_response();
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+        let said = String::from_utf8(body.to_vec()).unwrap();
+        assert!(said.contains("look first") && !said.contains("cause") && !said.contains("Nothing was"), "{said}");
     }
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod export;
 mod extras;
+mod files;
 mod fixed;
 mod folder;
 mod instance;
@@ -33,8 +34,9 @@ use super::body::Body;
 use super::caller::{Admin, Key};
 use super::params::Params;
 use super::policies::log_line;
+use apply::BY_API;
 
-pub use apply::{Applied, Audience, Document, Refused, apply};
+pub use apply::{Applied, Audience, Cause, Document, Refused, apply};
 pub use export::export;
 pub use folder::Watch;
 
@@ -75,7 +77,7 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
 }
 
 async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
-    let fields = instance::read(&ctx, &mut body, false)?;
+    let fields = instance::read(&ctx, &mut body, false).await?;
     let pk = blueprints::create(&ctx, &caller.actor, fields).await?;
     Ok(created(applied_if_enabled(&ctx, &caller.actor, pk).await?))
 }
@@ -102,7 +104,7 @@ async fn update(
     let pk = key.parse(KIND)?;
     // Whether it exists comes before what is wrong with the body.
     one(&ctx, &caller.actor, pk).await?;
-    let fields = instance::read(&ctx, &mut body, partial)?;
+    let fields = instance::read(&ctx, &mut body, partial).await?;
     blueprints::update(&ctx, &caller.actor, pk, fields).await?;
     Ok(Json(applied_if_enabled(&ctx, &caller.actor, pk).await?).into_response())
 }
@@ -149,7 +151,7 @@ async fn available(State(ctx): State<Arc<Context>>, _: Admin) -> Json<Value> {
         let meta = file.metadata.as_ref().map_or_else(|| json!({"name": "", "labels": {}}), folder::metadata_json);
         json!({"path": file.path, "last_m": file.changed.to_string(), "hash": file.hash, "meta": meta})
     };
-    Json(folder::found(&ctx).iter().map(file).collect())
+    Json(files::all(&ctx).await.iter().map(file).collect())
 }
 
 /// Applies a document once, and keeps no instance (CO-735).
@@ -159,9 +161,8 @@ async fn import(State(ctx): State<Arc<Context>>, Admin(caller): Admin, form: For
     let (text, names) = match (file, path) {
         (Some(text), _) => (text, Names::ForBlueprints),
         (None, Some(path)) => {
-            let found = folder::found(&ctx).into_iter().find(|file| file.path == path.trim());
             let missing = || ApiError::field("path", "Blueprint file does not exist");
-            (found.ok_or_else(missing)?.text, Names::AllButOurs)
+            (files::file(&ctx, path.trim()).await.ok_or_else(missing)?.text, Names::AllButOurs)
         }
         (None, None) => return Err(ApiError::field("file", "This field is required.")),
     };
@@ -172,7 +173,7 @@ async fn import(State(ctx): State<Arc<Context>>, Admin(caller): Admin, form: For
             _ => return Err(ApiError::field("context", "Value must be valid JSON.")),
         },
     };
-    let document = Document { text, context, names, instance: None };
+    let document = Document { text, context, names, instance: None, within: BY_API };
     let (success, log) = match apply(&ctx, &caller.actor, &document, Audience::Ourselves).await {
         Ok(applied) => (true, applied.log),
         Err(refused) => (false, vec![LogLine::new(ctx.now(), "error", "blueprints", refused.to_string())]),

@@ -1,6 +1,7 @@
 //! A document is applied: tried out first, then in one transaction, all of it or nothing (CO-725, CO-004).
 
 use std::fmt;
+use std::time::Duration;
 
 use portcullis_blueprint::Fault;
 use portcullis_core::id::BlueprintId;
@@ -8,11 +9,18 @@ use portcullis_idp::blueprints::{self, Names, Outcome};
 use portcullis_idp::policies::LogLine;
 use portcullis_idp::{Actor, Change, Context, Error};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
+use super::files::Files;
 use super::passwords::Passwords;
 use super::run::{Report, Run};
 use super::write::Refusal;
 use crate::api::answer::ApiError;
+
+/// How long an application by the API may take (CO-734). Nobody else can write meanwhile.
+pub(super) const BY_API: Duration = Duration::from_secs(30);
+/// How long one by a command, or of the watched folder, may take.
+const BY_FILE: Duration = Duration::from_secs(600);
 
 /// A blueprint that is to be applied.
 #[derive(Clone, Debug)]
@@ -25,12 +33,14 @@ pub struct Document {
     pub names: Names,
     /// The instance that stands for it, which remembers what came of it.
     pub instance: Option<BlueprintId>,
+    /// How long it may take until it is in force; nothing of it is when the time is over.
+    pub within: Duration,
 }
 
 impl Document {
     /// A file of the machine that nothing stands for.
     pub fn of_file(text: String) -> Self {
-        Self { text, context: Map::new(), names: Names::AllButOurs, instance: None }
+        Self { text, context: Map::new(), names: Names::AllButOurs, instance: None, within: BY_FILE }
     }
 }
 
@@ -43,6 +53,18 @@ pub struct Applied {
     pub models: Vec<String>,
     /// What was done, line by line.
     pub log: Vec<LogLine>,
+}
+
+/// What kind of reason there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Something is wrong with the document, or does not fit what is there.
+    #[default]
+    Document,
+    /// The store could not do it now, and may do it in a while: the document may be right.
+    Passing,
+    /// It took too long.
+    Time,
 }
 
 /// Why a blueprint was not applied. Nothing of it is there.
@@ -60,6 +82,8 @@ pub struct Refused {
     pub message: String,
     /// The blueprints that led to the one at fault, the outermost first.
     pub path: Vec<String>,
+    /// What kind of reason it is.
+    pub cause: Cause,
 }
 
 impl fmt::Display for Refused {
@@ -129,7 +153,7 @@ impl Refused {
         }
     }
 
-    fn of_answer(error: ApiError) -> Self {
+    pub(super) fn of_answer(error: ApiError) -> Self {
         match error {
             ApiError::Invalid(problems) => {
                 let mut all = problems.iter();
@@ -143,12 +167,36 @@ impl Refused {
             }
             ApiError::NotFound(kind) => Self::new(format!("No {kind} matches.")),
             ApiError::Forbidden => Self::new("You do not have permission to perform this action."),
-            ApiError::Internal(cause) => {
-                tracing::error!(cause, "a blueprint was not applied");
+            ApiError::Unavailable { why, cause } => {
+                tracing::error!(why, cause, "a blueprint was not applied: the database is not available");
+                Self { cause: Cause::Passing, ..Self::new("The database is not available; the log tells why.") }
+            }
+            ApiError::Throttled { .. } => {
+                Self { cause: Cause::Passing, ..Self::new("Too much is asked for at the same time.") }
+            }
+            // Causes are for the log alone.
+            other => {
+                tracing::error!(cause = ?other, "a blueprint was not applied");
                 Self::new("The store failed; the log tells why.")
             }
-            other => Self::new(format!("{other:?}")),
         }
+    }
+
+    pub(super) fn too_late(within: Duration) -> Self {
+        let message = format!("It takes longer than {} seconds: divide the blueprint.", within.as_secs());
+        Self { cause: Cause::Time, ..Self::new(message) }
+    }
+
+    /// Without texts that must not be seen.
+    pub(super) fn without<'a>(mut self, texts: impl Iterator<Item = &'a str>) -> Self {
+        const MASK: &str = "********";
+        for text in texts {
+            self.message = self.message.replace(text, MASK);
+            for place in [&mut self.model, &mut self.field].into_iter().flatten() {
+                *place = place.replace(text, MASK).into();
+            }
+        }
+        self
     }
 }
 
@@ -173,7 +221,9 @@ pub async fn apply(ctx: &Context, actor: &Actor, document: &Document, audience: 
     if let (Err(refused), Some(instance)) = (&done, document.instance) {
         let outcome = Outcome { status: "error", models: None, hash: None };
         tracing::warn!(%refused, "a blueprint was not applied");
-        record(ctx, actor, instance, &outcome).await.map_err(Refused::of_error)?;
+        if let Err(error) = record(ctx, actor, instance, &outcome).await {
+            tracing::error!(%error, "it cannot be kept that a blueprint was not applied");
+        }
     }
     done
 }
@@ -191,13 +241,15 @@ pub(super) async fn record(
 }
 
 async fn attempt(ctx: &Context, actor: &Actor, document: &Document, audience: Audience) -> Result<Applied, Refused> {
-    let mut passwords = Passwords::default();
+    let until = Instant::now() + document.within;
+    let (mut passwords, mut files) = (Passwords::default(), Files::default());
+    files.read_before(ctx, actor, document).await.map_err(Refused::of_error)?;
     let mut dry = Change::begin(ctx, actor).await.map_err(Refused::of_error)?;
-    Run::new(&mut dry, &mut passwords).document(document).await?;
+    Run::new(&mut dry, &mut passwords, &mut files, until).document(document).await?;
     drop(dry);
-    passwords.prepare(ctx).await?;
+    passwords.prepare(ctx, until, document.within).await?;
     let mut change = Change::begin(ctx, actor).await.map_err(Refused::of_error)?;
-    let mut run = Run::new(&mut change, &mut passwords);
+    let mut run = Run::new(&mut change, &mut passwords, &mut files, until);
     run.document(document).await?;
     let Report { warned, models, log } = run.report;
     if audience == Audience::Others {
@@ -205,4 +257,29 @@ async fn attempt(ctx: &Context, actor: &Actor, document: &Document, audience: Au
     }
     change.commit().await.map_err(Refused::of_error)?;
     Ok(Applied { warned, models: models.into_iter().collect(), log })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-725: causes that are for the log alone are not told.
+    #[test]
+    fn co_725_causes_are_for_the_log() {
+        for error in [
+            ApiError::Unavailable { why: "full", cause: "a cause".to_owned() },
+            ApiError::Internal("a cause".to_owned()),
+            ApiError::Unparsable("a cause".to_owned()),
+        ] {
+            let told = Refused::of_answer(error).to_string();
+            assert!(!told.contains("cause") && told.contains("the log tells why"), "{told}");
+        }
+    }
+
+    /// CO-725: what must not be seen is seen nowhere in a refusal.
+    #[test]
+    fn co_725_secrets_are_masked() {
+        let refused = Refused::new("Invalid pk \"hunter2\".").about("hunter2").on("a.hunter2");
+        assert_eq!(refused.without(["hunter2"].into_iter()).to_string(), "********: Invalid pk \"********\".");
+    }
 }

@@ -30,7 +30,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
                 continue;
             }
             let object = masked(&mut change, object).await?;
-            text.push_str(&entry(ctx, model, &object, &mut names));
+            text.push_str(&entry(model, &object, &mut names));
             entries += 1;
         }
     }
@@ -95,11 +95,11 @@ impl Names {
     }
 }
 
-fn entry(ctx: &Context, model: Model, object: &Value, names: &mut Names) -> String {
+fn entry(model: Model, object: &Value, names: &mut Names) -> String {
     let identified = identifiers(model, object);
     let id = format!("{}-{}", model.name().rsplit('.').next().unwrap_or_default(), key_text(&model.key(object)));
     let mut attributes = Map::new();
-    for field in writable(ctx, model, object) {
+    for field in writable(model, object) {
         if let (false, Some(value)) =
             (identified.contains_key(&field) || is_secret(model, &field, object), object.get(&field))
         {

@@ -12,7 +12,7 @@ use super::write::{Refusal, parsed, refused};
 use crate::api::body::Body;
 
 /// Orders of stages that were named so far, by flow: they must be those of the fixed steps.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Orders(BTreeMap<String, Vec<(i64, i64)>>);
 
 /// What flows are called may be set; everything else about them is fixed.

@@ -6,11 +6,12 @@ use std::time::UNIX_EPOCH;
 
 use portcullis_blueprint::{Blueprint, MAX_BYTES, Metadata};
 use portcullis_core::clock::Timestamp;
-use portcullis_idp::blueprints::{self, Fields, Names, Outcome, View};
+use portcullis_idp::blueprints::{self, Fields, Outcome, View};
 use portcullis_idp::{Actor, Change, Context, Error};
 use serde_json::{Map, Value, json};
 
-use super::apply::{Audience, Document, apply, record};
+use super::apply::{Audience, BY_API, Cause, Document, Refused, apply, record};
+use super::files;
 
 const INSTANTIATE: &str = "blueprints.goauthentik.io/instantiate";
 /// Most files of the folder that are looked at, and how deep.
@@ -31,12 +32,11 @@ pub(super) struct Found {
 }
 
 /// The blueprints in the folder, by path. Files and folders with a dot in front are not.
-pub(super) fn found(ctx: &Context) -> Vec<Found> {
-    let Some(folder) = &ctx.blueprints.folder else { return Vec::new() };
+pub(super) fn found(folder: &Path) -> Vec<Found> {
     let mut paths = Vec::new();
     walk(folder, 0, &mut paths);
     paths.sort();
-    paths.into_iter().filter_map(|path| one(folder, &path)).collect()
+    paths.iter().filter_map(|path| one(folder, path.strip_prefix(folder).ok()?)).collect()
 }
 
 fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) {
@@ -54,16 +54,25 @@ fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) {
     }
 }
 
-fn one(folder: &Path, path: &Path) -> Option<Found> {
-    let of = path.metadata().ok()?;
+/// The blueprint at a path relative to the folder, if blueprints may be there: as deep and as named as those that are
+/// found.
+pub(super) fn one(folder: &Path, relative: &Path) -> Option<Found> {
+    let name = relative.to_str()?;
+    let parts: Vec<_> = name.split('/').collect();
+    let is_plain = parts.iter().all(|part| !part.is_empty() && !part.starts_with('.'));
+    if !is_plain || parts.len() > DEEPEST + 1 || relative.extension().is_none_or(|end| end != "yaml") {
+        return None;
+    }
+    let path = folder.join(relative);
+    let of = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     if of.len() > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
         tracing::warn!(path = %path.display(), "a blueprint is too long");
         return None;
     }
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = std::fs::read_to_string(&path).ok()?;
     let age = of.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(Found {
-        path: path.strip_prefix(folder).ok()?.to_str()?.to_owned(),
+        path: name.to_owned(),
         changed: Timestamp(i64::try_from(age.as_micros()).unwrap_or_default()),
         hash: blueprints::hash(&text),
         metadata: Blueprint::read(&text).ok().map(|blueprint| blueprint.metadata),
@@ -78,28 +87,12 @@ pub(super) fn metadata_json(metadata: &Metadata) -> Value {
     json!({"name": metadata.name, "labels": labels})
 }
 
-/// What is applied for an instance: its own text, or that of its file.
-///
-/// # Errors
-/// In words, when there is no such file any more.
-pub(super) fn document(ctx: &Context, view: &View) -> Result<Document, String> {
-    let blueprint = &view.blueprint;
-    let (text, names) = if blueprint.path.is_empty() {
-        (view.content.clone(), Names::ForBlueprints)
-    } else {
-        let file = found(ctx).into_iter().find(|file| file.path == blueprint.path);
-        let missing = || format!("There is no file '{}' in the folder of blueprints.", blueprint.path);
-        (file.ok_or_else(missing)?.text, Names::AllButOurs)
-    };
-    Ok(Document { text, context: view.context.clone(), names, instance: Some(blueprint.pk) })
-}
-
 /// Applies an instance for somebody, and remembers what came of it. Whether that went well is what the instance says.
 ///
 /// # Errors
 /// When the store fails.
 pub(super) async fn apply_instance(ctx: &Context, actor: &Actor, view: &View) -> Result<(), Error> {
-    match document(ctx, view) {
+    match files::document(ctx, view, BY_API).await {
         Ok(document) => {
             // A refusal is kept with the instance, and logged.
             drop(apply(ctx, actor, &document, Audience::Ourselves).await);
@@ -120,6 +113,8 @@ pub struct Watch {
     seen: Option<HashMap<String, String>>,
     /// Texts that could not be applied: tried again when something else could be.
     failed: HashMap<String, String>,
+    /// Whether the store has failed at one, which may be right: tried again at the next look.
+    unfinished: bool,
 }
 
 impl Watch {
@@ -131,19 +126,35 @@ impl Watch {
         if ctx.blueprints.folder.is_none() {
             return Ok(());
         }
-        let files = found(ctx);
+        let files = files::all(ctx).await;
         let seen = files.iter().map(|file| (file.path.clone(), file.hash.clone())).collect();
-        if self.seen.as_ref() == Some(&seen) {
+        if self.seen.as_ref() == Some(&seen) && !self.unfinished {
             return Ok(());
         }
-        self.keep(ctx, &files).await?;
-        while self.apply_changed(ctx, &files).await? && !self.failed.is_empty() {
+        self.unfinished = false;
+        let done = self.follow(ctx, &files).await;
+        // What the store has failed at is tried again.
+        match &done {
+            Ok(()) => self.seen = Some(seen),
+            Err(_) => self.unfinished = true,
+        }
+        done
+    }
+
+    async fn follow(&mut self, ctx: &Context, files: &[Found]) -> Result<(), Error> {
+        self.keep(ctx, files).await?;
+        while self.apply_changed(ctx, files).await? && !self.failed.is_empty() {
             // What was missing may be there now.
             self.failed.clear();
         }
-        // Last of all: what the store has failed at is tried again.
-        self.seen = Some(seen);
         Ok(())
+    }
+
+    fn note(&mut self, file: &Found, refused: &Refused) {
+        match refused.cause {
+            Cause::Passing => self.unfinished = true,
+            Cause::Document | Cause::Time => drop(self.failed.insert(file.path.clone(), file.hash.clone())),
+        }
     }
 
     fn has_seen(&self, file: &Found) -> bool {
@@ -211,19 +222,74 @@ impl Watch {
                 continue;
             }
             let document = Document {
-                text: file.text.clone(),
                 context: view.context.clone(),
-                names: Names::AllButOurs,
                 instance: Some(view.blueprint.pk),
+                ..Document::of_file(file.text.clone())
             };
             match apply(ctx, &system, &document, Audience::Ourselves).await {
                 Ok(_) => {
                     tracing::info!(path = file.path, "a blueprint was applied");
                     applied = true;
                 }
-                Err(_) => drop(self.failed.insert(file.path.clone(), file.hash.clone())),
+                Err(refused) => self.note(file, &refused),
             }
         }
         Ok(applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::answer::ApiError;
+
+    /// CO-733: a document that the store could not take is tried again at the next look; one that is wrong is not, until
+    /// it changes.
+    #[test]
+    fn co_733_what_the_store_fails_at_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.yaml"), "version: 1\nentries: []\n").unwrap();
+        let file = one(folder.path(), Path::new("a.yaml")).unwrap();
+        let locked = ApiError::Unavailable { why: "locked", cause: "database is locked".to_owned() };
+        let mut watch = Watch::default();
+        watch.note(&file, &Refused::of_answer(locked));
+        assert!(watch.unfinished && watch.failed.is_empty());
+        let mut watch = Watch::default();
+        watch.note(&file, &Refused::of_answer(ApiError::field("name", "This field is required.")));
+        assert!(!watch.unfinished && watch.failed.contains_key("a.yaml"));
+    }
+
+    /// CO-733, CO-734: only what is found in the folder can be named: nothing outside of it, hidden, too deep or of
+    /// another kind.
+    #[test]
+    fn co_734_a_path_stays_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("in/a");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::create_dir_all(folder.path().join("in/.b")).unwrap();
+        for path in ["out.yaml", "in/a/one.yaml", "in/.b/one.yaml", "in/.one.yaml", "in/a/one.yml"] {
+            std::fs::write(folder.path().join(path), "version: 1\nentries: []\n").unwrap();
+        }
+        std::fs::create_dir_all(inner.join("dir.yaml")).unwrap();
+        let inside = folder.path().join("in");
+        assert_eq!(one(&inside, Path::new("a/one.yaml")).unwrap().path, "a/one.yaml");
+        let outside = folder.path().join("out.yaml");
+        for path in [
+            "../out.yaml",
+            "a/../../out.yaml",
+            outside.to_str().unwrap(),
+            ".b/one.yaml",
+            ".one.yaml",
+            "",
+            "a//one.yaml",
+            "./a/one.yaml",
+            "a/one.yml",
+            "a/dir.yaml",
+            "a/none.yaml",
+        ] {
+            assert!(one(&inside, Path::new(path)).is_none(), "{path}");
+        }
+        let found: Vec<_> = found(&inside).into_iter().map(|file| file.path).collect();
+        assert_eq!(found, ["a/one.yaml"]);
     }
 }

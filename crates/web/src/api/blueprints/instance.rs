@@ -5,7 +5,8 @@ use portcullis_idp::Context;
 use portcullis_idp::blueprints::{Fields, View};
 use serde_json::{Value, json};
 
-use super::folder;
+use super::files;
+use super::folder::{self, Found};
 use crate::api::answer::ApiError;
 use crate::api::body::Body;
 
@@ -32,7 +33,17 @@ pub(super) fn object(view: &View) -> Value {
 ///
 /// # Errors
 /// [`ApiError::Invalid`] by field.
-pub(super) fn read(ctx: &Context, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) async fn read(ctx: &Context, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+    let path = body.iter().find(|(field, _)| *field == "path").and_then(|(_, path)| path.as_str()).map(str::trim);
+    let file = match path.filter(|path| !path.is_empty()).map(str::to_owned) {
+        Some(path) => files::file(ctx, &path).await,
+        None => None,
+    };
+    fields(file, body, partial)
+}
+
+/// As [`read`], with the file that the path names.
+pub(super) fn fields(file: Option<Found>, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
     body.require(&["name"], partial);
     let mut fields = Fields {
         name: body.filled_text("name"),
@@ -43,8 +54,7 @@ pub(super) fn read(ctx: &Context, body: &mut Body, partial: bool) -> Result<Fiel
         metadata: None,
     };
     if let Some(path) = fields.path.as_ref().filter(|path| !path.is_empty()) {
-        let file = folder::found(ctx).into_iter().find(|file| file.path == *path);
-        match file {
+        match file.filter(|file| file.path == *path) {
             _ if path.starts_with("oci://") => body.problem("path", "Blueprints of registries are not supported."),
             Some(file) => fields.metadata = file.metadata.as_ref().map(folder::metadata_json),
             None => body.problem("path", "Blueprint file does not exist"),

@@ -1,5 +1,7 @@
 //! Which objects are meant by identifiers and by the conditions of `!Find` (CO-722).
 
+use std::collections::HashMap;
+
 use portcullis_idp::{Change, Error};
 use serde_json::{Map, Value};
 
@@ -15,23 +17,27 @@ pub(super) async fn identified(
     model: Model,
     identifiers: &Map<String, Value>,
 ) -> Result<Vec<Value>, Error> {
-    let others: Vec<_> = identifiers.iter().filter(|(field, _)| *field != "pk" && !is_secret(model, field)).collect();
-    let pk = identifiers.get("pk").filter(|pk| !pk.is_null());
-    let objects = model.objects(change, hint(&others, pk.is_some())).await?;
     if let Some(managed) = identifiers.get("managed").filter(|managed| !managed.is_null()) {
-        let kept: Vec<_> = objects.iter().filter(|object| object.get("managed") == Some(managed)).cloned().collect();
+        let hint = |field: &str| if field == "managed" { text(managed) } else { None };
+        let mut kept = model.objects(change, hint).await?;
+        kept.retain(|object| object.get("managed") == Some(managed));
         if !kept.is_empty() {
             return Ok(kept);
         }
     }
-    let mut meant = Vec::new();
-    for object in objects {
-        let by_key = pk.is_some_and(|pk| same(&model.key(&object), pk));
-        if by_key || (!others.is_empty() && agrees(change, &object, &others).await?) {
-            meant.push(object);
-        }
-    }
-    Ok(meant)
+    let others = identifiers.iter().filter(|(field, _)| *field != "pk" && !is_secret(model, field));
+    let others = Conditions::of(change, others.map(|(field, value)| (field.as_str(), value)).collect()).await?;
+    let pk = identifiers.get("pk").filter(|pk| !pk.is_null());
+    let objects = match pk {
+        None => model.objects(change, |field| others.hint(field)).await?,
+        // Somebody may be meant by their key, whatever else is said.
+        Some(_) if !others.all.is_empty() => model.objects(change, |_| None).await?,
+        Some(pk) => model.objects(change, |field| if field == "pk" { text(pk) } else { None }).await?,
+    };
+    let is_meant = |object: &Value| {
+        pk.is_some_and(|pk| same(&model.key(object), pk)) || (!others.all.is_empty() && others.agree(object))
+    };
+    Ok(objects.into_iter().filter(is_meant).collect())
 }
 
 /// The first object, by ascending key, that meets all conditions.
@@ -43,26 +49,15 @@ pub(super) async fn first(
     model: Model,
     conditions: &[(String, Value)],
 ) -> Result<Option<Value>, Error> {
-    let conditions: Vec<_> = conditions.iter().map(|(field, value)| (field, value)).collect();
-    for object in model.objects(change, hint(&conditions, false)).await? {
-        if agrees(change, &with_key(model, &object), &conditions).await? {
-            return Ok(Some(object));
-        }
-    }
-    Ok(None)
+    let conditions = conditions.iter().map(|(field, value)| (field.as_str(), value)).collect();
+    let conditions = Conditions::of(change, conditions).await?;
+    let objects = model.objects(change, |field| conditions.hint(field)).await?;
+    Ok(objects.into_iter().find(|object| conditions.agree(&with_key(model, object))))
 }
 
 /// Secrets are what an object gets, not what it is found by.
 fn is_secret(model: Model, field: &str) -> bool {
     (model == Model::Token && field == "key") || (model == Model::User && field == "password")
-}
-
-/// What narrows a list down; nothing when somebody may be meant by their key instead.
-fn hint<'a>(conditions: &'a [(&'a String, &'a Value)], by_key: bool) -> impl Fn(&str) -> Option<String> + 'a {
-    move |wanted| {
-        let found = conditions.iter().find(|(field, _)| !by_key && *field == wanted);
-        found.and_then(|(_, value)| value.as_str()).filter(|text| !text.is_empty()).map(str::to_owned)
-    }
 }
 
 fn with_key(model: Model, object: &Value) -> Value {
@@ -73,44 +68,69 @@ fn with_key(model: Model, object: &Value) -> Value {
     object
 }
 
-async fn agrees(change: &mut Change<'_>, object: &Value, wanted: &[(&String, &Value)]) -> Result<bool, Error> {
-    for (field, value) in wanted {
-        let agrees = match (object.get(field.as_str()), field.split_once("__")) {
-            (Some(stored), _) => holds(stored, value),
-            (None, Some((field, beyond))) => {
-                let stored = object.get(field).cloned().unwrap_or_default();
-                reaches(change, field, &stored, beyond, value).await?
-            }
-            (None, None) => false,
-        };
-        if !agrees {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// What objects must agree with.
+struct Conditions<'a> {
+    all: Vec<(&'a str, &'a Value)>,
+    /// Keys of what the fields with a step further may name.
+    beyond: HashMap<&'a str, Vec<Value>>,
 }
 
-/// One step further: into an object, or to what is named there.
-async fn reaches(
-    change: &mut Change<'_>,
-    field: &str,
-    stored: &Value,
-    beyond: &str,
-    wanted: &Value,
-) -> Result<bool, Error> {
-    if let Value::Object(members) = stored {
-        return Ok(members.get(beyond).is_some_and(|stored| holds(stored, wanted)));
-    }
-    let keys = stored.as_array().map_or(std::slice::from_ref(stored), Vec::as_slice);
-    for model in Model::related(field) {
-        for object in model.objects(change, |_| None).await? {
-            let named = keys.iter().any(|key| same(&model.key(&object), key));
-            if named && object.get(beyond).is_some_and(|stored| holds(stored, wanted)) {
-                return Ok(true);
+impl<'a> Conditions<'a> {
+    /// What is beyond is looked up here, once for all objects that are compared.
+    async fn of(change: &mut Change<'_>, all: Vec<(&'a str, &'a Value)>) -> Result<Self, Error> {
+        let mut beyond = HashMap::new();
+        for (name, wanted) in &all {
+            let Some((field, further)) = name.split_once("__") else { continue };
+            let mut keys = Vec::new();
+            for model in Model::related(field) {
+                let hint = |name: &str| if name == further { text(wanted) } else { None };
+                for object in model.objects(change, hint).await? {
+                    if object.get(further).is_some_and(|stored| holds(stored, wanted)) {
+                        keys.push(model.key(&object));
+                    }
+                }
             }
+            beyond.insert(*name, keys);
         }
+        Ok(Self { all, beyond })
     }
-    Ok(false)
+
+    /// What narrows a list down.
+    fn hint(&self, wanted: &str) -> Option<String> {
+        self.all.iter().find_map(|(name, value)| match name.split_once("__") {
+            _ if *name == wanted => text(value),
+            Some((field, _)) if field == wanted => match self.beyond.get(name).map(Vec::as_slice) {
+                Some([one]) => text(one),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    fn agree(&self, object: &Value) -> bool {
+        self.all.iter().all(|(name, wanted)| match (object.get(*name), name.split_once("__")) {
+            (Some(stored), _) => holds(stored, wanted),
+            (None, Some((field, further))) => match object.get(field) {
+                Some(Value::Object(members)) => members.get(further).is_some_and(|stored| holds(stored, wanted)),
+                Some(stored) => {
+                    let named = stored.as_array().map_or(std::slice::from_ref(stored), Vec::as_slice);
+                    let keys = self.beyond.get(name).map(Vec::as_slice).unwrap_or_default();
+                    keys.iter().any(|key| named.iter().any(|named| same(key, named)))
+                }
+                None => false,
+            },
+            (None, None) => false,
+        })
+    }
+}
+
+/// A value by which a list can be narrowed down: nothing for what cannot be, or would not narrow it.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// Whether a stored value is the wanted one; of objects, whether it contains it.

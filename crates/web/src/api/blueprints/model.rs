@@ -1,6 +1,9 @@
 //! The kinds of objects that a blueprint can hold (CO-730), each as the API shows it.
 
+use std::str::FromStr;
+
 use portcullis_core::attributes::SecretKeys;
+use portcullis_core::id::UserPk;
 use portcullis_idp::flow::stages::{self, Stages};
 use portcullis_idp::list::{groups as group_list, tokens as token_list, users as user_list};
 use portcullis_idp::policies::Kind as Policy;
@@ -140,7 +143,8 @@ impl Model {
     }
 
     /// All its objects as the API shows them, by ascending key; `hint` tells which field they must have which value
-    /// in, so that not all of many are read.
+    /// in, so that not all of many are read: a document with many entries would take the square of their number. More
+    /// may be returned than a hint asks for.
     ///
     /// # Errors
     /// When the store fails or something sealed cannot be opened.
@@ -152,7 +156,8 @@ impl Model {
         let (ctx, actor) = (change.context(), change.actor());
         let mut objects: Vec<Value> = match self {
             Self::User => {
-                let filter = user_list::Filter { username: hint("username"), ..user_list::Filter::default() };
+                let pk = parsed(hint("pk")).map(UserPk);
+                let filter = user_list::Filter { username: hint("username"), pk, ..user_list::Filter::default() };
                 let users = directory::shown::users_in(change, &filter).await?;
                 users.iter().map(api::users::full_user_json).collect()
             }
@@ -162,34 +167,71 @@ impl Model {
                 groups.iter().map(api::groups::full_group_json).collect()
             }
             Self::Token => {
-                let filter = token_list::Filter { identifier: hint("identifier"), ..token_list::Filter::default() };
+                let (identifier, managed) = (hint("identifier"), hint("managed"));
+                let filter = token_list::Filter { identifier, managed, ..token_list::Filter::default() };
                 let tokens = tokens::shown::list_in(change, &filter).await?;
                 tokens.iter().map(api::tokens::token_json).collect()
             }
             Self::Application => {
-                let views = applications::all_in(change).await?;
+                let (slug, name) = (hint("slug"), hint("name"));
+                let filter = applications::Filter { slug, name, ..applications::Filter::default() };
+                let views = applications::all_in(change, &filter).await?;
                 views.iter().map(|view| api::applications::shown(view, view.launch_url(None).as_deref())).collect()
             }
-            Self::Entitlement => entitlements::all_in(change).await?.iter().map(api::entitlements::object).collect(),
-            Self::Binding => binding_service::all_in(change).await?.iter().map(api::bindings::object).collect(),
+            Self::Entitlement => {
+                let (name, application) = (hint("name"), parsed(hint("app")));
+                let filter = entitlements::Filter { name, application, ..entitlements::Filter::default() };
+                entitlements::all_in(change, &filter).await?.iter().map(api::entitlements::object).collect()
+            }
+            Self::Binding => {
+                let filter = binding_service::Filter {
+                    target: parsed(hint("target")),
+                    policy: parsed(hint("policy")),
+                    position: parsed(hint("order")),
+                    ..binding_service::Filter::default()
+                };
+                binding_service::all_in(change, &filter).await?.iter().map(api::bindings::object).collect()
+            }
             Self::Policy(kind) => {
-                policies::all_in(change, Some(kind)).await?.iter().map(api::policies::object).collect()
+                let filter = policies::Filter { name: hint("name"), ..policies::Filter::default() };
+                policies::all_in(change, kind, &filter).await?.iter().map(api::policies::object).collect()
             }
             Self::OAuth2Provider => {
-                let views = providers::all_in(change, Provider::OAuth2).await?;
+                let views = providers::all_in(change, Provider::OAuth2, &provider_filter(hint)).await?;
                 views.iter().map(|view| api::providers::oauth2::object(ctx, actor, view)).collect::<Result<_, _>>()?
             }
             Self::ProxyProvider => {
-                providers::all_in(change, Provider::Proxy).await?.iter().map(api::providers::proxy).collect()
+                let views = providers::all_in(change, Provider::Proxy, &provider_filter(hint)).await?;
+                views.iter().map(api::providers::proxy).collect()
             }
-            Self::ScopeMapping => mappings::all_in(change).await?.iter().map(api::mappings::scope).collect(),
+            Self::ScopeMapping => {
+                let managed = hint("managed").into_iter().collect();
+                let filter = mappings::Filter { name: hint("name"), managed, ..mappings::Filter::default() };
+                mappings::all_in(change, &filter).await?.iter().map(api::mappings::scope).collect()
+            }
             Self::OAuthSource => {
-                sources::all_in(change).await?.iter().map(|source| api::sources::object(ctx, source)).collect()
+                let (slug, name) = (hint("slug"), hint("name"));
+                let filter = sources::Filter { slug, name, ..sources::Filter::default() };
+                sources::all_in(change, &filter).await?.iter().map(|source| api::sources::object(ctx, source)).collect()
             }
-            Self::Certificate => certificates::all_in(change).await?.iter().map(certificate).collect(),
-            Self::Outpost => outpost_service::all_in(change).await?.iter().map(api::outposts::object).collect(),
-            Self::Brand => brand_service::all_in(change).await?.iter().map(api::brands::object).collect(),
-            Self::Role => roles::all_in(change).await?.iter().map(role).collect(),
+            Self::Certificate => {
+                let (name, managed) = (hint("name"), hint("managed"));
+                let filter = certificates::Filter { name, managed, ..certificates::Filter::default() };
+                certificates::all_in(change, &filter).await?.iter().map(certificate).collect()
+            }
+            Self::Outpost => {
+                let (name, managed) = (hint("name"), hint("managed"));
+                let filter = outpost_service::Filter { name, managed, ..outpost_service::Filter::default() };
+                outpost_service::all_in(change, &filter).await?.iter().map(api::outposts::object).collect()
+            }
+            Self::Brand => {
+                let filter = brand_service::Filter { domain: hint("domain"), ..brand_service::Filter::default() };
+                brand_service::all_in(change, &filter).await?.iter().map(api::brands::object).collect()
+            }
+            Self::Role => {
+                let filter = roles::Filter { name: hint("name"), ..roles::Filter::default() };
+                roles::all_in(change, &filter).await?.iter().map(role).collect()
+            }
             Self::Flow => {
                 let flows = flow_service::all_in(change).await?;
                 let stages = Stages::load(change.conn()).await?;
@@ -242,6 +284,15 @@ fn strip(value: &mut Value, secrets: &SecretKeys) {
         Value::Array(items) => items.iter_mut().for_each(|item| strip(item, secrets)),
         _ => {}
     }
+}
+
+/// A hint that is a key or number, unless it is none: then what it means is found out by comparing.
+fn parsed<T: FromStr>(hint: Option<String>) -> Option<T> {
+    hint?.parse().ok()
+}
+
+fn provider_filter(hint: impl Fn(&str) -> Option<String>) -> providers::Filter {
+    providers::Filter { exact_name: hint("name"), client_id: hint("client_id"), ..providers::Filter::default() }
 }
 
 fn policy_name(kind: Policy) -> String {

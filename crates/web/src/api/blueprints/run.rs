@@ -1,28 +1,35 @@
 //! One pass over a document: entry by entry, in the order in which they stand (CO-721 … CO-725).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-use portcullis_blueprint::{Answer, Blueprint, Entry, Resolved, State, World, merge};
+use portcullis_blueprint::{Answer, Blueprint, Budget, Entry, Node, Resolved, State, World, merge};
 use portcullis_core::id::BlueprintId;
 use portcullis_idp::blueprints::{self, Names, Outcome};
 use portcullis_idp::policies::LogLine;
 use portcullis_idp::{Change, Error};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
 
-use super::apply::{Document, Refused};
+use super::apply::{Cause, Document, Refused};
+use super::files::Files;
 use super::fixed::Orders;
-use super::folder;
 use super::matching::{first, holds, identified};
 use super::model::{Model, built_in_context};
-use super::passwords::Passwords;
+use super::passwords::{self, Passwords};
 use super::write::{self, Refusal, Written};
 
 /// Entries whose model or attributes are not known are left out, if a blueprint has this label (CO-731).
 const SKIP: &str = "portcullis.io/skip-unsupported";
 const APPLY: &str = "authentik_blueprints.metaapplyblueprint";
 const LOGGER: &str = "blueprints";
+/// The most blueprints that one may lead to, over however many others.
+const MOST_OTHERS: usize = 100;
+/// From how many bytes on what a tag has read is kept out of errors: shorter ones are no secrets.
+const SHORTEST_SECRET: usize = 4;
 
 /// What a pass has come to.
 #[derive(Debug, Default)]
@@ -43,12 +50,33 @@ pub(super) struct Run<'c, 'a> {
     /// The documents that are being applied, the innermost last.
     frames: Vec<Frame>,
     orders: Orders,
+    files: &'c mut Files,
+    until: Instant,
+    /// How many others were applied, or tried.
+    others: usize,
+    /// Instances that were applied: each is once, however many lead to it.
+    applied: HashSet<BlueprintId>,
+    /// What tags have read from variables and files: no error is to show it.
+    read: Vec<Zeroizing<String>>,
+    /// Why a tag could not look for an object, when that says nothing about the document.
+    broken: Option<Refused>,
+}
+
+/// What a part of a run that is undone leaves as it was.
+struct Before {
+    depth: usize,
+    passwords: passwords::Before,
+    applied: HashSet<BlueprintId>,
+    orders: Orders,
+    models: BTreeSet<String>,
+    warned: bool,
 }
 
 /// A document that is being applied.
 struct Frame {
     instance: Option<BlueprintId>,
     names: Names,
+    within: Duration,
     skips: bool,
     keys: HashMap<String, Value>,
     warned: bool,
@@ -58,8 +86,25 @@ struct Frame {
 type Passing<'b> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'b>>;
 
 impl<'c, 'a> Run<'c, 'a> {
-    pub(super) fn new(change: &'c mut Change<'a>, passwords: &'c mut Passwords) -> Self {
-        Self { change, passwords, report: Report::default(), frames: Vec::new(), orders: Orders::default() }
+    pub(super) fn new(
+        change: &'c mut Change<'a>,
+        passwords: &'c mut Passwords,
+        files: &'c mut Files,
+        until: Instant,
+    ) -> Self {
+        Self {
+            change,
+            passwords,
+            report: Report::default(),
+            frames: Vec::new(),
+            orders: Orders::default(),
+            files,
+            until,
+            others: 0,
+            applied: HashSet::new(),
+            read: Vec::new(),
+            broken: None,
+        }
     }
 
     /// Applies a document, and remembers what came of it if an instance stands for it.
@@ -70,26 +115,23 @@ impl<'c, 'a> Run<'c, 'a> {
             self.frames.push(Frame {
                 instance: document.instance,
                 names: document.names,
+                within: document.within,
                 skips: blueprint.metadata.label(SKIP) == Some("true"),
                 keys: HashMap::new(),
                 warned: false,
                 models: BTreeSet::new(),
             });
+            let mut budget = Budget::default();
             for (index, entry) in blueprint.entries.iter().enumerate() {
-                let at = |refused: Refused| refused.at(index + 1, entry.line);
-                let resolved = entry.resolve(self, &context).await;
-                let resolved = resolved.map_err(|fault| at(Refused::of_entry(fault)))?;
-                match resolved {
-                    Some(resolved) => {
-                        let place = format!("entry {}", index + 1);
-                        let model = resolved.model.clone();
-                        self.entry(entry, resolved, &place).await.map_err(|refused| at(refused.on(&model)))?;
-                    }
-                    None => self.say("debug", format!("entry {}: its conditions do not hold", index + 1)),
-                }
+                let done = self.next(index + 1, entry, &context, &mut budget).await;
+                done.map_err(|refused| {
+                    let read = self.read.iter().map(|text| text.as_str());
+                    refused.at(index + 1, entry.line).without(read)
+                })?;
             }
             let Some(done) = self.frames.pop() else { return Ok(()) };
             if let Some(instance) = done.instance {
+                self.applied.insert(instance);
                 let outcome = Outcome {
                     status: if done.warned { "warning" } else { "successful" },
                     models: Some(done.models.iter().cloned().collect()),
@@ -101,6 +143,31 @@ impl<'c, 'a> Run<'c, 'a> {
             self.report.models.extend(done.models);
             Ok(())
         })
+    }
+
+    async fn next(&mut self, number: usize, entry: &Entry, context: &Node, budget: &mut Budget) -> Result<(), Refused> {
+        self.in_time()?;
+        let resolved = match entry.resolve(self, context, budget).await {
+            Ok(resolved) => resolved,
+            Err(fault) => return Err(self.broken.take().unwrap_or_else(|| Refused::of_entry(fault))),
+        };
+        let Some(resolved) = resolved else {
+            self.say("debug", format!("entry {number}: its conditions do not hold"));
+            return Ok(());
+        };
+        let model = resolved.model.clone();
+        let done = self.entry(entry, resolved, &format!("entry {number}")).await;
+        // What a tag came to is named only if it is a model.
+        let is_shown = entry.model_text().is_some() || model == APPLY || Model::parse(&model).is_some();
+        done.map_err(|refused| if is_shown { refused.on(&model) } else { refused })
+    }
+
+    /// Nobody else can write while this goes on.
+    fn in_time(&self) -> Result<(), Refused> {
+        match self.frames.first() {
+            Some(outermost) if Instant::now() >= self.until => Err(Refused::too_late(outermost.within)),
+            _ => Ok(()),
+        }
     }
 
     async fn entry(&mut self, entry: &Entry, resolved: Resolved, place: &str) -> Result<(), Refused> {
@@ -123,7 +190,8 @@ impl<'c, 'a> Run<'c, 'a> {
         match self.frames.last_mut() {
             Some(frame) if frame.skips => {
                 frame.warned = true;
-                let line = format!("{place}: left out: {refused}");
+                let read = self.read.iter().map(|text| text.as_str());
+                let line = format!("{place}: left out: {}", refused.without(read));
                 self.say("warning", line);
                 Ok(())
             }
@@ -132,6 +200,11 @@ impl<'c, 'a> Run<'c, 'a> {
     }
 
     async fn object(&mut self, model: Model, entry: &Entry, resolved: &Resolved, place: &str) -> Result<(), Refusal> {
+        if let Some(field) = nameless(&resolved.identifiers) {
+            return Err(
+                Error::field(field, "There is no such object: what something is found by cannot be null.").into()
+            );
+        }
         let mut wanted = resolved.identifiers.clone();
         if let Some(managed) = resolved.attrs.get("managed") {
             wanted.entry("managed").or_insert_with(|| managed.clone());
@@ -185,7 +258,7 @@ impl<'c, 'a> Run<'c, 'a> {
         };
         let mut changed = written.changed;
         if let Some(password) = &written.password {
-            changed |= self.passwords.set(self.change, write::user(&written.key)?, password, place).await?;
+            changed |= self.passwords.set(self.change, write::user(&written.key)?, password).await?;
         }
         for permission in &resolved.permissions {
             changed |= write::grant(self.change, permission, &written.key).await?;
@@ -250,7 +323,17 @@ impl<'c, 'a> Run<'c, 'a> {
         if self.frames.iter().any(|frame| frame.instance == Some(view.blueprint.pk)) {
             return Err(Refused::new(format!("The blueprint '{}' leads to itself.", view.blueprint.name)));
         }
-        let document = match folder::document(self.change.context(), &view) {
+        let name = &view.blueprint.name;
+        if self.applied.contains(&view.blueprint.pk) {
+            self.say("info", format!("{place}: '{name}' is applied already"));
+            return Ok(());
+        }
+        self.others += 1;
+        if self.others > MOST_OTHERS {
+            return Err(Refused::new(format!("This leads to more than {MOST_OTHERS} blueprints.")));
+        }
+        let within = self.frames.last().map(|frame| frame.within).unwrap_or_default();
+        let document = match self.files.document(self.change.context(), &view, within).await {
             Ok(document) => document,
             Err(message) if required => return Err(Refused::new(message)),
             Err(message) => {
@@ -258,23 +341,43 @@ impl<'c, 'a> Run<'c, 'a> {
                 return Ok(());
             }
         };
-        let name = &view.blueprint.name;
         self.say("info", format!("{place}: applying '{name}'"));
         if required {
             return self.document(&document).await.map_err(|refused| refused.within(name));
         }
         // What goes wrong in it is its own business: that part is undone, and the rest goes on.
-        let depth = self.frames.len();
+        let before = self.before_part();
         let part = self.change.begin_part().await.map_err(Refused::of_error)?;
         let Err(refused) = self.document(&document).await else {
             return self.change.keep_part(part).await.map_err(Refused::of_error);
         };
+        if refused.cause != Cause::Document {
+            return Err(refused.within(name));
+        }
         self.change.undo_part(part).await.map_err(Refused::of_error)?;
-        self.frames.truncate(depth);
+        self.undo(before);
         let outcome = Outcome { status: "error", models: None, hash: None };
         blueprints::record_in(self.change, view.blueprint.pk, &outcome).await.map_err(Refused::of_error)?;
         self.say("warning", format!("{place}: {}", refused.within(name)));
         Ok(())
+    }
+
+    fn before_part(&self) -> Before {
+        Before {
+            depth: self.frames.len(),
+            passwords: self.passwords.before_part(),
+            applied: self.applied.clone(),
+            orders: self.orders.clone(),
+            models: self.report.models.clone(),
+            warned: self.report.warned,
+        }
+    }
+
+    fn undo(&mut self, before: Before) {
+        self.frames.truncate(before.depth);
+        self.passwords.undo(before.passwords);
+        (self.applied, self.orders) = (before.applied, before.orders);
+        (self.report.models, self.report.warned) = (before.models, before.warned);
     }
 
     fn touched(&mut self, model: Model) {
@@ -291,6 +394,16 @@ impl<'c, 'a> Run<'c, 'a> {
     fn names(&self) -> Names {
         self.frames.last().map(|frame| frame.names).unwrap_or_default()
     }
+}
+
+/// What among identifiers names another object, and names none: `!Find` has found nothing.
+fn nameless(identifiers: &Map<String, Value>) -> Option<&str> {
+    let names_none = |value: &Value| match value {
+        Value::Array(items) => items.iter().any(Value::is_null),
+        other => other.is_null(),
+    };
+    let of = |(field, value): &(&String, &Value)| names_none(value) && !Model::related(field).is_empty();
+    identifiers.iter().find(of).map(|(field, _)| field.as_str())
 }
 
 /// What an object is made from: attributes, and identifiers on top of them (CO-724).
@@ -316,7 +429,7 @@ impl World for Run<'_, '_> {
     fn find<'w>(&'w mut self, model: &'w str, conditions: &'w [(String, Value)]) -> Answer<'w, Value> {
         Box::pin(async move {
             let model = find_model(model)?;
-            let found = first(self.change, model, conditions).await.map_err(|error| words(&error))?;
+            let found = self.first(model, conditions).await?;
             Ok(found.map(|object| model.key(&object)).unwrap_or_default())
         })
     }
@@ -324,28 +437,48 @@ impl World for Run<'_, '_> {
     fn find_object<'w>(&'w mut self, model: &'w str, conditions: &'w [(String, Value)]) -> Answer<'w, Value> {
         Box::pin(async move {
             let model = find_model(model)?;
-            let found = first(self.change, model, conditions).await.map_err(|error| words(&error))?;
-            match found {
-                Some(object) => model.without_secrets(self.change, object).await.map_err(|error| words(&error)),
-                None => Ok(json!(null)),
-            }
+            let Some(found) = self.first(model, conditions).await? else { return Ok(json!(null)) };
+            let shown = model.without_secrets(self.change, found).await;
+            shown.map_err(|error| self.words(Refused::of_error(error)))
         })
     }
 
-    fn env(&self, name: &str) -> Result<Option<String>, String> {
-        self.change.context().blueprints.variable(self.names(), name)
+    fn env(&mut self, name: &str) -> Result<Option<String>, String> {
+        let value = self.change.context().blueprints.variable(self.names(), name)?;
+        self.has_read(value.as_deref());
+        Ok(value)
     }
 
-    fn file(&self, path: &str) -> Result<Option<String>, String> {
-        self.change.context().blueprints.file(self.names(), path)
+    fn file(&mut self, path: &str) -> Result<Option<String>, String> {
+        let content = self.change.context().blueprints.file(self.names(), path)?;
+        self.has_read(content.as_deref());
+        Ok(content)
+    }
+}
+
+impl Run<'_, '_> {
+    async fn first(&mut self, model: Model, conditions: &[(String, Value)]) -> Result<Option<Value>, String> {
+        // Tags may look often within one entry.
+        self.in_time().map_err(|refused| self.words(refused))?;
+        let found = first(self.change, model, conditions).await;
+        found.map_err(|error| self.words(Refused::of_error(error)))
+    }
+
+    /// Keeps why a tag could not be worked out, as far as it is more than words.
+    fn words(&mut self, refused: Refused) -> String {
+        let words = refused.message.clone();
+        self.broken = Some(refused);
+        words
+    }
+
+    fn has_read(&mut self, text: Option<&str>) {
+        let Some(text) = text.map(str::trim).filter(|text| text.len() >= SHORTEST_SECRET) else { return };
+        if !self.read.iter().any(|known| known.as_str() == text) {
+            self.read.push(Zeroizing::new(text.to_owned()));
+        }
     }
 }
 
 fn find_model(name: &str) -> Result<Model, String> {
-    Model::parse(&name.to_lowercase()).ok_or_else(|| format!("The model '{name}' is not known."))
-}
-
-fn words(error: &Error) -> String {
-    tracing::error!(%error, "a blueprint cannot look for an object");
-    "The store failed.".to_owned()
+    Model::parse(&name.to_lowercase()).ok_or_else(|| "There is no such model to look for.".to_owned())
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use portcullis_core::id::{BlueprintId, UserPk};
 use portcullis_idp::providers::Kind as Provider;
 use portcullis_idp::{
-    Change, Context, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements,
-    mappings, outposts, policies, providers, roles, sources, tokens,
+    Change, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, mappings,
+    outposts, policies, providers, roles, sources, tokens,
 };
 use serde_json::{Map, Value, json};
 
@@ -354,7 +354,7 @@ async fn object(
             }
         }
         Model::Instance => {
-            let read = instance::read(ctx, body, partial);
+            let read = instance::read(ctx, body, partial).await;
             let fields = known(body, read)?;
             match pk {
                 Some(pk) => {
@@ -369,7 +369,7 @@ async fn object(
 }
 
 /// The fields of an object that its reader reads.
-pub(super) fn writable(ctx: &Context, model: Model, object: &Value) -> BTreeSet<String> {
+pub(super) fn writable(model: Model, object: &Value) -> BTreeSet<String> {
     let mut body = Body::of(object.as_object().cloned().unwrap_or_default());
     let of = &mut body;
     // What is wrong with it is no matter here: only which fields are asked for.
@@ -389,7 +389,7 @@ pub(super) fn writable(ctx: &Context, model: Model, object: &Value) -> BTreeSet<
         Model::Outpost => drop(api::outposts::read(of, true)),
         Model::Brand => drop(api::brands::fields(of, true)),
         Model::Role => drop(api::roles::read(of, true)),
-        Model::Instance => drop(instance::read(ctx, of, true)),
+        Model::Instance => drop(instance::fields(None, of, true)),
         Model::Flow | Model::Stage(_) | Model::StageBinding => {}
     }
     body.into_asked()
