@@ -417,6 +417,7 @@ CREATE TABLE access_token (
     source_at       INTEGER,           -- at this provider
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
+    assertion_sealed BLOB,             -- JSON: claims of the assertion it was issued for, which policies ask about
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     revoked         BIGINT

@@ -287,7 +287,7 @@ impl Verified {
             By::Source { source, .. } => (None, Some(source.pk)),
             By::Provider { token, .. } => (Some(&**token), None),
         };
-        Ground { app_password: None, traded, source, not_after: Some(self.expires) }
+        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after: Some(self.expires) }
     }
 
     /// What an event tells of it: not everything that a stranger's token says (OA-348).

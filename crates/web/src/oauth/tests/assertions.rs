@@ -42,6 +42,11 @@ impl Shop {
         self.provider["client_id"].as_str().expect("text")
     }
 
+    pub(super) fn provider_pk(&self) -> ProviderPk {
+        let pk = self.provider["pk"].as_i64().expect("a number");
+        ProviderPk(i32::try_from(pk).expect("small"))
+    }
+
     fn now(&self) -> i64 {
         self.site.ctx.now().seconds()
     }
