@@ -27,14 +27,14 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     clients: [
         {
             client_id: "machine",
-            client_secret: "the machine's own secret",
+            client_secret: "secret-of-the-machine",
             grant_types: ["client_credentials"],
             redirect_uris: [],
             response_types: [],
         },
         {
             client_id: "portal",
-            client_secret: "the portal's own secret",
+            client_secret: "secret-of-the-portal",
             redirect_uris: [`http://127.0.0.1:${port}/back`],
             id_token_signed_response_alg: alg,
         },

@@ -1,4 +1,9 @@
 //! The identity provider: tokens and sign-in.
 
+mod cluster;
+mod issuer;
 mod logins;
+mod relying_party;
+
 mod tokens;
+mod trust;
