@@ -4,6 +4,7 @@ mod cluster;
 mod issuer;
 mod logins;
 mod relying_party;
+mod strict;
 
 mod tokens;
 mod trust;

@@ -1,6 +1,6 @@
 //! Somebody else who vouches for machines and people: oidc-provider on this machine, and keys of a cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use portcullis_core::clock::Clock as _;
@@ -23,13 +23,10 @@ pub(super) async fn site() -> &'static Site {
     SITE.get_or_init(|| options.env("PORTCULLIS_OUTBOUND__ALLOWED_NETWORKS", "127.0.0.0/8").start()).await
 }
 
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/issuer").join(name)
-}
-
-fn node(name: &str) -> Command {
+/// A script of `tests/clients/openid`.
+pub(super) fn node(name: &str) -> Command {
     let mut node = command(fetched("node"));
-    node.arg(script(name));
+    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/openid").join(name));
     node
 }
 
@@ -139,7 +136,7 @@ impl Issuer {
 
 fn launch(port: u16, keys: &Keys, audiences: &[String], names: &[&str]) -> Process {
     let mut node = node("issuer.js");
-    node.arg(fetched("issuer")).arg(port.to_string()).arg(keys.0.path()).args(audiences).arg("--").args(names);
+    node.arg(fetched("openid")).arg(port.to_string()).arg(keys.0.path()).args(audiences).arg("--").args(names);
     Process::start("node", node)
 }
 

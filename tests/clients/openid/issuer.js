@@ -6,11 +6,8 @@
 // them. A machine (client `machine`) gets a JWT for the AUDIENCE of a RESOURCE, signed with the last key; a person, who
 // is whom they say they are, signs in to the client `portal` and gets an ID token.
 
-import { createRequire } from "node:module";
-import path from "node:path";
-import { pathToFileURL } from "node:url";
-
 import { key } from "./keys.js";
+import { from } from "./packages.js";
 
 const [packages, port, folder, ...rest] = process.argv.slice(2);
 const gap = rest.indexOf("--");
@@ -18,8 +15,7 @@ const audiences = new Map(rest.slice(0, gap).map((pair) => pair.split("=")));
 const keys = rest.slice(gap + 1).map((name) => key(folder, ...name.split(":")));
 const { alg } = keys.at(-1);
 
-const resolve = createRequire(path.join(packages, "package.json")).resolve;
-const { default: Provider, errors } = await import(pathToFileURL(resolve("oidc-provider")));
+const { default: Provider, errors } = await from(packages, "oidc-provider");
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
     jwks: { keys },
