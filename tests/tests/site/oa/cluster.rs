@@ -1,5 +1,6 @@
 //! Pods of a Kubernetes cluster: their projected tokens, with keys that somebody pasted.
 
+use futures_util::future::join_all;
 use portcullis_testkit::{Go as _, api, run, until};
 use serde_json::{Value, json};
 
@@ -113,6 +114,25 @@ fn oa_330_pods_of_one_namespace_get_in() {
         // Another pod's account is another one.
         traded(&cluster.stage, &cluster.token("shop", "mailer", first).await).await;
         assert_eq!(cluster.accounts().await.len(), 2);
+    });
+}
+
+/// OA-331, OA-332: pods that start at the same time, and bring the same account's token for the first time, share one.
+#[test]
+fn oa_331_first_uses_at_once_make_one_account() {
+    run(async {
+        let cluster = Cluster::new().await;
+        let token = cluster.token("shop", "replica", now() + 600).await;
+        let replies = join_all((0..20).map(|_| assert(&cluster.stage, &token))).await;
+        let tokens: Vec<_> = replies
+            .iter()
+            .map(|reply| {
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                api::text(&reply.json()["access_token"])
+            })
+            .collect();
+        assert_eq!(cluster.accounts().await.len(), 1);
+        assert_eq!(join_all(tokens.iter().map(|token| cluster.opens(token))).await, [200; 20]);
     });
 }
 

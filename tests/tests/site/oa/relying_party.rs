@@ -4,7 +4,8 @@ use portcullis_testkit::relying_party::{Address, RelyingParty};
 use portcullis_testkit::{Browser, Go as _, Person, Site, api, http, run};
 use serde_json::{Value, json};
 
-use crate::stage::shared;
+use super::issuer::{assert, traded};
+use crate::stage::{Stage, shared};
 
 /// An application, and its client at the site.
 struct Wiki {
@@ -13,6 +14,7 @@ struct Wiki {
     party: RelyingParty,
     slug: String,
     client_id: String,
+    provider: Value,
     issuer: String,
     uuid: Value,
 }
@@ -55,7 +57,16 @@ impl Wiki {
         let metadata = format!("{issuer}.well-known/openid-configuration");
         let (id, secret) = (api::text(&provider["client_id"]), api::text(&provider["client_secret"]));
         let party = RelyingParty::start(&address, &metadata, &id, &secret, alg).await;
-        Self { site, address, party, slug, client_id: id, issuer, uuid: application["pk"].clone() }
+        Self {
+            site,
+            address,
+            party,
+            slug,
+            client_id: id,
+            provider: provider["pk"].clone(),
+            issuer,
+            uuid: application["pk"].clone(),
+        }
     }
 
     /// Somebody signs in on the way to a page of the application; its variables.
@@ -165,6 +176,43 @@ fn oa_546_a_real_client_signs_people_out() {
                 browser.sees("REMOTE_USER").await;
             }
         }
+    });
+}
+
+/// OA-340, OA-342, OA-343, OA-344, OA-836, PX-514: a client that signed somebody in calls an application behind the proxy
+/// for them: their token is traded for one of that application, whose policies decide about them. It ends with their
+/// sign-out at the client, at once.
+#[test]
+fn oa_340_a_real_client_calls_an_application_for_its_user() {
+    run(async {
+        let wiki = Wiki::new("ES256", "default-invalidation-flow").await;
+        let person = wiki.site.api.person("caller").await;
+        let notes = Stage::new(json!({"jwt_federation_providers": [wiki.provider]})).await;
+        let strangers = Stage::new(json!({})).await;
+        let browser = Browser::open().await;
+        let seen = wiki.sign_in(&browser, &person, "/").await;
+        let own = one(&seen, "OIDC_access_token");
+        let open = async |token: &str| {
+            let request = notes.get_as_stranger("/").header("authorization", format!("Bearer {token}"));
+            request.go().await.status
+        };
+        assert_eq!(open(own).await, 401, "not without a trade");
+        assert_eq!(assert(&strangers, own).await.status, 400, "OA-344");
+        let token = traded(&notes, own).await;
+        assert_eq!(open(&token).await, 200);
+        assert_eq!(notes.recorder.last().one("x-authentik-username").as_ref(), Some(&person.username));
+        assert_eq!(assert(&notes, &token).await.status, 400, "OA-344");
+
+        let binding = notes.site.api.bind(&notes.app, json!({"user": notes.person.pk})).await;
+        assert_eq!(assert(&notes, own).await.status, 400, "OA-342");
+        assert_eq!(open(&token).await, 401);
+        notes.site.api.delete(&format!("policies/bindings/{binding}/")).await;
+        assert_eq!(open(&token).await, 200);
+
+        browser.go(&wiki.address.sign_out()).await;
+        browser.sees("Good-bye from the application").await;
+        assert_eq!(open(&token).await, 401);
+        assert_eq!(assert(&notes, own).await.status, 400, "OA-340");
     });
 }
 

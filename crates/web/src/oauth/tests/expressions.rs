@@ -237,6 +237,34 @@ async fn oa_333_an_expression_describes_machines_of_a_source() {
     assert_eq!((&user["attributes"]["of"], &user["attributes"]["same"]), (&json!("cluster"), &json!(true)));
 }
 
+/// OA-334: what a mapping says of a later token is merged into what there is: it says its own anew, lists as a whole, and
+/// what an administrator has put beside it stays.
+#[tokio::test]
+async fn oa_334_attributes_are_merged_into_what_there_is() {
+    let key = Key::new("k1");
+    let site = Site::with_expressions().await;
+    let expression =
+        "return {'attributes': {'pod': {'names': [info['kubernetes.io']['pod']['name']], 'seen': info['iat']}}}";
+    let mapping = mapping(&site, "pods", "none", expression).await;
+    let keys = json!({"keys": [key.jwk()]});
+    let more = json!({"oidc_jwks": keys, "expected_issuers": [KUBERNETES], "user_property_mappings": [mapping]});
+    let shop = Shop::at(site, more).await;
+    let attributes = async || shop.users().await.pop().expect("an account")["attributes"]["pod"].clone();
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    let first = shop.pod()["iat"].clone();
+    assert_eq!(attributes().await, json!({"names": ["backup-0"], "seen": first}));
+    let user = shop.users().await.pop().expect("an account");
+    let mut written = user["attributes"].clone();
+    written["pod"]["team"] = json!("blue");
+    let path = format!("/core/users/{}/", user["pk"]);
+    shop.site.admin(Method::PATCH, &path, json!({"attributes": written})).await;
+    shop.site.clock.advance_seconds(600);
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    let second = shop.pod()["iat"].clone();
+    assert_ne!(first, second);
+    assert_eq!(attributes().await, json!({"names": ["backup-0"], "seen": second, "team": "blue"}));
+}
+
 /// OA-401, OA-405, PX-418, CO-132: a policy about an assertion is asked about it again wherever what was issued for it is
 /// shown.
 #[tokio::test]
