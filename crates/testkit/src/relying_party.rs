@@ -1,4 +1,5 @@
-//! An application that signs people in by itself: Apache with `mod_auth_openidc`, in front of a CGI program.
+//! An application that signs people in by itself: Apache with `mod_auth_openidc`, in front of a CGI program, with the
+//! configuration that the documentation shows.
 
 use std::fmt::Write as _;
 
@@ -52,7 +53,7 @@ pub struct RelyingParty {
 
 impl RelyingParty {
     /// Starts it as client of the provider that describes itself at `metadata`. It takes ID tokens signed with `alg`
-    /// alone, and its sessions are as long as the test.
+    /// alone.
     pub async fn start(address: &Address, metadata: &str, client_id: &str, client_secret: &str, alg: &str) -> Self {
         let directory = directory("relying-party");
         let root = directory.path().display().to_string();
@@ -70,15 +71,11 @@ impl RelyingParty {
             text,
             "ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {root}/pid\n\
              DefaultRuntimeDir {root}\nMutex file:{root} default\nErrorLog {root}/error.log\nDocumentRoot {root}\n\
-             OIDCProviderMetadataURL {metadata}\nOIDCClientID {client_id}\nOIDCClientSecret {client_secret}\n\
-             OIDCRedirectURI {callback}\nOIDCCryptoPassphrase of-this-test-alone\n\
-             OIDCScope \"openid profile email\"\nOIDCPKCEMethod S256\nOIDCIDTokenSignedResponseAlg {alg}\n\
-             OIDCPassIDTokenAs claims payload\nOIDCPassUserInfoAs claims json\nOIDCRemoteUserClaim preferred_username\n\
+             OIDCPassIDTokenAs claims payload\nOIDCPassUserInfoAs claims json\n\
              ScriptAlias /bye {root}/bye\nScriptAliasMatch ^(.*)$ {root}/show$1\n\
-             <Location />\nAuthType openid-connect\nRequire valid-user\n</Location>\n\
-             <Location /bye>\nAuthType None\nRequire all granted\n</Location>\n",
+             {shown}",
             port = address.0,
-            callback = address.callback(),
+            shown = documented(address, metadata, client_id, client_secret, alg),
         )
         .unwrap();
         let file = directory.path().join("apache.conf");
@@ -96,4 +93,16 @@ impl RelyingParty {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("error.log")).unwrap_or_default()
     }
+}
+
+/// What the documentation says about it, for this client.
+fn documented(address: &Address, metadata: &str, client_id: &str, client_secret: &str, alg: &str) -> String {
+    const SHOWN: &str = include_str!("../../../docs/src/examples/apache-openid.conf");
+    let metadata_shown = "https://id.example.com/application/o/wiki/.well-known/openid-configuration";
+    SHOWN
+        .replace(metadata_shown, metadata)
+        .replace("THE-CLIENT-ID", client_id)
+        .replace("THE-CLIENT-SECRET", client_secret)
+        .replace("https://wiki.example.com", &address.url(""))
+        .replace("SignedResponseAlg RS256", &format!("SignedResponseAlg {alg}"))
 }

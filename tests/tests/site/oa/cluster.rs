@@ -1,12 +1,17 @@
 //! Pods of a Kubernetes cluster: their projected tokens, with keys that somebody pasted.
 
 use futures_util::future::join_all;
-use portcullis_testkit::{Go as _, api, run, until};
+use portcullis_testkit::peers::curl;
+use portcullis_testkit::process::directory;
+use portcullis_testkit::site::portcullis;
+use portcullis_testkit::{Finished, Go as _, Recorder, Site, Visitor, api, run, until};
 use serde_json::{Value, json};
 
-use super::issuer::{Keys, assert, claims, now, refused, site, source, traded, trust};
+use super::issuer::{JWT_BEARER, Keys, assert, claims, now, refused, site, source, traded, trust};
 use crate::stage::Stage;
 
+/// The example of the handbook.
+const EXAMPLE: &str = include_str!("../../../../docs/src/examples/pods.yaml");
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const KEY: &str = "Dqy5vJ3lqAqDFCV6:RS256";
 
@@ -49,22 +54,7 @@ impl Cluster {
     }
 
     fn claims(&self, namespace: &str, account: &str, expires: i64) -> Value {
-        json!({
-            "aud": [ISSUER, "https://apps.example.org"],
-            "exp": expires,
-            "iat": now(),
-            "iss": ISSUER,
-            "jti": "0e5c1c5e-6a0f-4f7e-9a54-3f2f5c0e1d11",
-            "kubernetes.io": {
-                "namespace": namespace,
-                "node": {"name": "worker-1", "uid": "53dd7ba2-8ad5-4c9c-8b0d-8a5d2a4d8f01"},
-                "pod": {"name": format!("{account}-7c9d"), "uid": "a8f0c7d4-58a5-45b3-8a6e-0d3f5f1c2e02"},
-                "serviceaccount": {"name": account, "uid": "6f0e2b8a-1f0d-4a3c-9a7b-7e5d4c3b2a03"},
-                "warnafter": now() + 3607,
-            },
-            "nbf": now(),
-            "sub": format!("system:serviceaccount:{namespace}:{account}"),
-        })
+        pod(namespace, account, expires)
     }
 
     async fn accounts(&self) -> Vec<Value> {
@@ -76,6 +66,26 @@ impl Cluster {
         let request = self.stage.get_as_stranger("/").header("authorization", format!("Bearer {token}"));
         request.go().await.status
     }
+}
+
+/// What a projected token says, as the cluster makes it.
+fn pod(namespace: &str, account: &str, expires: i64) -> Value {
+    json!({
+        "aud": [ISSUER, "https://apps.example.org"],
+        "exp": expires,
+        "iat": now(),
+        "iss": ISSUER,
+        "jti": "0e5c1c5e-6a0f-4f7e-9a54-3f2f5c0e1d11",
+        "kubernetes.io": {
+            "namespace": namespace,
+            "node": {"name": "worker-1", "uid": "53dd7ba2-8ad5-4c9c-8b0d-8a5d2a4d8f01"},
+            "pod": {"name": format!("{account}-7c9d"), "uid": "a8f0c7d4-58a5-45b3-8a6e-0d3f5f1c2e02"},
+            "serviceaccount": {"name": account, "uid": "6f0e2b8a-1f0d-4a3c-9a7b-7e5d4c3b2a03"},
+            "warnafter": now() + 3607,
+        },
+        "nbf": now(),
+        "sub": format!("system:serviceaccount:{namespace}:{account}"),
+    })
 }
 
 /// OA-330, OA-332, OA-333, OA-335, OA-336: a pod of one namespace gets in under the name that a mapping gave it, one of
@@ -176,5 +186,52 @@ fn oa_327_tokens_without_an_end_are_refused() {
         cluster.stage.site.api.patch(&path, json!({"is_active": false})).await;
         assert_eq!(cluster.opens(&given).await, 401);
         refused(&cluster.stage, &token, "user_inactive").await;
+    });
+}
+
+/// OA-281, OA-330, CO-730: the example of the handbook lets pods of one namespace in, with the requests that it shows.
+#[test]
+fn oa_281_the_example_of_the_handbook_lets_pods_in() {
+    run(async {
+        let (site, keys, recorder, folder) =
+            (Site::start().await, Keys::new(), Recorder::start().await, directory("pods"));
+        let external = format!("http://notes.localhost:{}", site.port);
+        let text = EXAMPLE
+            .replace("https://notes.example.com", &external)
+            .replace("http://127.0.0.1:8080", &recorder.url())
+            .replace("{\"keys\": []}", &json!({"keys": [keys.public(KEY).await]}).to_string());
+        let file = folder.path().join("pods.yaml");
+        std::fs::write(&file, text).unwrap();
+        let mut apply = portcullis(folder.path(), &["apply", file.to_str().unwrap()]);
+        apply.env("PORTCULLIS_DATA_DIR", site.data());
+        Finished::run(apply).await.ok();
+        let list = site.api.get("outposts/proxy/?name=Notes").await;
+        let id = api::text(&list["results"][0]["client_id"]);
+        let endpoint = site.url("/application/o/token/");
+        let ask = async |namespace: &str| {
+            let mut claims = pod(namespace, "backup", now() + 3600);
+            claims["aud"] = json!([external]);
+            let token = folder.path().join("portcullis");
+            std::fs::write(&token, keys.sign(KEY, &claims).await).unwrap();
+            let (id, assertion) = (format!("client_id={id}"), format!("client_assertion@{}", token.display()));
+            let kind = format!("client_assertion_type={JWT_BEARER}");
+            let mut arguments =
+                vec![endpoint.as_str(), "-d", "grant_type=client_credentials", "-d", &id, "-d", "scope=profile"];
+            arguments.extend(["-d", &kind, "--data-urlencode", &assertion]);
+            serde_json::from_str::<Value>(&curl(&arguments).await.ok()).unwrap()
+        };
+        let given = ask("shop").await;
+        let bearer = format!("Authorization: Bearer {}", api::text(&given["access_token"]));
+        // The server hears within a second of what was applied beside it.
+        until("the page", async || {
+            let page = curl(&[&external, "-H", &bearer]).await.ok();
+            (page == "GET /\n").then_some(())
+        })
+        .await;
+        assert_eq!(recorder.last().one("x-authentik-username").as_deref(), Some("pod-shop-backup"));
+        assert_eq!(ask("games").await["error"], "invalid_grant");
+        let person = site.api.person("human").await;
+        let page = Visitor::new().sign_in(&external, &person).await;
+        assert_eq!(page.reply.status, 403, "{}", page.reply.text());
     });
 }
