@@ -2,6 +2,7 @@
 //! a provider names ([`own`]); or its client secret. [`Signer`] is whichever applies.
 
 mod own;
+mod retired;
 mod signer;
 
 use std::sync::Arc;
@@ -49,6 +50,8 @@ impl TokenType {
 }
 
 pub use own::check;
+pub(crate) use retired::retire;
+pub use retired::{published, read_hint};
 pub use signer::{SHORTEST_SECRET, Signer};
 
 /// The keys in memory, parsed once: parsing costs as much as signing.
@@ -183,8 +186,8 @@ impl Keys {
     }
 
     /// The published keys (OA-120 … OA-123).
-    pub fn jwks(&self) -> Value {
-        json!({"keys": self.published.iter().map(PublicKey::jwk).collect::<Vec<_>>()})
+    pub fn jwks(&self) -> Vec<Value> {
+        self.published.iter().map(PublicKey::jwk).collect()
     }
 }
 
@@ -237,7 +240,7 @@ mod tests {
         let keys = keys();
         let claims = json!({"iss": "i", "aud": "a", "sub": "s", "exp": 1}).as_object().expect("object").clone();
         let token = keys.sign(TokenType::Jwt, &claims).expect("signs");
-        let published = keys.jwks();
+        let published = json!({"keys": keys.jwks()});
         let set: JwkSet = serde_json::from_value(published.clone()).expect("a key set");
         let kid = jsonwebtoken::decode_header(&token).expect("header").kid.expect("kid");
         let key = DecodingKey::from_jwk(set.find(&kid).expect("published")).expect("usable");

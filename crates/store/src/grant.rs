@@ -139,6 +139,8 @@ pub struct AccessToken {
     pub scope: String,
     /// The complete claims as JSON, sealed for `access_token:<jti>:claims`.
     pub claims_sealed: Vec<u8>,
+    /// The claims of the assertion that it was issued for as JSON, sealed for `access_token:<jti>:assertion`.
+    pub assertion_sealed: Option<Vec<u8>>,
     /// When it was issued.
     pub issued: Timestamp,
     /// When it ends.
@@ -163,6 +165,7 @@ impl Record for AccessToken {
             source_at: row.small_or_null("source_at")?.map(ProviderPk),
             scope: row.text("scope")?,
             claims_sealed: row.bytes("claims_sealed")?,
+            assertion_sealed: row.bytes_or_null("assertion_sealed")?,
             issued: row.instant("issued")?,
             expires: row.instant("expires")?,
             revoked: row.instant_or_null("revoked")?,
@@ -178,8 +181,8 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
              scope, claims_sealed, issued, expires, traded_sid, source,
-             source_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             source_at, assertion_sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -196,6 +199,7 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(&token.traded_sid)
     .bind(token.source.map(|pk| pk.to_string()))
     .bind(token.source_at.map(|pk| pk.0))
+    .bind(&token.assertion_sealed)
     .execute(c).await.map(drop))?;
     Ok(())
 }

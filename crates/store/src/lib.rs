@@ -31,6 +31,7 @@ pub mod proxy_session;
 pub mod recovery_link;
 pub mod relation;
 pub mod reputation;
+pub mod retired_key;
 pub mod role;
 mod row;
 pub mod sealed;

@@ -26,6 +26,7 @@ pub mod peers;
 pub mod process;
 pub mod raw;
 pub mod recorder;
+pub mod relying_party;
 pub mod requirements;
 pub mod site;
 pub mod visitor;

@@ -182,7 +182,7 @@ fn configuration(root: &str, port: u16) -> String {
 }
 
 /// How Apache loads its modules and gives root's rights up.
-fn modules(names: &[&str]) -> String {
+pub(crate) fn modules(names: &[&str]) -> String {
     let mut text = String::new();
     for module in names {
         writeln!(text, "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so").unwrap();
@@ -199,7 +199,7 @@ fn is_root() -> bool {
 }
 
 /// Apache gives root's rights up, so its files belong to its user.
-fn give_to_server_user(folder: &Path) {
+pub(crate) fn give_to_server_user(folder: &Path) {
     if is_root() {
         let status = Command::new("chown").args(["-R", "www-data:www-data"]).arg(folder).status().unwrap();
         assert!(status.success(), "cannot give {} to www-data", folder.display());
@@ -269,7 +269,7 @@ def show(environ, start_response):
 make_server("127.0.0.1", int(sys.argv[1]), show, handler_class=Quiet).serve_forever()
 "#;
 
-fn write_program(file: &Path, text: &str) {
+pub(crate) fn write_program(file: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(file, text).unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();

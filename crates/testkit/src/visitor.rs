@@ -13,6 +13,7 @@ pub struct Visitor {
     /// Cookies by host name and name.
     pub cookies: BTreeMap<(String, String), String>,
     address: String,
+    end: Option<String>,
     /// Every URL that was visited.
     pub trace: Vec<String>,
 }
@@ -36,7 +37,7 @@ impl Visitor {
     /// A visitor from an address of their own.
     #[must_use]
     pub fn new() -> Self {
-        Self { cookies: BTreeMap::new(), address: crate::api::fresh_address(), trace: Vec::new() }
+        Self { cookies: BTreeMap::new(), address: crate::api::fresh_address(), end: None, trace: Vec::new() }
     }
 
     /// One GET as a browser navigates, without following redirects.
@@ -51,12 +52,41 @@ impl Visitor {
         self.follow(url, reply).await
     }
 
+    /// Follows redirects to an address that begins like this, where it does not go.
+    ///
+    /// # Panics
+    /// When they lead elsewhere.
+    pub async fn visit_until(&mut self, url: &str, end: &str) -> String {
+        self.end = Some(end.to_owned());
+        let page = self.visit(url).await;
+        self.arrived(&page)
+    }
+
+    /// Visits an URL, signs in on the way, and follows redirects to an address that begins like this.
+    ///
+    /// # Panics
+    /// When they lead elsewhere.
+    pub async fn sign_in_until(&mut self, url: &str, person: &Person, end: &str) -> String {
+        self.end = Some(end.to_owned());
+        let page = self.sign_in(url, person).await;
+        self.arrived(&page)
+    }
+
+    fn arrived(&mut self, page: &Page) -> String {
+        let end = self.end.take().unwrap_or_default();
+        assert!(page.url.as_str().starts_with(&end), "{:#?}: {}", self.trace, page.reply.text());
+        page.url.to_string()
+    }
+
     async fn follow(&mut self, mut url: Url, mut reply: Reply) -> Page {
         for _ in 0..20 {
             if !(300..400).contains(&reply.status) || reply.status == 304 {
                 return Page { url, reply };
             }
             url = url.join(&reply.location()).unwrap();
+            if self.end.as_ref().is_some_and(|end| url.as_str().starts_with(end)) {
+                return Page { url, reply };
+            }
             reply = self.send("GET", &url, None).await;
         }
         panic!("too many redirects: {:#?}", self.trace);

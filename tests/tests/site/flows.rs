@@ -8,7 +8,7 @@ use portcullis_testkit::{Browser, Finished, Go, Site, Visitor, http, run};
 use crate::stage::shared;
 
 /// The time of the machine, which is that of the site.
-struct Now;
+pub(crate) struct Now;
 
 impl Clock for Now {
     #[expect(clippy::disallowed_methods, reason = "a code is for the present half minute of a running site")]

@@ -9,7 +9,7 @@ use super::{issuer, place};
 use crate::claims::{self, ACR};
 use crate::context::Context;
 use crate::error::Error;
-use crate::signing::{Signer, SigningError};
+use crate::signing::{self, Signer, SigningError};
 
 /// Grants that can be used, by their names on the wire (OA-106).
 const OFFERED: [&str; 3] = ["authorization_code", "client_credentials", "password"];
@@ -67,13 +67,14 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
     }))
 }
 
-/// The published keys; none when they cannot be read, which is logged (OA-120, OA-125).
+/// The published keys: the one that signs, unless it cannot be read, which is logged, and retired ones (OA-120, OA-124,
+/// OA-125).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn jwks(ctx: &Context, provider: &Provider) -> Result<Value, Error> {
     let mut conn = ctx.db.read().await?;
-    Ok(signer(ctx, &mut conn, provider).await?.map_or_else(|| json!({"keys": []}), |signer| signer.jwks()))
+    signing::published(ctx, &mut conn, provider).await
 }
 
 async fn signer(ctx: &Context, conn: &mut Conn, provider: &Provider) -> Result<Option<Signer>, Error> {

@@ -13,8 +13,7 @@ use super::{introspect, issue, issuer};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::sessions;
-use crate::signing::Signer;
+use crate::{sessions, signing};
 
 /// The flow whose end is the end of the session here, too (OA-546).
 const FULL: &str = "default-invalidation-flow";
@@ -104,8 +103,7 @@ async fn is_hinted(
         return Ok(holds && introspect::lives(ctx, conn, &record).await?);
     }
     let Some(hint) = params.get("id_token_hint") else { return Ok(false) };
-    let Ok(signer) = Signer::of(ctx, conn, provider).await else { return Ok(false) };
-    let claims = signer.read_hint(hint, &issuer(ctx, provider, &application.slug), &provider.client_id);
+    let claims = signing::read_hint(ctx, conn, provider, hint, &issuer(ctx, provider, &application.slug)).await?;
     // Only a token of this very session: `sub` may be set by mappings.
     Ok(claims.is_some_and(|claims| claims.get("sid").and_then(Value::as_str) == Some(&login.sid)))
 }

@@ -80,7 +80,10 @@ pub async fn active(
         return Ok(None);
     }
     let scopes: Vec<_> = record.scope.split_ascii_whitespace().collect();
-    let entries = json!({"oauth_scopes": scopes, "oauth_grant_type": "bearer"});
+    let mut entries = json!({"oauth_scopes": scopes, "oauth_grant_type": "bearer"});
+    if let Some(assertion) = issue::assertion_of(ctx, &record)? {
+        event::add(&mut entries, "oauth_jwt", Value::Object(assertion));
+    }
     let asked = context(entries).from(visitor);
     if !person.account.is_active || !access::judge_after(ctx, conn, &person, accessed, &asked).await?.decision.passing {
         return Ok(None);

@@ -98,6 +98,9 @@ pub struct Ground<'a> {
     pub traded: Option<&'a AccessToken>,
     /// The source that vouched for its user.
     pub source: Option<SourceId>,
+    /// What the assertion said that it was issued for: policies are told again whenever they are asked about it (OA-401,
+    /// OA-405).
+    pub assertion: Option<&'a ClaimSet>,
     /// When that ends (OA-336, OA-343).
     pub not_after: Option<Timestamp>,
 }
@@ -194,11 +197,8 @@ pub async fn access_token(
             None => basis.ground.source.map(|_| provider.pk),
         },
         scope,
-        claims_sealed: ctx.keys.seal(
-            &place(&said.jti),
-            Value::Object(said.claims.clone()).to_string().as_bytes(),
-            &*ctx.entropy,
-        ),
+        claims_sealed: seal(ctx, &place(&said.jti), &said.claims),
+        assertion_sealed: basis.ground.assertion.map(|claims| seal(ctx, &assertion_place(&said.jti), claims)),
         issued: ctx.now(),
         expires: said.expires,
         revoked: None,
@@ -284,16 +284,33 @@ fn signed(signer: &Signer, kind: TokenType, claims: &ClaimSet, provider: &str) -
 /// # Errors
 /// When they cannot be opened.
 pub fn claims_of(ctx: &Context, record: &AccessToken) -> Result<ClaimSet, Error> {
-    let place = place(&record.jti);
-    let text = ctx
-        .keys
-        .open(&place, &record.claims_sealed)
-        .map_err(|source| Error::Sealed { place: place.clone(), source })?;
+    open(ctx, place(&record.jti), &record.claims_sealed)
+}
+
+/// The claims of the assertion that an access token was issued for, if it was (OA-405).
+///
+/// # Errors
+/// When they cannot be opened.
+pub fn assertion_of(ctx: &Context, record: &AccessToken) -> Result<Option<ClaimSet>, Error> {
+    let sealed = record.assertion_sealed.as_ref();
+    sealed.map(|sealed| open(ctx, assertion_place(&record.jti), sealed)).transpose()
+}
+
+fn seal(ctx: &Context, place: &str, claims: &ClaimSet) -> Vec<u8> {
+    ctx.keys.seal(place, Value::Object(claims.clone()).to_string().as_bytes(), &*ctx.entropy)
+}
+
+fn open(ctx: &Context, place: String, sealed: &[u8]) -> Result<ClaimSet, Error> {
+    let text = ctx.keys.open(&place, sealed).map_err(|source| Error::Sealed { place: place.clone(), source })?;
     serde_json::from_slice(&text).map_err(|_| Error::Unreadable(place))
 }
 
 fn place(jti: &str) -> String {
     format!("access_token:{jti}:claims")
+}
+
+fn assertion_place(jti: &str) -> String {
+    format!("access_token:{jti}:assertion")
 }
 
 const HINT: &str = "logout_hint";

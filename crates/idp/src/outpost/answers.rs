@@ -336,11 +336,16 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
     if !uuid.is_empty() && !introspect::app_password_stands(ctx, &mut conn, uuid, key, owner.pk).await? {
         return Ok(false);
     }
+    let mut context = AccessContext { client: bearings.client, ..AccessContext::default() };
     if !bearings.access_token.is_empty() {
         let Some(record) = grant::token_by_jti(&mut conn, &bearings.access_token).await? else { return Ok(false) };
         let same = record.provider == provider && record.account == owner.pk;
         if !same || !introspect::lives(ctx, &mut conn, &record).await? {
             return Ok(false);
+        }
+        // What a policy was told at the token endpoint, it is told again (OA-401, OA-405).
+        if let Some(assertion) = issue::assertion_of(ctx, &record)? {
+            context.entries.insert("oauth_jwt".to_owned(), serde_json::Value::Object(assertion));
         }
     }
     let person = directory::person_of(ctx, &mut conn, owner).await?;
@@ -350,7 +355,6 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
     {
         return Ok(false);
     }
-    let context = AccessContext { client: bearings.client, ..AccessContext::default() };
     drop(conn);
     Ok(access::judge_by(ctx, &served.terms, &person, application, &context).await?.decision.passing)
 }

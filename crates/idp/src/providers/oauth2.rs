@@ -14,8 +14,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{add, diff};
-use crate::mappings;
-use crate::oauth;
+use crate::{mappings, oauth, signing};
 
 pub use preview::preview;
 
@@ -122,6 +121,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) 
         warnings.push("Client id or subject mode was changed: the client sees other subjects or audiences.".to_owned());
     }
     provider::update(change.conn(), &changed).await.map_err(check::taken)?;
+    signing::retire(change, &before, &changed).await?;
     if let Some(mappings) = &fields.property_mappings {
         provider::set_mappings(change.conn(), pk, mappings).await?;
     }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use portcullis_core::keys::sha256;
+use portcullis_store::certificate::Certificate;
 use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, certificate};
 use serde_json::{Map, Value, json};
@@ -45,15 +46,7 @@ impl Signer {
         let no_key = |why: &dyn std::fmt::Display| SigningError::NoKey(format!("provider {}: {why}", provider.name));
         if let Some(pk) = provider.signing_key {
             let found = certificate::by_pk(conn, pk).await?.ok_or_else(|| no_key(&"its key is gone"))?;
-            let sealed = found.private_key_sealed.as_deref().unwrap_or_default();
-            let mark = sha256(sealed);
-            if let Some(key) = ctx.signing.own.get(&mark) {
-                return Ok(Self::Own(OwnSigner(key)));
-            }
-            let private = certificates::private_key(ctx, &found).map_err(|error| no_key(&error))?;
-            let key = Arc::new(OwnKey::read(&private, &found.chain).map_err(|error| no_key(&error))?);
-            ctx.signing.own.insert(mark, Arc::clone(&key));
-            return Ok(Self::Own(OwnSigner(key)));
+            return Ok(Self::Own(OwnSigner(usable(ctx, &found).map_err(|error| no_key(&error))?)));
         }
         if provider.is_proxy() {
             return Ok(Self::Installation(keys(ctx, conn).await?));
@@ -121,26 +114,50 @@ impl Signer {
             Self::Own(OwnSigner(key)) => (key.decoding.clone(), key.algorithm, Some(key.kid.as_str())),
             Self::Secret(SecretSigner(secret)) => (DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, None),
         };
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TokenType::Jwt.as_str()) || header.kid.as_deref() != kid {
-            return None;
-        }
-        let mut validation = Validation::new(algorithm);
-        validation.validate_exp = false;
-        validation.set_required_spec_claims(&["iss", "aud"]);
-        validation.set_issuer(&[issuer]);
-        validation.set_audience(&[audience]);
-        jsonwebtoken::decode(token, &key, &validation).ok().map(|decoded| decoded.claims)
+        read_with(&key, algorithm, kid, token, issuer, audience)
     }
 
-    /// The published keys (OA-120 … OA-123): never a secret, so none for HS256.
-    pub fn jwks(&self) -> Value {
+    /// The keys by which everybody can verify what this signs (OA-120 … OA-123): never a secret, so none for HS256.
+    pub fn jwks(&self) -> Vec<Value> {
         match self {
             Self::Installation(keys) => keys.jwks(),
-            Self::Own(OwnSigner(key)) => json!({"keys": [key.jwk]}),
-            Self::Secret(_) => json!({"keys": []}),
+            Self::Own(OwnSigner(key)) => vec![key.jwk.clone()],
+            Self::Secret(_) => Vec::new(),
         }
     }
+}
+
+/// The key pair of a certificate, read once. Otherwise what is wrong with it.
+pub(super) fn usable(ctx: &Context, found: &Certificate) -> Result<Arc<OwnKey>, String> {
+    let mark = sha256(found.private_key_sealed.as_deref().unwrap_or_default());
+    if let Some(key) = ctx.signing.own.get(&mark) {
+        return Ok(key);
+    }
+    let private = certificates::private_key(ctx, found).map_err(|error| error.to_string())?;
+    let key = Arc::new(OwnKey::read(&private, &found.chain)?);
+    ctx.signing.own.insert(mark, Arc::clone(&key));
+    Ok(key)
+}
+
+/// The claims of a token that this key signed for `issuer` and `audience`, expired or not.
+pub(super) fn read_with(
+    key: &DecodingKey,
+    algorithm: Algorithm,
+    kid: Option<&str>,
+    token: &str,
+    issuer: &str,
+    audience: &str,
+) -> Option<Map<String, Value>> {
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    if header.typ.as_deref() != Some(TokenType::Jwt.as_str()) || header.kid.as_deref() != kid {
+        return None;
+    }
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.set_required_spec_claims(&["iss", "aud"]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    jsonwebtoken::decode(token, key, &validation).ok().map(|decoded| decoded.claims)
 }
 
 #[cfg(test)]
@@ -153,7 +170,7 @@ mod tests {
         let signer = |secret: &str| Signer::Secret(SecretSigner(Zeroizing::new(secret.repeat(40))));
         let claims = json!({"iss": "i", "aud": "a"}).as_object().cloned().unwrap_or_default();
         let token = signer("x").sign(TokenType::Jwt, &claims).expect("signs");
-        assert_eq!((signer("x").algorithm(), signer("x").jwks()), ("HS256", json!({"keys": []})));
+        assert_eq!((signer("x").algorithm(), signer("x").jwks()), ("HS256", Vec::new()));
         assert!(signer("x").read_hint(&token, "i", "a").is_some());
         assert!(signer("y").read_hint(&token, "i", "a").is_none());
         assert!(signer("x").read_hint(&token, "i", "b").is_none());

@@ -349,6 +349,15 @@ CREATE TABLE signing_key (
     created             BIGINT  NOT NULL
 );
 
+-- Key pairs that signed for a provider before; what they signed is believed until then (OA-124).
+CREATE TABLE retired_key (
+    provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    certificate TEXT    NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
+    until       BIGINT  NOT NULL,
+    PRIMARY KEY (provider, certificate)
+);
+CREATE INDEX retired_key_certificate ON retired_key (certificate);
+
 -- A signed-in browser at the identity provider. `sid` is what tokens and outposts know it by.
 CREATE TABLE login_session (
     digest          BLOB    PRIMARY KEY,
@@ -417,6 +426,7 @@ CREATE TABLE access_token (
     source_at       INTEGER,           -- at this provider
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
+    assertion_sealed BLOB,             -- JSON: claims of the assertion it was issued for, which policies ask about
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     revoked         BIGINT

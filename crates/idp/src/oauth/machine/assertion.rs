@@ -22,9 +22,8 @@ use crate::error::Error;
 use crate::oauth::client::Client;
 use crate::oauth::issue::Ground;
 use crate::oauth::{introspect, issuer};
-use crate::signing::{Signer, SigningError};
 use crate::sources::{self, jwks, texts};
-use crate::{event, tokens};
+use crate::{event, signing, tokens};
 
 /// Longest assertion, in bytes (OA-321).
 const LONGEST: usize = 16 * 1024;
@@ -129,7 +128,8 @@ async fn by_source(
     let (mut reason, mut tried) = ("assertion_issuer_unknown", 0);
     for source in trusted {
         let mut source = source;
-        if issuers(&source).is_empty() {
+        // What its discovery document says may be stale, or was never read. It is read when it is due, whoever comes.
+        if texts(&source.expected_issuers).is_empty() {
             source = jwks::current(ctx, source, false).await?;
         }
         let known = issuers(&source);
@@ -261,12 +261,7 @@ async fn by_provider(ctx: &Context, client: &Client, jwt: &str, read: &Unverifie
     if !client.provider.accepts_tokens_of(issuing.pk) || !introspect::lives(ctx, &mut conn, &record).await? {
         return Ok(None);
     }
-    let signer = match Signer::of(ctx, &mut conn, &issuing).await {
-        Ok(signer) => signer,
-        Err(SigningError::Store(error)) => return Err(error.into()),
-        Err(SigningError::NoKey(_)) => return Ok(None),
-    };
-    let claims = signer.read_hint(jwt, &issuer(ctx, &issuing, &of.slug), &issuing.client_id);
+    let claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
     Ok(claims.map(|claims| Verified {
         claims,
         kid: read.kid.clone(),
@@ -287,7 +282,7 @@ impl Verified {
             By::Source { source, .. } => (None, Some(source.pk)),
             By::Provider { token, .. } => (Some(&**token), None),
         };
-        Ground { app_password: None, traded, source, not_after: Some(self.expires) }
+        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after: Some(self.expires) }
     }
 
     /// What an event tells of it: not everything that a stranger's token says (OA-348).

@@ -226,10 +226,7 @@ async fn refresh(
     account.name = described.name.clone().unwrap_or(name.clone());
     account.email = described.email.clone().unwrap_or(email.clone());
     let before = attributes.clone();
-    for (key, value) in &described.attributes {
-        // As if it was said anew: a list is not to grow with every use.
-        attributes.insert(key.clone(), value.clone());
-    }
+    say_anew(attributes, &described.attributes);
     let others_changed = *attributes != before || account.name != name || account.email != email;
     attributes.insert(GENERATED.to_owned(), json!(true));
     attributes.insert(EXPIRES.to_owned(), json!(until));
@@ -246,6 +243,16 @@ async fn refresh(
         change.touch(Touched::User(account.uuid));
     }
     Ok(())
+}
+
+/// Merges what was said into what there is. A list is not to grow with every use: it takes the place of the other one.
+fn say_anew(known: &mut Attributes, said: &Attributes) {
+    for (key, value) in said {
+        match (known.get_mut(key), value) {
+            (Some(Value::Object(known)), Value::Object(said)) => say_anew(known, said),
+            _ => drop(known.insert(key.clone(), value.clone())),
+        }
+    }
 }
 
 fn username(whose: &Whose<'_>, described: &Described) -> String {

@@ -42,6 +42,11 @@ impl Shop {
         self.provider["client_id"].as_str().expect("text")
     }
 
+    pub(super) fn provider_pk(&self) -> ProviderPk {
+        let pk = self.provider["pk"].as_i64().expect("a number");
+        ProviderPk(i32::try_from(pk).expect("small"))
+    }
+
     fn now(&self) -> i64 {
         self.site.ctx.now().seconds()
     }
@@ -396,6 +401,23 @@ async fn oa_329_keys_are_fetched_and_rotated() {
     shop.refused(&says(&new), "assertion_signature").await;
     let (_, event) = shop.site.events("configuration_error").await;
     assert_eq!(event["message"], "Keys of the source cannot be fetched");
+}
+
+/// OA-328, OA-329: a server that calls itself something else is believed under that name as soon as what is known of it is
+/// stale, and no longer under the other one.
+#[tokio::test]
+async fn oa_328_a_server_changes_its_name() {
+    let key = Key::new("k");
+    let issuer = Issuer::start(&[&key]).await;
+    let shop = Shop::new(json!({"oidc_well_known_url": issuer.well_known()})).await;
+    let says = |name: &str| key.sign(&shop.pod_with(json!({"iss": name})));
+    issuer.rename("https://login.example.org");
+    shop.refused(&says("https://login.example.org"), "assertion_issuer_unknown").await;
+    assert_eq!(issuer.asked(), 1, "not for everybody who comes along");
+    shop.site.clock.advance_seconds(3 * HOUR + 1);
+    assert_eq!(shop.assert(&says("https://login.example.org")).await.status, 200);
+    shop.refused(&says(issuer.url()), "assertion_issuer_unknown").await;
+    assert_eq!(issuer.asked(), 2);
 }
 
 /// OA-823: a source without a known issuer vouches for nobody, and that is said.

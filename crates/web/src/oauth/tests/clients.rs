@@ -166,6 +166,53 @@ async fn oa_033_a_client_of_its_own_signs_people_in() {
     }
 }
 
+/// OA-124, OA-341, OA-896: when a client names another key pair, what the old one signed verifies as long as it may live, and
+/// is good for a trade; it ends at once with its certificate.
+#[tokio::test]
+async fn oa_124_a_retired_key_is_believed() {
+    let app = App::with_key("ecdsa").await;
+    let second = client(&app.site, "second", json!({"jwt_federation_providers": [app.provider["pk"]]})).await;
+    let published = async || -> Vec<Value> {
+        let set = get(&app.site, "/application/o/app/jwks/", &[]).await.json;
+        set["keys"].as_array().expect("a list").iter().map(|key| key["kid"].clone()).collect()
+    };
+    let made = async |alg: &str| {
+        let body = json!({"common_name": format!("next {alg}"), "validity_days": 365, "alg": alg});
+        app.site.admin(Method::POST, "/crypto/certificatekeypairs/generate/", body).await.json["pk"].clone()
+    };
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    let first_key = app.site.admin(Method::GET, &path, None).await.json["signing_key"].clone();
+    let first = published().await;
+    let token = app.login(true).await;
+    let token = text(&token, "access_token");
+    app.change(json!({"signing_key": made("rsa").await})).await;
+    let both = published().await;
+    assert_eq!((both.len(), &both[1]), (2, &first[0]), "the one that signs is the first");
+    let all = [
+        ("client_id", second["client_id"].as_str().expect("text")),
+        ("grant_type", "client_credentials"),
+        ("client_secret", token),
+        ("scope", "openid"),
+    ];
+    assert_eq!(post(&app.site, "/application/o/token/", &all, &[]).await.status, 200);
+
+    app.change(json!({"signing_key": first_key})).await;
+    assert_eq!(published().await, [first[0].clone(), both[0].clone()], "back again");
+    app.change(json!({"signing_key": made("ecdsa").await, "refresh_token_validity": "hours=1"})).await;
+    assert_eq!(published().await.len(), 3);
+    app.site.clock.advance_seconds(29 * 24 * 3600);
+    assert_eq!(published().await.len(), 3, "as long as a refresh token");
+    app.site.clock.advance_seconds(24 * 3600);
+    assert_eq!(published().await.len(), 1);
+
+    let second_key = app.site.admin(Method::GET, &path, None).await.json["signing_key"].clone();
+    app.change(json!({"signing_key": null})).await;
+    assert_eq!(published().await.len(), 1, "a day at least");
+    let gone = format!("/crypto/certificatekeypairs/{}/", second_key.as_str().expect("text"));
+    assert_eq!(app.site.admin(Method::DELETE, &gone, None).await.status, 204);
+    assert!(published().await.is_empty());
+}
+
 /// OA-033, OA-107, OA-122: without a key the client secret signs, and is published nowhere.
 #[tokio::test]
 async fn oa_107_without_a_key_the_secret_signs() {

@@ -237,6 +237,72 @@ async fn oa_333_an_expression_describes_machines_of_a_source() {
     assert_eq!((&user["attributes"]["of"], &user["attributes"]["same"]), (&json!("cluster"), &json!(true)));
 }
 
+/// OA-334: what a mapping says of a later token is merged into what there is: it says its own anew, lists as a whole, and
+/// what an administrator has put beside it stays.
+#[tokio::test]
+async fn oa_334_attributes_are_merged_into_what_there_is() {
+    let key = Key::new("k1");
+    let site = Site::with_expressions().await;
+    let expression =
+        "return {'attributes': {'pod': {'names': [info['kubernetes.io']['pod']['name']], 'seen': info['iat']}}}";
+    let mapping = mapping(&site, "pods", "none", expression).await;
+    let keys = json!({"keys": [key.jwk()]});
+    let more = json!({"oidc_jwks": keys, "expected_issuers": [KUBERNETES], "user_property_mappings": [mapping]});
+    let shop = Shop::at(site, more).await;
+    let attributes = async || shop.users().await.pop().expect("an account")["attributes"]["pod"].clone();
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    let first = shop.pod()["iat"].clone();
+    assert_eq!(attributes().await, json!({"names": ["backup-0"], "seen": first}));
+    let user = shop.users().await.pop().expect("an account");
+    let mut written = user["attributes"].clone();
+    written["pod"]["team"] = json!("blue");
+    let path = format!("/core/users/{}/", user["pk"]);
+    shop.site.admin(Method::PATCH, &path, json!({"attributes": written})).await;
+    shop.site.clock.advance_seconds(600);
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    let second = shop.pod()["iat"].clone();
+    assert_ne!(first, second);
+    assert_eq!(attributes().await, json!({"names": ["backup-0"], "seen": second, "team": "blue"}));
+}
+
+/// OA-401, OA-405, PX-418, CO-132: a policy about an assertion is asked about it again wherever what was issued for it is
+/// shown.
+#[tokio::test]
+async fn oa_405_policies_know_the_assertion_wherever_they_are_asked() {
+    const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
+    let key = Key::new("k1");
+    let more = json!({"oidc_jwks": {"keys": [key.jwk()]}, "expected_issuers": [KUBERNETES]});
+    let shop = Shop::at(Site::with_expressions().await, more).await;
+    let (site, ctx) = (&shop.site, &shop.site.ctx);
+    let namespace = async |name: &str| {
+        let expression = format!("return request.context['oauth_jwt']['kubernetes.io']['namespace'] == '{name}'");
+        let body = json!({"name": name, "expression": expression});
+        let made = site.admin(Method::POST, "/policies/expression/", body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        made.json["pk"].clone()
+    };
+    let policy = namespace("shop").await;
+    let app = site.admin(Method::GET, "/core/applications/shop/", None).await.json["pk"].clone();
+    let body = json!({"target": app, "order": 0, "policy": policy});
+    let binding = site.admin(Method::POST, "/policies/bindings/", body).await;
+    assert_eq!(binding.status, 201, "{}", binding.text);
+    let reply = shop.assert(&key.sign(&shop.pod())).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let token = text(&reply, "access_token");
+    let bearer = format!("Bearer {token}");
+    let asks = async || get(site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
+    assert_eq!(asks().await, 200);
+    let provider = shop.provider_pk();
+    let grant = portcullis_idp::outpost::introspect(ctx, provider, token, FROM).await.expect("holds");
+    assert!(portcullis_idp::outpost::still_stands(ctx, provider, &grant.bearings).await.expect("answers"));
+    let path = format!("/policies/bindings/{}/", binding.json["pk"].as_str().expect("a key"));
+    let changed = site.admin(Method::PATCH, &path, json!({"policy": namespace("games").await})).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(asks().await, 401);
+    assert!(!portcullis_idp::outpost::still_stands(ctx, provider, &grant.bearings).await.expect("answers"));
+    assert!(portcullis_idp::outpost::introspect(ctx, provider, token, FROM).await.is_err());
+}
+
 /// CO-223, CO-239, CO-565: what cannot run is refused when it is saved, in the engine's words.
 #[tokio::test]
 async fn co_239_what_cannot_run_is_refused_when_it_is_saved() {

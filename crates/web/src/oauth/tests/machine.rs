@@ -299,6 +299,7 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             source_at: None,
             scope: String::new(),
             claims_sealed: Vec::new(),
+            assertion_sealed: None,
             issued: Timestamp::from_seconds(number.into()),
             expires,
             revoked: None,

@@ -70,6 +70,7 @@ pub(in crate::oauth::tests) struct Issuer {
 
 struct Shared {
     keys: Mutex<Option<Value>>,
+    name: Mutex<Option<String>>,
     asked: AtomicUsize,
 }
 
@@ -81,7 +82,11 @@ impl Issuer {
     pub(in crate::oauth::tests) async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Shared { keys: Mutex::new(Some(set_of(keys))), asked: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            keys: Mutex::new(Some(set_of(keys))),
+            name: Mutex::default(),
+            asked: AtomicUsize::new(0),
+        });
         let (ours, own) = (Arc::clone(&shared), url.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -92,13 +97,14 @@ impl Issuer {
                     }
                 }
                 let keys = ours.keys.lock().expect("a lock").clone();
+                let name = ours.name.lock().expect("a lock").clone().unwrap_or_else(|| own.clone());
                 let (status, body) = match (keys, request.starts_with(b"GET /keys ")) {
                     (None, _) => ("500 Internal Server Error", json!({"secret": "of the server"})),
                     (Some(keys), true) => {
                         ours.asked.fetch_add(1, Ordering::Relaxed);
                         ("200 OK", keys)
                     }
-                    (Some(_), false) => ("200 OK", json!({"issuer": own, "jwks_uri": format!("{own}/keys")})),
+                    (Some(_), false) => ("200 OK", json!({"issuer": name, "jwks_uri": format!("{own}/keys")})),
                 };
                 let body = body.to_string();
                 let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
@@ -124,6 +130,11 @@ impl Issuer {
     /// Has these keys from now on.
     pub(in crate::oauth::tests) fn rotate(&self, keys: &[&Key]) {
         *self.shared.keys.lock().expect("a lock") = Some(set_of(keys));
+    }
+
+    /// Calls itself this from now on.
+    pub(in crate::oauth::tests) fn rename(&self, name: &str) {
+        *self.shared.name.lock().expect("a lock") = Some(name.to_owned());
     }
 
     /// Answers with 500 from now on.

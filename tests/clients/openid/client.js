@@ -1,0 +1,82 @@
+// A client of ours: openid-client, unmodified, which checks all that a client can check.
+//
+//     node client.js WHERE_THE_PACKAGES_ARE SETTINGS               prints where to send a person, and what to keep
+//     node client.js WHERE_THE_PACKAGES_ARE SETTINGS KEPT ADDRESS  goes on at the address where that person came back
+//
+// All but the folder is JSON: of SETTINGS, `issuer`, `id`, `secret`, `how` (`basic`, `post`, `none`), `alg`, `back` and
+// `bye`. Prints what it learned.
+
+import { from } from "./packages.js";
+
+const [packages, settings, kept, address] = process.argv.slice(2);
+const { issuer, id, secret, how, alg, back, bye } = JSON.parse(settings);
+const client = await from(packages, "openid-client");
+
+const authentication = {
+    basic: () => client.ClientSecretBasic(secret),
+    post: () => client.ClientSecretPost(secret),
+    none: () => client.None(),
+}[how]();
+const config = await client.discovery(
+    new URL(issuer),
+    id,
+    { client_secret: secret, id_token_signed_response_alg: alg },
+    authentication,
+    { execute: [client.allowInsecureRequests] },
+);
+// The signature is checked, too, and not only where the token came from.
+if (alg !== "HS256") client.enableNonRepudiationChecks(config);
+const tell = (what) => process.stdout.write(JSON.stringify(what));
+
+/** What is said when something is refused. */
+async function refusal(asked) {
+    try {
+        await asked;
+        return "nothing was refused";
+    } catch (error) {
+        return error.error ?? error.cause?.[0]?.parameters?.error ?? `${error}`;
+    }
+}
+
+if (kept === undefined) {
+    const verifier = client.randomPKCECodeVerifier();
+    const [state, nonce] = [client.randomState(), client.randomNonce()];
+    const url = client.buildAuthorizationUrl(config, {
+        redirect_uri: back,
+        scope: "openid profile email",
+        code_challenge: await client.calculatePKCECodeChallenge(verifier),
+        code_challenge_method: "S256",
+        max_age: "3600",
+        state,
+        nonce,
+    });
+    tell({ url: url.href, kept: { verifier, state, nonce } });
+} else {
+    const { verifier, state, nonce } = JSON.parse(kept);
+    const checks = {
+        pkceCodeVerifier: verifier,
+        expectedState: state,
+        expectedNonce: nonce,
+        maxAge: 3600,
+        idTokenExpected: true,
+    };
+    const here = new URL(address);
+    const tokens = await client.authorizationCodeGrant(config, here, checks);
+    const claims = tokens.claims();
+    const userinfo = await client.fetchUserInfo(config, tokens.access_token, claims.sub);
+    const learned = { claims, userinfo };
+    const end = { id_token_hint: tokens.id_token, post_logout_redirect_uri: bye, state: "of the end" };
+    learned.end = client.buildEndSessionUrl(config, end).href;
+    if (how !== "none") {
+        const introspected = await client.tokenIntrospection(config, tokens.access_token);
+        const own = await client.clientCredentialsGrant(config, { scope: "profile" });
+        learned.introspected = introspected;
+        learned.own = await client.tokenIntrospection(config, own.access_token);
+        await client.tokenRevocation(config, own.access_token);
+        learned.revoked = await client.tokenIntrospection(config, own.access_token);
+    }
+    // A code is good once; whoever brings it again ends what came of it.
+    learned.again = await refusal(client.authorizationCodeGrant(config, here, checks));
+    learned.after = await refusal(client.fetchUserInfo(config, tokens.access_token, claims.sub));
+    tell(learned);
+}
