@@ -423,7 +423,13 @@ impl<'a> Desk<'a> {
 
     /// Somebody as the actor of a change.
     fn actor(&self, account: &Account) -> Actor {
-        Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") }
+        let mut actor =
+            Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") };
+        // Who signs in does so as themselves, whoever was signed in before.
+        if let Some((session, _)) = self.login.as_ref().filter(|_| self.flow.slug != flows::AUTHENTICATION) {
+            actor.request.impersonator = session.impersonator;
+        }
+        actor
     }
 }
 

@@ -16,6 +16,13 @@ use crate::{directory, flows, recovery, setup};
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
 
+const NOT_AS_SOMEBODY_ELSE: &str = "You act as somebody else. What they sign in by is theirs alone.";
+
+/// Whether a flow changes what somebody signs in by (CO-388).
+fn is_theirs_alone(slug: &str) -> bool {
+    !matches!(slug, flows::AUTHENTICATION | flows::INVALIDATION | flows::PROVIDER_INVALIDATION)
+}
+
 /// Digest of the recovery link that the browser comes with, as runs keep it.
 fn link_of(ctx: &Context, visit: &Visit<'_>) -> Option<String> {
     let token = param(visit.query, recovery::PARAMETER)?;
@@ -47,6 +54,9 @@ pub(super) async fn begin(
     run.step = match (flow.authentication.as_str(), login) {
         ("require_authenticated", None) => denied(NOT_FOR_YOU, Remedy::SignIn),
         ("require_unauthenticated", Some(_)) => denied(NOT_FOR_YOU, Remedy::SignOut),
+        (_, Some((session, _))) if session.impersonator.is_some() && is_theirs_alone(&flow.slug) => {
+            denied(NOT_AS_SOMEBODY_ELSE, Remedy::None)
+        }
         _ => match flow.slug.as_str() {
             flows::AUTHENTICATION => Step::Identification,
             flows::INVALIDATION | flows::PROVIDER_INVALIDATION => Step::SignOut,

@@ -96,13 +96,21 @@ async fn update(
     Ok(Json(object(&outposts::get(&ctx, &caller.actor, pk).await?)).into_response())
 }
 
-async fn create(State(ctx): State<Arc<Context>>, MayAdd(caller, ..): MayAdd<on::Outpost>, mut body: Body) -> Result<Response, ApiError> {
+async fn create(
+    State(ctx): State<Arc<Context>>,
+    MayAdd(caller, ..): MayAdd<on::Outpost>,
+    mut body: Body,
+) -> Result<Response, ApiError> {
     let fields = read(&mut body, false)?;
     let pk = outposts::create(&ctx, &caller.actor, fields).await?;
     Ok(created(object(&outposts::get(&ctx, &caller.actor, pk).await?)))
 }
 
-async fn remove(State(ctx): State<Arc<Context>>, MayDelete(caller, ..): MayDelete<on::Outpost>, key: Key) -> Result<Response, ApiError> {
+async fn remove(
+    State(ctx): State<Arc<Context>>,
+    MayDelete(caller, ..): MayDelete<on::Outpost>,
+    key: Key,
+) -> Result<Response, ApiError> {
     outposts::delete(&ctx, &caller.actor, key.parse("Outpost")?).await?;
     Ok(no_content())
 }

@@ -17,6 +17,7 @@ mod entitlements;
 mod escalation;
 mod events;
 mod expressions;
+mod impersonation;
 mod mappings;
 mod oauth2_providers;
 mod outposts;
