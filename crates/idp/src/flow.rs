@@ -141,6 +141,10 @@ pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 /// [`Error::Busy`] when another answer came first; else when the store fails.
 pub async fn answer(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
+    if desk.run.step == Step::Done {
+        // There is nothing to answer: whom the flow does not admit goes on.
+        return desk.done().await;
+    }
     let asked = desk.challenge().await?;
     if component.is_some_and(|component| component != asked.component()) {
         desk.problem("component", "This is not the step that the flow is at.", "invalid");

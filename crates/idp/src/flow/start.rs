@@ -1,6 +1,6 @@
 //! Where a flow begins, and for whom it is (CO-300, CO-308).
 
-use portcullis_core::target::HOME;
+use portcullis_core::target::{HOME, local_target};
 use portcullis_store::account::Account;
 use portcullis_store::flow::Flow;
 use portcullis_store::login_session::LoginSession;
@@ -89,7 +89,8 @@ pub(super) async fn begin(
     Ok(run)
 }
 
-/// Asks what is bound to the flow (CO-307). Who is signed in and may not do so again goes on.
+/// Asks what is bound to the flow (CO-307). Who is signed in and may not do so again goes on; what becomes of others, the
+/// flow says. Strangers at the sign-in page are told in any case: wherever they went, they would be sent back.
 async fn admit(
     ctx: &Context,
     visit: &Visit<'_>,
@@ -105,10 +106,14 @@ async fn admit(
     if decision.passing {
         return Ok(());
     }
-    run.step = match (person, flow.slug.as_str()) {
-        (Some(_), flows::AUTHENTICATION) => Step::Done,
-        _ => Step::denied(&decision.messages, NOT_FOR_YOU),
+    let says_where = param(visit.query, "next").is_some_and(|next| local_target(&next) == next);
+    let goes_on = match (flow.slug.as_str(), flow.denied_action.as_str()) {
+        (flows::AUTHENTICATION, _) => person.is_some(),
+        (_, "continue") => true,
+        (_, "message_continue") => says_where,
+        _ => false,
     };
+    run.step = if goes_on { Step::Done } else { Step::denied(&decision.messages, NOT_FOR_YOU) };
     Ok(())
 }
 

@@ -138,7 +138,11 @@ CREATE TABLE flow (
     name            TEXT NOT NULL,
     title           TEXT NOT NULL,
     designation     TEXT NOT NULL,
-    authentication  TEXT NOT NULL
+    authentication  TEXT NOT NULL,
+    background      TEXT NOT NULL DEFAULT '',
+    layout          TEXT NOT NULL DEFAULT 'stacked',
+    denied_action   TEXT NOT NULL DEFAULT 'message_continue', -- for whom policies do not admit
+    policy_engine_mode TEXT NOT NULL DEFAULT 'any'
 );
 
 -- What can be set about the steps of the flows, by the name of the step (CO-306).
