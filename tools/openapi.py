@@ -27,7 +27,7 @@ def crud(path, key, *more, used_by=True, only=""):
 
 PATHS = {
     **crud("core/users", "id", "me/", "paths/", "service_account/", "{id}/set_password/",
-           "{id}/recovery/"),
+           "{id}/recovery/", "{id}/impersonate/", "impersonate_end/"),
     **crud("core/groups", "group_uuid", "{group_uuid}/add_user/", "{group_uuid}/remove_user/"),
     **crud("core/tokens", "identifier", "{identifier}/view_key/", "{identifier}/set_key/"),
     **crud("core/applications", "slug", "{slug}/check_access/"),
@@ -55,7 +55,8 @@ PATHS = {
     **crud("propertymappings/provider/scope", "pm_uuid"),
     **crud("sources/all", "slug", "types/"),
     **crud("sources/oauth", "slug", "source_types/"),
-    **crud("managed/blueprints", "instance_uuid", "available/", "import/", "{instance_uuid}/apply/"),
+    **crud("managed/blueprints", "instance_uuid", "available/", "import/", "{instance_uuid}/apply/",
+           used_by=False),
     **crud("crypto/certificatekeypairs", "kp_uuid", "generate/", "{kp_uuid}/view_certificate/",
            "{kp_uuid}/view_private_key/"),
     **crud("outposts/instances", "uuid"),

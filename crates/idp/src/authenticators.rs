@@ -53,6 +53,7 @@ pub struct Shown {
 /// # Errors
 /// [`Error::Forbidden`] for others; else when the store fails.
 pub async fn list(ctx: &Context, actor: &Actor, user: UserPk) -> Result<Vec<Shown>, Error> {
+    actor.need_to_be_themselves()?;
     if actor.user != Some(user) && !actor.is_superuser {
         return Err(Error::Forbidden);
     }
@@ -91,6 +92,7 @@ fn shown(device: Authenticator, codes_left: Option<usize>) -> Shown {
 /// # Errors
 /// [`Error::NotFound`] when there is none, [`Error::Forbidden`] for others; else when the store fails.
 pub async fn remove(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
     if actor.user != Some(user) && !actor.is_superuser {
         return Err(Error::Forbidden);
     }
@@ -106,6 +108,7 @@ pub async fn remove(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Resu
 /// # Errors
 /// [`Error::Forbidden`] for anyone else, [`Error::NotFound`] when there is none; else when the store fails.
 pub async fn remove_of_anybody(ctx: &Context, actor: &Actor, class: &str, pk: i32) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
     directory::superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
     let device = authenticator::by_pk(change.conn(), pk).await?.filter(|device| device.class == class);
@@ -118,6 +121,7 @@ pub async fn remove_of_anybody(ctx: &Context, actor: &Actor, class: &str, pk: i3
 /// # Errors
 /// When the store fails.
 pub async fn remove_all_in(change: &mut Change<'_>, user: UserPk) -> Result<usize, Error> {
+    change.actor().need_to_be_themselves()?;
     let devices = authenticator::of_account(change.conn(), user).await?;
     for device in &devices {
         remove_in(change, device).await?;

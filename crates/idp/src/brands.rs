@@ -97,6 +97,11 @@ pub async fn current(ctx: &Context, conn: &mut Conn, host: &str) -> Result<Curre
     Ok(Current { brand, theme, locale, flows })
 }
 
+/// Checks where a picture is: nowhere, on this server, on the web, or in the text itself.
+pub(crate) fn check_picture(field: &str, text: &str, problems: &mut crate::Problems) {
+    check::picture(field, text, problems);
+}
+
 /// A picture that pages can show without asking anybody else (CO-504).
 pub fn local_picture(picture: &str) -> Option<&str> {
     Some(picture).filter(|picture| check::is_local(picture))

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::event;
 use crate::rights::Rights;
+use crate::{event, impersonation};
 
 /// What identities may rest on that a change touches. Told to [`Context::epochs`] after commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,9 @@ impl<'a> Change<'a> {
         {
             return Err(Error::whole("The last active superuser cannot be deleted, deactivated or demoted."));
         }
+        let (ended, events) = impersonation::review(self.ctx, &mut self.tx).await?;
+        ended.into_iter().for_each(|sid| self.touch(Touched::Session(sid)));
+        self.events.extend(events);
         let concerns_outposts = self.concerns_outposts();
         self.tx.commit().await?;
         for touched in &self.touched {

@@ -12,6 +12,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Asked, Origin};
 use portcullis_store::Db;
+use portcullis_store::login_session::LoginSession;
 use tokio::sync::watch;
 
 use crate::blueprints;
@@ -188,16 +189,38 @@ pub struct Request {
     pub host: String,
     /// What it asks for, if that is known.
     pub asked: Option<Arc<Asked>>,
+    /// Who sends it, when they act as the user whose session it comes with (CO-388).
+    pub impersonator: Option<UserPk>,
 }
 
 impl Request {
     /// The request that came from `origin`.
     pub fn of(origin: &Origin) -> Self {
-        Self { id: origin.request_id.clone(), host: origin.host.clone(), asked: origin.asked.clone() }
+        let (id, host, asked) = (origin.request_id.clone(), origin.host.clone(), origin.asked.clone());
+        Self { id, host, asked, impersonator: None }
+    }
+
+    /// The same request, which comes with this session.
+    #[must_use]
+    pub fn in_session(self, session: &LoginSession) -> Self {
+        Self { impersonator: session.impersonator, ..self }
     }
 }
 
 impl Actor {
+    /// Whether somebody else acts as this user (CO-388).
+    pub fn is_impersonated(&self) -> bool {
+        self.request.impersonator.is_some()
+    }
+
+    /// Refuses who acts as somebody else: what people sign in by is neither seen nor changed by others (CO-388, CO-836).
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub fn need_to_be_themselves(&self) -> Result<(), Error> {
+        if self.is_impersonated() { Err(Error::Forbidden) } else { Ok(()) }
+    }
+
     /// The instance itself: bootstrap, demo, clean-up.
     pub fn system() -> Self {
         Self {
@@ -232,6 +255,12 @@ impl Visitor {
     pub fn of(actor: &Actor) -> Self {
         let client = actor.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         Self { client, request: actor.request.clone(), http: None }
+    }
+
+    /// The same visitor, who comes with this session.
+    #[must_use]
+    pub fn in_session(self, session: &LoginSession) -> Self {
+        Self { request: self.request.in_session(session), ..self }
     }
 
     /// This visitor as nobody yet known, who calls themselves `name`.

@@ -57,7 +57,14 @@ pub async fn record_of(
         None => String::new(),
     };
     let keeping = Keeping::of(conn, &actor.request.host).await?;
-    let recorded = of(ctx, &keeping, actor, &email, app, action, context);
+    let mut recorded = of(ctx, &keeping, actor, &email, app, action, context);
+    if let Some(pk) = actor.request.impersonator
+        && let Some(by) = account::by_pk(conn, pk).await?
+    {
+        // Whoever acts is the one who did it, on behalf of whom they act as (CO-388).
+        let who = json!({"pk": by.pk, "username": by.username, "email": by.email, "on_behalf_of": recorded.account});
+        recorded.account = who;
+    }
     event::insert(conn, &recorded).await?;
     Ok(recorded)
 }

@@ -142,6 +142,7 @@ pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 pub async fn answer(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
     if desk.run.step == Step::Done {
+        // There is nothing to answer: whom the flow does not admit goes on.
         return desk.done().await;
     }
     let asked = desk.challenge().await?;
@@ -426,7 +427,13 @@ impl<'a> Desk<'a> {
 
     /// Somebody as the actor of a change.
     fn actor(&self, account: &Account) -> Actor {
-        Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") }
+        let mut actor =
+            Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") };
+        // Who signs in does so as themselves, whoever was signed in before.
+        if let Some((session, _)) = self.login.as_ref().filter(|_| self.flow.slug != flows::AUTHENTICATION) {
+            actor.request.impersonator = session.impersonator;
+        }
+        actor
     }
 }
 

@@ -5,6 +5,7 @@ use portcullis_core::permission::Model;
 use portcullis_store::{Conn, flow};
 use serde_json::json;
 
+use crate::brands;
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -94,34 +95,79 @@ pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Flow>, Error> {
     Ok(flow::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
 }
 
-/// Changes what a flow is called: for administrators, and for users. The actor's right to do so is the caller's
-/// business.
+/// How clients arrange the pages of a flow.
+const LAYOUTS: [&str; 7] = [
+    "stacked",
+    "content_left",
+    "content_right",
+    "sidebar_left",
+    "sidebar_right",
+    "sidebar_left_frame_background",
+    "sidebar_right_frame_background",
+];
+/// What becomes of whom the policies of a flow refuse: they go where they wanted to go if they said so, and are told
+/// otherwise; they are told; they go on, home if they did not say where (CO-307).
+pub(crate) const DENIED_ACTIONS: [&str; 3] = ["message_continue", "message", "continue"];
+/// How the bindings of a flow are combined.
+const MODES: [&str; 2] = ["all", "any"];
+
+/// What can be set about a flow (CO-730). Absent members stay as they are.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the field of the same name")]
+pub struct Tuned {
+    pub name: Option<String>,
+    pub title: Option<String>,
+    pub background: Option<String>,
+    pub layout: Option<String>,
+    pub denied_action: Option<String>,
+    pub policy_engine_mode: Option<String>,
+}
+
+/// Changes what can be set about a flow. The actor's right to do so is the caller's business.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Invalid`] for a name or title that is too long or empty.
-pub async fn rename_in(
-    change: &mut Change<'_>,
-    pk: FlowId,
-    name: Option<String>,
-    title: Option<String>,
-) -> Result<(), Error> {
+/// [`Error::NotFound`]; [`Error::Invalid`] by field.
+pub async fn tune_in(change: &mut Change<'_>, pk: FlowId, tuned: Tuned) -> Result<(), Error> {
     let before = flow::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Flow"))?;
     let mut after = before.clone();
-    after.name = name.unwrap_or(after.name);
-    after.title = title.unwrap_or(after.title);
     let mut problems = Problems::default();
-    for (field, text) in [("name", &after.name), ("title", &after.title)] {
-        if text.is_empty() {
-            problems.add(field, "This field may not be blank.");
+    for (field, kept, given) in [
+        ("name", &mut after.name, tuned.name),
+        ("title", &mut after.title, tuned.title),
+        ("background", &mut after.background, tuned.background),
+        ("layout", &mut after.layout, tuned.layout),
+        ("denied_action", &mut after.denied_action, tuned.denied_action),
+        ("policy_engine_mode", &mut after.policy_engine_mode, tuned.policy_engine_mode),
+    ] {
+        let Some(text) = given else { continue };
+        let choices: Option<&[&str]> = match field {
+            "layout" => Some(&LAYOUTS),
+            "denied_action" => Some(&DENIED_ACTIONS),
+            "policy_engine_mode" => Some(&MODES),
+            _ => None,
+        };
+        match choices {
+            Some(choices) if !choices.contains(&text.as_str()) => {
+                problems.add(field, format!("\"{text}\" is not a valid choice."));
+            }
+            Some(_) => {}
+            None if field == "background" => brands::check_picture(field, &text, &mut problems),
+            None if text.is_empty() => problems.add(field, "This field may not be blank."),
+            None => problems.limit(field, &text),
         }
-        problems.limit(field, text);
+        *kept = text;
     }
     problems.check()?;
     if before == after {
         return Ok(());
     }
-    flow::rename(change.conn(), pk, &after.name, &after.title).await?;
-    let shown = |flow: &Flow| json!({"name": flow.name, "title": flow.title});
+    flow::update(change.conn(), &after).await?;
+    let shown = |flow: &Flow| {
+        json!({
+            "name": flow.name, "title": flow.title, "background": flow.background, "layout": flow.layout,
+            "denied_action": flow.denied_action, "policy_engine_mode": flow.policy_engine_mode,
+        })
+    };
     let named = model("authentik_flows", "flow", pk, &after.name);
     change.event("model_updated", json!({"model": named, "diff": diff(&shown(&before), &shown(&after))})).await
 }
@@ -140,6 +186,10 @@ pub async fn bootstrap(ctx: &Context, conn: &mut Conn) -> Result<(), Error> {
                 title: title.to_owned(),
                 designation: designation.to_owned(),
                 authentication: authentication.to_owned(),
+                background: String::new(),
+                layout: "stacked".to_owned(),
+                denied_action: "message_continue".to_owned(),
+                policy_engine_mode: "any".to_owned(),
             };
             flow::insert(conn, &missing).await?;
         }

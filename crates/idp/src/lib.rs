@@ -20,6 +20,7 @@ pub mod event;
 pub mod expressions;
 pub mod flow;
 pub mod flows;
+pub mod impersonation;
 pub mod limits;
 pub mod list;
 pub mod managed;

@@ -56,6 +56,8 @@ fn locale_of(attributes: &Attributes) -> String {
 /// # Errors
 /// [`Error::Invalid`] by field; [`Error::NotFound`]; else when the store fails.
 pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -> Result<(), Error> {
+    // An address may be what somebody signs in by, and where links go that they recover by.
+    actor.need_to_be_themselves()?;
     let mut change = Change::begin(ctx, actor).await?;
     let person = directory::person(ctx, change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
     let settings = instance::get(change.conn()).await?.map(|instance| instance.settings).unwrap_or_default();

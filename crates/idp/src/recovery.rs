@@ -42,6 +42,7 @@ pub(crate) fn digest(ctx: &Context, token: &str) -> Digest {
 /// [`Error::Forbidden`] for those without the permission, also on a user who may do more than they, [`Error::NotFound`], [`Error::Invalid`] when there is no
 /// recovery flow, when the user cannot sign in, or for a time that is no duration or too long.
 pub async fn link(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> Result<String, Error> {
+    actor.need_to_be_themselves()?;
     actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &user)?;
     let mut change = Change::begin(ctx, actor).await?;
     if escalation::is_beyond(change.conn(), actor, user).await? {

@@ -14,8 +14,9 @@ use portcullis_store::{Conn, StoreError, grant, proxy_session};
 pub(crate) use shown::about_to_end;
 pub use shown::{ShownSession, delete, delete_of_users, get, list};
 
-use crate::BATCH;
 use crate::context::Context;
+use crate::error::Error;
+use crate::{BATCH, event, impersonation};
 
 /// Ends a session that is not used for so long unless the login stage says otherwise (CO-382), in seconds.
 const IDLE_SECONDS: i64 = 24 * 3600;
@@ -67,7 +68,7 @@ pub(crate) fn may_sign_in(account: &Account) -> bool {
     account.is_active && matches!(account.kind.as_str(), "internal" | "external")
 }
 
-fn digest(ctx: &Context, cookie: &str) -> Digest {
+pub(crate) fn digest(ctx: &Context, cookie: &str) -> Digest {
     ctx.keys.digest(Purpose::SessionLookup, &[b"login", cookie.as_bytes()])
 }
 
@@ -92,6 +93,13 @@ pub async fn start(
 /// # Errors
 /// When the database fails.
 pub async fn start_new(ctx: &Context, conn: &mut Conn, new: &New<'_>) -> Result<Started, StoreError> {
+    let (cookie, session) = made(ctx, new);
+    login_session::insert(conn, &session).await?;
+    Ok(Started { cookie, session })
+}
+
+/// A session that is not kept yet, and the value of its cookie.
+pub(crate) fn made(ctx: &Context, new: &New<'_>) -> (String, LoginSession) {
     let (now, cookie) = (ctx.now(), ctx.entropy.token());
     let expires = now.plus_seconds(ctx.sessions.absolute_seconds);
     let idle_seconds = if new.idle_seconds > 0 { new.idle_seconds } else { IDLE_SECONDS };
@@ -110,29 +118,36 @@ pub async fn start_new(ctx: &Context, conn: &mut Conn, new: &New<'_>) -> Result<
         last_used: now,
         last_ip: new.client.to_string(),
         user_agent: new.user_agent.chars().take(USER_AGENT_CHARS).collect(),
+        impersonator: None,
+        impersonator_sid: None,
+        acting_as: None,
     };
-    login_session::insert(conn, &session).await?;
-    Ok(Started { cookie, session })
+    (cookie, session)
 }
 
 /// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_cookie(
-    ctx: &Context,
-    cookie: &str,
-    client: IpAddr,
-) -> Result<Option<(LoginSession, Account)>, StoreError> {
+pub async fn by_cookie(ctx: &Context, cookie: &str, client: IpAddr) -> Result<Option<(LoginSession, Account)>, Error> {
     let (now, digest) = (ctx.now(), digest(ctx, cookie));
     let mut conn = ctx.db.read().await?;
     let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };
     let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(may_sign_in) else { return Ok(None) };
+    if !impersonation::stands(ctx, &mut conn, &session).await? {
+        return Ok(None);
+    }
     drop(conn);
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;
         let idle_expires = now.plus_seconds(session.idle_seconds).min(session.expires);
         login_session::used(&mut tx, &session.sid, now, &client.to_string(), idle_expires).await?;
+        if let Some(rests) = &session.impersonator_sid
+            && let Some(rests) = login_session::by_sid(&mut tx, rests, now).await?
+        {
+            let idle_expires = now.plus_seconds(rests.idle_seconds).min(rests.expires);
+            login_session::used(&mut tx, &rests.sid, now, &client.to_string(), idle_expires).await?;
+        }
         tx.commit().await?;
     }
     Ok(Some((session, account)))
@@ -192,15 +207,18 @@ pub fn ended(ctx: &Context, sids: &[String]) {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
+pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     loop {
         let mut tx = ctx.db.write().await?;
         let sids = login_session::sweep(&mut tx, ctx.now(), BATCH.into()).await?;
         for sid in &sids {
             end_what_came_from(ctx, &mut tx, sid).await?;
         }
+        let (others, events) = impersonation::review(ctx, &mut tx).await?;
         tx.commit().await?;
         ended(ctx, &sids);
+        ended(ctx, &others);
+        events.iter().for_each(event::log);
         if u32::try_from(sids.len()).unwrap_or(BATCH) < BATCH {
             return Ok(());
         }

@@ -175,6 +175,7 @@ async fn make(
     key: Option<String>,
     by_admin: bool,
 ) -> Result<Token, Error> {
+    change.actor().need_to_be_themselves()?;
     let settings = Settings::load(change.conn()).await?;
     let owner = if by_admin { fields.user.unwrap_or(caller) } else { caller };
     let mut problems = Problems::default();
@@ -303,6 +304,7 @@ pub(crate) async fn end(ctx: &Context, change: &mut Change<'_>, gone: &Token) ->
 
 /// The token of this name, if the actor owns it or may do this to it (CO-101, CO-702).
 async fn permitted(change: &mut Change<'_>, verb: Verb, identifier: &str) -> Result<Token, Error> {
+    change.actor().need_to_be_themselves()?;
     let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
     change.actor().need_on_owned(verb, Model::TOKEN, &found.uuid, found.account)?;
     Ok(found)
@@ -312,6 +314,7 @@ async fn permitted(change: &mut Change<'_>, verb: Verb, identifier: &str) -> Res
 /// may not: whoever has the key may do what its owner may (CO-104, CO-705).
 pub(crate) async fn with_right(change: &mut Change<'_>, right: &str, identifier: &str) -> Result<Token, Error> {
     let actor = change.actor();
+    actor.need_to_be_themselves()?;
     let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
     if !actor.holds_on(right, &found.uuid) {
         // A right that nobody holds: owners alone pass, and others are told what they may know.

@@ -220,10 +220,12 @@ pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, S
 /// When the database fails.
 pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
     // Members of JSON as they are written; `instr` knows no wildcards.
-    let (by, of) = (format!("{{\"pk\":{account},"), format!("\"model_name\":\"user\",\"pk\":\"{account}\""));
+    let by = format!("{{\"pk\":{account},");
+    let on_behalf_of = format!("\"on_behalf_of\":{by}");
+    let (by, of) = (by, format!("\"model_name\":\"user\",\"pk\":\"{account}\""));
     let mut found: Vec<Event> = many(on!(conn, c => sqlx::query(
-        "SELECT * FROM event WHERE instr(account, $1) = 1 OR instr(context, $2) > 0",
-    ).bind(by).bind(of).fetch_all(c).await))?;
+        "SELECT * FROM event WHERE instr(account, $1) = 1 OR instr(context, $2) > 0 OR instr(account, $3) > 0",
+    ).bind(by).bind(of).bind(on_behalf_of).fetch_all(c).await))?;
     for identifier in identifiers {
         let value = format!("\"username\":{}", Value::from(*identifier));
         let failed: Vec<Event> = many(on!(conn, c => sqlx::query(

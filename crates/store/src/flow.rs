@@ -1,4 +1,5 @@
-//! The fixed flows (CO-300). They are made at first start; what they are called may change, and nothing else.
+//! The fixed flows (CO-300). They are made at first start; what they are called and look like may
+//! change, and what becomes of whom their policies refuse.
 
 use portcullis_core::id::FlowId;
 
@@ -22,6 +23,14 @@ pub struct Flow {
     pub designation: String,
     /// Who may run it, as in `require_authenticated`.
     pub authentication: String,
+    /// Picture behind its pages, or nothing.
+    pub background: String,
+    /// How clients arrange its pages, as in `stacked`.
+    pub layout: String,
+    /// What becomes of whom its policies refuse: `message_continue`, `message` or `continue`.
+    pub denied_action: String,
+    /// How its bindings are combined: `any` or `all`.
+    pub policy_engine_mode: String,
 }
 
 impl Record for Flow {
@@ -33,6 +42,10 @@ impl Record for Flow {
             title: row.text("title")?,
             designation: row.text("designation")?,
             authentication: row.text("authentication")?,
+            background: row.text("background")?,
+            layout: row.text("layout")?,
+            denied_action: row.text("denied_action")?,
+            policy_engine_mode: row.text("policy_engine_mode")?,
         })
     }
 }
@@ -60,7 +73,9 @@ pub async fn by_slug(conn: &mut Conn, slug: &str) -> Result<Option<Flow>, StoreE
 /// [`StoreError::Taken`] when the slug exists; else when the database fails.
 pub async fn insert(conn: &mut Conn, flow: &Flow) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "INSERT INTO flow (pk, slug, name, title, designation, authentication) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO flow (pk, slug, name, title, designation, authentication, background, layout, denied_action,
+             policy_engine_mode)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(flow.pk.to_string())
     .bind(&flow.slug)
@@ -68,19 +83,35 @@ pub async fn insert(conn: &mut Conn, flow: &Flow) -> Result<(), StoreError> {
     .bind(&flow.title)
     .bind(&flow.designation)
     .bind(&flow.authentication)
+    .bind(&flow.background)
+    .bind(&flow.layout)
+    .bind(&flow.denied_action)
+    .bind(&flow.policy_engine_mode)
     .execute(c)
     .await
     .map(drop))?;
     Ok(())
 }
 
-/// Stores what a flow is called: for administrators, and for users.
+/// Stores what can be set about a flow: everything but slug, designation and authentication.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rename(conn: &mut Conn, pk: FlowId, name: &str, title: &str) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE flow SET name = $2, title = $3 WHERE pk = $1")
-        .bind(pk.to_string()).bind(name).bind(title).execute(c).await.map(drop))?;
+pub async fn update(conn: &mut Conn, flow: &Flow) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "UPDATE flow SET name = $2, title = $3, background = $4, layout = $5, denied_action = $6,
+             policy_engine_mode = $7 WHERE pk = $1",
+    )
+    .bind(flow.pk.to_string())
+    .bind(&flow.name)
+    .bind(&flow.title)
+    .bind(&flow.background)
+    .bind(&flow.layout)
+    .bind(&flow.denied_action)
+    .bind(&flow.policy_engine_mode)
+    .execute(c)
+    .await
+    .map(drop))?;
     Ok(())
 }
 
@@ -95,6 +126,8 @@ pub struct Filter {
     pub designation: Option<String>,
     /// Name.
     pub name: Option<String>,
+    /// What becomes of whom policies refuse.
+    pub denied_action: Option<String>,
     /// Terms that must occur in name, slug, designation or title (CO-525).
     pub search: String,
     /// Order; `true` for descending. Ties are broken by key.
@@ -122,7 +155,12 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
     if let Some(pk) = filter.pk {
         select.text("pk = ?", pk.to_string());
     }
-    for (column, value) in [("slug", &filter.slug), ("designation", &filter.designation), ("name", &filter.name)] {
+    for (column, value) in [
+        ("slug", &filter.slug),
+        ("designation", &filter.designation),
+        ("name", &filter.name),
+        ("denied_action", &filter.denied_action),
+    ] {
         if let Some(value) = value {
             select.text(&format!("{column} = ?"), value);
         }

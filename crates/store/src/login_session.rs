@@ -41,6 +41,12 @@ pub struct LoginSession {
     pub last_ip: String,
     /// The browser, as it calls itself.
     pub user_agent: String,
+    /// Who acts as the account in this session, if that is somebody else (CO-388).
+    pub impersonator: Option<UserPk>,
+    /// Public id of the session that they come from, which rests meanwhile.
+    pub impersonator_sid: Option<String>,
+    /// Whom the account acts as in another session, while this one rests.
+    pub acting_as: Option<UserPk>,
 }
 
 impl Record for LoginSession {
@@ -60,6 +66,9 @@ impl Record for LoginSession {
             last_used: row.instant("last_used")?,
             last_ip: row.text("last_ip")?,
             user_agent: row.text("user_agent")?,
+            impersonator: row.small_or_null("impersonator")?.map(UserPk),
+            impersonator_sid: row.text_or_null("impersonator_sid")?,
+            acting_as: row.small_or_null("acting_as")?.map(UserPk),
         })
     }
 }
@@ -91,8 +100,8 @@ pub async fn by_sid(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<Option
 pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires, idle_expires,
-             last_used, last_ip, user_agent, second_factor, idle_seconds)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             last_used, last_ip, user_agent, second_factor, idle_seconds, impersonator, impersonator_sid, acting_as)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(&session.digest)
     .bind(session.uuid.to_string())
@@ -108,6 +117,9 @@ pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), Store
     .bind(&session.user_agent)
     .bind(session.second_factor.map(|at| at.0))
     .bind(session.idle_seconds)
+    .bind(session.impersonator.map(|user| user.0))
+    .bind(&session.impersonator_sid)
+    .bind(session.acting_as.map(|user| user.0))
     .execute(c).await.map(drop))?;
     Ok(())
 }
@@ -127,6 +139,26 @@ pub async fn used(
         "UPDATE login_session SET last_used = $2, last_ip = $3, idle_expires = $4 WHERE sid = $1 AND last_used < $2",
     ).bind(sid).bind(now.0).bind(from).bind(idle_expires.0).execute(c).await.map(drop))?;
     Ok(())
+}
+
+/// Gives a session another cookie, and notes whom its user acts as elsewhere meanwhile (CO-384, CO-388).
+///
+/// # Errors
+/// When the database fails.
+pub async fn renew(conn: &mut Conn, sid: &str, digest: &Digest, acting_as: Option<UserPk>) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE login_session SET digest = $2, acting_as = $3 WHERE sid = $1")
+        .bind(sid).bind(digest.as_slice()).bind(acting_as.map(|user| user.0)).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Sessions in which somebody acts as somebody else, and those that rest meanwhile, whether ended or not.
+///
+/// # Errors
+/// When the database fails.
+pub async fn impersonations(conn: &mut Conn) -> Result<Vec<LoginSession>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM login_session WHERE impersonator_sid IS NOT NULL OR acting_as IS NOT NULL",
+    ).fetch_all(c).await))
 }
 
 /// Removes a session. Tells whether there was one.

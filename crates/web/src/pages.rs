@@ -4,6 +4,7 @@ pub mod browser;
 pub mod flow;
 pub mod form;
 pub mod home;
+pub mod impersonation;
 pub mod launch;
 pub mod look;
 pub mod qr;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Redirect;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::Uri;
 use portcullis_idp::Context;
 
@@ -37,6 +38,8 @@ pub mod path {
     pub const RECOVERY: &str = "/if/flow/default-recovery-flow/";
     /// A user's second factors.
     pub const SECOND_FACTORS: &str = "/account/second-factors/";
+    /// Ends acting as somebody else.
+    pub const IMPERSONATION: &str = "/account/impersonation/";
     /// Sets up the first administrator.
     pub const SETUP: &str = "/if/flow/initial-setup/";
 }
@@ -49,6 +52,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/if/flow/{slug}/", get(flow::show).post(flow::submit))
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
         .route(path::SECOND_FACTORS, get(second_factors::show).post(second_factors::remove))
+        .route(path::IMPERSONATION, post(impersonation::end))
         .route(path::SETUP, get(setup::show).post(setup::submit))
         .route("/flows/-/default/authentication/", get(forward))
         .route("/flows/-/default/invalidation/", get(sign_out::forward))

@@ -40,7 +40,8 @@ pub async fn admits(
     let mut terms = terms(&mut ctx.db.read().await?, flow).await?;
     let Terms { bindings, policies, .. } = &mut terms;
     bindings.retain(|binding| expiry(binding.policy.and_then(|pk| policies.get(&pk))).is_none());
-    let case = Case { terms: &terms, person, application: None, mode: Mode::Any, found: Vec::new() };
+    let mode = Mode::parse(&flow.policy_engine_mode).unwrap_or(Mode::All);
+    let case = Case { terms: &terms, person, application: None, mode, found: Vec::new() };
     let case = case.heard(ctx, context).await;
     record::alone(ctx, &case, context).await?;
     Ok(case.judged().decision)

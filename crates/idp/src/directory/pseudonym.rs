@@ -41,6 +41,12 @@ fn rename(event: &mut Event, gone: &Account, identifiers: &[&str], pseudonym: &s
             request.insert("user_agent".to_owned(), json!(""));
         }
     }
+    // Whoever acted as them did so in their name (CO-388).
+    if let Some(named) = event.account.get_mut("on_behalf_of")
+        && named.get("pk").and_then(Value::as_i64) == Some(gone.pk.0.into())
+    {
+        set_all(named, pseudonym);
+    }
     if event.action == "login_failed" {
         for object in [&mut event.account, &mut event.context] {
             if object.get("username").and_then(Value::as_str).is_some_and(|name| identifiers.contains(&name)) {

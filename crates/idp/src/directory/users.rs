@@ -216,6 +216,7 @@ pub async fn delete_in(change: &mut Change<'_>, pk: UserPk) -> Result<(), Error>
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
 pub async fn may_set_password(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
     actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &pk)?;
     account::by_pk(&mut ctx.db.read().await?, pk).await?.map(drop).ok_or(Error::NotFound("User"))
 }
@@ -232,6 +233,7 @@ pub async fn set_password(
     new: &str,
     keep: Option<&str>,
 ) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
     actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &pk)?;
     let account = account::by_pk(&mut ctx.db.read().await?, pk).await?.ok_or(Error::NotFound("User"))?;
     let judged = judge_password(ctx, new, &account).await?;
@@ -274,6 +276,7 @@ pub async fn judge_password(ctx: &Context, new: &str, account: &Account) -> Resu
 /// [`Error::NotFound`], or when the store fails.
 pub async fn set_password_in(change: &mut Change<'_>, pk: UserPk, judged: JudgedPassword) -> Result<(), Error> {
     let ctx = change.context();
+    change.actor().need_to_be_themselves()?;
     set_judged_hash_in(ctx, change, pk, judged.hash, None, &judged.rules).await?;
     if judged.rules.is_empty() {
         return Ok(());

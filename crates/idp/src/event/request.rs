@@ -70,7 +70,8 @@ mod tests {
             query: query.to_owned(),
             user_agent: "x".repeat(1000),
         };
-        told(&Request { id: "77".to_owned(), host: String::new(), asked: Some(Arc::new(asked)) }).expect("a request")
+        told(&Request { id: "77".to_owned(), host: String::new(), asked: Some(Arc::new(asked)), impersonator: None })
+            .expect("a request")
     }
 
     /// CO-411: an event says what was asked for, and by which client; credentials in the query are cleansed.

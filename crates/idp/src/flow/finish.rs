@@ -84,8 +84,9 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
 /// Ends the session, if that is what the flow is for.
 pub(super) async fn sign_out(desk: &mut Desk<'_>) -> Result<(), Error> {
     if desk.flow.slug == flows::INVALIDATION {
-        if let Some((session, account)) = desk.login.take() {
+        if let Some((session, account)) = desk.login.clone() {
             let actor = desk.actor(&account);
+            desk.login = None;
             sign_in::out(desk.ctx, &session, &actor).await?;
         }
         desk.cookies.session = Some(SessionCookie::Clear);

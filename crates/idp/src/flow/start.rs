@@ -1,6 +1,6 @@
 //! Where a flow begins, and for whom it is (CO-300, CO-308).
 
-use portcullis_core::target::HOME;
+use portcullis_core::target::{HOME, local_target};
 use portcullis_store::account::Account;
 use portcullis_store::flow::Flow;
 use portcullis_store::login_session::LoginSession;
@@ -15,6 +15,13 @@ use crate::{directory, flows, recovery, setup};
 
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
+
+const NOT_AS_SOMEBODY_ELSE: &str = "You act as somebody else. What they sign in by is theirs alone.";
+
+/// Whether a flow changes what somebody signs in by (CO-388).
+fn is_theirs_alone(slug: &str) -> bool {
+    !matches!(slug, flows::AUTHENTICATION | flows::INVALIDATION | flows::PROVIDER_INVALIDATION)
+}
 
 /// Digest of the recovery link that the browser comes with, as runs keep it.
 fn link_of(ctx: &Context, visit: &Visit<'_>) -> Option<String> {
@@ -47,6 +54,9 @@ pub(super) async fn begin(
     run.step = match (flow.authentication.as_str(), login) {
         ("require_authenticated", None) => denied(NOT_FOR_YOU, Remedy::SignIn),
         ("require_unauthenticated", Some(_)) => denied(NOT_FOR_YOU, Remedy::SignOut),
+        (_, Some((session, _))) if session.impersonator.is_some() && is_theirs_alone(&flow.slug) => {
+            denied(NOT_AS_SOMEBODY_ELSE, Remedy::None)
+        }
         _ => match flow.slug.as_str() {
             flows::AUTHENTICATION => Step::Identification,
             flows::INVALIDATION | flows::PROVIDER_INVALIDATION => Step::SignOut,
@@ -79,7 +89,8 @@ pub(super) async fn begin(
     Ok(run)
 }
 
-/// Asks what is bound to the flow (CO-307). Who is signed in and may not do so again goes on.
+/// Asks what is bound to the flow (CO-307). Who is signed in and may not do so again goes on; what becomes of others, the
+/// flow says. Strangers at the sign-in page are told in any case: wherever they went, they would be sent back.
 async fn admit(
     ctx: &Context,
     visit: &Visit<'_>,
@@ -95,12 +106,17 @@ async fn admit(
     if decision.passing {
         return Ok(());
     }
+    let next = param(visit.query, "next");
+    let says_where = next.as_deref().is_some_and(|next| local_target(next) == next);
     // Who was sent here to sign in again would be sent here again.
-    let again = param(visit.query, "next").is_some_and(|next| asks_again(&next));
-    run.step = match (person, flow.slug.as_str()) {
-        (Some(_), flows::AUTHENTICATION) if !again => Step::Done,
-        _ => Step::denied(&decision.messages, NOT_FOR_YOU),
+    let again = next.as_deref().is_some_and(asks_again);
+    let goes_on = match (flow.slug.as_str(), flow.denied_action.as_str()) {
+        (flows::AUTHENTICATION, _) => person.is_some() && !again,
+        (_, "continue") => true,
+        (_, "message_continue") => says_where,
+        _ => false,
     };
+    run.step = if goes_on { Step::Done } else { Step::denied(&decision.messages, NOT_FOR_YOU) };
     Ok(())
 }
 

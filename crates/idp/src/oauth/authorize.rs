@@ -435,7 +435,8 @@ async fn approve(
     };
     grant::insert_code(change.conn(), &record).await?;
     let stage = Stages::load(change.conn()).await?.consent;
-    if agreed && stage.mode != ALWAYS {
+    // Nobody agrees to anything in somebody else's name that outlives their session (CO-388).
+    if agreed && stage.mode != ALWAYS && login.impersonator.is_none() {
         let seconds = match stage.mode.as_str() {
             "permanent" => consent::FOR_EVER_SECONDS,
             _ => duration::seconds_or(&stage.consent_expire_in, consent::REMEMBERED_SECONDS),

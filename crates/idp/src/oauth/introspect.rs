@@ -174,6 +174,13 @@ pub async fn api_user(ctx: &Context, visitor: &Visitor, token: &str) -> Result<O
     if !record.scope.split_ascii_whitespace().any(|scope| scope == API_SCOPE) {
         return Ok(None);
     }
+    // Who acts as somebody else does so in the browser alone, where it is known that they do (CO-388).
+    for sid in [&record.sid, &record.traded_sid].into_iter().flatten() {
+        let login = login_session::by_sid(&mut conn, sid, ctx.now()).await?;
+        if login.is_some_and(|login| login.impersonator.is_some()) {
+            return Ok(None);
+        }
+    }
     let Some(client) = Client::by_pk(&mut conn, record.provider).await? else { return Ok(None) };
     Ok(active(ctx, conn, visitor, &client, record).await?.map(|active| active.person))
 }

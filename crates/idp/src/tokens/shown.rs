@@ -24,6 +24,7 @@ pub struct ShownToken {
 /// # Errors
 /// [`Error::Forbidden`] for an ordinary user without any token (CO-703).
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<ShownToken>, Error> {
+    actor.need_to_be_themselves()?;
     let mut conn = ctx.db.read().await?;
     let visible = actor.sees_with_own(Model::TOKEN);
     if let Visible::Only { keys, owner: Some(owner) } = &visible
@@ -63,6 +64,7 @@ pub async fn list_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<Sho
 /// # Errors
 /// [`Error::NotFound`] when it is not the actor's to see.
 pub async fn get(ctx: &Context, actor: &Actor, identifier: &str) -> Result<ShownToken, Error> {
+    actor.need_to_be_themselves()?;
     let mut conn = ctx.db.read().await?;
     let token = token::by_identifier(&mut conn, identifier).await?;
     let token = token.ok_or(Error::NotFound("Token"))?;

@@ -138,7 +138,11 @@ CREATE TABLE flow (
     name            TEXT NOT NULL,
     title           TEXT NOT NULL,
     designation     TEXT NOT NULL,
-    authentication  TEXT NOT NULL
+    authentication  TEXT NOT NULL,
+    background      TEXT NOT NULL DEFAULT '',
+    layout          TEXT NOT NULL DEFAULT 'stacked',
+    denied_action   TEXT NOT NULL DEFAULT 'message_continue', -- for whom policies do not admit
+    policy_engine_mode TEXT NOT NULL DEFAULT 'any'
 );
 
 -- What can be set about the steps of the flows, by the name of the step (CO-306).
@@ -373,8 +377,12 @@ CREATE TABLE login_session (
     idle_expires    BIGINT  NOT NULL,
     last_used       BIGINT  NOT NULL,
     last_ip         TEXT    NOT NULL,
-    user_agent      TEXT    NOT NULL
+    user_agent      TEXT    NOT NULL,
+    impersonator    INTEGER,          -- of a session in which somebody else acts as the account: who that is
+    impersonator_sid TEXT,            -- and the session that they come from, which rests meanwhile
+    acting_as       INTEGER           -- of a session that rests: whom its user acts as in the other one
 );
+CREATE INDEX login_session_impersonated ON login_session (sid) WHERE impersonator_sid IS NOT NULL OR acting_as IS NOT NULL;
 CREATE INDEX login_session_account ON login_session (account);
 CREATE INDEX login_session_expires ON login_session (expires);
 

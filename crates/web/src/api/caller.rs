@@ -97,13 +97,14 @@ async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, A
 
 async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
     let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
-    let signed_in = sessions::by_cookie(ctx, value, origin.client).await.map_err(internal)?;
+    let signed_in = sessions::by_cookie(ctx, value, origin.client).await?;
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);
-    let actor = actor(&person, rights, origin);
+    let mut actor = actor(&person, rights, origin);
+    actor.request = actor.request.in_session(&session);
     let from_here = is_same_origin(&parts.headers, origin);
     if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
         if !from_here {

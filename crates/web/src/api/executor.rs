@@ -76,7 +76,7 @@ async fn submit(
         Err(error) => return Err(ApiError::Unparsable(error.to_string())),
     };
     // What the cookie authenticates is a page's of ours, or nobody's (CO-387).
-    let login = signed_in(&ctx, &headers, &origin).await.map_err(Error::from)?;
+    let login = signed_in(&ctx, &headers, &origin).await?;
     if login.is_some() && !repeats_csrf(&headers) {
         return Err(ApiError::CrossOrigin);
     }

@@ -28,9 +28,6 @@ const ORDERS: [(&str, Order); 7] = [
     ("authentication", Order::Authentication),
 ];
 
-/// What happens to somebody whom a flow does not admit: the same for every flow.
-const DENIED_ACTION: &str = "message_continue";
-
 /// The routes of the resource.
 pub(super) fn routes() -> Routes {
     Routes::new().route("/flows/instances/", get(list)).route("/flows/instances/{slug}/", get(retrieve))
@@ -47,13 +44,11 @@ async fn list(
         slug: params.text("slug"),
         designation: params.text("designation"),
         name: params.text("name"),
+        denied_action: params.text("denied_action"),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Slug, false)]),
     };
     params.finish()?;
-    if params.text("denied_action").is_some_and(|action| action != DENIED_ACTION) {
-        return paging.answer(0, Vec::new());
-    }
     let found = flows::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
     let stages = stages(&ctx).await?;
     paging.answer(found.count, found.rows.iter().map(|flow| object(flow, &stages)).collect())
@@ -81,17 +76,17 @@ pub(super) fn object(flow: &Flow, stages: &Stages) -> Value {
         "slug": flow.slug,
         "title": flow.title,
         "designation": flow.designation,
-        "background": "",
-        "background_url": "",
+        "background": flow.background,
+        "background_url": flow.background,
         "background_themed_urls": null,
         "stages": stages.of_flow(&flow.slug),
         "policies": [],
         "cache_count": 0,
-        "policy_engine_mode": "any",
+        "policy_engine_mode": flow.policy_engine_mode,
         "compatibility_mode": false,
         "export_url": format!("{BASE}/flows/instances/{}/export/", flow.slug),
-        "layout": "stacked",
-        "denied_action": DENIED_ACTION,
+        "layout": flow.layout,
+        "denied_action": flow.denied_action,
         "authentication": flow.authentication,
     })
 }

@@ -9,6 +9,7 @@ use axum::routing::get;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::origin::{Origin, Scheme};
+use portcullis_idp::settings::Settings;
 use portcullis_idp::{Context, Error, brands, outposts};
 use serde_json::{Map, Value, json};
 
@@ -49,9 +50,11 @@ async fn version(_: Caller) -> Json<Value> {
     }))
 }
 
-/// No error reporting, and none of the optional abilities (CO-592, PX-358).
-async fn config() -> Json<Value> {
-    Json(json!({
+/// No error reporting, and of the optional abilities whether administrators may act as others (CO-592, PX-358).
+async fn config(State(ctx): State<Arc<Context>>) -> Result<Json<Value>, ApiError> {
+    let mut conn = ctx.db.read().await.map_err(Error::from)?;
+    let settings = Settings::load(&mut conn).await?;
+    Ok(Json(json!({
         "error_reporting": {
             "enabled": false,
             "sentry_dsn": "",
@@ -59,11 +62,11 @@ async fn config() -> Json<Value> {
             "send_pii": false,
             "traces_sample_rate": 0.0,
         },
-        "capabilities": [],
+        "capabilities": if settings.impersonation { &["can_impersonate"][..] } else { &[] },
         "cache_timeout": CACHE_SECONDS,
         "cache_timeout_flows": CACHE_SECONDS,
         "cache_timeout_policies": CACHE_SECONDS,
-    }))
+    })))
 }
 
 /// What the process is and how the caller reached it, for an administrator (CO-591).

@@ -94,6 +94,7 @@ pub mod to {
     }
 
     rights! {
+        Impersonate = IMPERSONATE,
         ResetPassword = RESET_USER_PASSWORD,
         AddToGroup = ADD_USER_TO_GROUP,
         RemoveFromGroup = REMOVE_USER_FROM_GROUP,

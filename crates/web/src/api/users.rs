@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use portcullis_core::attributes::Attributes;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
+use portcullis_core::origin::Origin;
 use portcullis_core::permission::{Model, special};
+use portcullis_idp::directory::Person;
 use portcullis_idp::directory::shown::{self, ShownTeam, ShownUser};
 use portcullis_idp::directory::{service_accounts, users};
+use portcullis_idp::impersonation::{self, Wish};
 use portcullis_idp::list::users::{Comparison, Filter, InstantColumn, Order};
-use portcullis_idp::{Context, Role};
-use serde_json::{Value, json};
+use portcullis_idp::{Actor, Context, Role};
+use serde_json::{Map, Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
@@ -24,6 +28,8 @@ use super::caller::{Caller, Key};
 use super::needs::{Holds, MayAdd, MayChange, MayDelete, MayView, on, to};
 use super::params::Params;
 use super::{Routes, roles};
+use crate::pages::browser::{set_session, user_agent};
+use crate::same_origin::is_same_origin;
 
 type Ctx = State<Arc<Context>>;
 
@@ -35,6 +41,8 @@ pub(super) fn routes() -> Routes {
         .route("/core/users/service_account/", post(service_account))
         .route("/core/users/{id}/", get(retrieve).put(replace).patch(change).delete(delete))
         .route("/core/users/{id}/set_password/", post(set_password))
+        .route("/core/users/{id}/impersonate/", post(impersonate))
+        .route("/core/users/impersonate_end/", get(impersonate_end))
 }
 
 const ORDERS: [(&str, Order); 12] = [
@@ -212,6 +220,49 @@ async fn set_password(
     Ok(no_content())
 }
 
+async fn impersonate(
+    State(ctx): Ctx,
+    Extension(origin): Extension<Arc<Origin>>,
+    Holds(caller, ..): Holds<to::Impersonate>,
+    key: Key,
+    headers: HeaderMap,
+    mut body: Body,
+) -> Result<Response, ApiError> {
+    let user = pk(&key)?;
+    let reason = body.text("reason").unwrap_or_default();
+    body.finish()?;
+    let wish = Wish {
+        sid: caller.sid.as_deref(),
+        user,
+        reason: &reason,
+        client: origin.client,
+        user_agent: user_agent(&headers),
+    };
+    let cookie = impersonation::start(&ctx, &caller.actor, &wish).await?;
+    let mut response = no_content();
+    set_session(&mut response, &origin, &cookie);
+    Ok(response)
+}
+
+/// A GET that changes something: what another site makes a browser ask for is refused nevertheless (CO-387).
+async fn impersonate_end(
+    State(ctx): Ctx,
+    Extension(origin): Extension<Arc<Origin>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if !is_same_origin(&headers, &origin) {
+        return Err(ApiError::CrossOrigin);
+    }
+    let mut response = no_content();
+    if let Some(sid) = &caller.sid
+        && let Some(cookie) = impersonation::end(&ctx, &caller.actor, sid).await?
+    {
+        set_session(&mut response, &origin, &cookie);
+    }
+    Ok(response)
+}
+
 async fn service_account(
     State(ctx): Ctx,
     MayAdd(caller, ..): MayAdd<on::User>,
@@ -243,8 +294,13 @@ async fn paths(
 
 async fn me(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> {
     let roles = portcullis_idp::roles::of_user(&ctx, caller.person.account.pk).await?;
-    let myself = self_json(&caller, &roles);
-    Ok(Json(json!({"user": myself, "users": [myself]})))
+    let myself = self_json(&caller.person, &caller.actor, &roles, true);
+    let mut session = Map::from_iter([("user".to_owned(), json!(myself)), ("users".to_owned(), json!([myself]))]);
+    if let Some((person, actor)) = impersonation::original(&ctx, &caller.actor).await? {
+        let roles = portcullis_idp::roles::of_user(&ctx, person.account.pk).await?;
+        session.insert("original".to_owned(), self_json(&person, &actor, &roles, false));
+    }
+    Ok(Json(Value::Object(session)))
 }
 
 fn pk(key: &Key) -> Result<UserPk, ApiError> {
@@ -308,9 +364,8 @@ const SYSTEM: [&str; 4] = [
     special::EDIT_SYSTEM_SETTINGS,
 ];
 
-fn self_json(caller: &Caller, roles: &[Role]) -> Value {
-    let person = &caller.person;
-    let held = SYSTEM.into_iter().filter(|right| caller.actor.holds(right));
+fn self_json(person: &Person, actor: &Actor, roles: &[Role], is_current: bool) -> Value {
+    let held = SYSTEM.into_iter().filter(|right| actor.holds(right));
     let system: Vec<_> = held.filter_map(|right| right.split_once('.')).map(|(_, codename)| codename).collect();
     let account = &person.account;
     let groups: Vec<_> = person.teams.iter().map(|team| json!({"name": team.name, "pk": team.pk})).collect();
@@ -321,7 +376,7 @@ fn self_json(caller: &Caller, roles: &[Role]) -> Value {
         "name": account.name,
         "is_active": account.is_active,
         "is_superuser": person.is_superuser,
-        "is_current": true,
+        "is_current": is_current,
         "groups": groups,
         "roles": roles.iter().map(roles::object).collect::<Vec<_>>(),
         "email": account.email,

@@ -77,6 +77,10 @@ pub(super) async fn answer(
         Ok(found) => found.map(|(session, _)| session),
         Err(error) => return PageError::from(error).into_page(origin),
     };
+    let visitor = match &login {
+        Some(session) => visitor.in_session(session),
+        None => visitor,
+    };
     let brought = Brought { marker: Marker::open(ctx, &params), consent };
     match decide(ctx, &visitor, &request, login.as_ref(), &brought).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),

@@ -118,7 +118,7 @@ async fn finish(
         is_superuser: false,
         rights: portcullis_idp::Rights::default(),
         client: Some(origin.client),
-        request: Request::of(origin),
+        request: Request::of(origin).in_session(session),
     };
     if wish.full {
         end_session(ctx, &actor, session).await?;

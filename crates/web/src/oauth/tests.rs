@@ -7,6 +7,7 @@ mod consent;
 mod entitlements;
 mod expressions;
 mod front;
+mod impersonation;
 mod introspection;
 mod limited;
 mod login;

@@ -7,7 +7,7 @@ use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
-use portcullis_idp::{Account, Context, LoginSession, StoreError, sessions};
+use portcullis_idp::{Account, Context, Error, LoginSession, sessions};
 
 /// Name of the cookie that a signed-in browser carries (CO-381).
 pub const COOKIE_NAME: &str = "authentik_session";
@@ -29,7 +29,7 @@ pub async fn signed_in(
     ctx: &Arc<Context>,
     headers: &HeaderMap,
     origin: &Origin,
-) -> Result<Option<(LoginSession, Account)>, StoreError> {
+) -> Result<Option<(LoginSession, Account)>, Error> {
     // A sibling domain may plant cookies of our name, not an unbounded number of them.
     for value in session_cookies(headers).take(4) {
         if let Some(found) = sessions::by_cookie(ctx, value, origin.client).await? {
@@ -46,6 +46,11 @@ pub fn clear_session(response: &mut Response, origin: &Origin, request: &HeaderM
         return;
     }
     set_cookie(response, &format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{}", secure(origin)));
+}
+
+/// Gives a browser another session cookie, until it is closed.
+pub fn set_session(response: &mut Response, origin: &Origin, value: &str) {
+    set_cookie(response, &format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{}", secure(origin)));
 }
 
 fn secure(origin: &Origin) -> &'static str {

@@ -28,8 +28,9 @@ pub async fn show(
             Ok(None) => guests_only(&origin),
             Err(error) => error.into_page(&origin),
         },
-        Ok(Some((_, account))) => {
-            match home(&ctx, &account, &asked::visitor(&origin, &headers, "GET", path::HOME, "")).await {
+        Ok(Some((session, account))) => {
+            let visitor = asked::visitor(&origin, &headers, "GET", path::HOME, "").in_session(&session);
+            match home(&ctx, &account, &visitor).await {
                 Ok(response) => response,
                 Err(error) => error.into_page(&origin),
             }

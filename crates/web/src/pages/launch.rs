@@ -23,12 +23,13 @@ pub async fn open(
     Path(slug): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let user = match signed_in(&ctx, &headers, &origin).await {
-        Ok(Some((_, account))) => account.pk,
+    let (session, user) = match signed_in(&ctx, &headers, &origin).await {
+        Ok(Some((session, account))) => (session, account.pk),
         Ok(None) => return found(&flow::before(&format!("{}{slug}/", path::LAUNCH))),
         Err(error) => return PageError::from(error).into_page(&origin),
     };
     let visitor = asked::visitor(&origin, &headers, "GET", &format!("{}{slug}/", path::LAUNCH), "");
+    let visitor = visitor.in_session(&session);
     match portal::launch(&ctx, user, &slug, &AccessContext::of(&visitor)).await {
         Ok(Launch::To(href)) => found(&href),
         Ok(Launch::Denied { application, messages }) => respond::denied(&origin, &application, &messages, None),

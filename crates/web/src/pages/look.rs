@@ -9,13 +9,14 @@ use axum::extract::{Path, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use portcullis_core::keys::sha256;
 use portcullis_core::origin::Origin;
 use portcullis_idp::brands::{self, Brand};
 use portcullis_idp::settings::{self, FooterLink};
-use portcullis_idp::{Context, Error};
+use portcullis_idp::{Context, Error, impersonation};
 
+use super::browser::signed_in;
 use crate::assets;
 
 /// How pages look.
@@ -31,6 +32,8 @@ pub struct Look {
     pub stylesheet: Option<String>,
     /// Links below the page.
     pub links: Vec<FooterLink>,
+    /// User name of whom the browser acts as, if that is somebody else than signed in (CO-388).
+    pub acting_as: Option<String>,
 }
 
 impl Default for Look {
@@ -41,6 +44,7 @@ impl Default for Look {
             icon: assets::ICON.href(),
             stylesheet: None,
             links: Vec::new(),
+            acting_as: None,
         }
     }
 }
@@ -56,6 +60,7 @@ impl Look {
             icon: local(&brand.favicon).unwrap_or_else(|| assets::ICON.href()),
             stylesheet,
             links,
+            acting_as: None,
         }
     }
 }
@@ -71,9 +76,11 @@ pub fn current() -> Arc<Look> {
 
 /// Finds the look of what a browser asks for. Machines are answered without.
 pub async fn around(State(ctx): State<Arc<Context>>, request: Request, next: Next) -> Response {
-    let host = request.extensions().get::<Arc<Origin>>().map(|origin| origin.host.clone());
-    match host.filter(|_| asks_for_page(&request)) {
-        Some(host) => LOOK.scope(found(&ctx, &host).await, next.run(request)).await,
+    let origin = request.extensions().get::<Arc<Origin>>().cloned();
+    // An answer to anything else may be about a session that has just ended.
+    let shown_to = (request.method() == Method::GET).then(|| request.headers().clone());
+    match origin.filter(|_| asks_for_page(&request)) {
+        Some(origin) => LOOK.scope(found(&ctx, &origin, shown_to).await, next.run(request)).await,
         None => next.run(request).await,
     }
 }
@@ -84,11 +91,21 @@ fn asks_for_page(request: &Request) -> bool {
 }
 
 /// The brand's look, or ours: that a page can be shown matters more.
-async fn found(ctx: &Context, host: &str) -> Arc<Look> {
+async fn found(ctx: &Arc<Context>, origin: &Origin, shown_to: Option<HeaderMap>) -> Arc<Look> {
     let look = async {
         let mut conn = ctx.db.read().await?;
-        let brand = brands::of_host(&mut conn, host).await?;
-        Ok::<_, Error>(Look::of(&brand, settings::footer_links(&mut conn).await?))
+        let brand = brands::of_host(&mut conn, &origin.host).await?;
+        let links = settings::footer_links(&mut conn).await?;
+        drop(conn);
+        let signed_in = match &shown_to {
+            Some(headers) => signed_in(ctx, headers, origin).await?,
+            None => None,
+        };
+        let acting_as = match signed_in {
+            Some((session, _)) => impersonation::shown(ctx, &session).await?,
+            None => None,
+        };
+        Ok::<_, Error>(Look { acting_as, ..Look::of(&brand, links) })
     };
     Arc::new(look.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "the look of a page could not be read");

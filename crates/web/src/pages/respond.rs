@@ -117,6 +117,12 @@ impl PageError {
                 "Busy",
                 "Many people sign in at this moment. Try again in a few seconds.".to_owned(),
             ),
+            Self::Service(Error::Forbidden) => (
+                StatusCode::FORBIDDEN,
+                "Not allowed",
+                "You may not do this. Whoever acts as somebody else neither sees nor changes what they sign in by."
+                    .to_owned(),
+            ),
             Self::Service(error) => {
                 tracing::error!(error = %error, request.id = origin.request_id, "a page failed");
                 (

@@ -6,7 +6,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Account, Actor, Context, Error, authenticators};
+use portcullis_idp::{Account, Actor, Context, Error, LoginSession, authenticators};
 use serde::Deserialize;
 
 use super::browser::signed_in;
@@ -29,10 +29,10 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Response {
     let list = async {
-        let Some((_, account)) = signed_in(&ctx, &headers, &origin).await? else {
+        let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? else {
             return Ok(Redirect::to(&flow::before(path::SECOND_FACTORS)).into_response());
         };
-        let devices = authenticators::list(&ctx, &actor(&account, &origin), account.pk).await?;
+        let devices = authenticators::list(&ctx, &actor(&session, &account, &origin), account.pk).await?;
         Ok::<_, PageError>(page(StatusCode::OK, &view::SecondFactors { devices: &devices }))
     };
     list.await.unwrap_or_else(|error| error.into_page(&origin))
@@ -50,8 +50,8 @@ pub async fn remove(
     }
     let removal = async {
         let Removal { pk } = form(request).await?;
-        if let Some((_, account)) = signed_in(&ctx, &headers, &origin).await? {
-            match authenticators::remove(&ctx, &actor(&account, &origin), account.pk, pk).await {
+        if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
+            match authenticators::remove(&ctx, &actor(&session, &account, &origin), account.pk, pk).await {
                 // Gone already: that is what was wanted.
                 Ok(()) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -62,13 +62,13 @@ pub async fn remove(
     removal.await.unwrap_or_else(|error| error.into_page(&origin))
 }
 
-fn actor(account: &Account, origin: &Origin) -> Actor {
+fn actor(session: &LoginSession, account: &Account, origin: &Origin) -> Actor {
     Actor {
         user: Some(account.pk),
         username: account.username.clone(),
         is_superuser: false,
         rights: portcullis_idp::Rights::default(),
         client: Some(origin.client),
-        request: portcullis_idp::Request::of(origin),
+        request: portcullis_idp::Request::of(origin).in_session(session),
     }
 }

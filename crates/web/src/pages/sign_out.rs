@@ -61,7 +61,7 @@ pub async fn submit(
                 is_superuser: false,
                 rights: portcullis_idp::Rights::default(),
                 client: Some(origin.client),
-                request: portcullis_idp::Request::of(&origin),
+                request: portcullis_idp::Request::of(&origin).in_session(&session),
             };
             sign_in::out(&ctx, &session, &actor).await?;
         }

@@ -193,7 +193,8 @@ async fn co_730_flows_and_stages_can_be_tuned() {
         &site,
         &format!(
             "  - {{model: authentik_flows.flow, identifiers: {{slug: default-authentication-flow}}, \
-             attrs: {{title: Hello, layout: stacked, designation: authentication}}}}\n  \
+             attrs: {{title: Hello, name: In, layout: sidebar_left, background: /static/x.png, denied_action: message, \
+             policy_engine_mode: all, designation: authentication}}}}\n  \
              - {{model: authentik_stages_password.passwordstage, identifiers: {{name: default-authentication-password}}, \
              attrs: {{failed_attempts_before_cancel: 2}}}}\n{}{}",
             binding(&identification, 10),
@@ -201,7 +202,36 @@ async fn co_730_flows_and_stages_can_be_tuned() {
         ),
     )
     .await;
-    assert_eq!(site.get("/flows/instances/default-authentication-flow/").await["title"], json!("Hello"));
+    let tuned = site.get("/flows/instances/default-authentication-flow/").await;
+    for (field, value) in [
+        ("title", "Hello"),
+        ("name", "In"),
+        ("layout", "sidebar_left"),
+        ("background", "/static/x.png"),
+        ("background_url", "/static/x.png"),
+        ("denied_action", "message"),
+        ("policy_engine_mode", "all"),
+    ] {
+        assert_eq!(tuned[field], value, "{field}");
+    }
+    assert_eq!(site.get("/flows/instances/?denied_action=message").await["pagination"]["count"], json!(1));
+    let (_, asked) =
+        site.send("", http::Method::GET, "/flows/executor/default-authentication-flow/?query=", None).await;
+    let info = &asked["flow_info"];
+    assert_eq!((&info["title"], &info["layout"]), (&json!("Hello"), &json!("sidebar_left")), "{asked}");
+    for (field, value) in [
+        ("layout", "round"),
+        ("denied_action", "ask"),
+        ("policy_engine_mode", "most"),
+        ("background", "x"),
+        ("title", "\"\""),
+    ] {
+        let entry = format!(
+            "  - {{model: authentik_flows.flow, identifiers: {{slug: default-authentication-flow}}, \
+             attrs: {{{field}: {value}}}}}\n"
+        );
+        assert_eq!(refused(&site, &entry).await.field.as_deref(), Some(field), "{value}");
+    }
     let mut conn = site.ctx.db.read().await.unwrap();
     let stages = portcullis_idp::flow::stages::Stages::load(&mut conn).await.unwrap();
     assert_eq!(stages.password.failed_attempts_before_cancel, 2);

@@ -18,6 +18,7 @@ mod entitlements;
 mod escalation;
 mod events;
 mod expressions;
+mod impersonation;
 mod mappings;
 mod naming;
 mod oauth2_providers;

@@ -137,6 +137,33 @@ impl Site {
         (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
     }
 
+    /// Sends what a page of ours would send from a signed-in browser, and gives the session's cookie as it is then.
+    pub(crate) async fn browser(
+        &self,
+        cookie: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value, String) {
+        let request = Request::builder().method(method).uri(format!("/api/v3{path}"));
+        let request = request
+            .header(header::COOKIE, format!("{cookie}; authentik_csrf=xyz"))
+            .header("x-authentik-csrf", "xyz")
+            .header("origin", "https://id.example")
+            .header("sec-fetch-site", "same-origin")
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let mut request = request.body(body).unwrap();
+        request.extensions_mut().insert(Arc::new(origin("id.example")));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let set = response.headers().get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let set = set.filter_map(|value| value.split(';').next()).find(|value| value.starts_with("authentik_session="));
+        let cookie = set.unwrap_or(cookie).to_owned();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() }, cookie)
+    }
+
     async fn answer(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(format!("/api/v3{path}"));
         if !key.is_empty() {

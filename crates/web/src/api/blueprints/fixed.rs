@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_idp::Change;
 use portcullis_idp::flow::stages;
-use portcullis_idp::{Change, flows};
+use portcullis_idp::flows::{self, Tuned};
 use serde_json::{Map, Value};
 
 use super::matching::holds;
@@ -15,20 +16,24 @@ use crate::api::body::Body;
 #[derive(Clone, Default)]
 pub(super) struct Orders(BTreeMap<String, Vec<(i64, i64)>>);
 
-/// What flows are called may be set; everything else about them is fixed.
+/// What flows are called and look like may be set, and what becomes of whom they refuse; everything else is fixed.
 pub(super) async fn flow(change: &mut Change<'_>, found: &Value, body: &Body) -> Result<Value, Refusal> {
-    let (mut name, mut title) = (None, None);
+    let mut tuned = Tuned::default();
     for (field, value) in body.iter() {
         let stored = found.get(field).ok_or_else(|| Refusal::Unknown(field.to_owned()))?;
         match (field, value) {
-            ("name", Value::String(text)) => name = Some(text.clone()),
-            ("title", Value::String(text)) => title = Some(text.clone()),
+            ("name", Value::String(text)) => tuned.name = Some(text.clone()),
+            ("title", Value::String(text)) => tuned.title = Some(text.clone()),
+            ("background", Value::String(text)) => tuned.background = Some(text.clone()),
+            ("layout", Value::String(text)) => tuned.layout = Some(text.clone()),
+            ("denied_action", Value::String(text)) => tuned.denied_action = Some(text.clone()),
+            ("policy_engine_mode", Value::String(text)) => tuned.policy_engine_mode = Some(text.clone()),
             _ if holds(stored, value) => {}
             _ => return Err(refused(field, "This cannot be set in this release.")),
         }
     }
     let pk = Model::Flow.key(found);
-    flows::rename_in(change, parsed(&pk)?, name, title).await?;
+    flows::tune_in(change, parsed(&pk)?, tuned).await?;
     Ok(pk)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn answer(
     let Ok(params) = Params::parse(query.as_bytes()) else {
         return Ok(denied("The request of the application cannot be read."));
     };
-    let visitor = asked::visitor(origin, headers, "GET", AUTHORIZE, query);
+    let visitor = asked::visitor(origin, headers, "GET", AUTHORIZE, query).in_session(&login);
     let request = match check(ctx, &visitor, &params).await {
         Ok(request) => request,
         Err(Refusal::Page { text, .. }) => return Ok(denied(text)),

@@ -78,16 +78,20 @@ pub(super) fn broken(request_id: &str) -> Value {
 /// About a flow, in whose title the application is named.
 fn info(flow: &Flow, application: &str) -> Value {
     let application = if application.is_empty() { "the application" } else { application };
-    info_named(&flow.title.replace("%(app)s", application))
+    told(&flow.title.replace("%(app)s", application), &flow.background, &flow.layout)
 }
 
 fn info_named(title: &str) -> Value {
+    told(title, "", "stacked")
+}
+
+fn told(title: &str, background: &str, layout: &str) -> Value {
     json!({
         "title": title,
-        "background": "",
+        "background": background,
         "background_themed_urls": null,
         "cancel_url": "/flows/-/cancel/",
-        "layout": "stacked",
+        "layout": layout,
     })
 }
 

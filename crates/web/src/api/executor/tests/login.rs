@@ -218,6 +218,56 @@ async fn co_307_only_policies_are_bound_to_flows_of_strangers() {
     }
 }
 
+/// CO-307, CO-306: whom the policies of a flow refuse is told, goes where they wanted to, or goes home, as the flow says;
+/// strangers at the sign-in page are told in any case. All policies count, or any.
+#[tokio::test]
+async fn co_307_what_becomes_of_whom_policies_refuse() {
+    const DETAILS: &str = "default-user-settings-flow";
+    let (site, _) = with_ada().await;
+    let tuned = async |slug: &str, denied_action: &str, mode: &str| {
+        let text = format!(
+            "version: 1\nentries:\n  - model: authentik_flows.flow\n    identifiers: {{slug: {slug}}}\n    attrs: \
+             {{denied_action: {denied_action}, policy_engine_mode: {mode}}}\n"
+        );
+        let instance = json!({"name": format!("{slug} {denied_action} {mode}"), "content": text});
+        let made = site.admin(Method::POST, "/managed/blueprints/", instance).await;
+        assert_eq!(made.status, 201, "{:?}", made.json);
+    };
+    let bound = async |slug: &str, name: &str, result: bool, order: i64| {
+        let policy = json!({"name": name, "result": result, "wait_min": 0, "wait_max": 0});
+        let policy = site.admin(Method::POST, "/policies/dummy/", policy).await.json["pk"].clone();
+        let flow = site.admin(Method::GET, &format!("/flows/instances/{slug}/"), None).await.json["pk"].clone();
+        let binding = json!({"target": flow, "policy": policy, "order": order});
+        assert_eq!(site.admin(Method::POST, "/policies/bindings/", binding).await.status, 201);
+    };
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    bound(DETAILS, "yes", true, 0).await;
+    bound(DETAILS, "no", false, 1).await;
+    assert_eq!(client.show(&site, DETAILS, "").await["component"], "ak-stage-prompt", "any");
+    let (asked, elsewhere) = ("next=%2Faccount%2Fsecond-factors%2F", "next=https%3A%2F%2Fevil.example%2F");
+    let told = "ak-stage-access-denied";
+    for (action, expected) in [
+        ("message_continue", [told, "/account/second-factors/", told]),
+        ("message", [told, told, told]),
+        ("continue", ["/", "/account/second-factors/", "/"]),
+    ] {
+        tuned(DETAILS, action, "all").await;
+        for (query, expected) in ["", asked, elsewhere].into_iter().zip(expected) {
+            client.answer(&site, SIGN_IN, "", json!({})).await;
+            let shown = client.show(&site, DETAILS, query).await;
+            let outcome = shown["to"].as_str().or(shown["component"].as_str());
+            assert_eq!(outcome, Some(expected), "{action} {query}: {shown}");
+            let answered = client.answer(&site, DETAILS, query, json!({"name": "x"})).await;
+            let outcome = answered["to"].as_str().or(answered["component"].as_str());
+            assert_eq!(outcome, Some(expected), "{action} {query}: {answered}");
+        }
+    }
+    bound(SIGN_IN, "nobody", false, 0).await;
+    tuned(SIGN_IN, "continue", "any").await;
+    assert_eq!(Client::new().show(&site, SIGN_IN, asked).await["component"], told);
+}
+
 /// CO-150, CO-307: authorization flows are decided by the bindings of applications, and a binding there is refused.
 #[tokio::test]
 async fn co_307_authorization_flows_take_no_bindings() {
