@@ -215,7 +215,8 @@ async fn co_730_flows_and_stages_can_be_tuned() {
         assert_eq!(tuned[field], value, "{field}");
     }
     assert_eq!(site.get("/flows/instances/?denied_action=message").await["pagination"]["count"], json!(1));
-    let (_, asked) = site.send("", http::Method::GET, "/flows/executor/default-authentication-flow/?query=", None).await;
+    let (_, asked) =
+        site.send("", http::Method::GET, "/flows/executor/default-authentication-flow/?query=", None).await;
     let info = &asked["flow_info"];
     assert_eq!((&info["title"], &info["layout"]), (&json!("Hello"), &json!("sidebar_left")), "{asked}");
     for (field, value) in [
