@@ -263,11 +263,11 @@ impl<'a> Desk<'a> {
             }
             let named = first_factor::find(self, &mut conn, &self.run.identifier).await?;
             self.run.pending = named.as_ref().map(run::Pending::of);
-        } else if let Some(pending) = self.run.pending {
-            if !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account)) {
-                self.run.pending = None;
-                self.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
-            }
+        } else if let Some(pending) = self.run.pending
+            && !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account))
+        {
+            self.run.pending = None;
+            self.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
         }
         Ok(())
     }

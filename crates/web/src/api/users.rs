@@ -295,12 +295,12 @@ async fn paths(
 async fn me(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> {
     let roles = portcullis_idp::roles::of_user(&ctx, caller.person.account.pk).await?;
     let myself = self_json(&caller.person, &caller.actor, &roles, true);
-    let mut session = json!({"user": myself, "users": [myself]});
-    if let Some((person, actor)) = impersonation::original(&ctx, &caller.actor).await? {
-        let roles = portcullis_idp::roles::of_user(&ctx, person.account.pk).await?;
-        session["original"] = self_json(&person, &actor, &roles, false);
-    }
-    Ok(Json(session))
+    let Some((person, actor)) = impersonation::original(&ctx, &caller.actor).await? else {
+        return Ok(Json(json!({"user": myself, "users": [myself]})));
+    };
+    let roles = portcullis_idp::roles::of_user(&ctx, person.account.pk).await?;
+    let original = self_json(&person, &actor, &roles, false);
+    Ok(Json(json!({"user": myself, "users": [myself], "original": original})))
 }
 
 fn pk(key: &Key) -> Result<UserPk, ApiError> {
