@@ -33,7 +33,7 @@ pub trait World: Send {
 }
 
 /// How deep tags may lead; a context that names itself leads on for ever.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = 100;
 
 /// Works out the values of one entry.
 pub(crate) struct Resolver<'a> {

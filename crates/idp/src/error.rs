@@ -31,7 +31,7 @@ pub enum Error {
     Busy,
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// What was to be written together with other things was not.
     #[error("{0}")]
     NotWritten(#[source] Arc<StoreError>),
@@ -49,6 +49,15 @@ pub enum Error {
     /// Something that was stored cannot be read.
     #[error("stored value cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NothingVisible => Self::Forbidden,
+            other => Self::Store(other),
+        }
+    }
 }
 
 impl Error {

@@ -19,6 +19,9 @@ pub enum StoreError {
         /// `table.column`, as in `account.username_folded`.
         String,
     ),
+    /// Of what somebody may see, nothing is there any more (CO-703).
+    #[error("nothing of this kind is visible")]
+    NothingVisible,
     /// The schema could not be brought up to date.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),

@@ -161,7 +161,8 @@ impl Select {
         self.conditions.push(condition.replace('?', &format!("${}", self.arguments.len())));
     }
 
-    /// Runs the list on `table`.
+    /// Runs the list on `table`. Of a list that is short only because of its conditions, nothing is said; one in which there
+    /// can be nothing, because what somebody may see is gone, is refused (CO-703).
     pub(crate) async fn list<T: Record>(
         &self,
         conn: &mut Conn,
@@ -170,7 +171,18 @@ impl Select {
     ) -> Result<Listed<T>, StoreError> {
         let mut narrowed = self.clone();
         narrowed.narrow(table, &slice.visible);
-        narrowed.run(conn, table, slice.limit, slice.offset).await
+        let listed = narrowed.run(conn, table, slice.limit, slice.offset).await?;
+        if listed.count == 0
+            && let Visible::Only { keys, .. } = &slice.visible
+            && !keys.is_empty()
+        {
+            let mut whole = Self { key: self.key, ..Self::default() };
+            whole.narrow(table, &slice.visible);
+            if whole.count(conn, table).await? == 0 {
+                return Err(StoreError::NothingVisible);
+            }
+        }
+        Ok(listed)
     }
 
     /// Leaves out what is not visible.
@@ -190,21 +202,15 @@ impl Select {
         });
     }
 
-    async fn run<T: Record>(
-        &self,
-        conn: &mut Conn,
-        table: &str,
-        limit: i64,
-        offset: i64,
-    ) -> Result<Listed<T>, StoreError> {
-        let conditions = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
-        let order = if self.order.is_empty() { "1".to_owned() } else { self.order.join(", ") };
-        let count_text = format!("SELECT count(*) FROM {table} WHERE {conditions}");
-        let list_text =
-            format!("SELECT {table}.* FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {limit} OFFSET {offset}");
+    fn joined(&self) -> String {
+        if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") }
+    }
+
+    async fn count(&self, conn: &mut Conn, table: &str) -> Result<i64, StoreError> {
         // Only texts of this crate and `$n` are in these statements; values are bound below.
-        let count = on!(conn, c => {
-            let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count_text));
+        let text = format!("SELECT count(*) FROM {table} WHERE {}", self.joined());
+        Ok(on!(conn, c => {
+            let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(text));
             for argument in &self.arguments {
                 query = match argument {
                     Argument::Text(value) => query.bind(value),
@@ -213,7 +219,22 @@ impl Select {
                 };
             }
             query.fetch_one(c).await
-        })?;
+        })?)
+    }
+
+    async fn run<T: Record>(
+        &self,
+        conn: &mut Conn,
+        table: &str,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Listed<T>, StoreError> {
+        let order = if self.order.is_empty() { "1".to_owned() } else { self.order.join(", ") };
+        let list_text = format!(
+            "SELECT {table}.* FROM {table} WHERE {} ORDER BY {order} LIMIT {limit} OFFSET {offset}",
+            self.joined()
+        );
+        let count = self.count(conn, table).await?;
         let rows = many(on!(conn, c => {
             let mut query = sqlx::query(AssertSqlSafe(list_text));
             for argument in &self.arguments {

@@ -142,7 +142,8 @@ impl<'a> Viewer<'a> {
     }
 
     fn masked(&self, attributes: Attributes, model: Model, key: &impl Display) -> Attributes {
-        match self.actor.may_on(Verb::Change, model, key) {
+        // Whoever acts as somebody else sees no secret with the other's rights (CO-388).
+        match self.actor.may_on(Verb::Change, model, key) && !self.actor.is_impersonated() {
             true => attributes,
             false => self.secrets.masked(&attributes),
         }

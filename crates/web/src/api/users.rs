@@ -20,7 +20,7 @@ use portcullis_idp::directory::{service_accounts, users};
 use portcullis_idp::impersonation::{self, Wish};
 use portcullis_idp::list::users::{Comparison, Filter, InstantColumn, Order};
 use portcullis_idp::{Actor, Context, Role};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
 use super::body::Body;
@@ -295,12 +295,12 @@ async fn paths(
 async fn me(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> {
     let roles = portcullis_idp::roles::of_user(&ctx, caller.person.account.pk).await?;
     let myself = self_json(&caller.person, &caller.actor, &roles, true);
-    let mut session = Map::from_iter([("user".to_owned(), json!(myself)), ("users".to_owned(), json!([myself]))]);
-    if let Some((person, actor)) = impersonation::original(&ctx, &caller.actor).await? {
-        let roles = portcullis_idp::roles::of_user(&ctx, person.account.pk).await?;
-        session.insert("original".to_owned(), self_json(&person, &actor, &roles, false));
-    }
-    Ok(Json(Value::Object(session)))
+    let Some((person, actor)) = impersonation::original(&ctx, &caller.actor).await? else {
+        return Ok(Json(json!({"user": myself, "users": [myself]})));
+    };
+    let roles = portcullis_idp::roles::of_user(&ctx, person.account.pk).await?;
+    let original = self_json(&person, &actor, &roles, false);
+    Ok(Json(json!({"user": myself, "users": [myself], "original": original})))
 }
 
 fn pk(key: &Key) -> Result<UserPk, ApiError> {

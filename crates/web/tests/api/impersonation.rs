@@ -155,6 +155,11 @@ async fn co_388_credentials_stay_their_own() {
         let (status, answer, _) = site.browser(&acting, method.clone(), &path, body).await;
         assert_eq!(status, 403, "{method} {path}: {answer}");
     }
+    let attributes = json!({"attributes": {"app_password": "s3cret", "phone": "1"}});
+    let changed = site.patch(&format!("/core/users/{ada}/"), attributes).await;
+    assert_eq!(changed["attributes"]["app_password"], "s3cret");
+    let (_, seen, _) = site.browser(&acting, Method::GET, &format!("/core/users/{ada}/"), None).await;
+    assert_eq!((&seen["attributes"]["app_password"], &seen["attributes"]["phone"]), (&json!("********"), &json!("1")));
     let groups = site.browser(&acting, Method::GET, "/core/groups/", None).await;
     assert_eq!(groups.0, 200, "{}", groups.1);
     for flow in ["password-change", "user-settings-flow", "authenticator-totp-setup", "authenticator-static-setup"] {

@@ -500,3 +500,34 @@ async fn co_701_expressions_are_tried_by_those_who_see_everybody() {
         assert_ne!(tried(&wide, method, looking.clone()).await, 403, "{looking}");
     }
 }
+
+/// CO-703: who may see objects that are all gone sees nothing, and is refused; who may see one that is there is answered,
+/// also when the conditions of the list leave it out.
+#[tokio::test]
+async fn co_703_what_is_gone_is_not_visible() {
+    let site = Site::new().await;
+    let group =
+        async |name: &str| site.post("/core/groups/", json!({"name": name})).await["pk"].as_str().unwrap().to_owned();
+    let (one, other) = (group("one").await, group("other").await);
+    let policy = site.post("/policies/dummy/", json!({"name": "p", "wait_min": 0, "wait_max": 0})).await;
+    let policy = policy["pk"].as_str().unwrap();
+    let view = "authentik_core.view_group";
+    let rights =
+        [(view, Some(one.as_str())), (view, Some(other.as_str())), ("authentik_policies.view_policy", Some(policy))];
+    let (_, key) = site.user_with("viewer", &rights).await;
+    let list = async |path: &str| {
+        let (status, list) = site.send(&key, Method::GET, path, None).await;
+        (status.as_u16(), list["pagination"]["count"].clone())
+    };
+    assert_eq!(list("/core/groups/").await, (200, json!(2)));
+    site.delete(&format!("/core/groups/{one}/")).await;
+    assert_eq!(list("/core/groups/").await, (200, json!(1)));
+    assert_eq!(list("/core/groups/?name=nothing").await, (200, json!(0)));
+    site.delete(&format!("/core/groups/{other}/")).await;
+    for path in ["/core/groups/", "/core/groups/?name=nothing", "/core/groups/?page=2"] {
+        assert_eq!(list(path).await, (403, Value::Null), "{path}");
+    }
+    assert_eq!(list("/policies/all/").await, (200, json!(1)));
+    site.delete(&format!("/policies/dummy/{policy}/")).await;
+    assert_eq!(list("/policies/all/").await.0, 403);
+}
