@@ -112,6 +112,7 @@ pub(super) fn applications(there: &Snapshot, here: &Here, refused: &Refused) -> 
     let mut plan = Plan::default();
     let names = Names::of(there, here, refused);
     applications::applications(&mut plan, there, &names);
+    applications::other_bindings(&mut plan, there, &names);
     people::tokens(&mut plan, there, &names);
     applications::outposts(&mut plan, there, &names);
     plan
@@ -319,6 +320,18 @@ mod tests {
         let texts: Vec<_> = plan.items.iter().map(Item::document).collect();
         assert!(!texts[0].contains("clerks") && texts[1].contains("clerks"), "{texts:#?}");
         assert!(texts[1].contains("target: !KeyOf entitlement-0"), "{texts:#?}");
+    }
+
+    /// What is bound to a flow is told.
+    #[test]
+    fn bindings_of_flows_are_told() {
+        let there = Snapshot {
+            flows: vec![json!({"pk": "f", "slug": "default-authentication-flow"})],
+            bindings: vec![json!({"pk": "b", "target": "f", "policy": "p", "order": 0})],
+            ..Snapshot::default()
+        };
+        let plan = applications(&there, &Here::default(), &Refused::new());
+        assert!(plan.notes.iter().any(|note| note.contains("default-authentication-flow")), "{:?}", plan.notes);
     }
 
     /// What a server hides is told, and does not take the place of what is here.

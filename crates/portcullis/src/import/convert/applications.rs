@@ -1,5 +1,7 @@
 //! Providers, applications with what is bound to them, and the outposts that serve them.
 
+use std::collections::HashSet;
+
 use super::{
     APPLICATION, BINDING, CERTIFICATE, DUMMY, EMBEDDED, ENTITLEMENT, FLOW, GROUP, Here, MAPPING, Names, OAUTH2,
     OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, plain, text,
@@ -124,6 +126,21 @@ pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
             bindings(plan, there, names, &key_of(entitlement, "pbm_uuid"), &slug, &target, &mut entries);
         }
         plan.add("application", &slug, entries);
+    }
+}
+
+/// Flows and sources have bindings of their own, which are for an administrator to think about: here they may mean
+/// something else.
+pub(super) fn other_bindings(plan: &mut Plan, there: &Snapshot, names: &Names) {
+    let applications = there.applications.iter().map(|application| key_of(application, "pk"));
+    let entitlements = there.entitlements.iter().map(|entitlement| key_of(entitlement, "pbm_uuid"));
+    let known: HashSet<_> = applications.chain(entitlements).collect();
+    for binding in &there.bindings {
+        let target = key_of(binding, "target");
+        if !known.contains(&target) {
+            let of = names.flows.get(&target).map_or_else(|| target.clone(), |slug| format!("flow {slug:?}"));
+            plan.note(&format!("A binding of {of} is not carried over: see whether it is wanted here."));
+        }
     }
 }
 
