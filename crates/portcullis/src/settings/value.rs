@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 use zeroize::Zeroizing;
@@ -454,7 +455,7 @@ pub(crate) struct LogLevel(Targets);
 impl LogLevel {
     /// Warnings and errors only.
     pub(crate) fn quiet() -> Self {
-        Self(Targets::new().with_default(tracing::level_filters::LevelFilter::WARN))
+        Self(Targets::new().with_default(LevelFilter::WARN))
     }
 
     /// The filter itself.
@@ -470,7 +471,10 @@ impl Value for LogLevel {
 
     fn read(text: &str) -> Option<Self> {
         // The wire dialect says `warning`, the filter `warn`.
-        text.replace("warning", "warn").parse().ok().map(Self)
+        let text = text.replace("warning", "warn");
+        // A word alone is a level. The filter takes any other one for a part of the program, and hides the rest.
+        let is_known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        text.split(',').all(is_known).then(|| text.parse().ok().map(Self)).flatten()
     }
 
     fn show(&self) -> String {
@@ -535,6 +539,8 @@ mod tests {
         assert_eq!(bool::read("maybe"), None);
         assert_eq!(LogLevel::read("warning").unwrap().show(), "warn");
         assert!(LogLevel::read("portcullis=loud").is_none());
+        assert!(LogLevel::read("inof").is_none() && LogLevel::read("portcullis").is_none());
+        assert!(LogLevel::read("info,portcullis=debug").is_some());
     }
 
     /// CO-008: a database URL names a SQLite file, or PostgreSQL; anything else is refused.

@@ -227,13 +227,14 @@ impl Asking<'_> {
     fn recovery(&self) -> Response {
         self.form(&Form {
             title: "Forgot your password?",
-            texts: &["Enter your user name or e-mail address. A link to choose a new password is sent to you."],
+            texts: &["Enter your user name or e-mail address. Where mail is set up, a link to choose a new password comes to you; else \
+                     ask your administrator for one."],
             inputs: vec![Input {
                 autocomplete: "username",
                 ..Input::new("uid_field", "User name or e-mail address", "text")
             }],
             hidden: vec![("component", "ak-stage-identification".to_owned())],
-            button: "Send the link",
+            button: "Ask for a link",
             back: Some(Link { href: path::SIGN_IN, text: "Back" }),
         })
     }

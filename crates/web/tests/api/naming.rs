@@ -138,7 +138,7 @@ async fn co_705_bindings_are_for_those_who_change_the_target() {
         text(&site.post("/core/application_entitlements/", json!({"name": "e", "app": app})).await["pbm_uuid"])
     };
     let (within, without) = (entitlement(&first).await, entitlement(&second).await);
-    let flow = text(&site.get("/flows/instances/default-authentication-flow/").await["pk"]);
+    let flow = text(&site.get("/flows/instances/default-password-change/").await["pk"]);
     let (bob, _) = site.user("bob").await;
     let bindings = "/policies/bindings/";
     let bind = |target: &str, order: i64| json!({"target": target, "order": order, "user": bob});
