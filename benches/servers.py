@@ -328,7 +328,8 @@ def openid_apache(stage, port, core):
     (folder / "conf").write_text(
         f"{loads}ServerRoot {folder}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {folder}/pid\n"
         f"DefaultRuntimeDir {folder}\nMutex file:{folder} default\nErrorLog {folder}/error.log\nUser www-data\nGroup www-data\n"
-        f"KeepAlive On\nMaxKeepAliveRequests 0\nStartServers 2\n"
+        f"KeepAlive On\nMaxKeepAliveRequests 0\nServerLimit 2\nStartServers 2\nThreadsPerChild 64\n"
+        f"MaxRequestWorkers 128\nMinSpareThreads 1\nMaxSpareThreads 128\n"
         f"OIDCProviderMetadataURL http://localhost:{core.port}/application/o/apache/.well-known/openid-configuration\n"
         f"OIDCClientID {client['client_id']}\nOIDCClientSecret {client['client_secret']}\n"
         f"OIDCRedirectURI http://127.0.0.1:{port}/callback\nOIDCCryptoPassphrase {TOKEN}\nOIDCScope 'openid email profile'\n"
