@@ -60,6 +60,8 @@ CREATE TABLE team ( -- a group; the word itself is reserved in SQL
     attributes_sealed   BLOB    NOT NULL
 );
 
+CREATE INDEX team_superuser ON team (pk) WHERE is_superuser; -- whether somebody administers is asked at every change
+
 CREATE TABLE team_parent (
     child   TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
     parent  TEXT NOT NULL REFERENCES team (pk) ON DELETE CASCADE,
