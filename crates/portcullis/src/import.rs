@@ -154,7 +154,7 @@ async fn take_over(ctx: &Context, there: &Snapshot) -> Result<(), Failure> {
 /// Applies what is planned, one item after the other, and remembers those that are refused.
 async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<(), Failure> {
     for item in &plan.items {
-        let document = Document::of_file(item.document());
+        let document = Document::of_file("import", item.document());
         if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
             say(&format!("{}: not carried over: {why}", item.name))?;
             refused.extend(item.about());
