@@ -13,6 +13,7 @@ mod brands;
 mod certificates;
 mod concurrent;
 mod consents;
+mod conventions;
 mod engine;
 mod entitlements;
 mod escalation;
