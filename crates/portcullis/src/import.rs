@@ -53,6 +53,9 @@ impl From {
 /// One line when the server cannot be read. What cannot be taken over is reported, and no error.
 pub(crate) fn run(settings: &Settings, from: &From) -> Result<(), Failure> {
     let server = Server::new(&from.url, from.token_file.as_deref(), from.token.as_deref())?;
+    if server.is(settings.general.base_url.as_str()) {
+        return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
+    }
     serve::runtime()?.block_on(async {
         // All of it is read before anything is changed.
         let there = read(&server).await?;

@@ -44,7 +44,8 @@ impl Server {
     /// # Errors
     /// One line when the URL is none of a server, would send the token in the clear, or there is no token.
     pub(super) fn new(url: &str, file: Option<&Path>, otherwise: Option<&str>) -> Result<Self, Failure> {
-        let parsed = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        let parsed = Url::parse(url).ok().filter(Url::has_host);
+        let parsed = parsed.ok_or_else(|| format!("{url}: write it as https://id.example.com"))?;
         let is_here = match parsed.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -65,6 +66,11 @@ impl Server {
         let client = Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
         let base = parsed.origin().ascii_serialization() + parsed.path().trim_end_matches('/');
         Ok(Self { base, token: Zeroizing::new(token.trim().to_owned()), client, read: AtomicUsize::new(0) })
+    }
+
+    /// Whether this is the server with that base URL.
+    pub(super) fn is(&self, base_url: &str) -> bool {
+        Url::parse(&self.base).is_ok_and(|here| Url::parse(base_url).is_ok_and(|other| here.origin() == other.origin()))
     }
 
     /// All objects of a list, such as `core/users/`; none when the server knows no such list.
@@ -132,7 +138,7 @@ impl Server {
             .header(header::USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())?;
         let asked = async {
-            let response = self.client.request(request).await.map_err(|error| format!("{address}: {error}"))?;
+            let response = self.client.request(request).await.map_err(|error| format!("{address}: {}", whole(&error)))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LONGEST).collect().await;
             Ok::<_, Failure>((status, body.map_err(|error| format!("{address}: {error}"))?.to_bytes()))
@@ -145,4 +151,19 @@ impl Server {
         }
         Ok((status, body))
     }
+}
+
+/// What an error says, and what those say that led to it: "client error (Connect)" alone helps nobody.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
 }
