@@ -10,6 +10,7 @@ mod demo;
 mod edge;
 mod face;
 mod healthcheck;
+mod https;
 mod import;
 mod instance;
 mod local;
