@@ -150,8 +150,8 @@ async fn px_405_instances_are_shown_while_they_are_heard() {
     assert_eq!(answers[0], Message::Ack);
     assert!(matches!(&answers[1..], [Message::Feed(Feed::Hello { features, .. })] if features == &["revocation"]));
     assert_eq!(one.answer(&hello(None)).await.unwrap(), [Message::Ack], "the feed is announced once");
-    let sparse = r#"{"instruction":1,"args":{"version":"main"}}"#;
-    assert_eq!(two.answer(sparse).await.unwrap()[0], Message::Ack);
+    let sparse = format!(r#"{{"instruction":1,"args":{{"version":"main","hostname":"{}"}}}}"#, "x".repeat(10_000));
+    assert_eq!(two.answer(&sparse).await.unwrap()[0], Message::Ack);
     let shown = site.get(&health).await;
     let models: Vec<models::OutpostHealth> = serde_json::from_value(shown.clone()).unwrap();
     assert_eq!(models.len(), 2);
@@ -164,6 +164,7 @@ async fn px_405_instances_are_shown_while_they_are_heard() {
         (&json!(true), &json!(env!("CARGO_PKG_VERSION")))
     );
     assert_eq!((&shown[1]["version"], &shown[1]["version_outdated"]), (&json!("main"), &json!(false)));
+    assert_eq!(shown[1]["hostname"].as_str().unwrap().len(), 255, "no more than anybody looks at");
     site.clock.advance_seconds(10);
     assert_eq!(two.answer(r#"{"instruction":0,"args":{}}"#).await.unwrap(), []);
     assert_eq!(two.answer(r#"{"instruction":9,"args":null}"#).await.unwrap(), [Message::Ack], "PX-382");
