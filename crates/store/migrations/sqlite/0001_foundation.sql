@@ -437,6 +437,7 @@ CREATE TABLE access_token (
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
     assertion_sealed BLOB,             -- JSON: claims of the assertion it was issued for, which policies ask about
+    group_names     TEXT    NOT NULL DEFAULT '[]', -- JSON list: where its user belonged when it was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     revoked         BIGINT
@@ -524,6 +525,15 @@ CREATE TABLE provider_header (
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     name            TEXT    NOT NULL,
     PRIMARY KEY (provider, name)
+);
+
+-- What identities rested on and was changed or ended lately: for outposts elsewhere and other processes (PX-409).
+CREATE TABLE revocation (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of commits
+    created         BIGINT  NOT NULL,
+    kind            TEXT    NOT NULL,
+    value           TEXT    NOT NULL, -- an id, or empty
+    provider        INTEGER           -- the only one that it concerns; it may be gone
 );
 
 -- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.

@@ -7,12 +7,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::attributes::MASK;
+use portcullis_core::channel::Hello;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
 use portcullis_core::permission::{Model, Verb};
-use portcullis_idp::Context;
 use portcullis_idp::list::{Slice, Visible};
+use portcullis_idp::outposts::channel::{Instance, is_older};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
+use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
@@ -21,6 +23,9 @@ use super::caller::Key;
 use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, providers};
+
+/// What outposts of this release call themselves.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const ORDERS: [(&str, Order); 4] =
     [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
@@ -53,7 +58,7 @@ async fn list(
     };
     params.finish()?;
     let found = outposts::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
-    paging.answer(found.count, found.rows.iter().map(object).collect())
+    paging.answer(found.count, found.rows.iter().map(|view| object_for(&caller.actor, view)).collect())
 }
 
 async fn retrieve(
@@ -61,7 +66,8 @@ async fn retrieve(
     MayView(caller, ..): MayView<on::Outpost>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    Ok(Json(object(&outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?)).into_response())
+    let found = outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?;
+    Ok(Json(object_for(&caller.actor, &found)).into_response())
 }
 
 async fn replace(
@@ -133,14 +139,48 @@ async fn default_settings(_: MayView<on::Outpost>) -> Json<Value> {
     Json(json!({"config": outposts::default_config()}))
 }
 
-/// The instances that report here: none do. The embedded outpost is as well as this process.
+/// The instances that were heard of lately (PX-405). The embedded outpost is as well as this process.
 async fn health(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::Outpost>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?;
-    Ok(Json(json!([])).into_response())
+    let outpost = outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?.outpost;
+    let present = match outposts::is_embedded(&outpost) {
+        true => vec![own_instance(&ctx)],
+        false => ctx.channels.instances(outpost.pk, ctx.now()),
+    };
+    Ok(Json(present.iter().map(instance_object).collect::<Value>()).into_response())
+}
+
+/// This process, as the outpost in it.
+fn own_instance(ctx: &Context) -> Instance {
+    let host = ctx.base_url.split_once("://").map_or("", |(_, host)| host);
+    let hello = Hello {
+        version: VERSION.to_owned(),
+        golang_version: concat!("rust ", env!("CARGO_PKG_RUST_VERSION")).to_owned(),
+        hostname: host.to_owned(),
+        ..Hello::default()
+    };
+    Instance { uid: ctx.channels.own_uid(&*ctx.entropy), last_seen: ctx.now(), hello }
+}
+
+fn instance_object(instance: &Instance) -> Value {
+    let Instance { uid, last_seen, hello } = instance;
+    json!({
+        "uid": uid,
+        "last_seen": last_seen.to_string(),
+        "version": hello.version,
+        "golang_version": hello.golang_version,
+        "openssl_enabled": hello.openssl_enabled,
+        "openssl_version": hello.openssl_version,
+        "fips_enabled": hello.fips_enabled,
+        "version_should": VERSION,
+        "version_outdated": is_older(&hello.version, VERSION),
+        "build_hash": hello.build_hash,
+        "build_hash_should": "",
+        "hostname": hello.hostname,
+    })
 }
 
 /// The only place where client secrets and cookie secrets can be read (PX-020, PX-402).
@@ -217,6 +257,20 @@ fn served_object(provider: &Provider, with_secrets: bool) -> Value {
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         },
     })
+}
+
+/// An outpost as somebody sees it. One that sees itself finds the settings that it needs, whether anybody has made them or
+/// not (PX-401).
+fn object_for(actor: &Actor, view: &View) -> Value {
+    let mut shown = object(view);
+    if actor.serving().is_some()
+        && let Some(config) = shown.get_mut("config").and_then(Value::as_object_mut)
+    {
+        for (key, default) in [("authentik_host", ""), ("authentik_host_browser", ""), ("log_level", "info")] {
+            config.entry(key).or_insert_with(|| json!(default));
+        }
+    }
+    shown
 }
 
 pub(super) fn object(view: &View) -> Value {
