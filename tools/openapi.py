@@ -35,6 +35,7 @@ PATHS = {
     **crud("core/authenticated_sessions", "uuid", "bulk_delete/"),
     **crud("core/brands", "brand_uuid", "current/"),
     **crud("core/user_consent", "id"),
+    **crud("oauth2/refresh_tokens", "id"),
     "authenticators/all/": [],
     "authenticators/admin/all/": [],
     "authenticators/admin/totp/{id}/": ["destroy"],

@@ -36,6 +36,7 @@ pub mod policies;
 pub mod portal;
 pub mod providers;
 pub mod recovery;
+pub mod refresh_tokens;
 pub mod rekey;
 pub mod reputation;
 pub mod rights;

@@ -22,7 +22,7 @@ use crate::mappings;
 
 pub use portcullis_store::provider::{Filter, Order};
 pub use view::{View, all_in, get, list};
-pub(crate) use view::{of_outpost, views};
+pub(crate) use view::{of_outpost, view_of, views};
 
 /// Which providers are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use super::client::{self, Client, Credentials};
 use super::code::context;
 use super::issue;
 use super::params::Params;
+use super::refresh;
 use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
@@ -204,7 +205,15 @@ pub async fn answer(
         return Ok(inactive);
     }
     let mut conn = ctx.db.read().await?;
-    let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
+    let token = params.text("token");
+    let Some(record) = visible(ctx, &mut conn, &client, token).await? else {
+        // An application behind a proxy is opened by access tokens alone (PX-418).
+        let own = !client.provider.is_proxy();
+        let Some(record) = refresh::visible(ctx, &mut conn, &client, token).await?.filter(|_| own) else {
+            return Ok(inactive);
+        };
+        return Ok(refresh::told(ctx, conn, visitor, &record).await?.map_or(inactive, Value::Object));
+    };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
     let Some(active) = active(ctx, conn, visitor, &client, record).await? else {
         if revoked {

@@ -18,7 +18,7 @@ use crate::directory::Person;
 use crate::error::Error;
 use crate::oauth::client::Served;
 use crate::oauth::code::{self, Redemption};
-use crate::oauth::issue::{self, Basis, Ground};
+use crate::oauth::issue::{self, Approval, Basis, Ground};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
 use crate::signing::Signer;
@@ -66,6 +66,7 @@ impl From<OAuthError> for OutpostError {
             | OAuthError::InvalidClient { .. }
             | OAuthError::InvalidGrant
             | OAuthError::UnauthorizedClient
+            | OAuthError::InvalidScope
             | OAuthError::UnsupportedGrantType => Self::Refused,
         }
     }
@@ -277,7 +278,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         person: &redeemed.person,
         entitlements: &redeemed.entitlements,
         scopes: &scopes,
-        login: Some(&redeemed.login),
+        login: Some(Approval::in_session(&redeemed.login)),
         nonce: redeemed.code.nonce.as_deref(),
         ground: Ground::default(),
         visitor: &visitor,

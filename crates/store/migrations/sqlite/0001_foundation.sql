@@ -448,6 +448,29 @@ CREATE INDEX access_token_expires ON access_token (expires);
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
 
+-- All of one grant are a family. What was rotated stays until it would have ended, so that a second use is noticed
+-- (OA-265, OA-644).
+CREATE TABLE refresh_token (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest          BLOB    NOT NULL UNIQUE,
+    grant_id        TEXT    NOT NULL,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives
+    auth_method     TEXT    NOT NULL,
+    auth_time       BIGINT  NOT NULL,
+    scope           TEXT    NOT NULL,
+    issued          BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    rotated         BIGINT,
+    revoked         BIGINT
+);
+CREATE INDEX refresh_token_grant ON refresh_token (grant_id);
+CREATE INDEX refresh_token_sid ON refresh_token (sid);
+CREATE INDEX refresh_token_account ON refresh_token (account);
+CREATE INDEX refresh_token_provider ON refresh_token (provider);
+CREATE INDEX refresh_token_expires ON refresh_token (expires);
+
 -- Another identity provider, whose assertions machines can bring (OA section 11.5).
 CREATE TABLE oauth_source (
     pk                      TEXT    PRIMARY KEY,

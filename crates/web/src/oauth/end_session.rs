@@ -121,7 +121,7 @@ async fn finish(
         request: Request::of(origin).in_session(session),
     };
     if wish.full {
-        end_session(ctx, &actor, session).await?;
+        end_session(ctx, &actor, wish, session).await?;
     } else {
         end_grants(ctx, &actor, wish, session).await?;
     }
