@@ -23,6 +23,7 @@ pub mod flows;
 pub mod impersonation;
 pub mod limits;
 pub mod list;
+pub mod mail;
 pub mod managed;
 pub mod mappings;
 pub mod oauth;

@@ -13,6 +13,7 @@ mod healthcheck;
 mod import;
 mod instance;
 mod local;
+mod mail;
 mod observe;
 mod open_files;
 mod operator;
@@ -62,6 +63,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         Command::RemoveSecondFactors { username } => {
             operator::run(&load(&common)?.0, &username, &Task::RemoveSecondFactors)
         }
+        Command::TestEmail { address } => mail::test(&load(&common)?.0, &address),
         Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {

@@ -96,6 +96,7 @@ const SPECIAL: [(&str, &str, &str, &[&str]); 24] = [
     ("post", "/admin/system/", "authentik_rbac.view_system_info", &[]),
     ("post", "/core/users/{id}/set_password/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
     ("post", "/core/users/{id}/recovery/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
+    ("post", "/core/users/{id}/recovery_email/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
     (
         "post",
         "/core/users/service_account/",
@@ -444,6 +445,7 @@ impl Field {
             (_, "set_password") => Some(json!({"password": "a long password"})),
             (_, "add_user" | "remove_user") => Some(json!({"pk": self.victim})),
             (_, "set_key") => Some(json!({"key": format!("{}-0123456789-0123456789", self.name())})),
+            (_, "recovery_email") => Some(json!({"email_stage": "00000000-0000-4000-8000-000000000000"})),
             (_, "service_account") => Some(json!({"name": self.name()})),
             (_, "test") => Some(json!({"user": self.victim})),
             (_, "generate") => Some(json!({"common_name": self.name(), "validity_days": 3, "alg": "ecdsa"})),
