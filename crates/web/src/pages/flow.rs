@@ -368,6 +368,7 @@ impl Asking<'_> {
             title,
             text,
             messages: &[],
+            trace: &[],
             links,
             request_id,
         };

@@ -88,7 +88,7 @@ const BINDS: [&[&str]; 3] = [
 ];
 
 /// Operations whose second permission does not follow from kind and method.
-const SPECIAL: [(&str, &str, &str, &[&str]); 24] = [
+const SPECIAL: [(&str, &str, &str, &[&str]); 25] = [
     ("get", "/admin/settings/", "authentik_rbac.view_system_settings", &[]),
     ("put", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
     ("patch", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
