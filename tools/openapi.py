@@ -27,7 +27,7 @@ def crud(path, key, *more, used_by=True, only=""):
 
 PATHS = {
     **crud("core/users", "id", "me/", "paths/", "service_account/", "{id}/set_password/",
-           "{id}/recovery/", "{id}/impersonate/", "impersonate_end/"),
+           "{id}/recovery/", "{id}/recovery_email/", "{id}/impersonate/", "impersonate_end/"),
     **crud("core/groups", "group_uuid", "{group_uuid}/add_user/", "{group_uuid}/remove_user/"),
     **crud("core/tokens", "identifier", "{identifier}/view_key/", "{identifier}/set_key/"),
     **crud("core/applications", "slug", "{slug}/check_access/"),
@@ -35,6 +35,7 @@ PATHS = {
     **crud("core/authenticated_sessions", "uuid", "bulk_delete/"),
     **crud("core/brands", "brand_uuid", "current/"),
     **crud("core/user_consent", "id"),
+    **crud("oauth2/refresh_tokens", "id"),
     "authenticators/all/": [],
     "authenticators/admin/all/": [],
     "authenticators/admin/totp/{id}/": ["destroy"],

@@ -82,6 +82,8 @@ models! {
     OAUTH2_PROVIDER = "authentik_providers_oauth2"."oauth2provider", "OAuth2Provider";
     /// Scope mappings.
     SCOPE_MAPPING = "authentik_providers_oauth2"."scopemapping", "ScopeMapping";
+    /// Refresh tokens.
+    REFRESH_TOKEN = "authentik_providers_oauth2"."refreshtoken", "RefreshToken";
     /// Proxy providers.
     PROXY_PROVIDER = "authentik_providers_proxy"."proxyprovider", "ProxyProvider";
     /// OAuth sources.

@@ -57,16 +57,18 @@ pub struct Current {
 /// When the store fails.
 pub async fn of_host(conn: &mut Conn, host: &str) -> Result<Brand, Error> {
     let mut brands = brand::all(conn).await?;
-    let host = Host::parse(host, Scheme::Https);
-    let within = |brand: &Brand| {
-        host.as_ref().is_some_and(|host| host.is_within(&check::normal(&brand.domain).unwrap_or_default()))
-    };
-    brands.retain(|brand| within(brand) || brand.is_default);
-    let best = brands.into_iter().max_by_key(|brand| (within(brand), brand.domain.len()));
+    brands.retain(|brand| is_of(brand, host) || brand.is_default);
+    let best = brands.into_iter().max_by_key(|brand| (is_of(brand, host), brand.domain.len()));
     match best {
         Some(best) => Ok(best),
         None => built_in(conn).await,
     }
+}
+
+/// Whether a brand is for a host by its domain.
+pub(crate) fn is_of(brand: &Brand, host: &str) -> bool {
+    let host = Host::parse(host, Scheme::Https);
+    host.is_some_and(|host| host.is_within(&check::normal(&brand.domain).unwrap_or_default()))
 }
 
 /// The brand for a host, as anybody sees it.

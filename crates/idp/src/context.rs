@@ -19,6 +19,7 @@ use crate::blueprints;
 use crate::directory::{Person, actor_of};
 use crate::error::Error;
 use crate::limits::{Limits, Rates};
+use crate::mail::Mail;
 use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
 use crate::outbound::Outbound;
@@ -73,6 +74,8 @@ pub struct Context {
     pub outbound: Outbound,
     /// When keys of sources were last asked for; start with the default.
     pub jwks: jwks::Asked,
+    /// Mail; the default sends none.
+    pub mail: Mail,
     /// What blueprints may read of the machine; start with the default, which is nothing.
     pub blueprints: blueprints::Reach,
 }

@@ -8,7 +8,7 @@ mod asked;
 pub mod challenge;
 mod enrol;
 mod finish;
-mod first_factor;
+pub(crate) mod first_factor;
 mod prompts;
 mod remembered;
 mod run;

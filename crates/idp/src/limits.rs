@@ -6,6 +6,7 @@
 
 pub(crate) mod account;
 mod gate;
+pub(crate) mod mails;
 mod rates;
 
 use std::net::{IpAddr, Ipv6Addr};

@@ -27,6 +27,11 @@ pub mod consents {
     pub use portcullis_store::consent::{Consent, Filter, Order};
 }
 
+/// Conditions and order of lists of refresh tokens.
+pub mod refresh_tokens {
+    pub use portcullis_store::refresh_token::{Filter, Order, RefreshToken};
+}
+
 /// Conditions and order of lists of tokens.
 pub mod tokens {
     pub use portcullis_store::token::{Filter, Order};

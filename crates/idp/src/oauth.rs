@@ -12,12 +12,13 @@ pub mod machine;
 pub mod marker;
 pub mod origins;
 pub mod params;
+pub(crate) mod refresh;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
 use portcullis_core::clock::Timestamp;
-use portcullis_store::{StoreError, application, consent as remembered, grant, provider};
+use portcullis_store::{StoreError, application, consent as remembered, grant, provider, refresh_token};
 
 use crate::BATCH;
 use crate::context::Context;
@@ -41,6 +42,9 @@ pub enum OAuthError {
     /// Code, user, password or policy say no (OA-219, OA-288).
     #[error("invalid_grant")]
     InvalidGrant,
+    /// More than the refresh token's grant, or nothing to refresh (OA-220).
+    #[error("invalid_scope")]
+    InvalidScope,
     /// The grant is known but not for this client.
     #[error("unauthorized_client")]
     UnauthorizedClient,
@@ -133,9 +137,10 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     loop {
         let mut tx = ctx.db.write().await?;
         let grants = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
+        let offline = refresh_token::sweep(&mut tx, now, BATCH.into()).await?;
         let consents = remembered::sweep(&mut tx, now, BATCH.into()).await?;
         tx.commit().await?;
-        if grants.max(consents) < BATCH.into() {
+        if grants.max(offline).max(consents) < BATCH.into() {
             break;
         }
     }

@@ -1,5 +1,6 @@
 //! Links by which users who forgot their password choose another (CO-324, CO-325, CO-328).
 
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::permission::{Model, special};
@@ -13,8 +14,11 @@ use crate::change::Change;
 use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::event::model;
+use crate::flow::first_factor;
+use crate::flow::stages::Stages;
+use crate::mail::{self, Address, Job, Letter};
 use crate::sessions::may_sign_in;
-use crate::{brands, escalation, flows};
+use crate::{brands, escalation, flows, limits};
 
 /// Name of the parameter that a link carries its secret in.
 pub const PARAMETER: &str = "flow_token";
@@ -69,19 +73,103 @@ pub async fn link_in(ctx: &Context, change: &mut Change<'_>, user: UserPk, secon
     if !(1..=LONGEST_LINK_SECONDS).contains(&seconds) {
         return Err(Error::field("token_duration", "A link is good for at most days=7."));
     }
-    let token = ctx.entropy.token();
-    let record = RecoveryLink {
-        account: account.pk,
-        password_changed: account.password_changed,
-        expires: ctx.now().plus_seconds(seconds),
-    };
-    recovery_link::insert(change.conn(), &digest(ctx, &token), &record).await?;
+    let (query, expires) = draw(ctx, change, &account, seconds).await?;
     let user = model("authentik_core", "user", account.pk, &account.username);
     // `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
     change
-        .event("secret_view", json!({"shown": user, "type": "recovery_link", "expires": record.expires.to_string()}))
+        .event("secret_view", json!({"shown": user, "type": "recovery_link", "expires": expires.to_string()}))
         .await?;
-    Ok(format!("{}/if/flow/{}/?{PARAMETER}={token}", ctx.base_url, flows::RECOVERY))
+    Ok(format!("{}{query}", ctx.base_url))
+}
+
+/// Makes a link: path and query of it, and when it ends.
+async fn draw(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    account: &Account,
+    seconds: i64,
+) -> Result<(String, Timestamp), Error> {
+    let token = ctx.entropy.token();
+    let expires = ctx.now().plus_seconds(seconds);
+    let record = RecoveryLink { account: account.pk, password_changed: account.password_changed, expires };
+    recovery_link::insert(change.conn(), &digest(ctx, &token), &record).await?;
+    Ok((format!("/if/flow/{}/?{PARAMETER}={token}", flows::RECOVERY), expires))
+}
+
+/// Has a link mailed to a user, for an administrator who does not see it (CO-544).
+///
+/// # Errors
+/// As [`link`]; [`Error::Invalid`] also when there is no mail, or no address; [`Error::Busy`] when too much mail waits.
+pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
+    actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &user)?;
+    let mut change = Change::begin(ctx, actor).await?;
+    if escalation::is_beyond(change.conn(), actor, user).await? {
+        return Err(Error::Forbidden);
+    }
+    let host = &actor.request.host;
+    if !is_offered(change.conn(), host).await? {
+        return Err(Error::whole("No recovery flow set."));
+    }
+    let account = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
+    if !may_sign_in(&account) {
+        return Err(Error::whole("This user cannot sign in."));
+    }
+    if !ctx.mail.is_on() {
+        return Err(Error::whole("Mail is not set up."));
+    }
+    let Some(to) = address_of(&account) else {
+        return Err(Error::whole("User does not have an email address set."));
+    };
+    if !(1..=LONGEST_LINK_SECONDS).contains(&seconds) {
+        return Err(Error::field("token_duration", "A link is good for at most days=7."));
+    }
+    let Some(site) = mail::site(ctx, change.conn(), host).await? else {
+        return Err(Error::whole("Set base_url: a link in a mail needs it."));
+    };
+    let title = brands::of_host(change.conn(), host).await?.title;
+    let (query, _) = draw(ctx, &mut change, &account, seconds).await?;
+    change.commit().await?;
+    let letter = letter(&account, to, &title, format!("{site}{query}"), seconds, true);
+    match ctx.mail.leave(Job::Letter { actor: actor.clone(), letter: Box::new(letter) }) {
+        true => Ok(()),
+        false => Err(Error::Busy),
+    }
+}
+
+fn address_of(account: &Account) -> Option<Address> {
+    Address::of(&account.name, &account.email).ok()
+}
+
+/// What a link comes with.
+fn letter(account: &Account, to: Address, title: &str, link: String, seconds: i64, by_administrator: bool) -> Letter {
+    let whose = format!("your account {} at {title}", account.username);
+    let asked = match by_administrator {
+        true => format!("An administrator sends you this link to choose a new password for {whose}."),
+        false => format!("Somebody, presumably you, wants to choose a new password for {whose}."),
+    };
+    let hello = if account.name.is_empty() { &account.username } else { &account.name };
+    Letter {
+        to,
+        about: "recovery",
+        user: model("authentik_core", "user", account.pk, &account.username),
+        subject: format!("{title}: choose a new password"),
+        before: vec![format!("Hello {hello},"), asked, "Open this link, and go on from there:".to_owned()],
+        link: Some(("Choose a new password", link)),
+        after: vec![
+            format!("It is good once, for {}. Do not pass it on.", in_words(seconds)),
+            "If you did not want this, do nothing: your password stays what it is.".to_owned(),
+        ],
+    }
+}
+
+fn in_words(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        ..7200 => ((seconds / 60).max(1), "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Whom a link is for, if it is good. It stays good.
@@ -109,17 +197,47 @@ pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Resul
     Ok(taken)
 }
 
-/// Somebody asks for a link. Without mail there is nobody to send it to, and the visitor sees the same.
+/// Somebody asks for a link. Whom the identifier names is looked at later, beside this request: it tells nobody whether
+/// there is such a user, and takes no longer for one (CO-324).
+pub(crate) fn asked_for(ctx: &Context, visitor: &Visitor, identifier: &str) {
+    if !ctx.mail.is_on() {
+        tracing::info!(
+            request.id = visitor.request.id,
+            "a recovery link was asked for, and there is no mail to send it by"
+        );
+        return;
+    }
+    ctx.mail.leave(Job::Recovery { visitor: visitor.clone(), identifier: identifier.to_owned() });
+}
+
+/// Mails a link to whom an identifier names, if that is exactly one user who may sign in, has an address, and was not sent
+/// too many already (CO-324, CO-325).
 ///
 /// # Errors
-/// None yet; mail will have some.
-#[expect(clippy::unused_async, reason = "sending mail will wait")]
-pub(crate) async fn asked_for(_: &Context, visitor: &Visitor, _identifier: &str) -> Result<(), Error> {
-    tracing::info!(
-        request.id = visitor.request.id,
-        "a recovery link was asked for, and there is no mail to send it by"
-    );
-    Ok(())
+/// When the store fails.
+pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) -> Result<(), Error> {
+    let (nobody, host) = (visitor.stranger(""), &visitor.request.host);
+    let mut conn = ctx.db.read().await?;
+    let stage = Stages::load(&mut conn).await?.identification;
+    if stage.recovery_flow.is_none() && !is_offered(&mut conn, host).await? {
+        return Ok(());
+    }
+    let Some(account) = first_factor::named(&stage, &mut conn, identifier).await? else { return Ok(()) };
+    let Some(to) = address_of(&account) else { return Ok(()) };
+    let title = brands::of_host(&mut conn, host).await?.title;
+    let Some(site) = mail::site(ctx, &mut conn, host).await? else {
+        drop(conn);
+        return mail::nowhere(ctx, &nobody).await;
+    };
+    drop(conn);
+    let mut change = Change::begin(ctx, &nobody).await?;
+    if !limits::mails::admit(ctx, change.conn(), account.uuid, visitor.client).await? {
+        tracing::info!(request.id = visitor.request.id, "a recovery mail was not sent: there were too many");
+        return Ok(());
+    }
+    let (query, _) = draw(ctx, &mut change, &account, LINK_SECONDS).await?;
+    change.commit().await?;
+    mail::send(ctx, &nobody, &letter(&account, to, &title, format!("{site}{query}"), LINK_SECONDS, false)).await
 }
 
 /// Removes links whose time is over, a batch at a time.

@@ -14,8 +14,13 @@ use crate::sessions;
 /// When the store fails.
 pub async fn out(ctx: &Context, session: &LoginSession, actor: &Actor) -> Result<(), Error> {
     let mut change = Change::begin(ctx, actor).await?;
+    out_in(ctx, &mut change, session).await?;
+    change.commit().await
+}
+
+/// The same as part of a larger change.
+pub(crate) async fn out_in(ctx: &Context, change: &mut Change<'_>, session: &LoginSession) -> Result<(), Error> {
     sessions::end(ctx, change.conn(), &session.sid).await?;
     change.touch(Touched::Session(session.sid.clone()));
-    change.event("logout", json!({"logout_reason": "user"})).await?;
-    change.commit().await
+    change.event("logout", json!({"logout_reason": "user"})).await
 }

@@ -90,13 +90,14 @@ const SESSION: Kind = ("authentik_core", "authenticatedsession");
 const APPLICATION: Kind = ("authentik_core", "application");
 const ENTITLEMENT: Kind = ("authentik_core", "applicationentitlement");
 const CONSENT: Kind = ("authentik_stages_consent", "userconsent");
+const REFRESH_TOKEN: Kind = ("authentik_providers_oauth2", "refreshtoken");
 const BRAND: Kind = ("authentik_brands", "brand");
 const OUTPOST: Kind = ("authentik_outposts", "outpost");
 const SOURCE: Kind = ("authentik_sources_oauth", "oauthsource");
 
 /// What uses an object. That it exists, and who may ask, is the caller's business.
 ///
-/// Only what the API shows is named: codes, tokens and sessions of outposts go with what they rest on.
+/// Only what the API shows is named: codes, access tokens and sessions of outposts go with what they rest on.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, or when the store fails.
@@ -111,6 +112,7 @@ pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, 
             found.through(Relation::SessionOfAccount, &key, SESSION, Action::Cascade).await?;
             found.through(Relation::AuthenticatorOfAccount, &key, USER, Action::Cascade).await?;
             found.through(Relation::ConsentOfAccount, &key, CONSENT, Action::Cascade).await?;
+            found.through(Relation::RefreshTokenOfAccount, &key, REFRESH_TOKEN, Action::Cascade).await?;
             let named = binding::of_account(found.conn, pk).await?;
             found.uses.extend(bindings(&named, Action::SetNull));
         }
@@ -141,6 +143,7 @@ pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, 
             found.through(Relation::ApplicationOfProvider, &key, APPLICATION, Action::SetNull).await?;
             found.through(Relation::OutpostServingProvider, &key, OUTPOST, Action::CascadeMany).await?;
             found.through(Relation::ConsentOfProvider, &key, CONSENT, Action::Cascade).await?;
+            found.through(Relation::RefreshTokenOfProvider, &key, REFRESH_TOKEN, Action::Cascade).await?;
             for other in provider::federating(found.conn).await? {
                 let federated = other.jwt_federation_providers.as_array();
                 if federated.is_some_and(|list| list.iter().any(|known| known.as_i64() == Some(pk.0.into()))) {

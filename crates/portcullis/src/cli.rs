@@ -99,6 +99,11 @@ pub(crate) enum Command {
         /// User name
         username: String,
     },
+    /// Send a mail, to see whether the settings under `email.` are right
+    TestEmail {
+        /// Where to
+        address: String,
+    },
     /// Replace the secret key: seal everything anew, while nothing else uses the data directory
     Rekey,
     /// Exit with 0 if the instance that these settings describe is ready, else with 1

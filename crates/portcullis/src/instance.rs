@@ -15,6 +15,7 @@ use portcullis_idp::bootstrap::{self, Wishes};
 use portcullis_idp::context::{Actor, Context, Options, Revisions};
 use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
 use portcullis_idp::limits::Rates;
+use portcullis_idp::mail::Mail;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
@@ -27,6 +28,7 @@ use serde_json::json;
 use crate::Failure;
 use crate::breaches;
 use crate::data_dir::{self, DataDir};
+use crate::mail;
 use crate::settings::{LogFormat, Secret, Settings};
 
 /// An opened instance. The data directory is ours while this lives.
@@ -83,11 +85,12 @@ async fn on_database(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<(Context, Option<String>), Failure> {
+    let mail = mail::of(settings)?;
     let keys = Keyring::derive(&data_dir.root_secret);
     bootstrap::check_key(&db, &keys).await?;
     db.migrate().await?;
     let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
-    let context = context(settings, db, keys, install_id, clock, entropy);
+    let context = Context { mail, ..context(settings, db, keys, install_id, clock, entropy) };
     let general = &mut settings.general;
     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
     let wishes = Wishes {
@@ -102,7 +105,7 @@ async fn on_database(
     Ok((context, setup_code))
 }
 
-/// What every service needs, over an opened database.
+/// What every service needs, over an opened database. It sends no mail.
 pub(crate) fn context(
     settings: &Settings,
     db: Db,
@@ -145,6 +148,7 @@ pub(crate) fn context(
             allowed_networks: settings.outbound.allowed_networks.clone(),
         }),
         jwks: jwks::Asked::default(),
+        mail: Mail::default(),
         blueprints: Reach::new(settings.general.blueprints_dir.clone(), crate::environment()),
     }
 }

@@ -15,6 +15,7 @@ mod https;
 mod import;
 mod instance;
 mod local;
+mod mail;
 mod observe;
 mod open_files;
 mod operator;
@@ -67,6 +68,7 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         Command::RemoveSecondFactors { username } => {
             operator::run(&load(&common)?.0, &username, &Task::RemoveSecondFactors)
         }
+        Command::TestEmail { address } => mail::test(&load(&common)?.0, &address),
         Command::Rekey => rekey::run(load(&common)?.0),
         Command::Healthcheck => healthcheck::run(&load(&common)?.0),
         Command::Config => {

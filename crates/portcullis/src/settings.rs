@@ -23,7 +23,7 @@ use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySet
 #[cfg(test)]
 pub(crate) use value::Value;
 pub(crate) use value::{
-    BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Secret, Span,
+    BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Seconds, Secret, Span,
 };
 
 /// One setting, as declared.
@@ -309,6 +309,28 @@ settings! {
         breached_passwords_url: Option<BaseUrl> = "https://api.pwnedpasswords.com/range";
     }
 
+    /// Mail: links for people who forgot their password. `portcullis test-email ADDRESS` tries it out.
+    email "email." Email {
+        /// Mail server. Empty: no mail is sent.
+        host: Option<String> = "", also "AUTHENTIK_";
+        /// Its port: mostly 587 with `use_tls`, 465 with `use_ssl`.
+        port: u16 = "25", also "AUTHENTIK_";
+        /// User name, if the server asks for one.
+        username: Option<String> = "", also "AUTHENTIK_";
+        /// Password that goes with it.
+        password: Option<Secret> = "", also "AUTHENTIK_";
+        /// Whether the connection is encrypted by `STARTTLS`, without which nothing is sent.
+        use_tls: bool = "false", also "AUTHENTIK_";
+        /// Whether the connection is encrypted from its beginning.
+        ///
+        /// One of the two, unless the server is on this machine: whoever reads a mail can take over an account.
+        use_ssl: bool = "false", also "AUTHENTIK_";
+        /// Longest time for one mail, in whole.
+        timeout: Seconds = "30s", also "AUTHENTIK_";
+        /// Whom mail comes from: an address, or a name and an address in angle brackets.
+        from: String = "Portcullis <portcullis@localhost>", also "AUTHENTIK_";
+    }
+
     /// Expressions of policies and property mappings.
     expressions "expressions." Expressions {
         /// Whether expressions may look up names and addresses (`resolve_dns`, `reverse_dns`).
@@ -366,6 +388,13 @@ impl Settings {
         default.is_some_and(|declared| {
             value::Value::read(declared.default).as_ref() == Some(&self.listen.trusted_proxy_cidrs)
         })
+    }
+
+    /// The public URL, unless it is the built-in one, which only this machine reaches (CO-506).
+    pub(crate) fn own_base_url(&self) -> Option<&BaseUrl> {
+        let default = declarations().find(|declared| declared.key == "base_url");
+        let built_in = default.and_then(|declared| value::Value::read(declared.default));
+        Some(&self.general.base_url).filter(|set| Some(*set) != built_in.as_ref())
     }
 }
 

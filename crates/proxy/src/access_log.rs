@@ -316,6 +316,8 @@ mod tests {
             for target in [
                 "/x?code=hidden&state=hidden&token=hidden&id_token_hint=hidden&rd=hidden",
                 "/x?a=b&c%6Fde=hidden;TOKEN=hidden",
+                "/if/flow/x/?flow_token=hidden",
+                "/api/v3/flows/executor/x/?query=a%3Db%26flow_token%3Dhidden",
                 "/x?access_token=hidden&client_secret=hidden&password=hidden",
                 "/outpost.goauthentik.io/start?anything=hidden",
                 "/outpost.goauthentik.io?hidden",

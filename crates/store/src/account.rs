@@ -289,6 +289,13 @@ pub async fn end_sessions(
             "UPDATE access_token SET revoked = $3
              WHERE account = $1 AND revoked IS NULL AND ($4 OR (sid IS NOT NULL AND sid <> $2))",
         ).bind(account.pk.0).bind(keep).bind(now.0).bind(all).execute(&mut *c).await?;
+        // What goes on without its session, and what was obtained with it.
+        sqlx::query(
+            "UPDATE access_token SET revoked = $2 WHERE sid IS NULL AND revoked IS NULL
+                 AND grant_id IN (SELECT grant_id FROM refresh_token WHERE account = $1)",
+        ).bind(account.pk.0).bind(now.0).execute(&mut *c).await?;
+        sqlx::query("UPDATE refresh_token SET revoked = $2 WHERE account = $1 AND revoked IS NULL")
+            .bind(account.pk.0).bind(now.0).execute(&mut *c).await?;
         sqlx::query("DELETE FROM proxy_session WHERE user_uuid = $1 AND ($3 OR (sid <> '' AND sid <> $2))")
             .bind(uuid).bind(keep).bind(all).execute(&mut *c).await.map(drop)
     })?;

@@ -235,14 +235,18 @@ pub async fn revoke_token(conn: &mut Conn, jti: &str, now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Revokes everything that descends from one authorization; the ids of what was alive.
+/// Revokes everything that descends from one authorization; the ids of the access tokens that were alive.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn revoke_grant(conn: &mut Conn, grant_id: &str, now: Timestamp) -> Result<Vec<String>, StoreError> {
-    Ok(on!(conn, c => sqlx::query_scalar(
-        "UPDATE access_token SET revoked = $2 WHERE grant_id = $1 AND revoked IS NULL RETURNING jti",
-    ).bind(grant_id).bind(now.0).fetch_all(c).await)?)
+    Ok(on!(conn, c => {
+        sqlx::query("UPDATE refresh_token SET revoked = $2 WHERE grant_id = $1 AND revoked IS NULL")
+            .bind(grant_id).bind(now.0).execute(&mut *c).await?;
+        sqlx::query_scalar(
+            "UPDATE access_token SET revoked = $2 WHERE grant_id = $1 AND revoked IS NULL RETURNING jti",
+        ).bind(grant_id).bind(now.0).fetch_all(c).await
+    })?)
 }
 
 /// Revokes all tokens of a login session, at one provider if given; the ids of what was alive.
@@ -259,18 +263,6 @@ pub async fn revoke_of_session(
         "UPDATE access_token SET revoked = $2
          WHERE sid = $1 AND revoked IS NULL AND ($3 IS NULL OR provider = $3) RETURNING jti",
     ).bind(sid).bind(now.0).bind(provider.map(|pk| pk.0)).fetch_all(c).await)?)
-}
-
-/// Revokes all tokens of a user (CO-037) and makes their codes unusable.
-///
-/// # Errors
-/// When the database fails.
-pub async fn revoke_of_account(conn: &mut Conn, account: UserPk, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE access_token SET revoked = $2 WHERE account = $1 AND revoked IS NULL")
-        .bind(account.0).bind(now.0).execute(c).await.map(drop))?;
-    on!(conn, c => sqlx::query("UPDATE authorization_code SET consumed = $2 WHERE account = $1 AND consumed IS NULL")
-        .bind(account.0).bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
 }
 
 /// Removes the oldest tokens of a user at a provider that have no session, beyond `keep`; their ids (OA-649).

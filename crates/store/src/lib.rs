@@ -29,6 +29,7 @@ pub mod policy;
 pub mod provider;
 pub mod proxy_session;
 pub mod recovery_link;
+pub mod refresh_token;
 pub mod relation;
 pub mod reputation;
 pub mod retired_key;

@@ -14,6 +14,7 @@ pub enum Relation {
     SessionOfAccount,
     AuthenticatorOfAccount,
     ConsentOfAccount,
+    RefreshTokenOfAccount,
     MemberOfTeam,
     ChildOfTeam,
     AccountWithRole,
@@ -23,6 +24,7 @@ pub enum Relation {
     ApplicationOfProvider,
     OutpostServingProvider,
     ConsentOfProvider,
+    RefreshTokenOfProvider,
     ProviderWithMapping,
     SourceWithMapping,
     ProviderTrustingSource,
@@ -68,6 +70,12 @@ impl Relation {
                 "consent JOIN application ON application.uuid = consent.application
                  WHERE consent.account = CAST($1 AS INTEGER)",
             ),
+            Self::RefreshTokenOfAccount => (
+                "CAST(refresh_token.pk AS TEXT) AS pk, provider.name AS name, '' AS kind",
+                "refresh_token JOIN provider ON provider.pk = refresh_token.provider
+                 WHERE refresh_token.account = CAST($1 AS INTEGER)
+                     AND refresh_token.rotated IS NULL AND refresh_token.revoked IS NULL",
+            ),
             Self::MemberOfTeam => (
                 "CAST(account.pk AS TEXT) AS pk, account.username AS name, '' AS kind",
                 "membership JOIN account ON account.pk = membership.account WHERE membership.team = $1",
@@ -100,6 +108,12 @@ impl Relation {
             Self::ConsentOfProvider => (
                 "CAST(consent.pk AS TEXT) AS pk, account.username AS name, '' AS kind",
                 "consent JOIN account ON account.pk = consent.account WHERE consent.provider = CAST($1 AS INTEGER)",
+            ),
+            Self::RefreshTokenOfProvider => (
+                "CAST(refresh_token.pk AS TEXT) AS pk, account.username AS name, '' AS kind",
+                "refresh_token JOIN account ON account.pk = refresh_token.account
+                 WHERE refresh_token.provider = CAST($1 AS INTEGER)
+                     AND refresh_token.rotated IS NULL AND refresh_token.revoked IS NULL",
             ),
             Self::ProviderWithMapping => (
                 "CAST(provider.pk AS TEXT) AS pk, provider.name AS name, provider.kind AS kind",

@@ -50,10 +50,11 @@ pub const SEALED: [Sealed; 14] = [
 ];
 
 /// Tables whose rows are found by a digest of something that is stored nowhere: they end with the old keys.
-pub const ENDED: [&str; 8] = [
+pub const ENDED: [&str; 9] = [
     "login_session",
     "authorization_code",
     "access_token",
+    "refresh_token",
     "proxy_session",
     "failure",
     "flow_run",

@@ -29,6 +29,7 @@ pub mod recorder;
 pub mod relying_party;
 pub mod requirements;
 pub mod site;
+pub mod smtp;
 pub mod visitor;
 pub mod wait;
 
@@ -38,6 +39,7 @@ pub use http::{Go, Reply, http};
 pub use process::{Finished, Process};
 pub use recorder::{Recorder, Seen};
 pub use site::Site;
+pub use smtp::MailServer;
 pub use visitor::Visitor;
 pub use wait::until;
 

@@ -26,6 +26,7 @@ pub mod params;
 mod policies;
 mod providers;
 mod recovery;
+mod refresh_tokens;
 mod reputation;
 mod roles;
 mod schema;
@@ -77,6 +78,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(policies::routes())
         .merge(providers::routes())
         .merge(recovery::routes())
+        .merge(refresh_tokens::routes())
         .merge(reputation::routes())
         .merge(roles::routes())
         .merge(schema::routes())
@@ -312,6 +314,7 @@ mod tests {
             "core/authenticated_sessions",
             "core/brands",
             "core/user_consent",
+            "oauth2/refresh_tokens",
             "events/events",
             "sources/all",
             "core/applications",

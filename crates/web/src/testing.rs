@@ -63,6 +63,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.options.strict_admin_set = true).await
     }
 
+    /// With mail.
+    pub(crate) async fn mailing(mail: portcullis_idp::mail::Mail) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.mail = mail).await
+    }
+
     /// With the engine that the product has, for mappings and policies.
     pub(crate) async fn with_expressions() -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
@@ -213,6 +219,7 @@ pub(crate) async fn context_with(
         mapping_engine: Arc::new(portcullis_idp::mappings::engine::NoEngine),
         outbound: outbound(),
         jwks: portcullis_idp::sources::jwks::Asked::default(),
+        mail: portcullis_idp::mail::Mail::default(),
         blueprints: portcullis_idp::blueprints::Reach::default(),
     })
 }

@@ -8,5 +8,6 @@ mod demo;
 mod document;
 mod import;
 mod locked;
+mod mail;
 mod restart;
 mod secrets;

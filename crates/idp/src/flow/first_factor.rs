@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::challenge::Remedy;
 use super::run::Step;
+use super::stages::Identification;
 use super::{Desk, Fields, remembered, text};
 use crate::change::Change;
 use crate::error::Error;
@@ -26,7 +27,8 @@ pub(super) async fn identification(desk: &mut Desk<'_>, fields: &Fields) -> Resu
     if desk.flow.slug == flows::RECOVERY {
         desk.run.identifier = identifier.trim().chars().take(LONGEST_TYPED).collect();
         desk.run.step = Step::EmailSent;
-        return recovery::asked_for(desk.ctx, &desk.visit.visitor, &desk.run.identifier).await;
+        recovery::asked_for(desk.ctx, &desk.visit.visitor, &desk.run.identifier);
+        return Ok(());
     }
     let together = desk.stages.identification.password_stage.is_some();
     let password = match (together, text(fields, "password")) {
@@ -72,7 +74,15 @@ pub(super) async fn identify(desk: &mut Desk<'_>, identifier: &str) -> Result<()
 /// The one user whom an identifier names: by name, else by an e-mail address that nobody shares. Inactive users and
 /// service accounts are nobody (CO-310, CO-813).
 pub(super) async fn find(desk: &Desk<'_>, conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
-    let stage = &desk.stages.identification;
+    named(&desk.stages.identification, conn, identifier).await
+}
+
+/// The same, as the identification stage says.
+pub(crate) async fn named(
+    stage: &Identification,
+    conn: &mut Conn,
+    identifier: &str,
+) -> Result<Option<Account>, StoreError> {
     let by = |field: &str| stage.user_fields.iter().any(|known| known == field);
     let exact = |text: &str| stage.case_insensitive_matching || text == identifier;
     let named = match by("username") {

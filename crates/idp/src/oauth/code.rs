@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::OAuthError;
 use super::client::Client;
-use super::issue::{self, Basis, Ground};
+use super::issue::{self, Approval, Basis, Ground};
 use crate::access::{self, AccessContext, Judged};
-use crate::change::{Change, Touched};
+use crate::change::Change;
 use crate::claims::{self, Foretold};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
@@ -98,7 +98,7 @@ pub(crate) async fn foresee(
         person: &person,
         entitlements: &entitlements,
         scopes: &scopes,
-        login: login.as_ref(),
+        login: login.as_ref().map(Approval::in_session),
         nonce: code.nonce.as_deref(),
         ground: Ground::default(),
         visitor,
@@ -123,7 +123,7 @@ pub(crate) async fn redeem(
     let now = ctx.now();
     let digest = digest(ctx, redemption.code);
     let Some(code) = grant::consume_code(change.conn(), &digest, client.provider.pk, now).await? else {
-        revoke_what_came_from(ctx, change, client, &digest).await?;
+        revoke_what_came_from(change, client, &digest).await?;
         return Err(OAuthError::InvalidGrant);
     };
     if code.redirect_uri != redemption.redirect_uri || !proves(&code, redemption.code_verifier) {
@@ -152,7 +152,6 @@ pub(crate) fn context(entries: serde_json::Value) -> AccessContext {
 
 /// A code that is used a second time was stolen, before or after its first use (OA-245).
 async fn revoke_what_came_from(
-    ctx: &Context,
     change: &mut Change<'_>,
     client: &Client,
     digest: &portcullis_core::keys::Digest,
@@ -161,10 +160,7 @@ async fn revoke_what_came_from(
     let Some(code) = known.filter(|code| code.provider == client.provider.pk && code.consumed.is_some()) else {
         return Ok(());
     };
-    let revoked = grant::revoke_grant(change.conn(), &code.grant_id, ctx.now()).await?;
-    for jti in revoked {
-        change.touch(Touched::AccessToken(jti));
-    }
+    super::refresh::revoke_family(change, &code.grant_id).await?;
     let context = json!({"message": "Authorization code was used again", "provider": client.provider.name});
     change.event("suspicious_request", context).await
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::signing::{self, Signer, SigningError};
 
 /// Grants that can be used, by their names on the wire (OA-106).
-const OFFERED: [&str; 3] = ["authorization_code", "client_credentials", "password"];
+const OFFERED: [&str; 4] = ["authorization_code", "refresh_token", "client_credentials", "password"];
 
 /// The discovery document of an application (OA-101 … OA-116).
 ///

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::authorize::{is_registered, is_usable};
 use super::params::Params;
-use super::{introspect, issue, issuer};
+use super::{introspect, issue, issuer, refresh};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -116,6 +116,9 @@ pub async fn end_grants(ctx: &Context, actor: &Actor, wish: &Wish, login: &Login
     let mut change = Change::begin(ctx, actor).await?;
     let revoked = grant::revoke_of_session(change.conn(), &login.sid, Some(wish.provider), ctx.now()).await?;
     proxy_session::end_of_sid(change.conn(), &login.sid, Some(wish.provider)).await?;
+    if wish.confirmed {
+        refresh::end_of_session(&mut change, &login.sid, wish.provider).await?;
+    }
     for jti in revoked {
         change.touch(Touched::AccessToken(jti));
     }
@@ -124,12 +127,18 @@ pub async fn end_grants(ctx: &Context, actor: &Actor, wish: &Wish, login: &Login
     change.commit().await
 }
 
-/// Ends the session itself, with everything that came from it (CO-323).
+/// Ends the session itself, with everything that came from it (CO-323), and what the application that asked may go on with
+/// otherwise (OA-269, OA-547).
 ///
 /// # Errors
 /// When the store fails.
-pub async fn end_session(ctx: &Context, actor: &Actor, login: &LoginSession) -> Result<(), Error> {
-    crate::sign_in::out(ctx, login, actor).await
+pub async fn end_session(ctx: &Context, actor: &Actor, wish: &Wish, login: &LoginSession) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    if wish.confirmed {
+        refresh::end_of_session(&mut change, &login.sid, wish.provider).await?;
+    }
+    crate::sign_in::out_in(ctx, &mut change, login).await?;
+    change.commit().await
 }
 
 /// Whether the session that a cookie names is still there; for pages that ask twice.

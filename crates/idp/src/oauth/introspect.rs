@@ -10,6 +10,7 @@ use super::client::{self, Client, Credentials};
 use super::code::context;
 use super::issue;
 use super::params::Params;
+use super::refresh;
 use super::{OAuthError, Relay};
 use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
@@ -206,7 +207,15 @@ pub async fn answer(
         return Ok(inactive);
     }
     let mut conn = ctx.db.read().await?;
-    let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
+    let token = params.text("token");
+    let Some(record) = visible(ctx, &mut conn, &client, token).await? else {
+        // An application behind a proxy is opened by access tokens alone (PX-418).
+        let own = !client.provider.is_proxy();
+        let Some(record) = refresh::visible(ctx, &mut conn, &client, token).await?.filter(|_| own) else {
+            return Ok(inactive);
+        };
+        return Ok(refresh::told(ctx, conn, visitor, &record).await?.map_or(inactive, Value::Object));
+    };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
     // What limits an app password limits its tokens, too (OA-816).
     if let Some(Relay { client: address, .. }) = relay

@@ -9,6 +9,7 @@ use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
 use portcullis_store::login_session::LoginSession;
+use portcullis_store::refresh_token::RefreshToken;
 use portcullis_store::token::Token;
 use portcullis_store::{Conn, outpost};
 use serde_json::{Value, json};
@@ -44,8 +45,8 @@ pub struct Basis<'a> {
     pub entitlements: &'a [String],
     /// Granted scopes, sorted.
     pub scopes: &'a [String],
-    /// The login session, for grants that a person approved in a browser.
-    pub login: Option<&'a LoginSession>,
+    /// The login, for grants that a person approved in a browser.
+    pub login: Option<Approval<'a>>,
     /// Nonce of the authorization request.
     pub nonce: Option<&'a str>,
     /// What else it rests on.
@@ -54,6 +55,41 @@ pub struct Basis<'a> {
     pub visitor: &'a Visitor,
     /// What expressions said about the user before the transaction began; none outside of one.
     pub foretold: Option<&'a Foretold>,
+}
+
+/// The login in which a person approved a grant.
+#[derive(Clone, Copy, Debug)]
+pub struct Approval<'a> {
+    /// Public id of the session.
+    sid: &'a str,
+    /// How the user proved who they are.
+    auth_method: &'a str,
+    /// When they did.
+    auth_time: Timestamp,
+    /// Whether what is issued ends with the session: what is obtained offline does not (OA-463).
+    is_bound: bool,
+}
+
+impl<'a> Approval<'a> {
+    /// In this session.
+    pub fn in_session(login: &'a LoginSession) -> Self {
+        Self { sid: &login.sid, auth_method: &login.auth_method, auth_time: login.auth_time, is_bound: true }
+    }
+
+    /// In a session that may have ended since (OA-264).
+    pub fn offline(token: &'a RefreshToken) -> Self {
+        Self { sid: &token.sid, auth_method: &token.auth_method, auth_time: token.auth_time, is_bound: false }
+    }
+
+    /// The session that what is issued ends with, if there is one.
+    pub fn bound_to(&self) -> Option<&'a str> {
+        self.is_bound.then_some(self.sid)
+    }
+}
+
+/// `amr` (OA-454).
+pub(crate) fn methods(auth_method: &str) -> Option<Value> {
+    (auth_method == "password").then(|| json!(["pwd"]))
 }
 
 impl Basis<'_> {
@@ -139,8 +175,8 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     say("jti", json!(jti));
     if let Some(login) = basis.login {
         say("sid", json!(login.sid));
-        if login.auth_method == "password" {
-            say("amr", json!(["pwd"]));
+        if let Some(methods) = methods(login.auth_method) {
+            say("amr", methods);
         }
     }
     if let Some(nonce) = basis.nonce {
@@ -181,7 +217,7 @@ pub async fn access_token(
         grant_id: grant_id.to_owned(),
         provider: provider.pk,
         account: basis.person.account.pk,
-        sid: basis.login.map(|login| login.sid.clone()),
+        sid: basis.login.and_then(|login| login.bound_to()).map(str::to_owned),
         app_password: match basis.ground.traded {
             Some(traded) => traded.app_password.clone(),
             None => basis.ground.app_password.map(|password| password.uuid.to_string()),

@@ -4,6 +4,7 @@ use super::OAuthError;
 use super::client::{self, Credentials};
 use super::introspect::visible;
 use super::params::Params;
+use super::refresh;
 use crate::change::{Change, Touched};
 use crate::context::{Context, Visitor};
 use portcullis_store::grant;
@@ -22,16 +23,38 @@ pub async fn answer(
     let client = client::authenticate(ctx, visitor, &credentials).await?;
     let token = params.get("token").ok_or(OAuthError::InvalidRequest)?;
     let mut conn = ctx.db.read().await?;
-    let Some(record) = visible(ctx, &mut conn, &client, token).await? else { return Ok(()) };
-    if client.provider.is_public() && record.provider != client.provider.pk {
-        // Who names a public client may revoke its own tokens alone (OA-510).
-        return Ok(());
+    let own = |issued_by| issued_by == client.provider.pk || !client.provider.is_public();
+    // Who names a public client may revoke its own tokens alone (OA-510).
+    if let Some(record) = visible(ctx, &mut conn, &client, token).await? {
+        drop(conn);
+        return if own(record.provider) { revoke(ctx, visitor, What::Access(record.jti)).await } else { Ok(()) };
     }
-    drop(conn);
+    match refresh::visible(ctx, &mut conn, &client, token).await? {
+        Some(record) if own(record.provider) => {
+            drop(conn);
+            revoke(ctx, visitor, What::Family(record.grant_id)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+enum What {
+    /// One access token, by `jti`.
+    Access(String),
+    /// A refresh token, with everything that has the same grant (OA-513).
+    Family(String),
+}
+
+async fn revoke(ctx: &Context, visitor: &Visitor, what: What) -> Result<(), OAuthError> {
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    grant::revoke_token(change.conn(), &record.jti, ctx.now()).await?;
-    // Before the answer leaves, whatever is built on it looks again (OA-514).
-    change.touch(Touched::AccessToken(record.jti));
+    match what {
+        What::Access(jti) => {
+            grant::revoke_token(change.conn(), &jti, ctx.now()).await?;
+            // Before the answer leaves, whatever is built on it looks again (OA-514).
+            change.touch(Touched::AccessToken(jti));
+        }
+        What::Family(grant_id) => refresh::revoke_family(&mut change, &grant_id).await?,
+    }
     Ok(change.commit().await?)
 }

@@ -1,13 +1,14 @@
-//! The token endpoint (OA sections 8, 9 and 11).
+//! The token endpoint (OA sections 8 to 11).
 
 use portcullis_store::application::Application;
 use serde::Serialize;
 
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
-use super::issue::{self, Basis, Ground};
+use super::issue::{self, Approval, Basis, Ground};
 use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
+use super::refresh::{self, Presented};
 use super::{OAuthError, Relay};
 use crate::change::Change;
 use crate::claims;
@@ -22,6 +23,9 @@ pub struct TokenAnswer {
     scope: String,
     expires_in: i64,
     id_token: String,
+    /// For when nobody is there (OA-247, OA-262).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     /// What the application behind a proxy may see (PX-417).
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_token: Option<String>,
@@ -62,11 +66,10 @@ pub async fn exchange(
         "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
             client::prove(ctx, visitor, &credentials, &client).await?;
-            if grant_type == "refresh_token" {
-                // None was ever issued.
-                return Err(OAuthError::InvalidGrant);
+            match grant_type {
+                refresh::GRANT => by_refresh_token(ctx, visitor, &client, &credentials, params).await,
+                _ => by_code(ctx, visitor, &client, &credentials, params).await,
             }
-            by_code(ctx, visitor, &client, &credentials, params).await
         }
     }
 }
@@ -94,20 +97,62 @@ async fn by_code(
         }
         Err(failed) => return Err(failed),
     };
-    let scopes: Vec<String> = redeemed.code.scope.split_ascii_whitespace().map(str::to_owned).collect();
+    let mut scopes: Vec<String> = redeemed.code.scope.split_ascii_whitespace().map(str::to_owned).collect();
+    refresh::without_offline(&mut scopes, &client.provider, &redeemed.login);
+    let refresh_token = match scopes.iter().any(|scope| scope == refresh::OFFLINE) {
+        true => Some(refresh::begin(ctx, &mut change, client, &redeemed.code, &redeemed.login, &scopes).await?),
+        false => None,
+    };
     let basis = Basis {
         client,
         application: client.application.as_ref().ok_or(OAuthError::InvalidGrant)?,
         person: &redeemed.person,
         entitlements: &redeemed.entitlements,
         scopes: &scopes,
-        login: Some(&redeemed.login),
+        login: Some(Approval::in_session(&redeemed.login)),
         nonce: redeemed.code.nonce.as_deref(),
         ground: Ground::default(),
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
-    issue_all(ctx, change, &basis, &redeemed.code.grant_id, client.is_proven_proxy(ctx, credentials)?).await
+    let answer = issue_all(ctx, change, &basis, &redeemed.code.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
+    Ok(TokenAnswer { refresh_token, ..answer })
+}
+
+async fn by_refresh_token(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    credentials: &Credentials,
+    params: &Params,
+) -> Result<TokenAnswer, OAuthError> {
+    let token = params.get("refresh_token").ok_or(OAuthError::InvalidGrant)?;
+    let presented = Presented { token, scope: params.get("scope") };
+    let foreseen = refresh::foresee(ctx, visitor, client, &presented).await?;
+    let actor = visitor.stranger("");
+    let mut change = Change::begin(ctx, &actor).await?;
+    let renewed = match refresh::renew(ctx, &mut change, client, &presented, &foreseen).await {
+        Ok(renewed) => renewed,
+        Err(refused @ OAuthError::InvalidGrant) => {
+            change.commit().await?;
+            return Err(refused);
+        }
+        Err(failed) => return Err(failed),
+    };
+    let basis = Basis {
+        client,
+        application: client.application.as_ref().ok_or(OAuthError::InvalidGrant)?,
+        person: &renewed.person,
+        entitlements: &renewed.entitlements,
+        scopes: &renewed.scopes,
+        login: Some(Approval::offline(&renewed.token)),
+        nonce: None,
+        ground: Ground::default(),
+        visitor,
+        foretold: foreseen.foretold.as_ref(),
+    };
+    let answer = issue_all(ctx, change, &basis, &renewed.token.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
+    Ok(TokenAnswer { refresh_token: renewed.next, ..answer })
 }
 
 async fn by_machine(
@@ -194,7 +239,11 @@ async fn issue_all(
         scope: basis.scopes.join(" "),
         expires_in: said.expires.seconds().saturating_sub(ctx.now().seconds()),
         id_token,
+        refresh_token: None,
         upstream_token,
-        logout_hint: basis.login.filter(|_| to_outpost).map(|_| issue::logout_hint(ctx, &said.jti)),
+        logout_hint: basis
+            .login
+            .filter(|login| to_outpost && login.bound_to().is_some())
+            .map(|_| issue::logout_hint(ctx, &said.jti)),
     })
 }

@@ -17,7 +17,7 @@ use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::oauth::client::Served;
 use crate::oauth::code::{self, Redemption};
-use crate::oauth::issue::{self, Basis, Ground};
+use crate::oauth::issue::{self, Approval, Basis, Ground};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
 use crate::signing::Signer;
@@ -65,6 +65,7 @@ impl From<OAuthError> for OutpostError {
             | OAuthError::InvalidClient { .. }
             | OAuthError::InvalidGrant
             | OAuthError::UnauthorizedClient
+            | OAuthError::InvalidScope
             | OAuthError::UnsupportedGrantType => Self::Refused,
         }
     }
@@ -271,7 +272,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         person: &redeemed.person,
         entitlements: &redeemed.entitlements,
         scopes: &scopes,
-        login: Some(&redeemed.login),
+        login: Some(Approval::in_session(&redeemed.login)),
         nonce: redeemed.code.nonce.as_deref(),
         ground: Ground::default(),
         visitor: &visitor,

@@ -56,6 +56,15 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Re
     views(&mut conn, found).await?.pop().ok_or(Error::NotFound(kind.name()))
 }
 
+/// A provider as what names it shows it.
+///
+/// # Errors
+/// [`Error::NotFound`], or when the store fails.
+pub(crate) async fn view_of(conn: &mut Conn, pk: ProviderPk) -> Result<View, Error> {
+    let found = provider::by_pk(conn, pk).await?;
+    views(conn, found).await?.pop().ok_or(Error::NotFound(Kind::Any.name()))
+}
+
 /// The providers of a kind that meet conditions, as part of a larger change.
 ///
 /// # Errors

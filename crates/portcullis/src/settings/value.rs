@@ -254,6 +254,40 @@ impl Value for Rate {
     }
 }
 
+/// A port number.
+impl Value for u16 {
+    fn kind() -> String {
+        "a port".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|port| *port > 0)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A length of time, which may be written as a bare number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl Value for Seconds {
+    fn kind() -> String {
+        "a number of seconds, or a duration such as `30s`".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let span = Span::read(text).or_else(|| Span::read(&format!("{text}s")))?;
+        (!span.0.is_zero()).then_some(Self(span.0))
+    }
+
+    fn show(&self) -> String {
+        Span(self.0).show()
+    }
+}
+
 impl Value for usize {
     fn kind() -> String {
         "a number".to_owned()
@@ -526,6 +560,16 @@ mod tests {
         for text in ["id.example", "ftp://id.example", "https://u:p@id.example", "https://id.example?x", "https://"] {
             assert_eq!(BaseUrl::read(text), None, "{text}");
         }
+    }
+
+    /// CO-008: a time for mail is a duration or a number of seconds, and a port is one.
+    #[test]
+    fn co_008_numbers_of_mail_are_read() {
+        assert_eq!(Seconds::read("30"), Seconds::read("30s"));
+        assert_eq!(Seconds::read("2m").unwrap().show(), "2m");
+        assert!(Seconds::read("0").is_none() && Seconds::read("soon").is_none() && Seconds::read("").is_none());
+        assert_eq!(u16::read("587"), Some(587));
+        assert!(<u16 as Value>::read("0").is_none() && <u16 as Value>::read("70000").is_none());
     }
 
     /// CO-008: sockets, networks and switches are read as types; what is none of the kind is no value.

@@ -11,7 +11,7 @@ use portcullis_core::path::RESERVED;
 use super::{Format, Pending};
 
 /// Parameters whose values are secrets, or stand for them.
-const SECRET_PARAMETERS: [&str; 20] = [
+const SECRET_PARAMETERS: [&str; 21] = [
     "code",
     "state",
     "token",
@@ -32,7 +32,10 @@ const SECRET_PARAMETERS: [&str; 20] = [
     "logout_token",
     "logout_hint",
     "next",
+    RECOVERY,
 ];
+/// What recovery links carry their secret in, also inside the query that programs hand to a flow.
+const RECOVERY: &str = "flow_token";
 const REDACTED: &str = "[redacted]";
 
 thread_local! {
@@ -147,7 +150,7 @@ fn redact_query(query: &str, piece: &mut impl FnMut(&[u8])) {
             piece(pair.as_bytes());
             continue;
         };
-        if is_secret(name) {
+        if is_secret(name) || value.contains(RECOVERY) {
             piece(name.as_bytes());
             piece(b"=");
             piece(REDACTED.as_bytes());

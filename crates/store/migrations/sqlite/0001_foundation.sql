@@ -234,6 +234,8 @@ CREATE TABLE provider (
     logout_method               TEXT    NOT NULL,
     jwt_federation_sources      TEXT    NOT NULL, -- JSON list of UUID
     jwt_federation_providers    TEXT    NOT NULL, -- JSON list of integer
+    federation_audiences        TEXT    NOT NULL, -- JSON list of text
+    cap_to_assertion_exp        BOOLEAN NOT NULL,
     mode                        TEXT    NOT NULL,
     external_host               TEXT    NOT NULL,
     internal_host               TEXT    NOT NULL,
@@ -449,6 +451,29 @@ CREATE INDEX access_token_expires ON access_token (expires);
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
 
+-- All of one grant are a family. What was rotated stays until it would have ended, so that a second use is noticed
+-- (OA-265, OA-644).
+CREATE TABLE refresh_token (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest          BLOB    NOT NULL UNIQUE,
+    grant_id        TEXT    NOT NULL,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives
+    auth_method     TEXT    NOT NULL,
+    auth_time       BIGINT  NOT NULL,
+    scope           TEXT    NOT NULL,
+    issued          BIGINT  NOT NULL,
+    expires         BIGINT  NOT NULL,
+    rotated         BIGINT,
+    revoked         BIGINT
+);
+CREATE INDEX refresh_token_grant ON refresh_token (grant_id);
+CREATE INDEX refresh_token_sid ON refresh_token (sid);
+CREATE INDEX refresh_token_account ON refresh_token (account);
+CREATE INDEX refresh_token_provider ON refresh_token (provider);
+CREATE INDEX refresh_token_expires ON refresh_token (expires);
+
 -- Another identity provider, whose assertions machines can bring (OA section 11.5).
 CREATE TABLE oauth_source (
     pk                      TEXT    PRIMARY KEY,
@@ -482,6 +507,7 @@ CREATE TABLE oauth_source (
     expected_audiences      TEXT    NOT NULL, -- JSON list of text, besides the defaults
     allowed_algorithms      TEXT    NOT NULL, -- JSON list of text; empty: the defaults
     max_assertion_lifetime  TEXT    NOT NULL, -- a duration, as typed
+    single_use              BOOLEAN NOT NULL,
     discovered_issuer       TEXT    NOT NULL, -- empty: unknown
     fetched_jwks            TEXT    NOT NULL, -- JSON object: the last good one
     fetched_at              BIGINT,           -- when that was

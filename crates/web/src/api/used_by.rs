@@ -1,5 +1,6 @@
 //! What uses an object: `…/used_by/` of every resource (CO-532). Those of policies, bindings, entitlements and scores
-//! are beside their resources; nothing uses what nobody names: tokens, brands, outposts, consents, sessions, blueprints.
+//! are beside their resources; nothing uses what nobody names: tokens of any kind, brands, outposts, consents,
+//! sessions, blueprints.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use portcullis_idp::providers::{self, Kind};
 use portcullis_idp::sources::{self, built_in};
 use portcullis_idp::used_by::{self, Thing, Use};
 use portcullis_idp::{
-    Context, applications, blueprints, brands, certificates, consents, mappings, outposts, roles, sessions, tokens,
+    Context, applications, blueprints, brands, certificates, consents, mappings, outposts, refresh_tokens, roles,
+    sessions, tokens,
 };
 use serde_json::{Value, json};
 
@@ -38,6 +40,7 @@ pub(super) fn routes() -> Routes {
         .route("/core/brands/{brand_uuid}/used_by/", get(of_brand))
         .route("/core/user_consent/{id}/used_by/", get(of_consent))
         .route("/core/authenticated_sessions/{uuid}/used_by/", get(of_session))
+        .route("/oauth2/refresh_tokens/{id}/used_by/", get(of_refresh_token))
         .route("/providers/all/{id}/used_by/", provider(Kind::Any))
         .route("/providers/oauth2/{id}/used_by/", provider(Kind::OAuth2))
         .route("/providers/proxy/{id}/used_by/", provider(Kind::Proxy))
@@ -80,6 +83,11 @@ async fn of_brand(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Answer {
 
 async fn of_consent(State(ctx): Ctx, caller: Caller, key: Key) -> Answer {
     consents::get(&ctx, &caller.actor, key.parse("UserConsent")?).await?;
+    Ok(answer(&[]))
+}
+
+async fn of_refresh_token(State(ctx): Ctx, caller: Caller, key: Key) -> Answer {
+    refresh_tokens::get(&ctx, &caller.actor, key.parse("RefreshToken")?).await?;
     Ok(answer(&[]))
 }
 

@@ -25,6 +25,9 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         OAuthError::InvalidClient { by_header: false } => (StatusCode::BAD_REQUEST, "Client authentication failed"),
         OAuthError::InvalidClient { by_header: true } => (StatusCode::UNAUTHORIZED, "Client authentication failed"),
         OAuthError::InvalidGrant => (StatusCode::BAD_REQUEST, "The grant is invalid, expired or not permitted"),
+        OAuthError::InvalidScope => {
+            (StatusCode::BAD_REQUEST, "The scope exceeds the grant, or is not enough to refresh")
+        }
         OAuthError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "The client may not use this grant"),
         OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),
         OAuthError::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts"),

@@ -121,7 +121,7 @@ async fn finish(
         request: Request::of(origin).in_session(session),
     };
     if wish.full {
-        end_session(ctx, &actor, session).await?;
+        end_session(ctx, &actor, wish, session).await?;
     } else {
         end_grants(ctx, &actor, wish, session).await?;
     }
@@ -154,6 +154,7 @@ fn left(application: &Application, external_host: &str) -> Response {
         title: &format!("Signed out of {}", application.name),
         text: "You are still signed in to Portcullis, and can open your applications without a password.",
         messages: &[],
+        trace: &[],
         links: &links,
         request_id: "",
     };

@@ -16,6 +16,7 @@ mod mappings;
 mod metadata;
 mod outpost;
 mod policies;
+mod refresh;
 
 use std::net::IpAddr;
 

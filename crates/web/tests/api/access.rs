@@ -8,6 +8,7 @@ use portcullis_core::id::{ApplicationId, ProviderPk, RoleId, UserPk};
 use portcullis_idp::reputation::{self, Attempt};
 use portcullis_store::authenticator::{self, Authenticator};
 use portcullis_store::consent::{self, Consent};
+use portcullis_store::refresh_token::{self, RefreshToken};
 use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ const HEAD: &str = "\
 ";
 
 /// Kinds of objects by the beginnings of their paths, the longest first.
-const KINDS: [(&str, &str); 30] = [
+const KINDS: [(&str, &str); 31] = [
     ("/policies/reputation/scores/", "authentik_policies_reputation.reputation"),
     ("/policies/all/", "authentik_policies.policy"),
     ("/policies/bindings/", "authentik_policies.policybinding"),
@@ -49,6 +50,7 @@ const KINDS: [(&str, &str); 30] = [
     ("/crypto/certificatekeypairs/", "authentik_crypto.certificatekeypair"),
     ("/events/events/", "authentik_events.event"),
     ("/flows/instances/", "authentik_flows.flow"),
+    ("/oauth2/refresh_tokens/", "authentik_providers_oauth2.refreshtoken"),
     ("/outposts/instances/", "authentik_outposts.outpost"),
     ("/outposts/proxy/", "authentik_providers_proxy.proxyprovider"),
     ("/propertymappings/all/", "authentik_core.propertymapping"),
@@ -86,7 +88,7 @@ const BINDS: [&[&str]; 3] = [
 ];
 
 /// Operations whose second permission does not follow from kind and method.
-const SPECIAL: [(&str, &str, &str, &[&str]); 24] = [
+const SPECIAL: [(&str, &str, &str, &[&str]); 25] = [
     ("get", "/admin/settings/", "authentik_rbac.view_system_settings", &[]),
     ("put", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
     ("patch", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
@@ -94,6 +96,7 @@ const SPECIAL: [(&str, &str, &str, &[&str]); 24] = [
     ("post", "/admin/system/", "authentik_rbac.view_system_info", &[]),
     ("post", "/core/users/{id}/set_password/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
     ("post", "/core/users/{id}/recovery/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
+    ("post", "/core/users/{id}/recovery_email/", "authentik_core.view_user", &["authentik_core.reset_user_password"]),
     (
         "post",
         "/core/users/service_account/",
@@ -286,6 +289,7 @@ impl Field {
             "/sources/all/" => "/sources/oauth/",
             "/core/authenticated_sessions/" => return self.site.sign_in(self.victim, "test").await.1,
             "/core/user_consent/" => return self.consent(to_go).await,
+            "/oauth2/refresh_tokens/" => return self.refresh_token().await,
             "/policies/reputation/scores/" => return self.score().await,
             "/flows/instances/" | "/flows/executor/" => return "default-authentication-flow".to_owned(),
             "/outposts/instances/" if !to_go => return self.outpost.clone(),
@@ -326,6 +330,30 @@ impl Field {
         consent::keep(&mut tx, &agreed).await.unwrap();
         tx.commit().await.unwrap();
         self.site.get(&format!("/core/user_consent/?user={user}")).await["results"][0]["pk"].to_string()
+    }
+
+    async fn refresh_token(&mut self) -> String {
+        let now = self.site.ctx.now();
+        let token = RefreshToken {
+            pk: 0,
+            digest: self.name().into_bytes(),
+            grant_id: self.name(),
+            provider: ProviderPk(i32::try_from(self.provider.as_i64().unwrap()).unwrap()),
+            account: UserPk(i32::try_from(self.victim).unwrap()),
+            sid: "sid".to_owned(),
+            auth_method: "password".to_owned(),
+            auth_time: now,
+            scope: "offline_access openid".to_owned(),
+            issued: now,
+            expires: now.plus_seconds(3600),
+            rotated: None,
+            revoked: None,
+        };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        refresh_token::insert(&mut tx, &token).await.unwrap();
+        tx.commit().await.unwrap();
+        let newest = self.site.get("/oauth2/refresh_tokens/?ordering=-pk").await;
+        newest["results"][0]["pk"].to_string()
     }
 
     async fn device(&mut self, class: &str) -> String {
@@ -417,6 +445,7 @@ impl Field {
             (_, "set_password") => Some(json!({"password": "a long password"})),
             (_, "add_user" | "remove_user") => Some(json!({"pk": self.victim})),
             (_, "set_key") => Some(json!({"key": format!("{}-0123456789-0123456789", self.name())})),
+            (_, "recovery_email") => Some(json!({"email_stage": "00000000-0000-4000-8000-000000000000"})),
             (_, "service_account") => Some(json!({"name": self.name()})),
             (_, "test") => Some(json!({"user": self.victim})),
             (_, "generate") => Some(json!({"common_name": self.name(), "validity_days": 3, "alg": "ecdsa"})),

@@ -121,6 +121,7 @@ async fn co_701_refusal_comes_first() {
             "delete /core/authenticated_sessions/{uuid}/",
             "delete /core/tokens/{identifier}/",
             "delete /core/user_consent/{id}/",
+            "delete /oauth2/refresh_tokens/{id}/",
             "patch /core/tokens/{identifier}/",
             "post /core/tokens/",
             "post /core/tokens/{identifier}/set_key/",

@@ -352,6 +352,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         mapping_engine: Arc::new(NoEngine),
         outbound: Outbound::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] }),
         jwks: jwks::Asked::default(),
+        mail: portcullis_idp::mail::Mail::default(),
         blueprints: Reach::default(),
     }
 }

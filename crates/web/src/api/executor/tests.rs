@@ -3,6 +3,7 @@
 mod authorization;
 mod limits;
 mod login;
+mod mail;
 mod pages;
 mod recovery;
 mod second_factor;

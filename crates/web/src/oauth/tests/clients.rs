@@ -52,7 +52,7 @@ pub(super) async fn client(site: &Site, slug: &str, more: Value) -> Value {
 }
 
 impl App {
-    async fn new(more: Value) -> Self {
+    pub(super) async fn new(more: Value) -> Self {
         Self::at(Site::new().await, more).await
     }
 
@@ -94,7 +94,14 @@ impl App {
         post(&self.site, path, &all, &[]).await
     }
 
-    async fn authorize(&self, more: &[(&str, &str)]) -> Reply {
+    pub(super) async fn authorize(&self, more: &[(&str, &str)]) -> Reply {
+        let mut browser = Browser::default();
+        browser.sign_in(&self.site, "ada", PASSWORD).await;
+        self.authorize_in(&mut browser, more).await
+    }
+
+    /// Asks for a code in a browser of its own.
+    pub(super) async fn authorize_in(&self, browser: &mut Browser, more: &[(&str, &str)]) -> Reply {
         let challenge = URL_SAFE_NO_PAD.encode(sha256(VERIFIER.as_bytes()));
         let mut all = vec![
             ("client_id", self.id()),
@@ -110,16 +117,19 @@ impl App {
             all.push((name, value));
         }
         all.retain(|(_, value)| !value.is_empty());
-        let mut browser = Browser::default();
-        browser.sign_in(&self.site, "ada", PASSWORD).await;
         browser.get(&self.site, &format!("/application/o/authorize/?{}", encoded(&all))).await
     }
 
     /// Signs Ada in, and gives the answer of the token endpoint.
     pub(super) async fn login(&self, with_secret: bool) -> Reply {
         let reply = self.authorize(&[]).await;
+        self.redeem(&reply, with_secret).await
+    }
+
+    /// Brings the code of a redirect to the token endpoint.
+    pub(super) async fn redeem(&self, reply: &Reply, with_secret: bool) -> Reply {
         assert_eq!(reply.status, 302, "{}", reply.text);
-        let code = member(&reply, "code").expect("a code");
+        let code = member(reply, "code").expect("a code");
         let mut all = vec![
             ("grant_type", "authorization_code"),
             ("code", code.as_str()),
@@ -227,7 +237,7 @@ async fn oa_107_without_a_key_the_secret_signs() {
     assert_eq!(get(&app.site, "/application/o/app/jwks/", &[]).await.json, json!({"keys": []}));
     let document = app.discovery().await;
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["HS256"]));
-    assert_eq!(document["grant_types_supported"], json!(["authorization_code", "client_credentials"]));
+    assert_eq!(document["grant_types_supported"], json!(["authorization_code", "refresh_token", "client_credentials"]));
     assert_eq!(document["userinfo_endpoint"], "http://id.example/application/o/userinfo/");
 }
 

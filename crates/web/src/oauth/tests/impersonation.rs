@@ -108,6 +108,23 @@ async fn co_388_nothing_of_it_outlives_it() {
     assert!(callback().starts_with(EXTERNAL));
 }
 
+/// CO-388, OA-247: nobody gets access in somebody else's name that goes on when nobody is there.
+#[tokio::test]
+async fn co_388_nothing_goes_on_offline() {
+    let (wiki, mut browser) = acting().await;
+    super::refresh::offer(&wiki.site, "proxy", wiki.provider, "offline_access").await;
+    let asked = authorize(&wiki, &[("scope", "openid offline_access")]);
+    let code = member(&browser.get(&wiki.site, &asked).await, "code").expect("a code");
+    let tokens = redeem(&wiki, &code, &[]).await;
+    assert_eq!((tokens.status.as_u16(), text(&tokens, "scope")), (200, "openid"), "{}", tokens.text);
+    assert!(tokens.json.get("refresh_token").is_none(), "{}", tokens.text);
+
+    let mut own = Browser::default();
+    assert_eq!(own.sign_in(&wiki.site, "ada", "correct horse battery").await.status, 303);
+    let code = member(&own.get(&wiki.site, &asked).await, "code").expect("a code");
+    assert!(redeem(&wiki, &code, &[]).await.json.get("refresh_token").is_some());
+}
+
 /// CO-388: who signs out while acting as somebody else is signed out altogether.
 #[tokio::test]
 async fn co_388_signing_out_ends_both() {

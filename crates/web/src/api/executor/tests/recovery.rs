@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn offer(site: &Site) {
+pub(super) async fn offer(site: &Site) {
     let mut conn = site.ctx.db.read().await.expect("reads");
     let flow = portcullis_store::flow::by_slug(&mut conn, flows::RECOVERY).await.expect("reads").expect("is there");
     let brand = portcullis_idp::brands::of_host(&mut conn, "id.example").await.expect("reads");
@@ -20,7 +20,7 @@ async fn link(site: &Site, user: i64) -> String {
     query.to_owned()
 }
 
-const NEW: &str = "a brand new password";
+pub(super) const NEW: &str = "a brand new password";
 
 /// CO-324, CO-544: a link opens the flow after a yes, once, and leads to a new password and a session.
 #[tokio::test]
