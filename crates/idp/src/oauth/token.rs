@@ -115,7 +115,8 @@ async fn by_code(
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
-    let answer = issue_all(ctx, change, &basis, &redeemed.code.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
+    let answer =
+        issue_all(ctx, change, &basis, &redeemed.code.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
     Ok(TokenAnswer { refresh_token, ..answer })
 }
 
@@ -151,7 +152,8 @@ async fn by_refresh_token(
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
-    let answer = issue_all(ctx, change, &basis, &renewed.token.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
+    let answer =
+        issue_all(ctx, change, &basis, &renewed.token.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
     Ok(TokenAnswer { refresh_token: renewed.next, ..answer })
 }
 
