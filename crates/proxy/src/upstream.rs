@@ -1,6 +1,6 @@
 //! Connections to applications: connect, TLS, pool.
 
-mod dial;
+pub(crate) mod dial;
 mod driven;
 mod secure;
 
