@@ -10,6 +10,7 @@ use http::{Request, StatusCode, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_idp::context::{Context, is_ready};
 use portcullis_proxy::body::Body;
+use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
@@ -43,8 +44,27 @@ async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
 
 /// `/metrics`, health and ping (PX-315, PX-317).
 pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
-    let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    portcullis_web::health(Arc::clone(&context))
-        .route("/metrics", get(page))
+    with_metrics(portcullis_web::health(Arc::clone(&context)), rendered)
         .route("/outpost.goauthentik.io/ping", any(ping).with_state(context))
+}
+
+fn with_metrics(router: Router, rendered: PrometheusHandle) -> Router {
+    let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
+    router.route("/metrics", get(page))
+}
+
+/// The same of a stand-alone outpost, which is ready once it has had a configuration.
+pub(crate) fn of_outpost(rendered: PrometheusHandle, control: Arc<dyn ControlPlane>) -> Router {
+    let ready = {
+        let control = Arc::clone(&control);
+        move || async move { if control.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
+    };
+    let ping = move |uri: Uri| async move {
+        let waits = asks_ready(&uri) && !control.is_ready();
+        if waits { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
+    };
+    with_metrics(Router::new(), rendered)
+        .route("/-/health/live/", get(|| async { StatusCode::OK }))
+        .route("/-/health/ready/", get(ready))
+        .route("/outpost.goauthentik.io/ping", any(ping))
 }

@@ -200,6 +200,11 @@ impl Layers {
         })
     }
 
+    /// Whether nobody has set it.
+    pub(crate) fn is_default(&self, key: &str) -> bool {
+        matches!(self.place(key), Place::Default)
+    }
+
     /// Where a setting was set.
     pub(crate) fn place(&self, key: &str) -> &Place {
         self.values.get(key).map_or(&Place::Default, |written| &written.place)
