@@ -105,7 +105,7 @@ impl Remote {
     }
 
     /// Reads the configuration as a whole; it comes into force as a whole, or not at all.
-    async fn read(&self) -> Result<(), Trouble> {
+    pub(super) async fn read(&self) -> Result<(), Trouble> {
         let began = Instant::now();
         let outcome = self.read_all().await;
         let result = if outcome.is_ok() { "ok" } else { "failed" };
@@ -227,7 +227,7 @@ impl Remote {
         self.get(path).await
     }
 
-    async fn get(&self, path: &str) -> Result<Value, Trouble> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
         let url = self.base.join(&format!("api/v3/{path}"))?;
         let headers = of_api(&self.token).ok_or("the token cannot stand in a header")?;
         let reply = self.caller.call(Method::GET, &url, headers, Bytes::new()).await?;

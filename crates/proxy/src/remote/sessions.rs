@@ -400,4 +400,4 @@ fn failed(error: io::Error) -> ControlError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
