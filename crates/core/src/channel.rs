@@ -235,6 +235,12 @@ impl Feed {
     }
 }
 
+impl From<Feed> for Message {
+    fn from(feed: Feed) -> Self {
+        Self::Feed(feed)
+    }
+}
+
 impl Message {
     /// The frame's text.
     pub fn encode(&self) -> String {
