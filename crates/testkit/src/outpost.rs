@@ -62,8 +62,7 @@ impl Outpost {
             ("PORTCULLIS_PROXY__SINGLE_APP_FALLBACK", "false".to_owned()),
         ];
         let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let environment: Vec<_> =
-            fixed.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect();
+        let environment: Vec<_> = fixed.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect();
         let directory = directory("outpost");
         let process = Mutex::new(launch(&directory, &environment));
         Self {

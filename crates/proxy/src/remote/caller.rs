@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use rustls::pki_types::CertificateDer;
 use url::Url;
@@ -19,6 +19,10 @@ const LONGEST: usize = 16 * 1024 * 1024;
 
 /// How outposts call themselves (PX-350).
 pub(super) const AGENT: &str = concat!("goauthentik.io/outpost/", env!("CARGO_PKG_VERSION"));
+
+/// Name the client of an outpost to its control plane (CO-389).
+const REMOTE_IP: HeaderName = HeaderName::from_static("x-authentik-remote-ip");
+const OUTPOST_TOKEN: HeaderName = HeaderName::from_static("x-authentik-outpost-token");
 
 /// An answer, whatever it says.
 #[derive(Debug)]
@@ -124,15 +128,21 @@ pub(super) fn of_api(token: &str) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// Headers of calls to the OAuth endpoints of a provider on behalf of a client (PX-111, PX-341).
-pub(super) fn of_provider(name: &str, seen_as: Option<&Url>, client: IpAddr) -> HeaderMap {
+/// Headers of calls to the OAuth endpoints of a provider on behalf of a client (PX-111, PX-341): it is the client's
+/// address that counts, and the token says who may name another than its own (CO-389).
+pub(super) fn of_provider(name: &str, seen_as: Option<&Url>, client: Option<IpAddr>, token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let plain: String = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
     let agent = HeaderValue::try_from(format!("{AGENT} (provider={plain})"));
     headers.insert(USER_AGENT, agent.unwrap_or_else(|_| HeaderValue::from_static(AGENT)));
     headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
-    if let Ok(address) = HeaderValue::try_from(client.to_canonical().to_string()) {
-        headers.insert(crate::origin::X_FORWARDED_FOR, address);
+    if let Ok(mut token) = HeaderValue::try_from(token) {
+        token.set_sensitive(true);
+        headers.insert(OUTPOST_TOKEN, token);
+    }
+    let address = client.and_then(|client| HeaderValue::try_from(client.to_canonical().to_string()).ok());
+    if let Some(address) = address {
+        headers.insert(REMOTE_IP, address);
     }
     if let Some(url) = seen_as
         && let (Ok(host), Ok(scheme)) = (HeaderValue::try_from(authority(url)), HeaderValue::try_from(url.scheme()))

@@ -42,7 +42,7 @@ impl Remote {
             ("password", password),
             ("scope", &scope),
         ];
-        let answer = granted(self.post(served, &served.token, &form, client).await?)?;
+        let answer = granted(self.post(served, &served.token, &form, Some(client)).await?)?;
         let id_token = text(&answer, "id_token");
         let said = self.verified(served, &id_token).await?;
         let mut grant = claims::grant(served.provider.pk, &said, &id_token, built_at).ok_or(ControlError::Refused)?;
@@ -58,7 +58,7 @@ impl Remote {
     /// Checks a bearer token.
     pub(super) async fn ask_token(&self, served: &Served, token: &str, client: IpAddr) -> Result<Grant, ControlError> {
         let built_at = self.sessions.epochs.present();
-        let answer = match self.introspected(served, token, client).await? {
+        let answer = match self.introspected(served, token, Some(client)).await? {
             Ok(answer) => answer,
             // A client that is refused gets nothing about the token, either.
             Err(status) if status.is_client_error() => return Err(ControlError::Refused),
@@ -90,7 +90,7 @@ impl Remote {
             ("client_secret", &provider.client_secret),
             ("code_verifier", exchange.code_verifier),
         ];
-        let answer = granted(self.post(served, &served.token, &form, exchange.client).await?)?;
+        let answer = granted(self.post(served, &served.token, &form, Some(exchange.client)).await?)?;
         let token = text(&answer, "access_token");
         let said = self.verified(served, &token).await?;
         let nonce = match text(&said, "nonce") {
@@ -114,8 +114,7 @@ impl Remote {
     pub(super) async fn ask_again(&self, served: &Served, session: &SessionRecord) -> Result<bool, ControlError> {
         let grant = &session.grant;
         let token = if grant.access_token.is_empty() { &grant.raw_token } else { &grant.access_token };
-        let client = grant.bearings.client.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        match self.introspected(served, token, client).await? {
+        match self.introspected(served, token, grant.bearings.client).await? {
             Ok(answer) => match answer.get("active") {
                 Some(Value::Bool(true)) => Ok(same_holder(&answer, grant)),
                 Some(Value::Bool(false)) => Ok(false),
@@ -129,7 +128,7 @@ impl Remote {
         &self,
         served: &Served,
         token: &str,
-        client: IpAddr,
+        client: Option<IpAddr>,
     ) -> Result<Result<ClaimSet, StatusCode>, ControlError> {
         let url = served.introspection.as_ref().ok_or_else(|| unavailable("no introspection endpoint"))?;
         let provider = &served.provider;
@@ -173,10 +172,10 @@ impl Remote {
         served: &Served,
         url: &Url,
         form: &[(&str, &str)],
-        client: IpAddr,
+        client: Option<IpAddr>,
     ) -> Result<Reply, ControlError> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), client);
+        let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), client, &self.token);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         self.caller.call(Method::POST, url, headers, body.into()).await.map_err(unavailable)
     }

@@ -169,7 +169,8 @@ async fn px_091_an_app_password_is_traded() {
     assert_eq!(asked.headers["content-type"], "application/x-www-form-urlencoded");
     let agent = concat!("goauthentik.io/outpost/", env!("CARGO_PKG_VERSION"), " (provider=Wiki )");
     assert_eq!(asked.headers["user-agent"], agent);
-    assert_eq!(asked.headers["x-forwarded-for"], "192.0.2.7");
+    assert_eq!(asked.headers["x-authentik-remote-ip"], "192.0.2.7");
+    assert_eq!(asked.headers["x-authentik-outpost-token"], TOKEN);
     assert_eq!(asked.headers["x-forwarded-proto"], "http");
 
     let ours =

@@ -121,7 +121,8 @@ fn px_195_the_end_of_a_session_is_heard() {
         let site = site().await;
         let stage = Stage::on(&site, json!({})).await;
         let cookie = stage.login_cookie().await;
-        let list = site.api.get(&format!("core/authenticated_sessions/?user__username={}", stage.person.username)).await;
+        let list =
+            site.api.get(&format!("core/authenticated_sessions/?user__username={}", stage.person.username)).await;
         let sessions = list["results"].as_array().unwrap();
         assert_eq!(sessions.len(), 1);
         site.api.delete(&format!("core/authenticated_sessions/{}/", sessions[0]["uuid"].as_str().unwrap())).await;
@@ -244,10 +245,7 @@ fn px_007_signals_and_changes() {
         let began = Instant::now();
         let path = format!("providers/proxy/{}/", stage.app.provider);
         site.api.patch(&path, json!({"skip_path_regex": "^/open$"})).await;
-        until("the open path", async || {
-            (stage.get_as_stranger("/open").go().await.status == 200).then_some(())
-        })
-        .await;
+        until("the open path", async || (stage.get_as_stranger("/open").go().await.status == 200).then_some(())).await;
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 
         let read = site.metric("portcullis_proxy_refreshes_total", &["ok"]).await;
@@ -293,11 +291,9 @@ fn px_056_the_only_application_answers_under_every_name() {
     run(async {
         let site = Site::options().start().await;
         let recorder = portcullis_testkit::Recorder::start().await;
-        let outpost =
-            Outpost::with(&site.api, &site.base(), &[("PORTCULLIS_PROXY__SINGLE_APP_FALLBACK", "")]).await;
+        let outpost = Outpost::with(&site.api, &site.base(), &[("PORTCULLIS_PROXY__SINGLE_APP_FALLBACK", "")]).await;
         let external = format!("http://only.localhost:{}", outpost.port);
-        let app =
-            site.api.unattached_app(&external, &recorder.url(), &json!({"skip_path_regex": "^/open$"})).await;
+        let app = site.api.unattached_app(&external, &recorder.url(), &json!({"skip_path_regex": "^/open$"})).await;
         outpost.serve(&site.api, &app).await;
         let reply = http().get(format!("http://127.0.0.1:{}/open", outpost.port)).go().await;
         assert_eq!(reply.status, 200);
