@@ -1,5 +1,7 @@
 //! A stand-alone outpost: the data plane alone, for a control plane elsewhere.
 
+mod variables;
+
 use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
@@ -61,6 +63,7 @@ pub(crate) fn run(mut settings: Settings, layers: &Layers) -> Result<(), Failure
             connect: settings.proxy.core_connect_timeout.0,
             limit: settings.proxy.core_timeout.0,
             authorities: trusted.clone(),
+            via: variables::proxy(host.url(), &crate::environment().collect()),
             grace: settings.proxy.revalidation_grace.0,
             spread: settings.outpost.refresh_spread.0,
             hostname: hostname(),

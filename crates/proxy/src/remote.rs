@@ -39,6 +39,7 @@ use self::reading::{Outpost, Served};
 use self::refresh::Fetched;
 use self::sessions::{Sessions, Standing};
 use crate::control::{Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionStore};
+use crate::upstream::Via;
 
 /// Seconds within which outposts begin to read again after a change, each at its own moment (PX-355).
 pub const SPREAD: Duration = Duration::from_secs(9);
@@ -59,6 +60,8 @@ pub struct RemoteSettings {
     pub limit: Duration,
     /// Certificate authorities beside those of the system.
     pub authorities: Vec<CertificateDer<'static>>,
+    /// The proxy of the network through which the control plane is reached, if it is (PX-380).
+    pub via: Option<Via>,
     /// How long sessions are believed while nobody can be asked (PX-196).
     pub grace: Duration,
     /// Longest delay between a change and its reading, at most [`SPREAD`] (PX-355).
@@ -112,7 +115,7 @@ pub struct Remote {
 impl Remote {
     /// An outpost that knows nothing yet: [`Remote::run`] brings its configuration.
     pub fn new(settings: RemoteSettings, sessions: Sessions, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let RemoteSettings { mut host, connect, limit, authorities, insecure, .. } = settings;
+        let RemoteSettings { mut host, connect, limit, authorities, insecure, via, .. } = settings;
         if !host.path().ends_with('/') {
             let path = format!("{}/", host.path());
             host.set_path(&path);
@@ -127,7 +130,7 @@ impl Remote {
             hostname: settings.hostname,
             instance: entropy.uuid().to_string(),
             log_level: settings.log_level,
-            caller: Caller::new(authorities, !insecure, connect, limit),
+            caller: Caller::new(authorities, !insecure, connect, limit, via),
             keys: Keys::default(),
             link: Link::default(),
             sessions,

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::body::Body;
 use crate::upstream::dial::{Dial, DialError, Stream, Tls};
-use crate::upstream::{SendError, Target, UpstreamSettings, Upstreams};
+use crate::upstream::{SendError, Target, UpstreamSettings, Upstreams, Via};
 
 /// The longest answer, in bytes: a page of a hundred providers with long lists of open paths.
 const LONGEST: usize = 16 * 1024 * 1024;
@@ -44,6 +44,7 @@ pub(super) struct Caller {
     verify: bool,
     connect: Duration,
     limit: Duration,
+    via: Option<Via>,
 }
 
 impl Caller {
@@ -52,10 +53,11 @@ impl Caller {
         verify: bool,
         connect: Duration,
         limit: Duration,
+        via: Option<Via>,
     ) -> Self {
         let tls = Tls::new(authorities.clone());
-        let upstreams = Upstreams::new(UpstreamSettings { connect, authorities, ..UpstreamSettings::default() });
-        Self { upstreams, tls, verify, connect, limit }
+        let settings = UpstreamSettings { connect, authorities, via: via.clone(), ..UpstreamSettings::default() };
+        Self { upstreams: Upstreams::new(settings), tls, verify, connect, limit, via }
     }
 
     /// Sends a request and reads the whole answer. Dropping the future abandons both.
@@ -97,7 +99,7 @@ impl Caller {
         let failed = |what: &dyn std::fmt::Display| NoReply(format!("{}: {what}", without_query(url)));
         let target = Target::parse(&url.origin().ascii_serialization(), self.verify).map_err(|error| failed(&error))?;
         let tls = (url.scheme() == "https").then(|| self.tls.connector(self.verify, true));
-        let dialled = Dial::new(&target.authority, tls, self.connect).dial().await;
+        let dialled = Dial::new(&target.authority, tls, self.connect).through(self.via.clone()).dial().await;
         dialled.map_err(|error: DialError| failed(&causes(&error)))
     }
 }

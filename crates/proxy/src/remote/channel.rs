@@ -9,6 +9,7 @@ use portcullis_core::channel::{
     Feed, HELLO_SECONDS, Hello, MAX_MESSAGE_BYTES, Message, REVOCATION, Revoked, SILENCE_SECONDS,
 };
 use portcullis_core::epoch::Subject;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
@@ -22,7 +23,6 @@ use super::Remote;
 use super::caller::of_api;
 use super::link::PRESENT;
 use super::refresh::{Trouble, jitter};
-use crate::upstream::dial::Stream;
 
 /// For the handshake, with the connection (PX-380).
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,8 +38,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const GOOD: Duration = Duration::from_secs(5);
 /// To send what is left when we stop.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-type Socket = WebSocketStream<Stream>;
 
 /// Keeps the channel open until `stop` (PX-384).
 pub(super) async fn keep(remote: Arc<Remote>, stop: CancellationToken) {
@@ -141,7 +139,10 @@ fn url(base: &Url, outpost: &str, instance: &str, attempt: u64) -> Result<Url, T
     Ok(url)
 }
 
-async fn talk(remote: &Remote, mut socket: Socket, stop: &CancellationToken) -> Result<(), Trouble> {
+async fn talk<S>(remote: &Remote, mut socket: WebSocketStream<S>, stop: &CancellationToken) -> Result<(), Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut hellos = tokio::time::interval(HELLO);
     hellos.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -183,7 +184,7 @@ fn closed(frame: Option<&CloseFrame>) -> String {
 }
 
 /// Closes in order (PX-388).
-async fn farewell(mut socket: Socket) {
+async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
     let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let close = async {
         if socket.close(Some(frame)).await.is_ok() {
@@ -243,7 +244,7 @@ async fn follow(remote: &Remote, feed: Feed) -> Result<(), crate::control::Contr
                 Revoked::UserUuid(uuid) => sessions.end_of_user(uuid, provider).await?,
                 Revoked::Sub(sub) => sessions.end_of_sub(sub, provider).await?,
             }
-            remote.link.reached(seq);
+            remote.link.reached(Some(seq));
         }
         Feed::Reset { seq, provider, user } => {
             // Of a provider and a user, one of the two is enough: nobody is forgotten, some are looked at in vain.
@@ -252,9 +253,7 @@ async fn follow(remote: &Remote, feed: Feed) -> Result<(), crate::control::Contr
                 (None, Some(provider)) => Subject::Provider(provider),
                 (None, None) => Subject::Everyone,
             });
-            if let Some(seq) = seq {
-                remote.link.reached(seq);
-            }
+            remote.link.reached(seq);
         }
         Feed::Unknown => {}
     }
@@ -263,6 +262,8 @@ async fn follow(remote: &Remote, feed: Feed) -> Result<(), crate::control::Contr
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
 
     /// PX-005, PX-380: the channel is below the base URL, with or without a slash at its end, over the same kind of connection.
@@ -289,5 +290,63 @@ mod tests {
         }
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(next_pause(pause, true), Duration::ZERO);
+    }
+
+    /// A control plane at the other end of a pipe.
+    async fn piped() -> (Arc<Remote>, WebSocketStream<tokio::io::DuplexStream>, WebSocketStream<tokio::io::DuplexStream>)
+    {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let remote = crate::remote::tests::core::unconnected();
+        let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        remote.link.connected();
+        (remote, near, far)
+    }
+
+    /// PX-382, PX-385: HELLO comes at once and every ten seconds; a channel on which nothing is heard for thirty is broken.
+    #[tokio::test(start_paused = true)]
+    async fn px_385_a_silent_channel_is_broken() {
+        let (remote, near, mut far) = piped().await;
+        let began = Instant::now();
+        let silent = async {
+            let mut hellos = Vec::new();
+            while let Some(Ok(message)) = far.next().await {
+                assert!(matches!(Message::decode(message.to_text().expect("text")), Ok(Message::Hello(_))));
+                hellos.push(began.elapsed().as_secs());
+            }
+            hellos
+        };
+        let talk = async { talk(&remote, near, &CancellationToken::new()).await.expect_err("ends").to_string() };
+        let (ended, hellos) = tokio::join!(talk, silent);
+        assert_eq!(ended, "nothing was heard for too long");
+        assert_eq!(began.elapsed().as_secs(), 30);
+        assert_eq!(hellos, [0, 10, 20]);
+    }
+
+    /// PX-107, PX-196: after fifteen seconds of silence revocations are not relied on, and everything is looked at again.
+    #[tokio::test(start_paused = true)]
+    async fn px_196_silence_makes_everything_doubtful() {
+        let (remote, ..) = piped().await;
+        remote.link.features(true, 7);
+        let sessions = &remote.sessions;
+        let mark = || sessions.epochs.mark(sessions.epochs.present(), &[]);
+        let before = mark();
+        tokio::select! {
+            () = watch(&remote) => {}
+            () = tokio::time::sleep(Duration::from_secs(15)) => {}
+        }
+        assert!(remote.link.feeds() && remote.link.is_alive() && sessions.epochs.stands(&before));
+        tokio::select! {
+            () = watch(&remote) => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        assert!(!remote.link.feeds() && !remote.link.is_alive() && !sessions.epochs.stands(&before));
+        assert_eq!(remote.link.since_gap().as_secs(), 16);
+        remote.link.lost();
+        assert!(remote.link.connected(), "what was there before the gap is looked at once more");
+        assert!(remote.link.is_alive() && !remote.link.feeds());
+        assert_eq!(remote.link.since_gap().as_secs(), 16);
+        remote.link.lost();
+        assert!(!remote.link.connected(), "a moment is no gap");
     }
 }

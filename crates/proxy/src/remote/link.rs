@@ -23,6 +23,8 @@ struct State {
     /// When the last gap began: the channel went down, or never was.
     down: Instant,
     seq: Option<i64>,
+    /// How far the feed had come when it was announced.
+    announced: i64,
     ended: bool,
 }
 
@@ -35,8 +37,16 @@ pub(super) struct Link {
 impl Default for Link {
     fn default() -> Self {
         let now = Instant::now();
-        let state =
-            State { outpost: None, connected: false, feeds: false, heard: now, down: now, seq: None, ended: false };
+        let state = State {
+            outpost: None,
+            connected: false,
+            feeds: false,
+            heard: now,
+            down: now,
+            seq: None,
+            announced: 0,
+            ended: false,
+        };
         Self { state: Mutex::new(state), closed: Notify::new() }
     }
 }
@@ -81,7 +91,7 @@ impl Link {
     /// behind it.
     pub(super) fn features(&self, feeds: bool, seq: i64) -> Option<i64> {
         let mut state = self.state();
-        state.feeds = feeds;
+        (state.feeds, state.announced) = (feeds, seq);
         match state.seq {
             Some(mine) if mine <= seq => None,
             before => {
@@ -91,9 +101,10 @@ impl Link {
         }
     }
 
-    /// A number of the feed was heard.
-    pub(super) fn reached(&self, seq: i64) {
+    /// A number of the feed was heard; none when the feed cannot say what was missed, up to what it announced.
+    pub(super) fn reached(&self, seq: Option<i64>) {
         let mut state = self.state();
+        let seq = seq.unwrap_or(state.announced);
         state.seq = Some(state.seq.map_or(seq, |mine| mine.max(seq)));
     }
 

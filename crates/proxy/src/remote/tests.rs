@@ -1,4 +1,4 @@
-mod core;
+pub(super) mod core;
 
 use std::net::IpAddr;
 
@@ -192,8 +192,8 @@ async fn px_341_the_host_of_browsers_is_told_to_the_endpoints() {
         (&asked.headers["host"], &asked.headers["x-forwarded-proto"]),
         (&"login.test:8443".parse().unwrap(), &"https".parse().unwrap())
     );
-    let provider = &remote.configuration().borrow().providers[0];
-    assert!(provider.endpoints.issuer.starts_with("https://login.test:8443/"));
+    let configuration = remote.configuration().borrow().clone();
+    assert!(configuration.providers[0].endpoints.issuer.starts_with("https://login.test:8443/"));
 }
 
 /// PX-092, PX-359, PX-418, PX-421: a token is asked about by exactly this request; one of another application is refused.

@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::via::Via;
+
 /// Why no connection came to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -134,13 +136,19 @@ pub(crate) struct Dial {
     port: u16,
     tls: Option<TlsConnector>,
     limit: Duration,
+    via: Option<Via>,
 }
 
 impl Dial {
     pub(crate) fn new(authority: &Authority, tls: Option<TlsConnector>, limit: Duration) -> Self {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').into();
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Self { host, port, tls, limit }
+        Self { host, port, tls, limit, via: None }
+    }
+
+    /// The same through a proxy, if there is one.
+    pub(crate) fn through(self, via: Option<Via>) -> Self {
+        Self { via, ..self }
     }
 
     /// A new connection, within the time for that.
@@ -150,7 +158,11 @@ impl Dial {
     }
 
     async fn connect(self) -> Result<Stream, DialError> {
-        let tcp = TcpStream::connect((&*self.host, self.port)).await.map_err(DialError::Connect)?;
+        let tcp = match &self.via {
+            None => TcpStream::connect((&*self.host, self.port)).await,
+            Some(via) => via.connect(&self.host, self.port).await,
+        };
+        let tcp = tcp.map_err(DialError::Connect)?;
         crate::tcp::set_up(&tcp).map_err(DialError::Connect)?;
         let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
         let name = ServerName::try_from(self.host.to_string()).map_err(|_| DialError::Name)?;

@@ -145,23 +145,7 @@ impl Core {
     }
 
     pub(super) fn outpost_with(&self, change: impl FnOnce(&mut RemoteSettings)) -> Arc<Remote> {
-        let mut settings = RemoteSettings {
-            host: Url::parse(&self.base).unwrap(),
-            token: Zeroizing::new(TOKEN.to_owned()),
-            insecure: false,
-            host_browser: String::new(),
-            connect: Duration::from_secs(5),
-            limit: Duration::from_secs(10),
-            authorities: Vec::new(),
-            grace: Duration::from_secs(300),
-            spread: Duration::ZERO,
-            hostname: "machine".to_owned(),
-            log_level: Box::new(|_| {}),
-        };
-        change(&mut settings);
-        let clock = Arc::new(ManualClock::at(NOW));
-        let sessions = Sessions::in_memory(TOKEN, Arc::clone(&clock) as _, Arc::new(SystemEntropy));
-        Arc::new(Remote::new(settings, sessions, clock, Arc::new(SystemEntropy)))
+        outpost_of(&self.base, change)
     }
 
     /// An outpost at work.
@@ -171,6 +155,32 @@ impl Core {
         until("a channel", || !self.memory().hellos.is_empty() && remote.link.is_alive()).await;
         (remote, stop, work)
     }
+}
+
+/// An outpost whose control plane is nowhere.
+pub(in crate::remote) fn unconnected() -> Arc<Remote> {
+    outpost_of("http://127.0.0.1:1", |_| {})
+}
+
+fn outpost_of(base: &str, change: impl FnOnce(&mut RemoteSettings)) -> Arc<Remote> {
+    let mut settings = RemoteSettings {
+        host: Url::parse(base).unwrap(),
+        token: Zeroizing::new(TOKEN.to_owned()),
+        insecure: false,
+        host_browser: String::new(),
+        connect: Duration::from_secs(5),
+        limit: Duration::from_secs(10),
+        authorities: Vec::new(),
+        via: None,
+        grace: Duration::from_secs(300),
+        spread: Duration::ZERO,
+        hostname: "machine".to_owned(),
+        log_level: Box::new(|_| {}),
+    };
+    change(&mut settings);
+    let clock = Arc::new(ManualClock::at(NOW));
+    let sessions = Sessions::in_memory(TOKEN, Arc::clone(&clock) as _, Arc::new(SystemEntropy));
+    Arc::new(Remote::new(settings, sessions, clock, Arc::new(SystemEntropy)))
 }
 
 /// Waits for something that becomes true by itself.
