@@ -28,15 +28,18 @@ pub struct Outpost {
 }
 
 impl Outpost {
-    /// A new outpost of the control plane at `base`, which serves nothing yet.
+    /// A new outpost of the control plane at `base`, which serves one application that nobody needs: without any there
+    /// are no outposts.
     pub async fn of(api: &Api, base: &str) -> Self {
         Self::with(api, base, &[]).await
     }
 
     /// The same with further variables.
     pub async fn with(api: &Api, base: &str, more: &[(&str, &str)]) -> Self {
+        let nobody = format!("http://{}.localhost", fresh("nobody-needs-"));
+        let first = api.unattached_app(&nobody, "http://127.0.0.1:9", &json!({})).await;
         let body = json!({
-            "name": fresh("edge-"), "type": "proxy", "providers": [], "service_connection": null,
+            "name": fresh("edge-"), "type": "proxy", "providers": [first.provider], "service_connection": null,
             "config": {"authentik_host": base, "authentik_host_browser": "", "log_level": "debug"},
         });
         let made = api.post("outposts/instances/", body).await;

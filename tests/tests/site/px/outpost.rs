@@ -294,7 +294,8 @@ fn px_056_the_only_application_answers_under_every_name() {
         let outpost = Outpost::with(&site.api, &site.base(), &[("PORTCULLIS_PROXY__SINGLE_APP_FALLBACK", "")]).await;
         let external = format!("http://only.localhost:{}", outpost.port);
         let app = site.api.unattached_app(&external, &recorder.url(), &json!({"skip_path_regex": "^/open$"})).await;
-        outpost.serve(&site.api, &app).await;
+        site.api.patch(&format!("outposts/instances/{}/", outpost.pk), json!({"providers": [app.provider]})).await;
+        outpost.serves(&app).await;
         let reply = http().get(format!("http://127.0.0.1:{}/open", outpost.port)).go().await;
         assert_eq!(reply.status, 200);
     });

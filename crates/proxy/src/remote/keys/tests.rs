@@ -34,20 +34,27 @@ struct Key {
 
 impl Key {
     fn new(algorithm: Algorithm, kid: &str) -> Self {
-        let pem = match algorithm {
-            Algorithm::ES256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
-            Algorithm::ES384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
-            Algorithm::EdDSA => KeyPair::generate_for(&PKCS_ED25519).unwrap(),
-            _ => KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap(),
+        let pair = match algorithm {
+            Algorithm::ES256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Algorithm::ES384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+            Algorithm::EdDSA => KeyPair::generate_for(&PKCS_ED25519),
+            _ => KeyPair::generate_for(&PKCS_RSA_SHA256),
         }
-        .serialize_pem();
+        .unwrap();
+        let pem = pair.serialize_pem();
         let signs = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
             Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
             _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
         };
         let signs = signs.unwrap();
-        let mut published = json!(Jwk::from_encoding_key(&signs, algorithm).unwrap());
+        let mut published = match algorithm {
+            Algorithm::EdDSA => {
+                let x = URL_SAFE_NO_PAD.encode(rcgen::PublicKeyData::der_bytes(&pair));
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": x})
+            }
+            _ => json!(Jwk::from_encoding_key(&signs, algorithm).unwrap()),
+        };
         published["kid"] = json!(kid);
         Self { algorithm, signs, published }
     }
