@@ -15,6 +15,8 @@ use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
 
+use crate::connected;
+
 /// A router behind a listener.
 ///
 /// A handler runs to its end even if the client hangs up meanwhile: a change that the database has taken
@@ -44,14 +46,19 @@ async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
 
 /// `/metrics`, health and ping (PX-315, PX-317).
 pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
-    with_metrics(portcullis_web::health(Arc::clone(&context)), rendered)
+    let of_outposts = Arc::clone(&context);
+    let page = move || async move {
+        // The rest is worth seeing, above all when the database is not to be had.
+        let outposts = connected::page(&of_outposts).await.unwrap_or_default();
+        (TEXT, rendered.render() + &outposts)
+    };
+    portcullis_web::health(Arc::clone(&context))
+        .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(ping).with_state(context))
 }
 
-fn with_metrics(router: Router, rendered: PrometheusHandle) -> Router {
-    let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
-    router.route("/metrics", get(page))
-}
+/// The text format of Prometheus.
+const TEXT: [(http::HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
 /// The same of a stand-alone outpost, which is ready once it has had a configuration.
 pub(crate) fn of_outpost(rendered: PrometheusHandle, control: Arc<dyn ControlPlane>) -> Router {
@@ -63,7 +70,8 @@ pub(crate) fn of_outpost(rendered: PrometheusHandle, control: Arc<dyn ControlPla
         let waits = asks_ready(&uri) && !control.is_ready();
         if waits { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
     };
-    with_metrics(Router::new(), rendered)
+    Router::new()
+        .route("/metrics", get(move || async move { (TEXT, rendered.render()) }))
         .route("/-/health/live/", get(|| async { StatusCode::OK }))
         .route("/-/health/ready/", get(ready))
         .route("/outpost.goauthentik.io/ping", any(ping))

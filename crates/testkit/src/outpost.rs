@@ -21,6 +21,8 @@ pub struct Outpost {
     pub metrics_port: u16,
     /// Primary key at the control plane.
     pub pk: String,
+    /// Name at the control plane.
+    pub name: String,
     environment: Vec<(String, String)>,
     directory: TempDir,
     process: Mutex<Arc<Process>>,
@@ -38,14 +40,15 @@ impl Outpost {
     pub async fn with(api: &Api, base: &str, more: &[(&str, &str)]) -> Self {
         let nobody = format!("http://{}.localhost", fresh("nobody-needs-"));
         let first = api.unattached_app(&nobody, "http://127.0.0.1:9", &json!({})).await;
+        let name = fresh("edge-");
         let body = json!({
-            "name": fresh("edge-"), "type": "proxy", "providers": [first.provider], "service_connection": null,
+            "name": name, "type": "proxy", "providers": [first.provider], "service_connection": null,
             "config": {"authentik_host": base, "authentik_host_browser": "", "log_level": "debug"},
         });
         let made = api.post("outposts/instances/", body).await;
         let path = format!("core/tokens/{}/view_key/", text(&made["token_identifier"]));
         let token = text(&api.get(&path).await["key"]);
-        let outpost = Self::unchecked(base, &token, &text(&made["pk"]), more);
+        let outpost = Self { name, ..Self::unchecked(base, &token, &text(&made["pk"]), more) };
         outpost.ready().await;
         outpost
     }
@@ -72,6 +75,7 @@ impl Outpost {
             port,
             metrics_port,
             pk: pk.to_owned(),
+            name: String::new(),
             environment,
             directory,
             process,

@@ -107,6 +107,18 @@ impl Site {
         self.outpost.as_ref().expect("a site with an outpost")
     }
 
+    /// Whether a stand-alone outpost serves applications.
+    #[must_use]
+    pub fn has_outpost(&self) -> bool {
+        self.outpost.is_some()
+    }
+
+    /// The name of the outpost that serves applications.
+    #[must_use]
+    pub fn outpost_name(&self) -> &str {
+        self.outpost.as_ref().map_or("authentik Embedded Outpost", |outpost| &outpost.name)
+    }
+
     /// The port of whatever serves applications.
     #[must_use]
     pub fn gate(&self) -> u16 {

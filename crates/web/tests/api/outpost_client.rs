@@ -300,7 +300,7 @@ async fn px_358_abilities_are_of_a_closed_set() {
     assert!(!config.error_reporting.enabled && config.error_reporting.sentry_dsn.is_empty());
 }
 
-/// PX-360 … PX-362, PX-400, CO-466, CO-704: an outpost reads certificate and key of what it serves, without an event, and
+/// PX-400, PX-360, PX-361, PX-362, CO-466, CO-704: an outpost reads certificate and key of what it serves, without an event, and
 /// of nothing else.
 #[tokio::test]
 async fn px_400_an_outpost_reads_its_own_keys() {

@@ -267,7 +267,7 @@ fn px_281_back_pressure() {
         let stage = Stage::on(&site, json!({})).await;
         assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
         let before = site.process().resident_kib();
-        let mut raw = Raw::connect(site.port).await;
+        let mut raw = Raw::connect(site.gate()).await;
         raw.send(head(&stage, "GET /size/500000000", "")).await;
         raw.head().await;
         raw.exactly(1_000_000).await;

@@ -45,7 +45,7 @@ fn px_200_all_identity_headers_are_sent_in_title_case() {
             assert_eq!(one("x-authentik-entitlements"), "");
             assert_eq!(one("x-authentik-meta-app"), stage.app.slug);
             assert_eq!(one("x-authentik-meta-provider"), format!("Provider of {}", stage.app.slug));
-            assert_eq!(one("x-authentik-meta-outpost"), "authentik Embedded Outpost");
+            assert_eq!(one("x-authentik-meta-outpost"), stage.site.outpost_name());
             let jwks = format!("{}/application/o/{}/jwks/", stage.site.base(), stage.app.slug);
             assert_eq!(one("x-authentik-meta-jwks"), jwks);
             assert!(one("x-authentik-meta-version").starts_with("goauthentik.io/outpost/"));

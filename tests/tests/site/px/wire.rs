@@ -93,7 +93,7 @@ fn px_275_the_base_path_cannot_be_left() {
             let request = format!(
                 "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
             );
-            raw::status(&raw::exchange(site.port, request).await)
+            raw::status(&raw::exchange(site.gate(), request).await)
         };
         assert_eq!(get("/page?x=1").await, 200);
         assert_eq!(recorder.last().target, "/base/page?x=1");
@@ -110,7 +110,7 @@ fn px_283_a_slow_head_is_cut_off() {
     run(async {
         let site =
             portcullis_testkit::Site::options().env("PORTCULLIS_WEB__TIMEOUT_HTTP_READ_HEADER", "1s").start().await;
-        let mut raw = Raw::connect(site.port).await;
+        let mut raw = Raw::connect(site.gate()).await;
         raw.send("GET / HTTP/1.1\r\nHost: loc").await;
         let answer = String::from_utf8(raw.rest().await).unwrap();
         assert!(answer.is_empty() || raw::status(&answer) == 408 || raw::status(&answer) == 400, "{answer}");
