@@ -83,12 +83,21 @@ pub(crate) fn run(mut settings: Settings, layers: &Layers) -> Result<(), Failure
         let refreshed = Arc::clone(&remote);
         signals::watch(&tokens, move || refreshed.refresh())?;
         tokio::spawn(async move { plane.follow_configuration().await });
-        let following = tokio::spawn(Arc::clone(&remote).run(tokens.stop.clone()));
+        let mut following = tokio::spawn(Arc::clone(&remote).run(tokens.stop.clone()));
         let mut serving = bound.serve(&settings, faces, &tokens)?;
         tracing::info!(host = host.as_str(), "the outpost is up");
-        serving.drained().await?;
-        // The channel has been closed when the draining began, if not before.
-        following.await?;
+        tokio::select! {
+            drained = serving.drained() => {
+                drained?;
+                // The channel was closed when the draining began.
+                following.await?;
+            }
+            // It ends before the rest only when it fails, or because all are told to end.
+            ended = &mut following => {
+                ended?;
+                serving.drained().await?;
+            }
+        }
         tracing::info!("stopped");
         Ok(())
     })

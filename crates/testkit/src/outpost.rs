@@ -23,6 +23,8 @@ pub struct Outpost {
     pub pk: String,
     /// Name at the control plane.
     pub name: String,
+    /// Key of its token.
+    pub token: String,
     environment: Vec<(String, String)>,
     directory: TempDir,
     process: Mutex<Arc<Process>>,
@@ -76,6 +78,7 @@ impl Outpost {
             metrics_port,
             pk: pk.to_owned(),
             name: String::new(),
+            token: token.to_owned(),
             environment,
             directory,
             process,

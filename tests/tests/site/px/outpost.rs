@@ -300,3 +300,23 @@ fn px_056_the_only_application_answers_under_every_name() {
         assert_eq!(reply.status, 200);
     });
 }
+
+/// PX-002, PX-380: the certificate of the control plane is verified, over HTTP and for the channel, unless that is
+/// switched off.
+#[test]
+fn px_002_the_certificate_of_the_control_plane_is_verified() {
+    run(async {
+        let secure = portcullis_testkit::process::free_port();
+        let site = Site::options().env("PORTCULLIS_LISTEN__HTTPS", &format!("127.0.0.1:{secure}")).start().await;
+        let (token, pk) = {
+            let known = Outpost::of(&site.api, &site.base()).await;
+            (known.token.clone(), known.pk.clone())
+        };
+        let base = format!("https://localhost:{secure}");
+        let wary = Outpost::unchecked(&base, &token, &pk, &[]);
+        until("a complaint", async || wary.log().contains("certificate").then_some(())).await;
+        assert_eq!(wary.status("/-/health/ready/").await, Some(503), "{}", wary.log());
+        let careless = Outpost::unchecked(&base, &token, &pk, &[("PORTCULLIS_INSECURE", "true")]);
+        careless.ready().await;
+    });
+}
