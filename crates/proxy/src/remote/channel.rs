@@ -149,7 +149,10 @@ where
         let broken = async { tokio::time::sleep(SILENCE.saturating_sub(remote.link.silence())).await };
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(farewell(socket).await),
+            () = stop.cancelled() => {
+                farewell(socket).await;
+                return Ok(());
+            }
             message = socket.next() => match message {
                 Some(Ok(message)) => {
                     remote.link.heard();

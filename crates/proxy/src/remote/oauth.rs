@@ -20,7 +20,7 @@ use crate::control::{CodeExchange, ControlError};
 /// Seconds to wait where a control plane that has enough does not say how long.
 const WAIT: u32 = 10;
 
-fn unavailable(problem: impl ToString) -> ControlError {
+fn unavailable(problem: &impl ToString) -> ControlError {
     ControlError::Unavailable(problem.to_string())
 }
 
@@ -42,7 +42,7 @@ impl Remote {
             ("password", password),
             ("scope", &scope),
         ];
-        let answer = granted(self.post(served, &served.token, &form, Some(client)).await?)?;
+        let answer = granted(&self.post(served, &served.token, &form, Some(client)).await?)?;
         let id_token = text(&answer, "id_token");
         let said = self.verified(served, &id_token).await?;
         let mut grant = claims::grant(served.provider.pk, &said, &id_token, built_at).ok_or(ControlError::Refused)?;
@@ -62,7 +62,7 @@ impl Remote {
             Ok(answer) => answer,
             // A client that is refused gets nothing about the token, either.
             Err(status) if status.is_client_error() => return Err(ControlError::Refused),
-            Err(status) => return Err(unavailable(status)),
+            Err(status) => return Err(unavailable(&status)),
         };
         let presented = unverified(token).ok_or(ControlError::Refused)?;
         let said = with_defaults(answer, &presented);
@@ -90,7 +90,7 @@ impl Remote {
             ("client_secret", &provider.client_secret),
             ("code_verifier", exchange.code_verifier),
         ];
-        let answer = granted(self.post(served, &served.token, &form, Some(exchange.client)).await?)?;
+        let answer = granted(&self.post(served, &served.token, &form, Some(exchange.client)).await?)?;
         let token = text(&answer, "access_token");
         let said = self.verified(served, &token).await?;
         let nonce = match text(&said, "nonce") {
@@ -118,9 +118,9 @@ impl Remote {
             Ok(answer) => match answer.get("active") {
                 Some(Value::Bool(true)) => Ok(same_holder(&answer, grant)),
                 Some(Value::Bool(false)) => Ok(false),
-                _ => Err(unavailable("the answer does not say whether the token is active")),
+                _ => Err(unavailable(&"the answer does not say whether the token is active")),
             },
-            Err(status) => Err(unavailable(status)),
+            Err(status) => Err(unavailable(&status)),
         }
     }
 
@@ -130,7 +130,7 @@ impl Remote {
         token: &str,
         client: Option<IpAddr>,
     ) -> Result<Result<ClaimSet, StatusCode>, ControlError> {
-        let url = served.introspection.as_ref().ok_or_else(|| unavailable("no introspection endpoint"))?;
+        let url = served.introspection.as_ref().ok_or_else(|| unavailable(&"no introspection endpoint"))?;
         let provider = &served.provider;
         let form =
             [("client_id", provider.client_id.as_str()), ("client_secret", &provider.client_secret), ("token", token)];
@@ -150,7 +150,7 @@ impl Remote {
                 tracing::warn!(provider.name = served.provider.name, reason, "a token of the control plane is refused");
                 Err(ControlError::Refused)
             }
-            Err(keys) => Err(unavailable(keys)),
+            Err(keys) => Err(unavailable(&keys)),
         }
     }
 
@@ -177,19 +177,19 @@ impl Remote {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), client, &self.token);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        self.caller.call(Method::POST, url, headers, body.into()).await.map_err(unavailable)
+        self.caller.call(Method::POST, url, headers, body.into()).await.map_err(|error| unavailable(&error))
     }
 }
 
 /// The answer of the token endpoint, if it grants something.
-fn granted(reply: Reply) -> Result<ClaimSet, ControlError> {
+fn granted(reply: &Reply) -> Result<ClaimSet, ControlError> {
     match reply.status {
-        StatusCode::OK => object(&reply),
-        StatusCode::TOO_MANY_REQUESTS => Err(throttled(&reply)),
+        StatusCode::OK => object(reply),
+        StatusCode::TOO_MANY_REQUESTS => Err(throttled(reply)),
         // Who asks too slowly or of the wrong host has not been refused.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::MISDIRECTED_REQUEST => Err(unavailable(reply.status)),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::MISDIRECTED_REQUEST => Err(unavailable(&reply.status)),
         status if status.is_client_error() => Err(ControlError::Refused),
-        status => Err(unavailable(format!("the token endpoint answers with status {status}"))),
+        status => Err(unavailable(&format!("the token endpoint answers with status {status}"))),
     }
 }
 
@@ -201,7 +201,7 @@ fn throttled(reply: &Reply) -> ControlError {
 fn object(reply: &Reply) -> Result<ClaimSet, ControlError> {
     match serde_json::from_slice(&reply.body) {
         Ok(Value::Object(object)) => Ok(object),
-        _ => Err(unavailable(Unreadable)),
+        _ => Err(unavailable(&Unreadable)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A stand-alone outpost and its control plane: two processes, one of which may go away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_testkit::site::basic_upstream;
 use portcullis_testkit::{Go as _, Outpost, Reply, Site, Visitor, http, run, until};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::stage::{Stage, basic};
 

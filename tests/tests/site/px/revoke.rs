@@ -1,9 +1,10 @@
 //! Whatever is taken away is gone at the very next request, with a warm cache and with a cookie.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_testkit::{Go as _, run, until};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::stage::Stage;
 
