@@ -159,6 +159,10 @@ impl Remote {
         if standing == Standing::Proven && self.link.is_alive() {
             return Ok(true);
         }
+        let is_believed = standing != Standing::Doubtful && self.link.since_gap() < self.grace;
+        if is_believed && self.link.is_futile() {
+            return Ok(true);
+        }
         let (built_at, named_at) = (self.sessions.epochs.present(), self.sessions.named.present());
         let served = self.served(session.provider)?;
         match self.ask_again(&served, session).await {
@@ -166,9 +170,7 @@ impl Remote {
                 self.sessions.proven(session, built_at, named_at);
                 Ok(true)
             }
-            Err(ControlError::Unavailable(reason))
-                if standing != Standing::Doubtful && self.link.since_gap() < self.grace =>
-            {
+            Err(ControlError::Unavailable(reason)) if is_believed => {
                 tracing::warn!(reason, "a session is believed for a while, as nobody can be asked");
                 Ok(true)
             }

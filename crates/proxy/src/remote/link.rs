@@ -13,6 +13,9 @@ use crate::metrics;
 /// How long nothing may be heard before what was heard before is doubted (PX-107, PX-196).
 pub(super) const PRESENT: Duration = Duration::from_secs(PRESENT_SECONDS);
 
+/// How long nobody else waits in vain for what is known without an answer.
+const FUTILE: Duration = Duration::from_secs(10);
+
 struct State {
     /// Name and key of the outpost, for metrics.
     outpost: Option<(String, String)>,
@@ -23,6 +26,8 @@ struct State {
     /// When the last gap began: the channel went down, or never was.
     down: Instant,
     seq: Option<i64>,
+    /// When the control plane was last asked in vain, since the channel was there.
+    in_vain: Option<Instant>,
     /// How far the feed had come when it was announced.
     announced: i64,
     ended: bool,
@@ -44,6 +49,7 @@ impl Default for Link {
             heard: now,
             down: now,
             seq: None,
+            in_vain: None,
             announced: 0,
             ended: false,
         };
@@ -67,7 +73,7 @@ impl Link {
     pub(super) fn connected(&self) -> bool {
         let mut state = self.state();
         let gap = state.heard.elapsed() > PRESENT;
-        (state.connected, state.feeds, state.heard) = (true, false, Instant::now());
+        (state.connected, state.feeds, state.heard, state.in_vain) = (true, false, Instant::now(), None);
         show(&state);
         gap
     }
@@ -123,6 +129,19 @@ impl Link {
     pub(super) fn feeds(&self) -> bool {
         let state = self.state();
         state.connected && state.feeds && state.heard.elapsed() <= PRESENT
+    }
+
+    /// The control plane was asked, and nothing came back.
+    pub(super) fn asked_in_vain(&self) {
+        let mut state = self.state();
+        if !state.connected {
+            state.in_vain = Some(Instant::now());
+        }
+    }
+
+    /// Whether it is no use to ask: without a channel, somebody has just waited for an answer that did not come.
+    pub(super) fn is_futile(&self) -> bool {
+        self.state().in_vain.is_some_and(|at| at.elapsed() < FUTILE)
     }
 
     /// How long nothing was heard.

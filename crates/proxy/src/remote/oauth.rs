@@ -177,7 +177,10 @@ impl Remote {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), client, &self.token);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        self.caller.call(Method::POST, url, headers, body.into()).await.map_err(|error| unavailable(&error))
+        self.caller.call(Method::POST, url, headers, body.into()).await.map_err(|error| {
+            self.link.asked_in_vain();
+            unavailable(&error)
+        })
     }
 }
 

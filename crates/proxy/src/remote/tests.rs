@@ -380,6 +380,27 @@ async fn px_196_sessions_are_proven_by_introspection() {
     assert_eq!(outcome_of(&strict.still_stands(&record).await), "unknown");
 }
 
+/// PX-196, PX-111: while the control plane cannot be reached at all, only one request in a while waits for that.
+#[tokio::test]
+async fn px_196_not_everybody_waits_in_vain() {
+    let core = Core::start().await;
+    let proxies = core.proxies(|said| {
+        said["oidc_configuration"]["introspection_endpoint"] = json!("http://127.0.0.1:1/introspect/");
+    });
+    core.say("/api/v3/outposts/proxy/?page=1&page_size=100", 200, &proxies);
+    let remote = core.outpost();
+    remote.read().await.unwrap();
+    let record = keep(&remote, "one", "ada", "s").await;
+    assert!(!remote.link.is_futile());
+    assert_eq!(outcome_of(&remote.still_stands(&record).await), "stands");
+    assert!(remote.link.is_futile());
+    assert_eq!(outcome_of(&remote.still_stands(&record).await), "stands");
+    remote.sessions.bump(Subject::User("uuid-of-ada"));
+    assert_eq!(outcome_of(&remote.still_stands(&record).await), "unknown");
+    remote.link.connected();
+    assert!(!remote.link.is_futile());
+}
+
 fn outcome_of(answer: &Result<bool, ControlError>) -> &'static str {
     match answer {
         Ok(true) => "stands",
