@@ -337,7 +337,7 @@ async fn keep(remote: &Remote, value: &str, sub: &str, sid: &str) -> SessionReco
     record
 }
 
-fn active(more: Value) -> String {
+fn active(more: &Value) -> String {
     let mut said = json!({"active": true});
     for (name, value) in more.as_object().unwrap() {
         said[name] = value.clone();
@@ -354,7 +354,7 @@ async fn px_196_sessions_are_proven_by_introspection() {
     remote.read().await.unwrap();
     let record = keep(&remote, "one", "ada", "s").await;
     let stands = async || outcome_of(&remote.still_stands(&record).await);
-    core.say(INTROSPECTION, 200, &active(json!({"sub": "ada"})));
+    core.say(INTROSPECTION, 200, &active(&json!({"sub": "ada"})));
     assert_eq!(stands().await, "stands");
     assert_eq!(form(&core.asked(INTROSPECTION)[0].body)[2].1, "access-token-of-a-session");
     for (status, body, expected) in [
@@ -370,7 +370,7 @@ async fn px_196_sessions_are_proven_by_introspection() {
     }
     remote.sessions.bump(Subject::User("uuid-of-ada"));
     assert_eq!(stands().await, "unknown", "what was named has to be proven, grace or not");
-    core.say(INTROSPECTION, 200, &active(json!({})));
+    core.say(INTROSPECTION, 200, &active(&json!({})));
     assert_eq!(stands().await, "stands");
 
     let strict = core.outpost_with(|settings| settings.grace = Duration::ZERO);
