@@ -30,6 +30,8 @@ pub trait World: Send {
     /// # Errors
     /// When blueprints may not read it (CO-729).
     fn file(&mut self, path: &str) -> Result<Option<String>, String>;
+    /// A tag of the entry has come to null, for want of what it names and of a default.
+    fn came_to_nothing(&mut self, line: usize, tag: &'static str);
 }
 
 /// How deep tags may lead; a context that names itself leads on for ever.
@@ -125,25 +127,29 @@ impl<'a> Resolver<'a> {
                     true => self.world.find_object(&model, &met).await,
                     false => self.world.find(&model, &met).await,
                 };
-                self.counted(found.map_err(fault)?, line)
+                let found = found.map_err(fault)?;
+                if found.is_null() {
+                    self.world.came_to_nothing(line, if *object { "!FindObject" } else { "!Find" });
+                }
+                self.counted(found, line)
             }
             Tag::Context { key, default } => {
                 // The context outlives this, whatever happens to the rest of it.
                 let context: &'a Node = self.context;
                 match context.get(key) {
                     Some(value) => self.value(value).await,
-                    None => self.or_null(default.as_ref()).await,
+                    None => self.otherwise(default.as_ref(), line, "!Context").await,
                 }
             }
             Tag::Env { name, default } => {
                 match self.world.env(name).map_err(fault)?.filter(|value| !value.is_empty()) {
                     Some(value) => self.counted(Value::String(value), line),
-                    None => self.or_null(default.as_ref()).await,
+                    None => self.otherwise(default.as_ref(), line, "!Env").await,
                 }
             }
             Tag::File { path, default } => match self.world.file(path).map_err(fault)? {
                 Some(content) => self.counted(Value::String(content.trim().to_owned()), line),
-                None => self.or_null(default.as_ref()).await,
+                None => self.otherwise(default.as_ref(), line, "!File").await,
             },
             Tag::ParseJson(node) => {
                 let text = self.text(node).await?;
@@ -212,10 +218,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    async fn or_null(&mut self, default: Option<&Node>) -> Result<Value, Fault> {
+    async fn otherwise(&mut self, default: Option<&Node>, line: usize, tag: &'static str) -> Result<Value, Fault> {
         match default {
             Some(default) => self.value(default).await,
-            None => Ok(Value::Null),
+            None => {
+                self.world.came_to_nothing(line, tag);
+                Ok(Value::Null)
+            }
         }
     }
 

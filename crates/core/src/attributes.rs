@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    /// CO-066: merging again gives the same result, because inputs are never shared.
+    /// CO-066, CO-820: merging again gives the same result, because inputs are never shared.
     #[test]
     fn co_066_merging_leaves_its_inputs_alone() {
         let group = object(json!({"list": [1], "nested": {"list": [1]}}));

@@ -431,7 +431,7 @@ mod tests {
         claims
     }
 
-    /// PX-415, OA-440: the proxy claim holds the attributes that this provider uses, and no others.
+    /// PX-415, OA-440, OA-436: the proxy claim holds the attributes that this provider uses, and no others.
     #[test]
     fn px_415_the_proxy_claim_holds_only_what_the_provider_uses() {
         let scopes = vec!["ak_proxy".to_owned()];

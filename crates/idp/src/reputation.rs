@@ -110,6 +110,14 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: ReputationId) -> Result<()
     change.commit().await
 }
 
+/// Forgets the scores of a user name from all addresses (CO-445). Tells how many there were.
+///
+/// # Errors
+/// When the store fails.
+pub async fn forget_in(change: &mut Change<'_>, username: &str) -> Result<u64, StoreError> {
+    reputation::delete_of(change.conn(), username).await
+}
+
 /// Removes scores whose time is over, a batch at a time.
 ///
 /// # Errors

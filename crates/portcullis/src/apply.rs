@@ -19,9 +19,15 @@ use crate::{Failure, instance, serve};
 /// those after it nothing.
 pub(crate) fn run(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
     // All are read before the first is applied: a name that is mistyped is noticed at once.
-    let read = |path: &PathBuf| match std::fs::read_to_string(path) {
-        Ok(text) => Ok((path.display().to_string(), text)),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    let read = |path: &PathBuf| {
+        let text = match path.as_os_str() == "-" {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(path),
+        };
+        match text {
+            Ok(text) => Ok((path.display().to_string(), text)),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        }
     };
     let texts = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     serve::runtime()?.block_on(async {
@@ -48,7 +54,7 @@ pub(crate) fn export(settings: &Settings) -> Result<(), Failure> {
 
 async fn apply_all(ctx: &Context, texts: Vec<(String, String)>) -> Result<(), Failure> {
     for (path, text) in texts {
-        let applied = apply(ctx, &Actor::system(), &Document::of_file(text), Audience::Others).await;
+        let applied = apply(ctx, &Actor::system(), &Document::of_file(&path, text), Audience::Others).await;
         let applied = applied.map_err(|refused| format!("{path}: {refused}"))?;
         let mut out = std::io::stdout();
         for line in applied.log.iter().filter(|line| line.level != "debug") {

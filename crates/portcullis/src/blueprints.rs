@@ -10,6 +10,8 @@ use portcullis_web::api::blueprints::Watch;
 use rustix::process::{getegid, geteuid};
 use tokio_util::sync::CancellationToken;
 
+use crate::settings;
+
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_secs(5);
 /// How soon a change by a command beside this process is noticed.
@@ -58,7 +60,16 @@ pub(crate) async fn hear(context: Arc<Context>, stop: CancellationToken) {
 
 /// Blueprints are applied with all rights: whoever breaks in must not be able to leave one behind (CO-738).
 fn warn_about(folder: &Path) {
-    let Ok(of) = folder.metadata() else { return };
+    let Ok(of) = folder.metadata() else {
+        let is_default = |declared: &settings::Declaration| {
+            declared.key == "blueprints_dir" && Path::new(declared.default) == folder
+        };
+        // Nobody asked for the default.
+        if !settings::declarations().any(is_default) {
+            tracing::warn!(folder = %folder.display(), "the folder of blueprints is not there");
+        }
+        return;
+    };
     if is_writable(of.mode(), (of.uid(), of.gid()), (geteuid().as_raw(), getegid().as_raw())) {
         tracing::warn!(
             folder = %folder.display(),

@@ -3,16 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Empty;
 use portcullis_idp::policies::{Answer, BreachService};
-use rustls::crypto::aws_lc_rs::default_provider;
 
+use crate::https::Asker;
 use crate::settings::BaseUrl;
 
 /// Longest wait for an answer. Somebody waits before a form meanwhile.
@@ -24,22 +19,13 @@ const LONGEST: usize = 1024 * 1024;
 pub(crate) struct Range {
     url: String,
     // Made when it is first needed: most instances never ask.
-    client: OnceLock<Result<Caller, String>>,
+    asker: OnceLock<Result<Asker, String>>,
 }
-
-type Caller = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 impl Range {
     /// The service at a URL. Nothing is asked yet.
     pub(crate) fn at(url: &BaseUrl) -> Arc<dyn BreachService> {
-        Arc::new(Self { url: url.as_str().to_owned(), client: OnceLock::new() })
-    }
-
-    /// Trusts the certificates that the system trusts.
-    fn client() -> Result<Caller, String> {
-        let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(default_provider());
-        let connector = connector.map_err(|error| error.to_string())?.https_or_http().enable_http1().build();
-        Ok(Client::builder(TokioExecutor::new()).build(connector))
+        Arc::new(Self { url: url.as_str().to_owned(), asker: OnceLock::new() })
     }
 
     async fn ask(&self, prefix: &str) -> Result<String, String> {
@@ -49,13 +35,11 @@ impl Range {
             .header(header::USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| text(&error))?;
-        let client = self.client.get_or_init(Self::client).as_ref().map_err(Clone::clone)?;
-        let response = client.request(request).await.map_err(|error| text(&error))?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("status {}", response.status()));
+        let asker = self.asker.get_or_init(Asker::new).as_ref().map_err(Clone::clone)?;
+        match asker.ask(request, LONGEST).await? {
+            (StatusCode::OK, body) => String::from_utf8(body.into()).map_err(|error| text(&error)),
+            (status, _) => Err(format!("status {status}")),
         }
-        let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|error| text(&error))?;
-        String::from_utf8(body.to_bytes().into()).map_err(|error| text(&error))
     }
 }
 

@@ -36,6 +36,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Whether there is any.
+    pub(crate) fn is_given(&self) -> bool {
+        self.config.is_some() || self.data_dir.is_some() || !self.set.is_empty()
+    }
+
     /// The settings that were given as flags, in ascending strength.
     pub(crate) fn flags(&self) -> Vec<(String, String)> {
         let data_dir = self.data_dir.iter().map(|path| ("data_dir".to_owned(), path.display().to_string()));
@@ -56,7 +61,7 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Apply blueprints: each file as a whole or not at all, also beside a running server
     Apply {
-        /// Blueprint files, applied one after the other until one is refused
+        /// Blueprint files, applied one after the other until one is refused; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -78,7 +83,7 @@ pub(crate) enum Command {
         /// User name
         username: String,
         /// For how many minutes it is good
-        #[arg(default_value_t = 60)]
+        #[arg(default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         minutes: u32,
     },
     /// Make a user an administrator

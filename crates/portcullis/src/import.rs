@@ -53,6 +53,9 @@ impl From {
 /// One line when the server cannot be read. What cannot be taken over is reported, and no error.
 pub(crate) fn run(settings: &Settings, from: &From) -> Result<(), Failure> {
     let server = Server::new(&from.url, from.token_file.as_deref(), from.token.as_deref())?;
+    if server.is(settings.general.base_url.as_str()) {
+        return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
+    }
     serve::runtime()?.block_on(async {
         // All of it is read before anything is changed.
         let there = read(&server).await?;
@@ -154,7 +157,7 @@ async fn take_over(ctx: &Context, there: &Snapshot) -> Result<(), Failure> {
 /// Applies what is planned, one item after the other, and remembers those that are refused.
 async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<(), Failure> {
     for item in &plan.items {
-        let document = Document::of_file(item.document());
+        let document = Document::of_file("import", item.document());
         if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
             say(&format!("{}: not carried over: {why}", item.name))?;
             refused.extend(item.about());

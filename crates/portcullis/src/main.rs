@@ -11,6 +11,7 @@ mod demo;
 mod edge;
 mod face;
 mod healthcheck;
+mod https;
 mod import;
 mod instance;
 mod listeners;
@@ -56,6 +57,9 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
             outpost::run(settings, &layers)
         }
         // Its own instance: no file, no environment, no data directory of anybody.
+        Command::Demo(_) if common.is_given() => {
+            Err("demo is an instance of its own, with no settings but --port or --listen, and keeps nothing: to keep something, run `portcullis serve`".into())
+        }
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { files } => apply::run(&load(&common)?.0, &files),
         Command::Export => apply::export(&load(&common)?.0),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_idp::change::Change;
 use portcullis_idp::context::{Actor, Context};
-use portcullis_idp::{authenticators, bootstrap, directory, limits, recovery};
+use portcullis_idp::{authenticators, bootstrap, directory, limits, recovery, reputation};
 use portcullis_store::account::{self, Account};
 use portcullis_store::team;
 use serde_json::json;
@@ -61,11 +61,16 @@ async fn perform(ctx: &Context, username: &str, task: &Task) -> Result<String, F
         Task::Unlock => unlock(ctx, &mut change, &user).await?,
         Task::RemoveSecondFactors => {
             let removed = authenticators::remove_all_in(&mut change, user.pk).await?;
-            format!("{}: {removed} second factors removed", user.username)
+            format!("{}: {} removed", user.username, counted(u64::try_from(removed)?, "second factor"))
         }
     };
     change.commit().await?;
     Ok(said)
+}
+
+/// So many of them, as one says it.
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What a rule says, for a console.
@@ -105,9 +110,11 @@ async fn unlock(ctx: &Context, change: &mut Change<'_>, user: &Account) -> Resul
     if !user.email.is_empty() {
         counters += limits::clear(ctx, change.conn(), &user.email).await?;
     }
+    // Policies may refuse whom too many failures have given a bad name.
+    let scores = reputation::forget_in(change, &user.username).await?;
     let model = portcullis_idp::event::model("authentik_core", "user", user.pk, &user.username);
-    change
-        .event("model_updated", json!({"model": model, "message": "Counters of failed attempts were cleared."}))
-        .await?;
-    Ok(format!("{}: {counters} counters of failed attempts cleared", user.username))
+    let message = "Counters of failed attempts and reputation scores were cleared.";
+    change.event("model_updated", json!({"model": model, "message": message})).await?;
+    let (counters, scores) = (counted(counters, "counter"), counted(scores, "reputation score"));
+    Ok(format!("{}: {counters} of failed attempts and {scores} cleared", user.username))
 }

@@ -115,6 +115,32 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// CO-008: flags that would have no effect are refused.
+#[test]
+fn co_008_flags_without_effect_are_refused() {
+    let place = Place::new();
+    for flags in [["--data-dir", "kept"], ["--config", "portcullis.toml"], ["--set", "log.access=true"]] {
+        let refused = place.refused(&[&["demo"], flags.as_slice()].concat(), &[]);
+        assert!(refused.contains("keeps nothing") && refused.contains("portcullis serve"), "{refused}");
+    }
+    assert!(!place.path("kept").exists());
+    let zero = place.command(&["recovery-link", "ada", "0"]).output().unwrap();
+    assert_eq!(zero.status.code(), Some(2), "{zero:?}");
+}
+
+/// CO-720: `-` is a blueprint on standard input.
+#[test]
+fn co_720_a_blueprint_comes_by_standard_input() {
+    let place = Place::new();
+    place.serve_once(&[]);
+    let entry = "{model: authentik_core.group, identifiers: {name: staff}}";
+    let mut child = place.command(&["apply", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    write!(child.stdin.take().unwrap(), "version: 1\nentries: [{entry}]\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("-: applied"), "{output:?}");
+}
+
 /// PX-003: a stand-alone outpost without host or token ends with an error that names what is missing.
 #[test]
 fn px_003_an_outpost_names_what_is_missing() {

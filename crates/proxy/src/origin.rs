@@ -365,7 +365,7 @@ mod tests {
         assert!(!sent.headers().contains_key("x_forwarded_proto"));
     }
 
-    /// PX-042: the client is the first address from the right that is not trusted.
+    /// PX-042, CO-389: the client is the first address from the right that is not trusted.
     #[test]
     fn px_042_the_client_is_the_first_untrusted_address_from_the_right() {
         for (field, value, client) in [

@@ -131,6 +131,15 @@ pub async fn delete(conn: &mut Conn, pk: ReputationId) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Deletes the rows of a name; tells how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_of(conn: &mut Conn, identifier: &str) -> Result<u64, StoreError> {
+    Ok(on!(conn, c => sqlx::query("DELETE FROM reputation WHERE identifier = $1")
+        .bind(identifier).execute(c).await.map(|done| done.rows_affected()))?)
+}
+
 /// Removes rows whose time is over, at most `limit`; tells how many.
 ///
 /// # Errors

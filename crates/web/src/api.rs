@@ -441,6 +441,21 @@ mod tests {
         assert_eq!(setup::open(&again).await.expect("reads"), None);
     }
 
+    /// CO-483: secrets of the first start that are shorter than those of people are taken, and warned of.
+    #[tokio::test]
+    async fn co_483_short_bootstrap_secrets_are_warned_of() {
+        let wishes = |token: &str, password: &str| bootstrap::Wishes {
+            token: Some(token.to_owned()),
+            password: Some(password.to_owned()),
+            ..bootstrap::Wishes::default()
+        };
+        let short = Site::with(wishes("a-short-token", "7 chars")).await;
+        assert_eq!(short.bearer("a-short-token", Method::GET, "/core/users/me/", None).await.status, 200);
+        assert_eq!(short.events("configuration_warning").await.0, 2);
+        let long = Site::with(wishes("a-token-of-20-chars!", "8 chars!")).await;
+        assert_eq!(long.events("configuration_warning").await.0, 0);
+    }
+
     /// CO-460: a database opened with another secret key is told apart before anything else.
     #[tokio::test]
     async fn co_460_another_secret_key_is_noticed() {

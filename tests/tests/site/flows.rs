@@ -170,8 +170,11 @@ fn co_445_unlock_clears_counters() {
         assert_eq!(site.process().end().await.code(), Some(0));
         site.restart().await;
         assert!(!opens(&person.password).await, "not examined");
+        let scores = format!("policies/reputation/scores/?identifier={}", person.username);
+        assert_eq!(site.api.get(&scores).await["pagination"]["count"], 1);
         let unlocked = operator(&site, &["unlock", &person.username]).await;
         assert_eq!(unlocked.code, Some(0), "{unlocked:#?}");
+        assert_eq!(site.api.get(&scores).await["pagination"]["count"], 0, "{unlocked:#?}");
         assert!(opens(&person.password).await);
     });
 }

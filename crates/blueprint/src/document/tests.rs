@@ -9,6 +9,7 @@ use crate::resolve::Answer;
 #[derive(Default)]
 struct Few {
     keys: HashMap<String, Value>,
+    nothing: Vec<(usize, &'static str)>,
 }
 
 impl World for Few {
@@ -49,6 +50,9 @@ impl World for Few {
             _ => Ok(None),
         }
     }
+    fn came_to_nothing(&mut self, line: usize, tag: &'static str) {
+        self.nothing.push((line, tag));
+    }
 }
 
 fn entry_of(value: &str) -> String {
@@ -63,7 +67,7 @@ async fn resolve(text: &str) -> Result<Option<Resolved>, Fault> {
     let built_in = json!({"given": {"b": 2}, "below": "yes"}).as_object().unwrap().clone();
     let instance = json!({"given": {"a": 9}}).as_object().unwrap().clone();
     let context = blueprint.context(built_in, instance);
-    let mut world = Few { keys: HashMap::from([("earlier".to_owned(), json!(7))]) };
+    let mut world = Few { keys: HashMap::from([("earlier".to_owned(), json!(7))]), ..Few::default() };
     blueprint.entries[0].resolve(&mut world, &context, &mut Budget::default()).await
 }
 

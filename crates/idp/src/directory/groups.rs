@@ -332,7 +332,7 @@ mod tests {
         GroupId(Uuid::from_u128(n))
     }
 
-    /// CO-062: circles of any length are refused, shared ancestors are not.
+    /// CO-062, CO-842: circles of any length are refused, shared ancestors are not.
     #[test]
     fn co_062_parents_make_no_circle() {
         let links = [(group(1), group(2)), (group(2), group(3)), (group(4), group(3))];

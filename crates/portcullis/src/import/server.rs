@@ -7,17 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs::default_provider;
+use http_body_util::Empty;
 use serde_json::Value;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use crate::Failure;
+use crate::https::Asker;
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +29,7 @@ const PAGE: u32 = 100;
 pub(super) struct Server {
     base: String,
     token: Zeroizing<String>,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    asker: Asker,
     /// Bytes so far.
     read: AtomicUsize,
 }
@@ -44,7 +40,8 @@ impl Server {
     /// # Errors
     /// One line when the URL is none of a server, would send the token in the clear, or there is no token.
     pub(super) fn new(url: &str, file: Option<&Path>, otherwise: Option<&str>) -> Result<Self, Failure> {
-        let parsed = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        let parsed = Url::parse(url).ok().filter(Url::has_host);
+        let parsed = parsed.ok_or_else(|| format!("{url}: write it as https://id.example.com"))?;
         let is_here = match parsed.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -61,10 +58,18 @@ impl Server {
             (None, Some(token)) => token.to_owned(),
             (None, None) => return Err("a token is needed: --token-file, or PORTCULLIS_IMPORT_TOKEN".into()),
         };
-        let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(default_provider())?;
-        let client = Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
         let base = parsed.origin().ascii_serialization() + parsed.path().trim_end_matches('/');
-        Ok(Self { base, token: Zeroizing::new(token.trim().to_owned()), client, read: AtomicUsize::new(0) })
+        Ok(Self {
+            base,
+            token: Zeroizing::new(token.trim().to_owned()),
+            asker: Asker::new()?,
+            read: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether this is the server with that base URL.
+    pub(super) fn is(&self, base_url: &str) -> bool {
+        Url::parse(&self.base).is_ok_and(|here| Url::parse(base_url).is_ok_and(|other| here.origin() == other.origin()))
     }
 
     /// All objects of a list, such as `core/users/`; none when the server knows no such list.
@@ -131,14 +136,9 @@ impl Server {
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())?;
-        let asked = async {
-            let response = self.client.request(request).await.map_err(|error| format!("{address}: {error}"))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LONGEST).collect().await;
-            Ok::<_, Failure>((status, body.map_err(|error| format!("{address}: {error}"))?.to_bytes()))
-        };
-        let late = |_| format!("{address}: no answer within {} seconds", PATIENCE.as_secs());
-        let (status, body) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+        let asked = tokio::time::timeout(PATIENCE, self.asker.ask(request, LONGEST)).await;
+        let late = |_| format!("no answer within {} seconds", PATIENCE.as_secs());
+        let (status, body) = asked.map_err(late).flatten().map_err(|problem| format!("{address}: {problem}"))?;
         let read = self.read.fetch_add(body.len(), Ordering::Relaxed) + body.len();
         if read > MOST_BYTES {
             return Err(format!("{}: more than {} MiB in all", self.base, MOST_BYTES >> 20).into());

@@ -173,7 +173,7 @@ async fn import(State(ctx): State<Arc<Context>>, Admin(caller): Admin, form: For
             _ => return Err(ApiError::field("context", "Value must be valid JSON.")),
         },
     };
-    let document = Document { text, context, names, instance: None, within: BY_API };
+    let document = Document { name: "import".to_owned(), text, context, names, instance: None, within: BY_API };
     let (success, log) = match apply(&ctx, &caller.actor, &document, Audience::Ourselves).await {
         Ok(applied) => (true, applied.log),
         Err(refused) => (false, vec![LogLine::new(ctx.now(), "error", "blueprints", refused.to_string())]),

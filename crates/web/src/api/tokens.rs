@@ -174,7 +174,7 @@ mod tests {
         shown.json["key"].as_str().expect("a key").to_owned()
     }
 
-    /// CO-549, CO-596: a token is created, read, changed and deleted; its key is in none of the answers.
+    /// CO-549, CO-596, OA-590: a token is created, read, changed and deleted; its key is in none of the answers.
     #[tokio::test]
     async fn co_549_tokens_live_and_go() {
         let site = Site::new().await;
@@ -279,7 +279,7 @@ mod tests {
         assert!(moved.json["user"].is_array() && moved.json["intent"].is_array(), "{:?}", moved.json);
     }
 
-    /// CO-101, OA-602: who is no administrator owns what they make, and it expires, on updates too.
+    /// CO-101, OA-602, OA-601: who is no administrator owns what they make, and it expires, on updates too.
     #[tokio::test]
     async fn co_101_ordinary_users_make_their_own_expiring_tokens() {
         let site = Site::new().await;
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(site.admin(Method::POST, "/core/tokens/", for_other).await.status, 201);
     }
 
-    /// CO-103, OA-610: an expired token is refused at once, swept or not.
+    /// CO-103, OA-610, OA-642: an expired token is refused at once, swept or not.
     #[tokio::test]
     async fn oa_610_expiry_holds_at_use() {
         let site = Site::new().await;
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(site.bearer(TOKEN, Method::GET, "/core/users/me/", None).await.status, 200);
     }
 
-    /// CO-104, OA-606: showing a key is noted, with who and which, and without the key.
+    /// CO-104, OA-606, OA-665: showing a key is noted, with who and which, and without the key.
     #[tokio::test]
     async fn co_104_shown_keys_are_noted() {
         let site = Site::new().await;

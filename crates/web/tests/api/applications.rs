@@ -137,7 +137,7 @@ async fn co_133_launch_urls_are_filled_for_the_caller() {
     assert_eq!(list["pagination"]["count"], 8);
 }
 
-/// CO-134, CO-136, CO-137: lists hold what the caller may use, superusers included; pages are made of that.
+/// CO-134, CO-136, CO-137, CO-829: lists hold what the caller may use, superusers included; pages are made of that.
 #[tokio::test]
 async fn co_137_lists_hold_what_the_caller_may_use() {
     let site = Site::new().await;

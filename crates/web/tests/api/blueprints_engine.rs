@@ -10,7 +10,7 @@ use crate::site::Site;
 
 /// Applies a text as a file of the machine.
 pub(crate) async fn attempt(site: &Site, text: &str) -> Result<Applied, Refused> {
-    let document = Document::of_file(text.to_owned());
+    let document = Document::of_file("test.yaml", text.to_owned());
     apply(&site.ctx, &Actor::system(), &document, Audience::Ourselves).await
 }
 
@@ -176,7 +176,7 @@ async fn co_728_the_context_of_the_instance_wins() {
     let text = "version: 1\ncontext: {name: by text, of: {a: 1, b: 1}}\nentries:\n  - model: authentik_core.group\n    \
                 identifiers: {name: !Context name}\n    attrs: {attributes: !Context of}\n";
     let context = json!({"name": "by instance", "of": {"b": 2}}).as_object().unwrap().clone();
-    let document = Document { context, ..Document::of_file(text.to_owned()) };
+    let document = Document { context, ..Document::of_file("test.yaml", text.to_owned()) };
     apply(&site.ctx, &Actor::system(), &document, Audience::Ourselves).await.unwrap();
     let made = only(&site, "/core/groups/?name=by%20instance").await;
     assert_eq!(made["attributes"], json!({"a": 1, "b": 2}));
@@ -231,8 +231,8 @@ async fn co_823_what_comes_through_the_api_reads_nothing() {
     ] {
         for (expected, is_file) in [(of_file, true), (of_api, false)] {
             let document = match is_file {
-                true => Document::of_file(with(value)),
-                false => Document { names: Default::default(), ..Document::of_file(with(value)) },
+                true => Document::of_file("test.yaml", with(value)),
+                false => Document { names: Default::default(), ..Document::of_file("test.yaml", with(value)) },
             };
             let done = apply(&site.ctx, &Actor::system(), &document, Audience::Ourselves).await;
             assert_eq!(done.is_ok(), expected.is_some(), "{value} {is_file} {done:?}");
@@ -267,7 +267,7 @@ async fn co_706_others_apply_nothing() {
     let text = "version: 1\nentries: [{model: authentik_core.group, identifiers: {name: x}}]\n";
     for is_superuser in [false, true] {
         let actor = Actor { is_superuser, ..actor.clone() };
-        let document = Document::of_file(text.to_owned());
+        let document = Document::of_file("test.yaml", text.to_owned());
         let done = apply(&site.ctx, &actor, &document, Audience::Ourselves).await;
         assert_eq!(done.unwrap_err().message, "You do not have permission to perform this action.");
     }

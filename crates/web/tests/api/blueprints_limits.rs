@@ -81,13 +81,13 @@ async fn co_734_applying_has_an_end() {
     let group = "  - {model: authentik_core.group, identifiers: {name: late}}\n";
     applied(&site, &instance("late", &document(group))).await;
     for text in [document(group), document(&leads_to("late", false))] {
-        let document = Document { within: Duration::ZERO, ..Document::of_file(text) };
+        let document = Document { within: Duration::ZERO, ..Document::of_file("test.yaml", text) };
         let refused = apply(&site.ctx, &Actor::system(), &document, Audience::Ourselves).await.unwrap_err();
         assert_eq!((refused.cause, refused.entry), (Cause::Time, Some(1)), "{refused}");
         assert!(refused.message.starts_with("It takes longer than 0 seconds"), "{refused}");
     }
     assert_eq!(count(&site, "/core/groups/?name=late").await, 0);
-    assert!(Document::of_file(String::new()).within > Duration::from_secs(30));
+    assert!(Document::of_file("test.yaml", String::new()).within > Duration::from_secs(30));
 }
 
 /// CO-725: what a tag has read is in no refusal: neither of tags nor of attributes nor of models.

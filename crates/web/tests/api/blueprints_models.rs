@@ -269,8 +269,8 @@ async fn co_736_permanent_names_come_first() {
 /// it makes the same.
 #[tokio::test]
 async fn co_730_an_export_changes_nothing() {
-    let site = Site::new().await;
-    attempt(&site, include_str!("../../../../docs/src/examples/wiki.yaml")).await.unwrap();
+    let site = Site::reaching(example_secrets()).await;
+    attempt(&site, EXAMPLE).await.unwrap();
     let (ada, _) = site.user("grace").await;
     let policy = site.post("/policies/dummy/", json!({"name": "d"})).await["pk"].clone();
     let wiki = site.get("/core/applications/wiki/").await["pk"].clone();
@@ -280,7 +280,7 @@ async fn co_730_an_export_changes_nothing() {
     let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
     site.post("/propertymappings/provider/scope/", mapping).await;
     let exported = export(&site.ctx, &Actor::system()).await.unwrap();
-    for secret in ["change-me", "an-app-password-of-ada", crate::site::ADMIN] {
+    for secret in ["the-password-of-the-wiki", "the-app-password-of-ada", crate::site::ADMIN] {
         assert!(!exported.contains(secret), "{secret}");
     }
     let events = (site.events("model_created").await, site.events("model_updated").await);
@@ -298,13 +298,11 @@ async fn co_730_an_export_changes_nothing() {
 /// PX-020, CO-730: the example of the handbook protects an application; applied again, it changes nothing.
 #[tokio::test]
 async fn co_730_the_example_protects_an_application() {
-    let environment = [("PORTCULLIS_BLUEPRINT_ADA_KEY".to_owned(), "the-app-password-of-ada".to_owned())];
-    let site = Site::reaching(Reach::new(None, environment)).await;
+    let site = Site::reaching(example_secrets()).await;
     let other = site.provider("other").await["pk"].clone();
     let outpost = site.get("/outposts/instances/").await["results"][0]["pk"].as_str().unwrap().to_owned();
     site.patch(&format!("/outposts/instances/{outpost}/"), json!({"providers": [other]})).await;
-    let text = include_str!("../../../../docs/src/examples/wiki.yaml");
-    attempt(&site, text).await.unwrap();
+    attempt(&site, EXAMPLE).await.unwrap();
     let application = site.get("/core/applications/wiki/").await;
     let provider = site.get(&format!("/providers/proxy/{}/", application["provider"])).await;
     assert_eq!(provider["external_host"], json!("https://wiki.example.com"));
@@ -318,6 +316,30 @@ async fn co_730_the_example_protects_an_application() {
     );
     assert_eq!(site.get(&access).await["passing"], json!(true));
     let events = (site.events("model_created").await, site.events("model_updated").await);
-    attempt(&site, text).await.unwrap();
+    attempt(&site, EXAMPLE).await.unwrap();
     assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
+}
+
+/// CO-726, CO-731: what is refused for a tag that has come to nothing names the tag and its line; what is applied
+/// nevertheless says so in its log.
+#[tokio::test]
+async fn co_726_tags_that_come_to_nothing_are_named() {
+    let site = Site::new().await;
+    let mistyped = EXAMPLE.replace("implicit-consent", "implied-consent");
+    let refused = attempt(&site, &mistyped).await.unwrap_err().to_string();
+    let line = 1 + mistyped.lines().position(|line| line.contains("implied-consent")).unwrap();
+    let said = format!("authorization_flow: This field may not be null. (!Find in line {line} has come to nothing.)");
+    assert!(refused.starts_with("entry 4 ") && refused.ends_with(&said), "{refused}");
+    let applied = attempt(&site, EXAMPLE).await.unwrap();
+    let line = 1 + EXAMPLE.lines().position(|line| line.contains("ADA_KEY")).unwrap();
+    let said = format!("entry 3: !Env in line {line} has come to nothing");
+    assert!(applied.log.iter().any(|line| line.event == said), "{:?}", applied.log);
+}
+
+const EXAMPLE: &str = include_str!("../../../../docs/src/examples/wiki.yaml");
+
+/// The variables that the example of the handbook reads.
+fn example_secrets() -> Reach {
+    let variables = [("ADA_KEY", "the-app-password-of-ada"), ("WIKI_PASSWORD", "the-password-of-the-wiki")];
+    Reach::new(None, variables.map(|(name, text)| (format!("PORTCULLIS_BLUEPRINT_{name}"), text.to_owned())))
 }

@@ -109,7 +109,7 @@ async fn co_190_expressions_are_compiled_when_saved() {
     assert_eq!(stage.site.patch(&path, json!({"name": "f"})).await["expression"], "yes");
 }
 
-/// CO-171, CO-173, CO-136: outcomes combine with those of users by mode, `negate` inverts an outcome and no failure, and
+/// CO-171, CO-173, CO-136, CO-805: outcomes combine with those of users by mode, `negate` inverts an outcome and no failure, and
 /// superusers are asked like everybody.
 #[tokio::test]
 async fn co_173_failures_count_as_their_bindings_say() {

@@ -14,6 +14,7 @@ mod certificates;
 mod channel;
 mod concurrent;
 mod consents;
+mod conventions;
 mod engine;
 mod entitlements;
 mod escalation;

@@ -134,8 +134,12 @@ fn import_says_why_a_server_cannot_be_read() {
         };
         assert!(refused(&site.base(), "wrong-t0ken").await.contains("does not take the token"));
         assert!(refused("http://id.example.org", "wrong-t0ken").await.contains("only https"));
-        assert!(refused("id.example.org", "wrong-t0ken").await.contains("id.example.org"));
-        assert!(refused("http://localhost:1", "wrong-t0ken").await.contains("localhost:1"));
+        assert!(refused("id.example.org", "wrong-t0ken").await.contains("write it as https://"));
+        let nobody = refused("http://localhost:1", "wrong-t0ken").await;
+        assert!(nobody.contains("localhost:1") && nobody.contains("refused"), "{nobody}");
+        let mut itself = import(&site, &site.base(), &site.token);
+        itself.env("PORTCULLIS_BASE_URL", site.base());
+        assert!(Finished::run(itself).await.stderr.contains("is the base URL of the instance"));
         let folder = directory("import");
         let mut command = import(&site, &site.base(), &site.token);
         command.arg("--token-file").arg(folder.path().join("none"));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::stage::Stage;
 
-/// CO-474, CO-463, CO-464, CO-472, PX-106, PX-174: a used database holds none of the secrets that were created in it.
+/// CO-474, CO-463, CO-464, CO-472, PX-106, PX-174, CO-105, CO-808, OA-641: a used database holds none of the secrets that were created in it.
 #[test]
 fn co_474_the_database_holds_no_secret() {
     run(async {

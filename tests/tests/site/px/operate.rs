@@ -167,6 +167,35 @@ fn px_320_the_access_log() {
     });
 }
 
+/// CO-417, CO-485: each event is a line in the log, too; the first line says that the process is ready, and the bootstrap
+/// token is good from then on.
+#[test]
+fn co_417_events_are_in_the_log() {
+    run(async {
+        let site = Site::options().env("PORTCULLIS_LOG__FORMAT", "json").start().await;
+        let person = site.api.person("logged").await;
+        let lines =
+            |log: &str| -> Vec<Value> { log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect() };
+        let (place, line) = until("the event in the log", async || {
+            let lines = lines(&site.log());
+            let is_it = |line: &Value| {
+                line["event"] == "Created Event"
+                    && line["action"] == "model_created"
+                    && line["context"].as_str().is_some_and(|context| context.contains(&person.username))
+            };
+            let place = lines.iter().position(is_it)?;
+            Some((place, lines[place].clone()))
+        })
+        .await;
+        for field in ["user", "client_ip", "pk", "timestamp", "level"] {
+            assert!(line.get(field).is_some(), "{field} in {line}");
+        }
+        assert!(line["user"].as_str().is_some_and(|user| user.contains("akadmin")), "{line}");
+        let ready = lines(&site.log()).iter().position(|line| line["message"] == "ready");
+        assert!(ready.is_some_and(|ready| ready < place), "{}", site.log());
+    });
+}
+
 /// PX-026, PX-025, PX-020: a provider is registered with its two redirect URIs, five scopes and documented defaults.
 #[test]
 fn px_026_what_a_provider_is_registered_with() {

@@ -25,6 +25,8 @@ const BY_FILE: Duration = Duration::from_secs(600);
 /// A blueprint that is to be applied.
 #[derive(Clone, Debug)]
 pub struct Document {
+    /// What the log calls it: the path of its file, or the name of its instance.
+    pub name: String,
     /// Its text.
     pub text: String,
     /// What it is told besides; stronger than its own context (CO-728).
@@ -39,8 +41,15 @@ pub struct Document {
 
 impl Document {
     /// A file of the machine that nothing stands for.
-    pub fn of_file(text: String) -> Self {
-        Self { text, context: Map::new(), names: Names::AllButOurs, instance: None, within: BY_FILE }
+    pub fn of_file(name: &str, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            text,
+            context: Map::new(),
+            names: Names::AllButOurs,
+            instance: None,
+            within: BY_FILE,
+        }
     }
 }
 
@@ -119,6 +128,17 @@ impl Refused {
 
     pub(super) fn on(self, model: &str) -> Self {
         Self { model: self.model.or_else(|| Some(model.into())), ..self }
+    }
+
+    /// Names the tags that have come to nothing, by line: an entry that is refused is often refused for that.
+    pub(super) fn mind(mut self, nothing: &[(usize, &'static str)]) -> Self {
+        // What another blueprint is refused for has named its own.
+        if self.entry.is_none() && self.cause == Cause::Document {
+            for (line, tag) in nothing {
+                self.message.push_str(&format!(" ({tag} in line {line} has come to nothing.)"));
+            }
+        }
+        self
     }
 
     /// What went wrong inside another blueprint keeps its own place.
@@ -220,7 +240,7 @@ pub async fn apply(ctx: &Context, actor: &Actor, document: &Document, audience: 
     let done = attempt(ctx, actor, document, audience).await;
     if let (Err(refused), Some(instance)) = (&done, document.instance) {
         let outcome = Outcome { status: "error", models: None, hash: None };
-        tracing::warn!(%refused, "a blueprint was not applied");
+        tracing::warn!(blueprint = document.name, %refused, "a blueprint was not applied");
         if let Err(error) = record(ctx, actor, instance, &outcome).await {
             tracing::error!(%error, "it cannot be kept that a blueprint was not applied");
         }

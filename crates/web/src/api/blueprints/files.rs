@@ -65,7 +65,8 @@ impl Files {
             let missing = || format!("There is no file '{}' in the folder of blueprints.", blueprint.path);
             (text.ok_or_else(missing)?, Names::AllButOurs)
         };
-        Ok(Document { text, context: view.context.clone(), names, instance: Some(blueprint.pk), within })
+        let name = blueprint.name.clone();
+        Ok(Document { name, text, context: view.context.clone(), names, instance: Some(blueprint.pk), within })
     }
 
     async fn text(&mut self, ctx: &Context, path: &str) -> Option<String> {

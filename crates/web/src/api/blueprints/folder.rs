@@ -80,6 +80,13 @@ pub(super) fn one(folder: &Path, relative: &Path) -> Option<Found> {
     })
 }
 
+/// Nothing stands for a file that is no blueprint, so that the log alone can tell.
+fn warn_of_text(file: &Found) {
+    if let Err(fault) = Blueprint::read(&file.text) {
+        tracing::warn!(path = file.path, refused = %Refused::of_text(fault), "a file of the folder is no blueprint");
+    }
+}
+
 /// What a blueprint says of itself, as the API shows it.
 pub(super) fn metadata_json(metadata: &Metadata) -> Value {
     let labels: Map<String, Value> =
@@ -168,7 +175,12 @@ impl Watch {
         let mut names: Vec<_> = known.iter().map(|view| view.blueprint.name.clone()).collect();
         let mut different = false;
         for file in files {
-            let Some(metadata) = &file.metadata else { continue };
+            let Some(metadata) = &file.metadata else {
+                if !self.has_seen(file) {
+                    warn_of_text(file);
+                }
+                continue;
+            };
             let instance = known.iter().find(|view| view.blueprint.path == file.path);
             if let Some(instance) = instance {
                 if instance.blueprint.metadata != metadata_json(metadata) {
@@ -224,7 +236,7 @@ impl Watch {
             let document = Document {
                 context: view.context.clone(),
                 instance: Some(view.blueprint.pk),
-                ..Document::of_file(file.text.clone())
+                ..Document::of_file(&file.path, file.text.clone())
             };
             match apply(ctx, &system, &document, Audience::Ourselves).await {
                 Ok(_) => {

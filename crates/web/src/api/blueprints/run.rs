@@ -58,6 +58,8 @@ pub(super) struct Run<'c, 'a> {
     applied: HashSet<BlueprintId>,
     /// What tags have read from variables and files: no error is to show it.
     read: Vec<Zeroizing<String>>,
+    /// Tags of the present entry that have come to null, with their lines: what is wrong with it may be just that.
+    nothing: Vec<(usize, &'static str)>,
     /// Why a tag could not look for an object, when that says nothing about the document.
     broken: Option<Refused>,
 }
@@ -103,6 +105,7 @@ impl<'c, 'a> Run<'c, 'a> {
             others: 0,
             applied: HashSet::new(),
             read: Vec::new(),
+            nothing: Vec::new(),
             broken: None,
         }
     }
@@ -147,6 +150,7 @@ impl<'c, 'a> Run<'c, 'a> {
 
     async fn next(&mut self, number: usize, entry: &Entry, context: &Node, budget: &mut Budget) -> Result<(), Refused> {
         self.in_time()?;
+        self.nothing.clear();
         let resolved = match entry.resolve(self, context, budget).await {
             Ok(resolved) => resolved,
             Err(fault) => return Err(self.broken.take().unwrap_or_else(|| Refused::of_entry(fault))),
@@ -159,7 +163,13 @@ impl<'c, 'a> Run<'c, 'a> {
         let done = self.entry(entry, resolved, &format!("entry {number}")).await;
         // What a tag came to is named only if it is a model.
         let is_shown = entry.model_text().is_some() || model == APPLY || Model::parse(&model).is_some();
-        done.map_err(|refused| if is_shown { refused.on(&model) } else { refused })
+        let nothing = std::mem::take(&mut self.nothing);
+        if done.is_ok() {
+            for (line, tag) in &nothing {
+                self.say("info", format!("entry {number}: {tag} in line {line} has come to nothing"));
+            }
+        }
+        done.map_err(|refused| if is_shown { refused.on(&model) } else { refused }.mind(&nothing))
     }
 
     /// Nobody else can write while this goes on.
@@ -453,6 +463,10 @@ impl World for Run<'_, '_> {
         let content = self.change.context().blueprints.file(self.names(), path)?;
         self.has_read(content.as_deref());
         Ok(content)
+    }
+
+    fn came_to_nothing(&mut self, line: usize, tag: &'static str) {
+        self.nothing.push((line, tag));
     }
 }
 

@@ -17,7 +17,7 @@ fn co_039_avatars_are_local_pictures() {
     }
 }
 
-/// CO-540, CO-595, CO-596: a user is created, read, changed and deleted, and every answer has all keys.
+/// CO-540, CO-595, CO-596, CO-528: a user is created, read, changed and deleted, and every answer has all keys.
 #[tokio::test]
 async fn co_540_users_live_and_go() {
     let site = Site::new().await;
@@ -258,7 +258,7 @@ async fn co_526_users_are_filtered() {
     );
 }
 
-/// CO-042, CO-543, OA-622: a service account comes with its group and its key, all or nothing.
+/// CO-042, CO-543, OA-622, OA-620: a service account comes with its group and its key, all or nothing.
 #[tokio::test]
 async fn co_543_service_accounts_are_made_whole() {
     let site = Site::new().await;

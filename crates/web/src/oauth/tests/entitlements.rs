@@ -20,7 +20,7 @@ async fn held(wiki: &Wiki, name: &str) -> (String, String) {
     (format!("/core/application_entitlements/{target}/"), format!("/policies/bindings/{binding}/"))
 }
 
-/// CO-152, CO-283, OA-431: tokens name the entitlements that the user holds, in order, twice, if the scope was granted.
+/// CO-152, CO-283, OA-431, OA-433: tokens name the entitlements that the user holds, in order, twice, if the scope was granted.
 #[tokio::test]
 async fn co_283_tokens_name_entitlements() {
     let wiki = Wiki::new().await;

@@ -27,7 +27,7 @@ async fn oa_141_unregistered_addresses_get_nothing() {
     assert_eq!(browser.get(&wiki.site, &doubled).await.status, 400);
 }
 
-/// OA-157: an unregistered address is recorded once per client and address of the sender; what comes after
+/// OA-157, OA-664: an unregistered address is recorded once per client and address of the sender; what comes after
 /// that writes nothing.
 #[tokio::test]
 async fn oa_157_repeated_errors_write_nothing() {

@@ -70,7 +70,7 @@ pub(super) async fn redeem(wiki: &Wiki, code: &str, more: &[(&str, &str)]) -> Re
     wiki.token(&all).await
 }
 
-/// OA-158, OA-240, OA-247, OA-176: a browser signs in, comes back with a code, and the code gives tokens with
+/// OA-158, OA-240, OA-247, OA-176, OA-662: a browser signs in, comes back with a code, and the code gives tokens with
 /// nonce, session and method of the login.
 #[tokio::test]
 async fn oa_240_a_login_gives_tokens() {
@@ -143,7 +143,7 @@ async fn redeem_as(wiki: &Wiki, code: &str, client: &[(&str, &str)]) -> Reply {
     post(&wiki.site, "/application/o/token/", &all, &[]).await
 }
 
-/// OA-245: a code that is used twice revokes what its first use gave, and is reported.
+/// OA-245, OA-663, OA-644: a code that is used twice revokes what its first use gave, and is reported.
 #[tokio::test]
 async fn oa_245_a_code_used_twice_revokes_its_tokens() {
     let (wiki, mut browser) = signed_in().await;

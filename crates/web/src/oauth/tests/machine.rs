@@ -10,7 +10,7 @@ use super::*;
 
 const REFUSED: &str = "The grant is invalid, expired or not permitted";
 
-/// OA-282, OA-224, OA-290, OA-291, OA-461: a user name and an app password give an access token and an id
+/// OA-282, OA-224, OA-290, OA-291, OA-461, OA-660: a user name and an app password give an access token and an id
 /// token of that user, with the claims of the granted scopes and without a session.
 #[tokio::test]
 async fn oa_282_user_and_app_password_give_tokens() {
@@ -76,7 +76,7 @@ async fn oa_897_attributes_stay_on_the_server() {
     assert_eq!(told().await, json!({"app_username": "upstream", "app_password": "open sesame"}));
 }
 
-/// OA-288, OA-295, OA-296, OA-610: whatever is wrong with user or app password, the answer is the same.
+/// OA-288, OA-295, OA-296, OA-610, OA-661: whatever is wrong with user or app password, the answer is the same.
 #[tokio::test]
 async fn oa_288_every_failure_has_the_same_answer() {
     let wiki = Wiki::new().await;

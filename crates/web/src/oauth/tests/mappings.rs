@@ -54,7 +54,7 @@ async fn app(expressions: &[(&str, &str)]) -> App {
     app
 }
 
-/// CO-280, CO-422, OA-424: mappings are asked in the order of their names, and merged: objects into each other, lists
+/// CO-280, CO-422, OA-424, OA-421: mappings are asked in the order of their names, and merged: objects into each other, lists
 /// one after the other; they know the token.
 #[tokio::test]
 async fn co_280_mappings_are_merged_in_order() {
@@ -122,7 +122,7 @@ async fn co_801_nobody_waits_for_an_expression() {
     assert_eq!(grant.statement.expect("a statement")["free"], true);
 }
 
-/// CO-282, OA-425: no mapping sets a claim of the protocol; who tries is told of once a day.
+/// CO-282, OA-425, CO-835: no mapping sets a claim of the protocol; who tries is told of once a day.
 #[tokio::test]
 async fn co_282_claims_of_the_protocol_are_protected() {
     let evil = r#"{"iss": "evil", "aud": "evil", "exp": 9999999999, "nonce": "evil", "client_id": "evil", "sub": "",

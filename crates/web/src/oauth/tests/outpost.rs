@@ -52,7 +52,7 @@ async fn px_091_an_app_password_gives_a_grant() {
     assert!(matches!(throttled, Err(OutpostError::Throttled { .. })), "the limits of the endpoint");
 }
 
-/// CO-177, CO-134: an outcome is never remembered: whatever decides it counts at the next request, although
+/// CO-177, CO-134, CO-803: an outcome is never remembered: whatever decides it counts at the next request, although
 /// definitions are kept in memory.
 #[tokio::test]
 async fn co_177_every_change_counts_at_the_next_verification() {

@@ -52,7 +52,7 @@ async fn co_132_policies_decide_at_the_endpoints() {
     assert!(matches!(refused, Err(OutpostError::Refused)));
 }
 
-/// CO-177, CO-178: within one request a policy is asked once, also where something is issued in a transaction.
+/// CO-177, CO-178, OA-403, OA-404: within one request a policy is asked once, also where something is issued in a transaction.
 #[tokio::test]
 async fn co_177_a_policy_is_asked_once_for_a_grant() {
     let (wiki, mut browser) = signed_in().await;

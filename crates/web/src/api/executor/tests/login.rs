@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// CO-302, CO-303, CO-533: a client signs in by answering what it is asked; keys are those that clients know.
+/// CO-302, CO-303, CO-533, CO-572: a client signs in by answering what it is asked; keys are those that clients know.
 #[tokio::test]
 async fn co_302_a_client_signs_in_step_by_step() {
     let (site, _) = with_ada().await;
