@@ -197,6 +197,9 @@ pub struct Grant {
     /// The token itself: access token (code flow), id token (Basic), presented token (Bearer).
     /// Empty when the control plane issued none because nobody would see it (OA-082).
     pub raw_token: String,
+    /// The access token by which an outpost elsewhere asks whether the grant still holds (PX-196), where that is not
+    /// `raw_token`; else empty.
+    pub access_token: String,
     /// The assertion meant for the application (PX-417), if there is one already.
     pub upstream_token: Option<String>,
     /// All that a token of this grant would say, for whoever has one signed: that costs more than everything

@@ -264,8 +264,8 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     problems.check()?;
     token::update(change.conn(), &changed).await.map_err(taken)?;
     let limits = |token: &Token| (token.allowed_applications.clone(), token.allowed_networks.clone());
-    if limits(&before) != limits(&changed) {
-        // What it opened elsewhere, or from elsewhere, ends; the rest is made again.
+    if limits(&before) != limits(&changed) || !changed.holds(ctx.now()) {
+        // What it opened elsewhere, or from elsewhere, ends; the rest is made again, if the token still holds.
         end_what_it_opened(change, &changed).await?;
     }
     change.touch(Touched::Token(changed.uuid));

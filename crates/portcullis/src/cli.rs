@@ -53,7 +53,9 @@ impl Common {
 pub(crate) enum Command {
     /// Run everything in one process: sign-in, API and proxy
     Serve,
-    /// Run a stand-alone outpost (this build has the embedded one only, in `serve`)
+    /// Run a stand-alone outpost: the proxy alone, for a control plane elsewhere
+    ///
+    /// It needs the URL of the control plane and the token of the outpost there: PORTCULLIS_HOST and PORTCULLIS_TOKEN.
     Outpost,
     /// Try it: a throw-away instance with users, a demo application, and commands to copy
     Demo(Demo),

@@ -10,6 +10,7 @@ use http::{Request, StatusCode, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_idp::context::{Context, is_ready};
 use portcullis_proxy::body::Body;
+use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
@@ -49,9 +50,29 @@ pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Rout
     let page = move || async move {
         // The rest is worth seeing, above all when the database is not to be had.
         let outposts = connected::page(&of_outposts).await.unwrap_or_default();
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render() + &outposts)
+        (TEXT, rendered.render() + &outposts)
     };
     portcullis_web::health(Arc::clone(&context))
         .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(ping).with_state(context))
+}
+
+/// The text format of Prometheus.
+const TEXT: [(http::HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+
+/// The same of a stand-alone outpost, which is ready once it has had a configuration.
+pub(crate) fn of_outpost(rendered: PrometheusHandle, control: Arc<dyn ControlPlane>) -> Router {
+    let ready = {
+        let control = Arc::clone(&control);
+        move || async move { if control.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
+    };
+    let ping = move |uri: Uri| async move {
+        let waits = asks_ready(&uri) && !control.is_ready();
+        if waits { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
+    };
+    Router::new()
+        .route("/metrics", get(move || async move { (TEXT, rendered.render()) }))
+        .route("/-/health/live/", get(|| async { StatusCode::OK }))
+        .route("/-/health/ready/", get(ready))
+        .route("/outpost.goauthentik.io/ping", any(ping))
 }

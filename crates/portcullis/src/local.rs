@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_core::epoch::{Epochs, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::Digest;
-use portcullis_core::outpost::{Bearings, Configuration, Grant, SessionRecord};
+use portcullis_core::outpost::{Configuration, Grant, SessionRecord};
 use portcullis_idp::context::Context;
 use portcullis_idp::error::Error;
 use portcullis_idp::outpost::{self, OutpostError, sessions};
@@ -153,7 +153,8 @@ impl ControlPlane for Local {
         Box::pin(async move { outpost::sign(&self.context, provider, grant, full).await.map_err(refused) })
     }
 
-    fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool> {
+    fn still_stands<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, bool> {
+        let (provider, bearings) = (session.provider, &session.grant.bearings);
         Box::pin(async move { outpost::still_stands(&self.context, provider, bearings).await.map_err(failed) })
     }
 

@@ -14,11 +14,13 @@ mod healthcheck;
 mod https;
 mod import;
 mod instance;
+mod listeners;
 mod local;
 mod mail;
 mod observe;
 mod open_files;
 mod operator;
+mod outpost;
 mod rekey;
 mod serve;
 mod settings;
@@ -51,7 +53,10 @@ fn main() -> ExitCode {
 fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
     match command {
         Command::Serve => serve::run(load(&common)?.0),
-        Command::Outpost => outpost(&load(&common)?.0),
+        Command::Outpost => {
+            let (settings, layers) = load(&common)?;
+            outpost::run(settings, &layers)
+        }
         // Its own instance: no file, no environment, no data directory of anybody.
         Command::Demo(_) if common.is_given() => {
             Err("demo is an instance of its own, with no settings but --port or --listen, and keeps nothing: to keep something, run `portcullis serve`".into())
@@ -88,15 +93,4 @@ fn load(common: &Common) -> Result<(Settings, Layers), Failure> {
 /// The environment of the process.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.to_string_lossy().into_owned())))
-}
-
-/// Checks what a stand-alone outpost needs (PX-003), of which this build has only the checks.
-fn outpost(settings: &Settings) -> Result<(), Failure> {
-    let given =
-        [("PORTCULLIS_HOST", settings.general.host.is_some()), ("PORTCULLIS_TOKEN", settings.general.token.is_some())];
-    let missing: Vec<_> = given.iter().filter(|(_, given)| !given).map(|(name, _)| *name).collect();
-    if !missing.is_empty() {
-        return Err(format!("an outpost needs {}", missing.join(" and ")).into());
-    }
-    Err("this build has the embedded outpost only: run `portcullis serve`".into())
 }

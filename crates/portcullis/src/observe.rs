@@ -8,9 +8,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis_core::clock::Clock;
 use portcullis_proxy::access_log::{AccessLog, Format};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::Failure;
 use crate::settings::{LogFormat, LogLevel, Settings};
@@ -27,13 +28,45 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// # Errors
 /// When there is a logger already.
 pub(crate) fn start_logging(format: LogFormat, level: &LogLevel) -> Result<(), Failure> {
-    let filter = QUIET.iter().fold(level.filter(), |filter, name| filter.with_target(*name, LevelFilter::WARN));
+    Ok(tracing_subscriber::registry().with(lines(format).with_filter(filter(level))).try_init()?)
+}
+
+/// The same, where the level may be changed later.
+///
+/// # Errors
+/// When there is a logger already.
+pub(crate) fn start_adjustable_logging(format: LogFormat, level: &LogLevel) -> Result<Level, Failure> {
+    let (filter, handle) = reload::Layer::new(filter(level));
+    tracing_subscriber::registry().with(lines(format).with_filter(filter)).try_init()?;
+    Ok(Level(handle))
+}
+
+/// Which messages are logged, of a logger at work.
+pub(crate) struct Level(reload::Handle<Targets, Registry>);
+
+impl Level {
+    /// Logs what this level says from now on.
+    pub(crate) fn change(&self, level: &LogLevel) {
+        let wanted = filter(level);
+        if self.0.with_current(|present| *present == wanted).unwrap_or(true) {
+            return;
+        }
+        if let Err(error) = self.0.reload(wanted) {
+            tracing::warn!(%error, "the log level stays as it is");
+        }
+    }
+}
+
+fn filter(level: &LogLevel) -> Targets {
+    QUIET.iter().fold(level.filter(), |filter, name| filter.with_target(*name, LevelFilter::WARN))
+}
+
+fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
+    match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?)
+    }
 }
 
 /// The log of requests, unless it is turned off.

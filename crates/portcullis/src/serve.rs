@@ -1,26 +1,19 @@
 //! Everything in one process: control plane, embedded outpost, listeners.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
 use portcullis_idp::Context;
 use portcullis_proxy::control::ControlPlane;
-use portcullis_proxy::forward::Forwarder;
-use portcullis_proxy::guard::Limits;
-use portcullis_proxy::listener::{self, Server, Socket};
-use portcullis_proxy::origin::Trust;
-use portcullis_proxy::plane::DataPlane;
-use portcullis_proxy::tls;
-use portcullis_proxy::upstream::{UpstreamSettings, Upstreams};
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::SystemClock;
 use crate::instance::Instance;
+use crate::listeners::{Bound, Faces, Serving, Tokens};
 use crate::local::Local;
 use crate::settings::Settings;
-use crate::{Failure, authorities, blueprints, face, instance, observe, open_files, signals, sockets, sweep};
+use crate::{Failure, authorities, blueprints, face, instance, listeners, observe, open_files, signals, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
@@ -51,7 +44,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// A site that serves.
 pub(crate) struct Running {
     pub(crate) instance: Instance,
-    servers: tokio::task::JoinSet<std::io::Result<()>>,
+    serving: Serving,
 }
 
 impl Running {
@@ -60,9 +53,7 @@ impl Running {
     /// # Errors
     /// When a listener failed.
     pub(crate) async fn finish(mut self) -> Result<(), Failure> {
-        while let Some(ended) = self.servers.join_next().await {
-            ended??;
-        }
+        self.serving.drained().await?;
         self.instance.context.db.close().await;
         tracing::info!("stopped");
         Ok(())
@@ -79,116 +70,49 @@ impl Running {
 pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> Result<Running, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let http = sockets::listen("listen.http", &settings.listen.http)?;
-    let https = sockets::listen("listen.https", &settings.listen.https)?;
-    let metrics = plain(sockets::listen("listen.metrics", &settings.listen.metrics)?);
+    let bound = Bound::new(&settings)?;
     let rendered = observe::start_metrics()?;
     let authorities = authorities::read(&settings.proxy.upstream_authorities)?;
     let instance = instance::open(&mut settings, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     instance.announce_setup(&settings)?;
-    warn_about_trust(&settings);
+    listeners::warn_about_trust(&settings);
 
     let context = &instance.context;
     // What the folder says is in force before anybody is answered.
     let watch = blueprints::first_look(context).await;
-    let cut = CancellationToken::new();
+    let tokens = Tokens { stop: stop.clone(), ..Tokens::default() };
     let control = Arc::new(Local::new(Arc::clone(context)).await?);
-    let upstreams = Upstreams::new(UpstreamSettings { authorities, ..UpstreamSettings::default() });
-    let forwarder = Forwarder::new(upstreams, settings.proxy.powered_by, cut.clone());
-    let plane = Arc::new(DataPlane::new(
+    let plane = listeners::data_plane(
         Arc::clone(&control) as Arc<dyn ControlPlane>,
-        forwarder,
-        settings.proxy.of_data_plane(),
-        Arc::clone(&clock),
-        Arc::clone(&entropy),
-    ));
-    let mut main = plain(http);
-    if !https.is_empty() {
-        let speaks = tls::config(plane.certificates(), tls::self_signed(vec!["localhost".to_owned()])?)?;
-        main.extend(https.into_iter().map(|listener| Socket { listener, tls: Some(Arc::clone(&speaks)) }));
-    }
-    let site = Server {
+        &settings,
+        settings.proxy.single_app_fallback.unwrap_or(false),
+        authorities,
+        &tokens,
+        (Arc::clone(&clock), Arc::clone(&entropy)),
+    );
+    let faces = Faces {
         plane: Arc::clone(&plane),
-        core: Some(face::core(portcullis_web::router(Arc::clone(context)))),
-        trust: Trust::new(settings.listen.trusted_proxy_cidrs.clone()),
-        entropy: Arc::clone(&entropy),
-        log: observe::access_log(&settings, Arc::clone(&clock))?,
-        settings: limits(&settings),
-        cut: cut.clone(),
-    };
-    let inside = Server {
-        plane: (),
-        core: Some(face::core(face::metrics(rendered, Arc::clone(context)))),
-        trust: Trust::new(Vec::new()),
+        core: face::core(portcullis_web::router(Arc::clone(context))),
+        inside: face::metrics(rendered, Arc::clone(context)),
+        clock,
         entropy,
-        log: None,
-        settings: limits(&settings),
-        // Its own: this listener is done draining at once, and what it cuts then must not be the requests of the other.
-        cut: cut.child_token(),
     };
-
-    signals::watch(stop, &cut, Arc::clone(context))?;
+    let changed = Arc::clone(context);
+    signals::watch(&tokens, move || changed.revisions.add())?;
     tokio::spawn(async move { plane.follow_configuration().await });
     tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
     tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
     tokio::spawn(blueprints::hear(Arc::clone(context), stop.clone()));
-    for (setting, addresses) in listening(&settings) {
-        let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(
-            "{setting} {}",
-            if places.is_empty() { "off".to_owned() } else { format!("on {}", places.join(", ")) }
-        );
-    }
-    let mut servers = tokio::task::JoinSet::new();
-    servers.spawn(site.serve(main, stop.clone()));
-    servers.spawn(inside.serve(metrics, stop.clone()));
-    let post = portcullis_idp::mail::work(Arc::clone(context), stop.clone().cancelled_owned());
-    servers.spawn(async move {
-        post.await;
-        Ok(())
-    });
-    Ok(Running { instance, servers })
+    let mut serving = bound.serve(&settings, faces, &tokens)?;
+    // What was left to be mailed is mailed before the process ends.
+    serving.and(portcullis_idp::mail::work(Arc::clone(context), stop.clone().cancelled_owned()));
+    Ok(Running { instance, serving })
 }
 
 /// Says good-bye to outposts elsewhere once the process is told to stop: their channels would never drain (PX-007).
 async fn close_channels(context: Arc<Context>, stop: CancellationToken) {
     stop.cancelled().await;
     context.channels.close();
-}
-
-fn plain(listeners: Vec<std::net::TcpListener>) -> Vec<Socket> {
-    listeners.into_iter().map(|listener| Socket { listener, tls: None }).collect()
-}
-
-fn limits(settings: &Settings) -> listener::Settings {
-    let web = &settings.web;
-    let limits =
-        Limits { head: web.timeout_http_read_header.0, idle: web.timeout_http_idle.0, write: web.timeout_http_write.0 };
-    listener::Settings {
-        limits,
-        body: web.timeout_http_read.0,
-        drain: web.drain_timeout.0,
-        ..listener::Settings::default()
-    }
-}
-
-fn listening(settings: &Settings) -> [(&'static str, &[SocketAddr]); 3] {
-    let listen = &settings.listen;
-    [("HTTP", &listen.http), ("HTTPS", &listen.https), ("metrics", &listen.metrics)]
-        .map(|(name, sockets)| (name, sockets.as_slice()))
-}
-
-/// Somebody listens to the world, and believes forwarded headers of nobody but this machine: mostly that means a
-/// reverse proxy whose word is not taken (PX-045).
-fn warn_about_trust(settings: &Settings) {
-    let [http, https, _] = listening(settings);
-    let to_the_world = http.1.iter().chain(https.1).any(|socket| !socket.ip().is_loopback());
-    if settings.trusts_by_default() && to_the_world {
-        tracing::warn!(
-            "forwarded headers are believed from loopback only: \
-             set listen.trusted_proxy_cidrs if a reverse proxy on another address is in front"
-        );
-    }
 }

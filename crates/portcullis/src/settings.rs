@@ -20,10 +20,9 @@ use portcullis_idp::limits::Limits;
 use portcullis_idp::sessions::Lifetimes;
 use portcullis_proxy::settings::{EmptyBasicPassword, ForwardJwt, Limit, ProxySettings};
 
-#[cfg(test)]
-pub(crate) use value::Value;
 pub(crate) use value::{
-    BaseUrl, DatabaseUrl, FieldName, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Seconds, Secret, Span,
+    BaseUrl, DatabaseUrl, FieldName, KeepSessions, LimitName, LogFormat, LogLevel, Minute, Pattern, Rate, Seconds,
+    Secret, Span, Value,
 };
 
 /// One setting, as declared.
@@ -173,11 +172,22 @@ settings! {
         blueprints_dir: Option<PathBuf> = "/blueprints", also "AUTHENTIK_";
         /// Base URL of the control plane that a stand-alone outpost belongs to, perhaps with a path.
         ///
-        /// Required by `portcullis outpost`, which this build checks for and then refuses: it has the
-        /// embedded outpost only.
+        /// Required by `portcullis outpost`; nothing else looks at it.
         host: Option<BaseUrl> = "", also "AUTHENTIK_";
         /// API token of the stand-alone outpost's service account. Required by `portcullis outpost`.
+        ///
+        /// The sessions that the outpost keeps are sealed with a key that is derived from it: with another token, they
+        /// are gone.
         token: Option<Secret> = "", also "AUTHENTIK_";
+        /// Whether a stand-alone outpost does not verify the certificate of its control plane.
+        ///
+        /// Whoever is on the way can then read passwords and let anybody in. Better name the authority in
+        /// `proxy.upstream_authorities`.
+        insecure: bool = "false", also "AUTHENTIK_";
+        /// URL under which browsers find the control plane of a stand-alone outpost, if it is not the one in `host`.
+        ///
+        /// Without it, `authentik_host_browser` of the outpost's own configuration counts.
+        host_browser: Option<String> = "", also "AUTHENTIK_";
         /// Least severe messages to log: `trace`, `debug`, `info`, `warning` or `error`.
         ///
         /// Also a filter by module in the syntax of `tracing`, such as `info,portcullis_proxy=debug`.
@@ -223,6 +233,18 @@ settings! {
         /// connection from here may begin with a header of the PROXY protocol, version 1 or 2. The address in it then
         /// counts as the peer's, also when it is decided whether `X-Forwarded-*` headers are believed.
         trusted_proxy_cidrs: Vec<IpNet> = "127.0.0.0/8,::1/128", also "AUTHENTIK_";
+    }
+
+    /// A stand-alone outpost, `portcullis outpost`.
+    outpost "outpost." Outpost {
+        /// Where sessions are kept: `file` (`outpost` in the data directory, mode 0600, sealed), which they survive a
+        /// restart in, or `memory`.
+        sessions: KeepSessions = "file";
+        /// Within how long after a change at the control plane the configuration is read again, at most `9s`.
+        ///
+        /// Each process has a moment of its own within it, so that many outposts do not come all at once. Revocations
+        /// do not wait for it.
+        refresh_spread: Span = "9s";
     }
 
     /// Requests of ours to servers that administrators name, such as those that publish keys of a source.
@@ -351,6 +373,13 @@ settings! {
         auth_failure_limit_per_username: Rate = "10/60s";
         /// Longest wait for the control plane's answer about credentials.
         core_timeout: Span = "10s";
+        /// Longest wait of a stand-alone outpost for a connection to the control plane.
+        core_connect_timeout: Span = "5s";
+        /// How long sessions of a stand-alone outpost are believed while the control plane cannot be asked, from when
+        /// the connection to it was lost. After that, requests get 503 until it is back.
+        ///
+        /// What was revoked before the connection was lost is refused at once whatever this says.
+        revalidation_grace: Span = "5m";
         /// Whether requests that no person would see get 401 instead of a redirect to the sign-in page.
         negotiate_unauthenticated: bool = "true";
         /// Whether CORS preflight requests pass without authentication.
@@ -373,7 +402,9 @@ settings! {
         /// How long a browser may take to sign in before it has to start again.
         state_ttl: Span = "60m";
         /// Whether the only provider, if there is exactly one, answers for every host.
-        single_app_fallback: bool = "false";
+        ///
+        /// Without it: yes in a stand-alone outpost, no otherwise.
+        single_app_fallback: Option<bool> = "";
         /// Most bytes of identity headers sent to an application.
         max_identity_header_bytes: usize = "16384";
         /// Whether proxied answers carry `X-Powered-By`.
@@ -437,7 +468,7 @@ impl SignInLimits {
 
 impl Proxy {
     /// As the data plane takes them.
-    pub(crate) fn of_data_plane(&self) -> ProxySettings {
+    pub(crate) fn of_data_plane(&self, single_app_fallback: bool) -> ProxySettings {
         let limit = |rate: Rate| Limit { count: rate.count, window: rate.window.0 };
         ProxySettings {
             header_cache_ttl: self.header_cache_ttl.0,
@@ -452,7 +483,7 @@ impl Proxy {
             forward_jwt: self.forward_jwt,
             strip_request_headers: self.strip_request_headers.iter().map(|name| name.0.to_string()).collect(),
             state_ttl: self.state_ttl.0,
-            single_app_fallback: self.single_app_fallback,
+            single_app_fallback,
             max_identity_header_bytes: self.max_identity_header_bytes,
             powered_by: self.powered_by,
         }

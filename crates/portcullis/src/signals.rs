@@ -1,19 +1,16 @@
 //! Signals: drain and end, break off, look again.
 
-use std::sync::Arc;
-
-use portcullis_idp::context::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
+use crate::listeners::Tokens;
 
 /// SIGTERM and SIGINT cancel `stop`, a second one `cut`; SIGUSR1 makes outposts read their configuration (PX-007).
 ///
 /// # Errors
 /// When the system takes no handler.
-pub(crate) fn watch(stop: &CancellationToken, cut: &CancellationToken, context: Arc<Context>) -> Result<(), Failure> {
-    let (stop, cut) = (stop.clone(), cut.clone());
+pub(crate) fn watch(tokens: &Tokens, look_again: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let Tokens { stop, cut } = tokens.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut refresh = signal(SignalKind::user_defined1())?;
@@ -28,7 +25,7 @@ pub(crate) fn watch(stop: &CancellationToken, cut: &CancellationToken, context: 
                         stop.cancel();
                     }
                 }
-                _ = refresh.recv() => context.revisions.add(),
+                _ = refresh.recv() => look_again(),
             }
         }
     });

@@ -299,6 +299,22 @@ pub fn no_application(origin: &Origin) -> Response<Body> {
     json(StatusCode::BAD_REQUEST, &body)
 }
 
+/// 503 while an outpost has not reached its control plane for the first time (PX-006).
+pub fn not_yet(origin: &Origin) -> Response<Body> {
+    let page = Page {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Not ready yet",
+        text: "This service is starting. Please try again in a moment.",
+        detail: None,
+        link: None,
+        form: None,
+        request_id: &origin.request_id,
+    };
+    let mut response = page.response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(PAUSE));
+    response
+}
+
 /// An empty answer that is not kept.
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use portcullis_core::epoch::Epochs;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::Digest;
-use portcullis_core::outpost::{Bearings, Configuration, Grant};
+use portcullis_core::outpost::{Configuration, Grant};
 pub use portcullis_core::outpost::{SessionRecord, Source};
 use tokio::sync::watch;
 
@@ -77,7 +77,12 @@ pub trait ControlPlane: Send + Sync + 'static {
     fn sign<'a>(&'a self, provider: ProviderPk, grant: &'a mut Grant, full: bool) -> Answer<'a, ()>;
 
     /// Whether what a session rests on still holds, policies included (PX-196, PX-198).
-    fn still_stands<'a>(&'a self, provider: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool>;
+    fn still_stands<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, bool>;
+
+    /// Whether there ever was a configuration (PX-006). In the control plane's own process there always is.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// The sessions of this outpost.
     fn sessions(&self) -> &dyn SessionStore;

@@ -23,6 +23,7 @@ pub mod origin;
 pub mod path_class;
 pub mod permit;
 pub mod plane;
+pub mod remote;
 pub mod report;
 pub mod request_ids;
 pub mod settings;

@@ -154,9 +154,11 @@ impl DataPlane {
                     let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(origin, request.headers()));
                     match asked.flatten() {
                         Some(application) => application,
+                        None if !self.control.is_ready() => return Handled::Answered(answer::not_yet(origin), None),
                         None => return Handled::Answered(answer::no_application(origin), None),
                     }
                 }
+                _ if !self.control.is_ready() => return Handled::Answered(answer::not_yet(origin), None),
                 _ => return Handled::NotOurs,
             },
         };
@@ -269,6 +271,9 @@ impl DataPlane {
     /// 204 while the process lives; with `?ready`, 503 unless sessions can be read (PX-315).
     async fn ping(&self, uri: &Uri) -> Response<Body> {
         if asks_ready(uri) {
+            if !self.control.is_ready() {
+                return answer::empty(StatusCode::SERVICE_UNAVAILABLE);
+            }
             let nothing = self.control.sessions().by_digest(portcullis_core::id::ProviderPk(0), [0; 32]);
             if self.asked(&self.meters.calls.sessions, nothing).await.is_err() {
                 return answer::empty(StatusCode::SERVICE_UNAVAILABLE);

@@ -1,8 +1,9 @@
 //! Connections to applications: connect, TLS, pool.
 
-mod dial;
+pub(crate) mod dial;
 mod driven;
 mod secure;
+mod via;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 
 pub use self::driven::Driven;
+pub use self::via::Via;
 
 use self::dial::{Dial, DialError, Tls};
 use self::driven::{DrivenError, Pool};
@@ -128,11 +130,13 @@ pub struct UpstreamSettings {
     pub idle: Duration,
     /// Certificate authorities beside those of the system (PX-279).
     pub authorities: Vec<CertificateDer<'static>>,
+    /// The proxy that all connections go through, if there is one.
+    pub via: Option<Via>,
 }
 
 impl Default for UpstreamSettings {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(90), authorities: Vec::new() }
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(90), authorities: Vec::new(), via: None }
     }
 }
 
@@ -199,7 +203,8 @@ impl Upstreams {
         }
         let make = || {
             let UpstreamSettings { connect, idle, .. } = self.settings;
-            let dial = Dial::new(&target.authority, Some(self.tls.connector(target.verify, false)), connect);
+            let tls = Some(self.tls.connector(target.verify, false));
+            let dial = Dial::new(&target.authority, tls, connect).through(self.settings.via.clone());
             Secure::new(dial, self.client(target, false), target.authority.clone(), connect, idle)
         };
         pools.entry((target.authority.clone(), target.verify)).or_insert_with(make).clone()
@@ -227,7 +232,8 @@ impl Upstreams {
         if pools.len() >= MAX_POOLS {
             pools.clear();
         }
-        let make = || Pool::new(Dial::new(&target.authority, None, self.settings.connect), self.settings.idle);
+        let dial = || Dial::new(&target.authority, None, self.settings.connect).through(self.settings.via.clone());
+        let make = || Pool::new(dial(), self.settings.idle);
         pools.entry(target.authority.clone()).or_insert_with(make).clone()
     }
 
@@ -252,7 +258,7 @@ impl Upstreams {
                     .timer(TokioTimer::new())
                     .http1_title_case_headers(true)
                     .set_host(false)
-                    .build(Dial::new(&target.authority, tls, self.settings.connect))
+                    .build(Dial::new(&target.authority, tls, self.settings.connect).through(self.settings.via.clone()))
             })
             .clone()
     }

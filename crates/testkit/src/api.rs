@@ -173,6 +173,13 @@ impl Api {
 
     /// A new application at `external` before `internal`. `settings` are further fields of the provider.
     pub async fn app(&self, external: &str, internal: &str, settings: &Value) -> App {
+        let app = self.unattached_app(external, internal, settings).await;
+        self.attach(app.provider).await;
+        app
+    }
+
+    /// The same, which no outpost serves yet.
+    pub async fn unattached_app(&self, external: &str, internal: &str, settings: &Value) -> App {
         let (authorization, invalidation) = self.flows().await;
         let slug = fresh("app");
         let mut body = json!({
@@ -185,7 +192,6 @@ impl Api {
         let provider = self.post("providers/proxy/", body).await;
         let pk = provider["pk"].as_i64().unwrap();
         let application = self.post("core/applications/", json!({"name": slug, "slug": slug, "provider": pk})).await;
-        self.attach(pk).await;
         App {
             provider: pk,
             client_id: text(&provider["client_id"]),

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::api::{Api, App, fresh};
 use crate::http::{Go, http};
+use crate::outpost::Outpost;
 use crate::process::{Process, command, directory, free_port};
 use crate::recorder::Recorder;
 use crate::wait::until;
@@ -28,6 +29,7 @@ pub fn binary() -> PathBuf {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     environment: Vec<(String, String)>,
+    by_outpost: bool,
 }
 
 impl Options {
@@ -35,6 +37,13 @@ impl Options {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has applications served by a stand-alone outpost of the site (PX-001).
+    #[must_use]
+    pub fn by_outpost(mut self) -> Self {
+        self.by_outpost = true;
         self
     }
 
@@ -57,6 +66,7 @@ pub struct Site {
     options: Options,
     directory: TempDir,
     process: Mutex<Arc<Process>>,
+    outpost: Option<Outpost>,
 }
 
 impl Site {
@@ -66,9 +76,11 @@ impl Site {
         Options::default()
     }
 
-    /// Starts a site and waits until it is ready.
+    /// Starts a site and waits until it is ready. With `PORTCULLIS_TEST_OUTPOST` in the environment, a stand-alone
+    /// outpost serves its applications (PX-001).
     pub async fn start() -> Self {
-        Self::with(Options::default()).await
+        let by_outpost = std::env::var_os("PORTCULLIS_TEST_OUTPOST").is_some();
+        Self::with(Options { by_outpost, ..Options::default() }).await
     }
 
     async fn with(options: Options) -> Self {
@@ -77,9 +89,40 @@ impl Site {
         let token = fresh("bootstrap-token-of-this-site-");
         let process = Mutex::new(launch(&options, directory.path(), port, metrics_port, &token));
         let api = Api::new(&format!("http://localhost:{port}"), &token);
-        let site = Self { port, metrics_port, api, token, options, directory, process };
+        let by_outpost = options.by_outpost;
+        let mut site = Self { port, metrics_port, api, token, options, directory, process, outpost: None };
         site.ready().await;
+        if by_outpost {
+            site.outpost = Some(Outpost::of(&site.api, &site.base()).await);
+        }
         site
+    }
+
+    /// The stand-alone outpost.
+    ///
+    /// # Panics
+    /// When the site has none.
+    #[must_use]
+    pub fn outpost(&self) -> &Outpost {
+        self.outpost.as_ref().expect("a site with an outpost")
+    }
+
+    /// Whether a stand-alone outpost serves applications.
+    #[must_use]
+    pub fn has_outpost(&self) -> bool {
+        self.outpost.is_some()
+    }
+
+    /// The name of the outpost that serves applications.
+    #[must_use]
+    pub fn outpost_name(&self) -> &str {
+        self.outpost.as_ref().map_or("authentik Embedded Outpost", |outpost| &outpost.name)
+    }
+
+    /// The port of whatever serves applications.
+    #[must_use]
+    pub fn gate(&self) -> u16 {
+        self.outpost.as_ref().map_or(self.port, |outpost| outpost.port)
     }
 
     /// Public URL of the core, without a slash at the end.
@@ -117,6 +160,14 @@ impl Site {
         self.process().kill();
     }
 
+    /// SIGKILL to whatever serves applications.
+    pub fn kill_gate(&self) {
+        match &self.outpost {
+            Some(outpost) => outpost.process().kill(),
+            None => self.kill(),
+        }
+    }
+
     /// Starts it again on the same data and ports, and waits until it is ready. The old process must have ended.
     pub async fn restart(&self) {
         let process = launch(&self.options, self.directory.path(), self.port, self.metrics_port, &self.token);
@@ -142,19 +193,32 @@ impl Site {
 
     /// The same before any upstream.
     pub async fn app_before(&self, internal: &str, settings: Value) -> App {
-        let external = format!("http://{}.localhost:{}", fresh("host"), self.port);
-        self.api.app(&external, internal, &settings).await
+        let external = format!("http://{}.localhost:{}", fresh("host"), self.gate());
+        self.app_at(&external, internal, &settings).await
+    }
+
+    /// The same under any name.
+    pub async fn app_at(&self, external: &str, internal: &str, settings: &Value) -> App {
+        match &self.outpost {
+            Some(outpost) => {
+                let app = self.api.unattached_app(external, internal, settings).await;
+                outpost.serve(&self.api, &app).await;
+                app
+            }
+            None => self.api.app(external, internal, settings).await,
+        }
     }
 
     /// The same at `http://127.0.0.1:PORT`, for clients whose resolver does not know `*.localhost`. One per site.
     pub async fn app_by_address(&self, internal: &str, settings: Value) -> App {
-        let external = format!("http://127.0.0.1:{}", self.port);
-        self.api.app(&external, internal, &settings).await
+        let external = format!("http://127.0.0.1:{}", self.gate());
+        self.app_at(&external, internal, &settings).await
     }
 
-    /// The sum of all samples of a metric whose labels contain all of `labels`, such as `endpoint="introspect"`.
+    /// The sum of all samples of a metric of whatever serves applications whose labels contain all of `labels`, such as `endpoint="introspect"`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
+        let port = self.outpost.as_ref().map_or(self.metrics_port, |outpost| outpost.metrics_port);
+        let url = format!("http://127.0.0.1:{port}/metrics");
         let page = http().get(url).go().await.text();
         let samples = page.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))

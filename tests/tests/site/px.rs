@@ -14,6 +14,7 @@ mod https;
 mod login;
 mod matrix;
 mod operate;
+mod outpost;
 mod peers;
 mod revoke;
 mod slow;

@@ -131,6 +131,7 @@ pub async fn verify_password(
     Ok(Grant {
         claims: read(&said.claims)?,
         raw_token: String::new(),
+        access_token: String::new(),
         upstream_token: None,
         bearings: Bearings {
             statement: digest_of(&said.claims),
@@ -201,6 +202,7 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
     }
     Ok(Grant {
         raw_token: token.to_owned(),
+        access_token: String::new(),
         upstream_token: None,
         expires: active.record.expires,
         bearings: Bearings {
@@ -287,6 +289,7 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
     Ok(Grant {
         claims: read(&said.claims)?,
         raw_token,
+        access_token: String::new(),
         upstream_token: Some(upstream),
         statement: None,
         expires: said.expires,

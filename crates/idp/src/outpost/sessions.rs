@@ -126,6 +126,7 @@ fn open(ctx: &Context, row: &ProxySession) -> Result<SessionRecord, Error> {
         grant: Grant {
             claims: kept.claims,
             raw_token: kept.raw_token,
+            access_token: String::new(),
             upstream_token: kept.upstream_token,
             statement: None,
             expires: Timestamp(kept.expires),

@@ -200,6 +200,11 @@ impl Layers {
         })
     }
 
+    /// Whether nobody has set it.
+    pub(crate) fn is_default(&self, key: &str) -> bool {
+        matches!(self.place(key), Place::Default)
+    }
+
     /// Where a setting was set.
     pub(crate) fn place(&self, key: &str) -> &Place {
         self.values.get(key).map_or(&Place::Default, |written| &written.place)
@@ -322,6 +327,27 @@ mod tests {
         assert_eq!(alias.general.token.unwrap().expose(), "t");
         let both = load(&[("AUTHENTIK_LOG_LEVEL", "debug"), ("PORTCULLIS_LOG_LEVEL", "error")]).unwrap();
         assert_eq!(both.general.log_level.filter().to_string(), "error");
+    }
+
+    /// PX-002, PX-010, PX-174: what a stand-alone outpost can be told, by both prefixes, and its defaults.
+    #[test]
+    fn px_002_settings_of_outposts() {
+        let none = load(&[]).unwrap();
+        assert!(none.general.host.is_none() && none.general.token.is_none() && !none.general.insecure);
+        assert_eq!((none.general.host_browser.as_deref(), none.proxy.single_app_fallback), (None, None));
+        assert_eq!(none.proxy.revalidation_grace.0.as_secs(), 300);
+        assert_eq!((none.proxy.core_timeout.0.as_secs(), none.proxy.core_connect_timeout.0.as_secs()), (10, 5));
+        assert_eq!(
+            (none.outpost.refresh_spread.0.as_secs(), none.outpost.sessions),
+            (9, super::super::KeepSessions::File)
+        );
+        for prefix in ["PORTCULLIS_", "AUTHENTIK_"] {
+            let name = |name: &str| format!("{prefix}{name}");
+            let (host, browser, insecure) = (name("HOST"), name("HOST_BROWSER"), name("INSECURE"));
+            let told = load(&[(&host, "https://id.example/auth"), (&browser, "no URL"), (&insecure, "true")]).unwrap();
+            assert_eq!(told.general.host.unwrap().url().as_str(), "https://id.example/auth/");
+            assert!(told.general.insecure && told.general.host_browser.as_deref() == Some("no URL"));
+        }
     }
 
     /// PX-002: without any setting, sockets and time limits have their documented defaults, and only loopback

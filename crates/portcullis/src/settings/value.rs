@@ -357,6 +357,7 @@ words!(LimitName {
     "flow_starts" => FlowStarts,
     "api" => Api,
 });
+words!(KeepSessions { "file" => File, "memory" => Memory });
 words!(LogFormat { "text" => Text, "json" => Json });
 words!(EmptyBasicPassword { "send" => Send, "omit" => Omit });
 words!(ForwardJwt { "assertion" => Assertion, "full" => Full, "off" => Off });
@@ -401,6 +402,11 @@ impl BaseUrl {
     /// The URL without a slash at its end.
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
+    }
+
+    /// The URL, with a slash at its end.
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
     }
 
     /// Whether it has a path.
@@ -471,6 +477,15 @@ fn without_password(url: &str) -> String {
         return MASK.to_owned();
     }
     url.into()
+}
+
+/// Where a stand-alone outpost keeps its sessions (PX-174).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepSessions {
+    /// In a file that they survive a restart in.
+    File,
+    /// Nowhere else.
+    Memory,
 }
 
 /// How log lines look.

@@ -70,6 +70,7 @@ impl ControlPlane for Everybody {
         };
         yes(Grant {
             raw_token: String::new(),
+            access_token: String::new(),
             upstream_token: self.token.clone(),
             statement: None,
             expires: NOW.plus_seconds(3600),
@@ -92,7 +93,7 @@ impl ControlPlane for Everybody {
     fn sign<'a>(&'a self, _: ProviderPk, _: &'a mut Grant, _: bool) -> Answer<'a, ()> {
         yes(())
     }
-    fn still_stands<'a>(&'a self, _: ProviderPk, _: &'a Bearings) -> Answer<'a, bool> {
+    fn still_stands<'a>(&'a self, _: &'a SessionRecord) -> Answer<'a, bool> {
         yes(true)
     }
     fn sessions(&self) -> &dyn SessionStore {

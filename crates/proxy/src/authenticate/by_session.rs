@@ -89,10 +89,7 @@ impl DataPlane {
         let record = record
             .filter(|record| record.provider == provider && record.expires > now && record.grant.expires > now)
             .ok_or(ControlError::Refused)?;
-        let stands = match self
-            .asked(&self.meters.calls.still_stands, self.control.still_stands(provider, &record.grant.bearings))
-            .await
-        {
+        let stands = match self.asked(&self.meters.calls.still_stands, self.control.still_stands(&record)).await {
             Err(ControlError::Refused) => false,
             other => other?,
         };

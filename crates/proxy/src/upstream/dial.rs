@@ -20,9 +20,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::via::Via;
+
 /// Why no connection came to be.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(crate) enum DialError {
     #[error("connect failed: {0}")]
     Connect(#[source] io::Error),
     #[error("TLS handshake failed: {0}")]
@@ -35,18 +37,18 @@ pub(super) enum DialError {
 
 /// Client configurations, made when the first https upstream is met: reading the system's
 /// certificates costs tens of milliseconds.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     authorities: Vec<CertificateDer<'static>>,
     verified: OnceLock<ClientConfig>,
     unverified: OnceLock<ClientConfig>,
 }
 
 impl Tls {
-    pub(super) fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
+    pub(crate) fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
         Self { authorities, verified: OnceLock::new(), unverified: OnceLock::new() }
     }
 
-    pub(super) fn connector(&self, verify: bool, http1_only: bool) -> TlsConnector {
+    pub(crate) fn connector(&self, verify: bool, http1_only: bool) -> TlsConnector {
         let config = if verify {
             self.verified.get_or_init(|| self.verified())
         } else {
@@ -129,28 +131,38 @@ impl ServerCertVerifier for AnyCertificate {
 /// Connects to one upstream, whatever the request's URI says: over HTTP/2 that is the name the
 /// client asked for, and SNI must follow the dialled host (PX-277).
 #[derive(Clone)]
-pub(super) struct Dial {
+pub(crate) struct Dial {
     host: Arc<str>,
     port: u16,
     tls: Option<TlsConnector>,
     limit: Duration,
+    via: Option<Via>,
 }
 
 impl Dial {
-    pub(super) fn new(authority: &Authority, tls: Option<TlsConnector>, limit: Duration) -> Self {
+    pub(crate) fn new(authority: &Authority, tls: Option<TlsConnector>, limit: Duration) -> Self {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').into();
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Self { host, port, tls, limit }
+        Self { host, port, tls, limit, via: None }
+    }
+
+    /// The same through a proxy, if there is one.
+    pub(crate) fn through(self, via: Option<Via>) -> Self {
+        Self { via, ..self }
     }
 
     /// A new connection, within the time for that.
-    pub(super) async fn dial(self) -> Result<Stream, DialError> {
+    pub(crate) async fn dial(self) -> Result<Stream, DialError> {
         let limit = self.limit;
         tokio::time::timeout(limit, self.connect()).await.map_err(|_| DialError::Timeout)?
     }
 
     async fn connect(self) -> Result<Stream, DialError> {
-        let tcp = TcpStream::connect((&*self.host, self.port)).await.map_err(DialError::Connect)?;
+        let tcp = match &self.via {
+            None => TcpStream::connect((&*self.host, self.port)).await,
+            Some(via) => via.connect(&self.host, self.port).await,
+        };
+        let tcp = tcp.map_err(DialError::Connect)?;
         crate::tcp::set_up(&tcp).map_err(DialError::Connect)?;
         let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
         let name = ServerName::try_from(self.host.to_string()).map_err(|_| DialError::Name)?;
@@ -175,14 +187,14 @@ impl tower::Service<Uri> for Dial {
 }
 
 /// A connection, encrypted or not.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     /// Whether both sides agreed on HTTP/2.
-    pub(super) fn speaks_http2(&self) -> bool {
+    pub(crate) fn speaks_http2(&self) -> bool {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
             Self::Tcp(_) => false,

@@ -1,7 +1,7 @@
 //! What someone gets who is not let in.
 
 use portcullis_testkit::raw::{self, Raw};
-use portcullis_testkit::{Go as _, Reply, run};
+use portcullis_testkit::{Go as _, Reply, run, until};
 use serde_json::json;
 
 use crate::stage::{Stage, basic};
@@ -13,7 +13,12 @@ fn px_098_the_401_is_exact() {
         let stage = Stage::new(json!({})).await;
         let name = json!({"name": "Wiki \"of\\all\""});
         stage.site.api.patch(&format!("core/applications/{}/", stage.app.slug), name).await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        until("the name", async || {
+            let reply = stage.get_as_stranger("/").header("authorization", "Basic").go().await;
+            reply.header("www-authenticate").filter(|challenge| challenge.contains("Wiki"))
+        })
+        .await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(format!(
             "GET / HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {}\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
             stage.app.authority(),
@@ -68,7 +73,7 @@ fn px_130_the_target_is_kept_byte_for_byte() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let answer = raw::exchange(
-            stage.site.port,
+            stage.site.gate(),
             format!("GET /a%2Fb//c?x=1&y=2 HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", stage.app.authority()),
         )
         .await;

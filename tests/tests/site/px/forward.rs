@@ -24,7 +24,7 @@ fn head(stage: &Stage<'_>, request: &str, fields: &str) -> String {
 fn px_280_websocket_echo() {
     run(async {
         let stage = open().await;
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", stage.site.port)).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", stage.site.gate())).await.unwrap();
         let request = tokio_tungstenite::tungstenite::handshake::client::Request::builder()
             .uri(format!("ws://{}/chat/ws", stage.app.authority()))
             .header("host", stage.app.authority())
@@ -57,7 +57,7 @@ fn px_280_websocket_echo() {
 fn px_280_other_upgrades_and_half_close() {
     run(async {
         let stage = open().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(head(&stage, "GET /tunnel", "Connection: Upgrade\r\nUpgrade: echo/1\r\n")).await;
         let answer = raw.head().await;
         assert_eq!(raw::status(&answer), 101, "{answer}");
@@ -76,7 +76,7 @@ fn px_197_an_ended_session_closes_its_websocket() {
     run(async {
         let stage = open().await;
         let cookie = stage.login_cookie().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         let host = stage.app.authority();
         raw.send(format!(
             "GET /s/tunnel HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n"
@@ -95,7 +95,7 @@ fn px_197_an_ended_session_closes_its_websocket() {
 fn px_281_events_arrive_as_they_are_sent() {
     run(async {
         let stage = open().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(head(&stage, "GET /events/stream", "")).await;
         assert_eq!(raw::status(&raw.head().await), 200);
         assert!(raw.read_to("data: one\n\n").await.contains("one"));
@@ -110,7 +110,7 @@ fn px_281_events_arrive_as_they_are_sent() {
 fn px_281_bodies_stream_both_ways_at_once() {
     run(async {
         let stage = open().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(head(&stage, "POST /both/echo", "Transfer-Encoding: chunked\r\n")).await;
         assert_eq!(raw::status(&raw.head().await), 200);
         for turn in 0..5 {
@@ -128,12 +128,12 @@ fn px_281_bodies_stream_both_ways_at_once() {
 fn px_281_trailers_pass() {
     run(async {
         let stage = open().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(head(&stage, "GET /with/trailers", "TE: trailers\r\n")).await;
         assert_eq!(raw::status(&raw.head().await), 200);
         let body = raw.read_to("0\r\n").await + &raw.read_to("\r\n\r\n").await;
         assert!(body.to_ascii_lowercase().contains("x-checksum: 42"), "{body}");
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         let fields = "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: close\r\n";
         raw.send(head(&stage, "POST /up", fields)).await;
         raw.send("4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n").await;
@@ -144,7 +144,7 @@ fn px_281_trailers_pass() {
             "{seen:?}"
         );
         for forged in ["X-Authentik-Username: forged", "Authorization: Basic Zm9yZ2Vk", "X_Authentik_Groups: forged"] {
-            let mut raw = Raw::connect(stage.site.port).await;
+            let mut raw = Raw::connect(stage.site.gate()).await;
             raw.send(head(&stage, "POST /forged", fields)).await;
             raw.send(format!("4\r\nbody\r\n0\r\n{forged}\r\n\r\n")).await;
             let answer = String::from_utf8_lossy(&raw.rest().await).into_owned();
@@ -165,13 +165,13 @@ fn px_281_trailers_pass() {
 fn px_281_expect_continue() {
     run(async {
         let stage = open().await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(head(&stage, "POST /continued", "Content-Length: 4\r\nExpect: 100-continue\r\n")).await;
         assert_eq!(raw::status(&raw.head().await), 100);
         raw.send("body").await;
         assert_eq!(raw::status(&raw.head().await), 200);
         assert_eq!(stage.recorder.last().body, b"body");
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         let host = stage.app.authority();
         let anonymous = format!(
             "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nAccept: text/html\r\n\r\n"
@@ -187,7 +187,7 @@ fn px_282_the_application_sees_the_client_leave() {
     run(async {
         let stage = open().await;
         for target in ["/a/hold", "/a/endless"] {
-            let mut raw = Raw::connect(stage.site.port).await;
+            let mut raw = Raw::connect(stage.site.gate()).await;
             raw.send(head(&stage, &format!("GET {target}"), "")).await;
             stage.recorder.arrival(target).await;
             if target.ends_with("endless") {
@@ -267,7 +267,7 @@ fn px_281_back_pressure() {
         let stage = Stage::on(&site, json!({})).await;
         assert_eq!(stage.get("/").header("authorization", stage.basic()).go().await.status, 200);
         let before = site.process().resident_kib();
-        let mut raw = Raw::connect(site.port).await;
+        let mut raw = Raw::connect(site.gate()).await;
         raw.send(head(&stage, "GET /size/500000000", "")).await;
         raw.head().await;
         raw.exactly(1_000_000).await;

@@ -29,16 +29,20 @@ impl Scene {
     }
 
     async fn at(kind: Kind, place: Place, more: Value) -> Self {
-        let (site, recorder) = (Site::start().await, Recorder::start().await);
+        Self::on(Site::start().await, kind, place, more).await
+    }
+
+    async fn on(site: Site, kind: Kind, place: Place, more: Value) -> Self {
+        let recorder = Recorder::start().await;
         let mut settings = basic_upstream();
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let app = site.api.app(&place.external(), "", &settings).await;
+        let app = site.app_at(&place.external(), "", &settings).await;
         let person = site.api.person("ada").await;
         let attributes = json!({"app_user": UPSTREAM.0, "app_password": UPSTREAM.1});
         site.api.group("notes-users", attributes, &[&person]).await;
         let (_, key) = site.api.app_password(&person).await;
         let upstream = recorder.url().rsplit(':').next().unwrap().parse().unwrap();
-        let front = Front::start(kind, &place, upstream, site.port, &app.cookie_name()).await;
+        let front = Front::start(kind, &place, upstream, site.gate(), &app.cookie_name()).await;
         Self { kind, site, recorder, app, person, key, port: place.port, _front: front }
     }
 
@@ -176,7 +180,7 @@ impl Scene {
 
     /// Who may use another application does not get into this one by its name.
     async fn other_hosts(&self) {
-        let other = self.site.api.app("http://other.localhost", "", &json!({"mode": "forward_single"})).await;
+        let other = self.site.app_at("http://other.localhost", "", &json!({"mode": "forward_single"})).await;
         let before = self.recorder.count();
         for target in ["/page", &format!("{}/page", self.app.external)] {
             let request = format!(
@@ -274,7 +278,7 @@ impl Scene {
     /// Without Portcullis nobody gets in, not even where everybody may.
     async fn outage(&self) {
         let before = self.recorder.count();
-        self.site.kill();
+        self.site.kill_gate();
         for path in ["/page", "/public/page"] {
             let reply = self.get(path).header("authorization", self.basic()).go().await;
             assert!(reply.status >= 500, "{:?} {path}: {reply:?}", self.kind);
@@ -284,17 +288,28 @@ impl Scene {
 }
 
 fn protects(kind: Kind) {
+    run(async { protected(Scene::new(kind).await).await });
+}
+
+async fn protected(scene: Scene) {
+    scene.programs().await;
+    scene.spoofs().await;
+    scene.questions_of_strangers().await;
+    scene.other_hosts().await;
+    scene.browser().await;
+    scene.sign_out().await;
+    scene.websocket().await;
+    scene.upload().await;
+    scene.outage().await;
+}
+
+/// PX-001, PX-255: a stand-alone outpost answers the documented nginx as the embedded one does.
+#[test]
+fn px_001_nginx_before_an_outpost() {
     run(async {
-        let scene = Scene::new(kind).await;
-        scene.programs().await;
-        scene.spoofs().await;
-        scene.questions_of_strangers().await;
-        scene.other_hosts().await;
-        scene.browser().await;
-        scene.sign_out().await;
-        scene.websocket().await;
-        scene.upload().await;
-        scene.outage().await;
+        let site = Site::options().by_outpost().start().await;
+        let settings = json!({"mode": "forward_single", "skip_path_regex": "^/public/"});
+        protected(Scene::on(site, Kind::Nginx, Place::default(), settings).await).await;
     });
 }
 

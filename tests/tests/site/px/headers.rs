@@ -45,7 +45,7 @@ fn px_200_all_identity_headers_are_sent_in_title_case() {
             assert_eq!(one("x-authentik-entitlements"), "");
             assert_eq!(one("x-authentik-meta-app"), stage.app.slug);
             assert_eq!(one("x-authentik-meta-provider"), format!("Provider of {}", stage.app.slug));
-            assert_eq!(one("x-authentik-meta-outpost"), "authentik Embedded Outpost");
+            assert_eq!(one("x-authentik-meta-outpost"), stage.site.outpost_name());
             let jwks = format!("{}/application/o/{}/jwks/", stage.site.base(), stage.app.slug);
             assert_eq!(one("x-authentik-meta-jwks"), jwks);
             assert!(one("x-authentik-meta-version").starts_with("goauthentik.io/outpost/"));
@@ -151,7 +151,7 @@ fn px_220_identity_headers_of_the_client_are_removed() {
             "X-authentik-other",
         ];
         for path in ["/public/page", "/private/page"] {
-            let mut raw = Raw::connect(stage.site.port).await;
+            let mut raw = Raw::connect(stage.site.gate()).await;
             let mut request =
                 format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", stage.app.authority());
             for name in spellings {
@@ -207,7 +207,7 @@ fn px_221_configured_names_are_removed_and_other_underscores_pass() {
 fn px_222_connection_cannot_name_our_headers_away() {
     run(async {
         let stage = Stage::new(portcullis_testkit::site::basic_upstream()).await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         raw.send(format!(
             "GET / HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nX-Mine: hop\r\nKeep-Alive: 5\r\n\
              Connection: close, X-Authentik-Username, X-Authentik-Groups, Authorization, X-Forwarded-Host, X-Mine\r\n\r\n",

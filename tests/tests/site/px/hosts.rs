@@ -18,7 +18,7 @@ fn px_050_hosts_are_normalised() {
         let (name, port) = stage.app.authority().split_once(':').unwrap();
         for host in [stage.app.authority().to_owned(), stage.app.authority().to_uppercase(), format!("{name}.:{port}")]
         {
-            let answer = get(stage.site.port, &host, "/public").await;
+            let answer = get(stage.site.gate(), &host, "/public").await;
             assert_eq!(raw::status(&answer), 200, "{host}: {answer}");
         }
     });
@@ -30,7 +30,7 @@ fn px_052_a_unique_host_name_matches_without_its_port() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": "^/public$"})).await;
         let name = stage.app.authority().split(':').next().unwrap();
-        let answer = get(stage.site.port, &format!("{name}:1"), "/public").await;
+        let answer = get(stage.site.gate(), &format!("{name}:1"), "/public").await;
         assert_eq!(raw::status(&answer), 200, "{answer}");
     });
 }
@@ -70,7 +70,7 @@ fn px_058_other_hosts_belong_to_the_core() {
 fn px_044_conflicting_hosts_are_refused() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": ".*"})).await;
-        let (port, host) = (stage.site.port, stage.app.authority());
+        let (port, host) = (stage.site.gate(), stage.app.authority());
         for request in [
             "GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
             format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
@@ -124,7 +124,7 @@ fn px_278_forwarded_headers() {
 fn px_233_tricks_with_paths_open_nothing() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": "\r\n^/public/\r\n\r\n"})).await;
-        let (port, host) = (stage.site.port, stage.app.authority());
+        let (port, host) = (stage.site.gate(), stage.app.authority());
         assert_eq!(raw::status(&get(port, host, "/public/page").await), 200);
         for path in [
             "/",

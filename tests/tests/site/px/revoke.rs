@@ -1,7 +1,10 @@
 //! Whatever is taken away is gone at the very next request, with a warm cache and with a cookie.
 
+use std::time::Duration;
+
 use portcullis_testkit::{Go as _, run, until};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::stage::Stage;
 
@@ -20,6 +23,20 @@ impl Access {
         let basic_cookie = stage.header_cookie(&basic).await;
         let bearer_cookie = stage.header_cookie(&bearer).await;
         Self { basic, bearer, basic_cookie, bearer_cookie, login_cookie: stage.login_cookie().await }
+    }
+
+    /// At the next request they get these statuses, zero standing for any; from a stand-alone outpost, within a second.
+    async fn gets(&self, stage: &Stage<'_>, wanted: [u16; 5]) {
+        const PROMISED: Duration = Duration::from_secs(1);
+        let began = Instant::now();
+        loop {
+            let found = self.now(stage).await;
+            if found.iter().zip(wanted).all(|(found, wanted)| wanted == 0 || *found == wanted) {
+                return;
+            }
+            let may_wait = stage.site.has_outpost() && began.elapsed() < PROMISED;
+            assert!(may_wait, "{found:?} instead of {wanted:?} after {:?}", began.elapsed());
+        }
     }
 
     /// The status that each of them gets now: Basic, Bearer, and the cookies of Basic, Bearer and login.
@@ -48,10 +65,9 @@ fn px_198_deleted_app_password() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let access = Access::to(&stage).await;
-        assert_eq!(access.now(&stage).await, ALL);
+        access.gets(&stage, ALL).await;
         stage.site.api.delete(&format!("core/tokens/{}/", stage.identifier)).await;
-        let [basic, _, basic_cookie, _, login] = access.now(&stage).await;
-        assert_eq!([basic, basic_cookie, login], [401, 302, 200]);
+        access.gets(&stage, [401, 0, 302, 0, 200]).await;
     });
 }
 
@@ -63,8 +79,7 @@ fn px_198_replaced_app_password() {
         let access = Access::to(&stage).await;
         let path = format!("core/tokens/{}/set_key/", stage.identifier);
         stage.site.api.post(&path, json!({"key": "another key of a test"})).await;
-        let [basic, _, basic_cookie, _, login] = access.now(&stage).await;
-        assert_eq!([basic, basic_cookie, login], [401, 302, 200]);
+        access.gets(&stage, [401, 0, 302, 0, 200]).await;
         let new = crate::stage::basic(&stage.person.username, "another key of a test");
         assert_eq!(stage.get_as_stranger("/").header("authorization", new).go().await.status, 200);
     });
@@ -80,10 +95,10 @@ fn px_198_expired_app_password() {
         let path = format!("core/tokens/{}/", stage.identifier);
         let reply = stage.site.api.call("PATCH", &path, Some(&past)).await;
         if reply.status == 200 {
-            assert_eq!(access.now(&stage).await[0], 401);
+            access.gets(&stage, [401, 0, 0, 0, 0]).await;
         } else {
             assert_eq!(reply.status, 400, "an expiry in the past is either refused or obeyed: {}", reply.text());
-            assert_eq!(access.now(&stage).await, ALL);
+            access.gets(&stage, ALL).await;
         }
     });
 }
@@ -94,10 +109,10 @@ fn px_198_deactivated_user() {
     run(async {
         let stage = Stage::new(json!({})).await;
         let access = Access::to(&stage).await;
-        assert_eq!(access.now(&stage).await, ALL);
+        access.gets(&stage, ALL).await;
         let path = format!("core/users/{}/", stage.person.pk);
         stage.site.api.patch(&path, json!({"is_active": false})).await;
-        assert_eq!(access.now(&stage).await, NONE);
+        access.gets(&stage, NONE).await;
     });
 }
 
@@ -108,7 +123,7 @@ fn px_198_deleted_user() {
         let stage = Stage::new(json!({})).await;
         let access = Access::to(&stage).await;
         stage.site.api.delete(&format!("core/users/{}/", stage.person.pk)).await;
-        assert_eq!(access.now(&stage).await, NONE);
+        access.gets(&stage, NONE).await;
     });
 }
 
@@ -120,10 +135,10 @@ fn px_198_removed_membership() {
         let group = stage.site.api.group("members", json!({}), &[&stage.person]).await;
         stage.site.api.bind(&stage.app, json!({"group": group})).await;
         let access = Access::to(&stage).await;
-        assert_eq!(access.now(&stage).await, ALL);
+        access.gets(&stage, ALL).await;
         let path = format!("core/groups/{group}/remove_user/");
         stage.site.api.post(&path, json!({"pk": stage.person.pk})).await;
-        assert_eq!(access.now(&stage).await, NONE);
+        access.gets(&stage, NONE).await;
         stage.site.api.post(&format!("core/groups/{group}/add_user/"), json!({"pk": stage.person.pk})).await;
         let (_, key) = stage.site.api.app_password(&stage.person).await;
         let again = crate::stage::basic(&stage.person.username, &key);
@@ -142,9 +157,9 @@ fn px_198_group_cut_off_from_its_parent() {
         stage.site.api.patch(&format!("core/groups/{child}/"), json!({"parents": [parent]})).await;
         stage.site.api.bind(&stage.app, json!({"group": parent})).await;
         let access = Access::to(&stage).await;
-        assert_eq!(access.now(&stage).await, ALL);
+        access.gets(&stage, ALL).await;
         stage.site.api.patch(&format!("core/groups/{child}/"), json!({"parents": []})).await;
-        assert_eq!(access.now(&stage).await, NONE);
+        access.gets(&stage, NONE).await;
     });
 }
 
@@ -159,13 +174,13 @@ fn px_198_changed_bindings() {
             stage.site.api.bind(&stage.app, json!({"user": other.pk})).await;
             let binding = stage.site.api.bind(&stage.app, json!({"user": stage.person.pk})).await;
             let access = Access::to(&stage).await;
-            assert_eq!(access.now(&stage).await, ALL);
+            access.gets(&stage, ALL).await;
             let path = format!("policies/bindings/{binding}/");
             match &change {
                 None => stage.site.api.delete(&path).await,
                 Some(change) => drop(stage.site.api.patch(&path, change.clone()).await),
             }
-            assert_eq!(access.now(&stage).await, NONE, "{change:?}");
+            access.gets(&stage, NONE).await;
         }
     });
 }
@@ -178,7 +193,7 @@ fn px_198_added_binding() {
         let access = Access::to(&stage).await;
         let other = stage.site.api.person("other").await;
         stage.site.api.bind(&stage.app, json!({"user": other.pk})).await;
-        assert_eq!(access.now(&stage).await, NONE);
+        access.gets(&stage, NONE).await;
     });
 }
 
@@ -197,9 +212,13 @@ fn px_029_changes_of_the_provider_hold_at_once() {
         })
         .await;
         stage.site.api.delete(&format!("core/applications/{}/", stage.app.slug)).await;
-        let gone = stage.get("/").header("authorization", stage.basic()).go().await;
-        assert_ne!(gone.status, 200, "at the next request");
-        until("the core's answer", async || (stage.get("/nothing/here").go().await.status == 404).then_some(())).await;
+        if !stage.site.has_outpost() {
+            let gone = stage.get("/").header("authorization", stage.basic()).go().await;
+            assert_ne!(gone.status, 200, "at the next request");
+        }
+        // The core's answer, or that of an outpost without one.
+        let nobody = if stage.site.has_outpost() { 400 } else { 404 };
+        until("nobody's answer", async || (stage.get("/nothing/here").go().await.status == nobody).then_some(())).await;
         assert_eq!(stage.recorder.count(), 0);
     });
 }
@@ -216,7 +235,6 @@ fn px_418_revoked_access_token() {
         let request = portcullis_testkit::http().post(stage.site.url("/application/o/revoke/")).body(form);
         let reply = request.header("content-type", "application/x-www-form-urlencoded").go().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        let [basic, bearer, _, bearer_cookie, _] = access.now(&stage).await;
-        assert_eq!([basic, bearer, bearer_cookie], [200, 401, 302]);
+        access.gets(&stage, [200, 401, 0, 302, 0]).await;
     });
 }

@@ -31,7 +31,7 @@ fn px_223_ambiguous_framing_is_refused() {
             format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-A: \0\r\n\r\n"),
         ];
         for case in cases {
-            let answer = raw::exchange(stage.site.port, &case).await;
+            let answer = raw::exchange(stage.site.gate(), &case).await;
             assert_eq!(raw::status(&answer), 400, "{case:?}: {answer}");
         }
         assert_eq!(stage.recorder.count(), 0, "{:?}", stage.recorder.seen());
@@ -47,7 +47,7 @@ fn px_287_trace_and_connect_are_refused() {
             let target = if method == "CONNECT" { stage.app.authority() } else { "/" };
             let request =
                 format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", stage.app.authority());
-            let answer = raw::exchange(stage.site.port, request).await;
+            let answer = raw::exchange(stage.site.gate(), request).await;
             assert_eq!(raw::status(&answer), 405, "{method}: {answer}");
         }
         for method in ["PROPFIND", "MKCOL", "REPORT", "PATCH", "DELETE", "OPTIONS"] {
@@ -64,7 +64,7 @@ fn px_275_the_target_is_forwarded_byte_for_byte() {
         let stage = Stage::new(json!({})).await;
         for target in ["//a", "/a/../b", "/a%2Fb", "/a%2fb", "/%C3%A4?q=%20+&x", "/a;b=c?", "/?", "/a//b/", "/a|b\"c"] {
             let answer = raw::exchange(
-                stage.site.port,
+                stage.site.gate(),
                 format!(
                     "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
                     stage.app.authority(),
@@ -93,7 +93,7 @@ fn px_275_the_base_path_cannot_be_left() {
             let request = format!(
                 "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
             );
-            raw::status(&raw::exchange(site.port, request).await)
+            raw::status(&raw::exchange(site.gate(), request).await)
         };
         assert_eq!(get("/page?x=1").await, 200);
         assert_eq!(recorder.last().target, "/base/page?x=1");
@@ -110,7 +110,7 @@ fn px_283_a_slow_head_is_cut_off() {
     run(async {
         let site =
             portcullis_testkit::Site::options().env("PORTCULLIS_WEB__TIMEOUT_HTTP_READ_HEADER", "1s").start().await;
-        let mut raw = Raw::connect(site.port).await;
+        let mut raw = Raw::connect(site.gate()).await;
         raw.send("GET / HTTP/1.1\r\nHost: loc").await;
         let answer = String::from_utf8(raw.rest().await).unwrap();
         assert!(answer.is_empty() || raw::status(&answer) == 408 || raw::status(&answer) == 400, "{answer}");
@@ -122,7 +122,7 @@ fn px_283_a_slow_head_is_cut_off() {
 fn px_009_endless_heads_are_refused() {
     run(async {
         let stage = Stage::new(json!({"skip_path_regex": ".*"})).await;
-        let mut raw = Raw::connect(stage.site.port).await;
+        let mut raw = Raw::connect(stage.site.gate()).await;
         let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
         use tokio::io::AsyncWriteExt as _;
         let head = format!("GET / HTTP/1.1\r\nHost: {}\r\n{}", stage.app.authority(), line.repeat(2000));

@@ -84,6 +84,7 @@ impl Core {
         let networks = self.memory().networks.clone();
         Grant {
             raw_token: self.memory().raw_token.clone(),
+            access_token: String::new(),
             upstream_token: None,
             statement: Some(serde_json::Map::new()),
             expires: Timestamp::from_seconds(claims.exp),
@@ -181,10 +182,10 @@ impl ControlPlane for Core {
         })
     }
 
-    fn still_stands<'a>(&'a self, _: ProviderPk, bearings: &'a Bearings) -> Answer<'a, bool> {
+    fn still_stands<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, bool> {
         Box::pin(async move {
             self.core("still_stands").await?;
-            Ok(!self.memory().fallen.contains(&bearings.user))
+            Ok(!self.memory().fallen.contains(&session.grant.bearings.user))
         })
     }
 
