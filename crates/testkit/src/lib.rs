@@ -23,6 +23,7 @@ pub mod fronts;
 pub mod http;
 pub mod http2;
 pub mod peers;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod recorder;

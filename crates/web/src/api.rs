@@ -113,10 +113,9 @@ async fn headers(mut request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with};
+    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with, open};
     use axum::body::Body;
     use portcullis_idp::{Actor, bootstrap, sessions, setup};
-    use portcullis_store::Db;
     use serde_json::{Value, json};
 
     /// CO-520, CO-522: unknown paths, missing slashes and wrong methods are answered as JSON.
@@ -430,7 +429,7 @@ mod tests {
         site.admin(Method::PATCH, &format!("/core/users/{other}/"), json!({"groups": [admins]})).await;
         let key = site.api_key(other, "second-api").await;
         assert_eq!(site.bearer(&key, Method::DELETE, &format!("/core/users/{first}/"), None).await.status, 204);
-        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let db = open(&site.database).await;
         let again = context(db, Arc::clone(&site.clock)).await.expect("the right key");
         assert_eq!(again.install_id, site.ctx.install_id);
         let wishes = bootstrap::Wishes { token: Some("another-token-0123456789".to_owned()), ..Default::default() };
@@ -445,7 +444,7 @@ mod tests {
     #[tokio::test]
     async fn co_460_another_secret_key_is_noticed() {
         let site = Site::new().await;
-        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let db = open(&site.database).await;
         let wrong = context_with(db, Arc::clone(&site.clock), b"another root secret, long enough").await;
         let error = wrong.err().expect("refused").to_string();
         assert_eq!(
