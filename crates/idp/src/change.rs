@@ -10,19 +10,25 @@ use uuid::Uuid;
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::rights::Rights;
-use crate::{event, impersonation};
+use crate::{event, impersonation, revocations};
 
 /// What identities may rest on that a change touches. Told to [`Context::epochs`] after commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touched {
-    /// A user: flag, memberships, password, attributes.
+    /// A user: memberships, password, attributes.
     User(Uuid),
+    /// A user who may do nothing any more: deactivated or deleted.
+    Gone(Uuid),
     /// A token: deleted, replaced, expired.
     Token(TokenId),
     /// An access token, by `jti`.
     AccessToken(String),
-    /// A session at the identity provider, by `sid`.
+    /// An access token that made room for newer ones, by `jti`. Outposts elsewhere are not told: it was not taken away.
+    Evicted(String),
+    /// A session at the identity provider, by `sid`, which has ended or opens nothing any more.
     Session(String),
+    /// What a session opened at one provider; the session itself goes on.
+    SessionAt(String, ProviderPk),
     /// A provider with its application and bindings; outposts fetch their configuration again.
     Provider(ProviderPk),
     /// Everybody.
@@ -182,9 +188,13 @@ impl<'a> Change<'a> {
         ended.into_iter().for_each(|sid| self.touch(Touched::Session(sid)));
         self.events.extend(events);
         let concerns_outposts = self.concerns_outposts();
+        let noted = revocations::note(&mut self.tx, self.ctx.now(), &self.touched).await?;
         self.tx.commit().await?;
         for touched in &self.touched {
             tell(self.ctx, touched);
+        }
+        if noted {
+            self.ctx.channels.wake();
         }
         self.events.iter().for_each(event::log);
         if concerns_outposts {
@@ -209,12 +219,13 @@ async fn keeps_rights(conn: &mut Conn, actor: &Actor, user: UserPk) -> Result<bo
     }
 }
 
-fn tell(ctx: &Context, touched: &Touched) {
+/// Has whatever is built on something look again. Call it after the change is committed.
+pub(crate) fn tell(ctx: &Context, touched: &Touched) {
     match touched {
-        Touched::User(uuid) => ctx.epochs.bump(Subject::User(&uuid.to_string())),
+        Touched::User(uuid) | Touched::Gone(uuid) => ctx.epochs.bump(Subject::User(&uuid.to_string())),
         Touched::Token(uuid) => ctx.epochs.bump(Subject::Credential(&uuid.to_string())),
-        Touched::AccessToken(jti) => ctx.epochs.bump(Subject::Credential(jti)),
-        Touched::Session(sid) => ctx.epochs.bump(Subject::Session(sid)),
+        Touched::AccessToken(jti) | Touched::Evicted(jti) => ctx.epochs.bump(Subject::Credential(jti)),
+        Touched::Session(sid) | Touched::SessionAt(sid, _) => ctx.epochs.bump(Subject::Session(sid)),
         Touched::Provider(pk) => {
             ctx.epochs.bump(Subject::Provider(pk.0));
             ctx.revisions.add();

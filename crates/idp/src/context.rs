@@ -22,6 +22,7 @@ use crate::limits::{Limits, Rates};
 use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
 use crate::outbound::Outbound;
+use crate::outposts::channel::Channels;
 use crate::policies::{HttpFacts, Support};
 use crate::rights::Rights;
 use crate::sessions::Lifetimes;
@@ -64,6 +65,8 @@ pub struct Context {
     pub setup: setup::Code,
     /// Changes to what outposts are configured by.
     pub revisions: Revisions,
+    /// Channels to outposts elsewhere; start with the default.
+    pub channels: Channels,
     /// Who evaluates the expressions of mappings.
     pub mapping_engine: Arc<dyn MappingEngine>,
     /// Requests of ours to others.
@@ -153,6 +156,7 @@ pub async fn hear_others(ctx: &Context, seen: i64) -> Result<i64, Error> {
     if announced != seen {
         ctx.epochs.bump(Subject::Everyone);
         ctx.revisions.add();
+        ctx.channels.wake();
     }
     Ok(announced)
 }

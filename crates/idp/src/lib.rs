@@ -38,6 +38,7 @@ pub mod providers;
 pub mod recovery;
 pub mod rekey;
 pub mod reputation;
+pub mod revocations;
 pub mod rights;
 pub mod roles;
 pub mod sessions;

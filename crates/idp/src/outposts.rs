@@ -2,6 +2,7 @@
 //!
 //! The one in this process needs nothing to reach us. Every other one has an account of its own ([`service`]).
 
+pub mod channel;
 pub mod service;
 
 use std::collections::BTreeSet;

@@ -4,19 +4,19 @@ mod shown;
 
 use std::net::IpAddr;
 
-use portcullis_core::epoch::Subject;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session};
 
-pub(crate) use shown::about_to_end;
 pub use shown::{ShownSession, delete, delete_of_users, get, list};
+pub(crate) use shown::{about_to_end, end_sessions};
 
+use crate::change::{Touched, tell};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{BATCH, event, impersonation};
+use crate::{BATCH, event, impersonation, revocations};
 
 /// Ends a session that is not used for so long unless the login stage says otherwise (CO-382), in seconds.
 const IDLE_SECONDS: i64 = 24 * 3600;
@@ -162,7 +162,7 @@ pub async fn is_alive(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool,
 }
 
 /// Ends one session with all that came from it: access tokens and data-plane sessions (CO-323, CO-385).
-/// The caller commits, and then calls [`ended`]. Tells whether there was one.
+/// The caller touches it. Tells whether there was one.
 ///
 /// # Errors
 /// When the database fails.
@@ -172,8 +172,8 @@ pub async fn end(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<bool, Stor
     Ok(existed)
 }
 
-/// Ends all sessions of a user but `except`, with what came from them. The caller commits, and then
-/// calls [`ended`] with the public ids it gets back.
+/// Ends all sessions of a user but `except`, with what came from them. The caller touches the
+/// public ids that it gets back.
 ///
 /// # Errors
 /// When the database fails.
@@ -196,13 +196,6 @@ async fn end_what_came_from(ctx: &Context, conn: &mut Conn, sid: &str) -> Result
     proxy_session::end_of_sid(conn, sid, None).await
 }
 
-/// Makes outposts look again at what came from ended sessions. Call it after commit.
-pub fn ended(ctx: &Context, sids: &[String]) {
-    for sid in sids {
-        ctx.epochs.bump(Subject::Session(sid));
-    }
-}
-
 /// Removes sessions that have ended by themselves, a batch at a time.
 ///
 /// # Errors
@@ -215,9 +208,13 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
             end_what_came_from(ctx, &mut tx, sid).await?;
         }
         let (others, events) = impersonation::review(ctx, &mut tx).await?;
+        let ended: Vec<_> = sids.iter().chain(&others).cloned().map(Touched::Session).collect();
+        let noted = revocations::note(&mut tx, ctx.now(), &ended).await?;
         tx.commit().await?;
-        ended(ctx, &sids);
-        ended(ctx, &others);
+        ended.iter().for_each(|touched| tell(ctx, touched));
+        if noted {
+            ctx.channels.wake();
+        }
         events.iter().for_each(event::log);
         if u32::try_from(sids.len()).unwrap_or(BATCH) < BATCH {
             return Ok(());

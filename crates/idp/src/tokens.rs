@@ -266,7 +266,7 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     let limits = |token: &Token| (token.allowed_applications.clone(), token.allowed_networks.clone());
     if limits(&before) != limits(&changed) {
         // What it opened elsewhere, or from elsewhere, ends; the rest is made again.
-        account::end_credential(change.conn(), changed.account, changed.uuid, ctx.now()).await?;
+        end_what_it_opened(change, &changed).await?;
     }
     change.touch(Touched::Token(changed.uuid));
     let difference = diff(&snapshot(&before), &snapshot(&changed));
@@ -290,15 +290,30 @@ pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<()
 /// As [`delete`].
 pub async fn delete_in(change: &mut Change<'_>, identifier: &str) -> Result<(), Error> {
     let gone = permitted(change, Verb::Delete, identifier).await?;
-    end(change.context(), change, &gone).await?;
+    end(change, &gone).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
 /// Deletes a token whoever owns it, and says nothing of it.
-pub(crate) async fn end(ctx: &Context, change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
-    account::end_credential(change.conn(), gone.account, gone.uuid, ctx.now()).await?;
+pub(crate) async fn end(change: &mut Change<'_>, gone: &Token) -> Result<(), Error> {
+    end_what_it_opened(change, gone).await?;
     token::delete(change.conn(), gone.uuid).await?;
     change.touch(Touched::Token(gone.uuid));
+    Ok(())
+}
+
+/// Most access tokens that are named one by one when they end together.
+const MOST_NAMED: usize = 100;
+
+/// Ends what was opened with a token, here and at outposts elsewhere (PX-198).
+pub(crate) async fn end_what_it_opened(change: &mut Change<'_>, token: &Token) -> Result<(), Error> {
+    let now = change.context().now();
+    let revoked = account::end_credential(change.conn(), token.account, token.uuid, now).await?;
+    if revoked.len() <= MOST_NAMED {
+        revoked.into_iter().for_each(|jti| change.touch(Touched::AccessToken(jti)));
+    } else if let Some(owner) = account::by_pk(change.conn(), token.account).await? {
+        change.touch(Touched::User(owner.uuid));
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use portcullis_idp::limits::Rates;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::outposts::channel::Channels;
 use portcullis_idp::sources::jwks;
 use portcullis_idp::{event, policies, setup, signing};
 use portcullis_store::Db;
@@ -144,6 +145,7 @@ pub(crate) fn context(
         notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
+        channels: Channels::default(),
         mapping_engine: Arc::new(ForMappings(engine)),
         outbound: Outbound::new(Policy {
             allow_http: settings.outbound.allow_http,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
+use portcullis_idp::Context;
 use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::forward::Forwarder;
 use portcullis_proxy::guard::Limits;
@@ -130,6 +131,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(async move { plane.follow_configuration().await });
     tokio::spawn(async move { control.follow_changes().await });
     tokio::spawn(sweep::run(Arc::clone(context)));
+    tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
     tokio::spawn(blueprints::hear(Arc::clone(context), stop.clone()));
     for (setting, addresses) in listening(&settings) {
@@ -143,6 +145,12 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     servers.spawn(site.serve(main, stop.clone()));
     servers.spawn(inside.serve(metrics, stop.clone()));
     Ok(Running { instance, servers })
+}
+
+/// Says good-bye to outposts elsewhere once the process is told to stop: their channels would never drain (PX-007).
+async fn close_channels(context: Arc<Context>, stop: CancellationToken) {
+    stop.cancelled().await;
+    context.channels.close();
 }
 
 fn plain(listeners: Vec<std::net::TcpListener>) -> Vec<Socket> {

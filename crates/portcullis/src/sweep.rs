@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::{event, flow, limits, oauth, outpost, recovery, reputation, sessions, tokens};
+use portcullis_idp::{event, flow, limits, oauth, outpost, recovery, reputation, revocations, sessions, tokens};
 
 /// How often. Expired rows cost space only.
 const EVERY: Duration = Duration::from_secs(60);
@@ -21,6 +21,7 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("flows", flow::sweep(&context).await);
         told("recovery links", recovery::sweep(&context).await);
         told("reputation", reputation::sweep(&context).await);
+        told("revocations", revocations::sweep(&context).await);
         told("events", event::sweep(&context).await);
     }
 }

@@ -266,8 +266,8 @@ pub async fn upstream_password_attributes(conn: &mut Conn) -> Result<Vec<String>
     ).fetch_all(c).await)?)
 }
 
-/// Ends everything that a user's logins and credentials opened (CO-037, CO-385). With `keep`, only what
-/// logins other than that session opened (CO-041).
+/// Ends everything that a user's logins and credentials opened (CO-037, CO-385), and gives the public ids of the sessions
+/// that this ended. With `keep`, only what logins other than that session opened (CO-041).
 ///
 /// # Errors
 /// When the database fails.
@@ -277,13 +277,12 @@ pub async fn end_sessions(
     keep: Option<&str>,
     all: bool,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<String>, StoreError> {
     // The empty text is no session's id.
     let keep = keep.unwrap_or_default();
     let uuid = account.uuid.to_string();
+    let ended = crate::login_session::delete_of_account(conn, account.pk, keep).await?;
     on!(conn, c => {
-        sqlx::query("DELETE FROM login_session WHERE account = $1 AND sid <> $2")
-            .bind(account.pk.0).bind(keep).execute(&mut *c).await?;
         sqlx::query("DELETE FROM authorization_code WHERE account = $1 AND sid <> $2")
             .bind(account.pk.0).bind(keep).execute(&mut *c).await?;
         sqlx::query(
@@ -293,25 +292,30 @@ pub async fn end_sessions(
         sqlx::query("DELETE FROM proxy_session WHERE user_uuid = $1 AND ($3 OR (sid <> '' AND sid <> $2))")
             .bind(uuid).bind(keep).bind(all).execute(&mut *c).await.map(drop)
     })?;
-    Ok(())
+    Ok(ended)
 }
 
 /// Ends everything that one app password opened: access tokens obtained with it, and the data plane's
-/// sessions that this user made with credentials of any kind (they are made again on the next request).
+/// sessions that this user made with credentials of any kind (they are made again on the next request). Gives the ids
+/// of the access tokens, of those that had not ended by themselves.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_credential(conn: &mut Conn, owner: UserPk, token: TokenId, now: Timestamp) -> Result<(), StoreError> {
+pub async fn end_credential(
+    conn: &mut Conn,
+    owner: UserPk,
+    token: TokenId,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
     let token = token.to_string();
-    on!(conn, c => {
-        sqlx::query("UPDATE access_token SET revoked = $2 WHERE app_password = $1 AND revoked IS NULL")
-            .bind(token).bind(now.0).execute(&mut *c).await?;
-        sqlx::query(
-            "DELETE FROM proxy_session WHERE fingerprint IS NOT NULL
-             AND user_uuid = (SELECT uuid FROM account WHERE pk = $1)",
-        ).bind(owner.0).execute(&mut *c).await.map(drop)
-    })?;
-    Ok(())
+    let revoked = on!(&mut *conn, c => sqlx::query_scalar(
+        "UPDATE access_token SET revoked = $2 WHERE app_password = $1 AND revoked IS NULL AND expires > $2 RETURNING jti",
+    ).bind(token).bind(now.0).fetch_all(c).await)?;
+    on!(conn, c => sqlx::query(
+        "DELETE FROM proxy_session WHERE fingerprint IS NOT NULL
+         AND user_uuid = (SELECT uuid FROM account WHERE pk = $1)",
+    ).bind(owner.0).execute(c).await.map(drop))?;
+    Ok(revoked)
 }
 
 /// Conditions on a list of users (CO-540). Absent and empty conditions hold for everybody.

@@ -34,6 +34,7 @@ pub mod recovery_link;
 pub mod relation;
 pub mod reputation;
 pub mod retired_key;
+pub mod revocation;
 pub mod role;
 mod row;
 pub mod sealed;

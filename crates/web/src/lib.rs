@@ -4,6 +4,7 @@ pub mod api;
 mod asked;
 pub mod assets;
 mod body;
+mod channel;
 mod health;
 mod noted;
 pub mod oauth;
@@ -31,7 +32,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-authentik-id");
 
 /// Everything that the control plane answers. Each request carries its [`Origin`] as an extension.
 pub fn router(ctx: Arc<Context>) -> Router {
-    let stateful = Router::new().merge(oauth::router()).merge(pages::router()).merge(health::router());
+    let stateful =
+        Router::new().merge(oauth::router()).merge(pages::router()).merge(health::router()).merge(channel::router());
     Router::new()
         .merge(stateful.with_state(Arc::clone(&ctx)))
         .merge(api::router(Arc::clone(&ctx)))

@@ -218,6 +218,7 @@ pub(crate) async fn context_with(
         notes: portcullis_idp::oauth::machine::Notes::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
+        channels: portcullis_idp::outposts::channel::Channels::default(),
         mapping_engine: Arc::new(portcullis_idp::mappings::engine::NoEngine),
         outbound: outbound(),
         jwks: portcullis_idp::sources::jwks::Asked::default(),

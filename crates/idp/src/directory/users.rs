@@ -14,7 +14,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
-use crate::sessions::{about_to_end, may_sign_in};
+use crate::sessions::{about_to_end, end_sessions, may_sign_in};
 use crate::settings::Settings;
 use crate::{escalation, password, password_rules, roles};
 
@@ -160,12 +160,13 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     }
     if was_active && !changed.is_active {
         about_to_end(change, pk, "user_deactivated", None).await?;
-        account::end_sessions(change.conn(), &changed, None, true, ctx.now()).await?;
+        end_sessions(change, &changed, None, true).await?;
+        change.touch(Touched::Gone(changed.uuid));
         consent::forget_of_account(change.conn(), pk).await?;
     } else if could_sign_in && !may_sign_in(&changed) {
         // What app passwords have opened goes on: that is what service accounts are for (CO-813).
         about_to_end(change, pk, "user_type_changed", None).await?;
-        account::end_sessions(change.conn(), &changed, None, false, ctx.now()).await?;
+        end_sessions(change, &changed, None, false).await?;
     }
     let after = snapshot(change, &changed).await?;
     change.touch(Touched::User(changed.uuid));
@@ -192,17 +193,16 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: UserPk) -> Result<(), Erro
 /// # Errors
 /// As [`delete`], except for rights.
 pub async fn delete_in(change: &mut Change<'_>, pk: UserPk) -> Result<(), Error> {
-    let ctx = change.context();
     if change.actor().user == Some(pk) {
         return Err(Error::whole("You cannot delete your own user."));
     }
     change.keeping_a_superuser().await?;
     let gone = account::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
     about_to_end(change, pk, "user_deleted", None).await?;
-    account::end_sessions(change.conn(), &gone, None, true, ctx.now()).await?;
+    end_sessions(change, &gone, None, true).await?;
     bindings::before_user_is_deleted(change, pk).await?;
     account::delete(change.conn(), pk).await?;
-    change.touch(Touched::User(gone.uuid));
+    change.touch(Touched::Gone(gone.uuid));
     let mut remembered = gone.clone();
     if Settings::load(change.conn()).await?.gdpr_compliance {
         pseudonym::apply(change, &gone).await?;
@@ -338,7 +338,7 @@ async fn set_judged_hash_in(
     changed.last_updated = ctx.now();
     account::update(change.conn(), &changed).await?;
     about_to_end(change, pk, "password_changed", keep).await?;
-    account::end_sessions(change.conn(), &changed, keep, false, ctx.now()).await?;
+    end_sessions(change, &changed, keep, false).await?;
     change.touch(Touched::User(changed.uuid));
     let context = match rules {
         [] => json!({"model": named(&changed)}),

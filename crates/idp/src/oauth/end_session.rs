@@ -120,7 +120,7 @@ pub async fn end_grants(ctx: &Context, actor: &Actor, wish: &Wish, login: &Login
         change.touch(Touched::AccessToken(jti));
     }
     // Sessions of the data plane are cached by this subject, too.
-    change.touch(Touched::Session(login.sid.clone()));
+    change.touch(Touched::SessionAt(login.sid.clone(), wish.provider));
     change.commit().await
 }
 

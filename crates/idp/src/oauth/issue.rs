@@ -207,7 +207,7 @@ pub async fn access_token(
     if record.sid.is_none() {
         let (account, provider) = (record.account, record.provider);
         for jti in grant::bound_sessionless(change.conn(), account, provider, MOST_SESSIONLESS).await? {
-            change.touch(Touched::AccessToken(jti));
+            change.touch(Touched::Evicted(jti));
         }
     }
     Ok(value)

@@ -12,7 +12,7 @@ use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::directory::{self, users};
 use crate::error::Error;
-use crate::sessions::about_to_end;
+use crate::sessions::{about_to_end, end_sessions};
 use crate::settings::Settings;
 use crate::tokens;
 
@@ -47,7 +47,7 @@ pub(super) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result
     if !found.as_ref().is_some_and(serves) {
         if let Some(other) = found {
             // Once it was gone, somebody else has made one of that name.
-            tokens::end(change.context(), change, &other).await?;
+            tokens::end(change, &other).await?;
         }
         new_token(change, outpost, account.pk).await?;
     }
@@ -119,18 +119,17 @@ async fn new_token(change: &mut Change<'_>, outpost: &Outpost, owner: UserPk) ->
 /// # Errors
 /// When the store fails.
 pub(super) async fn remove(change: &mut Change<'_>, outpost: &Outpost) -> Result<(), Error> {
-    let now = change.context().now();
     if let Some(gone) = account::by_username(change.conn(), &username(outpost.pk)).await?.filter(is_ours) {
         about_to_end(change, gone.pk, "user_deleted", None).await?;
-        account::end_sessions(change.conn(), &gone, None, true, now).await?;
+        end_sessions(change, &gone, None, true).await?;
         bindings::before_user_is_deleted(change, gone.pk).await?;
         account::delete(change.conn(), gone.pk).await?;
-        change.touch(Touched::User(gone.uuid));
+        change.touch(Touched::Gone(gone.uuid));
         change.event("model_deleted", json!({"model": users::named(&gone)})).await?;
     }
     if let Some(gone) = token::by_identifier(change.conn(), &token_identifier(outpost.pk)).await? {
         // Somebody else has made it, once the one of the account was gone.
-        tokens::end(change.context(), change, &gone).await?;
+        tokens::end(change, &gone).await?;
     }
     Ok(())
 }

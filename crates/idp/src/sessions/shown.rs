@@ -2,7 +2,7 @@
 
 use portcullis_core::id::UserPk;
 use portcullis_core::permission::{Model, Verb};
-use portcullis_store::account;
+use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, Filter, LoginSession};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -101,6 +101,23 @@ pub(crate) async fn about_to_end(
         change.event("logout", context).await?;
     }
     Ok(alive.len())
+}
+
+/// Ends everything that a user's logins and credentials opened; with `keep`, only what logins other than that session
+/// opened (CO-037, CO-041, CO-385). Every session that ends so is told of (PX-407).
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn end_sessions(
+    change: &mut Change<'_>,
+    account: &Account,
+    keep: Option<&str>,
+    all: bool,
+) -> Result<(), Error> {
+    let now = change.context().now();
+    let sids = account::end_sessions(change.conn(), account, keep, all, now).await?;
+    sids.into_iter().for_each(|sid| change.touch(Touched::Session(sid)));
+    Ok(())
 }
 
 async fn owner(change: &mut Change<'_>, user: UserPk) -> Result<Value, Error> {

@@ -3,11 +3,11 @@
 use portcullis_core::id::TokenId;
 use portcullis_core::keys::Digest;
 use portcullis_core::permission::special;
+use portcullis_store::token;
 use portcullis_store::token::Token;
-use portcullis_store::{account, token};
 use serde_json::json;
 
-use super::{API, digest, named, with_right};
+use super::{API, digest, end_what_it_opened, named, with_right};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -139,7 +139,7 @@ pub(crate) async fn replace(
     changed.key_digest = digest(ctx, key).to_vec();
     changed.key_sealed = seal(ctx, changed.uuid, key);
     token::update(change.conn(), changed).await?;
-    account::end_credential(change.conn(), changed.account, changed.uuid, ctx.now()).await?;
+    end_what_it_opened(change, changed).await?;
     change.touch(Touched::Token(changed.uuid));
     Ok(())
 }

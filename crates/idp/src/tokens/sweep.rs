@@ -41,7 +41,7 @@ async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, see
         return Ok(());
     }
     if expired.intent != API {
-        end(ctx, change, &expired).await?;
+        end(change, &expired).await?;
         return change.event("model_deleted", json!({"model": named(&expired), "message": "The token expired."})).await;
     }
     // At least a minute, so that one sweep ends.

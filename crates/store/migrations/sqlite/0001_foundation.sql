@@ -526,6 +526,15 @@ CREATE TABLE provider_header (
     PRIMARY KEY (provider, name)
 );
 
+-- What identities rested on and was changed or ended lately: for outposts elsewhere and other processes (PX-409).
+CREATE TABLE revocation (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of commits
+    created         BIGINT  NOT NULL,
+    kind            TEXT    NOT NULL,
+    value           TEXT    NOT NULL, -- an id, or empty
+    provider        INTEGER           -- the only one that it concerns; it may be gone
+);
+
 -- Failed attempts, counted in windows (OA-680). `bucket` is a keyed digest: no address, no user name.
 CREATE TABLE failure (
     bucket          BLOB    PRIMARY KEY,

@@ -61,7 +61,7 @@ impl FromRequestParts<Arc<Context>> for Admin {
 }
 
 /// The key after `Bearer`, if that is the scheme.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -78,7 +78,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
+/// The owner of an API key, or of an access token that is good for the API.
+pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
         drop(conn);

@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::attributes::MASK;
+use portcullis_core::channel::Hello;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_idp::Context;
 use portcullis_idp::list::{Slice, Visible};
+use portcullis_idp::outposts::channel::{Instance, is_older};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
 use serde_json::{Value, json};
 
@@ -21,6 +23,9 @@ use super::caller::Key;
 use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 use super::{Routes, providers};
+
+/// What outposts of this release call themselves.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const ORDERS: [(&str, Order); 4] =
     [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
@@ -133,14 +138,48 @@ async fn default_settings(_: MayView<on::Outpost>) -> Json<Value> {
     Json(json!({"config": outposts::default_config()}))
 }
 
-/// The instances that report here: none do. The embedded outpost is as well as this process.
+/// The instances that were heard of lately (PX-405). The embedded outpost is as well as this process.
 async fn health(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::Outpost>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?;
-    Ok(Json(json!([])).into_response())
+    let outpost = outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?.outpost;
+    let present = match outposts::is_embedded(&outpost) {
+        true => vec![own_instance(&ctx)],
+        false => ctx.channels.instances(outpost.pk, ctx.now()),
+    };
+    Ok(Json(present.iter().map(instance_object).collect::<Value>()).into_response())
+}
+
+/// This process, as the outpost in it.
+fn own_instance(ctx: &Context) -> Instance {
+    let host = ctx.base_url.split_once("://").map_or("", |(_, host)| host);
+    let hello = Hello {
+        version: VERSION.to_owned(),
+        golang_version: concat!("rust ", env!("CARGO_PKG_RUST_VERSION")).to_owned(),
+        hostname: host.to_owned(),
+        ..Hello::default()
+    };
+    Instance { uid: ctx.channels.own_uid(&*ctx.entropy), last_seen: ctx.now(), hello }
+}
+
+fn instance_object(instance: &Instance) -> Value {
+    let Instance { uid, last_seen, hello } = instance;
+    json!({
+        "uid": uid,
+        "last_seen": last_seen.to_string(),
+        "version": hello.version,
+        "golang_version": hello.golang_version,
+        "openssl_enabled": hello.openssl_enabled,
+        "openssl_version": hello.openssl_version,
+        "fips_enabled": hello.fips_enabled,
+        "version_should": VERSION,
+        "version_outdated": is_older(&hello.version, VERSION),
+        "build_hash": hello.build_hash,
+        "build_hash_should": "",
+        "hostname": hello.hostname,
+    })
 }
 
 /// The only place where client secrets and cookie secrets can be read (PX-020, PX-402).

@@ -19,6 +19,7 @@ use portcullis_idp::mappings::engine::NoEngine;
 use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
+use portcullis_idp::outposts::channel::Channels;
 use portcullis_idp::sources::jwks;
 use portcullis_idp::{Actor, Change, Context, policies, roles, sessions, setup, signing};
 use portcullis_store::Db;
@@ -352,6 +353,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         notes: Notes::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
+        channels: Channels::default(),
         mapping_engine: Arc::new(NoEngine),
         outbound: Outbound::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] }),
         jwks: jwks::Asked::default(),

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::mappings::engine::{About, Question};
 use crate::mappings::native::Native;
 use crate::oauth::client::Client;
+use crate::sessions::end_sessions;
 use crate::sources::texts;
 use crate::{event, mappings};
 
@@ -294,9 +295,9 @@ pub(in crate::oauth) async fn sweep(ctx: &Context) -> Result<(), Error> {
         let attributes = directory::account_attributes(ctx, &account)?;
         match attributes.get(EXPIRES).and_then(Value::as_i64).map(Timestamp::from_seconds) {
             Some(until) if until < before => {
-                account::end_sessions(change.conn(), &account, None, true, ctx.now()).await?;
+                end_sessions(&mut change, &account, None, true).await?;
                 account::delete(change.conn(), account.pk).await?;
-                change.touch(Touched::User(account.uuid));
+                change.touch(Touched::Gone(account.uuid));
                 let named = event::model("authentik_core", "user", account.pk, &account.username);
                 change.event("model_deleted", json!({"model": named})).await?;
             }
