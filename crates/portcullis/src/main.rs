@@ -16,6 +16,7 @@ mod local;
 mod observe;
 mod open_files;
 mod operator;
+mod others;
 mod rekey;
 mod serve;
 mod settings;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::edge::SystemClock;
 use crate::instance::Instance;
 use crate::local::Local;
+use crate::others::Others;
 use crate::settings::Settings;
 use crate::{Failure, authorities, blueprints, face, instance, observe, open_files, signals, sockets, sweep};
 
@@ -89,6 +90,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     warn_about_trust(&settings);
 
     let context = &instance.context;
+    let others = Others::begin(context).await?;
     // What the folder says is in force before anybody is answered.
     let watch = blueprints::first_look(context).await;
     let cut = CancellationToken::new();
@@ -133,7 +135,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(sweep::run(Arc::clone(context)));
     tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
-    tokio::spawn(blueprints::hear(Arc::clone(context), stop.clone()));
+    tokio::spawn(others.follow(stop.clone()));
     for (setting, addresses) in listening(&settings) {
         let places: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         tracing::info!(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -508,6 +509,8 @@ impl Value for LogLevel {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// PX-283: durations are a number and a unit, and are written back in the largest unit that fits.
@@ -571,7 +574,9 @@ mod tests {
     #[test]
     fn co_008_database_urls() {
         for text in ["sqlite:/srv/p.db", "sqlite:///srv/p.db"] {
-            assert!(matches!(DatabaseUrl::read(text), Some(DatabaseUrl::Sqlite(path)) if path == Path::new("/srv/p.db")));
+            assert!(
+                matches!(DatabaseUrl::read(text), Some(DatabaseUrl::Sqlite(path)) if path == Path::new("/srv/p.db"))
+            );
         }
         assert_eq!(DatabaseUrl::read("postgres://u:p@db/x").unwrap().show(), "postgres://u:********@db/x");
         let url = "postgres://db/x?sslmode=require&password=hunter2";
