@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::api::{Api, App, fresh};
 use crate::http::{Go, http};
+use crate::postgres::{self, Database};
 use crate::process::{Process, command, directory, free_port};
 use crate::recorder::Recorder;
 use crate::wait::until;
@@ -56,6 +57,8 @@ pub struct Site {
     pub token: String,
     options: Options,
     directory: TempDir,
+    // Where the tests run on PostgreSQL.
+    _database: Option<Database>,
     process: Mutex<Arc<Process>>,
 }
 
@@ -71,13 +74,19 @@ impl Site {
         Self::with(Options::default()).await
     }
 
-    async fn with(options: Options) -> Self {
+    async fn with(mut options: Options) -> Self {
+        const URL: &str = "PORTCULLIS_DATABASE__URL";
+        let database =
+            (postgres::is_wanted() && !options.environment.iter().any(|(name, _)| name == URL)).then(Database::fresh);
+        if let Some(Database::Postgres { url }) = &database {
+            options = options.env(URL, url);
+        }
         let directory = directory("site");
         let (port, metrics_port) = (free_port(), free_port());
         let token = fresh("bootstrap-token-of-this-site-");
         let process = Mutex::new(launch(&options, directory.path(), port, metrics_port, &token));
         let api = Api::new(&format!("http://localhost:{port}"), &token);
-        let site = Self { port, metrics_port, api, token, options, directory, process };
+        let site = Self { port, metrics_port, api, token, options, directory, _database: database, process };
         site.ready().await;
         site
     }

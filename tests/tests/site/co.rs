@@ -8,5 +8,6 @@ mod demo;
 mod document;
 mod import;
 mod locked;
+mod nodes;
 mod restart;
 mod secrets;
