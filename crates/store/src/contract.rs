@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
-use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, GroupId, ProviderPk, UserPk};
+use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, GroupId, ProviderPk, ReputationId, UserPk};
 use portcullis_testkit::postgres::{self, Database};
 use serde_json::json;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::instance::{self, Instance};
 use crate::outpost::{self, Outpost};
 use crate::select::Slice;
 use crate::team::{self, Team};
-use crate::{Db, entitlement, failure, grant, login_session};
+use crate::{Db, entitlement, event, failure, grant, login_session, reputation, token};
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 
@@ -204,6 +204,41 @@ on_both! {
         for (search, count) in [("stra", 2), ("STRA 100%", 1), ("_1", 1), ("%", 1), ("\\", 1), ("'", 1), ("übung", 0), ("Übung", 1), ("ÜBUNG", 1)] {
             assert_eq!(found(search).await, count, "{search}");
         }
+    }
+
+    /// CO-440, CO-523: what a stranger has sent can be noted, whatever is in it; a name with what no name holds is nobody's.
+    async fn co_440_what_strangers_send_can_be_noted(place: Place) {
+        let strange = "a\0b";
+        let mut tx = place.db.write().await.expect("a transaction");
+        assert_eq!(account::for_sign_in(&mut tx, strange).await.expect("asks"), None);
+        assert_eq!(token::of_username(&mut tx, strange, &[0; 32]).await.expect("asks"), (None, None));
+        let note = event::Event {
+            pk: uuid(),
+            action: "login_failed".to_owned(),
+            app: String::new(),
+            account: json!({"username": strange}),
+            context: json!({"username": strange, "model": {"pk": strange}}),
+            brand: json!({"name": strange}),
+            client_ip: None,
+            created: NOW,
+            expires: NOW,
+        };
+        event::insert(&mut tx, &note).await.expect("is noted");
+        assert_eq!(event::by_pk(&mut tx, note.pk).await.expect("reads"), Some(note));
+        let score = reputation::Reputation {
+            pk: ReputationId(uuid()),
+            identifier: strange.to_owned(),
+            ip: String::new(),
+            score: -1,
+            ip_geo_data: json!({}),
+            ip_asn_data: json!({}),
+            updated: NOW,
+            expires: NOW.plus_seconds(1),
+        };
+        let change = reputation::Change { by: -1, lowest: -5, highest: 5 };
+        reputation::add(&mut tx, &score, change).await.expect("is noted");
+        reputation::add(&mut tx, &score, change).await.expect("is noted");
+        assert_eq!(reputation::sum(&mut tx, None, Some(strange), NOW).await.expect("reads"), -2);
     }
 
     /// CO-569: filters that ignore case ignore that of ASCII letters, on both sides.
@@ -445,10 +480,35 @@ async fn co_522_a_server_that_is_gone_passes() {
     let nobody = url.replace(&format!(":{}/", server.port), ":1/");
     let nobody = Db::connect_postgres(&nobody, 4).await.expect_err("nobody listens");
     assert_eq!(nobody.passing(), Some("the database cannot be reached"));
-    let nonsense = Db::connect_postgres(&format!("{url}?sslmode=perhaps"), 4).await.expect_err("no such mode");
+    let nonsense = Db::connect_postgres(&format!("{url}&sslmode=perhaps"), 4).await.expect_err("no such mode");
     for error in [unknown, nobody, nonsense] {
         assert!(!format!("{error} {error:?}").contains("not-asked-for"), "{error:?}");
     }
+}
+
+/// CO-008: the URL says whether the connection is private, and whose certificate is believed.
+#[tokio::test]
+async fn co_008_the_url_says_whether_by_tls() {
+    let server = postgres::server();
+    let database = Database::Postgres { url: server.database() };
+    let Database::Postgres { url } = &database else { unreachable!() };
+    let by = |mode: &str| url.replace("127.0.0.1", "localhost").replace("sslmode=disable", mode);
+    let certificate = server.certificate.display();
+    for (mode, private) in [
+        ("sslmode=disable".to_owned(), false),
+        ("sslmode=require".to_owned(), true),
+        (format!("sslmode=verify-full&sslrootcert={certificate}"), true),
+    ] {
+        let db = Db::connect_postgres(&by(&mode), 4).await.expect("connects");
+        let found: bool = on!(&mut db.read().await.expect("reads"), c => sqlx::query_scalar(
+            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+        ).fetch_one(c).await)
+        .expect("reads");
+        assert_eq!(found, private, "{mode}");
+    }
+    Db::connect_postgres(&by("sslmode=verify-full"), 4).await.expect_err("nobody vouches for it");
+    let elsewhere = by(&format!("sslmode=verify-full&sslrootcert={certificate}")).replace("localhost", "127.0.0.1");
+    Db::connect_postgres(&elsewhere, 4).await.expect_err("it is for another name");
 }
 
 /// CO-522: who cannot have the turn to write is told so, and leaves a connection behind that works.
@@ -456,7 +516,7 @@ async fn co_522_a_server_that_is_gone_passes() {
 async fn co_522_a_turn_that_does_not_come_passes() {
     let place = Place::new(Database::Postgres { url: postgres::server().database() }).await;
     let Database::Postgres { url } = &place.database else { unreachable!() };
-    let name = url.rsplit('/').next().expect("a name");
+    let name = postgres::name_of(url);
     let another = place.another().await;
     let held = another.write().await.expect("a transaction");
     let waits = tokio::spawn({

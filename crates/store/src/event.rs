@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many, maybe};
+use crate::row::{Columns, Record, many, maybe, storable};
 use crate::select::{Listed, Select, Slice, literally};
 
 /// Events that are added with one statement, at most: so many texts of it are kept prepared.
@@ -88,12 +88,12 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                     .push_bind(&event.client_ip)
                     .push_bind(event.created.0)
                     .push_bind(event.expires.0)
-                    .push_bind(text(&event.account, "/username").unwrap_or_default())
-                    .push_bind(text(&event.brand, "/name").unwrap_or_default())
-                    .push_bind(text(&event.context, "/model/app"))
-                    .push_bind(text(&event.context, "/model/model_name"))
-                    .push_bind(text(&event.context, "/model/pk"))
-                    .push_bind(text(&event.context, "/authorized_application/pk"));
+                    .push_bind(storable(text(&event.account, "/username").unwrap_or_default()))
+                    .push_bind(storable(text(&event.brand, "/name").unwrap_or_default()))
+                    .push_bind(text(&event.context, "/model/app").map(storable))
+                    .push_bind(text(&event.context, "/model/model_name").map(storable))
+                    .push_bind(text(&event.context, "/model/pk").map(storable))
+                    .push_bind(text(&event.context, "/authorized_application/pk").map(storable));
             });
             query.build().execute(c).await.map(drop)
         })?;
@@ -253,7 +253,7 @@ pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreErr
     .bind(event.account.to_string())
     .bind(event.context.to_string())
     .bind(&event.client_ip)
-    .bind(text(&event.account, "/username").unwrap_or_default())
+    .bind(storable(text(&event.account, "/username").unwrap_or_default()))
     .execute(c).await.map(drop))?;
     Ok(())
 }

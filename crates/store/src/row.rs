@@ -1,5 +1,6 @@
 //! Rows become records, whatever the engine.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use portcullis_core::clock::Timestamp;
@@ -138,6 +139,14 @@ prefixed! {
     flag -> bool,
     bytes -> Vec<u8>,
     bytes_or_null -> Option<Vec<u8>>,
+}
+
+/// The character that text cannot hold on PostgreSQL.
+pub(crate) const NUL: char = '\0';
+
+/// A text that a stranger has sent, as it can be stored.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains(NUL) { text.replace(NUL, "\u{fffd}").into() } else { text.into() }
 }
 
 /// A record that is read from a row of its own table.

@@ -1,7 +1,7 @@
 //! A PostgreSQL of the test process's own, which ends with it.
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -25,7 +25,8 @@ wait "$server"
 rm -rf "$directory"
 "#;
 /// What makes it quick: nothing has to survive.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
+    "ssl=on",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -40,6 +41,8 @@ const SETTINGS: [&str; 8] = [
 pub struct Server {
     /// Where it listens, on `127.0.0.1`.
     pub port: u16,
+    /// The certificate that it shows for `localhost` to those who want TLS, in PEM.
+    pub certificate: PathBuf,
     programs: PathBuf,
     process: Process,
 }
@@ -101,12 +104,16 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Self::Postgres { url } = self
-            && let Some((_, name)) = url.rsplit_once('/')
-        {
-            server().run("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+        if let Self::Postgres { url } = self {
+            server().run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name_of(url)));
         }
     }
+}
+
+/// The name of the database at an URL.
+#[must_use]
+pub fn name_of(url: &str) -> &str {
+    url.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap()
 }
 
 /// The server of this test process.
@@ -133,6 +140,17 @@ impl Server {
         let made = made.output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
+        let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let certificate = directory.join("server.crt");
+        std::fs::write(&certificate, pair.cert.pem()).unwrap();
+        for (name, text) in [("server.crt", pair.cert.pem()), ("server.key", pair.signing_key.serialize_pem())] {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = user {
+                chown(&path, Some(uid), Some(gid)).unwrap();
+            }
+        }
         let port = free_port();
         let mut run = as_user(user, Path::new("setpriv"));
         run.args(["--pdeathsig", "QUIT", "--"]).arg(programs.join("postgres")).arg("-D").arg(&data);
@@ -144,7 +162,7 @@ impl Server {
         supervised.args(["--pdeathsig", "TERM", "--", "sh", "-c", SUPERVISOR, "sh"]).arg(&directory);
         supervised.arg(run.get_program()).args(run.get_args()).current_dir(&directory);
         let process = Process::start("PostgreSQL", supervised);
-        let server = Self { port, programs, process };
+        let server = Self { port, certificate, programs, process };
         server.await_ready();
         server
     }
@@ -170,10 +188,10 @@ impl Server {
         self.url(&name)
     }
 
-    /// The URL of a database. The password is not asked for.
+    /// The URL of a database. The password is not asked for, nor TLS.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://portcullis:not-asked-for@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://portcullis:not-asked-for@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
     /// Runs a statement as whoever may do everything, and gives what it prints, a line for each row.

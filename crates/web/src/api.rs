@@ -100,7 +100,10 @@ pub fn router(ctx: Arc<Context>) -> Router {
 async fn headers(mut request: Request, next: Next) -> Response {
     noted::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
-    let mut response = next.run(request).await;
+    let mut response = match crate::has_nul(request.uri()) {
+        true => ApiError::NoSuchPath.into_response(),
+        false => next.run(request).await,
+    };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-authentik-id", id);
@@ -117,6 +120,23 @@ mod tests {
     use axum::body::Body;
     use portcullis_idp::{Actor, bootstrap, sessions, setup};
     use serde_json::{Value, json};
+
+    /// CO-523: what no text can hold is in no name, and refused where it is looked for.
+    #[tokio::test]
+    async fn co_523_null_characters_name_nothing() {
+        let site = Site::new().await;
+        assert_eq!(site.admin(Method::GET, "/core/tokens/a%00b/", None).await.status, 404);
+        assert_eq!(site.admin(Method::GET, "/flows/instances/%00/", None).await.status, 404);
+        let refused = site.admin(Method::GET, "/core/users/?search=a%00b", None).await;
+        assert_eq!(
+            (refused.status, refused.json),
+            (400.try_into().unwrap(), json!({"search": ["Null characters are not allowed."]}))
+        );
+        let page = Request::get("/application/o/%00/jwks/").body(Body::empty()).unwrap();
+        assert_eq!(site.raw(page).await.status, 404);
+        let page = Request::get("/if/flow/%00/").body(Body::empty()).unwrap();
+        assert_eq!(site.raw(page).await.status, 404);
+    }
 
     /// CO-520, CO-522: unknown paths, missing slashes and wrong methods are answered as JSON.
     #[tokio::test]

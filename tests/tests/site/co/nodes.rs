@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use portcullis_testkit::postgres::{Database, server};
+use portcullis_testkit::postgres::{Database, name_of, server};
 use portcullis_testkit::process::directory;
 use portcullis_testkit::site::portcullis;
 use portcullis_testkit::{App, Finished, Go as _, Recorder, Reply, Site, Visitor, http, run, until};
@@ -35,7 +35,7 @@ impl Nodes {
 
     /// The name of their database.
     fn database(&self) -> &str {
-        self.url.rsplit('/').next().unwrap()
+        name_of(&self.url)
     }
 
     /// Asks the other node for an URL of an application.
