@@ -176,9 +176,9 @@ pub enum Revoked {
 
 impl Revoked {
     fn read(args: &Map<String, Value>) -> Option<Self> {
-        let kinds: [(&str, fn(String) -> Self); 4] =
-            [("sid", Self::Sid), ("sub", Self::Sub), ("jti", Self::Jti), ("user_uuid", Self::UserUuid)];
-        kinds.into_iter().find_map(|(key, make)| Some(text(args, key)).filter(|value| !value.is_empty()).map(make))
+        let value = |key: &str| Some(text(args, key)).filter(|value| !value.is_empty());
+        let session_or_subject = value("sid").map(Self::Sid).or_else(|| value("sub").map(Self::Sub));
+        session_or_subject.or_else(|| value("jti").map(Self::Jti)).or_else(|| value("user_uuid").map(Self::UserUuid))
     }
 
     fn pair(&self) -> (&'static str, &str) {
@@ -232,6 +232,12 @@ impl Feed {
             }
             _ => Self::Unknown,
         }
+    }
+}
+
+impl From<Feed> for Message {
+    fn from(feed: Feed) -> Self {
+        Self::Feed(feed)
     }
 }
 

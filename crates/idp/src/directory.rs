@@ -38,6 +38,13 @@ pub struct Person {
     pub uid: String,
 }
 
+impl Person {
+    /// Whether they are a direct member of all these groups.
+    pub fn is_direct_member_of(&self, groups: &[String]) -> bool {
+        groups.iter().all(|group| self.direct_groups.contains(group))
+    }
+}
+
 /// The user with this key, and what follows from their groups.
 ///
 /// # Errors

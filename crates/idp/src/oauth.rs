@@ -76,6 +76,15 @@ impl From<SigningError> for OAuthError {
     }
 }
 
+/// An outpost that makes a request for one of its clients, and has shown its token (CO-389).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// The client's address.
+    pub client: std::net::IpAddr,
+    /// The providers that the outpost serves.
+    pub providers: Vec<portcullis_core::id::ProviderPk>,
+}
+
 /// `iss` of an application's tokens (OA-049).
 pub fn issuer(ctx: &Context, provider: &provider::Provider, slug: &str) -> String {
     match provider.issuer_mode.as_str() {

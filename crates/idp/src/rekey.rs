@@ -7,9 +7,10 @@ use portcullis_store::{StoreError, sealed};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::change::Touched;
 use crate::context::{Actor, Context};
 use crate::error::Error;
-use crate::event;
+use crate::{event, revocations};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub async fn run(ctx: &Context, old: &Keyring) -> Result<Report, Error> {
     report.ended = sealed::end(&mut tx).await?;
     let context = json!({"message": "The root secret of the instance was replaced.", "sealed_values": report.sealed});
     let recorded = event::record(ctx, &mut tx, &Actor::system(), "secret_rotate", context).await?;
+    // Nothing that outposts elsewhere hold can be looked up any more.
+    revocations::note(&mut tx, ctx.now(), &[Touched::Everyone]).await?;
     tx.commit().await?;
     event::log(&recorded);
     Ok(report)

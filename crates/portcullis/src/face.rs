@@ -14,6 +14,8 @@ use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
 
+use crate::connected;
+
 /// A router behind a listener.
 ///
 /// A handler runs to its end even if the client hangs up meanwhile: a change that the database has taken
@@ -43,7 +45,12 @@ async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
 
 /// `/metrics`, health and ping (PX-315, PX-317).
 pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
-    let page = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render()) };
+    let of_outposts = Arc::clone(&context);
+    let page = move || async move {
+        // The rest is worth seeing, above all when the database is not to be had.
+        let outposts = connected::page(&of_outposts).await.unwrap_or_default();
+        ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render() + &outposts)
+    };
     portcullis_web::health(Arc::clone(&context))
         .route("/metrics", get(page))
         .route("/outpost.goauthentik.io/ping", any(ping).with_state(context))

@@ -5,6 +5,7 @@ mod authorities;
 mod blueprints;
 mod breaches;
 mod cli;
+mod connected;
 mod data_dir;
 mod demo;
 mod edge;

@@ -141,6 +141,8 @@ pub struct AccessToken {
     pub claims_sealed: Vec<u8>,
     /// The claims of the assertion that it was issued for as JSON, sealed for `access_token:<jti>:assertion`.
     pub assertion_sealed: Option<Vec<u8>>,
+    /// Names of the groups that its user was a direct member of when it was issued.
+    pub groups: Vec<String>,
     /// When it was issued.
     pub issued: Timestamp,
     /// When it ends.
@@ -166,6 +168,7 @@ impl Record for AccessToken {
             scope: row.text("scope")?,
             claims_sealed: row.bytes("claims_sealed")?,
             assertion_sealed: row.bytes_or_null("assertion_sealed")?,
+            groups: serde_json::from_value(row.json("group_names")?).unwrap_or_default(),
             issued: row.instant("issued")?,
             expires: row.instant("expires")?,
             revoked: row.instant_or_null("revoked")?,
@@ -181,8 +184,8 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
              scope, claims_sealed, issued, expires, traded_sid, source,
-             source_at, assertion_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+             source_at, assertion_sealed, group_names)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -200,6 +203,7 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(token.source.map(|pk| pk.to_string()))
     .bind(token.source_at.map(|pk| pk.0))
     .bind(&token.assertion_sealed)
+    .bind(serde_json::json!(token.groups).to_string())
     .execute(c).await.map(drop))?;
     Ok(())
 }

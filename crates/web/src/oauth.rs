@@ -4,6 +4,7 @@ mod answer;
 mod authorize;
 mod back_channel;
 mod consent;
+mod delegated;
 mod end_session;
 mod metadata;
 mod request;

@@ -3,6 +3,7 @@
 mod answers;
 mod basic;
 mod cache;
+mod channel;
 mod forward;
 mod forward_auth;
 mod headers;

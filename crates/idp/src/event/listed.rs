@@ -1,11 +1,13 @@
 //! Events as they are looked at, and told by others (CO-413, CO-415, CO-573).
 
+use std::net::{IpAddr, SocketAddr};
+
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::event::{self, Event, Filter};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::record_of;
+use super::{CLEANSED, record_of};
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -51,6 +53,8 @@ pub struct Told {
     pub app: String,
     /// What it is about: a JSON object.
     pub context: Option<Value>,
+    /// The address that it came from, perhaps with a port. Believed of outposts alone.
+    pub client: Option<String>,
 }
 
 /// The events that meet conditions.
@@ -78,7 +82,7 @@ pub async fn get(ctx: &Context, actor: &Actor, pk: Uuid) -> Result<Event, Error>
 pub async fn tell(ctx: &Context, actor: &Actor, told: Told) -> Result<Event, Error> {
     actor.need(Verb::Add, Model::EVENT)?;
     let mut problems = Problems::default();
-    let Told { mut action, app, context } = told;
+    let Told { mut action, app, context, client } = told;
     let context = context.unwrap_or_else(|| json!({}));
     if !context.is_object() {
         problems.add("context", "Value must be a dictionary, and not have any duplicate keys.");
@@ -96,8 +100,33 @@ pub async fn tell(ctx: &Context, actor: &Actor, told: Told) -> Result<Event, Err
     problems.limit("app", &app);
     problems.check()?;
     let mut change = Change::begin(ctx, actor).await?;
-    let recorded = record_of(ctx, change.conn(), actor, &app, &action, context).await?;
+    let relayed = client.as_deref().and_then(address).filter(|_| actor.serving().is_some());
+    let teller = Actor { client: relayed.or(actor.client), ..actor.clone() };
+    let recorded = record_of(ctx, change.conn(), &teller, &app, &action, without_headers(context, false)).await?;
     change.commit().await?;
     super::log(&recorded);
     Ok(recorded)
+}
+
+/// An address, without the port that may come with it (PX-408).
+fn address(text: &str) -> Option<IpAddr> {
+    let alone = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let address: IpAddr = alone.or_else(|| text.parse::<SocketAddr>().ok().map(|both| both.ip()))?;
+    Some(address.to_canonical())
+}
+
+/// Replaces what stands under the word for headers: any of them may be somebody's credential (PX-408).
+fn without_headers(value: Value, under: bool) -> Value {
+    match value {
+        Value::Object(object) => object
+            .into_iter()
+            .map(|(key, value)| {
+                let under = under || key.to_lowercase().contains("header");
+                (key, without_headers(value, under))
+            })
+            .collect(),
+        Value::Array(list) => list.into_iter().map(|value| without_headers(value, under)).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if under => Value::from(CLEANSED),
+        plain => plain,
+    }
 }

@@ -72,6 +72,14 @@ impl Client {
         let same = same_secret(stored.as_bytes(), secret.as_bytes());
         Ok(same && !stored.is_empty() && !secret.is_empty())
     }
+
+    /// Whether this is a proxy provider whose secret was shown with the request: its outpost asks, and nobody else.
+    ///
+    /// # Errors
+    /// When the secret cannot be opened.
+    pub fn is_proven_proxy(&self, ctx: &Context, credentials: &Credentials) -> Result<bool, Error> {
+        Ok(self.provider.is_proxy() && !self.provider.is_public() && self.has_secret(ctx, &credentials.secret)?)
+    }
 }
 
 /// A client, and the terms of its application.

@@ -6,18 +6,18 @@ use portcullis_store::grant::{self, AccessToken};
 use portcullis_store::{Conn, application, login_session, provider, source, token};
 use serde_json::{Map, Value, json};
 
-use super::OAuthError;
 use super::client::{self, Client, Credentials};
 use super::code::context;
 use super::issue;
 use super::params::Params;
+use super::{OAuthError, Relay};
 use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::mappings::API_SCOPE;
 use crate::signing::Signer;
-use crate::{access, entitlements, event, limits};
+use crate::{access, entitlements, event, limits, tokens};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -185,7 +185,8 @@ pub async fn api_user(ctx: &Context, visitor: &Visitor, token: &str) -> Result<O
     Ok(active(ctx, conn, visitor, &client, record).await?.map(|active| active.person))
 }
 
-/// Answers a request to the introspection endpoint (OA-490 … OA-496).
+/// Answers a request to the introspection endpoint (OA-490 … OA-496). `relay` is the outpost that asks, if it says
+/// so with its own token.
 ///
 /// # Errors
 /// [`OAuthError::InvalidClient`], [`OAuthError::InvalidRequest`], [`OAuthError::Throttled`]; never because of
@@ -195,6 +196,7 @@ pub async fn answer(
     visitor: &Visitor,
     authorization: Option<&[u8]>,
     params: &Params,
+    relay: Option<&Relay>,
 ) -> Result<Value, OAuthError> {
     let credentials = Credentials::read(authorization, params)?;
     let client = client::authenticate(ctx, visitor, &credentials).await?;
@@ -206,12 +208,24 @@ pub async fn answer(
     let mut conn = ctx.db.read().await?;
     let Some(record) = visible(ctx, &mut conn, &client, params.text("token")).await? else { return Ok(inactive) };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
+    // What limits an app password limits its tokens, too (OA-816).
+    if let Some(Relay { client: address, .. }) = relay
+        && app_password_of(&mut conn, &record)
+            .await?
+            .is_some_and(|password| !tokens::is_taken_from(&password, *address))
+    {
+        return Ok(inactive);
+    }
     let Some(active) = active(ctx, conn, visitor, &client, record).await? else {
         if revoked {
             note_revoked(ctx, visitor, &client, &jti).await?;
         }
         return Ok(inactive);
     };
+    // The token says what held when it was issued; an application must not be told a group that was lost since.
+    if client.provider.is_proxy() && !active.person.is_direct_member_of(&active.record.groups) {
+        return Ok(inactive);
+    }
     let mut conn = ctx.db.read().await?;
     let Some(issuer) = provider::by_pk(&mut conn, active.record.provider).await? else { return Ok(inactive) };
     // Another application's attributes are none of the caller's business.

@@ -199,6 +199,7 @@ pub async fn access_token(
         scope,
         claims_sealed: seal(ctx, &place(&said.jti), &said.claims),
         assertion_sealed: basis.ground.assertion.map(|claims| seal(ctx, &assertion_place(&said.jti), claims)),
+        groups: basis.person.direct_groups.clone(),
         issued: ctx.now(),
         expires: said.expires,
         revoked: None,

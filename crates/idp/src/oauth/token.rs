@@ -3,12 +3,12 @@
 use portcullis_store::application::Application;
 use serde::Serialize;
 
-use super::OAuthError;
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
 use super::issue::{self, Basis, Ground};
 use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
+use super::{OAuthError, Relay};
 use crate::change::Change;
 use crate::claims;
 use crate::context::{Context, Visitor};
@@ -39,7 +39,8 @@ const GRANTS: [(&str, bool); 5] = [
     ("urn:ietf:params:oauth:grant-type:device_code", false),
 ];
 
-/// Answers a request to the token endpoint, in the order of OA-214.
+/// Answers a request to the token endpoint, in the order of OA-214. `relay` is the outpost that asks, if it says so with its
+/// own token.
 ///
 /// # Errors
 /// [`OAuthError`].
@@ -48,6 +49,7 @@ pub async fn exchange(
     visitor: &Visitor,
     authorization: Option<&[u8]>,
     params: &Params,
+    relay: Option<&Relay>,
 ) -> Result<TokenAnswer, OAuthError> {
     let credentials = Credentials::read(authorization, params)?;
     let client = client::identify(ctx, visitor, &credentials).await?;
@@ -57,14 +59,14 @@ pub async fn exchange(
         return Err(OAuthError::UnauthorizedClient);
     }
     match grant_type {
-        "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params).await,
+        "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
             client::prove(ctx, visitor, &credentials, &client).await?;
             if grant_type == "refresh_token" {
                 // None was ever issued.
                 return Err(OAuthError::InvalidGrant);
             }
-            by_code(ctx, visitor, &client, params).await
+            by_code(ctx, visitor, &client, &credentials, params).await
         }
     }
 }
@@ -73,6 +75,7 @@ async fn by_code(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
+    credentials: &Credentials,
     params: &Params,
 ) -> Result<TokenAnswer, OAuthError> {
     let redemption = Redemption {
@@ -104,7 +107,7 @@ async fn by_code(
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
-    issue_all(ctx, change, &basis, &redeemed.code.grant_id).await
+    issue_all(ctx, change, &basis, &redeemed.code.grant_id, client.is_proven_proxy(ctx, credentials)?).await
 }
 
 async fn by_machine(
@@ -113,6 +116,7 @@ async fn by_machine(
     client: &Client,
     credentials: &Credentials,
     params: &Params,
+    relay: Option<&Relay>,
 ) -> Result<TokenAnswer, OAuthError> {
     let scopes = claims::granted_scopes(params.text("scope"), &client.mappings);
     let wish =
@@ -137,7 +141,10 @@ async fn by_machine(
     let basis = basis_of_machine(client, application, &proven, &variant, &scopes, visitor);
     let basis = Basis { foretold: Some(&foretold), ..basis };
     let grant_id = ctx.entropy.alphanumeric(40);
-    issue_all(ctx, change, &basis, &grant_id).await
+    // Anybody may say to be the client: what applications believe is for the outpost, which has the secret (PX-417).
+    let serves = relay.is_some_and(|relay| relay.providers.contains(&client.provider.pk));
+    let to_outpost = (serves && client.provider.is_proxy()) || client.is_proven_proxy(ctx, credentials)?;
+    issue_all(ctx, change, &basis, &grant_id, to_outpost).await
 }
 
 fn basis_of_machine<'a>(
@@ -168,13 +175,14 @@ async fn issue_all(
     mut change: Change<'_>,
     basis: &Basis<'_>,
     grant_id: &str,
+    to_outpost: bool,
 ) -> Result<TokenAnswer, OAuthError> {
     let provider = &basis.client.provider;
     let signer = Signer::of(ctx, change.conn(), provider).await?;
     let said = issue::statement(ctx, basis).await?;
     let access_token = issue::access_token(ctx, &mut change, &signer, basis, &said, grant_id).await?;
     let id_token = issue::id_token(ctx, change.conn(), &signer, basis, &said).await?;
-    let upstream_token = match provider.is_proxy() {
+    let upstream_token = match to_outpost {
         true => Some(issue::upstream_token(ctx, &signer, &said.claims, &provider.name)?),
         false => None,
     };
@@ -187,6 +195,6 @@ async fn issue_all(
         expires_in: said.expires.seconds().saturating_sub(ctx.now().seconds()),
         id_token,
         upstream_token,
-        logout_hint: basis.login.filter(|_| provider.is_proxy()).map(|_| issue::logout_hint(ctx, &said.jti)),
+        logout_hint: basis.login.filter(|_| to_outpost).map(|_| issue::logout_hint(ctx, &said.jti)),
     })
 }

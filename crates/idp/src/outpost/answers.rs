@@ -14,7 +14,6 @@ use crate::access::AccessContext;
 use crate::change::Change;
 use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
 use crate::context::{Context, Visitor};
-use crate::directory::Person;
 use crate::error::Error;
 use crate::oauth::client::Served;
 use crate::oauth::code::{self, Redemption};
@@ -196,7 +195,7 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
     let active = introspect::active(ctx, conn, &visitor, client, record).await?.ok_or(OutpostError::Refused)?;
     let claims = read(&active.claims)?;
     // The token says what held when it was issued; applications must not be told a group that was lost since.
-    if !holds(&active.person, &claims.groups) {
+    if !active.person.is_direct_member_of(&active.record.groups) {
         return Err(OutpostError::Refused);
     }
     Ok(Grant {
@@ -210,7 +209,7 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
             app_password_key: active.record.app_password_key.unwrap_or_default(),
             access_token: active.record.jti,
             statement: digest_of(&active.claims),
-            groups: claims.groups.clone(),
+            groups: active.record.groups,
             networks: limited_by.map(|password| password.allowed_networks).unwrap_or_default(),
             entitlements: claims.entitlements.clone(),
             client: Some(from),
@@ -220,11 +219,6 @@ pub async fn introspect(ctx: &Context, provider: ProviderPk, token: &str, from: 
         logout_hint: None,
         claims,
     })
-}
-
-/// Whether somebody is still a direct member of all these groups.
-fn holds(person: &Person, groups: &[String]) -> bool {
-    groups.iter().all(|group| person.direct_groups.contains(group))
 }
 
 /// What the callback of a login brings.
@@ -350,7 +344,7 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
     }
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let said = &bearings.entitlements;
-    if !holds(&person, &bearings.groups)
+    if !person.is_direct_member_of(&bearings.groups)
         || !entitlements::still_held(&mut conn, &person, application.uuid, said).await?
     {
         return Ok(false);

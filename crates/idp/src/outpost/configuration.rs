@@ -43,17 +43,15 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     Ok(Configuration { revision, providers, certificates, own_host, outpost_name: embedded.name })
 }
 
-/// Every proxy provider with an application, by name, as outposts are told of it (CO-570).
+/// Every proxy provider with an application, by name, as outposts elsewhere are told of it (CO-570). The endpoints are those
+/// of the base URL, which is what issued tokens name; rewriting is their own business (PX-340, PX-412).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn proxies(ctx: &Context) -> Result<Vec<Provider>, Error> {
     let mut conn = ctx.db.read().await?;
     let all = provider::proxies(&mut conn).await?;
-    let embedded = outpost::by_managed(&mut conn, outposts::EMBEDDED).await?;
-    let config = embedded.map(|embedded| embedded.config).unwrap_or_default();
-    let host = config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
-    described(ctx, &mut conn, all, host).await
+    described(ctx, &mut conn, all, "").await
 }
 
 /// What outposts are told of providers; those without an application are left out.

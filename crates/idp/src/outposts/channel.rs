@@ -53,6 +53,39 @@ pub struct Instance {
     pub hello: Hello,
 }
 
+/// An instance with the name of the outpost that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The outpost's name.
+    pub name: String,
+    /// The instance.
+    pub instance: Instance,
+}
+
+/// All instances that were heard of lately by this process, by name and id (PX-317).
+///
+/// # Errors
+/// When the store fails.
+pub async fn connected(ctx: &Context) -> Result<Vec<Connected>, Error> {
+    let now = ctx.now();
+    let found: Vec<_> = {
+        let present = ctx.channels.present();
+        let lately = present.instances.iter().filter(|(_, instance)| is_present(instance, now));
+        lately.map(|((outpost, _), instance)| (*outpost, instance.clone())).collect()
+    };
+    let mut connected = Vec::with_capacity(found.len());
+    if !found.is_empty() {
+        let mut conn = ctx.db.read().await?;
+        for (pk, instance) in found {
+            if let Some(outpost) = outpost::by_pk(&mut conn, pk).await? {
+                connected.push(Connected { name: outpost.name, instance });
+            }
+        }
+    }
+    connected.sort_by(|one, other| (&one.name, &one.instance.uid).cmp(&(&other.name, &other.instance.uid)));
+    Ok(connected)
+}
+
 impl Default for Channels {
     fn default() -> Self {
         let (news, closed) = (watch::Sender::new(()), watch::Sender::new(false));

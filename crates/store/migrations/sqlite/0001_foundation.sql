@@ -437,6 +437,7 @@ CREATE TABLE access_token (
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
     assertion_sealed BLOB,             -- JSON: claims of the assertion it was issued for, which policies ask about
+    group_names     TEXT    NOT NULL DEFAULT '[]', -- JSON list: where its user belonged when it was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     revoked         BIGINT

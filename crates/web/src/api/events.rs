@@ -75,6 +75,7 @@ async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::Event>, mut body
         action: body.filled_text("action").unwrap_or_default(),
         app: body.filled_text("app").unwrap_or_default(),
         context: body.json("context"),
+        client: body.json("client_ip").and_then(|address| address.as_str().map(str::to_owned)),
     };
     body.finish()?;
     let made = event::tell(&ctx, &caller.actor, told).await?;

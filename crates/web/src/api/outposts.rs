@@ -11,10 +11,10 @@ use portcullis_core::channel::Hello;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
 use portcullis_core::permission::{Model, Verb};
-use portcullis_idp::Context;
 use portcullis_idp::list::{Slice, Visible};
 use portcullis_idp::outposts::channel::{Instance, is_older};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
+use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, created, no_content};
@@ -58,7 +58,7 @@ async fn list(
     };
     params.finish()?;
     let found = outposts::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
-    paging.answer(found.count, found.rows.iter().map(object).collect())
+    paging.answer(found.count, found.rows.iter().map(|view| object_for(&caller.actor, view)).collect())
 }
 
 async fn retrieve(
@@ -66,7 +66,8 @@ async fn retrieve(
     MayView(caller, ..): MayView<on::Outpost>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    Ok(Json(object(&outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?)).into_response())
+    let found = outposts::get(&ctx, &caller.actor, key.parse("Outpost")?).await?;
+    Ok(Json(object_for(&caller.actor, &found)).into_response())
 }
 
 async fn replace(
@@ -256,6 +257,20 @@ fn served_object(provider: &Provider, with_secrets: bool) -> Value {
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         },
     })
+}
+
+/// An outpost as somebody sees it. One that sees itself finds the settings that it needs, whether anybody has made them or
+/// not (PX-401).
+fn object_for(actor: &Actor, view: &View) -> Value {
+    let mut shown = object(view);
+    if actor.serving().is_some()
+        && let Some(config) = shown.get_mut("config").and_then(Value::as_object_mut)
+    {
+        for (key, default) in [("authentik_host", ""), ("authentik_host_browser", ""), ("log_level", "info")] {
+            config.entry(key).or_insert_with(|| json!(default));
+        }
+    }
+    shown
 }
 
 pub(super) fn object(view: &View) -> Value {

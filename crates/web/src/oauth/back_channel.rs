@@ -18,6 +18,7 @@ use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
 use super::answer::{json as answer, refused_client, refused_with_challenge};
+use super::delegated;
 use super::request::{authorization, form, visitor};
 use crate::asked;
 
@@ -37,8 +38,12 @@ pub(super) async fn token(
         Ok(params) => params,
         Err(response) => return response,
     };
+    let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
     let result = match authorization(&headers) {
-        Ok(authorization) => tokens::exchange(&ctx, &asking(&origin, &headers, "token"), authorization, &params).await,
+        Ok(authorization) => {
+            let visitor = asking(&origin, &headers, "token");
+            tokens::exchange(&ctx, &visitor, authorization, &params, relay.as_ref()).await
+        }
         Err(error) => Err(error),
     };
     let mut response = match result {
@@ -98,9 +103,11 @@ pub(super) async fn introspect(
         Ok(params) => params,
         Err(response) => return response,
     };
+    let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
     let result = match authorization(&headers) {
         Ok(authorization) => {
-            introspection::answer(&ctx, &asking(&origin, &headers, "introspect"), authorization, &params).await
+            let visitor = asking(&origin, &headers, "introspect");
+            introspection::answer(&ctx, &visitor, authorization, &params, relay.as_ref()).await
         }
         Err(error) => Err(error),
     };

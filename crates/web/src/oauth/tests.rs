@@ -70,6 +70,14 @@ impl Wiki {
         self.token(&all).await
     }
 
+    /// The same as the outpost asks, which has the client's secret.
+    async fn token_for_outpost(&self, scope: &str) -> Reply {
+        let secret = ("client_secret", self.client_secret.as_str());
+        let all =
+            [("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY), ("scope", scope), secret];
+        self.token(&all).await
+    }
+
     async fn introspect(&self, token: &str) -> Reply {
         let all = [("client_id", self.client_id.as_str()), ("client_secret", &self.client_secret), ("token", token)];
         post(&self.site, "/application/o/introspect/", &all, &[]).await

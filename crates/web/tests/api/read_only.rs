@@ -124,7 +124,7 @@ async fn px_356_the_embedded_outpost_is_as_strict_clients_expect() {
     }
     let name = site.refused(Method::PATCH, &path, json!({"name": "mine"})).await;
     assert_eq!(name, json!({"name": ["Embedded outpost's name cannot be changed"]}));
-    assert_eq!(site.get(&format!("{path}health/")).await, json!([]));
+    assert_eq!(site.get(&format!("{path}health/")).await.as_array().unwrap().len(), 1);
     let defaults = site.get("/outposts/instances/default_settings/").await;
     let _: models::OutpostDefaultConfig = serde_json::from_value(defaults).unwrap();
     site.patch(&path, json!({"providers": []})).await;

@@ -361,7 +361,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
     }
 }
 
-fn origin(host: &str) -> Origin {
+pub(crate) fn origin(host: &str) -> Origin {
     Origin {
         scheme: Scheme::Https,
         host: host.to_owned(),

@@ -26,7 +26,7 @@ async fn co_283_tokens_name_entitlements() {
     let wiki = Wiki::new().await;
     held(&wiki, "write").await;
     held(&wiki, "read").await;
-    let reply = wiki.token_of_ada("openid entitlements").await;
+    let reply = wiki.token_for_outpost("openid entitlements").await;
     for token in ["access_token", "id_token", "upstream_token"] {
         let said = claims(&reply.json[token]);
         assert_eq!(said["entitlements"], json!(["read", "write"]), "{token}");

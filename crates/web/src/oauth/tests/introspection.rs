@@ -133,3 +133,69 @@ async fn oa_512_revocation() {
     assert!(wiki.is_active(text(&other, "access_token")).await);
     assert_eq!(wiki.site.events("suspicious_request").await.0, 1);
 }
+
+/// PX-198, PX-418: a token whose user has lost a group that it names is inactive to the outpost, which would go on naming it.
+#[tokio::test]
+async fn px_418_a_lost_group_makes_a_token_inactive() {
+    let wiki = Wiki::new().await;
+    let group = wiki.site.admin(Method::POST, "/core/groups/", json!({"name": "editors"})).await.json["pk"].clone();
+    let group = group.as_str().expect("a key").to_owned();
+    let member = json!({"pk": wiki.ada});
+    wiki.site.admin(Method::POST, &format!("/core/groups/{group}/add_user/"), member.clone()).await;
+    let token = text(&wiki.token_of_ada("openid profile").await, "access_token").to_owned();
+    assert_eq!(wiki.introspect(&token).await.json["groups"], json!(["editors"]));
+    wiki.site.admin(Method::POST, "/core/groups/", json!({"name": "others", "users": [wiki.ada]})).await;
+    assert!(wiki.is_active(&token).await, "one more is no loss");
+    wiki.site.admin(Method::POST, &format!("/core/groups/{group}/remove_user/"), member).await;
+    assert!(!wiki.is_active(&token).await);
+}
+
+/// CO-389, CO-442, OA-816: an outpost that shows its token speaks for its client's address: that is what failures are counted
+/// by and what app passwords are limited by. Whoever has no such token speaks for themselves.
+#[tokio::test]
+async fn co_389_an_outpost_speaks_for_its_client() {
+    let wiki = Wiki::new().await;
+    let body = json!({"name": "edge", "type": "proxy", "providers": [wiki.provider], "config": {}});
+    let made = wiki.site.admin(Method::POST, "/outposts/instances/", body).await;
+    let path = format!("/core/tokens/{}/view_key/", text(&made, "token_identifier"));
+    let key = text(&wiki.site.admin(Method::GET, &path, None).await, "key").to_owned();
+    let limits = json!({"allowed_networks": ["203.0.113.0/24"]});
+    let limited = wiki.site.admin(Method::PATCH, "/core/tokens/ada-key/", limits).await;
+    assert_eq!(limited.status, 200, "{:?}", limited.json);
+    let ask = async |headers: &[(&str, &str)], password: &str| {
+        let all = [
+            ("client_id", wiki.client_id.as_str()),
+            ("grant_type", "client_credentials"),
+            ("username", "ada"),
+            ("password", password),
+            ("scope", "openid"),
+        ];
+        post(&wiki.site, "/application/o/token/", &all, headers).await
+    };
+    let from = |address, key| [("x-authentik-remote-ip", address), ("x-authentik-outpost-token", key)];
+    assert_eq!(ask(&[], KEY).await.status, 400);
+    assert_eq!(
+        ask(&from("203.0.113.9", crate::testing::TOKEN), KEY).await.status,
+        400,
+        "an administrator is no outpost"
+    );
+    assert_eq!(ask(&from("203.0.113.9", "wrong"), KEY).await.status, 400);
+    assert_eq!(ask(&from("198.51.100.1", &key), KEY).await.status, 400);
+    let told = ask(&from("203.0.113.9", &key), KEY).await;
+    assert!(told.json["upstream_token"].is_string(), "PX-417: it is the outpost that asks");
+    let token = text(&told, "access_token").to_owned();
+
+    let introspect = async |headers: &[(&str, &str)]| {
+        let (id, secret) = (wiki.client_id.as_str(), wiki.client_secret.as_str());
+        let all = [("client_id", id), ("client_secret", secret), ("token", token.as_str())];
+        post(&wiki.site, "/application/o/introspect/", &all, headers).await.json["active"].clone()
+    };
+    assert_eq!(introspect(&from("203.0.113.9", &key)).await, true);
+    assert_eq!(introspect(&from("198.51.100.1", &key)).await, false);
+
+    for _ in 0..12 {
+        ask(&from("203.0.113.66", &key), "guess").await;
+    }
+    assert_eq!(ask(&from("203.0.113.66", &key), KEY).await.status, 429);
+    assert_eq!(ask(&from("203.0.113.9", &key), KEY).await.status, 200, "others behind the same outpost go on");
+}

@@ -44,7 +44,9 @@ async fn oa_282_user_and_app_password_give_tokens() {
 #[tokio::test]
 async fn oa_897_attributes_stay_on_the_server() {
     let wiki = Wiki::new().await;
-    let reply = wiki.token_of_ada("openid profile email entitlements ak_proxy").await;
+    let anybody = wiki.token_of_ada("openid profile email entitlements ak_proxy").await;
+    assert!(anybody.json.get("upstream_token").is_none(), "without the client's secret");
+    let reply = wiki.token_for_outpost("openid profile email entitlements ak_proxy").await;
     assert_eq!(claims(&reply.json["access_token"])["ak_proxy"]["user_attributes"], json!({}));
     assert_eq!(claims(&reply.json["id_token"])["ak_proxy"]["user_attributes"], json!({}));
     let assertion = text(&reply, "upstream_token");
@@ -300,6 +302,7 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             scope: String::new(),
             claims_sealed: Vec::new(),
             assertion_sealed: None,
+            groups: Vec::new(),
             issued: Timestamp::from_seconds(number.into()),
             expires,
             revoked: None,

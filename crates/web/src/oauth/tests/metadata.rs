@@ -44,7 +44,7 @@ async fn oa_120_issued_tokens_verify_with_the_published_keys() {
     let keys = get(&wiki.site, "/application/o/wiki/jwks/", &[]).await;
     assert_eq!(keys.headers["access-control-allow-origin"], "*");
     let set: JwkSet = serde_json::from_value(keys.json.clone()).expect("a key set");
-    let issued = wiki.token_of_ada("openid profile").await;
+    let issued = wiki.token_for_outpost("openid profile").await;
     for name in ["access_token", "id_token", "upstream_token"] {
         let token = text(&issued, name);
         let header = jsonwebtoken::decode_header(token).expect("a header");
