@@ -439,6 +439,7 @@ CREATE TABLE access_token (
     scope           TEXT COLLATE "C" NOT NULL,
     claims_sealed   BYTEA NOT NULL,  -- JSON: the complete claims, upstream credentials included
     assertion_sealed BYTEA,             -- JSON: claims of the assertion it was issued for, which policies ask about
+    group_names     TEXT COLLATE "C" NOT NULL DEFAULT '[]', -- JSON list: where its user belonged when it was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     revoked         BIGINT

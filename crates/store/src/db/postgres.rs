@@ -1,6 +1,7 @@
 //! PostgreSQL: connections of one process, and what processes tell each other.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -31,7 +32,7 @@ pub struct Pools {
     writer: PgPool,
     /// All others.
     pub(super) others: PgPool,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
 }
 
 impl Pools {
@@ -47,7 +48,7 @@ impl Pools {
         Ok(Self {
             writer: pool(1, PATIENCE_OF_WRITERS).connect_lazy_with(options.clone()),
             others: pool(connections.max(2), PATIENCE).connect_lazy_with(options.clone()),
-            options,
+            options: Arc::new(options),
         })
     }
 
@@ -76,7 +77,7 @@ impl Pools {
     pub async fn listen(&self) -> Result<Option<Ears>, StoreError> {
         // Its own, which ends with the listener.
         let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let pool = pool.acquire_timeout(PATIENCE).connect_lazy_with(self.options.clone());
+        let pool = pool.acquire_timeout(PATIENCE).connect_lazy_with((*self.options).clone());
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock_shared($1)")
