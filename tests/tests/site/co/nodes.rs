@@ -153,7 +153,7 @@ fn px_028_what_one_node_is_told_the_other_serves() {
     });
 }
 
-/// CO-522, design D3: a node whose connections are cut answers 503 at worst, makes them anew, and hears again of what others
+/// CO-522, PX-409: a node whose connections are cut answers 503 at worst, makes them anew, and hears again of what others
 /// change.
 #[test]
 fn co_522_cut_connections_are_made_anew() {
