@@ -185,6 +185,7 @@ mod tests {
             Touched::Everyone,
             Touched::Configuration,
         ];
+        assert_eq!(written(&Touched::Evicted("j".to_owned())), None, "nothing was taken away");
         let row = |kind: &str, value, provider| Revocation {
             seq: 1,
             created: Timestamp(0),

@@ -167,6 +167,10 @@ impl Channel {
         let (mut news, mut closed) = (ctx.channels.follow(), ctx.channels.closed());
         let mut heard = Instant::now();
         let mut looked = heard;
+        // What was taken away since the handshake looked, and before the conversation began, is no news to it.
+        if let Err(end) = look_again(&self.identity).await {
+            return end;
+        }
         loop {
             let next = tokio::select! {
                 () = async { drop(closed.wait_for(|closed| *closed).await) } => return End::Stopping,

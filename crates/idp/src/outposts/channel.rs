@@ -25,6 +25,8 @@ const MOST: usize = 2000;
 const MOST_OF_ONE: usize = 100;
 /// Messages that an outpost is told again; who missed more looks at everything anew.
 const MOST_MISSED: i64 = 1000;
+/// Characters of each text that an instance says of itself.
+const LONGEST_TEXT: usize = 255;
 
 /// The channels of this process.
 #[derive(Debug)]
@@ -163,7 +165,7 @@ impl Place {
 
     /// Notes that the instance lives, and what it says of itself if it does.
     fn heard(&self, hello: Option<Hello>) {
-        let now = self.ctx.now();
+        let (now, hello) = (self.ctx.now(), hello.map(shortened));
         let mut present = self.ctx.channels.present();
         present.instances.retain(|_, instance| is_present(instance, now));
         let key = (self.outpost, self.uid.clone());
@@ -180,6 +182,20 @@ impl Place {
             }
             (None, _) => {}
         }
+    }
+}
+
+/// What an instance says of itself, as much of it as is worth remembering.
+fn shortened(hello: Hello) -> Hello {
+    let cut = |text: String| text.chars().take(LONGEST_TEXT).collect();
+    Hello {
+        version: cut(hello.version),
+        build_hash: cut(hello.build_hash),
+        uuid: cut(hello.uuid),
+        golang_version: cut(hello.golang_version),
+        openssl_version: cut(hello.openssl_version),
+        hostname: cut(hello.hostname),
+        ..hello
     }
 }
 

@@ -6,7 +6,9 @@ use authentik_client::models;
 use axum::body::Body;
 use http::{Method, Request, header};
 use portcullis_core::channel::{Feed, Hello, Message, Revoked};
+use portcullis_core::epoch::Subject;
 use portcullis_core::id::OutpostId;
+use portcullis_core::keys::Keyring;
 use portcullis_core::origin::Origin;
 use portcullis_idp::outposts::channel::{News, Talk};
 use portcullis_idp::{Actor, revocations};
@@ -150,8 +152,8 @@ async fn px_405_instances_are_shown_while_they_are_heard() {
     assert_eq!(answers[0], Message::Ack);
     assert!(matches!(&answers[1..], [Message::Feed(Feed::Hello { features, .. })] if features == &["revocation"]));
     assert_eq!(one.answer(&hello(None)).await.unwrap(), [Message::Ack], "the feed is announced once");
-    let sparse = r#"{"instruction":1,"args":{"version":"main"}}"#;
-    assert_eq!(two.answer(sparse).await.unwrap()[0], Message::Ack);
+    let sparse = format!(r#"{{"instruction":1,"args":{{"version":"main","hostname":"{}"}}}}"#, "x".repeat(10_000));
+    assert_eq!(two.answer(&sparse).await.unwrap()[0], Message::Ack);
     let shown = site.get(&health).await;
     let models: Vec<models::OutpostHealth> = serde_json::from_value(shown.clone()).unwrap();
     assert_eq!(models.len(), 2);
@@ -164,6 +166,7 @@ async fn px_405_instances_are_shown_while_they_are_heard() {
         (&json!(true), &json!(env!("CARGO_PKG_VERSION")))
     );
     assert_eq!((&shown[1]["version"], &shown[1]["version_outdated"]), (&json!("main"), &json!(false)));
+    assert_eq!(shown[1]["hostname"].as_str().unwrap().len(), 255, "no more than anybody looks at");
     site.clock.advance_seconds(10);
     assert_eq!(two.answer(r#"{"instruction":0,"args":{}}"#).await.unwrap(), []);
     assert_eq!(two.answer(r#"{"instruction":9,"args":null}"#).await.unwrap(), [Message::Ack], "PX-382");
@@ -354,4 +357,30 @@ async fn px_405_channels_are_bounded() {
     }
     drop(talks.pop());
     assert!(begin(0).await.is_some(), "a place is free again");
+}
+
+/// PX-409, CO-037: another process on the same database hears of every change, and looks again at what rests on it.
+#[tokio::test]
+async fn px_409_other_processes_hear_of_changes() {
+    let site = Site::new().await;
+    let edge = Edge::new(&site, "wiki").await;
+    let (ada, _) = site.user("ada").await;
+    let uuid = site.get(&format!("/core/users/{ada}/")).await["uuid"].as_str().unwrap().to_owned();
+    let other = site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"));
+    let seq = revocations::hear(&other, 0).await.unwrap();
+    let wiki = i32::try_from(edge.provider.as_i64().unwrap()).unwrap();
+    let mark = |subject| other.epochs.mark(other.epochs.present(), &[subject]);
+    let (user, provider) = (mark(Subject::User(&uuid)), mark(Subject::Provider(wiki)));
+    let (revision, mut woken) = (other.revisions.present(), other.channels.follow());
+    woken.mark_unchanged();
+    site.patch(&format!("/core/users/{ada}/"), json!({"is_active": false})).await;
+    assert!(other.epochs.stands(&user), "nothing was heard yet");
+    let seq = revocations::hear(&other, seq).await.unwrap();
+    assert!(!other.epochs.stands(&user) && other.epochs.stands(&provider) && woken.has_changed().unwrap());
+    site.patch("/core/applications/wiki/", json!({"name": "Wiki"})).await;
+    let seq = revocations::hear(&other, seq).await.unwrap();
+    assert!(!other.epochs.stands(&provider) && other.revisions.present() > revision);
+    let user = mark(Subject::User(&uuid));
+    assert_eq!(revocations::hear(&other, seq).await.unwrap(), seq);
+    assert!(other.epochs.stands(&user), "nothing is heard twice");
 }
