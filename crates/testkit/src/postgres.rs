@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -45,6 +45,8 @@ pub struct Server {
     pub certificate: PathBuf,
     programs: PathBuf,
     process: Process,
+    /// Databases that nobody needs any more.
+    left: Mutex<Vec<String>>,
 }
 
 /// Whether tests are to run on PostgreSQL where they can choose: `PORTCULLIS_TEST_DATABASE=postgres`.
@@ -102,10 +104,11 @@ impl Database {
     }
 }
 
+/// To remove a database makes the server write down everything that it holds; so the next test gets it, emptied.
 impl Drop for Database {
     fn drop(&mut self) {
         if let Self::Postgres { url } = self {
-            server().run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name_of(url)));
+            server().left.lock().unwrap().push(name_of(url).to_owned());
         }
     }
 }
@@ -162,7 +165,7 @@ impl Server {
         supervised.args(["--pdeathsig", "TERM", "--", "sh", "-c", SUPERVISOR, "sh"]).arg(&directory);
         supervised.arg(run.get_program()).args(run.get_args()).current_dir(&directory);
         let process = Process::start("PostgreSQL", supervised);
-        let server = Self { port, certificate, programs, process };
+        let server = Self { port, certificate, programs, process, left: Mutex::default() };
         server.await_ready();
         server
     }
@@ -183,6 +186,13 @@ impl Server {
     #[must_use]
     pub fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let left = self.left.lock().unwrap().pop();
+        if let Some(name) = left {
+            let others = "datname = current_database() AND pid <> pg_backend_pid()";
+            self.run(&name, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"));
+            self.run(&name, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+            return self.url(&name);
+        }
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.run("postgres", &format!("CREATE DATABASE {name}"));
         self.url(&name)

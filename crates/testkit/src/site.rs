@@ -57,9 +57,9 @@ pub struct Site {
     pub token: String,
     options: Options,
     directory: TempDir,
-    // Where the tests run on PostgreSQL.
-    _database: Option<Database>,
     process: Mutex<Arc<Process>>,
+    // Where the tests run on PostgreSQL. Below the above, and so given back after the process has ended.
+    _database: Option<Database>,
 }
 
 impl Site {
