@@ -2,6 +2,7 @@
 
 use portcullis_core::epoch::Subject;
 use portcullis_core::id::{ProviderPk, TokenId, UserPk};
+use portcullis_core::keys::Digest;
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, Tx, account, db};
 use serde_json::Value;
@@ -29,12 +30,25 @@ pub enum Touched {
     Session(String),
     /// What a session opened at one provider; the session itself goes on.
     SessionAt(String, ProviderPk),
+    /// Sessions of the embedded outpost, which end at applications only. Outposts elsewhere have their own.
+    Embedded(Embedded),
     /// A provider with its application and bindings; outposts fetch their configuration again.
     Provider(ProviderPk),
     /// Everybody.
     Everyone,
     /// Nobody's identity, but the configuration of outposts.
     Configuration,
+}
+
+/// Which sessions of the embedded outpost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Embedded {
+    /// One, by the digest under which it is stored.
+    Session(Digest),
+    /// All of a user, by UUID text.
+    OfUser(String),
+    /// All that came from one session at the identity provider, by `sid`.
+    OfSid(String),
 }
 
 /// A change in the making. It is undone unless [`Change::commit`] is called.
@@ -171,7 +185,8 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When the store fails.
     pub async fn announce(&mut self) -> Result<(), Error> {
-        Ok(portcullis_store::instance::announce(&mut self.tx).await?)
+        portcullis_store::instance::announce(&mut self.tx).await?;
+        Ok(db::tell_others(&mut self.tx).await?)
     }
 
     /// Makes the change durable, and tells whom it concerns.
@@ -226,6 +241,9 @@ pub(crate) fn tell(ctx: &Context, touched: &Touched) {
         Touched::Token(uuid) => ctx.epochs.bump(Subject::Credential(&uuid.to_string())),
         Touched::AccessToken(jti) | Touched::Evicted(jti) => ctx.epochs.bump(Subject::Credential(jti)),
         Touched::Session(sid) | Touched::SessionAt(sid, _) => ctx.epochs.bump(Subject::Session(sid)),
+        Touched::Embedded(Embedded::Session(digest)) => ctx.epochs.bump(Subject::OutpostSession(digest)),
+        Touched::Embedded(Embedded::OfUser(uuid)) => ctx.epochs.bump(Subject::User(uuid)),
+        Touched::Embedded(Embedded::OfSid(sid)) => ctx.epochs.bump(Subject::Session(sid)),
         Touched::Provider(pk) => {
             ctx.epochs.bump(Subject::Provider(pk.0));
             ctx.revisions.add();

@@ -3,11 +3,12 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::Digest;
 use portcullis_store::revocation::{self, Revocation};
-use portcullis_store::{Conn, StoreError};
+use portcullis_store::{Conn, StoreError, db};
 
 use crate::BATCH;
-use crate::change::{Touched, tell};
+use crate::change::{Embedded, Touched, tell};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -33,6 +34,9 @@ pub(crate) async fn note<'a>(
             any = true;
         }
     }
+    if any {
+        db::tell_others(conn).await?;
+    }
     Ok(any)
 }
 
@@ -46,6 +50,9 @@ fn written(touched: &Touched) -> Option<(&'static str, String, Option<ProviderPk
         Touched::Evicted(_) => return None,
         Touched::Session(sid) => ("session", sid.clone(), None),
         Touched::SessionAt(sid, provider) => ("session", sid.clone(), Some(*provider)),
+        Touched::Embedded(Embedded::Session(digest)) => ("embedded_session", hex::encode(digest), None),
+        Touched::Embedded(Embedded::OfUser(uuid)) => ("embedded_of_user", uuid.clone(), None),
+        Touched::Embedded(Embedded::OfSid(sid)) => ("embedded_of_sid", sid.clone(), None),
         Touched::Provider(pk) => ("provider", String::new(), Some(*pk)),
         Touched::Everyone => ("everyone", String::new(), None),
         Touched::Configuration => ("configuration", String::new(), None),
@@ -62,6 +69,9 @@ pub fn touched(row: &Revocation) -> Touched {
         ("access_token", _) => Some(Touched::AccessToken(value())),
         ("session", None) => Some(Touched::Session(value())),
         ("session", Some(provider)) => Some(Touched::SessionAt(value(), provider)),
+        ("embedded_session", _) => digest(&row.value).map(|digest| Touched::Embedded(Embedded::Session(digest))),
+        ("embedded_of_user", _) => Some(Touched::Embedded(Embedded::OfUser(value()))),
+        ("embedded_of_sid", _) => Some(Touched::Embedded(Embedded::OfSid(value()))),
         ("provider", Some(provider)) => Some(Touched::Provider(provider)),
         ("configuration", _) => Some(Touched::Configuration),
         _ => None,
@@ -69,16 +79,57 @@ pub fn touched(row: &Revocation) -> Touched {
     known.unwrap_or(Touched::Everyone)
 }
 
-/// Has everything looked at again that was touched after the row `seq`, by whichever process; gives the number of the
-/// latest row. For processes that share a database.
+fn digest(text: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// Notes that sessions of the embedded outpost have ended, where other processes may hold them in memory. As [`note`],
+/// last in a transaction; whoever ends them tells its own process.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn note_embedded(ctx: &Context, conn: &mut Conn, ended: Embedded) -> Result<(), StoreError> {
+    if ctx.db.is_shared() {
+        note(conn, ctx.now(), [&Touched::Embedded(ended)]).await?;
+    }
+    Ok(())
+}
+
+/// The number of the latest row: the place from which [`hear`] goes on. Take it before anything is kept in memory.
+///
+/// # Errors
+/// When the store fails.
+pub async fn present(ctx: &Context) -> Result<i64, Error> {
+    Ok(revocation::latest(&mut ctx.db.read().await?).await?)
+}
+
+/// Has everything looked at again that was touched after the row `seq`, by whichever process, this one included: that
+/// costs a second look at most. Gives the number of the latest row. For processes that share a database.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn hear(ctx: &Context, mut seq: i64) -> Result<i64, Error> {
     let mut heard = false;
     loop {
-        let rows = revocation::since(&mut ctx.db.read().await?, seq, PAGE).await?;
-        let Some(last) = rows.last() else { break };
+        let mut conn = ctx.db.read().await?;
+        let rows = revocation::since(&mut conn, seq, PAGE).await?;
+        let Some(last) = rows.last() else {
+            // A copy of the database has taken its place that lacks what came last.
+            let latest = revocation::latest(&mut conn).await?;
+            if latest < seq {
+                hear_of_everything(ctx);
+                seq = latest;
+            }
+            break;
+        };
+        if rows.first().is_some_and(|row| row.seq > seq.saturating_add(1))
+            && revocation::earliest(&mut conn).await? > seq
+        {
+            // What came before them may have been swept away while this process slept.
+            hear_of_everything(ctx);
+        }
         seq = last.seq;
         heard = true;
         rows.iter().for_each(|row| tell(ctx, &touched(row)));
@@ -87,6 +138,12 @@ pub async fn hear(ctx: &Context, mut seq: i64) -> Result<i64, Error> {
         ctx.channels.wake();
     }
     Ok(seq)
+}
+
+/// Has everything looked at again: what was touched is not known.
+pub fn hear_of_everything(ctx: &Context) {
+    tell(ctx, &Touched::Everyone);
+    tell(ctx, &Touched::Configuration);
 }
 
 /// Removes what was kept long enough, a batch at a time.
@@ -121,6 +178,9 @@ mod tests {
             Touched::AccessToken("j".to_owned()),
             Touched::Session("s".to_owned()),
             Touched::SessionAt("s".to_owned(), ProviderPk(7)),
+            Touched::Embedded(Embedded::Session([7; 32])),
+            Touched::Embedded(Embedded::OfUser(uuid.to_string())),
+            Touched::Embedded(Embedded::OfSid("s".to_owned())),
             Touched::Provider(ProviderPk(7)),
             Touched::Everyone,
             Touched::Configuration,
@@ -137,7 +197,7 @@ mod tests {
             let (kind, value, provider) = written(&one).unwrap();
             assert_eq!(touched(&row(kind, value, provider)), one);
         }
-        for (kind, value) in [("user", "no id"), ("device", "7"), ("provider", "")] {
+        for (kind, value) in [("user", "no id"), ("embedded_session", "07"), ("device", "7"), ("provider", "")] {
             assert_eq!(touched(&row(kind, value.to_owned(), None)), Touched::Everyone, "{kind}");
         }
     }

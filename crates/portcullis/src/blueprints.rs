@@ -1,11 +1,11 @@
-//! The watched folder of blueprints (CO-733, CO-738), and changes by commands beside this process.
+//! The watched folder of blueprints (CO-733, CO-738).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_idp::context::{Context, hear_others};
+use portcullis_idp::context::Context;
 use portcullis_web::api::blueprints::Watch;
 use rustix::process::{getegid, geteuid};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +14,6 @@ use crate::settings;
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_secs(5);
-/// How soon a change by a command beside this process is noticed.
-const SOON: Duration = Duration::from_millis(400);
 
 /// Applies what is in the folder now.
 pub(crate) async fn first_look(context: &Context) -> Watch {
@@ -41,20 +39,6 @@ pub(crate) async fn follow(context: Arc<Context>, mut watch: Watch, stop: Cancel
 async fn look(watch: &mut Watch, context: &Context) {
     if let Err(error) = watch.look(context).await {
         tracing::warn!(%error, "cannot look after the folder of blueprints");
-    }
-}
-
-/// Hears of changes by commands beside this process, until it ends.
-pub(crate) async fn hear(context: Arc<Context>, stop: CancellationToken) {
-    let mut seen = 0;
-    loop {
-        match hear_others(&context, seen).await {
-            Ok(announced) => seen = announced,
-            // The database is closed.
-            Err(_) if stop.is_cancelled() => return,
-            Err(error) => tracing::warn!(%error, "cannot look for changes by others"),
-        }
-        tokio::time::sleep(SOON).await;
     }
 }
 

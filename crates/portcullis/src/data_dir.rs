@@ -1,4 +1,5 @@
-//! The data directory: one process at a time, nobody else on the machine.
+//! The data directory, and where the database is: nobody else on the machine, and one process at a time, unless the
+//! database is on a server that several processes may use.
 //!
 //! Everything that can be refused is refused before anything is created, so that a mistaken start
 //! leaves no half-made instance behind.
@@ -7,12 +8,14 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use portcullis_core::entropy::Entropy;
+use portcullis_store::{Db, StoreError};
 use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::settings::{DatabaseUrl, Settings};
+use crate::settings::{DatabaseUrl, Secret, Settings};
 
 const DATABASE: &str = "portcullis.db";
 pub(crate) const SECRET_KEY: &str = "secret.key";
@@ -20,17 +23,66 @@ const LOCK: &str = "portcullis.lock";
 /// A root secret has at least 32 bytes (CO-460).
 const SHORTEST_SECRET: usize = 32;
 
-/// A data directory that this process alone holds, with what was found or made in it.
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A SQLite file.
+    File(PathBuf),
+    /// PostgreSQL.
+    Server {
+        /// May hold a password.
+        url: Arc<Secret>,
+        /// Connections of this process, at most.
+        connections: u32,
+    },
+}
+
+impl Place {
+    /// What the settings name.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        match &settings.database.url {
+            None => Self::File(settings.general.data_dir.join(DATABASE)),
+            Some(DatabaseUrl::Sqlite(path)) => Self::File(path.clone()),
+            Some(DatabaseUrl::Postgres(url)) => {
+                let connections = u32::try_from(settings.database.connections).unwrap_or(u32::MAX);
+                Self::Server { url: Arc::clone(url), connections }
+            }
+        }
+    }
+
+    /// Opens it as it is; a file that is missing is created.
+    ///
+    /// # Errors
+    /// When it cannot be opened or reached.
+    pub(crate) async fn connect(&self) -> Result<Db, StoreError> {
+        match self {
+            Self::File(path) => Db::connect_sqlite(path).await,
+            Self::Server { url, connections } => Db::connect_postgres(url.expose(), *connections).await,
+        }
+    }
+
+    /// The file, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server { .. } => None,
+        }
+    }
+}
+
+/// A data directory that this process holds, with what was found or made in it.
 #[derive(Debug)]
 pub(crate) struct DataDir {
-    /// The SQLite file.
-    pub(crate) database: PathBuf,
+    /// Where the database is.
+    pub(crate) database: Place,
     /// The root secret.
     pub(crate) root_secret: Zeroizing<Vec<u8>>,
+    /// Whether this start has drawn it.
+    pub(crate) is_new: bool,
     /// What this start has made; files before their directory.
     made: Vec<PathBuf>,
-    /// Of the directory and of the database. Held until the process ends, whichever way it ends.
-    _locks: [File; 2],
+    /// Of the directory and of a file's database. Held until the process ends, whichever way it ends.
+    _locks: (File, Option<File>),
 }
 
 impl DataDir {
@@ -45,15 +97,20 @@ impl DataDir {
 ///
 /// # Errors
 /// One line when there is no instance, or its secret key cannot be read.
-pub(crate) fn existing(settings: &Settings) -> Result<(PathBuf, Zeroizing<Vec<u8>>), Failure> {
-    let database = database_of(settings)?;
+pub(crate) fn existing(settings: &Settings) -> Result<(Place, Zeroizing<Vec<u8>>), Failure> {
+    let database = Place::of(settings);
     let key_file = settings.general.data_dir.join(SECRET_KEY);
     let secret = match &settings.general.secret_key {
         Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
         None => read_key(&key_file)?,
     };
     match secret {
-        Some(secret) if database.exists() => Ok((database, secret)),
+        Some(secret) if database.file().is_none_or(Path::exists) => Ok((database, secret)),
+        None if database.file().is_none() => {
+            let key_file = key_file.display();
+            Err(format!("there is no secret key: set secret_key to the one that the nodes have, or bring {key_file}")
+                .into())
+        }
         _ => Err(format!("there is no instance in {}", settings.general.data_dir.display()).into()),
     }
 }
@@ -61,11 +118,11 @@ pub(crate) fn existing(settings: &Settings) -> Result<(PathBuf, Zeroizing<Vec<u8
 /// Opens the data directory, creating it and the secret key for a new instance.
 ///
 /// # Errors
-/// One line for each of: PostgreSQL asked for, a secret key that is too short, missing or readable by others,
-/// a directory that cannot be created, written to, or is in use by another process.
+/// One line for each of: a secret key that is too short, missing or readable by others, a directory that cannot be
+/// created, written to, or is in use by another process.
 pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir, Failure> {
     let directory = settings.general.data_dir.as_path();
-    let database = database_of(settings)?;
+    let database = Place::of(settings);
     let key_file = directory.join(SECRET_KEY);
     let found = match &settings.general.secret_key {
         Some(secret) => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
@@ -73,43 +130,38 @@ pub(crate) fn open(settings: &Settings, entropy: &dyn Entropy) -> Result<DataDir
     };
     if let Some(secret) = &found {
         long_enough(secret)?;
-    } else if database.exists() {
-        let (database, key_file) = (database.display(), key_file.display());
-        return Err(format!("{database} exists without its secret key: restore {key_file} or set secret_key").into());
     }
-    let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if parent != directory && !parent.is_dir() {
-        return Err(format!("database.url: there is no directory {}", parent.display()).into());
+    if let Some(file) = database.file() {
+        if found.is_none() && file.exists() {
+            let (file, key_file) = (file.display(), key_file.display());
+            return Err(format!("{file} exists without its secret key: restore {key_file} or set secret_key").into());
+        }
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if parent != directory && !parent.is_dir() {
+            return Err(format!("database.url: there is no directory {}", parent.display()).into());
+        }
     }
 
-    let lock_file = directory.join(LOCK);
-    let own = absent([lock_file.clone(), directory.to_owned()]);
+    let own = absent([directory.join(LOCK), directory.to_owned()]);
     create(directory)?;
-    let of_directory = lock_directory(directory)?;
-    let of_database = lock_database(&database).inspect_err(|_| remove(&own))?;
+    let of_directory = match &database {
+        Place::File(_) => lock_directory(directory),
+        Place::Server { .. } => share_directory(directory),
+    }?;
+    let of_database = database.file().map(lock_database).transpose().inspect_err(|_| remove(&own))?;
     // From here on nobody else makes anything.
     let mut made = absent([key_file.clone()]);
-    if !database.exists() {
+    if let Some(file) = database.file().filter(|file| !file.exists()) {
         // A log beside a database that was there before belongs to it: what it holds was acknowledged.
-        made.extend(["", "-wal", "-shm", ".lock"].map(|end| beside(&database, end)));
+        made.extend(["", "-wal", "-shm", ".lock"].map(|end| beside(file, end)));
     }
     made.extend(own);
+    let is_new = found.is_none();
     let root_secret = match found {
         Some(secret) => secret,
         None => new_key(&key_file, entropy).inspect_err(|_| remove(&made))?,
     };
-    Ok(DataDir { database, root_secret, made, _locks: [of_directory, of_database] })
-}
-
-/// The SQLite file that the settings name.
-pub(crate) fn database_of(settings: &Settings) -> Result<PathBuf, Failure> {
-    match &settings.database.url {
-        None => Ok(settings.general.data_dir.join(DATABASE)),
-        Some(DatabaseUrl::Sqlite(path)) => Ok(path.clone()),
-        Some(DatabaseUrl::Postgres(_)) => {
-            Err("database.url: this build has SQLite only, PostgreSQL is not there yet".into())
-        }
-    }
+    Ok(DataDir { database, root_secret, is_new, made, _locks: (of_directory, of_database) })
 }
 
 /// Refuses a root secret that is too short.
@@ -122,12 +174,21 @@ pub(crate) fn long_enough(secret: &[u8]) -> Result<(), Failure> {
 
 /// Takes the directory for this process.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, Failure> {
-    lock(&directory.join(LOCK), &format!("the data directory {}", directory.display()))
+    lock(&directory.join(LOCK), &named(directory), File::try_lock)
+}
+
+/// Takes the directory for this process and others that serve from a database on a server: nothing but keys is here.
+fn share_directory(directory: &Path) -> Result<File, Failure> {
+    lock(&directory.join(LOCK), &named(directory), File::try_lock_shared)
+}
+
+fn named(directory: &Path) -> String {
+    format!("the data directory {}", directory.display())
 }
 
 /// Takes the database for this process.
 pub(crate) fn lock_database(database: &Path) -> Result<File, Failure> {
-    lock(&lock_of(database), &format!("the database {}", database.display()))
+    lock(&lock_of(database), &format!("the database {}", database.display()), File::try_lock)
 }
 
 fn absent<const N: usize>(paths: [PathBuf; N]) -> Vec<PathBuf> {
@@ -158,16 +219,16 @@ fn lock_of(database: &Path) -> PathBuf {
     beside(&database.canonicalize().unwrap_or_else(|_| database.to_owned()), ".lock")
 }
 
-/// Takes something for this process. Epochs and caches live in one process only, so that a second one would
-/// not notice what the first revokes.
-fn lock(path: &Path, what: &str) -> Result<File, Failure> {
+/// Takes something for this process. Epochs and caches live in one process, and beside a file nobody is told what
+/// another one revokes.
+fn lock(path: &Path, what: &str, take: fn(&File) -> Result<(), TryLockError>) -> Result<File, Failure> {
     let file = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
         .map_err(|error| format!("{what} cannot be written to: {error}"))?;
-    match file.try_lock() {
+    match take(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(format!("{what} is in use by another process").into()),
         Err(TryLockError::Error(error)) => Err(format!("{what} cannot be locked: {error}").into()),

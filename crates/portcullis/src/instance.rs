@@ -11,7 +11,7 @@ use portcullis_core::clock::Clock;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::Keyring;
 use portcullis_idp::blueprints::Reach;
-use portcullis_idp::bootstrap::{self, Wishes};
+use portcullis_idp::bootstrap::{self, BootstrapError, Wishes};
 use portcullis_idp::context::{Actor, Context, Options, Revisions};
 use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
 use portcullis_idp::limits::Rates;
@@ -30,6 +30,10 @@ use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::mail;
 use crate::settings::{LogFormat, Secret, Settings};
+
+/// Why a node that has drawn a key for itself cannot use the database of others.
+const FOREIGN: &str = "this node has no secret key, and the database was made with one: \
+    set secret_key to the key that the other nodes have, or bring their secret.key here";
 
 /// An opened instance. The data directory is ours while this lives.
 pub(crate) struct Instance {
@@ -58,7 +62,7 @@ pub(crate) async fn open(
     let data_dir = data_dir::open(settings, &*entropy)?;
     settings.general.secret_key = None;
     settings.general.previous_secret_key = None;
-    let opened = match Db::connect_sqlite(&data_dir.database).await {
+    let opened = match data_dir.database.connect().await {
         Ok(db) => {
             let opened = on_database(settings, &data_dir, db.clone(), clock, entropy).await;
             if opened.is_err() {
@@ -87,7 +91,10 @@ async fn on_database(
 ) -> Result<(Context, Option<String>), Failure> {
     let mail = mail::of(settings)?;
     let keys = Keyring::derive(&data_dir.root_secret);
-    bootstrap::check_key(&db, &keys).await?;
+    match bootstrap::check_key(&db, &keys).await {
+        Err(BootstrapError::WrongKey) if data_dir.is_new => return Err(FOREIGN.into()),
+        checked => checked?,
+    }
     db.migrate().await?;
     let install_id = bootstrap::install_id(&db, &keys, &*entropy).await?;
     let context = Context { mail, ..context(settings, db, keys, install_id, clock, entropy) };
@@ -163,7 +170,7 @@ pub(crate) async fn beside(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Context, Failure> {
     let (database, secret) = data_dir::existing(settings)?;
-    let (db, keys) = (Db::connect_sqlite(&database).await?, Keyring::derive(&secret));
+    let (db, keys) = (database.connect().await?, Keyring::derive(&secret));
     bootstrap::check_key(&db, &keys).await?;
     if !db.has_table("blueprint").await? {
         return Err("this instance was last served by an older release: run `portcullis serve` once".into());

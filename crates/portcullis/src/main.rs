@@ -20,6 +20,7 @@ mod mail;
 mod observe;
 mod open_files;
 mod operator;
+mod others;
 mod outpost;
 mod rekey;
 mod serve;

@@ -16,7 +16,7 @@ use portcullis_store::Db;
 use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::data_dir::{self, SECRET_KEY};
+use crate::data_dir::{self, Place, SECRET_KEY};
 use crate::edge::SystemClock;
 use crate::settings::{Secret, Settings};
 
@@ -34,12 +34,13 @@ type RootSecret = Zeroizing<Vec<u8>>;
 /// then the old key is in force.
 pub(crate) fn run(mut settings: Settings) -> Result<(), Failure> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let database = data_dir::database_of(&settings)?;
-    if !database.exists() {
-        return Err(format!("there is no database {}", database.display()).into());
+    let database = Place::of(&settings);
+    if let Some(file) = database.file().filter(|file| !file.exists()) {
+        return Err(format!("there is no database {}", file.display()).into());
     }
     data_dir::create(&settings.general.data_dir)?;
-    let _locks = [data_dir::lock_directory(&settings.general.data_dir)?, data_dir::lock_database(&database)?];
+    let _of_directory = data_dir::lock_directory(&settings.general.data_dir)?;
+    let _of_database = database.file().map(data_dir::lock_database).transpose()?;
     let keys = Keys::find(&mut settings, &*entropy)?;
     let report = crate::serve::runtime()?.block_on(seal(&settings, &database, &keys, entropy))?;
     keys.put_in_force()?;
@@ -61,11 +62,15 @@ pub(crate) fn run(mut settings: Settings) -> Result<(), Failure> {
 /// Nothing when the database is sealed with the new key already.
 async fn seal(
     settings: &Settings,
-    database: &std::path::Path,
+    database: &Place,
     keys: &Keys,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Option<rekey::Report>, Failure> {
-    let db = Db::connect_sqlite(database).await?;
+    let db = database.connect().await?;
+    let _alone = match &db {
+        Db::Sqlite { .. } => None,
+        Db::Pg(pools) => Some(pools.be_alone().await?.ok_or("the database is in use by a process that serves")?),
+    };
     let (old, new) = (Keyring::derive(&keys.old), Keyring::derive(&keys.new));
     if bootstrap::check_key(&db, &new).await.is_ok() {
         db.close().await;

@@ -12,6 +12,7 @@ use crate::edge::SystemClock;
 use crate::instance::Instance;
 use crate::listeners::{Bound, Faces, Serving, Tokens};
 use crate::local::Local;
+use crate::others::Others;
 use crate::settings::Settings;
 use crate::{Failure, authorities, blueprints, face, instance, listeners, observe, open_files, signals, sweep};
 
@@ -78,6 +79,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     listeners::warn_about_trust(&settings);
 
     let context = &instance.context;
+    let others = Others::begin(context).await?;
     // What the folder says is in force before anybody is answered.
     let watch = blueprints::first_look(context).await;
     let tokens = Tokens { stop: stop.clone(), ..Tokens::default() };
@@ -104,7 +106,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(sweep::run(Arc::clone(context)));
     tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
-    tokio::spawn(blueprints::hear(Arc::clone(context), stop.clone()));
+    tokio::spawn(others.follow(stop.clone()));
     let mut serving = bound.serve(&settings, faces, &tokens)?;
     // What was left to be mailed is mailed before the process ends.
     serving.and(portcullis_idp::mail::work(Arc::clone(context), stop.clone().cancelled_owned()));

@@ -211,10 +211,16 @@ settings! {
 
     /// The database.
     database "database." Database {
-        /// Where the database is, such as `sqlite:/srv/portcullis/portcullis.db`.
+        /// Where the database is, such as `sqlite:/srv/portcullis/portcullis.db` or
+        /// `postgres://portcullis:password@db.example/portcullis?sslmode=verify-full`.
         ///
-        /// Without it, the file `portcullis.db` in the data directory. This build has SQLite only.
+        /// Without it, the file `portcullis.db` in the data directory, for one process. Several processes can share a
+        /// PostgreSQL database; all of them need the same `secret_key`. Of what PostgreSQL's own programs take in such a
+        /// URL, `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `port`, `dbname`, `user`, `password`,
+        /// `application_name` and `options` are known.
         url: Option<DatabaseUrl> = "";
+        /// Connections to PostgreSQL that this process may have at the same time, besides three that it always has.
+        connections: usize = "20";
     }
 
     /// Sockets. An empty list turns a listener off. `[::]` takes IPv4 as well.

@@ -205,9 +205,15 @@ fn co_460_an_unusable_data_directory_or_key_is_one_line() {
 #[test]
 fn co_008_a_wrong_database_url_is_one_line_and_creates_nothing() {
     let place = Place::new();
-    let postgres = ("PORTCULLIS_DATABASE__URL", "postgres://user:hunter2@db/portcullis");
+    // Nobody listens there.
+    let postgres = ("PORTCULLIS_DATABASE__URL", "postgres://user:hunter2@127.0.0.1:1/portcullis");
     let refused = place.refused(&["serve"], &[postgres]);
-    assert_eq!(refused, "database.url: this build has SQLite only, PostgreSQL is not there yet");
+    assert!(refused.starts_with("cannot connect to the database portcullis at 127.0.0.1:1: "), "{refused}");
+    let refused = place.refused(&["apply", "x.yaml"], &[postgres]);
+    assert!(!refused.contains("hunter2"), "{refused}");
+    let mistyped = ("PORTCULLIS_DATABASE__URL", "postgres://user@127.0.0.1:1/portcullis?slmode=require");
+    let refused = place.refused(&["serve"], &[mistyped]);
+    assert!(refused.starts_with("PORTCULLIS_DATABASE__URL: database.url must be a URL"), "{refused}");
     let refused = place.refused(&["serve"], &[("PORTCULLIS_DATABASE__URL", "mysql://db")]);
     assert!(refused.starts_with("PORTCULLIS_DATABASE__URL: database.url must be a URL"), "{refused}");
     let refused = place.refused(&["serve"], &[("PORTCULLIS_DATABASE__URL", "sqlite:/nowhere/at/all/p.db")]);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, maybe};
+use crate::row::{Columns, NUL, Record, maybe};
 use crate::select::{Listed, Select, Slice};
 
 /// A user.
@@ -90,7 +90,7 @@ pub async fn by_uuid(conn: &mut Conn, uuid: Uuid) -> Result<Option<Account>, Sto
 /// # Errors
 /// When the database fails.
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<Account>, StoreError> {
-    if exceeds(username, LONGEST) {
+    if exceeds(username, LONGEST) || username.contains(NUL) {
         return Ok(None);
     }
     // Folded names are unique, so the exact match, when there is one, is this row too.
@@ -117,7 +117,7 @@ pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Acc
 /// # Errors
 /// When the database fails.
 pub async fn by_own_email(conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
-    if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) {
+    if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) || identifier.contains(NUL) {
         return Ok(None);
     }
     let folded = fold(identifier);

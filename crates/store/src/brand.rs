@@ -233,7 +233,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         select.text("pk = ?", pk.to_string());
     }
     if let Some(domain) = &filter.domain {
-        select.text("lower(domain) = lower(?)", domain);
+        select.same("domain", domain);
     }
     if let Some(is_default) = filter.is_default {
         select.flag("is_default = ?", is_default);

@@ -2,8 +2,10 @@
 //!
 //! Every query is one text for all engines: `$1` parameters, the column types of the migrations. A
 //! function takes a [`Conn`] and runs its text with [`on!`], which is the only place that branches on
-//! the engine. PostgreSQL is one more variant here and one more directory of migrations.
+//! the engine. An engine is a variant here and a directory of migrations with the same numbers.
 
+mod postgres;
+pub(crate) mod query;
 mod readers;
 
 use std::ops::{Deref, DerefMut};
@@ -17,6 +19,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::StoreError;
+pub use postgres::{Alone, Ears, PgConn, Pools};
 use readers::{Reader, Readers};
 
 /// The database of one instance. Cheap to clone.
@@ -29,6 +32,8 @@ pub enum Db {
         /// Read-only connections.
         readers: Readers,
     },
+    /// PostgreSQL, which several processes may use at the same time.
+    Pg(Pools),
 }
 
 impl Db {
@@ -65,6 +70,30 @@ impl Db {
         Ok(Self::Sqlite { writer, readers: Readers::new(options.read_only(true)) })
     }
 
+    /// Connects to the PostgreSQL database at `url`, with at most `connections` besides the one that writes, and
+    /// migrates it.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or comes from a newer release.
+    pub async fn open_postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let db = Self::connect_postgres(url, connections).await?;
+        db.migrate().await?;
+        Ok(db)
+    }
+
+    /// Connects to the PostgreSQL database at `url` as it is. The URL says whether by TLS (`sslmode`).
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn connect_postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
+        Ok(Self::Pg(Pools::connect(url, connections).await?))
+    }
+
+    /// Whether several processes may serve from it at the same time.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Pg(_))
+    }
+
     /// Brings the tables to what this release needs.
     ///
     /// # Errors
@@ -72,6 +101,7 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite { writer, .. } => Ok(sqlx::migrate!("./migrations/sqlite").run(writer).await?),
+            Self::Pg(pools) => Ok(sqlx::migrate!("./migrations/postgres").run(&pools.others).await?),
         }
     }
 
@@ -85,6 +115,12 @@ impl Db {
                 let query = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1");
                 query.bind(name).fetch_one(inner.get()).await?
             }
+            Conn::Pg(inner) => {
+                let query = sqlx::query_scalar(
+                    "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1",
+                );
+                query.bind(name).fetch_one(inner.get()).await?
+            }
         };
         Ok(found > 0)
     }
@@ -96,10 +132,12 @@ impl Db {
     pub async fn read(&self) -> Result<Conn, StoreError> {
         match self {
             Self::Sqlite { readers, .. } => Ok(Conn::Sqlite(SqliteConn::Reader(readers.acquire().await?))),
+            Self::Pg(pools) => Ok(Conn::Pg(PgConn::Single(pools.others.acquire().await?))),
         }
     }
 
-    /// A transaction for writing. It is rolled back unless committed.
+    /// A transaction for writing. It is rolled back unless committed. There is one at a time, over all processes that
+    /// use the database: what it has read stays true until it ends.
     ///
     /// # Errors
     /// When no connection is to be had in time.
@@ -110,6 +148,7 @@ impl Db {
                 let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
                 Ok(Tx(Conn::Sqlite(SqliteConn::Writer(transaction))))
             }
+            Self::Pg(pools) => Ok(Tx(Conn::Pg(PgConn::Writer(pools.begin().await?)))),
         }
     }
 
@@ -120,6 +159,7 @@ impl Db {
     pub async fn write_one(&self) -> Result<Conn, StoreError> {
         match self {
             Self::Sqlite { writer, .. } => Ok(Conn::Sqlite(SqliteConn::Single(writer.acquire().await?))),
+            Self::Pg(pools) => Ok(Conn::Pg(PgConn::Single(pools.others.acquire().await?))),
         }
     }
 
@@ -134,6 +174,7 @@ impl Db {
                 sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
                 Ok(())
             }
+            Self::Pg(pools) => pools.compact().await,
         }
     }
 
@@ -144,6 +185,7 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
+            Self::Pg(pools) => pools.close().await,
         }
     }
 }
@@ -159,6 +201,8 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 pub enum Conn {
     /// SQLite.
     Sqlite(SqliteConn),
+    /// PostgreSQL.
+    Pg(PgConn),
 }
 
 /// A connection to SQLite.
@@ -175,7 +219,19 @@ pub enum SqliteConn {
 impl Conn {
     /// Whether this is a transaction that writes. Whoever waits in one keeps every other writer waiting.
     pub fn is_writing(&self) -> bool {
-        matches!(self, Self::Sqlite(SqliteConn::Writer(_)))
+        matches!(self, Self::Sqlite(SqliteConn::Writer(_)) | Self::Pg(PgConn::Writer(_)))
+    }
+}
+
+/// Tells other processes that use the database, once the transaction is committed, that there is something new. Of a
+/// file there are none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tell_others(conn: &mut Conn) -> Result<(), StoreError> {
+    match conn {
+        Conn::Sqlite(_) => Ok(()),
+        Conn::Pg(inner) => postgres::tell(inner.get()).await,
     }
 }
 
@@ -229,7 +285,8 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
             Conn::Sqlite(SqliteConn::Writer(transaction)) => Ok(transaction.commit().await?),
-            Conn::Sqlite(SqliteConn::Reader(_) | SqliteConn::Single(_)) => Ok(()),
+            Conn::Pg(PgConn::Writer(transaction)) => Ok(transaction.commit().await?),
+            Conn::Sqlite(SqliteConn::Reader(_) | SqliteConn::Single(_)) | Conn::Pg(PgConn::Single(_)) => Ok(()),
         }
     }
 }
@@ -250,13 +307,24 @@ impl DerefMut for Tx {
 /// Runs one statement on whichever engine a [`Conn`] belongs to.
 ///
 /// ```text
-/// let row: Option<Account> =
-///     on!(conn, c => sqlx::query_as("SELECT pk, name FROM account WHERE pk = $1").bind(pk).fetch_optional(c).await)?;
+/// let account: Option<Account> =
+///     maybe(on!(conn, c => sqlx::query("SELECT * FROM account WHERE pk = $1").bind(pk).fetch_optional(c).await))?;
 /// ```
+///
+/// The body is compiled once for each engine. In it, `sqlx` is [`query::sqlite`] or [`query::pg`]: `sqlx::query` gives
+/// rows that are the same type for all engines, [`crate::row::Row`].
 macro_rules! on {
     ($conn:expr, $c:ident => $body:expr) => {
         match $conn {
             $crate::db::Conn::Sqlite(inner) => {
+                #[allow(unused_imports, reason = "not every body names it")]
+                use $crate::db::query::sqlite as sqlx;
+                let $c = inner.get();
+                $body
+            }
+            $crate::db::Conn::Pg(inner) => {
+                #[allow(unused_imports, reason = "not every body names it")]
+                use $crate::db::query::pg as sqlx;
                 let $c = inner.get();
                 $body
             }

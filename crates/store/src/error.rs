@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sqlx::postgres::PgDatabaseError;
+
 /// What went wrong in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -12,6 +14,20 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The URL of the database says nothing that can be used.
+    #[error("the URL of the database: {0}")]
+    Url(
+        /// What is wrong with it; nothing of it.
+        String,
+    ),
+    /// The database cannot be reached, or does not let us in.
+    #[error("cannot connect to the database {place}: {source}")]
+    Connect {
+        /// The database and its server, without user and password.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
     },
     /// A value that must be unique is taken.
     #[error("{0} is taken")]
@@ -31,23 +47,61 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Why the database could not do now what it may do in a while, if that is so: it is locked or its disk is full.
+    /// Why the database could not do now what it may do in a while, if that is so: it is locked or gone, or its disk is
+    /// full.
     pub fn passing(&self) -> Option<&'static str> {
-        let Self::Database(error) = self else { return None };
-        match error {
-            sqlx::Error::PoolTimedOut => Some("every connection to the database is in use"),
-            sqlx::Error::Database(database) => {
-                // Extended result codes of SQLite: the lower byte is the primary one.
-                let code: i32 = database.code()?.parse().ok()?;
-                match code & 0xff {
-                    5 | 6 => Some("another process has locked the database"),
-                    10 => Some("the disk of the database cannot be read or written"),
-                    13 => Some("the disk of the database is full"),
-                    _ => None,
-                }
-            }
-            _ => None,
+        match self {
+            Self::Connect { .. } => Some(UNREACHABLE),
+            Self::Database(sqlx::Error::PoolTimedOut) => Some("every connection to the database is in use"),
+            Self::Database(sqlx::Error::Io(_) | sqlx::Error::BeginFailed) => Some(UNREACHABLE),
+            Self::Database(sqlx::Error::Database(error)) => match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => passing_on_postgres(error.code()),
+                None => passing_on_sqlite(error.code()?.parse().ok()?),
+            },
+            Self::Open { .. }
+            | Self::Url(_)
+            | Self::Taken(_)
+            | Self::NothingVisible
+            | Self::Migrate(_)
+            | Self::Database(_) => None,
         }
+    }
+}
+
+const UNREACHABLE: &str = "the database cannot be reached";
+const LOCKED: &str = "another process has locked the database";
+const FULL: &str = "the disk of the database is full";
+
+/// Of extended result codes the lower byte is the primary one.
+fn passing_on_sqlite(code: i32) -> Option<&'static str> {
+    match code & 0xff {
+        5 | 6 => Some(LOCKED),
+        10 => Some("the disk of the database cannot be read or written"),
+        13 => Some(FULL),
+        _ => None,
+    }
+}
+
+/// Of five characters, the first two are the class.
+fn passing_on_postgres(code: &str) -> Option<&'static str> {
+    match code {
+        // Not available, deadlock, no order of transactions.
+        "55P03" | "40P01" | "40001" => Some(LOCKED),
+        "53100" => Some(FULL),
+        "53300" => Some("the server of the database has no connection left"),
+        // It was made a replica, and another server is the one that is written to.
+        "25006" => Some("the database is read-only now"),
+        // Shut down, crashed, not up yet, and whatever else is about connections.
+        "57P01" | "57P02" | "57P03" => Some(UNREACHABLE),
+        _ if code.starts_with("08") => Some(UNREACHABLE),
+        _ if code.starts_with("53") => Some("the server of the database lacks resources"),
+        _ => None,
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Database(error.into())
     }
 }
 
@@ -56,13 +110,35 @@ impl From<sqlx::Error> for StoreError {
         if let sqlx::Error::Database(database) = &error
             && database.is_unique_violation()
         {
-            // SQLite: "UNIQUE constraint failed: account.username_folded" (several columns: the first).
-            let message = database.message();
-            let column = message.rsplit(": ").next().unwrap_or(message);
-            return Self::Taken(column.split(',').next().unwrap_or(column).trim().to_owned());
+            return Self::Taken(match database.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => taken_on_postgres(error.table(), error.constraint(), error.detail()),
+                None => taken_on_sqlite(database.message()),
+            });
         }
         Self::Database(error)
     }
+}
+
+/// "UNIQUE constraint failed: account.username_folded" (several columns: the first).
+fn taken_on_sqlite(message: &str) -> String {
+    let column = message.rsplit(": ").next().unwrap_or(message);
+    column.split(',').next().unwrap_or(column).trim().to_owned()
+}
+
+/// "Key (username_folded)=(ada) already exists.", in the language of the server. Who may not read the table is told
+/// nothing but the constraint: `account_username_folded_key`.
+fn taken_on_postgres(table: Option<&str>, constraint: Option<&str>, detail: Option<&str>) -> String {
+    let table = table.unwrap_or_default();
+    let told = detail.and_then(|detail| detail.split_once('(')?.1.split_once(")=("));
+    let columns = match told {
+        Some((columns, _)) => columns,
+        None => {
+            let name = constraint.unwrap_or_default();
+            let name = name.strip_prefix(table).and_then(|name| name.strip_prefix('_')).unwrap_or(name);
+            name.strip_suffix("_key").unwrap_or(name)
+        }
+    };
+    format!("{table}.{}", columns.split(',').next().unwrap_or(columns).trim().trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -76,7 +152,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("portcullis.db");
         let db = Db::open_sqlite(&path).await.expect("opens");
-        let Db::Sqlite { writer, .. } = &db;
+        let Db::Sqlite { writer, .. } = &db else { unreachable!() };
         let run = async |text: &'static str| sqlx::query(text).execute(writer).await.map_err(StoreError::from);
 
         let wrong = run("INSERT INTO nothing VALUES (1)").await.expect_err("no such table");

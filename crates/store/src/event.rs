@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many, maybe};
-use crate::select::{Listed, Select, Slice};
+use crate::row::{Columns, Record, many, maybe, storable};
+use crate::select::{Listed, Select, Slice, literally};
 
 /// Events that are added with one statement, at most: so many texts of it are kept prepared.
 pub const AT_ONCE: usize = 16;
@@ -88,12 +88,12 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                     .push_bind(&event.client_ip)
                     .push_bind(event.created.0)
                     .push_bind(event.expires.0)
-                    .push_bind(text(&event.account, "/username").unwrap_or_default())
-                    .push_bind(text(&event.brand, "/name").unwrap_or_default())
-                    .push_bind(text(&event.context, "/model/app"))
-                    .push_bind(text(&event.context, "/model/model_name"))
-                    .push_bind(text(&event.context, "/model/pk"))
-                    .push_bind(text(&event.context, "/authorized_application/pk"));
+                    .push_bind(storable(text(&event.account, "/username").unwrap_or_default()))
+                    .push_bind(storable(text(&event.brand, "/name").unwrap_or_default()))
+                    .push_bind(text(&event.context, "/model/app").map(storable))
+                    .push_bind(text(&event.context, "/model/model_name").map(storable))
+                    .push_bind(text(&event.context, "/model/pk").map(storable))
+                    .push_bind(text(&event.context, "/authorized_application/pk").map(storable));
             });
             query.build().execute(c).await.map(drop)
         })?;
@@ -219,17 +219,19 @@ pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, S
 /// # Errors
 /// When the database fails.
 pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
-    // Members of JSON as they are written; `instr` knows no wildcards.
-    let by = format!("{{\"pk\":{account},");
-    let on_behalf_of = format!("\"on_behalf_of\":{by}");
-    let (by, of) = (by, format!("\"model_name\":\"user\",\"pk\":\"{account}\""));
+    // Members of JSON as they are written.
+    let by = literally(&format!("{{\"pk\":{account},"));
+    let on_behalf_of = format!("%\"on\\_behalf\\_of\":{by}%");
+    let (by, of) = (format!("{by}%"), literally(&format!("\"model_name\":\"user\",\"pk\":\"{account}\"")));
+    let of = format!("%{of}%");
     let mut found: Vec<Event> = many(on!(conn, c => sqlx::query(
-        "SELECT * FROM event WHERE instr(account, $1) = 1 OR instr(context, $2) > 0 OR instr(account, $3) > 0",
+        "SELECT * FROM event WHERE account LIKE $1 ESCAPE '\\' OR context LIKE $2 ESCAPE '\\'
+             OR account LIKE $3 ESCAPE '\\'",
     ).bind(by).bind(of).bind(on_behalf_of).fetch_all(c).await))?;
     for identifier in identifiers {
-        let value = format!("\"username\":{}", Value::from(*identifier));
+        let value = format!("%{}%", literally(&format!("\"username\":{}", Value::from(*identifier))));
         let failed: Vec<Event> = many(on!(conn, c => sqlx::query(
-            "SELECT * FROM event WHERE action = 'login_failed' AND instr(context, $1) > 0",
+            "SELECT * FROM event WHERE action = 'login_failed' AND context LIKE $1 ESCAPE '\\'",
         ).bind(value).fetch_all(c).await))?;
         found.extend(failed);
     }
@@ -251,7 +253,7 @@ pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreErr
     .bind(event.account.to_string())
     .bind(event.context.to_string())
     .bind(&event.client_ip)
-    .bind(text(&event.account, "/username").unwrap_or_default())
+    .bind(storable(text(&event.account, "/username").unwrap_or_default()))
     .execute(c).await.map(drop))?;
     Ok(())
 }

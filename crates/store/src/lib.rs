@@ -11,6 +11,8 @@ pub mod blueprint;
 pub mod brand;
 pub mod certificate;
 pub mod consent;
+#[cfg(test)]
+mod contract;
 pub mod db;
 pub mod entitlement;
 pub mod error;

@@ -199,7 +199,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
     let mut select = Select::default();
     for (column, value) in [("name", &filter.name), ("managed", &filter.managed)] {
         if let Some(value) = value {
-            select.text(&format!("lower({column}) = lower(?)"), value);
+            select.same(column, value);
         }
     }
     for (column, value) in [("name", &filter.name_part), ("managed", &filter.managed_part)] {

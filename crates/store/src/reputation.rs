@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, maybe};
+use crate::row::{Columns, Record, maybe, storable};
 use crate::select::{Listed, Select, Slice};
 
 /// What is known of a name and an address.
@@ -74,7 +74,7 @@ pub async fn add(conn: &mut Conn, row: &Reputation, change: Change) -> Result<()
              ip_geo_data = $5, ip_asn_data = $6, updated = $7, expires = $8",
     )
     .bind(row.pk.to_string())
-    .bind(&row.identifier)
+    .bind(storable(&row.identifier))
     .bind(&row.ip)
     .bind(row.score)
     .bind(row.ip_geo_data.to_string())
@@ -105,7 +105,7 @@ pub async fn sum(
     )
     .bind(now.0)
     .bind(ip)
-    .bind(identifier)
+    .bind(identifier.map(storable))
     .fetch_one(c)
     .await)?
     .unwrap_or_default())

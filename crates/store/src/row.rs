@@ -1,10 +1,12 @@
 //! Rows become records, whatever the engine.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use portcullis_core::clock::Timestamp;
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
@@ -83,6 +85,37 @@ macro_rules! columns_of {
     };
 }
 columns_of!(SqliteRow);
+columns_of!(PgRow);
+
+/// A row of either engine.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Pg(PgRow),
+}
+
+macro_rules! either {
+    ($($method:ident -> $kind:ty),* $(,)?) => {
+        impl Columns for Row {
+            $(fn $method(&self, column: &str) -> sqlx::Result<$kind> {
+                match self {
+                    Self::Sqlite(row) => row.$method(column),
+                    Self::Pg(row) => row.$method(column),
+                }
+            })*
+        }
+    };
+}
+either! {
+    text -> String,
+    text_or_null -> Option<String>,
+    integer -> i64,
+    integer_or_null -> Option<i64>,
+    small -> i32,
+    small_or_null -> Option<i32>,
+    flag -> bool,
+    bytes -> Vec<u8>,
+    bytes_or_null -> Option<Vec<u8>>,
+}
 
 /// The columns of a row whose names begin with a prefix: of one table among several.
 pub(crate) struct Prefixed<'a, R>(pub(crate) &'static str, pub(crate) &'a R);
@@ -106,6 +139,14 @@ prefixed! {
     flag -> bool,
     bytes -> Vec<u8>,
     bytes_or_null -> Option<Vec<u8>>,
+}
+
+/// The character that text cannot hold on PostgreSQL.
+pub(crate) const NUL: char = '\0';
+
+/// A text that a stranger has sent, as it can be stored.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains(NUL) { text.replace(NUL, "\u{fffd}").into() } else { text.into() }
 }
 
 /// A record that is read from a row of its own table.

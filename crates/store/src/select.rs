@@ -77,14 +77,20 @@ pub fn search_terms(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty())
 }
 
-/// That a column holds a pattern, whatever the case of ASCII letters: SQLite's `LIKE` looks at none.
+/// That a column holds a pattern in lower case, whatever the case of ASCII letters in it. SQLite's `LIKE` looks at
+/// none, PostgreSQL's does; `lower` changes ASCII letters only on both, because columns have the collation `C`.
 fn like(column: &str) -> String {
-    format!("{column} LIKE ? ESCAPE '\\'")
+    format!("lower({column}) LIKE ? ESCAPE '\\'")
 }
 
-/// The pattern of what may stand anywhere in a text.
+/// The pattern of what may stand anywhere in a text, in lower case.
 fn pattern(part: &str) -> String {
-    format!("%{}%", part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+    format!("%{}%", literally(&part.to_ascii_lowercase()))
+}
+
+/// A part of a pattern that stands for itself.
+pub(crate) fn literally(part: &str) -> String {
+    part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// Conditions and order of a list. Texts of conditions are written in this crate; values are always bound.
@@ -120,6 +126,11 @@ impl Select {
         self.condition(condition);
     }
 
+    /// The column must be `value`, whatever the case of ASCII letters.
+    pub(crate) fn same(&mut self, column: &str, value: &str) {
+        self.text(&format!("lower({column}) = ?"), value.to_ascii_lowercase());
+    }
+
     /// Adds a condition without a value.
     pub(crate) fn always(&mut self, condition: &str) {
         self.conditions.push(condition.to_owned());
@@ -152,9 +163,9 @@ impl Select {
         self.text(&like(column), pattern(part));
     }
 
-    /// Orders by `column`, after what was named before.
+    /// Orders by `column`, after what was named before. Nothing comes before everything, on either engine.
     pub(crate) fn order(&mut self, column: &str, descending: bool) {
-        self.order.push(format!("{column}{}", if descending { " DESC" } else { "" }));
+        self.order.push(format!("{column}{}", if descending { " DESC NULLS LAST" } else { " ASC NULLS FIRST" }));
     }
 
     fn condition(&mut self, condition: &str) {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::account::Account;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Prefixed, Record, many, maybe};
+use crate::row::{Columns, NUL, Prefixed, Record, many, maybe};
 use crate::select::{Listed, Select, Slice};
 
 /// A token.
@@ -121,7 +121,8 @@ pub async fn of_username(
     digest: &Digest,
 ) -> Result<(Option<Account>, Option<Token>), StoreError> {
     // Nobody's name is empty.
-    let folded = if exceeds(username, LONGEST) { String::new() } else { fold(username) };
+    let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
+    let folded = if is_nobody { String::new() } else { fold(username) };
     let row = on!(conn, c => sqlx::query(
         "SELECT account.*, token.uuid AS token_uuid, token.identifier AS token_identifier,
              token.intent AS token_intent, token.account AS token_account, token.description AS token_description,

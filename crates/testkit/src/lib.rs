@@ -24,6 +24,7 @@ pub mod http;
 pub mod http2;
 pub mod outpost;
 pub mod peers;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod recorder;

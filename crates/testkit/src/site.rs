@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::api::{Api, App, fresh};
 use crate::http::{Go, http};
 use crate::outpost::Outpost;
+use crate::postgres::{self, Database};
 use crate::process::{Process, command, directory, free_port};
 use crate::recorder::Recorder;
 use crate::wait::until;
@@ -67,6 +68,8 @@ pub struct Site {
     directory: TempDir,
     process: Mutex<Arc<Process>>,
     outpost: Option<Outpost>,
+    // Where the tests run on PostgreSQL. Below the above, and so given back after the process has ended.
+    _database: Option<Database>,
 }
 
 impl Site {
@@ -83,14 +86,21 @@ impl Site {
         Self::with(Options { by_outpost, ..Options::default() }).await
     }
 
-    async fn with(options: Options) -> Self {
+    async fn with(mut options: Options) -> Self {
+        const URL: &str = "PORTCULLIS_DATABASE__URL";
+        let database =
+            (postgres::is_wanted() && !options.environment.iter().any(|(name, _)| name == URL)).then(Database::fresh);
+        if let Some(Database::Postgres { url }) = &database {
+            options = options.env(URL, url);
+        }
         let directory = directory("site");
         let (port, metrics_port) = (free_port(), free_port());
         let token = fresh("bootstrap-token-of-this-site-");
         let process = Mutex::new(launch(&options, directory.path(), port, metrics_port, &token));
         let api = Api::new(&format!("http://localhost:{port}"), &token);
         let by_outpost = options.by_outpost;
-        let mut site = Self { port, metrics_port, api, token, options, directory, process, outpost: None };
+        let mut site =
+            Self { port, metrics_port, api, token, options, directory, _database: database, process, outpost: None };
         site.ready().await;
         if by_outpost {
             site.outpost = Some(Outpost::of(&site.api, &site.base()).await);

@@ -13,6 +13,7 @@ pub struct Visitor {
     /// Cookies by host name and name.
     pub cookies: BTreeMap<(String, String), String>,
     address: String,
+    via: Option<u16>,
     end: Option<String>,
     /// Every URL that was visited.
     pub trace: Vec<String>,
@@ -37,7 +38,12 @@ impl Visitor {
     /// A visitor from an address of their own.
     #[must_use]
     pub fn new() -> Self {
-        Self { cookies: BTreeMap::new(), address: crate::api::fresh_address(), end: None, trace: Vec::new() }
+        Self { cookies: BTreeMap::new(), address: crate::api::fresh_address(), via: None, end: None, trace: Vec::new() }
+    }
+
+    /// Whatever the port of an URL is, requests go to this one from now on, as a balancer may pass them on.
+    pub fn go_via(&mut self, port: u16) {
+        self.via = Some(port);
     }
 
     /// One GET as a browser navigates, without following redirects.
@@ -101,8 +107,13 @@ impl Visitor {
             .filter(|((owner, _), _)| *owner == host)
             .map(|((_, name), value)| format!("{name}={value}"))
             .collect();
+        let mut target = url.clone();
+        if self.via.is_some() {
+            target.set_port(self.via).unwrap();
+        }
         let mut request = http()
-            .request(method.parse().unwrap(), url.clone())
+            .request(method.parse().unwrap(), target)
+            .header("host", url.authority())
             .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
             .header("x-forwarded-for", &self.address);
         if !jar.is_empty() {

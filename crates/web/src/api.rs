@@ -42,7 +42,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use http::{HeaderValue, Method, header};
 use portcullis_core::origin::Origin;
@@ -102,7 +102,10 @@ pub fn router(ctx: Arc<Context>) -> Router {
 async fn headers(mut request: Request, next: Next) -> Response {
     noted::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
-    let mut response = next.run(request).await;
+    let mut response = match crate::has_nul(request.uri()) {
+        true => ApiError::NoSuchPath.into_response(),
+        false => next.run(request).await,
+    };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-authentik-id", id);
@@ -115,11 +118,27 @@ async fn headers(mut request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with};
+    use crate::testing::{ROOT, Reply, Site, TOKEN, context, context_with, open};
     use axum::body::Body;
     use portcullis_idp::{Actor, bootstrap, sessions, setup};
-    use portcullis_store::Db;
     use serde_json::{Value, json};
+
+    /// CO-523: what no text can hold is in no name, and refused where it is looked for.
+    #[tokio::test]
+    async fn co_523_null_characters_name_nothing() {
+        let site = Site::new().await;
+        assert_eq!(site.admin(Method::GET, "/core/tokens/a%00b/", None).await.status, 404);
+        assert_eq!(site.admin(Method::GET, "/flows/instances/%00/", None).await.status, 404);
+        let refused = site.admin(Method::GET, "/core/users/?search=a%00b", None).await;
+        assert_eq!(
+            (refused.status, refused.json),
+            (400.try_into().unwrap(), json!({"search": ["Null characters are not allowed."]}))
+        );
+        let page = Request::get("/application/o/%00/jwks/").body(Body::empty()).unwrap();
+        assert_eq!(site.raw(page).await.status, 404);
+        let page = Request::get("/if/flow/%00/").body(Body::empty()).unwrap();
+        assert_eq!(site.raw(page).await.status, 404);
+    }
 
     /// CO-520, CO-522: unknown paths, missing slashes and wrong methods are answered as JSON.
     #[tokio::test]
@@ -433,7 +452,7 @@ mod tests {
         site.admin(Method::PATCH, &format!("/core/users/{other}/"), json!({"groups": [admins]})).await;
         let key = site.api_key(other, "second-api").await;
         assert_eq!(site.bearer(&key, Method::DELETE, &format!("/core/users/{first}/"), None).await.status, 204);
-        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let db = open(&site.database).await;
         let again = context(db, Arc::clone(&site.clock)).await.expect("the right key");
         assert_eq!(again.install_id, site.ctx.install_id);
         let wishes = bootstrap::Wishes { token: Some("another-token-0123456789".to_owned()), ..Default::default() };
@@ -463,7 +482,7 @@ mod tests {
     #[tokio::test]
     async fn co_460_another_secret_key_is_noticed() {
         let site = Site::new().await;
-        let db = Db::open_sqlite(&site.directory.path().join("portcullis.db")).await.expect("opens");
+        let db = open(&site.database).await;
         let wrong = context_with(db, Arc::clone(&site.clock), b"another root secret, long enough").await;
         let error = wrong.err().expect("refused").to_string();
         assert_eq!(

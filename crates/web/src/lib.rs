@@ -20,7 +20,7 @@ use axum::Router;
 use axum::extract::{Extension, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 
@@ -52,11 +52,21 @@ async fn not_found(Extension(origin): Extension<Arc<Origin>>) -> Response {
     pages::respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text)
 }
 
+/// Whether a path holds the character that is in no name, since not every database can store it.
+fn has_nul(uri: &Uri) -> bool {
+    uri.path().contains("%00")
+}
+
 /// Adds the request's id to the answer.
 async fn named(mut request: Request, next: Next) -> Response {
     noted::note(&mut request);
     let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
-    let mut response = next.run(request).await;
+    let mut response = match request.extensions().get::<Arc<Origin>>().cloned() {
+        Some(origin) if has_nul(request.uri()) && !request.uri().path().starts_with(api::BASE) => {
+            not_found(Extension(origin)).await
+        }
+        _ => next.run(request).await,
+    };
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }

@@ -15,6 +15,7 @@ use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
 use portcullis_idp::mappings::engine::MappingEngine;
 use portcullis_idp::{Context, bootstrap};
 use portcullis_store::Db;
+use portcullis_testkit::postgres::Database;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -27,7 +28,7 @@ pub(crate) const ROOT: &[u8] = b"root secret of these tests, quite long";
 pub(crate) struct Site {
     pub(crate) ctx: Arc<Context>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) directory: tempfile::TempDir,
+    pub(crate) database: Database,
     router: Router,
 }
 
@@ -81,15 +82,15 @@ impl Site {
     }
 
     async fn made(wishes: bootstrap::Wishes, change: impl FnOnce(&mut Context)) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let database = Database::fresh();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
-        let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.expect("a database");
+        let db = open(&database).await;
         let mut ctx = context(db, Arc::clone(&clock)).await.expect("the right key");
         change(&mut ctx);
         let ctx = Arc::new(ctx);
         bootstrap::run(&ctx, &wishes).await.expect("sets itself up");
         let router = crate::router(Arc::clone(&ctx));
-        Self { ctx, clock, directory, router }
+        Self { ctx, clock, database, router }
     }
 
     /// Sends a request as the administrator.
@@ -171,11 +172,19 @@ impl Site {
         (events.len(), events.first().map(|event| event.context.clone()).unwrap_or_default())
     }
 
-    /// Everything in the files of the database.
+    /// Everything in the database.
     pub(crate) fn file_bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.directory.path()).expect("a directory");
-        files.flat_map(|file| std::fs::read(file.expect("a file").path()).expect("readable")).collect()
+        self.database.contents()
     }
+}
+
+/// The database, with its tables.
+pub(crate) async fn open(database: &Database) -> Db {
+    match database {
+        Database::File { path, .. } => Db::open_sqlite(path).await,
+        Database::Postgres { url } => Db::open_postgres(url, 4).await,
+    }
+    .expect("a database")
 }
 
 /// What may be asked in tests: servers of theirs, on this machine, without TLS.

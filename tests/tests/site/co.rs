@@ -9,5 +9,6 @@ mod document;
 mod import;
 mod locked;
 mod mail;
+mod nodes;
 mod restart;
 mod secrets;

@@ -11,8 +11,10 @@ use portcullis_core::outpost::{Bearings, Grant, SessionRecord, Source};
 use portcullis_store::proxy_session::{self, ProxySession};
 use serde::{Deserialize, Serialize};
 
+use crate::change::Embedded;
 use crate::context::Context;
 use crate::error::Error;
+use crate::revocations;
 
 /// Sessions that are kept at most (PX-176).
 const MOST: i64 = 1_000_000;
@@ -151,6 +153,7 @@ pub async fn end(ctx: &Context, provider: ProviderPk, digest: Digest) -> Result<
     drop(conn);
     let mut tx = ctx.db.write().await?;
     proxy_session::end(&mut tx, provider, &digest).await?;
+    revocations::note_embedded(ctx, &mut tx, Embedded::Session(digest)).await?;
     Ok(tx.commit().await?)
 }
 
@@ -161,6 +164,7 @@ pub async fn end(ctx: &Context, provider: ProviderPk, digest: Digest) -> Result<
 pub async fn end_of_user(ctx: &Context, user: &str) -> Result<(), Error> {
     let mut tx = ctx.db.write().await?;
     proxy_session::end_of_user(&mut tx, user).await?;
+    revocations::note_embedded(ctx, &mut tx, Embedded::OfUser(user.to_owned())).await?;
     Ok(tx.commit().await?)
 }
 
@@ -171,6 +175,7 @@ pub async fn end_of_user(ctx: &Context, user: &str) -> Result<(), Error> {
 pub async fn end_of_sid(ctx: &Context, sid: &str) -> Result<(), Error> {
     let mut tx = ctx.db.write().await?;
     proxy_session::end_of_sid(&mut tx, sid, None).await?;
+    revocations::note_embedded(ctx, &mut tx, Embedded::OfSid(sid.to_owned())).await?;
     Ok(tx.commit().await?)
 }
 

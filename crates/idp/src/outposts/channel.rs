@@ -351,6 +351,7 @@ impl Talk {
             Touched::User(uuid) | Touched::Gone(uuid) => *uuid == self.user,
             Touched::Token(_) | Touched::AccessToken(_) | Touched::Everyone | Touched::Configuration => true,
             Touched::Evicted(_) | Touched::Session(_) | Touched::SessionAt(..) | Touched::Provider(_) => false,
+            Touched::Embedded(_) => false,
         }
     }
 }
@@ -377,7 +378,7 @@ fn feed(row: &Revocation, concerned: &BTreeSet<ProviderPk>) -> Option<Feed> {
         Touched::Everyone => Some(reset(None, None)),
         // Access tokens that rest on an app password are told of by themselves; nobody else shows tokens to outposts.
         Touched::Token(_) | Touched::Evicted(_) | Touched::Configuration => None,
-        Touched::SessionAt(..) | Touched::Provider(_) => None,
+        Touched::SessionAt(..) | Touched::Provider(_) | Touched::Embedded(_) => None,
     }
 }
 

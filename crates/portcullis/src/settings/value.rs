@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -439,22 +440,22 @@ impl Value for BaseUrl {
 }
 
 /// Where the database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum DatabaseUrl {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// PostgreSQL; the text may hold a password.
-    Postgres(String),
+    Postgres(Arc<Secret>),
 }
 
 impl Value for DatabaseUrl {
     fn kind() -> String {
-        "a URL such as `sqlite:/srv/portcullis.db`".to_owned()
+        "a URL such as `sqlite:/srv/portcullis.db` or `postgres://user:password@host/database`".to_owned()
     }
 
     fn read(text: &str) -> Option<Self> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Some(Self::Postgres(text.to_owned()));
+            return Secret::read(text).filter(|_| is_understood(text)).map(|url| Self::Postgres(Arc::new(url)));
         }
         // `sqlite:PATH`, and `sqlite://PATH` as other programs write it. No options: ours are right.
         let rest = text.strip_prefix("sqlite:")?;
@@ -466,15 +467,39 @@ impl Value for DatabaseUrl {
     fn show(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
-            Self::Postgres(url) => without_password(url),
+            Self::Postgres(url) => without_password(url.expose()),
         }
     }
+}
+
+/// What a URL of PostgreSQL may say besides; what is mistyped must not be ignored.
+const PARAMETERS: [&str; 11] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+fn is_understood(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.query_pairs().all(|(name, _)| PARAMETERS.contains(&name.as_ref())))
 }
 
 fn without_password(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else { return MASK.to_owned() };
     if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
         return MASK.to_owned();
+    }
+    if url.query().is_some() {
+        let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+        let shown = pairs.iter().map(|(name, value)| (name, if name == "password" { MASK } else { value }));
+        url.query_pairs_mut().clear().extend_pairs(shown);
     }
     url.into()
 }
@@ -533,6 +558,8 @@ impl Value for LogLevel {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// PX-283: durations are a number and a unit, and are written back in the largest unit that fits.
@@ -605,11 +632,19 @@ mod tests {
     /// CO-008: a database URL names a SQLite file, or PostgreSQL; anything else is refused.
     #[test]
     fn co_008_database_urls() {
-        assert_eq!(DatabaseUrl::read("sqlite:/srv/p.db"), Some(DatabaseUrl::Sqlite("/srv/p.db".into())));
-        assert_eq!(DatabaseUrl::read("sqlite:///srv/p.db"), Some(DatabaseUrl::Sqlite("/srv/p.db".into())));
+        for text in ["sqlite:/srv/p.db", "sqlite:///srv/p.db"] {
+            assert!(
+                matches!(DatabaseUrl::read(text), Some(DatabaseUrl::Sqlite(path)) if path == Path::new("/srv/p.db"))
+            );
+        }
         assert_eq!(DatabaseUrl::read("postgres://u:p@db/x").unwrap().show(), "postgres://u:********@db/x");
+        let url = "postgres://db/x?sslmode=require&password=hunter2";
+        let shown = DatabaseUrl::read(url).unwrap().show();
+        assert_eq!(shown, "postgres://db/x?sslmode=require&password=********");
+        assert!(!format!("{:?}", DatabaseUrl::read(url)).contains("hunter2"));
+        assert!(DatabaseUrl::read("postgres://db/x?slmode=require").is_none(), "a mistake must not be ignored");
         for text in ["mysql://db/x", "/srv/p.db", "sqlite:", "sqlite::memory:", "sqlite:x.db?mode=ro"] {
-            assert_eq!(DatabaseUrl::read(text), None, "{text}");
+            assert!(DatabaseUrl::read(text).is_none(), "{text}");
         }
     }
 

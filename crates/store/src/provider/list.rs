@@ -80,13 +80,13 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         ("cookie_domain", &filter.cookie_domain),
     ] {
         if let Some(value) = value {
-            select.text(&format!("lower(provider.{column}) = lower(?)"), value);
+            select.same(&format!("provider.{column}"), value);
         }
     }
     if let Some(slug) = &filter.authorization_flow {
         select.text(
-            "EXISTS (SELECT 1 FROM flow WHERE flow.pk = provider.authorization_flow AND lower(flow.slug) = lower(?))",
-            slug,
+            "EXISTS (SELECT 1 FROM flow WHERE flow.pk = provider.authorization_flow AND lower(flow.slug) = ?)",
+            slug.to_ascii_lowercase(),
         );
     }
     if let Some(kind) = filter.kind {

@@ -40,8 +40,14 @@ impl FromRequestParts<Arc<Context>> for Params {
 impl Params {
     /// Reads a query; pages have their usual lengths.
     pub fn of(query: &str) -> Self {
-        let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Self { pairs, ..Self::default() }
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let mut params = Self { pairs, ..Self::default() };
+        let (wrong, right) = params.pairs.drain(..).partition(|(_, value): &(String, String)| value.contains('\0'));
+        params.pairs = right;
+        for (name, _) in wrong {
+            params.problem(&name, "Null characters are not allowed.");
+        }
+        params
     }
 
     /// The last value of a parameter; an empty one counts as absent.

@@ -25,8 +25,8 @@ use portcullis_idp::{Actor, Change, Context, policies, roles, sessions, setup, s
 use portcullis_store::Db;
 use portcullis_store::account;
 use portcullis_store::authenticator::{self, Authenticator};
+use portcullis_testkit::postgres::Database;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tower::ServiceExt;
 
 /// Key of the first administrator's API token.
@@ -36,7 +36,7 @@ pub(crate) struct Site {
     pub(crate) ctx: Arc<Context>,
     pub(crate) clock: Arc<ManualClock>,
     router: Router,
-    directory: TempDir,
+    database: Database,
 }
 
 impl Site {
@@ -55,8 +55,8 @@ impl Site {
     }
 
     async fn built(support: policies::Support, reach: Reach) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&directory.path().join("portcullis.db")).await.unwrap();
+        let database = Database::fresh();
+        let db = open(&database).await;
         let keys = Keyring::derive(b"0123456789abcdef0123456789abcdef");
         let install_id = bootstrap::install_id(&db, &keys, &SystemEntropy).await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
@@ -64,7 +64,7 @@ impl Site {
         let wishes = Wishes { token: Some(ADMIN.to_owned()), ..Wishes::default() };
         bootstrap::run(&ctx, &wishes).await.unwrap();
         let ctx = Arc::new(ctx);
-        Self { router: portcullis_web::api::router(ctx.clone()), ctx, clock, directory }
+        Self { router: portcullis_web::api::router(ctx.clone()), ctx, clock, database }
     }
 
     /// A context over the same database with other keys.
@@ -104,13 +104,9 @@ impl Site {
         (head.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
     }
 
-    /// Whether these bytes are anywhere in the files of the database.
+    /// Whether these bytes are anywhere in the database.
     pub(crate) fn database_holds(&self, text: &str) -> bool {
-        let mut files = std::fs::read_dir(self.directory.path()).unwrap();
-        files.any(|file| {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            bytes.windows(text.len()).any(|window| window == text.as_bytes())
-        })
+        self.database.contents().windows(text.len()).any(|window| window == text.as_bytes())
     }
 
     /// Signs a user in, and returns the session's `Cookie` header and key.
@@ -327,6 +323,15 @@ impl Site {
         let events = portcullis_store::event::latest(&mut conn, Some(action), 50).await.unwrap();
         events.into_iter().map(|event| event.context).collect()
     }
+}
+
+/// The database, with its tables.
+async fn open(database: &Database) -> Db {
+    match database {
+        Database::File { path, .. } => Db::open_sqlite(path).await,
+        Database::Postgres { url } => Db::open_postgres(url, 4).await,
+    }
+    .unwrap()
 }
 
 fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, support: policies::Support) -> Context {
