@@ -29,3 +29,4 @@ pub mod target;
 pub mod totp;
 pub mod user_agent;
 pub mod username;
+pub mod webauthn;
