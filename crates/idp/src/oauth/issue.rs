@@ -139,9 +139,11 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     say("jti", json!(jti));
     if let Some(login) = basis.login {
         say("sid", json!(login.sid));
-        if login.auth_method == "password" {
-            say("amr", json!(["pwd"]));
-        }
+        match login.auth_method.as_str() {
+            "password" => say("amr", json!(["pwd"])),
+            "auth_webauthn_pwl" => say("amr", json!(["user"])),
+            _ => None,
+        };
     }
     if let Some(nonce) = basis.nonce {
         say("nonce", json!(nonce));

@@ -62,10 +62,13 @@ const KINDS: [(&str, &str); 30] = [
 ];
 
 /// Beginnings of other paths with an object in them.
-const OTHERS: [&str; 4] = [
+const OTHERS: [&str; 6] = [
     "/flows/executor/",
     "/authenticators/admin/totp/",
     "/authenticators/admin/static/",
+    "/authenticators/admin/webauthn/",
+    // One's own alone.
+    "/authenticators/webauthn/",
     // For superusers alone (CO-706).
     "/managed/blueprints/",
 ];
@@ -291,6 +294,7 @@ impl Field {
             "/outposts/instances/" if !to_go => return self.outpost.clone(),
             "/authenticators/admin/totp/" => return self.device("totp").await,
             "/authenticators/admin/static/" => return self.device("static").await,
+            "/authenticators/admin/webauthn/" | "/authenticators/webauthn/" => return self.device("webauthn").await,
             own => own,
         };
         let body = self.body(maker).await.unwrap_or_else(|| panic!("{start}: no object can be made"));

@@ -4,6 +4,7 @@ mod authorization;
 mod limits;
 mod login;
 mod pages;
+mod passkeys;
 mod recovery;
 mod second_factor;
 mod self_service;
