@@ -33,7 +33,7 @@ pub mod visitor;
 pub mod wait;
 
 pub use api::{Api, App, Person};
-pub use browser::Browser;
+pub use browser::{Authenticator, Browser};
 pub use http::{Go, Reply, http};
 pub use process::{Finished, Process};
 pub use recorder::{Recorder, Seen};

@@ -306,6 +306,9 @@ async fn co_837_a_passkey_verifies_its_owner() {
 async fn co_037_keys_of_nobody_sign_nobody_in() {
     let (site, ada, mut key) = with_key().await;
     let user = format!("/core/users/{ada}/");
+    let uses = site.admin(Method::GET, &format!("{user}used_by/"), None).await.json;
+    let named = uses.as_array().expect("a list").iter().any(|used| used["model_name"] == "webauthndevice");
+    assert!(named, "CO-532: {uses}");
     for (change, works) in [
         (json!({"is_active": false}), false),
         (json!({"is_active": true}), true),
