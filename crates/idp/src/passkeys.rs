@@ -78,7 +78,8 @@ fn handle(account: &Account) -> String {
 }
 
 fn descriptors(known: &[Credential]) -> Vec<Value> {
-    let described = |known: &Credential| json!({"type": "public-key", "id": known.credential_id, "transports": known.transports});
+    let described =
+        |known: &Credential| json!({"type": "public-key", "id": known.credential_id, "transports": known.transports});
     known.iter().map(described).collect()
 }
 
@@ -160,7 +161,9 @@ pub(crate) fn examine_new(rp: Option<&RelyingParty>, kept: Option<&str>, answer:
     let made = ceremony.register(&client_data, &part(&answer, "/response/attestationObject")?)?;
     let given = answer.pointer("/response/transports").and_then(Value::as_array);
     let transports = given.into_iter().flatten().filter_map(Value::as_str);
-    let plain = |text: &&str| text.len() <= LONGEST_TRANSPORT && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let plain = |text: &&str| {
+        text.len() <= LONGEST_TRANSPORT && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
     Ok(NewKey {
         credential_id: URL_SAFE_NO_PAD.encode(made.credential_id),
         public_key: URL_SAFE_NO_PAD.encode(made.public_key),
@@ -224,8 +227,8 @@ impl Answer {
         let rp = rp.ok_or(Wrong::Unavailable)?;
         let challenge = challenge_bytes(kept)?;
         let key = URL_SAFE_NO_PAD.decode(&credential.public_key).map_err(|_| Wrong::Unreadable)?;
-        let [client_data, data, signature] =
-            ["clientDataJSON", "authenticatorData", "signature"].map(|name| part(&self.0, &format!("/response/{name}")));
+        let [client_data, data, signature] = ["clientDataJSON", "authenticatorData", "signature"]
+            .map(|name| part(&self.0, &format!("/response/{name}")));
         let ceremony = Ceremony { rp, challenge: &challenge, user_verification };
         let shown = ceremony.verify(&key, &client_data?, &data?, &signature?)?;
         Ok(shown.sign_count.into())
@@ -233,7 +236,12 @@ impl Answer {
 }
 
 /// Counts a use. Of a key whose count does not grow there may be two (CO-315).
-pub(crate) async fn use_up(ctx: &Context, conn: &mut Conn, pk: i32, count: i64) -> Result<Result<(), Wrong>, StoreError> {
+pub(crate) async fn use_up(
+    ctx: &Context,
+    conn: &mut Conn,
+    pk: i32,
+    count: i64,
+) -> Result<Result<(), Wrong>, StoreError> {
     if !credentials::accept_count(conn, pk, count).await? {
         return Ok(Err(Wrong::Copied));
     }

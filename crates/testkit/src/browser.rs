@@ -164,6 +164,12 @@ impl Browser {
         panic!("{css} cannot be reached by keyboard");
     }
 
+    /// Offers no passkeys where user names are typed. A virtual authenticator takes up such an offer at once.
+    pub async fn without_autofill(&self) {
+        let source = "PublicKeyCredential.isConditionalMediationAvailable = async () => false";
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": source})).await;
+    }
+
     /// Plugs in an authenticator that knows its owner, holds passkeys, and says yes to everything.
     pub async fn authenticator(&self) -> Authenticator<'_> {
         let kind = json!({

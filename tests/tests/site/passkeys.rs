@@ -34,6 +34,7 @@ fn co_316_passkeys_in_the_browser() {
         let site = shared().await;
         let person = site.api.person("passkey").await;
         let browser = Browser::open().await;
+        browser.without_autofill().await;
         let authenticator = browser.authenticator().await;
         browser.go(&site.url(SIGN_IN)).await;
         browser.find(PASSKEY).await;
@@ -90,6 +91,25 @@ fn co_316_passkeys_in_the_browser() {
     });
 }
 
+/// CO-316: passkeys are offered where the user name is typed; who takes one up is signed in.
+#[test]
+fn co_316_passkeys_are_offered_with_the_user_name() {
+    run(async {
+        let site = shared().await;
+        let person = site.api.person("autofill").await;
+        let browser = Browser::open().await;
+        browser.authenticator().await;
+        browser.go(&site.url(SIGN_IN)).await;
+        browser.sign_in(&person.username, &person.password).await;
+        browser.sees("Your applications").await;
+        enrol(&browser, site, "White key").await;
+        sign_out(&browser, site).await;
+        // The virtual authenticator chooses it, as a person would from the list below the field.
+        browser.go(&site.url(&format!("{SIGN_IN}?next=%2Faccount%2Fsecond-factors%2F"))).await;
+        browser.sees("White key").await;
+    });
+}
+
 /// CO-315: of a key and its copy, whichever comes with the lower count is refused.
 #[test]
 fn co_315_a_cloned_key_is_refused_in_the_browser() {
@@ -97,6 +117,7 @@ fn co_315_a_cloned_key_is_refused_in_the_browser() {
         let site = shared().await;
         let person = site.api.person("clone").await;
         let browser = Browser::open().await;
+        browser.without_autofill().await;
         let authenticator = browser.authenticator().await;
         browser.go(&site.url(SIGN_IN)).await;
         browser.sign_in(&person.username, &person.password).await;
@@ -126,6 +147,7 @@ fn co_506_a_wrong_origin_is_refused_in_the_browser() {
         let (site, other) = (shared().await, Site::start().await);
         let person = site.api.person("origin").await;
         let browser = Browser::open().await;
+        browser.without_autofill().await;
         browser.authenticator().await;
         browser.go(&site.url(SIGN_IN)).await;
         browser.sign_in(&person.username, &person.password).await;
@@ -135,7 +157,8 @@ fn co_506_a_wrong_origin_is_refused_in_the_browser() {
 
         browser.go(&site.url(SIGN_IN)).await;
         browser.find(PASSKEY).await;
-        let options = browser.script("return document.querySelector('form[data-answer=passkey]').dataset.options").await;
+        let options =
+            browser.script("return document.querySelector('form[data-answer=passkey]').dataset.options").await;
         let challenge = serde_json::from_str::<Value>(options.as_str().unwrap()).unwrap()["challenge"].clone();
         // No page, so that the cookie of the host stays.
         browser.go(&other.url("/-/health/live/")).await;

@@ -176,10 +176,8 @@ fn cose_rsa(n: &[u8], e: &[u8]) -> Vec<u8> {
 fn co_315_rsa_keys_verify_and_weak_ones_are_none() {
     let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key");
     let public = pair.public_key();
-    let (n, e) = (
-        public.modulus().big_endian_without_leading_zero(),
-        public.exponent().big_endian_without_leading_zero(),
-    );
+    let (n, e) =
+        (public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
     let mut signature = vec![0; pair.public_modulus_len()];
     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), b"message", &mut signature).expect("signs");
     let key = PublicKey::kept(&cose_rsa(n, e)).expect("a key");
@@ -225,7 +223,11 @@ fn co_315_cut_and_lengthened_answers_are_refused() {
     for end in 0..client.len() {
         assert_eq!(asked.register(&client[..end], &object), Err(Refused::Unreadable), "{end}");
     }
-    let twice = String::from_utf8(client).expect("text").replacen("\"origin\"", "\"origin\":\"https://example.org\",\"origin\"", 1);
+    let twice = String::from_utf8(client).expect("text").replacen(
+        "\"origin\"",
+        "\"origin\":\"https://example.org\",\"origin\"",
+        1,
+    );
     assert_eq!(asked.register(twice.as_bytes(), &object), Err(Refused::Unreadable), "a member twice");
 }
 

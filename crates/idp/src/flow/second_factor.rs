@@ -1,8 +1,8 @@
 //! The second factor (CO-314, CO-315, CO-317).
 
+use portcullis_core::webauthn::UserVerification;
 use portcullis_store::account::Account;
 use portcullis_store::authenticator::Authenticator;
-use portcullis_core::webauthn::UserVerification;
 use serde_json::{Value, json};
 
 use super::challenge::Remedy;

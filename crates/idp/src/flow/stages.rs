@@ -60,11 +60,7 @@ const STAGES: [(&str, &str, &[&str]); 15] = [
     ("default-user-settings-write", "authentik_stages_user_write.userwritestage", &[flows::USER_SETTINGS]),
     (TOTP_SETUP, "authentik_stages_authenticator_totp.authenticatortotpstage", &[flows::TOTP_SETUP]),
     (STATIC_SETUP, "authentik_stages_authenticator_static.authenticatorstaticstage", &[flows::STATIC_SETUP]),
-    (
-        WEBAUTHN_SETUP,
-        "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage",
-        &[flows::WEBAUTHN_SETUP],
-    ),
+    (WEBAUTHN_SETUP, "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage", &[flows::WEBAUTHN_SETUP]),
 ];
 
 /// How visitors say who they are.

@@ -16,7 +16,8 @@ use crate::{directory, flows, passkeys, recovery, setup};
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
 
-const NO_NAME: &str = "Passkeys cannot be used here, because the address of this site is no name. Ask your administrator.";
+const NO_NAME: &str =
+    "Passkeys cannot be used here, because the address of this site is no name. Ask your administrator.";
 
 const NOT_AS_SOMEBODY_ELSE: &str = "You act as somebody else. What they sign in by is theirs alone.";
 

@@ -36,10 +36,7 @@ pub(super) fn routes() -> Routes {
         .route("/authenticators/admin/static/{id}/", delete(remove_codes))
         .route("/authenticators/admin/webauthn/{id}/", delete(remove_key_of_anybody))
         .route("/authenticators/webauthn/", get(keys))
-        .route(
-            "/authenticators/webauthn/{id}/",
-            get(retrieve_key).put(update_key).patch(update_key).delete(remove_key),
-        )
+        .route("/authenticators/webauthn/{id}/", get(retrieve_key).put(update_key).patch(update_key).delete(remove_key))
 }
 
 async fn list(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> {

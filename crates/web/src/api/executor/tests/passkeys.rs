@@ -47,7 +47,8 @@ impl Key {
     }
 
     fn client_data(&self, kind: &str, options: &Value) -> String {
-        json!({"type": kind, "challenge": options["challenge"], "origin": self.origin, "crossOrigin": false}).to_string()
+        json!({"type": kind, "challenge": options["challenge"], "origin": self.origin, "crossOrigin": false})
+            .to_string()
     }
 
     /// Makes a credential as it is told.
@@ -58,7 +59,9 @@ impl Key {
         data.extend(&self.id);
         let pair = self.pair();
         let point = pair.public_key().as_ref();
-        data.extend([b"\xa5\x01\x02\x03\x26\x20\x01\x21\x58\x20", &point[1..33], b"\x22\x58\x20", &point[33..]].concat());
+        data.extend(
+            [b"\xa5\x01\x02\x03\x26\x20\x01\x21\x58\x20", &point[1..33], b"\x22\x58\x20", &point[33..]].concat(),
+        );
         let mut object = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x58".to_vec();
         object.push(u8::try_from(data.len()).expect("short"));
         object.extend(data);
@@ -152,7 +155,8 @@ async fn co_315_a_key_is_enrolled_and_asked_for() {
     assert_eq!(errors(&client.answer(&site, SETUP, "", json!({})).await), ["response"]);
     let mut key = Key::new();
     let response = key.create(registration);
-    for junk in [json!("x"), json!({}), json!(7), json!({"response": {"clientDataJSON": "", "attestationObject": "?"}})] {
+    for junk in [json!("x"), json!({}), json!(7), json!({"response": {"clientDataJSON": "", "attestationObject": "?"}})]
+    {
         let asked = client.answer(&site, SETUP, "", json!({"response": junk})).await;
         assert_eq!(errors(&asked), ["response"]);
         assert_ne!(asked["registration"]["challenge"], registration["challenge"], "another after each answer");
@@ -185,7 +189,10 @@ async fn co_315_a_key_is_enrolled_and_asked_for() {
     assert_eq!(done["component"], "xak-flow-redirect", "{done}");
     assert_eq!(client.whoami(&site).await, 200);
     let login = site.events("login").await.1;
-    assert_eq!((&login["auth_method"], &login["auth_method_args"]["mfa_devices"][0]["device_class"]), (&json!("password"), &json!("webauthn")));
+    assert_eq!(
+        (&login["auth_method"], &login["auth_method_args"]["mfa_devices"][0]["device_class"]),
+        (&json!("password"), &json!("webauthn"))
+    );
 }
 
 /// CO-315, CO-412: a key whose count does not grow is refused and told of; one that never counts is not.
@@ -431,7 +438,10 @@ async fn co_702_owners_keep_their_keys() {
     assert_eq!((&key["name"], &key["user"]["username"]), (&json!("Passkey"), &json!("ada")));
     assert_eq!(key["aaguid"], "07070707-0707-0707-0707-070707070707");
     assert_eq!(site.bearer(&own, Method::GET, &format!("{list}?name=Other"), None).await.json["results"], json!([]));
-    assert_eq!(site.bearer(&own, Method::GET, &format!("{list}?search=PASS"), None).await.json["pagination"]["count"], 1);
+    assert_eq!(
+        site.bearer(&own, Method::GET, &format!("{list}?search=PASS"), None).await.json["pagination"]["count"],
+        1
+    );
     let place = format!("{list}{}/", key["pk"]);
     assert_eq!(site.bearer(&other, Method::GET, list, None).await.json["pagination"]["count"], 0);
     for method in [Method::GET, Method::DELETE] {
@@ -470,11 +480,15 @@ async fn co_316_pages_ask_for_passkeys() {
     let page = client.page(&site, &setup).await;
     let policy = page.headers["content-security-policy"].to_str().expect("text");
     assert!(policy.contains("; script-src 'self'; ") && !policy.contains("unsafe"), "{policy}");
-    let script = page.text.split("<script src=\"").nth(1).expect("a script").split('"').next().expect("text").to_owned();
+    let script =
+        page.text.split("<script src=\"").nth(1).expect("a script").split('"').next().expect("text").to_owned();
     assert_eq!(page.text.matches("<script").count(), 1);
     assert!(page.text.contains("data-origin=\"http://id.example\""), "{}", page.text);
     let file = client.page(&site, &script).await;
-    assert_eq!((file.status.as_u16(), &file.headers["content-type"]), (200, &"text/javascript; charset=utf-8".parse().expect("a value")));
+    assert_eq!(
+        (file.status.as_u16(), &file.headers["content-type"]),
+        (200, &"text/javascript; charset=utf-8".parse().expect("a value"))
+    );
     let mut key = Key::new();
     let wrong = client.form(&site, &setup, &[("response", "{}")]).await;
     assert!(wrong.text.contains("Please try again"), "{}", wrong.text);
