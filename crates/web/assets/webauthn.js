@@ -58,7 +58,7 @@
     form.hidden = false;
     if (obstacle) {
       tell(obstacle);
-      form.querySelector("button").disabled = true;
+      form.querySelector("button").hidden = true;
       return;
     }
     const publicKey = () => read(JSON.parse(options));

@@ -203,7 +203,8 @@ impl Asking<'_> {
     fn sign_in(&self, identifier: &str, recovery: bool, passkey: Option<&Value>) -> Response {
         let of_passkey = self.turn.problems.iter().find(|problem| problem.field == "passkey");
         // Of a passkey nothing is given away by saying what was wrong with it.
-        let problem = of_passkey.map(|problem| problem.text.as_str()).or(self.problem().map(|_| WRONG));
+        let passkey_problem = of_passkey.map(|problem| problem.text.as_str());
+        let problem = self.problem().filter(|_| passkey_problem.is_none()).map(|_| WRONG);
         let application = self.application.as_deref();
         let action = match local_target(&self.next) {
             path::HOME => path::SIGN_IN.to_owned(),
@@ -211,8 +212,15 @@ impl Asking<'_> {
         };
         let recovery = recovery.then_some(path::RECOVERY);
         let passkey = passkey.map(|options| self.key(options));
-        let form =
-            view::SignIn { application, action: &action, identifier, problem, recovery, passkey: passkey.as_ref() };
+        let form = view::SignIn {
+            application,
+            action: &action,
+            identifier,
+            problem,
+            recovery,
+            passkey: passkey.as_ref(),
+            passkey_problem,
+        };
         match passkey {
             Some(_) => page_with_script(StatusCode::OK, &form, self.places),
             None => page_posting_to(StatusCode::OK, &form, self.places),

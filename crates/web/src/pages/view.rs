@@ -18,6 +18,8 @@ pub struct SignIn<'a> {
     pub recovery: Option<&'a str>,
     /// What a passkey is asked for instead.
     pub passkey: Option<&'a Key>,
+    /// Why the passkey that was shown does not count, and what to do.
+    pub passkey_problem: Option<&'a str>,
 }
 
 /// What a browser is to do with passkeys and security keys.
@@ -279,6 +281,7 @@ mod tests {
             problem: Some("Wrong user name or password."),
             recovery: None,
             passkey: None,
+            passkey_problem: None,
         };
         let html = page.render().expect("renders");
         assert!(!html.contains("<script>") && !html.contains("<Wiki>") && !html.contains("%2F\""));
