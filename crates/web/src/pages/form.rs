@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::respond::PageError;
 use crate::body::read;
 
-/// Longest form in bytes: a name and two passwords, every byte of them percent-encoded; or a new passkey.
-const LONGEST: usize = 16 * 1024;
+/// Longest form in bytes: a name and two passwords, every byte of them percent-encoded; or a passkey.
+const LONGEST: usize = 8 * 1024;
 
 /// What a form sends.
 ///
