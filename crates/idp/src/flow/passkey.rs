@@ -64,12 +64,13 @@ fn asked(desk: &Desk<'_>) -> Option<String> {
 pub(super) async fn sign_in(desk: &mut Desk<'_>, given: &Value) -> Result<(), Error> {
     let ctx = desk.ctx;
     let read = Answer::read(given).and_then(|answer| Ok((answer.credential_id()?, answer)));
+    let named = read.as_ref().map(|(id, _)| id.as_str()).unwrap_or_default();
+    let attempt = Attempt { address: desk.visit.visitor.client, client: CLIENT, username: named };
+    let _turn = limits::admit(ctx, &attempt, Cost::Lookup).await?;
     let (id, answer) = match read {
         Ok(read) => read,
         Err(wrong) => return fail(desk, "", None, wrong).await,
     };
-    let attempt = Attempt { address: desk.visit.visitor.client, client: CLIENT, username: &id };
-    let _turn = limits::admit(ctx, &attempt, Cost::Lookup).await?;
     let found = find(desk, &id).await?;
     let Some((credential, account)) = found else { return fail(desk, &id, None, Wrong::Unknown).await };
     let kept = asked(desk);

@@ -238,6 +238,21 @@ async fn co_441_wrong_keys_block_the_step() {
     assert_eq!(client.show_key(&site, &asked, &mut key).await["component"], "xak-flow-redirect");
 }
 
+/// CO-441: whoever sends anything but passkeys is slowed down like others who guess, and leaves no more events behind.
+#[tokio::test]
+async fn co_441_wrong_passkeys_are_counted() {
+    let (site, _, _) = with_key().await;
+    for junk in [json!("x"), json!({"rawId": "AAAA"})] {
+        let mut client = Client::at(if junk.is_string() { [192, 0, 2, 8] } else { [192, 0, 2, 9] });
+        for _ in 0..10 {
+            let answered = client.answered(&site, SIGN_IN, "", json!({"passkey": junk})).await;
+            assert_eq!((answered.status.as_u16(), errors(&answered.json)), (200, vec!["passkey"]));
+        }
+        assert_eq!(client.answered(&site, SIGN_IN, "", json!({"passkey": junk})).await.status, 429, "{junk}");
+    }
+    assert_eq!(site.events("login_failed").await.0, 20);
+}
+
 /// CO-316: a passkey signs in alone, whatever second factors there are; its answer counts once, and in the browser that
 /// was asked.
 #[tokio::test]
