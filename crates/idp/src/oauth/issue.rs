@@ -139,11 +139,9 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     say("jti", json!(jti));
     if let Some(login) = basis.login {
         say("sid", json!(login.sid));
-        match login.auth_method.as_str() {
-            "password" => say("amr", json!(["pwd"])),
-            "auth_webauthn_pwl" => say("amr", json!(["user"])),
-            _ => None,
-        };
+        if let Some(method) = method_reference(&login.auth_method) {
+            say("amr", json!([method]));
+        }
     }
     if let Some(nonce) = basis.nonce {
         say("nonce", json!(nonce));
@@ -151,6 +149,15 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     let mapped = claims::mapped(ctx, &basis.asked((expires, auth_time))).await;
     said.extend(mapped.claims);
     Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
+}
+
+/// How somebody has proved who they are, in the words of tokens (OA-454): a password, or a passkey that verified them.
+fn method_reference(auth_method: &str) -> Option<&'static str> {
+    match auth_method {
+        "password" => Some("pwd"),
+        "auth_webauthn_pwl" => Some("user"),
+        _ => None,
+    }
 }
 
 /// Which key an app password has: what the old key made ends with it.
@@ -330,4 +337,16 @@ pub fn read_logout_hint(ctx: &Context, hint: &str) -> Option<String> {
     }
     let sealed = URL_SAFE_NO_PAD.decode(hint).ok()?;
     String::from_utf8(ctx.keys.open(HINT, &sealed).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-454: tokens tell a passkey from a password, and say nothing of what they have no word for.
+    #[test]
+    fn oa_454_tokens_say_how_somebody_signed_in() {
+        let said = ["password", "auth_webauthn_pwl", "auth_mfa", ""].map(method_reference);
+        assert_eq!(said, [Some("pwd"), Some("user"), None, None]);
+    }
 }
