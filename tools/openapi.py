@@ -40,6 +40,8 @@ PATHS = {
     "authenticators/admin/all/": [],
     "authenticators/admin/totp/{id}/": ["destroy"],
     "authenticators/admin/static/{id}/": ["destroy"],
+    "authenticators/admin/webauthn/{id}/": ["destroy"],
+    **crud("authenticators/webauthn", "id", used_by=False, only="list retrieve update partial_update destroy"),
     **crud("providers/all", "id", "types/"),
     **crud("providers/oauth2", "id", "{id}/setup_urls/", "{id}/preview_user/"),
     **crud("providers/proxy", "id"),

@@ -30,3 +30,4 @@ pub mod target;
 pub mod totp;
 pub mod user_agent;
 pub mod username;
+pub mod webauthn;

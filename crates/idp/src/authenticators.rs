@@ -1,4 +1,4 @@
-//! Second factors: authenticator apps and recovery codes (CO-314, CO-315, CO-465).
+//! Second factors: authenticator apps, recovery codes, security keys and passkeys (CO-314, CO-315, CO-465).
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
@@ -6,19 +6,26 @@ use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::totp::{self, Matched};
 use portcullis_store::account::{self, Account};
 use portcullis_store::authenticator::{self, Authenticator, RecoveryCode};
+use portcullis_store::webauthn as credentials;
 use portcullis_store::{Conn, StoreError};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::directory;
-use crate::error::Error;
-use crate::event::model;
+use crate::error::{Error, Problems};
+use crate::event::{diff, model};
 
 /// Class of authenticator apps.
 pub const TOTP: &str = "totp";
 /// Class of recovery codes.
 pub const RECOVERY_CODES: &str = "static";
+/// Class of security keys and passkeys.
+pub const WEBAUTHN: &str = "webauthn";
+
+/// Characters of the name that a second factor is given.
+const LONGEST_NAME: usize = 64;
 
 /// Recovery codes that are made at once, and their characters.
 const CODES: usize = 6;
@@ -33,7 +40,7 @@ pub struct Shown {
     pub account: UserPk,
     /// What its owner calls it.
     pub name: String,
-    /// `totp` or `static`.
+    /// `totp`, `static` or `webauthn`.
     pub class: String,
     /// Its kind, for machines: `authentik_stages_authenticator_totp.totpdevice`.
     pub model: &'static str,
@@ -45,6 +52,8 @@ pub struct Shown {
     pub last_used: Option<Timestamp>,
     /// Recovery codes that are left; none for other classes.
     pub codes_left: Option<usize>,
+    /// Model of a security key, zero when it does not say; none for other classes.
+    pub aaguid: Option<Uuid>,
 }
 
 /// A user's second factors: their own, or anybody's for an administrator. All of them are confirmed: one that its
@@ -59,12 +68,14 @@ pub async fn list(ctx: &Context, actor: &Actor, user: UserPk) -> Result<Vec<Show
     }
     let mut conn = ctx.db.read().await?;
     let mut list = Vec::new();
+    let keys = credentials::of_account(&mut conn, user).await?;
     for device in authenticator::of_account(&mut conn, user).await? {
         let codes_left = match device.class.as_str() {
             RECOVERY_CODES => Some(authenticator::code_salts(&mut conn, device.pk).await?.len()),
             _ => None,
         };
-        list.push(shown(device, codes_left));
+        let aaguid = keys.iter().find(|key| key.authenticator == device.pk).map(|key| key.aaguid);
+        list.push(Shown { aaguid, ..shown(device, codes_left) });
     }
     Ok(list)
 }
@@ -72,6 +83,7 @@ pub async fn list(ctx: &Context, actor: &Actor, user: UserPk) -> Result<Vec<Show
 fn shown(device: Authenticator, codes_left: Option<usize>) -> Shown {
     let (model, verbose_name) = match device.class.as_str() {
         TOTP => ("authentik_stages_authenticator_totp.totpdevice", "TOTP Device"),
+        WEBAUTHN => ("authentik_stages_authenticator_webauthn.webauthndevice", "WebAuthn Device"),
         _ => ("authentik_stages_authenticator_static.staticdevice", "Static Device"),
     };
     Shown {
@@ -84,7 +96,40 @@ fn shown(device: Authenticator, codes_left: Option<usize>) -> Shown {
         created: device.created,
         last_used: device.last_used,
         codes_left,
+        aaguid: None,
     }
+}
+
+/// Gives a second factor of one's own another name.
+///
+/// # Errors
+/// [`Error::Invalid`] when the name is empty or too long, [`Error::NotFound`] when there is none, [`Error::Forbidden`] for
+/// others; else when the store fails.
+pub async fn rename(ctx: &Context, actor: &Actor, user: UserPk, pk: i32, name: &str) -> Result<(), Error> {
+    actor.need_to_be_themselves()?;
+    if actor.user != Some(user) {
+        return Err(Error::Forbidden);
+    }
+    let mut problems = Problems::default();
+    match name.trim() {
+        "" => problems.add("name", "This field may not be blank."),
+        name if name.chars().count() > LONGEST_NAME => {
+            problems.add("name", format!("Ensure this field has no more than {LONGEST_NAME} characters."));
+        }
+        _ => {}
+    }
+    problems.check()?;
+    let mut change = Change::begin(ctx, actor).await?;
+    let devices = authenticator::of_account(change.conn(), user).await?;
+    let mut device = devices.into_iter().find(|device| device.pk == pk).ok_or(Error::NotFound("Device"))?;
+    let before = std::mem::replace(&mut device.name, name.trim().to_owned());
+    if before == device.name {
+        return Ok(());
+    }
+    authenticator::rename(change.conn(), user, pk, &device.name).await?;
+    let diff = diff(&json!({"name": before}), &json!({"name": device.name}));
+    change.event("model_updated", json!({"model": named(&device), "diff": diff})).await?;
+    change.commit().await
 }
 
 /// Removes a second factor: one's own, or anybody's for an administrator.
@@ -139,6 +184,7 @@ async fn remove_in(change: &mut Change<'_>, device: &Authenticator) -> Result<()
 fn named(device: &Authenticator) -> Value {
     match device.class.as_str() {
         TOTP => model("authentik_stages_authenticator_totp", "totpdevice", device.pk, &device.name),
+        WEBAUTHN => model("authentik_stages_authenticator_webauthn", "webauthndevice", device.pk, &device.name),
         _ => model("authentik_stages_authenticator_static", "staticdevice", device.pk, &device.name),
     }
 }
@@ -193,6 +239,21 @@ pub(crate) async fn enrol_codes(
         })
         .collect();
     authenticator::insert_codes(change.conn(), new.pk, &kept).await?;
+    change.event("model_created", json!({"model": named(&new)})).await?;
+    Ok(new.pk)
+}
+
+/// Keeps that a user has a security key or passkey; what else is known of it is for [`crate::passkeys`].
+pub(crate) async fn enrol_key(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    account: &Account,
+    name: &str,
+) -> Result<i32, Error> {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+    let name = if name.is_empty() { "Passkey" } else { &name };
+    let mut new = fresh(ctx, account, WEBAUTHN, name);
+    new.pk = authenticator::insert(change.conn(), &new).await?;
     change.event("model_created", json!({"model": named(&new)})).await?;
     Ok(new.pk)
 }

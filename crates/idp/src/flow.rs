@@ -9,6 +9,7 @@ pub mod challenge;
 mod enrol;
 mod finish;
 pub(crate) mod first_factor;
+mod passkey;
 mod prompts;
 mod remembered;
 mod run;
@@ -53,6 +54,8 @@ pub struct Visit<'a> {
     pub second_factor: Option<&'a str>,
     /// The cookie by which the browser is known to be a user's (CO-444).
     pub device: Option<&'a str>,
+    /// The cookie that keeps what a passkey was asked for (CO-316).
+    pub passkey: Option<&'a str>,
 }
 
 /// What comes of a visit.
@@ -99,6 +102,8 @@ pub struct Cookies {
     pub second_factor: Option<(String, i64)>,
     /// Known to be a user's, and for how many seconds that holds.
     pub device: Option<(String, i64)>,
+    /// What a passkey is asked for.
+    pub passkey: Option<String>,
 }
 
 /// What becomes of the session cookie.
@@ -288,6 +293,11 @@ impl<'a> Desk<'a> {
     }
 
     async fn take(&mut self, fields: &Fields) -> Result<(), Error> {
+        if let Some(answer) = fields.get("passkey").filter(|answer| !answer.is_null())
+            && passkey::is_offered(self)
+        {
+            return passkey::sign_in(self, answer).await;
+        }
         match self.run.step {
             Step::Identification => first_factor::identification(self, fields).await,
             Step::Password => match text(fields, "password") {
@@ -298,6 +308,7 @@ impl<'a> Desk<'a> {
             Step::ChooseSetup => second_factor::choose(self, fields),
             Step::EnrolTotp => enrol::totp(self, fields).await,
             Step::EnrolStatic => enrol::codes(self).await,
+            Step::EnrolWebAuthn => enrol::key(self, fields).await,
             Step::RememberMe => {
                 self.run.remember_me = fields.get("remember_me").is_some_and(is_yes);
                 self.run.step = Step::LogIn;
@@ -407,7 +418,11 @@ impl<'a> Desk<'a> {
         Ok(tx.commit().await?)
     }
 
-    fn turn(self, next: Next) -> Turn {
+    fn turn(mut self, next: Next) -> Turn {
+        // What is not asked any more is not to be remembered.
+        if !passkey::is_offered(&self) {
+            self.cookies.passkey = None;
+        }
         Turn { flow: self.flow, next, problems: self.problems, cookies: self.cookies }
     }
 

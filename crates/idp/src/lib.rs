@@ -31,6 +31,7 @@ pub mod outbound;
 pub mod outpost;
 pub mod outposts;
 pub mod own_fields;
+pub(crate) mod passkeys;
 pub mod password;
 pub mod password_rules;
 pub mod policies;

@@ -185,6 +185,7 @@ impl Found<'_> {
             let kind = match named.kind.as_str() {
                 "" => kind,
                 "totp" => ("authentik_stages_authenticator_totp", "totpdevice"),
+                "webauthn" => ("authentik_stages_authenticator_webauthn", "webauthndevice"),
                 "static" => ("authentik_stages_authenticator_static", "staticdevice"),
                 provider => provider_kind(provider),
             };

@@ -1,4 +1,4 @@
-//! What proves who somebody is besides the password: TOTP devices and recovery codes (CO-314, CO-315).
+//! What proves who somebody is besides the password: TOTP devices, recovery codes, security keys (CO-314, CO-315).
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
@@ -15,11 +15,11 @@ pub struct Authenticator {
     pub pk: i32,
     /// Whose it is.
     pub account: UserPk,
-    /// `totp` or `static`.
+    /// `totp`, `static` or `webauthn`.
     pub class: String,
     /// What its owner calls it.
     pub name: String,
-    /// The seed of a TOTP device, sealed for `authenticator:<pk>:seed`; empty for recovery codes.
+    /// The seed of a TOTP device, sealed for `authenticator:<pk>:seed`; empty for others.
     pub seed_sealed: Vec<u8>,
     /// Digits of a TOTP code.
     pub digits: i32,
@@ -128,6 +128,16 @@ pub async fn used(conn: &mut Conn, pk: i32, now: Timestamp) -> Result<(), StoreE
     on!(conn, c => sqlx::query("UPDATE authenticator SET last_used = $2 WHERE pk = $1")
         .bind(pk).bind(now.0).execute(c).await.map(drop))?;
     Ok(())
+}
+
+/// Gives a user's second factor another name. Tells whether there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rename(conn: &mut Conn, account: UserPk, pk: i32, name: &str) -> Result<bool, StoreError> {
+    let done = on!(conn, c => sqlx::query("UPDATE authenticator SET name = $3 WHERE pk = $1 AND account = $2")
+        .bind(pk).bind(account.0).bind(name).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(done > 0)
 }
 
 /// Removes a user's second factor. Tells whether there was one.

@@ -45,6 +45,7 @@ pub mod source;
 pub mod stage;
 pub mod team;
 pub mod token;
+pub mod webauthn;
 
 pub use db::{Conn, Db, Tx};
 pub use error::StoreError;

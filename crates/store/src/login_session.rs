@@ -23,7 +23,7 @@ pub struct LoginSession {
     pub account: UserPk,
     /// When they proved who they are.
     pub auth_time: Timestamp,
-    /// How they proved it: `password`.
+    /// How they proved it: `password`, `auth_webauthn_pwl`.
     pub auth_method: String,
     /// When they showed a second factor.
     pub second_factor: Option<Timestamp>,

@@ -164,6 +164,22 @@ impl Browser {
         panic!("{css} cannot be reached by keyboard");
     }
 
+    /// Offers no passkeys where user names are typed. A virtual authenticator takes up such an offer at once.
+    pub async fn without_autofill(&self) {
+        let source = "PublicKeyCredential.isConditionalMediationAvailable = async () => false";
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": source})).await;
+    }
+
+    /// Plugs in an authenticator that knows its owner, holds passkeys, and says yes to everything.
+    pub async fn authenticator(&self) -> Authenticator<'_> {
+        let kind = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
+            "isUserVerified": true, "isUserConsenting": true,
+        });
+        let id = self.command("webauthn/authenticator", kind).await;
+        Authenticator { browser: self, path: format!("webauthn/authenticator/{}", id.as_str().unwrap()) }
+    }
+
     /// All cookies of the current page.
     pub async fn cookies(&self) -> Vec<Value> {
         self.ask("cookie").await.as_array().unwrap().clone()
@@ -219,6 +235,32 @@ impl Browser {
         self.fill("input[type=text], input[type=email]", username).await;
         self.fill("input[type=password]", password).await;
         self.click("form button[type=submit]").await;
+    }
+}
+
+/// A virtual authenticator of a browser.
+pub struct Authenticator<'a> {
+    browser: &'a Browser,
+    path: String,
+}
+
+impl Authenticator<'_> {
+    /// Its credentials, with their private keys.
+    pub async fn credentials(&self) -> Vec<Value> {
+        self.browser.ask(&format!("{}/credentials", self.path)).await.as_array().unwrap().clone()
+    }
+
+    /// Puts a credential in place of the one with its id.
+    pub async fn replace(&self, credential: &Value) {
+        let id = credential["credentialId"].as_str().unwrap();
+        let place = format!("{}/{}/credentials/{id}", self.browser.session, self.path);
+        assert_eq!(self.browser.http.delete(place).go().await.status, 200);
+        self.browser.command(&format!("{}/credential", self.path), credential.clone()).await;
+    }
+
+    /// Whether it knows its owner from now on.
+    pub async fn knows_owner(&self, knows: bool) {
+        self.browser.command(&format!("{}/uv", self.path), json!({"isUserVerified": knows})).await;
     }
 }
 

@@ -36,7 +36,7 @@ pub mod visitor;
 pub mod wait;
 
 pub use api::{Api, App, Person};
-pub use browser::Browser;
+pub use browser::{Authenticator, Browser};
 pub use http::{Go, Reply, http};
 pub use outpost::Outpost;
 pub use process::{Finished, Process};

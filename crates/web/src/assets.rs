@@ -36,6 +36,15 @@ pub static ICON: Asset = Asset {
     name: LazyLock::new(|| ICON.hashed_name()),
 };
 
+/// What passkeys need of a browser: the only script of the pages.
+pub static WEBAUTHN: Asset = Asset {
+    stem: "webauthn",
+    extension: "js",
+    media_type: "text/javascript; charset=utf-8",
+    content: include_str!("../assets/webauthn.js"),
+    name: LazyLock::new(|| WEBAUTHN.hashed_name()),
+};
+
 impl Asset {
     /// Path of the file. It changes whenever the content does.
     pub fn href(&self) -> String {
@@ -51,7 +60,7 @@ impl Asset {
 
 /// `GET /static/{name}`
 pub async fn serve(Path(name): Path<String>) -> Response {
-    let Some(asset) = [&STYLE, &ICON].into_iter().find(|asset| *asset.name == name) else {
+    let Some(asset) = [&STYLE, &ICON, &WEBAUTHN].into_iter().find(|asset| *asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let headers: [(HeaderName, &str); 3] = [

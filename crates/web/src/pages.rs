@@ -1,4 +1,4 @@
-//! Pages for people: rendered here, without script (D9 of the design).
+//! Pages for people: rendered here, without script but that of passkeys (D9 of the design).
 
 pub mod browser;
 pub mod email;
@@ -54,7 +54,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/application/launch/{slug}/", get(launch::open))
         .route("/if/flow/{slug}/", get(flow::show).post(flow::submit))
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
-        .route(path::SECOND_FACTORS, get(second_factors::show).post(second_factors::remove))
+        .route(path::SECOND_FACTORS, get(second_factors::show).post(second_factors::submit))
         .route(path::IMPERSONATION, post(impersonation::end))
         .route(path::EMAIL, get(email::show).post(email::confirm))
         .route(path::SETUP, get(setup::show).post(setup::submit))

@@ -58,6 +58,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.mapping_engine = Arc::new(engine)).await
     }
 
+    /// With another base URL.
+    pub(crate) async fn at(base_url: &str) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| base_url.clone_into(&mut ctx.base_url)).await
+    }
+
     /// Where administrators may set only good passwords.
     pub(crate) async fn made_strict() -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };

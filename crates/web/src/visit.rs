@@ -16,6 +16,8 @@ const RUN: &str = "authentik_flow";
 const SECOND_FACTOR: &str = "authentik_mfa";
 /// Cookie by which a browser is known to be a user's (CO-444).
 const DEVICE: &str = "authentik_device";
+/// Cookie that keeps what a passkey was asked for (CO-316).
+const PASSKEY: &str = "authentik_passkey";
 
 /// A browser at the flow `slug`; `query` is what came with the flow's address.
 pub(crate) fn visit<'a>(slug: &'a str, query: &'a str, headers: &'a HeaderMap, visitor: Visitor) -> Visit<'a> {
@@ -28,6 +30,7 @@ pub(crate) fn visit<'a>(slug: &'a str, query: &'a str, headers: &'a HeaderMap, v
         runs: runs(headers),
         second_factor: cookies(headers, SECOND_FACTOR).next(),
         device: cookies(headers, DEVICE).next(),
+        passkey: cookies(headers, PASSKEY).next(),
     }
 }
 
@@ -44,6 +47,9 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
 pub(crate) fn remember(response: &mut Response, origin: &Origin, request: &HeaderMap, cookies: &Cookies) {
     if let Some(run) = &cookies.run {
         set(response, origin, RUN, run, None);
+    }
+    if let Some(asked) = &cookies.passkey {
+        set(response, origin, PASSKEY, asked, None);
     }
     for (name, cookie) in [(SECOND_FACTOR, &cookies.second_factor), (DEVICE, &cookies.device)] {
         if let Some((value, seconds)) = cookie {

@@ -15,5 +15,6 @@ mod co;
 mod flows;
 mod oa;
 mod pages;
+mod passkeys;
 mod px;
 mod stage;

@@ -111,7 +111,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Security keys cannot be enrolled.
     async fn has(&self, user: Option<i32>, kind: Option<Authenticator>) -> Result<bool, Error> {
         let Some(pk) = user else { return Ok(false) };
         let devices = authenticators::of_account(&mut self.ctx.db.read().await?, UserPk(pk)).await?;
@@ -119,7 +118,7 @@ impl<'a> World<'a> {
             None => true,
             Some(Authenticator::Totp) => device.class == authenticators::TOTP,
             Some(Authenticator::Static) => device.class == authenticators::RECOVERY_CODES,
-            Some(Authenticator::WebAuthn) => false,
+            Some(Authenticator::WebAuthn) => device.class == authenticators::WEBAUTHN,
         }))
     }
 

@@ -1,12 +1,15 @@
 //! What the present step asks.
 
 use portcullis_core::totp;
+use portcullis_store::authenticator::Authenticator;
+use serde_json::Value;
 
 use super::challenge::{Challenge, Device, Field, Identification, Prompted, Setup, Shown};
 use super::run::{Step, bytes, written};
-use super::{Desk, enrol, param, prompts, second_factor, stages};
+use super::{Desk, enrol, param, passkey, prompts, second_factor, stages};
+use crate::authenticators::WEBAUTHN;
 use crate::error::Error;
-use crate::{authenticators, portal, recovery};
+use crate::{authenticators, passkeys, portal, recovery};
 
 impl Desk<'_> {
     /// What the browser is asked. What is drawn for it, a seed or a token, becomes part of the run.
@@ -18,12 +21,11 @@ impl Desk<'_> {
                 user,
                 recovery: self.recovery().await?,
                 allow_show_password: self.stages.password.allow_show_password,
+                passkey: passkey::ask(self),
             },
             Step::SecondFactor => {
-                let devices = second_factor::devices(self).await?.into_iter();
-                let devices =
-                    devices.map(|found| Device { class: found.class, pk: found.pk, last_used: found.last_used });
-                Challenge::SecondFactor { user, devices: devices.collect(), setups: Vec::new() }
+                let devices = self.second_factors().await?;
+                Challenge::SecondFactor { user, devices, setups: Vec::new() }
             }
             Step::ChooseSetup => Challenge::SecondFactor { user, devices: Vec::new(), setups: self.setups() },
             Step::EnrolTotp => {
@@ -39,6 +41,7 @@ impl Desk<'_> {
                 }
                 Challenge::Static { user, codes: self.run.codes.clone() }
             }
+            Step::EnrolWebAuthn => Challenge::WebAuthn { user, registration: self.registration().await? },
             Step::RememberMe => Challenge::RememberMe { user },
             Step::EmailSent => Challenge::Email,
             Step::Confirm => {
@@ -79,7 +82,51 @@ impl Desk<'_> {
         Ok(Shown { username: known.unwrap_or(typed) })
     }
 
-    async fn identification(&self) -> Result<Identification, Error> {
+    /// The second factors that would do. Security keys are one: whichever is at hand answers.
+    async fn second_factors(&mut self) -> Result<Vec<Device>, Error> {
+        let found = second_factor::devices(self).await?;
+        let (keys, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|device| device.class == WEBAUTHN);
+        let device = |found: Authenticator, challenge| Device {
+            class: found.class,
+            pk: found.pk,
+            last_used: found.last_used,
+            challenge,
+        };
+        let mut devices: Vec<_> = others.into_iter().map(|found| device(found, None)).collect();
+        let Some(latest) = keys.into_iter().max_by_key(|key| key.last_used) else { return Ok(devices) };
+        let Some(account) = self.account(&mut self.ctx.db.read().await?).await? else { return Ok(devices) };
+        // A site that is no name asks no key; that somebody has one still counts.
+        let options = if let Some(rp) = passkeys::relying_party(self.ctx) {
+            let allowed = passkeys::of_account(&mut self.ctx.db.read().await?, &account).await?;
+            let challenge = self.drawn();
+            let verification = &self.stages.validation.webauthn_user_verification;
+            Some(passkeys::request_options(&rp, &challenge, &allowed, verification))
+        } else {
+            None
+        };
+        devices.insert(0, device(latest, options));
+        Ok(devices)
+    }
+
+    /// The challenge of this step: the same until it is answered.
+    fn drawn(&mut self) -> String {
+        let ctx = self.ctx;
+        self.run.challenge.get_or_insert_with(|| passkeys::draw_challenge(ctx)).clone()
+    }
+
+    async fn registration(&mut self) -> Result<Value, Error> {
+        let mut conn = self.ctx.db.read().await?;
+        let (Some(rp), Some(account)) = (passkeys::relying_party(self.ctx), self.account(&mut conn).await?) else {
+            return Ok(Value::Null);
+        };
+        let known = passkeys::of_account(&mut conn, &account).await?;
+        drop(conn);
+        let challenge = self.drawn();
+        Ok(passkeys::creation_options(&rp, &account, &challenge, &known))
+    }
+
+    async fn identification(&mut self) -> Result<Identification, Error> {
+        let passkey = passkey::ask(self);
         let stage = &self.stages.identification;
         let application = match portal::client_of(&self.run.next) {
             Some(client_id) => portal::name_of_client(self.ctx, &client_id).await?,
@@ -93,6 +140,7 @@ impl Desk<'_> {
             recovery: self.flow.slug == crate::flows::AUTHENTICATION && self.recovery().await?,
             enable_remember_me: stage.enable_remember_me,
             designation: self.flow.designation.clone(),
+            passkey,
         })
     }
 
@@ -103,13 +151,17 @@ impl Desk<'_> {
     }
 
     fn setups(&self) -> Vec<Setup> {
-        let named = self.stages.setups().into_iter();
+        let named = second_factor::setups(self).into_iter();
         let found = named.filter_map(|name| self.stages.all().iter().find(|stage| stage.name == name));
         found
             .map(|stage| Setup {
                 pk: stage.pk,
                 name: stage.name.clone(),
-                title: if stage.name == stages::TOTP_SETUP { "Authenticator app" } else { "Recovery codes" },
+                title: match stage.name.as_str() {
+                    stages::TOTP_SETUP => "Authenticator app",
+                    stages::WEBAUTHN_SETUP => "Passkey or security key",
+                    _ => "Recovery codes",
+                },
                 model: stage.model.clone(),
             })
             .collect()

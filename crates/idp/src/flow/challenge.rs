@@ -1,5 +1,6 @@
 //! What a browser is asked (CO-303, CO-533).
 
+use serde_json::Value;
 use uuid::Uuid;
 
 /// What a browser is asked at its present step.
@@ -15,6 +16,8 @@ pub enum Challenge {
         recovery: bool,
         /// Whether the page may show what is typed.
         allow_show_password: bool,
+        /// What a passkey is asked for, which would do instead.
+        passkey: Option<Value>,
     },
     /// A second factor, or which one to enrol.
     SecondFactor {
@@ -38,6 +41,13 @@ pub enum Challenge {
         user: Shown,
         /// The codes, shown this once.
         codes: Vec<String>,
+    },
+    /// A new security key or passkey.
+    WebAuthn {
+        /// Whose.
+        user: Shown,
+        /// What the browser is to make: `PublicKeyCredentialCreationOptions` as JSON.
+        registration: Value,
     },
     /// A yes.
     Consent {
@@ -106,17 +116,22 @@ pub struct Identification {
     pub enable_remember_me: bool,
     /// What the flow is for.
     pub designation: String,
+    /// What a passkey is asked for, which would do instead: `PublicKeyCredentialRequestOptions` as JSON.
+    pub passkey: Option<Value>,
 }
 
 /// A second factor that would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// `totp` or `static`.
+    /// `totp`, `static` or `webauthn`.
     pub class: String,
     /// Key.
     pub pk: i32,
     /// When it was used last.
     pub last_used: Option<portcullis_core::clock::Timestamp>,
+    /// What the browser is to do with it: `PublicKeyCredentialRequestOptions` as JSON; nothing for codes. All security keys
+    /// of a user are asked at once.
+    pub challenge: Option<Value>,
 }
 
 /// A stage that enrols a second factor.
@@ -180,6 +195,7 @@ impl Challenge {
             Self::SecondFactor { .. } => "ak-stage-authenticator-validate",
             Self::Totp { .. } => "ak-stage-authenticator-totp",
             Self::Static { .. } => "ak-stage-authenticator-static",
+            Self::WebAuthn { .. } => "ak-stage-authenticator-webauthn",
             Self::Consent { .. } => "ak-stage-consent",
             Self::RememberMe { .. } => "ak-stage-user-login",
             Self::Email => "ak-stage-email",

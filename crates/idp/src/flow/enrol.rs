@@ -4,9 +4,10 @@ use portcullis_core::totp;
 
 use super::run::{Step, bytes};
 use super::{Desk, Fields, second_factor, text};
-use crate::authenticators::{self, RECOVERY_CODES, TOTP};
+use crate::authenticators::{self, RECOVERY_CODES, TOTP, WEBAUTHN};
 use crate::change::Change;
 use crate::error::Error;
+use crate::passkeys;
 
 /// What authenticator apps call us.
 pub(super) const ISSUER: &str = "Portcullis";
@@ -56,6 +57,38 @@ pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
     let pk = authenticators::enrol_codes(ctx, &mut change, &account, &codes).await?;
     change.commit().await?;
     enrolled(desk, RECOVERY_CODES, pk);
+    Ok(())
+}
+
+/// Takes a key that the browser has made.
+pub(super) async fn key(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    if is_too_late(desk).await? {
+        return Ok(());
+    }
+    let Some(response) = fields.get("response").filter(|response| !response.is_null()) else {
+        return desk.required("response");
+    };
+    let ctx = desk.ctx;
+    let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
+    // Whatever the answer is, the next one is to another challenge.
+    let challenge = desk.run.challenge.take();
+    let made = match passkeys::examine_new(passkeys::relying_party(ctx).as_ref(), challenge.as_deref(), response) {
+        Ok(made) => made,
+        Err(wrong) => {
+            desk.problem("response", wrong.told(), "invalid");
+            return Ok(());
+        }
+    };
+    let actor = desk.actor(&account);
+    let mut change = Change::begin(ctx, &actor).await?;
+    match passkeys::enrol(ctx, &mut change, &account, made, &text(fields, "name").unwrap_or_default()).await? {
+        Ok(pk) => {
+            desk.spend(change.conn()).await?;
+            change.commit().await?;
+            enrolled(desk, WEBAUTHN, pk);
+        }
+        Err(wrong) => desk.problem("response", wrong.told(), "invalid"),
+    }
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Run {
     pub(super) codes: Vec<String>,
     /// Digest of the recovery link that was opened, base64url.
     pub(super) link: Option<String>,
+    /// What a security key was asked for last, base64url.
+    pub(super) challenge: Option<String>,
     /// One-time token of a question that is answered with yes.
     pub(super) token: Option<String>,
 }
@@ -79,6 +81,7 @@ pub(super) enum Step {
     ChooseSetup,
     EnrolTotp,
     EnrolStatic,
+    EnrolWebAuthn,
     /// To be found out: what comes after the second factor.
     AfterSecondFactor,
     RememberMe,
@@ -125,6 +128,7 @@ impl Run {
             seed: None,
             codes: Vec::new(),
             link: None,
+            challenge: None,
             token: None,
         }
     }

@@ -29,6 +29,9 @@ pub const TOTP_SETUP: &str = "default-authenticator-totp-setup";
 /// Name of the stage that makes recovery codes.
 pub const STATIC_SETUP: &str = "default-authenticator-static-setup";
 
+/// Name of the stage that enrols a security key or passkey.
+pub const WEBAUTHN_SETUP: &str = "default-authenticator-webauthn-setup";
+
 /// Name, kind, and the flows it is part of, in the order of the steps.
 const STAGES: [(&str, &str, &[&str]); 15] = [
     (IDENTIFICATION, "authentik_stages_identification.identificationstage", &[flows::AUTHENTICATION]),
@@ -57,11 +60,7 @@ const STAGES: [(&str, &str, &[&str]); 15] = [
     ("default-user-settings-write", "authentik_stages_user_write.userwritestage", &[flows::USER_SETTINGS]),
     (TOTP_SETUP, "authentik_stages_authenticator_totp.authenticatortotpstage", &[flows::TOTP_SETUP]),
     (STATIC_SETUP, "authentik_stages_authenticator_static.authenticatorstaticstage", &[flows::STATIC_SETUP]),
-    (
-        "default-authenticator-webauthn-setup",
-        "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage",
-        &[flows::WEBAUTHN_SETUP],
-    ),
+    (WEBAUTHN_SETUP, "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage", &[flows::WEBAUTHN_SETUP]),
 ];
 
 /// How visitors say who they are.
@@ -230,7 +229,7 @@ impl Stages {
             let key = self.key(name).map(|key| key.to_string());
             self.validation.configuration_stages.iter().any(|given| given == name || Some(given) == key.as_ref())
         };
-        [TOTP_SETUP, STATIC_SETUP].into_iter().filter(|name| meant(name)).collect()
+        [TOTP_SETUP, STATIC_SETUP, WEBAUTHN_SETUP].into_iter().filter(|name| meant(name)).collect()
     }
 }
 

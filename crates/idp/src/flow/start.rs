@@ -11,10 +11,13 @@ use super::{Visit, asks_again, param};
 use crate::access::{self, AccessContext};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{directory, flows, recovery, setup};
+use crate::{directory, flows, passkeys, recovery, setup};
 
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
+
+const NO_NAME: &str =
+    "Passkeys cannot be used here, because the address of this site is no name. Ask your administrator.";
 
 const NOT_AS_SOMEBODY_ELSE: &str = "You act as somebody else. What they sign in by is theirs alone.";
 
@@ -64,6 +67,8 @@ pub(super) async fn begin(
             flows::USER_SETTINGS => Step::Settings,
             flows::TOTP_SETUP => Step::EnrolTotp,
             flows::STATIC_SETUP => Step::EnrolStatic,
+            flows::WEBAUTHN_SETUP if passkeys::relying_party(ctx).is_some() => Step::EnrolWebAuthn,
+            flows::WEBAUTHN_SETUP => denied(NO_NAME, Remedy::None),
             flows::INITIAL_SETUP if setup::is_open(ctx).await? => Step::FirstAdministrator,
             flows::RECOVERY => match link_of(ctx, visit) {
                 None => Step::Identification,

@@ -87,9 +87,13 @@ impl<'a> Approval<'a> {
     }
 }
 
-/// `amr` (OA-454).
+/// `amr` (OA-454): a password, or a passkey that verified its holder.
 pub(crate) fn methods(auth_method: &str) -> Option<Value> {
-    (auth_method == "password").then(|| json!(["pwd"]))
+    match auth_method {
+        "password" => Some(json!(["pwd"])),
+        "auth_webauthn_pwl" => Some(json!(["user"])),
+        _ => None,
+    }
 }
 
 impl Basis<'_> {
@@ -365,4 +369,16 @@ pub fn read_logout_hint(ctx: &Context, hint: &str) -> Option<String> {
     }
     let sealed = URL_SAFE_NO_PAD.decode(hint).ok()?;
     String::from_utf8(ctx.keys.open(HINT, &sealed).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-454: tokens tell a passkey from a password, and say nothing of what they have no word for.
+    #[test]
+    fn oa_454_tokens_say_how_somebody_signed_in() {
+        let said = ["password", "auth_webauthn_pwl", "auth_mfa", ""].map(methods);
+        assert_eq!(said, [Some(json!(["pwd"])), Some(json!(["user"])), None, None]);
+    }
 }

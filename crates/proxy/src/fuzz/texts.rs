@@ -6,6 +6,7 @@ use portcullis_core::credentials::{Credentials, is_current_jws};
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::outpost::Mode;
 use portcullis_core::redirect::RedirectRule;
+use portcullis_core::webauthn::{self, Ceremony, RelyingParty, UserVerification};
 use portcullis_core::{cookie, header, skip};
 use url::Url;
 
@@ -207,4 +208,41 @@ fn px_231_any_sequence_of_pieces() {
             chosen.iter().enumerate().map(|(at, (_, good, bad))| if at == odd { *bad } else { *good }).collect();
         assert!(!regex.is_match(&other), "{expression} does not match {other:?}");
     }
+}
+
+/// Of Web Authentication Level 3, section 16.2: challenge, public key, authenticator data, client data, signature.
+const SHOWN: [&str; 5] = [
+    "OcDnUhQXulTUPo3JUXT0I97pvzzYBP9tZchXyav01Ag",
+    "pQECAyYgASFYIK_voW-XypstI-uGzLZAmNINuQhWBi6yScM6m2cvJt9hIlggkwpWuHovymYzSwNFir-HlxfBLMaO1zKQry4mZHlrkiA",
+    "v6vDdDKViwYzYNOtZGHJxHNa5_jt1GWSpeDwFFKy5LUZAAAAAA",
+    "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoiT2NEblVoUVh1bFRVUG8zSlVYVDBJOTdwdnp6WUJQOXRaY2hYeWF2MDFBZyIsIm9yaWdpbiI6Imh0dHBzOi8vZXhhbXBsZS5vcmciLCJjcm9zc09yaWdpbiI6ZmFsc2V9",
+    "MEYCIQD1Ck4uRAkknEqFO6NhKC8JhB303UVHoTqHeAIY3v_NOAIhAISArA8Lk1OBdPV1vxGh3V14xuSGAT-TcpXqE2U-Mx6H",
+];
+
+/// CO-315: of any bytes that come from an authenticator, nothing verifies but what was signed, and what is registered is a
+/// piece of them.
+#[test]
+fn co_315_any_bytes_of_an_authenticator() {
+    let [challenge, key, data, client, signature] = SHOWN.map(|text| webauthn::decode(text).unwrap());
+    let rp = RelyingParty::of("https://example.org").unwrap();
+    let asked = Ceremony { rp: &rp, challenge: &challenge, user_verification: UserVerification::Optional };
+    let created = String::from_utf8(client.clone()).unwrap().replace("webauthn.get", "webauthn.create");
+    let mut registered = 0;
+    for input in Inputs::of("webauthn", 20_000) {
+        let shown = input.escape_ascii();
+        if let Ok(made) = asked.register(created.as_bytes(), &input) {
+            let is_piece = |part: &[u8]| input.windows(part.len()).any(|piece| piece == part);
+            assert!(is_piece(&made.credential_id) && is_piece(&made.public_key), "{shown}");
+            registered += 1;
+        }
+        let verified = |key: &[u8], client: &[u8], data: &[u8], signature: &[u8]| {
+            asked.verify(key, client, data, signature).is_ok()
+        };
+        assert!(!verified(&key, &client, &input, &signature) || input == data, "{shown}");
+        assert!(!verified(&key, &input, &data, &signature) || input == client, "{shown}");
+        assert!(!verified(&key, &client, &data, &input), "{shown}");
+        // A key may say the same in other words, but not another point.
+        assert!(!verified(&input, &client, &data, &signature) || input.ends_with(&key[key.len() - 32..]), "{shown}");
+    }
+    assert!(registered > 10, "only {registered} were registered");
 }

@@ -181,6 +181,16 @@ CREATE TABLE authenticator (
 );
 CREATE INDEX authenticator_account ON authenticator (account);
 
+-- What is known of a security key or passkey besides (CO-315, CO-465). Nothing of it is secret.
+CREATE TABLE webauthn_credential (
+    authenticator   INTEGER PRIMARY KEY REFERENCES authenticator (pk) ON DELETE CASCADE,
+    credential_id   TEXT COLLATE "C" NOT NULL UNIQUE, -- base64url
+    public_key      TEXT COLLATE "C" NOT NULL, -- COSE key, base64url
+    sign_count      BIGINT  NOT NULL, -- the highest that was seen; 0 when the authenticator does not count
+    aaguid          TEXT COLLATE "C" NOT NULL, -- model of the authenticator; zero when it does not say
+    transports      TEXT COLLATE "C" NOT NULL  -- JSON list: how browsers reach it
+);
+
 CREATE TABLE recovery_code (
     authenticator   INTEGER NOT NULL REFERENCES authenticator (pk) ON DELETE CASCADE,
     salt            BYTEA NOT NULL,

@@ -168,9 +168,9 @@ CREATE INDEX flow_run_expires ON flow_run (expires);
 CREATE TABLE authenticator (
     pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
-    class           TEXT    NOT NULL, -- 'totp' or 'static'
+    class           TEXT    NOT NULL, -- 'totp', 'static' or 'webauthn'
     name            TEXT    NOT NULL,
-    seed_sealed     BLOB    NOT NULL, -- TOTP: the seed; static: empty
+    seed_sealed     BLOB    NOT NULL, -- TOTP: the seed; else empty
     digits          INTEGER NOT NULL, -- of a TOTP code
     drift           INTEGER NOT NULL, -- steps by which the device's clock was ahead last time
     last_step       BIGINT  NOT NULL, -- TOTP: the newest time step that was accepted; none before or at it is again
@@ -178,6 +178,16 @@ CREATE TABLE authenticator (
     last_used       BIGINT
 );
 CREATE INDEX authenticator_account ON authenticator (account);
+
+-- What is known of a security key or passkey besides (CO-315, CO-465). Nothing of it is secret.
+CREATE TABLE webauthn_credential (
+    authenticator   INTEGER PRIMARY KEY REFERENCES authenticator (pk) ON DELETE CASCADE,
+    credential_id   TEXT    NOT NULL UNIQUE, -- base64url
+    public_key      TEXT    NOT NULL, -- COSE key, base64url
+    sign_count      BIGINT  NOT NULL, -- the highest that was seen; 0 when the authenticator does not count
+    aaguid          TEXT    NOT NULL, -- model of the authenticator; zero when it does not say
+    transports      TEXT    NOT NULL  -- JSON list: how browsers reach it
+);
 
 CREATE TABLE recovery_code (
     authenticator   INTEGER NOT NULL REFERENCES authenticator (pk) ON DELETE CASCADE,

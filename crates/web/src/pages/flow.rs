@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
 use portcullis_core::target::local_target;
+use portcullis_core::webauthn::RelyingParty;
 use portcullis_idp::flow::challenge::{Challenge, Field, Prompted, Remedy};
 use portcullis_idp::flow::{self, Fields, Next, Problem, Turn};
 use portcullis_idp::oauth::origins;
@@ -16,7 +17,7 @@ use portcullis_idp::{Context, Error, flows, portal};
 use serde_json::Value;
 
 use super::form::form;
-use super::respond::{self, PageError, page_posting_to};
+use super::respond::{self, PageError, page_posting_to, page_with_script};
 use super::view::{self, Input, Link};
 use super::{path, qr};
 use crate::asked;
@@ -121,7 +122,8 @@ async fn answered(
                 (slug, "") => format!("/if/flow/{slug}/"),
                 (slug, query) => format!("/if/flow/{slug}/?{query}"),
             };
-            Asking { origin, places: &places, action, next, application, turn: &turn }.page(challenge)
+            let home = RelyingParty::of(&ctx.base_url).map(|site| site.origin).unwrap_or_default();
+            Asking { origin, home: &home, places: &places, action, next, application, turn: &turn }.page(challenge)
         }
     };
     remember(&mut response, origin, headers, &turn.cookies);
@@ -143,6 +145,8 @@ async fn places(ctx: &Context, next: &str) -> BTreeSet<String> {
 
 struct Asking<'a> {
     origin: &'a Origin,
+    /// Where we are at home, as browsers name it.
+    home: &'a str,
     places: &'a [&'a str],
     /// Path and query to post to.
     action: String,
@@ -161,8 +165,10 @@ impl Asking<'_> {
     fn page(&self, challenge: &Challenge) -> Response {
         match challenge {
             Challenge::Identification(_) if self.turn.flow.slug == flows::RECOVERY => self.recovery(),
-            Challenge::Identification(asked) => self.sign_in("", asked.recovery),
-            Challenge::Password { user, recovery, .. } => self.sign_in(&user.username, *recovery),
+            Challenge::Identification(asked) => self.sign_in("", asked.recovery, asked.passkey.as_ref()),
+            Challenge::Password { user, recovery, passkey, .. } => {
+                self.sign_in(&user.username, *recovery, passkey.as_ref())
+            }
             Challenge::SecondFactor { devices, setups, .. } if devices.is_empty() => self.choose(setups),
             Challenge::SecondFactor { devices, .. } => self.second_factor(devices),
             Challenge::Totp { url, .. } => self.totp(url),
@@ -170,6 +176,7 @@ impl Asking<'_> {
                 let page = view::RecoveryCodes { codes, action: &self.action, component: challenge.component() };
                 page_posting_to(StatusCode::OK, &page, self.places)
             }
+            Challenge::WebAuthn { registration, .. } => self.webauthn(registration),
             Challenge::Consent { header, token, user, .. } => self.confirm(header, token, &user.username),
             Challenge::RememberMe { .. } => self.remember_me(),
             Challenge::Email if self.turn.flow.slug == flows::USER_SETTINGS => self.message(
@@ -200,16 +207,46 @@ impl Asking<'_> {
         }
     }
 
-    fn sign_in(&self, identifier: &str, recovery: bool) -> Response {
-        let problem = self.problem().map(|_| WRONG);
+    fn sign_in(&self, identifier: &str, recovery: bool, passkey: Option<&Value>) -> Response {
+        let of_passkey = self.turn.problems.iter().find(|problem| problem.field == "passkey");
+        // Of a passkey nothing is given away by saying what was wrong with it.
+        let passkey_problem = of_passkey.map(|problem| problem.text.as_str());
+        let problem = self.problem().filter(|_| passkey_problem.is_none()).map(|_| WRONG);
         let application = self.application.as_deref();
         let action = match local_target(&self.next) {
             path::HOME => path::SIGN_IN.to_owned(),
             next => before(next),
         };
         let recovery = recovery.then_some(path::RECOVERY);
-        let form = view::SignIn { application, action: &action, identifier, problem, recovery };
-        page_posting_to(StatusCode::OK, &form, self.places)
+        let passkey = passkey.map(|options| self.key(options));
+        let form = view::SignIn {
+            application,
+            action: &action,
+            identifier,
+            problem,
+            recovery,
+            passkey: passkey.as_ref(),
+            passkey_problem,
+        };
+        match passkey {
+            Some(_) => page_with_script(StatusCode::OK, &form, self.places),
+            None => page_posting_to(StatusCode::OK, &form, self.places),
+        }
+    }
+
+    fn key(&self, options: &Value) -> view::Key {
+        view::Key { options: options.to_string(), origin: self.home.to_owned() }
+    }
+
+    fn webauthn(&self, registration: &Value) -> Response {
+        let (problem, key) = (self.problem(), self.key(registration));
+        // Who is on their way in begins again; who is signed in goes back.
+        let back = match self.turn.flow.slug.as_str() {
+            flows::WEBAUTHN_SETUP => path::SECOND_FACTORS.to_owned(),
+            _ => self.cancel(),
+        };
+        let page = view::WebAuthn { key: &key, problem: problem.as_deref(), action: &self.action, back: &back };
+        page_with_script(StatusCode::OK, &page, self.places)
     }
 
     fn form(&self, form: &Form<'_>) -> Response {
@@ -253,15 +290,20 @@ impl Asking<'_> {
             (true, false) => "Enter the code that your authenticator app shows.",
             _ => "Enter one of your recovery codes.",
         };
-        let cancel = self.cancel();
-        self.form(&Form {
-            title: "One more step",
-            texts: &[text],
-            inputs: vec![Input { autocomplete: "one-time-code", ..Input::new("code", "Code", "text") }],
-            hidden: vec![("component", "ak-stage-authenticator-validate".to_owned())],
-            button: "Continue",
-            back: Some(Link { href: &cancel, text: "Cancel" }),
-        })
+        let key = devices.iter().find_map(|device| device.challenge.as_ref()).map(|options| self.key(options));
+        let (problem, cancel) = (self.problem(), self.cancel());
+        let page = view::SecondFactor {
+            problem: problem.as_deref(),
+            key: key.as_ref(),
+            keys_elsewhere: has("webauthn"),
+            code: (has("totp") || has("static")).then_some(text),
+            action: &self.action,
+            cancel: &cancel,
+        };
+        match key {
+            Some(_) => page_with_script(StatusCode::OK, &page, self.places),
+            None => page_posting_to(StatusCode::OK, &page, self.places),
+        }
     }
 
     fn choose(&self, setups: &[flow::challenge::Setup]) -> Response {

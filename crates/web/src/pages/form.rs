@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::respond::PageError;
 use crate::body::read;
 
-/// Longest form in bytes: a name and two passwords, every byte of them percent-encoded.
+/// Longest form in bytes: a name and two passwords, every byte of them percent-encoded; or a passkey.
 const LONGEST: usize = 8 * 1024;
 
 /// What a form sends.

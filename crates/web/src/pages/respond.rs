@@ -21,7 +21,24 @@ pub fn page(status: StatusCode, page: &impl Template) -> Response {
 /// A page whose form leads to other places than ours in the end. Browsers hold the policy of forms against
 /// every redirect that follows, so those places are named in it; what is no URL is left out.
 pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
-    let (Ok(html), Ok(policy)) = (page.render(), HeaderValue::from_str(&policy(places))) else {
+    answer(status, page, &policy(places, Script::None))
+}
+
+/// The same with the script of passkeys.
+pub fn page_with_script(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
+    answer(status, page, &policy(places, Script::Own))
+}
+
+/// Which scripts a page may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Script {
+    None,
+    /// Files of ours.
+    Own,
+}
+
+fn answer(status: StatusCode, page: &impl Template, policy: &str) -> Response {
+    let (Ok(html), Ok(policy)) = (page.render(), HeaderValue::from_str(policy)) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let headers = [
@@ -35,8 +52,8 @@ pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]
     (status, headers, html).into_response()
 }
 
-/// No script, nothing from elsewhere, no frame around it (D9 of the design).
-fn policy(places: &[&str]) -> String {
+/// No script but our own file, nothing from elsewhere, no frame around it (D9 of the design).
+fn policy(places: &[&str], script: Script) -> String {
     let mut forms = "'self'".to_owned();
     for url in places.iter().filter_map(|place| Url::parse(place).ok()) {
         let origin = url.origin();
@@ -48,8 +65,12 @@ fn policy(places: &[&str]) -> String {
             forms.push_str(":*");
         }
     }
+    let scripts = match script {
+        Script::None => "",
+        Script::Own => "script-src 'self'; ",
+    };
     format!(
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {forms}; base-uri 'none'; \
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; {scripts}form-action {forms}; base-uri 'none'; \
          frame-ancestors 'none'"
     )
 }
@@ -208,11 +229,12 @@ mod tests {
     /// OA-175: the policy of a page with a form names where the form leads in the end, and nothing else of it.
     #[test]
     fn oa_175_the_policy_names_where_forms_lead() {
-        assert!(policy(&[]).contains("form-action 'self'; "));
-        let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"]);
+        assert!(policy(&[], Script::None).contains("form-action 'self'; "));
+        let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"], Script::None);
         assert!(policy.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{policy}");
         assert!(!policy.contains("script-src"));
-        let domain = self::policy(&["https://example.com", "https://*.example.com"]);
+        let domain = self::policy(&["https://example.com", "https://*.example.com"], Script::Own);
+        assert!(domain.contains("data:; script-src 'self'; form-action "), "{domain}");
         assert!(domain.contains("form-action 'self' https://example.com https://*.example.com:*; "), "{domain}");
     }
 

@@ -1,4 +1,4 @@
-//! A user's second factors: what there is, and away with it (CO-702).
+//! A user's second factors: what there is, another name for it, and away with it (CO-702).
 
 use std::sync::Arc;
 
@@ -17,9 +17,11 @@ use crate::same_origin::is_same_origin;
 
 /// What the form sends.
 #[derive(Deserialize)]
-pub struct Removal {
+pub struct Sent {
     #[serde(default)]
     pk: i32,
+    /// Another name; without it, the second factor goes.
+    name: Option<String>,
 }
 
 /// `GET /account/second-factors/` lists them.
@@ -38,8 +40,8 @@ pub async fn show(
     list.await.unwrap_or_else(|error| error.into_page(&origin))
 }
 
-/// `POST /account/second-factors/` removes one.
-pub async fn remove(
+/// `POST /account/second-factors/` removes one, or gives it another name.
+pub async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
@@ -48,18 +50,23 @@ pub async fn remove(
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
-    let removal = async {
-        let Removal { pk } = form(request).await?;
+    let done = async {
+        let Sent { pk, name } = form(request).await?;
         if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
-            match authenticators::remove(&ctx, &actor(&session, &account, &origin), account.pk, pk).await {
-                // Gone already: that is what was wanted.
-                Ok(()) | Err(Error::NotFound(_)) => {}
+            let actor = actor(&session, &account, &origin);
+            let done = match name {
+                Some(name) => authenticators::rename(&ctx, &actor, account.pk, pk, &name).await,
+                None => authenticators::remove(&ctx, &actor, account.pk, pk).await,
+            };
+            match done {
+                // Gone already: that is what was wanted. A form of ours sends no name that is none.
+                Ok(()) | Err(Error::NotFound(_) | Error::Invalid(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok::<_, PageError>(Redirect::to(path::SECOND_FACTORS).into_response())
     };
-    removal.await.unwrap_or_else(|error| error.into_page(&origin))
+    done.await.unwrap_or_else(|error| error.into_page(&origin))
 }
 
 fn actor(session: &LoginSession, account: &Account, origin: &Origin) -> Actor {

@@ -16,6 +16,50 @@ pub struct SignIn<'a> {
     pub problem: Option<&'a str>,
     /// Where those go who forgot their password, if there is such a place.
     pub recovery: Option<&'a str>,
+    /// What a passkey is asked for instead.
+    pub passkey: Option<&'a Key>,
+    /// Why the passkey that was shown does not count, and what to do.
+    pub passkey_problem: Option<&'a str>,
+}
+
+/// What a browser is to do with passkeys and security keys.
+pub struct Key {
+    /// Options of its API as JSON.
+    pub options: String,
+    /// The origin that they are for.
+    pub origin: String,
+}
+
+/// Asks for a second factor.
+#[derive(Template)]
+#[template(path = "second_factor.html")]
+pub struct SecondFactor<'a> {
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+    /// What a key is asked for, if there is one that can be used here.
+    pub key: Option<&'a Key>,
+    /// Whether there is one that cannot be used here.
+    pub keys_elsewhere: bool,
+    /// Which code would do, if there is one that would.
+    pub code: Option<&'a str>,
+    /// Path and query to post to.
+    pub action: &'a str,
+    /// Where to go instead.
+    pub cancel: &'a str,
+}
+
+/// Sets up a passkey or security key.
+#[derive(Template)]
+#[template(path = "webauthn.html")]
+pub struct WebAuthn<'a> {
+    /// What the browser is to make.
+    pub key: &'a Key,
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
+    /// Path and query to post to.
+    pub action: &'a str,
+    /// Where to go instead.
+    pub back: &'a str,
 }
 
 /// A step of a flow that is a plain form.
@@ -238,6 +282,8 @@ mod tests {
             identifier: "\"><script>",
             problem: Some("Wrong user name or password."),
             recovery: None,
+            passkey: None,
+            passkey_problem: None,
         };
         let html = page.render().expect("renders");
         assert!(!html.contains("<script>") && !html.contains("<Wiki>") && !html.contains("%2F\""));

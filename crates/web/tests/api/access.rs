@@ -64,10 +64,13 @@ const KINDS: [(&str, &str); 31] = [
 ];
 
 /// Beginnings of other paths with an object in them.
-const OTHERS: [&str; 4] = [
+const OTHERS: [&str; 6] = [
     "/flows/executor/",
     "/authenticators/admin/totp/",
     "/authenticators/admin/static/",
+    "/authenticators/admin/webauthn/",
+    // One's own alone.
+    "/authenticators/webauthn/",
     // For superusers alone (CO-706).
     "/managed/blueprints/",
 ];
@@ -295,6 +298,7 @@ impl Field {
             "/outposts/instances/" if !to_go => return self.outpost.clone(),
             "/authenticators/admin/totp/" => return self.device("totp").await,
             "/authenticators/admin/static/" => return self.device("static").await,
+            "/authenticators/admin/webauthn/" | "/authenticators/webauthn/" => return self.device("webauthn").await,
             own => own,
         };
         let body = self.body(maker).await.unwrap_or_else(|| panic!("{start}: no object can be made"));
@@ -434,6 +438,8 @@ impl Field {
         match (method, end) {
             ("get" | "delete", _) => None,
             ("patch", _) => Some(json!({})),
+            // Not even an administrator sees it.
+            ("put", _) if path.starts_with("/authenticators/webauthn/") => Some(json!({"name": self.name()})),
             ("put", _) => {
                 let mut whole = self.site.get(place).await;
                 if path.starts_with("/crypto/") {

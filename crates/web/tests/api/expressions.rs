@@ -50,11 +50,13 @@ async fn co_231_expressions_see_the_directory() {
     site.post("/policies/dummy/", json!({"name": "no", "result": false, "wait_min": 0, "wait_max": 0})).await;
     site.post(POLICIES, json!({"name": "yes", "expression": "return context['word'] == 'open'"})).await;
     site.authenticator_app(ada).await;
+    site.authenticator(ada, "webauthn").await;
     for (expression, passing) in [
         ("return request.user.username == 'ada'", true),
         ("return ak_user_has_authenticator(request.user)", true),
         ("return ak_user_has_authenticator(request.user, device_type='totp')", true),
         ("return ak_user_has_authenticator(request.user, device_type='static')", false),
+        ("return ak_user_has_authenticator(request.user, device_type='webauthn')", true),
         ("return ak_user_has_authenticator(ak_user_by(username='akadmin'))", false),
         ("return ak_is_group_member(request.user, name='staff')", true),
         ("return [group.name for group in request.user.all_groups()] == ['all', 'staff']", true),

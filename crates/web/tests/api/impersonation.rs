@@ -149,6 +149,11 @@ async fn co_388_credentials_stay_their_own() {
         (Method::GET, "/authenticators/all/".to_owned(), None),
         (Method::GET, format!("/authenticators/admin/all/?user={ada}"), None),
         (Method::DELETE, "/authenticators/admin/totp/1/".to_owned(), None),
+        (Method::DELETE, "/authenticators/admin/webauthn/1/".to_owned(), None),
+        (Method::GET, "/authenticators/webauthn/".to_owned(), None),
+        (Method::GET, "/authenticators/webauthn/1/".to_owned(), None),
+        (Method::PATCH, "/authenticators/webauthn/1/".to_owned(), Some(json!({"name": "x"}))),
+        (Method::DELETE, "/authenticators/webauthn/1/".to_owned(), None),
         (Method::POST, format!("/core/users/{ada}/set_password/"), Some(json!({"password": "a password of mine"}))),
         (Method::POST, format!("/core/users/{ada}/recovery/"), None),
     ] {
@@ -162,7 +167,13 @@ async fn co_388_credentials_stay_their_own() {
     assert_eq!((&seen["attributes"]["app_password"], &seen["attributes"]["phone"]), (&json!("********"), &json!("1")));
     let groups = site.browser(&acting, Method::GET, "/core/groups/", None).await;
     assert_eq!(groups.0, 200, "{}", groups.1);
-    for flow in ["password-change", "user-settings-flow", "authenticator-totp-setup", "authenticator-static-setup"] {
+    for flow in [
+        "password-change",
+        "user-settings-flow",
+        "authenticator-totp-setup",
+        "authenticator-static-setup",
+        "authenticator-webauthn-setup",
+    ] {
         let path = format!("/flows/executor/default-{flow}/?query=");
         let (status, asked, _) = site.browser(&acting, Method::GET, &path, None).await;
         assert_eq!((status.as_u16(), &asked["component"]), (200, &json!("ak-stage-access-denied")), "{flow}: {asked}");

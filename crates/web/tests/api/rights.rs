@@ -117,15 +117,18 @@ async fn co_701_refusal_comes_first() {
     assert_eq!(
         told,
         [
+            "delete /authenticators/webauthn/{id}/",
             "delete /core/authenticated_sessions/bulk_delete/",
             "delete /core/authenticated_sessions/{uuid}/",
             "delete /core/tokens/{identifier}/",
             "delete /core/user_consent/{id}/",
             "delete /oauth2/refresh_tokens/{id}/",
+            "patch /authenticators/webauthn/{id}/",
             "patch /core/tokens/{identifier}/",
             "post /core/tokens/",
             "post /core/tokens/{identifier}/set_key/",
             "post /flows/executor/{flow_slug}/",
+            "put /authenticators/webauthn/{id}/",
             "put /core/tokens/{identifier}/",
         ]
     );

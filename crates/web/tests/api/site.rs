@@ -298,11 +298,16 @@ impl Site {
 
     /// Gives a user an authenticator app.
     pub(crate) async fn authenticator_app(&self, user: i64) {
+        self.authenticator(user, "totp").await;
+    }
+
+    /// Gives a user a second factor of this class.
+    pub(crate) async fn authenticator(&self, user: i64, class: &str) {
         let mut tx = self.ctx.db.write().await.unwrap();
         let app = Authenticator {
             pk: 0,
             account: UserPk(i32::try_from(user).unwrap()),
-            class: "totp".to_owned(),
+            class: class.to_owned(),
             name: "Authenticator app".to_owned(),
             seed_sealed: Vec::new(),
             digits: 6,

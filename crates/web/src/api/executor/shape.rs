@@ -122,7 +122,7 @@ fn challenge_of(challenge: &Challenge) -> Value {
     };
     match challenge {
         Challenge::Identification(asked) => identification(asked),
-        Challenge::Password { user: whose, recovery, allow_show_password } => {
+        Challenge::Password { user: whose, recovery, allow_show_password, .. } => {
             user(whose, json!({"recovery_url": recovery_url(*recovery), "allow_show_password": allow_show_password}))
         }
         Challenge::SecondFactor { user: whose, devices, setups } => {
@@ -132,7 +132,7 @@ fn challenge_of(challenge: &Challenge) -> Value {
                     json!({
                         "device_class": device.class,
                         "device_uid": device.pk.to_string(),
-                        "challenge": {},
+                        "challenge": device.challenge.clone().unwrap_or_else(|| json!({})),
                         "last_used": device.last_used.map(|at| at.to_string()),
                     })
                 })
@@ -152,6 +152,7 @@ fn challenge_of(challenge: &Challenge) -> Value {
         }
         Challenge::Totp { user: whose, url } => user(whose, json!({"config_url": url})),
         Challenge::Static { user: whose, codes } => user(whose, json!({"codes": codes})),
+        Challenge::WebAuthn { user: whose, registration } => user(whose, json!({"registration": registration})),
         Challenge::Consent { user: whose, header, token, .. } => {
             user(whose, json!({"header_text": header, "permissions": [], "additional_permissions": [], "token": token}))
         }
@@ -174,7 +175,7 @@ fn identification(asked: &Identification) -> Value {
         "sources": [],
         "enable_remember_me": asked.enable_remember_me,
         "recovery_url": recovery_url(asked.recovery),
-        "passkey_challenge": null,
+        "passkey_challenge": asked.passkey,
         "pending_user_identifier": null,
         "captcha_stage": null,
     });

@@ -5,6 +5,7 @@ mod limits;
 mod login;
 mod mail;
 mod pages;
+mod passkeys;
 mod recovery;
 mod second_factor;
 mod self_service;

@@ -206,6 +206,12 @@ async fn co_461_imported_hashes_are_upgraded() {
     }
 }
 
+/// A sign-in page but for what a passkey is asked, which is another for everybody.
+fn unasked(page: &str) -> String {
+    let (before, rest) = page.split_once("data-options=\"").expect("passkeys are offered");
+    format!("{before}{}", rest.split_once('"').expect("an end").1)
+}
+
 /// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
 #[tokio::test]
 async fn co_311_sign_in_tells_nobody_who_exists() {
@@ -221,7 +227,7 @@ async fn co_311_sign_in_tells_nobody_who_exists() {
         assert_eq!(reply.status, 200);
         let session = |cookie: &http::HeaderValue| cookie.as_bytes().starts_with(b"authentik_session=");
         assert!(!reply.headers.get_all("set-cookie").iter().any(session) && !reply.text.contains(password));
-        pages.push(reply.text.replace(&format!("value=\"{name}\""), ""));
+        pages.push(unasked(&reply.text).replace(&format!("value=\"{name}\""), ""));
     }
     pages.dedup();
     assert_eq!(pages.len(), 1);
@@ -235,7 +241,7 @@ async fn co_311_long_names_are_nobodys() {
     let answer = async |length: usize| Browser::default().sign_in(&wiki.site, &"x".repeat(length), "guess").await;
     let (short, long) = (answer(3).await, answer(300).await);
     assert_eq!((short.status, long.status), (http::StatusCode::OK, http::StatusCode::OK));
-    assert_eq!(long.text.replace(&"x".repeat(300), "xxx"), short.text);
+    assert_eq!(unasked(&long.text).replace(&"x".repeat(300), "xxx"), unasked(&short.text));
     assert_eq!(answer(9000).await.status, 400);
     let long = "ﷺ".repeat(10_000);
     let all = [("grant_type", "client_credentials"), ("username", long.as_str()), ("password", KEY)];

@@ -170,6 +170,7 @@ async fn co_440_people_are_scored() {
             runs: Vec::new(),
             second_factor: None,
             device: None,
+            passkey: None,
         };
         let turn = flow::sign_in(&wiki.site.ctx, &visit, identifier, password).await.expect("answers");
         matches!(turn.next, Next::To(_))

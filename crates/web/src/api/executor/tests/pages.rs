@@ -3,7 +3,7 @@
 use super::*;
 
 impl Client {
-    async fn form(&mut self, site: &Site, path: &str, fields: &[(&str, &str)]) -> Reply {
+    pub(super) async fn form(&mut self, site: &Site, path: &str, fields: &[(&str, &str)]) -> Reply {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -59,7 +59,6 @@ async fn co_308_pages_of_users_lead_strangers_to_sign_in() {
         (flows::USER_SETTINGS, "Your details"),
         (flows::STATIC_SETUP, "Recovery codes"),
         (flows::PROVIDER_INVALIDATION, "Signed out of the application"),
-        (flows::WEBAUTHN_SETUP, "Access denied"),
         (flows::RECOVERY, "Sign out first"),
     ] {
         let page = client.page(&site, &format!("/if/flow/{slug}/")).await;
