@@ -142,6 +142,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(site.serve(main, stop.clone()));
     servers.spawn(inside.serve(metrics, stop.clone()));
+    tokio::spawn(portcullis_idp::oauth::logout::work(Arc::clone(context), stop.clone().cancelled_owned()));
     let post = portcullis_idp::mail::work(Arc::clone(context), stop.clone().cancelled_owned());
     servers.spawn(async move {
         post.await;

@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::client::Credentials;
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::oauth::{introspect as introspection, origins, revoke as revocation, token as tokens};
+use portcullis_idp::oauth::{
+    device as devices, introspect as introspection, origins, revoke as revocation, token as tokens,
+};
 use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
@@ -85,6 +87,27 @@ pub(super) fn allow(response: &mut Response, origin: &HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.append(VARY, HeaderValue::from_static("Origin"));
+}
+
+/// `POST /application/o/device/` (OA-087).
+pub(super) async fn device(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let params = match form(&origin, &headers, body).await {
+        Ok(params) => params,
+        Err(response) => return response,
+    };
+    let result = match authorization(&headers) {
+        Ok(authorization) => devices::start(&ctx, &visitor(&origin), authorization, &params).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(started) => answer(StatusCode::OK, &started),
+        Err(error) => refused_client(&ctx, &origin, &error),
+    }
 }
 
 /// `POST /application/o/introspect/` (OA-089).

@@ -4,6 +4,7 @@ mod assertions;
 mod browser;
 mod clients;
 mod consent;
+mod device;
 mod entitlements;
 mod expressions;
 mod front;
@@ -11,12 +12,14 @@ mod impersonation;
 mod introspection;
 mod limited;
 mod login;
+mod logout;
 mod machine;
 mod mappings;
 mod metadata;
 mod outpost;
 mod policies;
 mod refresh;
+mod response_types;
 
 use std::net::IpAddr;
 

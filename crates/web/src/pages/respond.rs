@@ -1,8 +1,10 @@
 //! Pages become answers; what went wrong becomes a page.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, REFRESH, RETRY_AFTER};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
@@ -21,7 +23,25 @@ pub fn page(status: StatusCode, page: &impl Template) -> Response {
 /// A page whose form leads to other places than ours in the end. Browsers hold the policy of forms against
 /// every redirect that follows, so those places are named in it; what is no URL is left out.
 pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
-    let (Ok(html), Ok(policy)) = (page.render(), HeaderValue::from_str(&policy(places))) else {
+    page_under(status, page, &policy(places))
+}
+
+/// A page with frames of other sites, which goes on to `next` by itself after so many seconds (OA-550, OA-551).
+pub fn page_framing(page: &impl Template, frames: &[String], seconds: u32, next: &str) -> Response {
+    let sources: BTreeSet<String> = frames
+        .iter()
+        .filter_map(|frame| Url::parse(frame).ok().map(|url| url.origin().ascii_serialization()))
+        .collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
+    let mut response = page_under(StatusCode::OK, page, &format!("{}; frame-src {sources}", policy(&[])));
+    if let Ok(refresh) = HeaderValue::from_str(&format!("{seconds};url={next}")) {
+        response.headers_mut().insert(REFRESH, refresh);
+    }
+    response
+}
+
+fn page_under(status: StatusCode, page: &impl Template, policy: &str) -> Response {
+    let (Ok(html), Ok(policy)) = (page.render(), HeaderValue::from_str(policy)) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let headers = [

@@ -121,6 +121,8 @@ async fn co_701_refusal_comes_first() {
             "delete /core/authenticated_sessions/{uuid}/",
             "delete /core/tokens/{identifier}/",
             "delete /core/user_consent/{id}/",
+            "delete /oauth2/access_tokens/{id}/",
+            "delete /oauth2/authorization_codes/{id}/",
             "delete /oauth2/refresh_tokens/{id}/",
             "patch /core/tokens/{identifier}/",
             "post /core/tokens/",
