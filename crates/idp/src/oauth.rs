@@ -14,6 +14,7 @@ pub mod machine;
 pub mod marker;
 pub mod origins;
 pub mod params;
+mod redirects;
 pub(crate) mod refresh;
 mod response_type;
 pub mod revoke;

@@ -7,6 +7,7 @@ mod consent;
 mod device;
 mod end_session;
 mod metadata;
+mod meters;
 mod request;
 #[cfg(test)]
 mod tests;

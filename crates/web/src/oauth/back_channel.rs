@@ -20,6 +20,7 @@ use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
 use super::answer::{json as answer, refused_client, refused_with_challenge};
+use super::meters::{counted, grant};
 use super::request::{authorization, form, visitor};
 use crate::asked;
 
@@ -40,7 +41,11 @@ pub(super) async fn token(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => tokens::exchange(&ctx, &asking(&origin, &headers, "token"), authorization, &params).await,
+        Ok(authorization) => {
+            let asking = asking(&origin, &headers, "token");
+            let answered = tokens::exchange(&ctx, &asking, authorization, &params);
+            counted("token", grant(params.text("grant_type")), answered).await
+        }
         Err(error) => Err(error),
     };
     let mut response = match result {
@@ -101,7 +106,10 @@ pub(super) async fn device(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => devices::start(&ctx, &visitor(&origin), authorization, &params).await,
+        Ok(authorization) => {
+            let visitor = visitor(&origin);
+            counted("device", "", devices::start(&ctx, &visitor, authorization, &params)).await
+        }
         Err(error) => Err(error),
     };
     match result {
@@ -123,7 +131,8 @@ pub(super) async fn introspect(
     };
     let result = match authorization(&headers) {
         Ok(authorization) => {
-            introspection::answer(&ctx, &asking(&origin, &headers, "introspect"), authorization, &params).await
+            let asking = asking(&origin, &headers, "introspect");
+            counted("introspect", "", introspection::answer(&ctx, &asking, authorization, &params)).await
         }
         Err(error) => Err(error),
     };
@@ -145,7 +154,10 @@ pub(super) async fn revoke(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => revocation::answer(&ctx, &visitor(&origin), authorization, &params).await,
+        Ok(authorization) => {
+            let visitor = visitor(&origin);
+            counted("revoke", "", revocation::answer(&ctx, &visitor, authorization, &params)).await
+        }
         Err(error) => Err(error),
     };
     match result {

@@ -10,6 +10,7 @@ mod expressions;
 mod front;
 mod impersonation;
 mod introspection;
+mod issued;
 mod limited;
 mod login;
 mod logout;
@@ -20,6 +21,7 @@ mod outpost;
 mod policies;
 mod refresh;
 mod response_types;
+mod wire;
 
 use std::net::IpAddr;
 

@@ -161,7 +161,10 @@ impl Asking<'_> {
     fn page(&self, challenge: &Challenge) -> Response {
         match challenge {
             Challenge::Identification(_) if self.turn.flow.slug == flows::RECOVERY => self.recovery(),
-            Challenge::Identification(asked) => self.sign_in("", asked.recovery),
+            Challenge::Identification(asked) => {
+                let hint = portal::hint_of(local_target(&self.next)).unwrap_or_default();
+                self.sign_in(&hint, asked.recovery)
+            }
             Challenge::Password { user, recovery, .. } => self.sign_in(&user.username, *recovery),
             Challenge::SecondFactor { devices, setups, .. } if devices.is_empty() => self.choose(setups),
             Challenge::SecondFactor { devices, .. } => self.second_factor(devices),

@@ -54,8 +54,8 @@ async fn answer(app: &App, browser: &mut Browser, code: &str, answer: &str) -> R
     browser.post(&app.site, "/device", &[("code", code), ("answer", answer)]).await
 }
 
-/// OA-087, OA-370, OA-371, OA-372, OA-012, OA-106: a device gets a code for itself and one to show; it may ask for what its
-/// client is offered and no more, whatever it says later.
+/// OA-087, OA-370, OA-371, OA-372, OA-012, OA-106, OA-870: a device gets a code for itself and one to show; it may ask
+/// for what its client is offered and no more, whatever it says later.
 #[tokio::test]
 async fn oa_372_a_device_gets_two_codes() {
     let app = app(json!({})).await;
@@ -111,8 +111,9 @@ async fn oa_370_only_clients_begin() {
     assert_eq!(refused(&[("client_id", id), ("client_secret", secret)]).await, "invalid_client");
 }
 
-/// OA-374, OA-375, OA-376, OA-873: a device waits until somebody says yes on a page that names application, code and
-/// scopes; a link alone lets nobody in. It then gets tokens once, of the login that said yes and not bound to its session.
+/// OA-374, OA-375, OA-376, OA-873, OA-712, OA-093: a device waits until somebody says yes on a page that names
+/// application, code and scopes; a link alone lets nobody in. It then gets tokens once, of the login that said yes and
+/// not bound to its session.
 #[tokio::test]
 async fn oa_376_a_device_is_let_in() {
     let app = app(json!({})).await;
@@ -162,7 +163,7 @@ async fn oa_376_a_device_is_let_in() {
     assert_eq!(app.userinfo(text(&next, "access_token")).await.status, 401);
 }
 
-/// OA-375: who asks too often is told to slow down, and waits longer each time; a code ends; a no is one.
+/// OA-375, OA-872: who asks too often is told to slow down, and waits longer each time; a code ends; a no is one.
 #[tokio::test]
 async fn oa_375_devices_are_told_why_they_wait() {
     let app = app(json!({})).await;
@@ -219,7 +220,7 @@ async fn oa_373_policies_decide_about_devices() {
     assert_eq!(browser.get(&app.site, "/device").await.status, 404);
 }
 
-/// OA-377: codes are guessed ten times by one user; a right one is not looked at after that for a while.
+/// OA-377, OA-871: codes are guessed ten times by one user; a right one is not looked at after that for a while.
 #[tokio::test]
 async fn oa_377_codes_are_not_guessed() {
     let app = app(json!({})).await;

@@ -169,8 +169,8 @@ async fn oa_555_a_client_is_told_however_a_session_ends() {
     }
 }
 
-/// OA-558: a client that does not take it is tried five times within an hour, no redirect is followed, and then an event
-/// says so, once.
+/// OA-558, OA-893: a client that does not take it is tried five times within an hour, no redirect is followed, and then
+/// an event says so, once.
 #[tokio::test]
 async fn oa_558_a_silent_client_is_tried_again() {
     let hears = Hears::start().await;
