@@ -31,6 +31,8 @@ pub struct DeviceCode {
     pub denied: bool,
     /// How they had proved who they are.
     pub auth_method: Option<String>,
+    /// Whether they had shown a second factor.
+    pub second_factor: bool,
     /// When they had.
     pub auth_time: Option<Timestamp>,
 }
@@ -48,6 +50,7 @@ impl Record for DeviceCode {
             account: row.small_or_null("account")?.map(UserPk),
             denied: row.flag("denied")?,
             auth_method: row.text_or_null("auth_method")?,
+            second_factor: row.flag("second_factor")?,
             auth_time: row.instant_or_null("auth_time")?,
         })
     }
@@ -59,8 +62,8 @@ impl Record for DeviceCode {
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, code: &DeviceCode) -> Result<bool, StoreError> {
     Ok(on!(conn, c => sqlx::query(
-        "INSERT INTO device_code (digest, user_code, provider, scope, expires, pause_seconds, denied)
-         VALUES ($1, $2, $3, $4, $5, $6, FALSE) ON CONFLICT DO NOTHING",
+        "INSERT INTO device_code (digest, user_code, provider, scope, expires, pause_seconds, denied, second_factor)
+         VALUES ($1, $2, $3, $4, $5, $6, FALSE, FALSE) ON CONFLICT DO NOTHING",
     )
     .bind(&code.digest)
     .bind(&code.user_code)
@@ -109,6 +112,8 @@ pub struct Answer<'a> {
     pub denied: bool,
     /// How they proved who they are.
     pub auth_method: &'a str,
+    /// Whether they showed a second factor.
+    pub second_factor: bool,
     /// When they did.
     pub auth_time: Timestamp,
 }
@@ -119,14 +124,15 @@ pub struct Answer<'a> {
 /// When the database fails.
 pub async fn answer(conn: &mut Conn, digest: &[u8], now: Timestamp, answer: &Answer<'_>) -> Result<bool, StoreError> {
     Ok(on!(conn, c => sqlx::query(
-        "UPDATE device_code SET account = $2, denied = $3, auth_method = $4, auth_time = $5
-         WHERE digest = $1 AND account IS NULL AND expires > $6",
+        "UPDATE device_code SET account = $2, denied = $3, auth_method = $4, auth_time = $5, second_factor = $6
+         WHERE digest = $1 AND account IS NULL AND expires > $7",
     )
     .bind(digest)
     .bind(answer.account.0)
     .bind(answer.denied)
     .bind(answer.auth_method)
     .bind(answer.auth_time.0)
+    .bind(answer.second_factor)
     .bind(now.0)
     .execute(c).await.map(|done| done.rows_affected() == 1))?)
 }

@@ -134,6 +134,7 @@ pub async fn start(
             account: None,
             denied: false,
             auth_method: None,
+            second_factor: false,
             auth_time: None,
         };
         if device_code::insert(&mut tx, &code).await? {
@@ -264,6 +265,7 @@ async fn settle(
         account: person.account.pk,
         denied: !allowed,
         auth_method: &typing.login.auth_method,
+        second_factor: typing.login.second_factor.is_some(),
         auth_time: typing.login.auth_time,
     };
     if !device_code::answer(change.conn(), &found.digest, ctx.now(), &answer).await? {
@@ -314,7 +316,8 @@ pub(crate) struct Redeemed {
 impl Redeemed {
     /// The login in which it was approved, which does not end it (OA-376).
     pub(crate) fn approval(&self) -> Option<Approval<'_>> {
-        Some(Approval::by_device(self.code.auth_method.as_deref()?, self.code.auth_time?))
+        let method = self.code.auth_method.as_deref()?;
+        Some(Approval::by_device(method, self.code.second_factor, self.code.auth_time?))
     }
 }
 

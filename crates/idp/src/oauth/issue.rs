@@ -65,6 +65,8 @@ pub struct Approval<'a> {
     sid: &'a str,
     /// How the user proved who they are.
     auth_method: &'a str,
+    /// Whether they showed a second factor, too.
+    second_factor: bool,
     /// When they did.
     auth_time: Timestamp,
     /// Whether what is issued ends with the session: what is obtained offline does not (OA-463).
@@ -74,17 +76,29 @@ pub struct Approval<'a> {
 impl<'a> Approval<'a> {
     /// In this session.
     pub fn in_session(login: &'a LoginSession) -> Self {
-        Self { sid: &login.sid, auth_method: &login.auth_method, auth_time: login.auth_time, is_bound: true }
+        Self {
+            sid: &login.sid,
+            auth_method: &login.auth_method,
+            second_factor: login.second_factor.is_some(),
+            auth_time: login.auth_time,
+            is_bound: true,
+        }
     }
 
     /// In a session that may have ended since (OA-264).
     pub fn offline(token: &'a RefreshToken) -> Self {
-        Self { sid: &token.sid, auth_method: &token.auth_method, auth_time: token.auth_time, is_bound: false }
+        Self {
+            sid: &token.sid,
+            auth_method: &token.auth_method,
+            second_factor: token.second_factor,
+            auth_time: token.auth_time,
+            is_bound: false,
+        }
     }
 
     /// Of something that was let in from elsewhere, and has no session (OA-376).
-    pub fn by_device(auth_method: &'a str, auth_time: Timestamp) -> Self {
-        Self { sid: "", auth_method, auth_time, is_bound: false }
+    pub fn by_device(auth_method: &'a str, second_factor: bool, auth_time: Timestamp) -> Self {
+        Self { sid: "", auth_method, second_factor, auth_time, is_bound: false }
     }
 
     /// The session that what is issued ends with, if there is one.
@@ -93,9 +107,15 @@ impl<'a> Approval<'a> {
     }
 }
 
-/// `amr` (OA-454).
-pub(crate) fn methods(auth_method: &str) -> Option<Value> {
-    (auth_method == "password").then(|| json!(["pwd"]))
+/// `amr` (OA-454); none when nothing is to be said.
+pub(crate) fn methods(auth_method: &str, second_factor: bool) -> Option<Value> {
+    let first = match auth_method {
+        "password" => Some("pwd"),
+        "auth_webauthn_pwl" => Some("user"),
+        _ => None,
+    };
+    let methods: Vec<_> = first.into_iter().chain(second_factor.then_some("mfa")).collect();
+    (!methods.is_empty()).then(|| json!(methods))
 }
 
 impl Basis<'_> {
@@ -183,7 +203,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
         if !login.sid.is_empty() {
             say("sid", json!(login.sid));
         }
-        if let Some(methods) = methods(login.auth_method) {
+        if let Some(methods) = methods(login.auth_method, login.second_factor) {
             say("amr", methods);
         }
     }
@@ -417,4 +437,23 @@ pub fn read_logout_hint(ctx: &Context, hint: &str) -> Option<String> {
     }
     let sealed = URL_SAFE_NO_PAD.decode(hint).ok()?;
     String::from_utf8(ctx.keys.open(HINT, &sealed).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-454, OA-264: a token says how its user proved who they are, and nothing where that is not known.
+    #[test]
+    fn oa_454_methods_are_named() {
+        for (method, second, expected) in [
+            ("password", false, Some(json!(["pwd"]))),
+            ("password", true, Some(json!(["pwd", "mfa"]))),
+            ("auth_webauthn_pwl", false, Some(json!(["user"]))),
+            ("recovery", false, None),
+            ("recovery", true, Some(json!(["mfa"]))),
+        ] {
+            assert_eq!(methods(method, second), expected, "{method} {second}");
+        }
+    }
 }

@@ -119,6 +119,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) sid: &'a str,
     /// How the user proved who they are.
     pub(crate) auth_method: &'a str,
+    /// Whether they showed a second factor, too.
+    pub(crate) second_factor: bool,
     /// When they did.
     pub(crate) auth_time: Timestamp,
     /// Granted scopes.
@@ -147,6 +149,7 @@ pub(crate) async fn begin(
         account: beginning.account,
         sid: beginning.sid.to_owned(),
         auth_method: beginning.auth_method.to_owned(),
+        second_factor: beginning.second_factor,
         auth_time: beginning.auth_time,
         scope: beginning.scopes.join(" "),
         issued: ctx.now(),
@@ -390,7 +393,7 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
     if !token.sid.is_empty() {
         say("sid", json!(token.sid));
     }
-    if let Some(methods) = issue::methods(&token.auth_method) {
+    if let Some(methods) = issue::methods(&token.auth_method, token.second_factor) {
         say("amr", methods);
     }
     said

@@ -99,6 +99,7 @@ async fn by_code(
         account: redeemed.code.account,
         sid: &redeemed.login.sid,
         auth_method: &redeemed.login.auth_method,
+        second_factor: redeemed.login.second_factor.is_some(),
         auth_time: redeemed.login.auth_time,
         scopes: &scopes,
     };
@@ -173,6 +174,7 @@ async fn by_device(
         // Closing the browser does not sign the device out.
         sid: "",
         auth_method: redeemed.code.auth_method.as_deref().unwrap_or_default(),
+        second_factor: redeemed.code.second_factor,
         auth_time: redeemed.code.auth_time.unwrap_or(ctx.now()),
         scopes: &redeemed.scopes,
     };

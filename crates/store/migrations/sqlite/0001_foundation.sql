@@ -459,8 +459,9 @@ CREATE TABLE refresh_token (
     grant_id        TEXT    NOT NULL,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
-    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives
+    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives; empty for a device
     auth_method     TEXT    NOT NULL,
+    second_factor   BOOLEAN NOT NULL, -- whether one was shown in it
     auth_time       BIGINT  NOT NULL,
     scope           TEXT    NOT NULL,
     issued          BIGINT  NOT NULL,
@@ -510,6 +511,7 @@ CREATE TABLE device_code (
     account         INTEGER REFERENCES account (pk) ON DELETE CASCADE, -- who answered
     denied          BOOLEAN NOT NULL,
     auth_method     TEXT,             -- how they had proved who they are
+    second_factor   BOOLEAN NOT NULL, -- whether they had shown one
     auth_time       BIGINT
 );
 CREATE INDEX device_code_provider ON device_code (provider);

@@ -347,6 +347,7 @@ impl Field {
             account: UserPk(i32::try_from(self.victim).unwrap()),
             sid: "sid".to_owned(),
             auth_method: "password".to_owned(),
+            second_factor: false,
             auth_time: now,
             scope: "offline_access openid".to_owned(),
             issued: now,
