@@ -394,6 +394,10 @@ async fn known(ctx: &Context, conn: &mut Conn, client: &Client, code: &str) -> R
 async fn wait(ctx: &Context, found: &DeviceCode) -> Result<OAuthError, Error> {
     let now = ctx.now();
     let hurries = found.asked.is_some_and(|asked| now < asked.plus_seconds(found.pause_seconds));
+    if hurries && found.pause_seconds >= VALIDITY_SECONDS {
+        // It does not listen: nothing more is written for it.
+        return Ok(OAuthError::SlowDown);
+    }
     let pause = if hurries { found.pause_seconds.saturating_add(PAUSE_SECONDS) } else { found.pause_seconds };
     let mut tx = ctx.db.write().await?;
     device_code::asked(&mut tx, &found.digest, now, pause.min(VALIDITY_SECONDS)).await?;

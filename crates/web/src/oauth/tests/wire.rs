@@ -651,3 +651,41 @@ async fn oa_668_requests_are_counted() {
     assert!(told.contains("portcullis_oauth_request_duration_seconds"), "{told}");
     assert!(!told.contains("ada") && !told.contains(app.id()) && !told.contains("canary"), "{told}");
 }
+
+/// OA-465, OA-126, OA-497: access tokens are of the type that outposts read, and are no credential of a client that asks about
+/// tokens.
+#[tokio::test]
+async fn oa_497_a_token_is_no_client() {
+    let app = App::new(json!({"grant_types": ["password"]})).await;
+    let all = [("grant_type", "password"), ("username", "ada"), ("password", KEY), ("scope", "openid")];
+    let issued = app.ask("/application/o/token/", &all).await;
+    let token = text(&issued, "access_token");
+    let header = token.split('.').next().expect("three parts");
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).expect("base64url")).expect("JSON");
+    assert_eq!(header, json!({"alg": "HS256", "typ": "JWT"}));
+    let bearer = format!("Bearer {token}");
+    for path in ["introspect", "revoke"] {
+        let path = format!("/application/o/{path}/");
+        for client in [vec![("token", token)], vec![("token", token), ("client_id", app.id())]] {
+            let refused = post(&app.site, &path, &client, &[("authorization", &bearer)]).await;
+            assert_eq!((refused.status.as_u16(), text(&refused, "error")), (401, "invalid_client"), "{path}");
+        }
+    }
+    assert_eq!(app.userinfo(token).await.status, 200);
+}
+
+/// OA-466: a token that would be too long is not issued; the answer does not say why.
+#[tokio::test]
+async fn oa_466_a_token_that_is_too_long_is_not_issued() {
+    let app = App::new(json!({"grant_types": ["password"]})).await;
+    let all = [("grant_type", "password"), ("username", "ada"), ("password", KEY), ("scope", "profile")];
+    for (count, status) in [(100, 200), (700, 400)] {
+        for number in 0..count {
+            let body = json!({"name": format!("{}-{count}-{number}", "g".repeat(100)), "users": [app.ada]});
+            assert_eq!(app.site.admin(Method::POST, "/core/groups/", body).await.status, 201);
+        }
+        let reply = app.ask("/application/o/token/", &all).await;
+        assert_eq!(reply.status, status, "{count}");
+        assert!(status == 200 || text(&reply, "error") == "invalid_grant", "{}", reply.text);
+    }
+}
