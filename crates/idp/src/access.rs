@@ -28,7 +28,7 @@ use crate::list::Slice;
 use crate::policies::{self, Failure, HttpFacts, Outcome, PolicyRequest, run};
 use crate::settings::Settings;
 
-pub use explain::explain;
+pub use explain::{explain, trace};
 pub use portcullis_core::policy::Decision;
 
 /// What is known of the request besides the user (CO-181). Policies read it; users and groups decide without it.

@@ -345,6 +345,8 @@ mod tests {
             logout_method: "backchannel".to_owned(),
             jwt_federation_sources: json!([]),
             jwt_federation_providers: json!([]),
+            federation_audiences: json!([]),
+            cap_to_assertion_exp: true,
             mode: "proxy".to_owned(),
             external_host: String::new(),
             internal_host: String::new(),

@@ -1,16 +1,19 @@
 //! What users may change of themselves (CO-327).
 
+pub mod address;
+
 use portcullis_core::attributes::Attributes;
 use portcullis_core::id::UserPk;
 use portcullis_core::username;
-use portcullis_store::{account, instance};
+use portcullis_store::{Conn, account, instance};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{self, account_attributes, account_place, seal, users};
+use crate::directory::{self, Person, account_attributes, account_place, seal, users};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::mail::{Job, Letter};
 
 /// What is shown to a user of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,31 +54,37 @@ fn locale_of(attributes: &Attributes) -> String {
     locale.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Changes a user's own fields, as far as the user or the instance allows.
+/// Whether a user may change one of their own fields: they themselves, or else everybody.
+async fn may(conn: &mut Conn, person: &Person, what: &str, otherwise: bool) -> Result<bool, Error> {
+    let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
+    let own = person.effective_attributes.get(&format!("goauthentik.io/user/can-change-{what}"));
+    let default = settings.get(format!("default_user_change_{what}"));
+    Ok(own.and_then(Value::as_bool).or_else(|| default.and_then(Value::as_bool)).unwrap_or(otherwise))
+}
+
+/// Changes a user's own fields, as far as the user or the instance allows. Where there is mail, a new address counts only
+/// once it is confirmed; tells whether that is so now.
 ///
 /// # Errors
-/// [`Error::Invalid`] by field; [`Error::NotFound`]; else when the store fails.
-pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -> Result<(), Error> {
+/// [`Error::Invalid`] by field; [`Error::NotFound`]; [`Error::Busy`] when too much mail waits; else when the store fails.
+pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -> Result<bool, Error> {
     // An address may be what somebody signs in by, and where links go that they recover by.
     actor.need_to_be_themselves()?;
     let mut change = Change::begin(ctx, actor).await?;
     let person = directory::person(ctx, change.conn(), pk).await?.ok_or(Error::NotFound("User"))?;
-    let settings = instance::get(change.conn()).await?.map(|instance| instance.settings).unwrap_or_default();
-    let may = |what: &str, otherwise: bool| {
-        let own = person.effective_attributes.get(&format!("goauthentik.io/user/can-change-{what}"));
-        let default = settings.get(format!("default_user_change_{what}"));
-        own.and_then(Value::as_bool).or_else(|| default.and_then(Value::as_bool)).unwrap_or(otherwise)
-    };
     let (mut changed, mut problems) = (person.account.clone(), Problems::default());
+    let mut to_confirm = None;
     if let Some(name) = wanted.username.filter(|name| *name != changed.username) {
         match username::check(&name) {
-            _ if !may("username", false) => problems.add("username", "Not allowed to change username."),
+            _ if !may(change.conn(), &person, "username", false).await? => {
+                problems.add("username", "Not allowed to change username.")
+            }
             Ok(()) => changed.username = name,
             Err(error) => problems.add("username", error.to_string()),
         }
     }
     if let Some(name) = wanted.name.filter(|name| *name != changed.name) {
-        if may("name", true) {
+        if may(change.conn(), &person, "name", true).await? {
             problems.limit("name", &name);
             changed.name = name;
         } else {
@@ -83,10 +92,12 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
         }
     }
     if let Some(email) = wanted.email.filter(|email| *email != changed.email) {
-        if !may("email", false) {
+        if !may(change.conn(), &person, "email", false).await? {
             problems.add("email", "Not allowed to change email address.");
         } else if !email.is_empty() && (email.chars().count() > 254 || !users::is_email(&email)) {
             problems.add("email", "Enter a valid email address.");
+        } else if ctx.mail.is_on() && !email.is_empty() {
+            to_confirm = Some(email);
         } else {
             changed.email = email;
         }
@@ -100,12 +111,18 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
             set_locale(&mut attributes, locale);
         }
     }
+    let mut letter = None;
+    if let Some(email) = to_confirm.filter(|_| problems.is_empty()) {
+        letter = address::letter(&mut change, &person.account, &email, &mut problems).await?;
+    }
     problems.check()?;
     if attributes != person.own_attributes {
         changed.attributes_sealed = seal(ctx, &account_place(pk), &attributes);
     }
     if changed == person.account {
-        return Ok(());
+        // Only that a mail is sent is to be kept.
+        change.commit().await?;
+        return sent(ctx, actor, letter);
     }
     changed.last_updated = ctx.now();
     let taken = |error| Error::taken(error, "account.username_folded", "username", users::TAKEN);
@@ -115,7 +132,17 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     let difference = diff(&shown(&person.account, &person.own_attributes), &shown(&changed, &attributes));
     let named = model("authentik_core", "user", pk, &changed.username);
     change.event("user_write", json!({"model": named, "diff": difference, "created": false})).await?;
-    change.commit().await
+    change.commit().await?;
+    sent(ctx, actor, letter)
+}
+
+/// Has a letter sent, if there is one.
+fn sent(ctx: &Context, actor: &Actor, letter: Option<Letter>) -> Result<bool, Error> {
+    let Some(letter) = letter else { return Ok(false) };
+    match ctx.mail.leave(Job::Letter { actor: actor.clone(), letter: Box::new(letter) }) {
+        true => Ok(true),
+        false => Err(Error::Busy),
+    }
 }
 
 fn set_locale(attributes: &mut Attributes, locale: String) {

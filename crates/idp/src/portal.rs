@@ -56,6 +56,8 @@ pub enum Launch {
         application: String,
         /// What the policies say.
         messages: Vec<String>,
+        /// What each binding found, for whom that is (CO-140).
+        trace: Vec<String>,
     },
 }
 
@@ -68,9 +70,10 @@ pub async fn launch(ctx: &Context, user: UserPk, slug: &str, context: &AccessCon
     let mut conn = ctx.db.read().await?;
     let person = directory::person(ctx, &mut conn, user).await?.ok_or(Error::NotFound("User"))?;
     drop(conn);
-    let decision = access::judge(ctx, &person, &view.application, context).await?.decision;
-    if !decision.passing {
-        return Ok(Launch::Denied { application: view.application.name, messages: decision.messages });
+    let judged = access::judge(ctx, &person, &view.application, context).await?;
+    if !judged.decision.passing {
+        let trace = access::trace(ctx, &person, &judged).await?;
+        return Ok(Launch::Denied { application: view.application.name, messages: judged.decision.messages, trace });
     }
     let href = view.launch_url(Some(&person)).filter(|href| applications::is_launchable(Some(href)));
     href.map(Launch::To).ok_or(Error::NotFound("Application"))

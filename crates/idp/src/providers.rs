@@ -92,6 +92,8 @@ pub struct Fields {
     pub cookie_domain: Option<String>,
     pub jwt_federation_sources: Option<Vec<Uuid>>,
     pub jwt_federation_providers: Option<Vec<ProviderPk>>,
+    pub federation_audiences: Option<Vec<String>>,
+    pub cap_to_assertion_exp: Option<bool>,
     pub access_token_validity: Option<String>,
     pub refresh_token_validity: Option<String>,
 }
@@ -264,6 +266,8 @@ fn blank(ctx: &Context) -> Provider {
         logout_method: "backchannel".to_owned(),
         jwt_federation_sources: json!([]),
         jwt_federation_providers: json!([]),
+        federation_audiences: json!([]),
+        cap_to_assertion_exp: true,
         mode: "proxy".to_owned(),
         external_host: String::new(),
         internal_host: String::new(),
@@ -331,6 +335,8 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.refresh_token_validity, &fields.refresh_token_validity);
     set(&mut provider.jwt_federation_sources, &fields.jwt_federation_sources.as_ref().map(|list| json!(list)));
     set(&mut provider.jwt_federation_providers, &fields.jwt_federation_providers.as_ref().map(|list| json!(list)));
+    set(&mut provider.federation_audiences, &fields.federation_audiences.as_ref().map(|list| json!(list)));
+    set(&mut provider.cap_to_assertion_exp, &fields.cap_to_assertion_exp);
 }
 
 /// Stores the mappings that were chosen, and the managed ones that every proxy provider has (PX-025, OA-070).
@@ -383,6 +389,8 @@ async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value,
         "cookie_domain": provider.cookie_domain,
         "jwt_federation_sources": provider.jwt_federation_sources,
         "jwt_federation_providers": provider.jwt_federation_providers,
+        "federation_audiences": provider.federation_audiences,
+        "cap_to_assertion_exp": provider.cap_to_assertion_exp,
         "access_token_validity": provider.access_token_validity,
         "refresh_token_validity": provider.refresh_token_validity,
     }))

@@ -56,6 +56,7 @@ pub struct Fields {
     pub expected_audiences: Option<Vec<String>>,
     pub allowed_algorithms: Option<Vec<String>>,
     pub max_assertion_lifetime: Option<String>,
+    pub single_use: Option<bool>,
 }
 
 /// The sources that meet conditions.
@@ -292,6 +293,7 @@ fn apply(source: &mut Source, fields: &Fields) {
     set_list(&mut source.expected_audiences, fields.expected_audiences.as_ref());
     set_list(&mut source.allowed_algorithms, fields.allowed_algorithms.as_ref());
     set(&mut source.max_assertion_lifetime, &fields.max_assertion_lifetime);
+    set(&mut source.single_use, &fields.single_use);
 }
 
 fn blank(ctx: &Context) -> Source {
@@ -327,6 +329,7 @@ fn blank(ctx: &Context) -> Source {
         expected_audiences: json!([]),
         allowed_algorithms: json!([]),
         max_assertion_lifetime: "days=1".to_owned(),
+        single_use: false,
         discovered_issuer: String::new(),
         fetched_jwks: json!({}),
         fetched_at: None,
@@ -366,6 +369,7 @@ fn snapshot(source: &Source) -> Value {
         "expected_audiences": source.expected_audiences,
         "allowed_algorithms": source.allowed_algorithms,
         "max_assertion_lifetime": source.max_assertion_lifetime,
+        "single_use": source.single_use,
     })
 }
 

@@ -63,6 +63,10 @@ pub struct Provider {
     pub jwt_federation_sources: Value,
     /// List of provider keys.
     pub jwt_federation_providers: Value,
+    /// List of `aud` that assertions may have besides the defaults (OA-328).
+    pub federation_audiences: Value,
+    /// Whether what is issued for an assertion ends no later than that (OA-336).
+    pub cap_to_assertion_exp: bool,
     /// `proxy`, `forward_single` or `forward_domain`.
     pub mode: String,
     /// Where browsers reach the application.
@@ -165,6 +169,8 @@ impl Record for Provider {
             logout_method: row.text("logout_method")?,
             jwt_federation_sources: row.json("jwt_federation_sources")?,
             jwt_federation_providers: row.json("jwt_federation_providers")?,
+            federation_audiences: row.json("federation_audiences")?,
+            cap_to_assertion_exp: row.flag("cap_to_assertion_exp")?,
             mode: row.text("mode")?,
             external_host: row.text("external_host")?,
             internal_host: row.text("internal_host")?,
@@ -278,9 +284,9 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
              internal_host_ssl_validation, certificate, skip_path_regex, intercept_header_auth, basic_auth_enabled,
              basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed,
              client_type, grant_types, refresh_token_threshold, include_claims_in_id_token, signing_key, issuer_mode,
-             logout_uri, logout_method)
+             logout_uri, logout_method, federation_audiences, cap_to_assertion_exp)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
+             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)
          RETURNING pk",
     )
     .bind(provider.uuid.to_string())
@@ -318,6 +324,8 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
     .bind(&provider.issuer_mode)
     .bind(&provider.logout_uri)
     .bind(&provider.logout_method)
+    .bind(provider.federation_audiences.to_string())
+    .bind(provider.cap_to_assertion_exp)
     .fetch_one(c)
     .await)?;
     Ok(ProviderPk(pk))
@@ -337,7 +345,7 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
              basic_auth_enabled = $22, basic_auth_user_attribute = $23, basic_auth_password_attribute = $24,
              cookie_domain = $25, cookie_secret_sealed = $26, client_type = $27, grant_types = $28,
              refresh_token_threshold = $29, include_claims_in_id_token = $30, signing_key = $31, issuer_mode = $32,
-             logout_uri = $33, logout_method = $34
+             logout_uri = $33, logout_method = $34, federation_audiences = $35, cap_to_assertion_exp = $36
          WHERE pk = $1",
     )
     .bind(provider.pk.0)
@@ -374,6 +382,8 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
     .bind(&provider.issuer_mode)
     .bind(&provider.logout_uri)
     .bind(&provider.logout_method)
+    .bind(provider.federation_audiences.to_string())
+    .bind(provider.cap_to_assertion_exp)
     .execute(c)
     .await
     .map(drop))?;

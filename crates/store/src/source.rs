@@ -74,6 +74,8 @@ pub struct Source {
     pub allowed_algorithms: Value,
     /// Longest lifetime of an assertion, a duration as typed.
     pub max_assertion_lifetime: String,
+    /// Whether an assertion counts once (OA-349).
+    pub single_use: bool,
     /// `issuer` of the discovery document; empty while unknown.
     pub discovered_issuer: String,
     /// The last good keys from a URL: a JSON Web Key Set, or an empty object.
@@ -125,6 +127,7 @@ impl Record for Source {
             expected_audiences: row.json("expected_audiences")?,
             allowed_algorithms: row.json("allowed_algorithms")?,
             max_assertion_lifetime: row.text("max_assertion_lifetime")?,
+            single_use: row.flag("single_use")?,
             discovered_issuer: row.text("discovered_issuer")?,
             fetched_jwks: row.json("fetched_jwks")?,
             fetched_at: row.instant_or_null("fetched_at")?,
@@ -162,9 +165,9 @@ pub async fn insert(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
              access_token_url, profile_url, pkce, consumer_key, consumer_secret_sealed, additional_scopes,
              oidc_well_known_url, oidc_jwks_url, oidc_jwks, authorization_code_auth_method, expected_issuers,
              expected_audiences, allowed_algorithms, max_assertion_lifetime, discovered_issuer, fetched_jwks,
-             fetched_at)
+             fetched_at, single_use)
          VALUES ($1, $2, $3, FALSE, FALSE, NULL, NULL, '[]', '[]', '', '', '', '', '', '', NULL, NULL, NULL, NULL, '',
-             '', $4, '', '', '', '{}', '', '[]', '[]', '[]', '', '', '{}', NULL)",
+             '', $4, '', '', '', '{}', '', '[]', '[]', '[]', '', '', '{}', NULL, FALSE)",
     ).bind(source.pk.to_string()).bind(&source.name).bind(&source.slug)
     .bind(&source.consumer_secret_sealed).execute(c).await.map(drop))?;
     update(conn, source).await
@@ -184,7 +187,7 @@ pub async fn update(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
              oidc_well_known_url = $24, oidc_jwks_url = $25, oidc_jwks = $26, authorization_code_auth_method = $27,
              expected_issuers = $28, expected_audiences = $29, allowed_algorithms = $30, max_assertion_lifetime = $31,
              discovered_issuer = $32, fetched_jwks = $33, fetched_at = $34,
-             fresh_until = $35
+             fresh_until = $35, single_use = $36
          WHERE pk = $1",
     )
     .bind(source.pk.to_string())
@@ -222,6 +225,7 @@ pub async fn update(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
     .bind(source.fetched_jwks.to_string())
     .bind(source.fetched_at.map(|at| at.0))
     .bind(source.fresh_until.map(|at| at.0))
+    .bind(source.single_use)
     .execute(c)
     .await
     .map(drop))?;

@@ -1,6 +1,7 @@
 //! Pages for people: rendered here, without script (D9 of the design).
 
 pub mod browser;
+pub mod email;
 pub mod flow;
 pub mod form;
 pub mod home;
@@ -40,6 +41,8 @@ pub mod path {
     pub const RECOVERY: &str = "/if/flow/default-recovery-flow/";
     /// A user's second factors.
     pub const SECOND_FACTORS: &str = "/account/second-factors/";
+    /// Confirms a new e-mail address.
+    pub const EMAIL: &str = "/account/email/";
     /// Ends acting as somebody else.
     pub const IMPERSONATION: &str = "/account/impersonation/";
     /// Sets up the first administrator.
@@ -55,6 +58,7 @@ pub fn router() -> Router<Arc<Context>> {
         .route(path::SIGN_OUT, get(sign_out::show).post(sign_out::submit))
         .route(path::SECOND_FACTORS, get(second_factors::show).post(second_factors::remove))
         .route(path::IMPERSONATION, post(impersonation::end))
+        .route(path::EMAIL, get(email::show).post(email::confirm))
         .route(path::SETUP, get(setup::show).post(setup::submit))
         .route("/flows/-/default/authentication/", get(forward))
         .route("/flows/-/default/invalidation/", get(sign_out::forward))

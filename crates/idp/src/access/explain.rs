@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use portcullis_store::binding::Binding;
 use portcullis_store::{Conn, account, team};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Found, Judged, holds_membership};
 use crate::context::Context;
@@ -54,6 +54,20 @@ pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &J
     };
     lines.push(LogLine::new(ctx.now(), "info", LOGGER, summary));
     Ok(lines)
+}
+
+/// The line of each binding and of the whole, for the page of somebody who was denied: superusers see it, and those who
+/// have `goauthentik.io/user/debug` (CO-140). What policies wrote is for administrators.
+///
+/// # Errors
+/// When the store fails.
+pub async fn trace(ctx: &Context, person: &Person, judged: &Judged) -> Result<Vec<String>, Error> {
+    let debugs = person.effective_attributes.get("goauthentik.io/user/debug").and_then(Value::as_bool);
+    if !person.is_superuser && debugs != Some(true) {
+        return Ok(Vec::new());
+    }
+    let lines = explain(ctx, &mut ctx.db.read().await?, person, judged).await?;
+    Ok(lines.into_iter().filter(|line| line.logger == LOGGER).map(|line| line.event).collect())
 }
 
 /// What a binding names, and what it found before `negate`.

@@ -112,7 +112,8 @@ pub(super) async fn settings(desk: &mut Desk<'_>, fields: &Fields) -> Result<(),
         locale: given("attributes.settings.locale"),
     };
     match own_fields::change(ctx, &desk.actor(&account), account.pk, changes).await {
-        Ok(()) => desk.run.step = Step::Done,
+        Ok(true) => desk.run.step = Step::EmailSent,
+        Ok(false) => desk.run.step = Step::Done,
         Err(Error::Invalid(problems)) => return told(desk, &problems),
         Err(error) => return Err(error),
     }

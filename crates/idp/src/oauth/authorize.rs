@@ -115,6 +115,8 @@ pub enum Outcome {
         application: String,
         /// What the policies say.
         messages: Vec<String>,
+        /// What each binding found, for whom that is (CO-140).
+        trace: Vec<String>,
         /// Back to the client with `access_denied`.
         back: Answer,
     },
@@ -322,13 +324,15 @@ pub async fn decide(
         "oauth_response_type": request.kind.name(),
     });
     drop(conn);
-    let decision = access::judge(ctx, &person, application, &context(entries).from(visitor)).await?.decision;
-    if !decision.passing {
+    let judged = access::judge(ctx, &person, application, &context(entries).from(visitor)).await?;
+    if !judged.decision.passing {
         let back = request.error(ctx, "access_denied");
-        return Ok(match silent {
-            true => Outcome::Answer(back),
-            false => Outcome::Denied { application: application.name.clone(), messages: decision.messages, back },
-        });
+        if silent {
+            return Ok(Outcome::Answer(back));
+        }
+        let trace = access::trace(ctx, &person, &judged).await?;
+        let (application, messages) = (application.name.clone(), judged.decision.messages);
+        return Ok(Outcome::Denied { application, messages, trace, back });
     }
     let mut conn = ctx.db.read().await?;
     if !agreed && let Some(known) = to_be_asked(&mut conn, request, application, &person, now).await? {

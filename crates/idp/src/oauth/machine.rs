@@ -227,6 +227,11 @@ pub async fn confirm(
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let known = identified(ctx, conn, visitor, client, application, variant).await?;
     let known = known.map_err(|_| OAuthError::InvalidGrant)?;
+    if let Variant::Verified(verified) = variant
+        && !verified.spend(ctx, conn).await?
+    {
+        return Err(OAuthError::InvalidGrant);
+    }
     if !access::confirm(conn, &known.person, application, &proven.judged).await?.passing {
         return Err(OAuthError::InvalidGrant);
     }
@@ -347,9 +352,14 @@ async fn note_failure(
         let identifier = if username.is_empty() { &client.provider.client_id } else { &username };
         reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
     }
-    let recorded = event::record(ctx, &mut tx, &visitor.stranger(&username), "login_failed", context).await?;
+    let stranger = visitor.stranger(&username);
+    let mut recorded = vec![event::record(ctx, &mut tx, &stranger, "login_failed", context).await?];
+    if reason == assertion::REPLAYED {
+        let context = json!({"message": "Assertion was used again", "provider": client.provider.name});
+        recorded.push(event::record(ctx, &mut tx, &stranger, "suspicious_request", context).await?);
+    }
     tx.commit().await?;
-    event::log(&recorded);
+    recorded.iter().for_each(event::log);
     Ok(())
 }
 

@@ -45,6 +45,8 @@ pub struct Fields {
     pub issuer_mode: Option<String>,
     pub jwt_federation_sources: Option<Vec<Uuid>>,
     pub jwt_federation_providers: Option<Vec<ProviderPk>>,
+    pub federation_audiences: Option<Vec<String>>,
+    pub cap_to_assertion_exp: Option<bool>,
 }
 
 /// Where browsers may be sent (OA-025).
@@ -189,6 +191,8 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.issuer_mode, &fields.issuer_mode);
     set(&mut provider.jwt_federation_sources, &fields.jwt_federation_sources.as_ref().map(|list| json!(list)));
     set(&mut provider.jwt_federation_providers, &fields.jwt_federation_providers.as_ref().map(|list| json!(list)));
+    set(&mut provider.federation_audiences, &fields.federation_audiences.as_ref().map(|list| json!(list)));
+    set(&mut provider.cap_to_assertion_exp, &fields.cap_to_assertion_exp);
 }
 
 /// What events tell of a client: everything but its secret.
@@ -216,6 +220,8 @@ async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value,
         "issuer_mode": provider.issuer_mode,
         "jwt_federation_sources": provider.jwt_federation_sources,
         "jwt_federation_providers": provider.jwt_federation_providers,
+        "federation_audiences": provider.federation_audiences,
+        "cap_to_assertion_exp": provider.cap_to_assertion_exp,
     }))
 }
 

@@ -64,6 +64,9 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
     Ok(())
 }
 
+/// What keys on P-521 sign with.
+const ES512: &str = "ES512";
+
 /// Rules on the source that results.
 pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
     // The built-in one is in no table.
@@ -109,8 +112,19 @@ pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
     {
         problems.add("oidc_jwks", "Enter a JSON Web Key Set: an object with a list of keys.");
     }
+    for key in fields.oidc_jwks.iter().filter_map(|set| set.get("keys")?.as_array()).flatten() {
+        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+        if text("alg") == ES512 || text("crv") == "P-521" {
+            problems.add(
+                "oidc_jwks",
+                format!("Leave the key {:?} out: it is for ES512, which cannot be verified.", text("kid")),
+            );
+        }
+    }
     for algorithm in texts(&source.allowed_algorithms) {
-        if jwks::algorithm(algorithm).is_none() {
+        if algorithm == ES512 {
+            problems.add("allowed_algorithms", "ES512 cannot be verified. Use ES256, ES384, EdDSA or one of RSA.");
+        } else if jwks::algorithm(algorithm).is_none() {
             problems.add("allowed_algorithms", format!("\"{algorithm}\" is not a valid choice."));
         }
     }

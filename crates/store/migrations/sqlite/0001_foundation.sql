@@ -234,6 +234,8 @@ CREATE TABLE provider (
     logout_method               TEXT    NOT NULL,
     jwt_federation_sources      TEXT    NOT NULL, -- JSON list of UUID
     jwt_federation_providers    TEXT    NOT NULL, -- JSON list of integer
+    federation_audiences        TEXT    NOT NULL, -- JSON list of text
+    cap_to_assertion_exp        BOOLEAN NOT NULL,
     mode                        TEXT    NOT NULL,
     external_host               TEXT    NOT NULL,
     internal_host               TEXT    NOT NULL,
@@ -551,6 +553,7 @@ CREATE TABLE oauth_source (
     expected_audiences      TEXT    NOT NULL, -- JSON list of text, besides the defaults
     allowed_algorithms      TEXT    NOT NULL, -- JSON list of text; empty: the defaults
     max_assertion_lifetime  TEXT    NOT NULL, -- a duration, as typed
+    single_use              BOOLEAN NOT NULL,
     discovered_issuer       TEXT    NOT NULL, -- empty: unknown
     fetched_jwks            TEXT    NOT NULL, -- JSON object: the last good one
     fetched_at              BIGINT,           -- when that was

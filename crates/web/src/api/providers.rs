@@ -210,6 +210,8 @@ pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
         jwt_federation_providers: body
             .integers("jwt_federation_providers")
             .map(|keys| keys.into_iter().map(ProviderPk).collect()),
+        federation_audiences: body.texts("federation_audiences"),
+        cap_to_assertion_exp: body.flag("cap_to_assertion_exp"),
         access_token_validity: body.filled_text("access_token_validity"),
         refresh_token_validity: body.filled_text("refresh_token_validity"),
     };
@@ -273,6 +275,9 @@ pub(super) fn proxy(view: &View) -> Value {
         ("cookie_domain", json!(provider.cookie_domain)),
         ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
         ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
+        // Our own (OA-044, OA-336).
+        ("federation_audiences", provider.federation_audiences.clone()),
+        ("cap_to_assertion_exp", json!(provider.cap_to_assertion_exp)),
         ("access_token_validity", json!(provider.access_token_validity)),
         ("refresh_token_validity", json!(provider.refresh_token_validity)),
         ("outpost_set", json!(view.outposts)),

@@ -243,6 +243,7 @@ pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
         expected_audiences: body.texts("expected_audiences"),
         allowed_algorithms: body.texts("allowed_algorithms"),
         max_assertion_lifetime: body.filled_text("max_assertion_lifetime"),
+        single_use: body.flag("single_use"),
     };
     body.finish()?;
     Ok(fields)
@@ -328,11 +329,12 @@ pub(super) fn object(ctx: &Context, source: &Source) -> Value {
         ("oidc_jwks_url", json!(source.oidc_jwks_url)),
         ("oidc_jwks", keys.clone()),
         ("authorization_code_auth_method", json!(source.authorization_code_auth_method)),
-        // Our own (OA-044).
+        // Our own (OA-044, OA-349).
         ("expected_issuers", source.expected_issuers.clone()),
         ("expected_audiences", source.expected_audiences.clone()),
         ("allowed_algorithms", source.allowed_algorithms.clone()),
         ("max_assertion_lifetime", json!(source.max_assertion_lifetime)),
+        ("single_use", json!(source.single_use)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Value::Object(object)

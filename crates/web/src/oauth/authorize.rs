@@ -87,8 +87,8 @@ pub(super) async fn answer(
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
         Ok(Outcome::Ask(question)) => consent::ask(ctx, &params, &question).await,
-        Ok(Outcome::Denied { application, messages, back }) => {
-            respond::denied(origin, &application, &messages, Some(&back.url()))
+        Ok(Outcome::Denied { application, messages, trace, back }) => {
+            respond::denied(origin, &application, &messages, &trace, Some(&back.url()))
         }
         Err(error) => PageError::from(error).into_page(origin),
     }

@@ -164,6 +164,7 @@ fn left(application: &Application, external_host: &str) -> Response {
         title: &format!("Signed out of {}", application.name),
         text: "You are still signed in to Portcullis, and can open your applications without a password.",
         messages: &[],
+        trace: &[],
         links: &links,
         request_id: "",
     };

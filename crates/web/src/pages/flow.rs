@@ -175,6 +175,13 @@ impl Asking<'_> {
             }
             Challenge::Consent { header, token, user, .. } => self.confirm(header, token, &user.username),
             Challenge::RememberMe { .. } => self.remember_me(),
+            Challenge::Email if self.turn.flow.slug == flows::USER_SETTINGS => self.message(
+                None,
+                "Look into your mail",
+                "A link was sent to the new address. Open it within 30 minutes: until then your address stays what it is. \
+                 Everything else is saved.",
+                &[Link { href: path::HOME, text: "Your applications" }],
+            ),
             Challenge::Email => self.message(
                 None,
                 "Look into your mail",
@@ -371,6 +378,7 @@ impl Asking<'_> {
             title,
             text,
             messages: &[],
+            trace: &[],
             links,
             request_id,
         };

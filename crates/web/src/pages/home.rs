@@ -58,6 +58,7 @@ fn guests_only(origin: &Origin) -> Response {
         title: "Access denied",
         text: "You are signed in as a guest. Open your application at its own address.",
         messages: &[],
+        trace: &[],
         links: &[Link { href: path::SIGN_OUT, text: "Sign out" }],
         request_id: &origin.request_id,
     };

@@ -32,7 +32,9 @@ pub async fn open(
     let visitor = visitor.in_session(&session);
     match portal::launch(&ctx, user, &slug, &AccessContext::of(&visitor)).await {
         Ok(Launch::To(href)) => found(&href),
-        Ok(Launch::Denied { application, messages }) => respond::denied(&origin, &application, &messages, None),
+        Ok(Launch::Denied { application, messages, trace }) => {
+            respond::denied(&origin, &application, &messages, &trace, None)
+        }
         Err(Error::NotFound(_)) => {
             let text = "There is no such application, or it has no address to open.";
             respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text)

@@ -159,6 +159,7 @@ impl PageError {
             title,
             text: &text,
             messages: &[],
+            trace: &[],
             links: &[Link { href: path::HOME, text: "Home" }],
             request_id: &origin.request_id,
         };
@@ -183,7 +184,13 @@ fn in_words(seconds: u32) -> String {
 
 /// Says that somebody is signed in and yet may not use an application, and leads back to it with that news
 /// (CO-140, OA-165).
-pub fn denied(origin: &Origin, application: &str, messages: &[String], back: Option<&str>) -> Response {
+pub fn denied(
+    origin: &Origin,
+    application: &str,
+    messages: &[String],
+    trace: &[String],
+    back: Option<&str>,
+) -> Response {
     let ours = [Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }];
     let links: Vec<_> = ours.into_iter().chain(back.map(|href| Link { href, text: "Back" })).collect();
     let message = Message {
@@ -193,6 +200,7 @@ pub fn denied(origin: &Origin, application: &str, messages: &[String], back: Opt
             "You are signed in, but {application} is not open to you. Its administrator decides who may use it."
         ),
         messages,
+        trace,
         links: &links,
         request_id: &origin.request_id,
     };
@@ -206,6 +214,7 @@ pub fn error(origin: &Origin, status: StatusCode, title: &str, text: &str) -> Re
         title,
         text,
         messages: &[],
+        trace: &[],
         links: &[Link { href: path::HOME, text: "Home" }],
         request_id: &origin.request_id,
     };

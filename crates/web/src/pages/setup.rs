@@ -94,6 +94,7 @@ fn done(origin: &Origin) -> Response {
         title: "Portcullis is set up already",
         text: "The first administrator has a password. Sign in with it.",
         messages: &[],
+        trace: &[],
         links: &[Link { href: path::SIGN_IN, text: "Sign in" }],
         request_id: &origin.request_id,
     };

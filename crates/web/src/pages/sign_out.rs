@@ -110,6 +110,7 @@ pub fn signed_out(origin: &Origin, headers: &HeaderMap) -> Response {
         title: "You are signed out",
         text: "Your sessions at Portcullis and at all applications behind it have ended.",
         messages: &[],
+        trace: &[],
         links: &[Link { href: path::SIGN_IN, text: "Sign in" }],
         request_id: "",
     };

@@ -137,6 +137,8 @@ pub struct Message<'a> {
     pub text: &'a str,
     /// Further messages, such as those of policies (CO-140).
     pub messages: &'a [String],
+    /// Why, step by step, for those whom it helps (CO-140).
+    pub trace: &'a [String],
     /// Where to go; the first one is emphasised.
     pub links: &'a [Link<'a>],
     /// The request's id, or empty when it helps nobody.

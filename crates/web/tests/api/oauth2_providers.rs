@@ -55,6 +55,8 @@ async fn co_558_what_is_not_said_has_its_default() {
         ("issuer_mode", json!("per_provider")),
         ("jwt_federation_sources", json!([])),
         ("jwt_federation_providers", json!([])),
+        ("federation_audiences", json!([])),
+        ("cap_to_assertion_exp", json!(true)),
         ("property_mappings", json!([])),
         ("authentication_flow", json!(null)),
         ("assigned_application_slug", json!(null)),
@@ -89,6 +91,7 @@ async fn co_595_what_was_sent_comes_back() {
         "refresh_token_validity": "weeks=1", "refresh_token_threshold": "hours=1", "include_claims_in_id_token": false,
         "signing_key": key, "logout_uri": "http://app/logout", "logout_method": "frontchannel",
         "sub_mode": "user_upn", "issuer_mode": "global",
+        "federation_audiences": ["https://a.example"], "cap_to_assertion_exp": false,
     }))
     .await;
     let made = site.post(PATH, sent.clone()).await;

@@ -55,6 +55,7 @@ async fn co_567_what_is_not_said_has_its_default() {
         ("managed", json!(null)),
         ("icon_url", json!(null)),
         ("max_assertion_lifetime", json!("days=1")),
+        ("single_use", json!(false)),
     ] {
         assert_eq!(made[key], value, "{key}");
     }
@@ -74,7 +75,7 @@ async fn co_595_sources_come_back_as_sent() {
     let site = Site::new().await;
     let more = json!({
         "oidc_jwks": keys(), "expected_issuers": ["https://a.example"], "expected_audiences": ["x", "y"],
-        "allowed_algorithms": ["EdDSA"], "max_assertion_lifetime": "hours=2", "user_path_template": "machines",
+        "allowed_algorithms": ["EdDSA"], "max_assertion_lifetime": "hours=2", "single_use": true, "user_path_template": "machines",
         "profile_url": "https://a.example/me", "pkce": "S256", "enabled": false, "additional_scopes": "a b",
     });
     let mut sent = body("cluster", more);
@@ -129,7 +130,7 @@ async fn co_567_has_jwks_works() {
     assert_eq!(all("").await, ["authentik-built-in", "without"]);
 }
 
-/// CO-523, CO-567: what is wrong with a source is told by field.
+/// CO-523, CO-567, OA-321: what is wrong with a source is told by field.
 #[tokio::test]
 async fn co_567_sources_are_validated() {
     let site = Site::new().await;
@@ -150,6 +151,10 @@ async fn co_567_sources_are_validated() {
         (json!({"oidc_jwks": []}), "oidc_jwks"),
         (json!({"allowed_algorithms": ["HS256"]}), "allowed_algorithms"),
         (json!({"allowed_algorithms": ["none"]}), "allowed_algorithms"),
+        (json!({"allowed_algorithms": ["ES512"]}), "allowed_algorithms"),
+        (json!({"oidc_jwks": {"keys": [{"kty": "EC", "crv": "P-521", "kid": "k"}]}}), "oidc_jwks"),
+        (json!({"oidc_jwks": {"keys": [{"kty": "EC", "alg": "ES512", "kid": "k"}]}}), "oidc_jwks"),
+        (json!({"single_use": "perhaps"}), "single_use"),
         (json!({"max_assertion_lifetime": "x"}), "max_assertion_lifetime"),
         (json!({"profile_url": "words"}), "profile_url"),
         (json!({"expected_issuers": [7]}), "expected_issuers"),
@@ -159,6 +164,8 @@ async fn co_567_sources_are_validated() {
         let problems = site.refused(Method::POST, PATH, body("new", more.clone())).await;
         assert!(problems[field].is_array() && problems.as_object().unwrap().len() == 1, "{more}: {problems}");
     }
+    let told = site.refused(Method::POST, PATH, body("new", json!({"allowed_algorithms": ["ES512"]}))).await;
+    assert!(told["allowed_algorithms"][0].as_str().unwrap().contains("ES512 cannot be verified"), "{told}");
     let (_, key) = site.user("ada").await;
     assert_eq!(site.send(&key, Method::POST, PATH, Some(body("x", json!({})))).await.0, 403);
 }

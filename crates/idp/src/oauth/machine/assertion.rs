@@ -5,12 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Validation;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
-use portcullis_core::keys::Purpose;
+use portcullis_core::keys::{Digest, Purpose};
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
 use portcullis_store::provider::Provider;
 use portcullis_store::source::{self, Source};
-use portcullis_store::{Conn, application, provider};
+use portcullis_store::{Conn, application, failure, provider};
 use serde_json::{Map, Value, json};
 
 use super::federated;
@@ -27,6 +27,8 @@ use crate::{event, signing, tokens};
 
 /// Longest assertion, in bytes (OA-321).
 const LONGEST: usize = 16 * 1024;
+/// An assertion that counts once was used again: why it is refused.
+pub(super) const REPLAYED: &str = "assertion_replayed";
 /// Longest `sub`, in bytes.
 const LONGEST_SUBJECT: usize = 255;
 /// How far clocks may differ in `nbf` and `iat`, in seconds (OA-005).
@@ -41,6 +43,8 @@ pub struct Verified {
     claims: ClaimSet,
     kid: Option<String>,
     expires: Timestamp,
+    /// Whether what is issued for it ends no later.
+    is_capped: bool,
     by: By,
 }
 
@@ -164,7 +168,8 @@ async fn by_source(
                     };
                     let expires = instant(&claims, "exp").map(Timestamp::from_seconds).unwrap_or_default();
                     let by = By::Source { source: Box::new(source), issuer, subject, described };
-                    return Ok(Ok(Verified { claims, kid: read.kid.clone(), expires, by }));
+                    let is_capped = client.provider.cap_to_assertion_exp;
+                    return Ok(Ok(Verified { claims, kid: read.kid.clone(), expires, is_capped, by }));
                 }
             }
         }
@@ -236,6 +241,7 @@ fn accepted(
     let (issuer, token) = (issuer(ctx, provider, &application.slug), format!("{}/application/o/token/", ctx.base_url));
     let mut audiences = vec![provider.client_id.as_str(), issuer.as_str(), token.as_str()];
     audiences.extend(texts(&source.expected_audiences));
+    audiences.extend(texts(&provider.federation_audiences));
     let meant = match claims.get("aud") {
         Some(Value::String(audience)) => audiences.contains(&audience.as_str()),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(|audience| audiences.contains(&audience)),
@@ -247,6 +253,9 @@ fn accepted(
     let subject = text("sub");
     if subject.is_empty() || subject.len() > LONGEST_SUBJECT || subject.contains('\0') {
         return Err("assertion_subject");
+    }
+    if source.single_use && text("jti").is_empty() {
+        return Err("assertion_without_id");
     }
     Ok((text("iss").to_owned(), subject.to_owned()))
 }
@@ -266,6 +275,7 @@ async fn by_provider(ctx: &Context, client: &Client, jwt: &str, read: &Unverifie
         claims,
         kid: read.kid.clone(),
         expires: record.expires,
+        is_capped: true,
         by: By::Provider { issuer: Box::new(issuing), token: Box::new(record) },
     }))
 }
@@ -276,13 +286,32 @@ impl Verified {
         &self.claims
     }
 
-    /// What a token rests on that is issued for it: it ends no later (OA-336, OA-343).
+    /// What a token rests on that is issued for it: it ends no later, unless the provider says otherwise (OA-336, OA-343).
     pub(super) fn ground(&self) -> Ground<'_> {
         let (traded, source) = match &self.by {
             By::Source { source, .. } => (None, Some(source.pk)),
             By::Provider { token, .. } => (Some(&**token), None),
         };
-        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after: Some(self.expires) }
+        let not_after = self.is_capped.then_some(self.expires);
+        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after }
+    }
+
+    /// What remembers that it was used, where it counts once (OA-349).
+    fn counted_once(&self, ctx: &Context) -> Option<Digest> {
+        let By::Source { source, issuer, .. } = &self.by else { return None };
+        let id = self.claims.get("jti").and_then(Value::as_str).filter(|_| source.single_use)?;
+        let (pk, issuer) = (source.pk.to_string(), issuer.as_bytes());
+        Some(ctx.keys.digest(Purpose::FailureBucket, &[b"assertion", pk.as_bytes(), issuer, id.as_bytes()]))
+    }
+
+    /// Notes in the transaction that issues something that it was used. Tells whether it counts: of several uses at once,
+    /// one does.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn spend(&self, ctx: &Context, conn: &mut Conn) -> Result<bool, Error> {
+        let Some(bucket) = self.counted_once(ctx) else { return Ok(true) };
+        Ok(failure::add(conn, &bucket, ctx.now(), self.expires).await?.count == 1)
     }
 
     /// What an event tells of it: not everything that a stranger's token says (OA-348).
@@ -314,6 +343,11 @@ impl Verified {
             By::Source { source, issuer, subject, described } => {
                 if source::by_pk(conn, source.pk).await?.is_none_or(|source| !source.enabled) {
                     return Ok(Err("source_disabled"));
+                }
+                if let Some(bucket) = self.counted_once(ctx)
+                    && failure::get(conn, &bucket, ctx.now()).await?.is_some()
+                {
+                    return Ok(Err(REPLAYED));
                 }
                 let whose = federated::Whose { client, source, issuer, subject };
                 federated::person(ctx, conn, &whose, described).await.map(Ok)

@@ -205,6 +205,8 @@ pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, Api
         jwt_federation_providers: body
             .integers("jwt_federation_providers")
             .map(|keys| keys.into_iter().map(ProviderPk).collect()),
+        federation_audiences: body.texts("federation_audiences"),
+        cap_to_assertion_exp: body.flag("cap_to_assertion_exp"),
     };
     body.finish()?;
     Ok(fields)
@@ -277,6 +279,9 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("issuer_mode", json!(provider.issuer_mode)),
         ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
         ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
+        // Our own (OA-044, OA-336).
+        ("federation_audiences", provider.federation_audiences.clone()),
+        ("cap_to_assertion_exp", json!(provider.cap_to_assertion_exp)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Ok(Value::Object(object))

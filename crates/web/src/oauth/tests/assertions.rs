@@ -529,3 +529,75 @@ async fn oa_827_traded_tokens_end_with_the_source() {
     shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"enabled": false})).await;
     assert_eq!(asks().await, 401);
 }
+
+/// OA-044, OA-328: the provider says which further audiences its assertions may have.
+#[tokio::test]
+async fn oa_328_the_provider_names_audiences() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let meant = key.sign(&shop.pod_with(json!({"aud": "https://shop.example"})));
+    shop.refused(&meant, "assertion_audience").await;
+    let path = format!("/providers/oauth2/{}/", shop.provider["pk"]);
+    let more = json!({"federation_audiences": ["https://shop.example"]});
+    assert_eq!(shop.site.admin(Method::PATCH, &path, more).await.status, 200);
+    assert_eq!(shop.assert(&meant).await.status, 200);
+}
+
+/// OA-336: what is issued ends with the assertion, unless the provider says otherwise.
+#[tokio::test]
+async fn oa_336_the_end_of_the_assertion_can_be_let_go() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let short = shop.pod_with(json!({"exp": shop.now() + 600}));
+    assert_eq!(shop.assert(&key.sign(&short)).await.json["expires_in"], 600);
+    let path = format!("/providers/oauth2/{}/", shop.provider["pk"]);
+    assert_eq!(shop.site.admin(Method::PATCH, &path, json!({"cap_to_assertion_exp": false})).await.status, 200);
+    assert_eq!(shop.assert(&key.sign(&short)).await.json["expires_in"], HOUR);
+}
+
+/// OA-349, OA-663: assertions may be used until they end; where the source says so each counts once, a second use is
+/// reported, and one without an id is refused.
+#[tokio::test]
+async fn oa_349_assertions_can_count_once() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let jwt = key.sign(&shop.pod());
+    for _ in 0..2 {
+        assert_eq!(shop.assert(&jwt).await.status, 200);
+    }
+    assert_eq!(
+        shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"single_use": true})).await.status,
+        200
+    );
+    assert_eq!(shop.assert(&jwt).await.status, 200, "not counted before");
+    shop.refused(&jwt, "assertion_replayed").await;
+    let (_, event) = shop.site.events("suspicious_request").await;
+    assert_eq!(event["message"], "Assertion was used again", "{event}");
+    assert_eq!(shop.assert(&key.sign(&shop.pod_with(json!({"jti": "another"})))).await.status, 200);
+    shop.refused(&key.sign(&shop.pod_with(json!({"jti": null}))), "assertion_without_id").await;
+    // What is refused for another reason is not used up.
+    let bad = shop.pod_with(json!({"jti": "third", "aud": "elsewhere"}));
+    shop.refused(&key.sign(&bad), "assertion_audience").await;
+    assert_eq!(shop.assert(&key.sign(&shop.pod_with(json!({"jti": "third"})))).await.status, 200);
+}
+
+/// OA-349: of several uses of an assertion at once, one counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn oa_349_one_of_many_uses_counts() {
+    let key = Key::new("k1");
+    let keys = json!({"keys": [key.jwk()]});
+    let more = json!({"oidc_jwks": keys, "expected_issuers": [KUBERNETES], "single_use": true});
+    let shop = std::sync::Arc::new(Shop::new(more).await);
+    let jwt = key.sign(&shop.pod());
+    let tries: Vec<_> = (0..8)
+        .map(|_| {
+            let (shop, jwt) = (std::sync::Arc::clone(&shop), jwt.clone());
+            tokio::spawn(async move { shop.assert(&jwt).await.status.as_u16() })
+        })
+        .collect();
+    let mut won = 0;
+    for attempt in tries {
+        won += i32::from(attempt.await.expect("no panic") == 200);
+    }
+    assert_eq!(won, 1);
+}

@@ -368,3 +368,38 @@ async fn co_380_two_hundred_sign_ins_get_themselves() {
         person.await.expect("gets themselves");
     }
 }
+
+/// CO-140: why somebody is denied is told to superusers and to those who have `goauthentik.io/user/debug`, on the page of the
+/// sign-in and on that of the portal; nobody else is told.
+#[tokio::test]
+async fn co_140_the_trace_is_for_those_who_may_see_it() {
+    let (wiki, mut browser) = signed_in().await;
+    let bob = wiki.site.user("bob").await;
+    wiki.bind_to(bob).await;
+    let pages = async |browser: &mut Browser| {
+        let mut texts = Vec::new();
+        for path in [authorize(&wiki, &[]), "/application/launch/wiki/".to_owned()] {
+            let denied = browser.get(&wiki.site, &path).await;
+            assert_eq!(denied.status, 403, "{}", denied.text);
+            texts.push(denied.text);
+        }
+        texts
+    };
+    for page in pages(&mut browser).await {
+        assert!(!page.contains("<details>") && !page.contains("bob"), "{page}");
+    }
+    let user = format!("/core/users/{}/", wiki.ada);
+    let debug = json!({"attributes": {"goauthentik.io/user/debug": true}});
+    assert_eq!(wiki.site.admin(Method::PATCH, &user, debug).await.status, 200);
+    for page in pages(&mut browser).await {
+        let told = ["<details>", "ada is not this user", "does not pass", "ada may not use the application"];
+        assert!(told.iter().all(|part| page.contains(part)), "{page}");
+    }
+    let plain = json!({"attributes": {"goauthentik.io/user/debug": "true"}});
+    assert_eq!(wiki.site.admin(Method::PATCH, &user, plain).await.status, 200);
+    assert!(!pages(&mut browser).await[0].contains("<details>"), "only a yes counts");
+    let groups = wiki.site.admin(Method::GET, "/core/groups/?is_superuser=true", None).await;
+    let path = format!("/core/groups/{}/add_user/", groups.json["results"][0]["pk"].as_str().expect("a group"));
+    assert_eq!(wiki.site.admin(Method::POST, &path, json!({"pk": wiki.ada})).await.status, 204);
+    assert!(pages(&mut browser).await[0].contains("<details>"), "a superuser, who is denied all the same (CO-136)");
+}

@@ -219,6 +219,58 @@ async fn co_506_links_lead_to_configured_places_alone() {
     assert!(link(&mails[0].1).starts_with("https://example/if/flow/"), "{}", mails[0].1);
 }
 
+/// CO-327: a new address counts once a link was opened that was mailed there: by its user, once, within half an hour, and
+/// not by a program that looks at links.
+#[tokio::test]
+async fn co_327_a_new_address_is_confirmed() {
+    let (site, ada, post) = site().await;
+    user(&site, "eve", "eve@example.org").await;
+    let at = format!("/core/users/{ada}/");
+    let may = json!({"attributes": {"goauthentik.io/user/can-change-email": true}});
+    site.admin(Method::PATCH, &at, may).await;
+    let (mut client, mut eve) = (Client::new(), Client::new());
+    client.sign_in(&site, "ada", PASSWORD).await;
+    eve.sign_in(&site, "eve", PASSWORD).await;
+    let slug = flows::USER_SETTINGS;
+    let ask = async |client: &mut Client| {
+        let answer = client.answer(&site, slug, "", json!({"email": "new@example.org", "name": "Ada L"})).await;
+        assert_eq!(answer["component"], "ak-stage-email", "{answer}");
+        let mails = sent(&site, &post).await;
+        let [(to, mail)] = mails.as_slice() else { panic!("{mails:?}") };
+        assert_eq!(to, "new@example.org");
+        let link = mail.split_whitespace().find(|word| word.contains("/account/email/")).expect("a link");
+        link.strip_prefix("http://id.example").expect("CO-506").to_owned()
+    };
+    let email = async || site.admin(Method::GET, &at, None).await.json["email"].clone();
+    let confirm = async |client: &mut Client, link: &str| {
+        let request = Request::post(link).header("origin", "http://id.example");
+        client.send(&site, request, Body::empty()).await.status.as_u16()
+    };
+    let link = ask(&mut client).await;
+    assert_eq!(site.admin(Method::GET, &at, None).await.json["name"], "Ada L", "the rest counts at once");
+    let page = client.page(&site, &link).await;
+    assert!(page.status == 200 && page.text.contains("new@example.org"), "{}", page.text);
+    assert_eq!(email().await, "ada@example.org", "looking changes nothing");
+    let stranger = Client::new().page(&site, &link).await;
+    let to = stranger.headers[header::LOCATION].to_str().expect("text");
+    assert!(stranger.status == 303 && to.contains("?next=%2Faccount%2Femail%2F%3Ftoken"), "{to}");
+    assert_eq!((eve.page(&site, &link).await.status.as_u16(), confirm(&mut eve, &link).await), (400, 400));
+    let foreign = client.send(&site, Request::post(&link).header("origin", "http://evil.example"), Body::empty()).await;
+    assert_eq!((foreign.status.as_u16(), email().await), (403, json!("ada@example.org")));
+    assert_eq!((confirm(&mut client, &link).await, email().await), (303, json!("new@example.org")));
+    assert_eq!(site.events("user_write").await.1["diff"]["email"]["new"], "new@example.org");
+    site.admin(Method::PATCH, &at, json!({"email": "ada@example.org"})).await;
+    assert_eq!(confirm(&mut client, &link).await, 400, "once");
+
+    let late = ask(&mut client).await;
+    site.clock.advance_seconds(1800);
+    assert_eq!(confirm(&mut client, &late).await, 400);
+    let withdrawn = ask(&mut client).await;
+    site.admin(Method::PATCH, &at, json!({"attributes": {}})).await;
+    assert_eq!((confirm(&mut client, &withdrawn).await, email().await), (400, json!("ada@example.org")));
+    assert_eq!(confirm(&mut client, "/account/email/?token=nonsense").await, 400);
+}
+
 /// CO-324: mail that cannot be delivered is recorded as that, once an hour, and nobody is told.
 #[tokio::test]
 async fn co_324_undeliverable_mail_is_recorded() {
