@@ -187,6 +187,8 @@ pub enum Outcome {
         application: String,
         /// What the policies say.
         messages: Vec<String>,
+        /// What each binding found, for whom that is (CO-140).
+        trace: Vec<String>,
     },
     /// The device goes on, or it does not.
     Answered {
@@ -236,10 +238,11 @@ pub async fn decide(ctx: &Context, typing: &Typing<'_>, answer: Option<bool>) ->
     let Some(person) = directory::person(ctx, &mut conn, login.account).await? else { return Err(Error::Forbidden) };
     let scopes = claims::granted_scopes(&found.scope, &client.mappings);
     if answer != Some(false) {
-        let decision = judged(ctx, conn, visitor, application, &person, &scopes).await?.decision;
-        if !decision.passing {
-            let (application, messages) = (application.name.clone(), decision.messages);
-            return Ok(Outcome::Denied { application, messages });
+        let judged = judged(ctx, conn, visitor, application, &person, &scopes).await?;
+        if !judged.decision.passing {
+            let trace = access::trace(ctx, &person, &judged).await?;
+            let (application, messages) = (application.name.clone(), judged.decision.messages);
+            return Ok(Outcome::Denied { application, messages, trace });
         }
     }
     let Some(allowed) = answer else {

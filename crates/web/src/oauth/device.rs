@@ -121,7 +121,9 @@ impl From<'_> {
                 };
                 page(StatusCode::OK, &page_of)
             }
-            Outcome::Denied { application, messages } => respond::denied(self.origin, &application, &messages, None),
+            Outcome::Denied { application, messages, trace } => {
+                respond::denied(self.origin, &application, &messages, &trace, None)
+            }
             Outcome::Answered { application, allowed } => done(&application, allowed),
         })
     }
@@ -157,6 +159,7 @@ fn done(application: &str, allowed: bool) -> Response {
         title,
         text: &text,
         messages: &[],
+        trace: &[],
         links: &[Link { href: path::HOME, text: "Your applications" }],
         request_id: "",
     };

@@ -240,3 +240,29 @@ async fn oa_115_discovery_says_that_clients_are_told() {
         assert_eq!(found[format!("{channel}_logout_session_supported")], true);
     }
 }
+
+/// OA-558, OA-643: several processes that serve one database tell a client once; what nobody settled is told again later; a
+/// client that wants nothing any more gets nothing.
+#[tokio::test]
+async fn oa_558_several_processes_tell_once() {
+    let hears = Hears::start().await;
+    let app = app("backchannel", &hears.url).await;
+    for _ in 0..6 {
+        let (mut browser, _) = signed_in(&app).await;
+        browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    }
+    let (first, second, third) = tokio::join!(delivered(&app), delivered(&app), delivered(&app));
+    assert!(first + second + third >= 4, "four of one client at once");
+    while delivered(&app).await > 0 {}
+    let mut heard: Vec<_> = hears.heard().into_iter().map(|(_, _, said)| said["sid"].to_string()).collect();
+    assert_eq!(heard.len(), 6, "each once");
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), 6);
+    let (mut browser, _) = signed_in(&app).await;
+    browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    app.change(json!({"logout_uri": ""})).await;
+    while delivered(&app).await > 0 {}
+    assert!(hears.heard().is_empty());
+    assert_eq!(app.site.events("configuration_error").await.0, 0);
+}
