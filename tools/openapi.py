@@ -35,6 +35,8 @@ PATHS = {
     **crud("core/authenticated_sessions", "uuid", "bulk_delete/"),
     **crud("core/brands", "brand_uuid", "current/"),
     **crud("core/user_consent", "id"),
+    **crud("oauth2/authorization_codes", "id"),
+    **crud("oauth2/access_tokens", "id"),
     **crud("oauth2/refresh_tokens", "id"),
     "authenticators/all/": [],
     "authenticators/admin/all/": [],

@@ -82,6 +82,10 @@ models! {
     OAUTH2_PROVIDER = "authentik_providers_oauth2"."oauth2provider", "OAuth2Provider";
     /// Scope mappings.
     SCOPE_MAPPING = "authentik_providers_oauth2"."scopemapping", "ScopeMapping";
+    /// Authorization codes.
+    AUTHORIZATION_CODE = "authentik_providers_oauth2"."authorizationcode", "AuthorizationCode";
+    /// Access tokens.
+    ACCESS_TOKEN = "authentik_providers_oauth2"."accesstoken", "AccessToken";
     /// Refresh tokens.
     REFRESH_TOKEN = "authentik_providers_oauth2"."refreshtoken", "RefreshToken";
     /// Proxy providers.

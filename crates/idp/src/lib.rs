@@ -21,6 +21,7 @@ pub mod expressions;
 pub mod flow;
 pub mod flows;
 pub mod impersonation;
+pub mod issued;
 pub mod limits;
 pub mod list;
 pub mod mail;

@@ -5,6 +5,7 @@
 //! is never locked out. Failures of a user name from everywhere only delay the answer.
 
 pub(crate) mod account;
+pub(crate) mod devices;
 mod gate;
 pub(crate) mod mails;
 mod rates;
@@ -59,6 +60,8 @@ pub struct Limits {
     pub second_factor_window_seconds: u32,
     /// Flows that one address may start in a minute.
     pub flow_starts_per_minute: u32,
+    /// Devices that one address may have ask to be let in in an hour (OA-378).
+    pub device_starts_per_hour: u32,
     /// Requests to the API that one address may make in a second without credentials (CO-446).
     pub api_per_second: u32,
     /// How many of them may come at once.
@@ -83,6 +86,7 @@ impl Default for Limits {
             second_factor: 5,
             second_factor_window_seconds: 900,
             flow_starts_per_minute: 600,
+            device_starts_per_hour: 20,
             api_per_second: 200,
             api_burst: 1000,
         }

@@ -4,21 +4,25 @@ pub mod authorize;
 pub mod client;
 pub(crate) mod code;
 pub mod consent;
+pub mod device;
 pub mod discovery;
 pub mod end_session;
 pub mod introspect;
 pub mod issue;
+pub mod logout;
 pub mod machine;
 pub mod marker;
 pub mod origins;
 pub mod params;
+mod redirects;
 pub(crate) mod refresh;
+mod response_type;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
 use portcullis_core::clock::Timestamp;
-use portcullis_store::{StoreError, application, consent as remembered, grant, provider, refresh_token};
+use portcullis_store::{StoreError, application, consent as remembered, device_code, grant, provider, refresh_token};
 
 use crate::BATCH;
 use crate::context::Context;
@@ -48,6 +52,18 @@ pub enum OAuthError {
     /// The grant is known but not for this client.
     #[error("unauthorized_client")]
     UnauthorizedClient,
+    /// Nobody has answered for the device yet (OA-375).
+    #[error("authorization_pending")]
+    AuthorizationPending,
+    /// The device asks too often (OA-375).
+    #[error("slow_down")]
+    SlowDown,
+    /// Nobody answered for the device in time (OA-375).
+    #[error("expired_token")]
+    ExpiredToken,
+    /// Somebody said no to the device (OA-374).
+    #[error("access_denied")]
+    AccessDenied,
     /// The grant is not known.
     #[error("unsupported_grant_type")]
     UnsupportedGrantType,
@@ -139,8 +155,9 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         let grants = grant::sweep(&mut tx, now, now.plus_seconds(-TOMBSTONE_SECONDS), BATCH.into()).await?;
         let offline = refresh_token::sweep(&mut tx, now, BATCH.into()).await?;
         let consents = remembered::sweep(&mut tx, now, BATCH.into()).await?;
+        let devices = device_code::sweep(&mut tx, now.plus_seconds(-device::TOMBSTONE_SECONDS), BATCH.into()).await?;
         tx.commit().await?;
-        if grants.max(offline).max(consents) < BATCH.into() {
+        if grants.max(offline).max(consents).max(devices) < BATCH.into() {
             break;
         }
     }

@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL, HOST};
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
@@ -22,6 +22,8 @@ use tokio_rustls::TlsConnector;
 
 /// A request takes at most so long, whatever happens.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for something that is sent (OA-558).
+const SENDING_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer, in bytes.
 const LONGEST: usize = 512 * 1024;
 
@@ -111,7 +113,29 @@ impl Outbound {
         }
     }
 
+    /// Sends a form; 200 and 204 say that it was taken, and whatever else the answer says is not read.
+    ///
+    /// # Errors
+    /// [`OutboundError`].
+    pub async fn post_form(&self, url: &str, form: String) -> Result<(), OutboundError> {
+        let wanted = Wanted { method: Method::POST, body: form.into(), good: &[200, 204], reads: false };
+        match tokio::time::timeout(SENDING_PATIENCE, self.send(url, wanted)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(OutboundError::Unreachable),
+        }
+    }
+
     async fn fetch(&self, url: &str) -> Result<Fetched, OutboundError> {
+        let wanted = Wanted { method: Method::GET, body: Bytes::new(), good: &[200], reads: true };
+        let (headers, body) = self.send(url, wanted).await?;
+        let max_age = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).and_then(max_age);
+        match serde_json::from_slice(&body) {
+            Ok(object @ Value::Object(_)) => Ok(Fetched { object, max_age }),
+            _ => Err(OutboundError::NoObject),
+        }
+    }
+
+    async fn send(&self, url: &str, wanted: Wanted) -> Result<(HeaderMap, Bytes), OutboundError> {
         let parsed = url::Url::parse(url).map_err(|_| OutboundError::BadUrl)?;
         let secure = match parsed.scheme() {
             "https" => true,
@@ -128,18 +152,19 @@ impl Outbound {
         let stream = self.connect(&bare, port).await?;
         let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
         let target = &parsed[url::Position::BeforePath..url::Position::AfterQuery];
-        let request = Request::get(target.parse::<Uri>().map_err(|_| OutboundError::BadUrl)?)
-            .header(HOST, authority)
-            .header(ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|_| OutboundError::BadUrl)?;
+        let request = Request::builder().method(wanted.method.clone()).uri(target).header(HOST, authority);
+        let request = match wanted.method {
+            Method::POST => request.header(CONTENT_TYPE, "application/x-www-form-urlencoded"),
+            _ => request.header(ACCEPT, "application/json"),
+        };
+        let request = request.body(Full::new(wanted.body.clone())).map_err(|_| OutboundError::BadUrl)?;
         if !secure {
-            return ask(stream, request).await;
+            return ask(stream, request, &wanted).await;
         }
         let name = ServerName::try_from(bare).map_err(|_| OutboundError::BadUrl)?;
         let connector = TlsConnector::from(self.tls()?);
         let stream = connector.connect(name, stream).await.map_err(|_| OutboundError::Unreachable)?;
-        ask(stream, request).await
+        ask(stream, request, &wanted).await
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, OutboundError> {
@@ -152,7 +177,10 @@ impl Outbound {
         if allowed.is_empty() {
             return Err(OutboundError::Inner);
         }
-        TcpStream::connect(allowed.as_slice()).await.map_err(|_| OutboundError::Unreachable)
+        match tokio::time::timeout(PATIENCE, TcpStream::connect(allowed.as_slice())).await {
+            Ok(Ok(stream)) => Ok(stream),
+            _ => Err(OutboundError::Unreachable),
+        }
     }
 
     /// Whether an address may be asked.
@@ -180,7 +208,17 @@ impl Outbound {
     }
 }
 
-async fn ask<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Fetched, OutboundError>
+/// A request, and what is made of its answer.
+struct Wanted {
+    method: Method,
+    body: Bytes,
+    /// Statuses that are no failure.
+    good: &'static [u16],
+    /// Whether the answer is read.
+    reads: bool,
+}
+
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>, wanted: &Wanted) -> Result<(HeaderMap, Bytes), OutboundError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -188,16 +226,16 @@ where
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| OutboundError::Unreachable)?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(|_| OutboundError::Unreachable)?;
-        if response.status() != 200 {
-            return Err(OutboundError::Status(response.status().as_u16()));
+        let status = response.status().as_u16();
+        if !wanted.good.contains(&status) {
+            return Err(OutboundError::Status(status));
         }
-        let max_age = response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).and_then(max_age);
-        let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|_| OutboundError::NoObject)?.to_bytes();
-        match serde_json::from_slice(&body) {
-            Ok(object @ Value::Object(_)) => Ok(Fetched { object, max_age }),
-            _ => Err(OutboundError::NoObject),
+        let (head, body) = response.into_parts();
+        if !wanted.reads {
+            return Ok((head.headers, Bytes::new()));
         }
+        let body = Limited::new(body, LONGEST).collect().await.map_err(|_| OutboundError::NoObject)?;
+        Ok((head.headers, body.to_bytes()))
     };
     tokio::pin!(connection);
     tokio::pin!(answered);

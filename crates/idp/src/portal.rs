@@ -104,6 +104,18 @@ pub async fn name_of_client(ctx: &Context, client_id: &str) -> Result<Option<Str
 
 /// The OAuth client that sent a browser to a target on this site.
 pub fn client_of(next: &str) -> Option<String> {
+    parameter(next, "client_id")
+}
+
+/// Whom that client takes the browser's user for (OA-159): something to begin with, and no more.
+pub fn hint_of(next: &str) -> Option<String> {
+    parameter(next, "login_hint").map(|hint| hint.chars().take(LONGEST_HINT).collect())
+}
+
+/// Longest hint that is shown, in characters.
+const LONGEST_HINT: usize = 254;
+
+fn parameter(next: &str, name: &str) -> Option<String> {
     let query = next.strip_prefix("/application/o/authorize/?")?;
-    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned())
+    url::form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, text)| text.into_owned())
 }

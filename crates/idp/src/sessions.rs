@@ -8,7 +8,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
-use portcullis_store::{Conn, StoreError, grant, proxy_session};
+use portcullis_store::{Conn, StoreError, grant, proxy_session, rp_session};
 
 pub use shown::{ShownSession, delete, delete_of_users, get, list};
 pub(crate) use shown::{about_to_end, end_sessions};
@@ -193,6 +193,7 @@ pub async fn end_all_of(
 async fn end_what_came_from(ctx: &Context, conn: &mut Conn, sid: &str) -> Result<(), StoreError> {
     // An unredeemed code dies with its session as well: redemption looks for it (OA-246).
     grant::revoke_of_session(conn, sid, None, ctx.now()).await?;
+    rp_session::ended(conn, sid, None, ctx.now()).await?;
     proxy_session::end_of_sid(conn, sid, None).await
 }
 

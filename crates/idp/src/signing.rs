@@ -38,6 +38,8 @@ pub enum TokenType {
     Jwt,
     /// What an application gets to see: no credential anywhere (PX-417).
     UpstreamAssertion,
+    /// Tells a client that a session ended (OA-557).
+    Logout,
 }
 
 impl TokenType {
@@ -45,6 +47,7 @@ impl TokenType {
         match self {
             Self::Jwt => "JWT",
             Self::UpstreamAssertion => "portcullis-upstream+jwt",
+            Self::Logout => "logout+jwt",
         }
     }
 }

@@ -97,7 +97,7 @@ const SOURCE: Kind = ("authentik_sources_oauth", "oauthsource");
 
 /// What uses an object. That it exists, and who may ask, is the caller's business.
 ///
-/// Only what the API shows is named: codes, access tokens and sessions of outposts go with what they rest on.
+/// What ends by itself soon is not named: codes, access tokens and sessions of outposts go with what they rest on.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but administrators, or when the store fails.

@@ -107,6 +107,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
     tokio::spawn(others.follow(stop.clone()));
+    tokio::spawn(portcullis_idp::oauth::logout::work(Arc::clone(context), stop.clone().cancelled_owned()));
     let mut serving = bound.serve(&settings, faces, &tokens)?;
     // What was left to be mailed is mailed before the process ends.
     serving.and(portcullis_idp::mail::work(Arc::clone(context), stop.clone().cancelled_owned()));

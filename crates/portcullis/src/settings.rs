@@ -319,6 +319,8 @@ settings! {
         second_factor: Rate = "5/15m";
         /// Flows that one address may start in a minute.
         flow_starts: usize = "600";
+        /// Devices that one address may have ask to be let in in an hour.
+        device_starts: usize = "20";
         /// Requests to the API that one address may make in a second without credentials.
         api_per_second: usize = "200";
         /// How many of those may come at once.
@@ -465,6 +467,7 @@ impl SignInLimits {
             second_factor: count(LimitName::SecondFactor, self.second_factor.count),
             second_factor_window_seconds: seconds(self.second_factor.window),
             flow_starts_per_minute: count(LimitName::FlowStarts, small(self.flow_starts)),
+            device_starts_per_hour: small(self.device_starts),
             api_per_second: count(LimitName::Api, small(self.api_per_second)),
             api_burst: count(LimitName::Api, small(self.api_burst)),
             ..Limits::default()

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, NUL, Record, maybe};
+use crate::rp_session;
 use crate::select::{Listed, Select, Slice};
 
 /// A user.
@@ -281,10 +282,12 @@ pub async fn end_sessions(
     // The empty text is no session's id.
     let keep = keep.unwrap_or_default();
     let uuid = account.uuid.to_string();
+    rp_session::ended_of_account(conn, account.pk, keep, now).await?;
     let ended = crate::login_session::delete_of_account(conn, account.pk, keep).await?;
     on!(conn, c => {
         sqlx::query("DELETE FROM authorization_code WHERE account = $1 AND sid <> $2")
             .bind(account.pk.0).bind(keep).execute(&mut *c).await?;
+        sqlx::query("DELETE FROM device_code WHERE account = $1").bind(account.pk.0).execute(&mut *c).await?;
         sqlx::query(
             "UPDATE access_token SET revoked = $3
              WHERE account = $1 AND revoked IS NULL AND ($4 OR (sid IS NOT NULL AND sid <> $2))",

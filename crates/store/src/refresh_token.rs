@@ -29,6 +29,8 @@ pub struct RefreshToken {
     pub sid: String,
     /// How the user proved who they are in that session.
     pub auth_method: String,
+    /// Whether they showed a second factor.
+    pub second_factor: bool,
     /// When they did.
     pub auth_time: Timestamp,
     /// Granted scopes, joined by spaces.
@@ -60,6 +62,7 @@ impl Record for RefreshToken {
             account: UserPk(row.small("account")?),
             sid: row.text("sid")?,
             auth_method: row.text("auth_method")?,
+            second_factor: row.flag("second_factor")?,
             auth_time: row.instant("auth_time")?,
             scope: row.text("scope")?,
             issued: row.instant("issued")?,
@@ -77,8 +80,8 @@ impl Record for RefreshToken {
 pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO refresh_token (digest, grant_id, provider, account, sid, auth_method, auth_time, scope, issued,
-             expires)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             expires, second_factor)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(&token.digest)
     .bind(&token.grant_id)
@@ -90,6 +93,7 @@ pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreEr
     .bind(&token.scope)
     .bind(token.issued.0)
     .bind(token.expires.0)
+    .bind(token.second_factor)
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -50,11 +50,12 @@ pub const SEALED: [Sealed; 14] = [
 ];
 
 /// Tables whose rows are found by a digest of something that is stored nowhere: they end with the old keys.
-pub const ENDED: [&str; 9] = [
+pub const ENDED: [&str; 10] = [
     "login_session",
     "authorization_code",
     "access_token",
     "refresh_token",
+    "device_code",
     "proxy_session",
     "failure",
     "flow_run",
@@ -99,7 +100,8 @@ pub async fn set_token_digest(conn: &mut Conn, uuid: &str, digest: &[u8]) -> Res
 /// When the database fails.
 pub async fn end(conn: &mut Conn) -> Result<u64, StoreError> {
     let mut removed = 0;
-    for table in ENDED {
+    // What clients know of sessions goes with the sessions.
+    for table in ENDED.into_iter().chain(["rp_session"]) {
         let text = format!("DELETE FROM {table}");
         removed +=
             on!(&mut *conn, c => sqlx::query(AssertSqlSafe(text)).execute(c).await.map(|done| done.rows_affected()))?;

@@ -19,6 +19,7 @@ mod executor;
 mod flows;
 mod groups;
 pub mod instance;
+mod issued;
 mod mappings;
 pub mod needs;
 mod outposts;
@@ -73,6 +74,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(flows::routes())
         .merge(groups::routes())
         .merge(instance::routes())
+        .merge(issued::routes())
         .merge(mappings::routes())
         .merge(outposts::routes())
         .merge(policies::routes())

@@ -5,8 +5,10 @@ mod authorize;
 mod back_channel;
 mod consent;
 mod delegated;
+mod device;
 mod end_session;
 mod metadata;
+mod meters;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,10 +24,12 @@ use crate::pages::path;
 
 /// The endpoints. Each answers with and without the slash at its end (OA-094).
 pub fn router() -> Router<Arc<Context>> {
-    let endpoints: [(&str, MethodRouter<Arc<Context>>); 8] = [
+    let endpoints: [(&str, MethodRouter<Arc<Context>>); 10] = [
         ("/application/o/authorize", get(authorize::by_query).post(authorize::by_form)),
         ("/application/o/token", post(back_channel::token).options(back_channel::preflight)),
         ("/application/o/userinfo", get(userinfo::by_header).post(userinfo::by_form).options(back_channel::preflight)),
+        ("/application/o/device", post(back_channel::device)),
+        (path::DEVICE, get(device::show).post(device::submit)),
         ("/application/o/introspect", post(back_channel::introspect)),
         ("/application/o/revoke", post(back_channel::revoke)),
         ("/application/o/{slug}/end-session", get(end_session::ask).post(end_session::submit)),

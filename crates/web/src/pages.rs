@@ -35,6 +35,8 @@ pub mod path {
     pub const SIGN_OUT: &str = "/if/flow/default-invalidation-flow/";
     /// Asks before an application learns who somebody is.
     pub const CONSENT: &str = "/if/flow/default-provider-authorization-explicit-consent/";
+    /// Lets a device in.
+    pub const DEVICE: &str = "/device";
     /// For those who forgot their password.
     pub const RECOVERY: &str = "/if/flow/default-recovery-flow/";
     /// A user's second factors.

@@ -1,33 +1,41 @@
 //! The authorization endpoint (OA section 7).
 
+mod answer;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
 use portcullis_core::keys::sha256;
-use portcullis_core::pattern;
 use portcullis_store::application::Application;
 use portcullis_store::consent::{self as remembered, Consent};
 use portcullis_store::grant::{self, AuthorizationCode};
 use portcullis_store::login_session::LoginSession;
 use portcullis_store::{Conn, flow};
-use serde_json::{Value, json};
-use url::Url;
+use serde_json::json;
 
 use super::client::Client;
 use super::code::{context, digest};
 use super::consent::{self, Question};
-use super::issuer;
+use super::issue::{self, Approval, Basis, Ground};
 use super::marker::Marker;
 use super::params::Params;
+use super::redirects::may_return_to;
+use super::refresh::OFFLINE;
+use super::response_type::{self, ResponseType, Tokens};
+use super::{OAuthError, issuer};
 use crate::access;
 use crate::change::Change;
 use crate::claims;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
+use crate::entitlements;
 use crate::error::Error;
 use crate::event;
 use crate::flow::stages::Stages;
 use crate::flows;
 use crate::limits;
+
+pub use super::redirects::{is_registered, is_usable};
+pub use answer::{Answer, Mode};
 
 /// Codes live a minute when the provider's text says nothing, and ten at most (OA-026).
 const CODE_SECONDS: i64 = 60;
@@ -41,6 +49,7 @@ pub struct Request {
     client: Client,
     redirect_uri: String,
     state: Option<String>,
+    kind: ResponseType,
     mode: Mode,
     scopes: Vec<String>,
     nonce: Option<String>,
@@ -58,28 +67,6 @@ pub struct Brought<'a> {
     pub marker: Option<Marker>,
     /// The token of the page that asked for consent.
     pub consent: Option<&'a str>,
-}
-
-/// How the answer reaches the client (OA-145, OA-175).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the query of the redirect URI.
-    Query,
-    /// In its fragment.
-    Fragment,
-    /// In a form that the browser posts.
-    FormPost,
-}
-
-/// An answer to a client, by way of the browser.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Where it goes.
-    pub redirect_uri: String,
-    /// How.
-    pub mode: Mode,
-    /// What it says.
-    pub members: Vec<(&'static str, String)>,
 }
 
 /// Why a request is not taken.
@@ -146,7 +133,7 @@ pub async fn check(ctx: &Context, visitor: &Visitor, params: &Params) -> Result<
     };
     drop(conn);
     let redirect_uri = params.text("redirect_uri");
-    if !is_registered(&client.provider.redirect_uris, redirect_uri, "authorization") || !is_usable(redirect_uri) {
+    if !may_return_to(&client.provider, redirect_uri) || !is_usable(redirect_uri) {
         note_bad_redirect(ctx, visitor, &client, redirect_uri).await?;
         return Err(Refusal::Page { status: 400, text: "The address to return to is not registered." });
     }
@@ -157,14 +144,10 @@ pub async fn check(ctx: &Context, visitor: &Visitor, params: &Params) -> Result<
 }
 
 fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answer> {
-    let mode = match params.text("response_mode") {
-        "fragment" => Mode::Fragment,
-        "form_post" => Mode::FormPost,
-        _ => Mode::Query,
-    };
     let mut request = Request {
         redirect_uri: params.text("redirect_uri").to_owned(),
         state: params.get("state").map(str::to_owned),
+        kind: ResponseType::CODE,
         mode: Mode::Query,
         scopes: Vec::new(),
         nonce: params.get("nonce").map(str::to_owned),
@@ -174,14 +157,25 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         binding: String::new(),
         client,
     };
-    if params.text("response_type") != "code" || !request.client.provider.may_use("authorization_code") {
+    let kind = ResponseType::parse(params.text("response_type"));
+    let Some(kind) = kind.filter(|kind| request.client.provider.may_use(kind.grant())) else {
         return Err(request.error(ctx, "unsupported_response_type"));
-    }
-    request.mode = mode;
+    };
+    request.kind = kind;
+    request.mode = match params.text("response_mode") {
+        "fragment" => Mode::Fragment,
+        "form_post" => Mode::FormPost,
+        _ if kind.by_browser() => Mode::Fragment,
+        _ => Mode::Query,
+    };
     request.scopes = match params.get("scope") {
         Some(scope) => claims::granted_scopes(scope, &request.client.mappings),
         None => claims::offered_scopes(&request.client.mappings),
     };
+    if !kind.code {
+        // Nothing is there to refresh (OA-148).
+        request.scopes.retain(|scope| scope != OFFLINE);
+    }
     // With the scopes, which may be others by the time of the answer: a yes is for what was asked.
     let bound = format!("{}\n{}", params.encoded(), request.scopes.join(" "));
     request.binding = hex::encode(sha256(bound.as_bytes()));
@@ -197,12 +191,17 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     let method = params.get("code_challenge_method");
     let challenge_is_good = match &request.challenge {
         // A client without a secret must be able to prove that the code is its own (OA-041).
-        None => method.is_none() && !request.client.provider.is_public(),
+        None => method.is_none() && !(kind.code && request.client.provider.is_public()),
         Some(challenge) => method == Some("S256") && is_s256(challenge),
     };
     let none_and_more = request.prompts("none") && request.prompt.len() > 1;
     let max_age = params.get("max_age").map(str::parse::<u32>);
-    if !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
+    if kind.by_browser() && !request.scopes.iter().any(|scope| scope == "openid") {
+        return Err(request.error(ctx, "invalid_scope"));
+    }
+    let in_query = kind.by_browser() && params.text("response_mode") == "query";
+    let no_nonce = kind.needs_nonce() && request.nonce.is_none();
+    if in_query || no_nonce || !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
         return Err(request.error(ctx, "invalid_request"));
     }
     request.max_age = max_age.and_then(Result::ok).map(i64::from);
@@ -211,28 +210,6 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
 
 fn is_s256(challenge: &str) -> bool {
     challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-/// Whether a URI is one of the registered ones of this type: exactly, or as a whole by a pattern (OA-141).
-pub fn is_registered(registered: &Value, uri: &str, kind: &str) -> bool {
-    let entries = registered.as_array().map(Vec::as_slice).unwrap_or_default();
-    entries.iter().any(|entry| {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str);
-        let is_same = |url: &str| match text("matching_mode") {
-            Some("strict") => url == uri,
-            Some("regex") => pattern::matches_whole(url, uri),
-            _ => false,
-        };
-        text("redirect_uri_type").unwrap_or("authorization") == kind && text("url").is_some_and(is_same)
-    })
-}
-
-/// Whether a browser may be sent to a URI (OA-142).
-pub fn is_usable(uri: &str) -> bool {
-    let forbidden = ["javascript", "data", "vbscript"];
-    !uri.chars().any(char::is_control)
-        && !uri.contains('#')
-        && Url::parse(uri).is_ok_and(|url| !forbidden.contains(&url.scheme()))
 }
 
 async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
@@ -259,8 +236,7 @@ impl Request {
         self.prompt.iter().any(|word| word == what)
     }
 
-    fn answer(&self, ctx: &Context, first: (&'static str, String)) -> Answer {
-        let mut members = vec![first];
+    fn answer_with(&self, ctx: &Context, mut members: Vec<(&'static str, String)>) -> Answer {
         if let Some(state) = &self.state {
             members.push(("state", state.clone()));
         }
@@ -275,9 +251,8 @@ impl Request {
     }
 
     fn described_error(&self, ctx: &Context, error: &'static str, description: &'static str) -> Answer {
-        let mut answer = self.answer(ctx, ("error", error.to_owned()));
-        answer.members.insert(1, ("error_description", description.to_owned()));
-        answer
+        let first = vec![("error", error.to_owned()), ("error_description", description.to_owned())];
+        self.answer_with(ctx, first)
     }
 
     /// Whether only a login that was made for it counts for this request.
@@ -302,6 +277,8 @@ fn description(error: &str) -> &'static str {
         "login_required" => "Nobody is signed in",
         "consent_required" => "The user has not agreed to this yet",
         "unsupported_response_type" => "This response type is not offered to this client",
+        "invalid_scope" => "The scope openid is missing",
+        "server_error" => "Nothing can be issued at present",
         "request_not_supported" | "request_uri_not_supported" | "registration_not_supported" => {
             "This parameter is not supported"
         }
@@ -339,12 +316,12 @@ pub async fn decide(
     let Some(person) = person else { return Ok(Outcome::SignIn { again: true }) };
     let entries = json!({
         "oauth_scopes": request.scopes,
-        "oauth_grant_type": "authorization_code",
+        "oauth_grant_type": request.kind.grant(),
         "oauth_code_challenge": request.challenge,
         "oauth_code_challenge_method": request.challenge.as_ref().map(|_| "S256"),
         "oauth_max_age": request.max_age,
         "oauth_redirect_uri": request.redirect_uri,
-        "oauth_response_type": "code",
+        "oauth_response_type": request.kind.name(),
     });
     drop(conn);
     let judged = access::judge(ctx, &person, application, &context(entries).from(visitor)).await?;
@@ -414,6 +391,27 @@ async fn approve(
     agreed: bool,
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
+    let held = match request.kind.by_browser() {
+        true => entitlements::names(&mut ctx.db.read().await?, person, application.uuid).await?,
+        false => Vec::new(),
+    };
+    let basis = Basis {
+        client: &request.client,
+        application,
+        person,
+        entitlements: &held,
+        scopes: &request.scopes,
+        login: Some(Approval::in_session(login)),
+        nonce: request.nonce.as_deref(),
+        ground: Ground::default(),
+        visitor,
+        foretold: None,
+    };
+    let foretold = match request.kind.by_browser() {
+        true => Some(issue::foretell(ctx, &basis).await),
+        false => None,
+    };
+    let basis = Basis { foretold: foretold.as_ref(), ..basis };
     let actor = visitor.known(person);
     let mut change = match Change::begin(ctx, &actor).await {
         // Deactivated just now: whoever else may sign in.
@@ -437,7 +435,9 @@ async fn approve(
         expires: now.plus_seconds(validity.clamp(1, LONGEST_CODE_SECONDS)),
         consumed: None,
     };
-    grant::insert_code(change.conn(), &record).await?;
+    if request.kind.code {
+        grant::insert_code(change.conn(), &record).await?;
+    }
     let stage = Stages::load(change.conn()).await?.consent;
     // Nobody agrees to anything in somebody else's name that outlives their session (CO-388).
     if agreed && stage.mode != ALWAYS && login.impersonator.is_none() {
@@ -460,62 +460,20 @@ async fn approve(
     let flow = request.client.provider.authorization_flow.0.simple().to_string();
     let context = json!({"authorized_application": named, "flow": flow, "scopes": record.scope});
     change.event("authorize_application", context).await?;
+    let code = request.kind.code.then_some(code);
+    let tokens = match request.kind.by_browser() {
+        true => {
+            let (kind, grant_id) = (request.kind, &record.grant_id);
+            match response_type::issue(ctx, &mut change, &basis, kind, code.as_deref(), grant_id).await {
+                Ok(tokens) => tokens,
+                Err(OAuthError::Unavailable(error)) => return Err(error),
+                Err(_) => return Ok(Outcome::Answer(request.error(ctx, "server_error"))),
+            }
+        }
+        false => Tokens::default(),
+    };
     change.commit().await?;
-    Ok(Outcome::Answer(request.answer(ctx, ("code", code))))
-}
-
-impl Answer {
-    /// The redirect URI with the members in its query or fragment (OA-175, OA-176).
-    pub fn url(&self) -> String {
-        let mut encoded = url::form_urlencoded::Serializer::new(String::new());
-        encoded.extend_pairs(&self.members);
-        let members = encoded.finish();
-        let joint = match self.mode {
-            Mode::Fragment => '#',
-            // `form_post` is rendered by a page; a browser that cannot is still answered.
-            Mode::Query | Mode::FormPost if self.redirect_uri.contains('?') => '&',
-            Mode::Query | Mode::FormPost => '?',
-        };
-        format!("{}{joint}{members}", self.redirect_uri)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// OA-175, OA-176: members join an existing query, and state cannot add members of its own.
-    #[test]
-    fn oa_176_answers_are_encoded() {
-        let answer = |mode, redirect_uri: &str| Answer {
-            redirect_uri: redirect_uri.to_owned(),
-            mode,
-            members: vec![("code", "c".to_owned()), ("state", "a&code=x#".to_owned())],
-        };
-        assert_eq!(answer(Mode::Query, "https://a/?x=1").url(), "https://a/?x=1&code=c&state=a%26code%3Dx%23");
-        assert_eq!(answer(Mode::Query, "app:cb").url(), "app:cb?code=c&state=a%26code%3Dx%23");
-        assert_eq!(answer(Mode::Fragment, "https://a/").url(), "https://a/#code=c&state=a%26code%3Dx%23");
-    }
-
-    /// OA-141, OA-142: only an exact entry of the right type counts, and no address that runs script.
-    #[test]
-    fn oa_141_redirect_uris_match_exactly() {
-        let registered = json!([
-            {"matching_mode": "strict", "url": "https://a/cb", "redirect_uri_type": "authorization"},
-            {"matching_mode": "strict", "url": "https://a/out", "redirect_uri_type": "logout"},
-            {"matching_mode": "regex", "url": r"https://[a-z]+\.b/cb"},
-        ]);
-        assert!(is_registered(&registered, "https://a/cb", "authorization"));
-        assert!(is_registered(&registered, "https://x.b/cb", "authorization"));
-        for bad in ["https://x.b/cb/", "https://x.b/cb\n", "xhttps://x.b/cb", "https://x.c/cb", "https://X.b/cb"] {
-            assert!(!is_registered(&registered, bad, "authorization"), "{bad}");
-        }
-        for bad in ["https://a/out", "https://a/cb/", "https://a/cb?x", "HTTPS://a/cb", ""] {
-            assert!(!is_registered(&registered, bad, "authorization"), "{bad}");
-        }
-        assert!(is_registered(&registered, "https://a/out", "logout"));
-        for bad in ["javascript:alert(1)", "data:text/html,x", "https://a/#f", "https://a/\n", "cb"] {
-            assert!(!is_usable(bad), "{bad}");
-        }
-    }
+    claims::note(ctx, visitor, &request.client.provider, person, &tokens.flaws).await?;
+    let members = code.map(|code| ("code", code)).into_iter().chain(tokens.members).collect();
+    Ok(Outcome::Answer(request.answer_with(ctx, members)))
 }

@@ -5,6 +5,7 @@ use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
 
+use super::response_type::ResponseType;
 use super::{issuer, place};
 use crate::claims::{self, ACR};
 use crate::context::Context;
@@ -12,7 +13,8 @@ use crate::error::Error;
 use crate::signing::{self, Signer, SigningError};
 
 /// Grants that can be used, by their names on the wire (OA-106).
-const OFFERED: [&str; 4] = ["authorization_code", "refresh_token", "client_credentials", "password"];
+const OFFERED: [&str; 6] =
+    ["authorization_code", "refresh_token", "implicit", "client_credentials", "password", super::device::GRANT];
 
 /// The discovery document of an application (OA-101 … OA-116).
 ///
@@ -35,7 +37,6 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
     // A key that cannot be used is left out: nothing signs in its place (OA-125).
     let algorithms: Vec<_> = signer(ctx, &mut conn, provider).await?.iter().map(Signer::algorithm).collect();
     let grants: Vec<_> = OFFERED.into_iter().filter(|grant| provider.may_use(grant)).collect();
-    let code: &[&str] = if provider.may_use("authorization_code") { &["code"] } else { &[] };
     Ok(json!({
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
@@ -43,9 +44,10 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         "userinfo_endpoint": at("userinfo"),
         "introspection_endpoint": at("introspect"),
         "revocation_endpoint": at("revoke"),
+        "device_authorization_endpoint": at("device"),
         "end_session_endpoint": format!("{place}end-session/"),
         "jwks_uri": format!("{place}jwks/"),
-        "response_types_supported": code,
+        "response_types_supported": ResponseType::of(provider),
         "response_modes_supported": ["query", "fragment", "form_post"],
         "grant_types_supported": grants,
         "id_token_signing_alg_values_supported": algorithms,
@@ -64,6 +66,10 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         "request_uri_parameter_supported": false,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
+        "frontchannel_logout_supported": true,
+        "frontchannel_logout_session_supported": true,
     }))
 }
 

@@ -4,12 +4,12 @@ use portcullis_core::id::ProviderPk;
 use portcullis_store::application::Application;
 use portcullis_store::login_session::LoginSession;
 use portcullis_store::provider::Provider;
-use portcullis_store::{Conn, flow, grant, proxy_session};
+use portcullis_store::{Conn, flow, grant, proxy_session, rp_session};
 use serde_json::Value;
 
 use super::authorize::{is_registered, is_usable};
 use super::params::Params;
-use super::{introspect, issue, issuer, refresh};
+use super::{introspect, issue, issuer, logout, refresh};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -108,6 +108,14 @@ async fn is_hinted(
     Ok(claims.is_some_and(|claims| claims.get("sid").and_then(Value::as_str) == Some(&login.sid)))
 }
 
+/// What the browser loads so that clients hear of the sign-out from it (OA-550): ask before it is done.
+///
+/// # Errors
+/// When the store fails.
+pub async fn frames(ctx: &Context, wish: &Wish, login: &LoginSession) -> Result<Vec<String>, Error> {
+    logout::frames(ctx, &login.sid, (!wish.full).then_some(wish.provider)).await
+}
+
 /// Ends what an application has of a session: its tokens and its proxy sessions (OA-547).
 ///
 /// # Errors
@@ -116,6 +124,7 @@ pub async fn end_grants(ctx: &Context, actor: &Actor, wish: &Wish, login: &Login
     let mut change = Change::begin(ctx, actor).await?;
     let revoked = grant::revoke_of_session(change.conn(), &login.sid, Some(wish.provider), ctx.now()).await?;
     proxy_session::end_of_sid(change.conn(), &login.sid, Some(wish.provider)).await?;
+    rp_session::ended(change.conn(), &login.sid, Some(wish.provider), ctx.now()).await?;
     if wish.confirmed {
         refresh::end_of_session(&mut change, &login.sid, wish.provider).await?;
     }

@@ -10,6 +10,7 @@ use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
 use portcullis_store::login_session::LoginSession;
 use portcullis_store::refresh_token::RefreshToken;
+use portcullis_store::rp_session::{self, RpSession};
 use portcullis_store::token::Token;
 use portcullis_store::{Conn, outpost};
 use serde_json::{Value, json};
@@ -60,10 +61,12 @@ pub struct Basis<'a> {
 /// The login in which a person approved a grant.
 #[derive(Clone, Copy, Debug)]
 pub struct Approval<'a> {
-    /// Public id of the session.
+    /// Public id of the session; empty when that is nobody's business.
     sid: &'a str,
     /// How the user proved who they are.
     auth_method: &'a str,
+    /// Whether they showed a second factor, too.
+    second_factor: bool,
     /// When they did.
     auth_time: Timestamp,
     /// Whether what is issued ends with the session: what is obtained offline does not (OA-463).
@@ -73,12 +76,29 @@ pub struct Approval<'a> {
 impl<'a> Approval<'a> {
     /// In this session.
     pub fn in_session(login: &'a LoginSession) -> Self {
-        Self { sid: &login.sid, auth_method: &login.auth_method, auth_time: login.auth_time, is_bound: true }
+        Self {
+            sid: &login.sid,
+            auth_method: &login.auth_method,
+            second_factor: login.second_factor.is_some(),
+            auth_time: login.auth_time,
+            is_bound: true,
+        }
     }
 
     /// In a session that may have ended since (OA-264).
     pub fn offline(token: &'a RefreshToken) -> Self {
-        Self { sid: &token.sid, auth_method: &token.auth_method, auth_time: token.auth_time, is_bound: false }
+        Self {
+            sid: &token.sid,
+            auth_method: &token.auth_method,
+            second_factor: token.second_factor,
+            auth_time: token.auth_time,
+            is_bound: false,
+        }
+    }
+
+    /// Of something that was let in from elsewhere, and has no session (OA-376).
+    pub fn by_device(auth_method: &'a str, second_factor: bool, auth_time: Timestamp) -> Self {
+        Self { sid: "", auth_method, second_factor, auth_time, is_bound: false }
     }
 
     /// The session that what is issued ends with, if there is one.
@@ -87,13 +107,15 @@ impl<'a> Approval<'a> {
     }
 }
 
-/// `amr` (OA-454): a password, or a passkey that verified its holder.
-pub(crate) fn methods(auth_method: &str) -> Option<Value> {
-    match auth_method {
-        "password" => Some(json!(["pwd"])),
-        "auth_webauthn_pwl" => Some(json!(["user"])),
+/// `amr` (OA-454); none when nothing is to be said.
+pub(crate) fn methods(auth_method: &str, second_factor: bool) -> Option<Value> {
+    let first = match auth_method {
+        "password" => Some("pwd"),
+        "auth_webauthn_pwl" => Some("user"),
         _ => None,
-    }
+    };
+    let methods: Vec<_> = first.into_iter().chain(second_factor.then_some("mfa")).collect();
+    (!methods.is_empty()).then(|| json!(methods))
 }
 
 impl Basis<'_> {
@@ -178,8 +200,10 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     say("acr", json!(ACR));
     say("jti", json!(jti));
     if let Some(login) = basis.login {
-        say("sid", json!(login.sid));
-        if let Some(methods) = methods(login.auth_method) {
+        if !login.sid.is_empty() {
+            say("sid", json!(login.sid));
+        }
+        if let Some(methods) = methods(login.auth_method, login.second_factor) {
             say("amr", methods);
         }
     }
@@ -254,6 +278,27 @@ pub async fn access_token(
     Ok(value)
 }
 
+/// Notes that the client was told of the session, if what is issued ends with one: it is told of its end, too (OA-556).
+/// A proxy learns it from us in other ways.
+///
+/// # Errors
+/// When the store fails.
+pub async fn remember_client(conn: &mut Conn, basis: &Basis<'_>, said: &Statement) -> Result<(), Error> {
+    let Some(sid) = basis.login.and_then(|login| login.bound_to()) else { return Ok(()) };
+    if basis.client.provider.is_proxy() {
+        return Ok(());
+    }
+    let text = |name: &str| said.claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let told = RpSession {
+        sid: sid.to_owned(),
+        provider: basis.client.provider.pk,
+        account: basis.person.account.pk,
+        iss: text("iss"),
+        sub: text("sub"),
+    };
+    Ok(rp_session::remember(conn, &told).await?)
+}
+
 /// The claims that leave the server, inside a token or an answer about one (OA-897).
 ///
 /// The embedded proxy reads attributes from the record. Only an outpost elsewhere, which knows nothing but
@@ -277,8 +322,24 @@ pub async fn id_token(
     basis: &Basis<'_>,
     said: &Statement,
 ) -> Result<String, OAuthError> {
+    id_token_with(ctx, conn, signer, basis, said, ClaimSet::new()).await
+}
+
+/// The same with claims about what comes with it.
+///
+/// # Errors
+/// As [`id_token`].
+pub(super) async fn id_token_with(
+    ctx: &Context,
+    conn: &mut Conn,
+    signer: &Signer,
+    basis: &Basis<'_>,
+    said: &Statement,
+    more: ClaimSet,
+) -> Result<String, OAuthError> {
     let provider = &basis.client.provider;
     let mut claims = claims::told(provider, travelling(conn, provider.pk, &said.claims).await?);
+    claims.extend(more);
     claims.insert("jti".to_owned(), json!(ctx.entropy.alphanumeric(40)));
     signed(signer, TokenType::Jwt, &claims, &provider.name)
 }
@@ -325,7 +386,15 @@ fn signed(signer: &Signer, kind: TokenType, claims: &ClaimSet, provider: &str) -
 /// # Errors
 /// When they cannot be opened.
 pub fn claims_of(ctx: &Context, record: &AccessToken) -> Result<ClaimSet, Error> {
-    open(ctx, place(&record.jti), &record.claims_sealed)
+    opened(ctx, &record.jti, &record.claims_sealed)
+}
+
+/// The same from the sealed text alone.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn opened(ctx: &Context, jti: &str, sealed: &[u8]) -> Result<ClaimSet, Error> {
+    open(ctx, place(jti), sealed)
 }
 
 /// The claims of the assertion that an access token was issued for, if it was (OA-405).
@@ -375,10 +444,17 @@ pub fn read_logout_hint(ctx: &Context, hint: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// OA-454: tokens tell a passkey from a password, and say nothing of what they have no word for.
+    /// OA-454, OA-264: a token says how its user proved who they are, and nothing where that is not known.
     #[test]
-    fn oa_454_tokens_say_how_somebody_signed_in() {
-        let said = ["password", "auth_webauthn_pwl", "auth_mfa", ""].map(methods);
-        assert_eq!(said, [Some(json!(["pwd"])), Some(json!(["user"])), None, None]);
+    fn oa_454_methods_are_named() {
+        for (method, second, expected) in [
+            ("password", false, Some(json!(["pwd"]))),
+            ("password", true, Some(json!(["pwd", "mfa"]))),
+            ("auth_webauthn_pwl", false, Some(json!(["user"]))),
+            ("recovery", false, None),
+            ("recovery", true, Some(json!(["mfa"]))),
+        ] {
+            assert_eq!(methods(method, second), expected, "{method} {second}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode;
 use super::OAuthError;
 
 /// Parameters that may occur once. Others are ignored.
-const KNOWN: [&str; 32] = [
+const KNOWN: [&str; 33] = [
     "access_token",
     "client_id",
     "client_secret",
@@ -15,6 +15,7 @@ const KNOWN: [&str; 32] = [
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "device_code",
     "grant_type",
     "id_token_hint",
     "login_hint",

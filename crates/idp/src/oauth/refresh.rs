@@ -2,8 +2,9 @@
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
-use portcullis_store::grant::{self, AuthorizationCode};
+use portcullis_store::grant;
 use portcullis_store::login_session::LoginSession;
 use portcullis_store::provider::Provider;
 use portcullis_store::refresh_token::{self, RefreshToken};
@@ -102,13 +103,32 @@ pub(crate) async fn visible(
 
 /// Takes the scope away that a grant cannot have: a client that may not refresh gets nothing to do it with, and nobody
 /// gives access in somebody else's name that outlives their session (CO-388).
-pub(crate) fn without_offline(scopes: &mut Vec<String>, provider: &Provider, login: &LoginSession) {
-    if !provider.may_use(GRANT) || login.impersonator.is_some() {
+pub(crate) fn without_offline(scopes: &mut Vec<String>, provider: &Provider, login: Option<&LoginSession>) {
+    if !provider.may_use(GRANT) || login.is_some_and(|login| login.impersonator.is_some()) {
         scopes.retain(|scope| scope != OFFLINE);
     }
 }
 
-/// Begins a family: the first refresh token of a grant that people approved. Its value.
+/// What a family begins with.
+pub(crate) struct Beginning<'a> {
+    /// What everything that descends from the authorization has in common.
+    pub(crate) grant_id: &'a str,
+    /// The user.
+    pub(crate) account: UserPk,
+    /// Public id of the session that approved it; empty when it has nothing to do with what is issued.
+    pub(crate) sid: &'a str,
+    /// How the user proved who they are.
+    pub(crate) auth_method: &'a str,
+    /// Whether they showed a second factor, too.
+    pub(crate) second_factor: bool,
+    /// When they did.
+    pub(crate) auth_time: Timestamp,
+    /// Granted scopes.
+    pub(crate) scopes: &'a [String],
+}
+
+/// Begins a family: the first refresh token of a grant that people approved. Its value; none unless the grant goes on when
+/// nobody is there.
 ///
 /// # Errors
 /// When the store fails.
@@ -116,26 +136,28 @@ pub(crate) async fn begin(
     ctx: &Context,
     change: &mut Change<'_>,
     client: &Client,
-    code: &AuthorizationCode,
-    login: &LoginSession,
-    scopes: &[String],
-) -> Result<String, Error> {
+    beginning: &Beginning<'_>,
+) -> Result<Option<String>, Error> {
+    if !beginning.scopes.iter().any(|scope| scope == OFFLINE) {
+        return Ok(None);
+    }
     let record = RefreshToken {
         pk: 0,
         digest: Vec::new(),
-        grant_id: code.grant_id.clone(),
+        grant_id: beginning.grant_id.to_owned(),
         provider: client.provider.pk,
-        account: code.account,
-        sid: login.sid.clone(),
-        auth_method: login.auth_method.clone(),
-        auth_time: login.auth_time,
-        scope: scopes.join(" "),
+        account: beginning.account,
+        sid: beginning.sid.to_owned(),
+        auth_method: beginning.auth_method.to_owned(),
+        second_factor: beginning.second_factor,
+        auth_time: beginning.auth_time,
+        scope: beginning.scopes.join(" "),
         issued: ctx.now(),
         expires: ctx.now(),
         rotated: None,
         revoked: None,
     };
-    keep(ctx, change, &client.provider, record).await
+    keep(ctx, change, &client.provider, record).await.map(Some)
 }
 
 /// Gives a record a value and a full lifetime, and keeps it.
@@ -368,8 +390,10 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
     say("iat", json!(token.issued.seconds()));
     say("auth_time", json!(token.auth_time.seconds()));
     say("acr", json!(ACR));
-    say("sid", json!(token.sid));
-    if let Some(methods) = issue::methods(&token.auth_method) {
+    if !token.sid.is_empty() {
+        say("sid", json!(token.sid));
+    }
+    if let Some(methods) = issue::methods(&token.auth_method, token.second_factor) {
         say("amr", methods);
     }
     said

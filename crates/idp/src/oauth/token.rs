@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
+use super::device;
 use super::issue::{self, Approval, Basis, Ground};
 use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
-use super::refresh::{self, Presented};
+use super::refresh::{self, Beginning, Presented};
 use super::{OAuthError, Relay};
 use crate::change::Change;
 use crate::claims;
@@ -34,14 +35,8 @@ pub struct TokenAnswer {
     logout_hint: Option<String>,
 }
 
-/// Grants that are known; those without `true` are not offered yet, whatever a provider allows (OA-215).
-const GRANTS: [(&str, bool); 5] = [
-    ("authorization_code", true),
-    ("refresh_token", true),
-    ("client_credentials", true),
-    ("password", true),
-    ("urn:ietf:params:oauth:grant-type:device_code", false),
-];
+/// Grants that are known (OA-215).
+const GRANTS: [&str; 5] = ["authorization_code", refresh::GRANT, "client_credentials", "password", device::GRANT];
 
 /// Answers a request to the token endpoint, in the order of OA-214. `relay` is the outpost that asks, if it says so with its
 /// own token.
@@ -58,8 +53,10 @@ pub async fn exchange(
     let credentials = Credentials::read(authorization, params)?;
     let client = client::identify(ctx, visitor, &credentials).await?;
     let grant_type = params.text("grant_type");
-    let (_, offered) = GRANTS.iter().find(|(known, _)| *known == grant_type).ok_or(OAuthError::UnsupportedGrantType)?;
-    if !offered || !client.provider.may_use(grant_type) {
+    if !GRANTS.contains(&grant_type) {
+        return Err(OAuthError::UnsupportedGrantType);
+    }
+    if !client.provider.may_use(grant_type) {
         return Err(OAuthError::UnauthorizedClient);
     }
     match grant_type {
@@ -68,6 +65,7 @@ pub async fn exchange(
             client::prove(ctx, visitor, &credentials, &client).await?;
             match grant_type {
                 refresh::GRANT => by_refresh_token(ctx, visitor, &client, &credentials, params).await,
+                device::GRANT => by_device(ctx, visitor, &client, params).await,
                 _ => by_code(ctx, visitor, &client, &credentials, params).await,
             }
         }
@@ -98,11 +96,17 @@ async fn by_code(
         Err(failed) => return Err(failed),
     };
     let mut scopes: Vec<String> = redeemed.code.scope.split_ascii_whitespace().map(str::to_owned).collect();
-    refresh::without_offline(&mut scopes, &client.provider, &redeemed.login);
-    let refresh_token = match scopes.iter().any(|scope| scope == refresh::OFFLINE) {
-        true => Some(refresh::begin(ctx, &mut change, client, &redeemed.code, &redeemed.login, &scopes).await?),
-        false => None,
+    refresh::without_offline(&mut scopes, &client.provider, Some(&redeemed.login));
+    let beginning = Beginning {
+        grant_id: &redeemed.code.grant_id,
+        account: redeemed.code.account,
+        sid: &redeemed.login.sid,
+        auth_method: &redeemed.login.auth_method,
+        second_factor: redeemed.login.second_factor.is_some(),
+        auth_time: redeemed.login.auth_time,
+        scopes: &scopes,
     };
+    let refresh_token = refresh::begin(ctx, &mut change, client, &beginning).await?;
     let basis = Basis {
         client,
         application: client.application.as_ref().ok_or(OAuthError::InvalidGrant)?,
@@ -155,6 +159,37 @@ async fn by_refresh_token(
     let answer =
         issue_all(ctx, change, &basis, &renewed.token.grant_id, client.is_proven_proxy(ctx, credentials)?).await?;
     Ok(TokenAnswer { refresh_token: renewed.next, ..answer })
+}
+
+async fn by_device(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    params: &Params,
+) -> Result<TokenAnswer, OAuthError> {
+    let code = params.get("device_code").ok_or(OAuthError::InvalidGrant)?;
+    let foreseen = device::foresee(ctx, visitor, client, code).await?;
+    let actor = visitor.stranger("");
+    let mut change = Change::begin(ctx, &actor).await?;
+    let mut redeemed = device::redeem(ctx, &mut change, client, code, &foreseen).await?;
+    refresh::without_offline(&mut redeemed.scopes, &client.provider, None);
+    let grant_id = ctx.entropy.alphanumeric(40);
+    let beginning = Beginning {
+        grant_id: &grant_id,
+        account: redeemed.person.account.pk,
+        // Closing the browser does not sign the device out.
+        sid: "",
+        auth_method: redeemed.code.auth_method.as_deref().unwrap_or_default(),
+        second_factor: redeemed.code.second_factor,
+        auth_time: redeemed.code.auth_time.unwrap_or(ctx.now()),
+        scopes: &redeemed.scopes,
+    };
+    let refresh_token = refresh::begin(ctx, &mut change, client, &beginning).await?;
+    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    let basis = device::basis(client, application, &redeemed, visitor);
+    let basis = Basis { foretold: foreseen.foretold.as_ref(), ..basis };
+    let answer = issue_all(ctx, change, &basis, &grant_id, false).await?;
+    Ok(TokenAnswer { refresh_token, ..answer })
 }
 
 async fn by_machine(
@@ -233,6 +268,7 @@ async fn issue_all(
         true => Some(issue::upstream_token(ctx, &signer, &said.claims, &provider.name)?),
         false => None,
     };
+    issue::remember_client(change.conn(), basis, &said).await?;
     change.commit().await?;
     claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;
     Ok(TokenAnswer {

@@ -66,6 +66,10 @@ impl From<OAuthError> for OutpostError {
             | OAuthError::InvalidGrant
             | OAuthError::UnauthorizedClient
             | OAuthError::InvalidScope
+            | OAuthError::AuthorizationPending
+            | OAuthError::SlowDown
+            | OAuthError::ExpiredToken
+            | OAuthError::AccessDenied
             | OAuthError::UnsupportedGrantType => Self::Refused,
         }
     }

@@ -12,6 +12,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost};
+use crate::settings::Settings;
 
 /// Shortest key that anyone may choose.
 const SHORTEST: usize = 8;
@@ -95,6 +96,21 @@ pub async fn set_in(change: &mut Change<'_>, identifier: &str, key: &str) -> Res
     }
     store(change, &mut changed, key).await?;
     Ok(true)
+}
+
+/// Gives a token a key that is drawn here, and tells it, once; sessions that the old key made end (OA-608).
+///
+/// # Errors
+/// [`Error::Forbidden`] for those without the right, [`Error::NotFound`] when the token is not the actor's to see.
+pub async fn rotate(ctx: &Context, actor: &Actor, identifier: &str) -> Result<String, Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
+    let length = Settings::load(change.conn()).await?.default_token_length;
+    let key = ctx.entropy.alphanumeric(length);
+    replace(ctx, &mut change, &mut changed, &key).await?;
+    change.event("secret_rotate", json!({"secret": named(&changed), "type": "token"})).await?;
+    change.commit().await?;
+    Ok(key)
 }
 
 const IN_USE: &str = "This field must be unique.";

@@ -401,7 +401,8 @@ CREATE INDEX login_session_account ON login_session (account);
 CREATE INDEX login_session_expires ON login_session (expires);
 
 CREATE TABLE authorization_code (
-    digest          BLOB    PRIMARY KEY,
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT, -- 64 bits: many are issued
+    digest          BLOB    NOT NULL UNIQUE,
     grant_id        TEXT    NOT NULL,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
@@ -415,6 +416,7 @@ CREATE TABLE authorization_code (
     expires         BIGINT  NOT NULL,
     consumed        BIGINT            -- kept after use, so that a second use is noticed (OA-245)
 );
+CREATE INDEX authorization_code_account ON authorization_code (account);
 CREATE INDEX authorization_code_expires ON authorization_code (expires);
 
 -- What users agreed that an application may know of them (OA-167). The client and the application are both part
@@ -435,7 +437,8 @@ CREATE INDEX consent_expires ON consent (expires);
 
 -- The authority of an access token is this row, not its signature (OA-462).
 CREATE TABLE access_token (
-    digest          BLOB    PRIMARY KEY,
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT, -- 64 bits: many are issued
+    digest          BLOB    NOT NULL UNIQUE,
     jti             TEXT    NOT NULL UNIQUE,
     grant_id        TEXT    NOT NULL,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
@@ -469,8 +472,9 @@ CREATE TABLE refresh_token (
     grant_id        TEXT    NOT NULL,
     provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
-    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives
+    sid             TEXT    NOT NULL, -- of the session that approved the grant, which it outlives; empty for a device
     auth_method     TEXT    NOT NULL,
+    second_factor   BOOLEAN NOT NULL, -- whether one was shown in it
     auth_time       BIGINT  NOT NULL,
     scope           TEXT    NOT NULL,
     issued          BIGINT  NOT NULL,
@@ -483,6 +487,49 @@ CREATE INDEX refresh_token_sid ON refresh_token (sid);
 CREATE INDEX refresh_token_account ON refresh_token (account);
 CREATE INDEX refresh_token_provider ON refresh_token (provider);
 CREATE INDEX refresh_token_expires ON refresh_token (expires);
+
+-- Which clients were told of a session: they are told of its end, too (OA-556). A notice outlives session and user.
+CREATE TABLE rp_session (
+    sid             TEXT    NOT NULL,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    account         INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    iss             TEXT    NOT NULL,
+    sub             TEXT    NOT NULL,
+    PRIMARY KEY (sid, provider)
+);
+CREATE INDEX rp_session_account ON rp_session (account);
+CREATE INDEX rp_session_provider ON rp_session (provider);
+
+CREATE TABLE logout_notice (
+    pk              INTEGER PRIMARY KEY AUTOINCREMENT,
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    sid             TEXT    NOT NULL,
+    iss             TEXT    NOT NULL,
+    sub             TEXT    NOT NULL,
+    attempts        INTEGER NOT NULL,
+    due             BIGINT  NOT NULL  -- when it is tried next
+);
+CREATE INDEX logout_notice_due ON logout_notice (due);
+CREATE INDEX logout_notice_provider ON logout_notice (provider);
+
+-- A device that waits for somebody to let it in (OA section 12).
+CREATE TABLE device_code (
+    digest          BLOB    PRIMARY KEY,
+    user_code       BLOB    NOT NULL UNIQUE, -- keyed digest, too
+    provider        INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    scope           TEXT    NOT NULL,
+    expires         BIGINT  NOT NULL,
+    pause_seconds   BIGINT  NOT NULL, -- between two questions of the device
+    asked           BIGINT,           -- when it asked last
+    account         INTEGER REFERENCES account (pk) ON DELETE CASCADE, -- who answered
+    denied          BOOLEAN NOT NULL,
+    auth_method     TEXT,             -- how they had proved who they are
+    second_factor   BOOLEAN NOT NULL, -- whether they had shown one
+    auth_time       BIGINT
+);
+CREATE INDEX device_code_provider ON device_code (provider);
+CREATE INDEX device_code_account ON device_code (account);
+CREATE INDEX device_code_expires ON device_code (expires);
 
 -- Another identity provider, whose assertions machines can bring (OA section 11.5).
 CREATE TABLE oauth_source (

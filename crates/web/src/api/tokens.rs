@@ -27,6 +27,7 @@ pub(super) fn routes() -> Routes {
         .route("/core/tokens/{id}/", get(retrieve).put(replace).patch(change).delete(delete))
         .route("/core/tokens/{id}/view_key/", get(view_key))
         .route("/core/tokens/{id}/set_key/", post(set_key))
+        .route("/core/tokens/{id}/rotate/", post(rotate))
 }
 
 const INTENTS: [&str; 4] = ["verification", "api", "recovery", "app_password"];
@@ -123,6 +124,11 @@ async fn set_key(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> R
     body.finish()?;
     tokens::keys::set(&ctx, &caller.actor, &key.0, &new.unwrap_or_default()).await?;
     Ok(no_content())
+}
+
+async fn rotate(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Json<Value>, ApiError> {
+    shown::get(&ctx, &caller.actor, &key.0).await?;
+    Ok(Json(json!({"key": tokens::keys::rotate(&ctx, &caller.actor, &key.0).await?})))
 }
 
 pub(super) fn token_json(shown: &ShownToken) -> Value {
@@ -435,6 +441,27 @@ mod tests {
         assert_eq!((set("bob-api", TOKEN).await, set("his", "a key of quite some length").await), (429, 429));
         site.clock.advance_seconds(301);
         assert_eq!(set("his", "a key of quite some length").await, 204);
+    }
+
+    /// OA-608, CO-104: a key is replaced by one that is drawn here and told once; the old one opens nothing more, an event
+    /// says so without either, and nobody does it to other people's.
+    #[tokio::test]
+    async fn oa_608_keys_are_rotated() {
+        let site = Site::new().await;
+        let (ada, bob) = (site.user("ada").await, site.user("bob").await);
+        let (old, strangers) = (site.api_key(ada, "ada-api").await, site.api_key(bob, "bob-api").await);
+        let path = "/core/tokens/ada-api/rotate/";
+        assert_eq!(site.bearer(&strangers, Method::POST, path, None).await.status, 404);
+        let rotated = site.bearer(&old, Method::POST, path, None).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.text);
+        let new = rotated.json["key"].as_str().expect("a key");
+        assert!(new.len() == 60 && new != old && new.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_eq!(site.bearer(&old, Method::GET, "/core/users/me/", None).await.status, 403);
+        assert_eq!(site.bearer(new, Method::GET, "/core/users/me/", None).await.status, 200);
+        assert_eq!(key_of(&site, "ada-api").await, new);
+        let (count, event) = site.events("secret_rotate").await;
+        assert_eq!((count, &event["secret"]["name"]), (1, &json!("ada-api")));
+        assert!(!event.to_string().contains(new) && !event.to_string().contains(&old));
     }
 
     /// CO-100, OA-600: an app password is no API token, and an API token no app password.

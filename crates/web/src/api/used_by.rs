@@ -11,12 +11,13 @@ use axum::routing::get;
 use portcullis_core::id::{ProviderPk, UserPk};
 use portcullis_core::permission::Model;
 use portcullis_idp::directory::shown;
+use portcullis_idp::issued::What;
 use portcullis_idp::providers::{self, Kind};
 use portcullis_idp::sources::{self, built_in};
 use portcullis_idp::used_by::{self, Thing, Use};
 use portcullis_idp::{
-    Context, applications, blueprints, brands, certificates, consents, mappings, outposts, refresh_tokens, roles,
-    sessions, tokens,
+    Context, applications, blueprints, brands, certificates, consents, issued, mappings, outposts, refresh_tokens,
+    roles, sessions, tokens,
 };
 use serde_json::{Value, json};
 
@@ -40,6 +41,8 @@ pub(super) fn routes() -> Routes {
         .route("/core/brands/{brand_uuid}/used_by/", get(of_brand))
         .route("/core/user_consent/{id}/used_by/", get(of_consent))
         .route("/core/authenticated_sessions/{uuid}/used_by/", get(of_session))
+        .route("/oauth2/authorization_codes/{id}/used_by/", get(of_code))
+        .route("/oauth2/access_tokens/{id}/used_by/", get(of_access_token))
         .route("/oauth2/refresh_tokens/{id}/used_by/", get(of_refresh_token))
         .route("/providers/all/{id}/used_by/", provider(Kind::Any))
         .route("/providers/oauth2/{id}/used_by/", provider(Kind::OAuth2))
@@ -83,6 +86,19 @@ async fn of_brand(State(ctx): Ctx, Admin(caller): Admin, key: Key) -> Answer {
 
 async fn of_consent(State(ctx): Ctx, caller: Caller, key: Key) -> Answer {
     consents::get(&ctx, &caller.actor, key.parse("UserConsent")?).await?;
+    Ok(answer(&[]))
+}
+
+async fn of_code(State(ctx): Ctx, caller: Caller, key: Key) -> Answer {
+    of_issued(&ctx, &caller, What::Code, &key).await
+}
+
+async fn of_access_token(State(ctx): Ctx, caller: Caller, key: Key) -> Answer {
+    of_issued(&ctx, &caller, What::AccessToken, &key).await
+}
+
+async fn of_issued(ctx: &Context, caller: &Caller, what: What, key: &Key) -> Answer {
+    issued::get(ctx, &caller.actor, what, key.parse(super::issued::kind(what))?).await?;
     Ok(answer(&[]))
 }
 

@@ -28,6 +28,10 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         OAuthError::InvalidScope => {
             (StatusCode::BAD_REQUEST, "The scope exceeds the grant, or is not enough to refresh")
         }
+        OAuthError::AuthorizationPending => (StatusCode::BAD_REQUEST, "Nobody has answered yet"),
+        OAuthError::SlowDown => (StatusCode::BAD_REQUEST, "Ask less often"),
+        OAuthError::ExpiredToken => (StatusCode::BAD_REQUEST, "The device code has expired"),
+        OAuthError::AccessDenied => (StatusCode::BAD_REQUEST, "The user said no"),
         OAuthError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "The client may not use this grant"),
         OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),
         OAuthError::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts"),

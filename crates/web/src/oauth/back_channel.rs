@@ -13,12 +13,15 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::client::Credentials;
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::oauth::{introspect as introspection, origins, revoke as revocation, token as tokens};
+use portcullis_idp::oauth::{
+    device as devices, introspect as introspection, origins, revoke as revocation, token as tokens,
+};
 use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
 use super::answer::{json as answer, refused_client, refused_with_challenge};
 use super::delegated;
+use super::meters::{counted, grant};
 use super::request::{authorization, form, visitor};
 use crate::asked;
 
@@ -41,8 +44,9 @@ pub(super) async fn token(
     let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
     let result = match authorization(&headers) {
         Ok(authorization) => {
-            let visitor = asking(&origin, &headers, "token");
-            tokens::exchange(&ctx, &visitor, authorization, &params, relay.as_ref()).await
+            let asking = asking(&origin, &headers, "token");
+            let answered = tokens::exchange(&ctx, &asking, authorization, &params, relay.as_ref());
+            counted("token", grant(params.text("grant_type")), answered).await
         }
         Err(error) => Err(error),
     };
@@ -92,6 +96,30 @@ pub(super) fn allow(response: &mut Response, origin: &HeaderValue) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
+/// `POST /application/o/device/` (OA-087).
+pub(super) async fn device(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let params = match form(&origin, &headers, body).await {
+        Ok(params) => params,
+        Err(response) => return response,
+    };
+    let result = match authorization(&headers) {
+        Ok(authorization) => {
+            let visitor = visitor(&origin);
+            counted("device", "", devices::start(&ctx, &visitor, authorization, &params)).await
+        }
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(started) => answer(StatusCode::OK, &started),
+        Err(error) => refused_client(&ctx, &origin, &error),
+    }
+}
+
 /// `POST /application/o/introspect/` (OA-089).
 pub(super) async fn introspect(
     State(ctx): State<Arc<Context>>,
@@ -106,8 +134,9 @@ pub(super) async fn introspect(
     let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
     let result = match authorization(&headers) {
         Ok(authorization) => {
-            let visitor = asking(&origin, &headers, "introspect");
-            introspection::answer(&ctx, &visitor, authorization, &params, relay.as_ref()).await
+            let asking = asking(&origin, &headers, "introspect");
+            let answered = introspection::answer(&ctx, &asking, authorization, &params, relay.as_ref());
+            counted("introspect", "", answered).await
         }
         Err(error) => Err(error),
     };
@@ -129,7 +158,10 @@ pub(super) async fn revoke(
         Err(response) => return response,
     };
     let result = match authorization(&headers) {
-        Ok(authorization) => revocation::answer(&ctx, &visitor(&origin), authorization, &params).await,
+        Ok(authorization) => {
+            let visitor = visitor(&origin);
+            counted("revoke", "", revocation::answer(&ctx, &visitor, authorization, &params)).await
+        }
         Err(error) => Err(error),
     };
     match result {

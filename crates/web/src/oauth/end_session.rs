@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::by_slug;
-use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, read};
+use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, frames, read};
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
@@ -17,7 +17,7 @@ use super::request::form;
 use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
-use crate::pages::sign_out::signed_out;
+use crate::pages::sign_out::{signed_out, tell};
 use crate::pages::view::{Confirm, Link, Message};
 use crate::same_origin::is_same_origin;
 
@@ -96,7 +96,15 @@ async fn leave(
         return question(&application, &account, &wish, params);
     }
     match finish(ctx, origin, &session, &account, &wish).await {
-        Ok(()) => match (&wish.back, wish.full) {
+        Ok(frames) if !frames.is_empty() => {
+            let here = if wish.full { path::SIGN_OUT } else { path::HOME };
+            let mut response = tell(&frames, wish.back.as_deref().unwrap_or(here));
+            if wish.full {
+                clear_session(&mut response, origin, headers);
+            }
+            response
+        }
+        Ok(_) => match (&wish.back, wish.full) {
             (back, true) => over(origin, headers, back.as_deref()),
             (Some(back), false) => found(back),
             (None, false) => left(&application, &provider.external_host),
@@ -105,13 +113,14 @@ async fn leave(
     }
 }
 
+/// Follows a wish. Gives what the browser loads so that clients hear of it.
 async fn finish(
     ctx: &Context,
     origin: &Origin,
     session: &LoginSession,
     account: &Account,
     wish: &Wish,
-) -> Result<(), PageError> {
+) -> Result<Vec<String>, PageError> {
     let actor = Actor {
         user: Some(account.pk),
         username: account.username.clone(),
@@ -120,12 +129,13 @@ async fn finish(
         client: Some(origin.client),
         request: Request::of(origin).in_session(session),
     };
+    let frames = frames(ctx, wish, session).await?;
     if wish.full {
         end_session(ctx, &actor, wish, session).await?;
     } else {
         end_grants(ctx, &actor, wish, session).await?;
     }
-    Ok(())
+    Ok(frames)
 }
 
 /// Asks before another site's wish is followed (OA-544).

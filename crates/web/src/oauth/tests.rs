@@ -4,19 +4,24 @@ mod assertions;
 mod browser;
 mod clients;
 mod consent;
+mod device;
 mod entitlements;
 mod expressions;
 mod front;
 mod impersonation;
 mod introspection;
+mod issued;
 mod limited;
 mod login;
+mod logout;
 mod machine;
 mod mappings;
 mod metadata;
 mod outpost;
 mod policies;
 mod refresh;
+mod response_types;
+mod wire;
 
 use std::net::IpAddr;
 

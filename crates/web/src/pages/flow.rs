@@ -165,7 +165,10 @@ impl Asking<'_> {
     fn page(&self, challenge: &Challenge) -> Response {
         match challenge {
             Challenge::Identification(_) if self.turn.flow.slug == flows::RECOVERY => self.recovery(),
-            Challenge::Identification(asked) => self.sign_in("", asked.recovery, asked.passkey.as_ref()),
+            Challenge::Identification(asked) => {
+                let hint = portal::hint_of(local_target(&self.next)).unwrap_or_default();
+                self.sign_in(&hint, asked.recovery, asked.passkey.as_ref())
+            }
             Challenge::Password { user, recovery, passkey, .. } => {
                 self.sign_in(&user.username, *recovery, passkey.as_ref())
             }

@@ -1,8 +1,10 @@
 //! Pages become answers; what went wrong becomes a page.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, REFRESH, RETRY_AFTER};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
@@ -27,6 +29,20 @@ pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]
 /// The same with the script of passkeys.
 pub fn page_with_script(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
     answer(status, page, &policy(places, Script::Own))
+}
+
+/// A page with frames of other sites, which goes on to `next` by itself after so many seconds (OA-550, OA-551).
+pub fn page_framing(page: &impl Template, frames: &[String], seconds: u32, next: &str) -> Response {
+    let sources: BTreeSet<String> = frames
+        .iter()
+        .filter_map(|frame| Url::parse(frame).ok().map(|url| url.origin().ascii_serialization()))
+        .collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
+    let mut response = answer(StatusCode::OK, page, &format!("{}; frame-src {sources}", policy(&[], Script::None)));
+    if let Ok(refresh) = HeaderValue::from_str(&format!("{seconds};url={next}")) {
+        response.headers_mut().insert(REFRESH, refresh);
+    }
+    response
 }
 
 /// Which scripts a page may run.

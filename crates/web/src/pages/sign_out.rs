@@ -7,11 +7,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_core::target::local_target;
+use portcullis_idp::oauth::logout;
 use portcullis_idp::{Actor, Context, sign_in};
 
 use super::browser::{clear_session, signed_in};
-use super::respond::{PageError, page};
-use super::view::{Confirm, Link, Message};
+use super::respond::{PageError, page, page_framing};
+use super::view::{Confirm, Link, Message, SigningOut};
 use super::{flow, path};
 use crate::same_origin::is_same_origin;
 
@@ -53,6 +54,7 @@ pub async fn submit(
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
+    let mut frames = Vec::new();
     let result = async {
         if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
             let actor = Actor {
@@ -63,12 +65,19 @@ pub async fn submit(
                 client: Some(origin.client),
                 request: portcullis_idp::Request::of(&origin).in_session(&session),
             };
+            frames = logout::frames(&ctx, &session.sid, None).await?;
             sign_in::out(&ctx, &session, &actor).await?;
         }
         Ok::<(), PageError>(())
     };
     match result.await {
         Ok(()) => match local_target(&flow::next_of(uri.query().unwrap_or_default())) {
+            next if !frames.is_empty() => {
+                let next = if next == path::HOME { path::SIGN_OUT } else { next };
+                let mut response = tell(&frames, next);
+                clear_session(&mut response, &origin, &headers);
+                response
+            }
             path::HOME => signed_out(&origin, &headers),
             next => {
                 let mut response = Redirect::to(next).into_response();
@@ -78,6 +87,14 @@ pub async fn submit(
         },
         Err(error) => error.into_page(&origin),
     }
+}
+
+/// How long clients have to hear of a sign-out from the browser (OA-550), in seconds.
+const FRAME_SECONDS: u32 = 5;
+
+/// Has the browser tell clients of its sign-out, and go on then, whether they heard it or not.
+pub fn tell(frames: &[String], next: &str) -> Response {
+    page_framing(&SigningOut { frames, next }, frames, FRAME_SECONDS, next)
 }
 
 /// `GET /flows/-/default/invalidation/` leads to the question and keeps the query (CO-301).

@@ -213,6 +213,30 @@ pub struct Confirm<'a> {
     pub back: &'a str,
 }
 
+/// Asks before a device is let in (OA-374).
+#[derive(Template)]
+#[template(path = "device.html")]
+pub struct Device<'a> {
+    /// Name of the application.
+    pub application: &'a str,
+    /// User name of whoever is asked.
+    pub username: &'a str,
+    /// The code that the device shows.
+    pub user_code: &'a str,
+    /// What the application will know and may do.
+    pub permissions: &'a [String],
+}
+
+/// Has the browser tell clients that its session ended (OA-550).
+#[derive(Template)]
+#[template(path = "signing_out.html")]
+pub struct SigningOut<'a> {
+    /// What is loaded for that.
+    pub frames: &'a [String],
+    /// Where to go then.
+    pub next: &'a str,
+}
+
 /// Asks before an application learns who somebody is (OA-166, OA-167).
 #[derive(Template)]
 #[template(path = "consent.html")]

@@ -8,6 +8,7 @@ use portcullis_core::id::{ApplicationId, ProviderPk, RoleId, UserPk};
 use portcullis_idp::reputation::{self, Attempt};
 use portcullis_store::authenticator::{self, Authenticator};
 use portcullis_store::consent::{self, Consent};
+use portcullis_store::grant::{self, AccessToken, AuthorizationCode};
 use portcullis_store::refresh_token::{self, RefreshToken};
 use portcullis_store::role::{self, Right, Role};
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ const HEAD: &str = "\
 ";
 
 /// Kinds of objects by the beginnings of their paths, the longest first.
-const KINDS: [(&str, &str); 31] = [
+const KINDS: [(&str, &str); 33] = [
     ("/policies/reputation/scores/", "authentik_policies_reputation.reputation"),
     ("/policies/all/", "authentik_policies.policy"),
     ("/policies/bindings/", "authentik_policies.policybinding"),
@@ -50,6 +51,8 @@ const KINDS: [(&str, &str); 31] = [
     ("/crypto/certificatekeypairs/", "authentik_crypto.certificatekeypair"),
     ("/events/events/", "authentik_events.event"),
     ("/flows/instances/", "authentik_flows.flow"),
+    ("/oauth2/authorization_codes/", "authentik_providers_oauth2.authorizationcode"),
+    ("/oauth2/access_tokens/", "authentik_providers_oauth2.accesstoken"),
     ("/oauth2/refresh_tokens/", "authentik_providers_oauth2.refreshtoken"),
     ("/outposts/instances/", "authentik_outposts.outpost"),
     ("/outposts/proxy/", "authentik_providers_proxy.proxyprovider"),
@@ -292,6 +295,8 @@ impl Field {
             "/sources/all/" => "/sources/oauth/",
             "/core/authenticated_sessions/" => return self.site.sign_in(self.victim, "test").await.1,
             "/core/user_consent/" => return self.consent(to_go).await,
+            "/oauth2/authorization_codes/" => return self.code().await,
+            "/oauth2/access_tokens/" => return self.access_token().await,
             "/oauth2/refresh_tokens/" => return self.refresh_token().await,
             "/policies/reputation/scores/" => return self.score().await,
             "/flows/instances/" | "/flows/executor/" => return "default-authentication-flow".to_owned(),
@@ -346,6 +351,7 @@ impl Field {
             account: UserPk(i32::try_from(self.victim).unwrap()),
             sid: "sid".to_owned(),
             auth_method: "password".to_owned(),
+            second_factor: false,
             auth_time: now,
             scope: "offline_access openid".to_owned(),
             issued: now,
@@ -358,6 +364,58 @@ impl Field {
         tx.commit().await.unwrap();
         let newest = self.site.get("/oauth2/refresh_tokens/?ordering=-pk").await;
         newest["results"][0]["pk"].to_string()
+    }
+
+    async fn code(&mut self) -> String {
+        let now = self.site.ctx.now();
+        let code = AuthorizationCode {
+            digest: self.name().into_bytes(),
+            grant_id: self.name(),
+            provider: ProviderPk(i32::try_from(self.provider.as_i64().unwrap()).unwrap()),
+            account: UserPk(i32::try_from(self.victim).unwrap()),
+            sid: "sid".to_owned(),
+            redirect_uri: "https://app.example/cb".to_owned(),
+            scope: "openid".to_owned(),
+            nonce: None,
+            challenge: None,
+            challenge_method: None,
+            auth_time: now,
+            expires: now.plus_seconds(3600),
+            consumed: None,
+        };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        grant::insert_code(&mut tx, &code).await.unwrap();
+        tx.commit().await.unwrap();
+        self.site.get("/oauth2/authorization_codes/?ordering=-pk").await["results"][0]["pk"].to_string()
+    }
+
+    async fn access_token(&mut self) -> String {
+        let (now, jti) = (self.site.ctx.now(), self.name());
+        let ctx = &self.site.ctx;
+        let token = AccessToken {
+            digest: jti.clone().into_bytes(),
+            grant_id: jti.clone(),
+            provider: ProviderPk(i32::try_from(self.provider.as_i64().unwrap()).unwrap()),
+            account: UserPk(i32::try_from(self.victim).unwrap()),
+            sid: Some("sid".to_owned()),
+            app_password: None,
+            app_password_key: None,
+            traded_sid: None,
+            source: None,
+            source_at: None,
+            scope: "openid".to_owned(),
+            groups: Vec::new(),
+            claims_sealed: ctx.keys.seal(&format!("access_token:{jti}:claims"), b"{}", &*ctx.entropy),
+            assertion_sealed: None,
+            issued: now,
+            expires: now.plus_seconds(3600),
+            revoked: None,
+            jti,
+        };
+        let mut tx = self.site.ctx.db.write().await.unwrap();
+        grant::insert_token(&mut tx, &token).await.unwrap();
+        tx.commit().await.unwrap();
+        self.site.get("/oauth2/access_tokens/?ordering=-pk").await["results"][0]["pk"].to_string()
     }
 
     async fn device(&mut self, class: &str) -> String {

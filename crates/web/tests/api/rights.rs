@@ -122,6 +122,8 @@ async fn co_701_refusal_comes_first() {
             "delete /core/authenticated_sessions/{uuid}/",
             "delete /core/tokens/{identifier}/",
             "delete /core/user_consent/{id}/",
+            "delete /oauth2/access_tokens/{id}/",
+            "delete /oauth2/authorization_codes/{id}/",
             "delete /oauth2/refresh_tokens/{id}/",
             "patch /authenticators/webauthn/{id}/",
             "patch /core/tokens/{identifier}/",

@@ -186,6 +186,8 @@ async fn co_532_absent_and_forbidden() {
         ("/core/brands/", nil),
         ("/core/user_consent/", "4711"),
         ("/core/authenticated_sessions/", nil),
+        ("/oauth2/authorization_codes/", "4711"),
+        ("/oauth2/access_tokens/", "x"),
         ("/oauth2/refresh_tokens/", "4711"),
         ("/providers/all/", "4711"),
         ("/providers/oauth2/", "4711"),

@@ -4,7 +4,7 @@ use portcullis_testkit::relying_party::{Address, RelyingParty};
 use portcullis_testkit::{Browser, Go as _, Person, Site, api, http, run, until};
 use serde_json::{Value, json};
 
-use super::issuer::{assert, traded};
+use super::issuer::{self, assert, traded};
 use crate::stage::{Stage, shared};
 
 /// An application, and its client at the site.
@@ -22,7 +22,11 @@ struct Wiki {
 impl Wiki {
     /// With a key of its own that signs with `alg`, and this flow of its sign-out.
     async fn new(alg: &str, invalidation: &str) -> Self {
-        let (site, address, slug) = (shared().await, Address::default(), api::fresh("wiki"));
+        Self::at(shared().await, alg, invalidation).await
+    }
+
+    async fn at(site: &'static Site, alg: &str, invalidation: &str) -> Self {
+        let (address, slug) = (Address::default(), api::fresh("wiki"));
         let wish =
             json!({"common_name": slug, "validity_days": 2, "alg": if alg == "ES256" { "ecdsa" } else { "rsa" }});
         let key = site.api.post("crypto/certificatekeypairs/generate/", wish).await;
@@ -166,6 +170,31 @@ fn oa_546_a_real_client_signs_people_out() {
                 browser.sees("REMOTE_USER").await;
             }
         }
+    });
+}
+
+/// OA-555, OA-556, OA-557, OA-750: a real client hears by its back channel that a session has ended, verifies what it is
+/// told, and asks for a new sign-in; another session goes on.
+#[test]
+fn oa_555_a_real_client_hears_of_the_end_of_a_session() {
+    run(async {
+        let wiki = Wiki::at(issuer::site().await, "ES256", "default-provider-invalidation-flow").await;
+        let heard = format!("{}?logout=backchannel", wiki.address.callback());
+        wiki.site.api.patch(&format!("providers/oauth2/{}/", wiki.provider), json!({"logout_uri": heard})).await;
+        let [gone, stays] = [wiki.site.api.person("gone").await, wiki.site.api.person("stays").await];
+        let (first, second) = (Browser::open().await, Browser::open().await);
+        wiki.sign_in(&first, &gone, "/").await;
+        wiki.sign_in(&second, &stays, "/").await;
+        let query = format!("core/authenticated_sessions/?user__username={}", gone.username);
+        let session = api::text(&wiki.site.api.get(&query).await["results"][0]["uuid"]);
+        wiki.site.api.delete(&format!("core/authenticated_sessions/{session}/")).await;
+        until("the sign-in page", async || {
+            first.go(&wiki.address.url("/")).await;
+            first.url().await.starts_with(&wiki.site.base()).then_some(())
+        })
+        .await;
+        second.go(&wiki.address.url("/again")).await;
+        second.sees("REMOTE_USER").await;
     });
 }
 

@@ -121,8 +121,8 @@ async fn source(site: &Site, slug: &str, more: Value) -> Reply {
     site.admin(Method::POST, "/sources/oauth/", body).await
 }
 
-/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348: a pod's token is good for an account of its own, which ends with it,
-/// and the event names who vouched and for whom, not everything that was said.
+/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348, OA-837: a pod's token is good for an account of its own, which ends
+/// with it, and the event names who vouched and for whom, not everything that was said.
 #[tokio::test]
 async fn oa_281_a_pod_brings_its_token() {
     let key = Key::new("k1");
@@ -168,8 +168,8 @@ async fn oa_284_a_bare_jwt_is_a_client_secret() {
     }
 }
 
-/// OA-321, OA-326, OA-820: the key decides about the algorithm. Without a signature, with the public key as a shared
-/// secret, with another's signature or with extensions, nothing is believed.
+/// OA-321, OA-326, OA-820, OA-746: the key decides about the algorithm. Without a signature, with the public key as a
+/// shared secret, with another's signature or with extensions, nothing is believed.
 #[tokio::test]
 async fn oa_321_algorithms_are_not_confused() {
     let key = Key::new("k1");
@@ -195,7 +195,8 @@ async fn oa_321_algorithms_are_not_confused() {
     assert!(shop.users().await.is_empty(), "nobody was made");
 }
 
-/// OA-005, OA-327, OA-328, OA-829: whose it is, for whom and until when has to be said, and to be right.
+/// OA-005, OA-327, OA-328, OA-829, OA-711, OA-824, OA-825: whose it is, for whom and until when has to be said, and to
+/// be right.
 #[tokio::test]
 async fn oa_327_every_claim_counts() {
     let key = Key::new("k1");
@@ -247,7 +248,8 @@ async fn oa_828_nobody_is_taken_over() {
     assert_eq!(human.json["results"][0]["type"], "internal");
 }
 
-/// OA-334, OA-335, OA-402: what an administrator sets stays; the end is raised; who was deactivated is refused.
+/// OA-334, OA-335, OA-402, OA-830, OA-831: what an administrator sets stays; the end is raised; who was deactivated is
+/// refused.
 #[tokio::test]
 async fn oa_334_what_administrators_set_stays() {
     let key = Key::new("k1");
@@ -447,8 +449,8 @@ async fn oa_680_refused_assertions_count() {
     assert_eq!(post_from(&shop.site, [192, 0, 2, 78], "/application/o/token/", &all(&good)).await.status, 200);
 }
 
-/// OA-037, OA-340, OA-344, OA-836: an access token of a trusted provider is good for its user at this one, until it
-/// ends or is revoked, in one direction, and no further.
+/// OA-037, OA-340, OA-344, OA-836, OA-833: an access token of a trusted provider is good for its user at this one,
+/// until it ends or is revoked, in one direction, and no further.
 #[tokio::test]
 async fn oa_340_tokens_of_trusted_providers_are_traded() {
     let shop = Shop::of_cluster(&[]).await;

@@ -43,7 +43,8 @@ async fn oa_157_repeated_errors_write_nothing() {
     assert_eq!((count, &event["redirect_uri"]), (1, &json!("http://evil.example/")));
 }
 
-/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155: everything else is told to the client, with its state.
+/// OA-144, OA-149, OA-151, OA-152, OA-153, OA-155, OA-156, OA-842: everything else is told to the client, with its
+/// state.
 #[tokio::test]
 async fn oa_155_errors_reach_the_client() {
     let (wiki, mut browser) = signed_in().await;
@@ -265,8 +266,8 @@ async fn co_387_other_sites_cannot_sign_in_or_out() {
     }
 }
 
-/// OA-544, OA-546, PX-419: a hint from the login signs out of the application at once, and only once; without
-/// one the user is asked.
+/// OA-544, OA-546, PX-419, OA-545, OA-890: a hint from the login signs out of the application at once, and only once;
+/// without one the user is asked.
 #[tokio::test]
 async fn px_419_a_logout_hint_works_once() {
     let (wiki, mut browser) = signed_in().await;

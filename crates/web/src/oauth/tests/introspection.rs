@@ -24,8 +24,8 @@ async fn oa_494_an_active_token_tells_who_it_is() {
     assert!(said["upstream_token"].is_string());
 }
 
-/// OA-492, OA-493, OA-495: a client that does not prove itself gets 401; whatever is no token of its own is
-/// just not active.
+/// OA-492, OA-493, OA-495, OA-707, OA-880, OA-881: a client that does not prove itself gets 401; whatever is no token
+/// of its own is just not active.
 #[tokio::test]
 async fn oa_493_only_ones_own_tokens_are_visible() {
     let wiki = Wiki::new().await;
@@ -66,8 +66,8 @@ async fn px_418_federated_tokens_obey_the_accessed_application() {
     assert!(wiki.is_active(text(&token, "access_token")).await);
 }
 
-/// OA-463, PX-418, OA-498: a token falls with its binding, its time, its app password, that password's key,
-/// its user's activity and its session.
+/// OA-463, PX-418, OA-498, OA-462: a token falls with its binding, its time, its app password, that password's key, its
+/// user's activity and its session.
 #[tokio::test]
 async fn oa_463_a_token_falls_with_what_it_rests_on() {
     let (wiki, mut browser) = signed_in().await;
@@ -109,7 +109,7 @@ async fn oa_463_a_token_falls_with_what_it_rests_on() {
     assert!(!wiki.is_active(&token).await, "session ended");
 }
 
-/// OA-510, OA-512, OA-513, OA-496: a revoked token is inactive at once; unknown ones are no error, a missing
+/// OA-510, OA-512, OA-513, OA-496, OA-708: a revoked token is inactive at once; unknown ones are no error, a missing
 /// one is; its later use is reported once.
 #[tokio::test]
 async fn oa_512_revocation() {

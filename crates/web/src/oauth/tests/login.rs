@@ -100,8 +100,8 @@ async fn oa_240_a_login_gives_tokens() {
     assert_eq!(wiki.site.events("authorize_application").await.0, 1);
 }
 
-/// OA-241, OA-242, OA-243: redirect URI, client, lifetime and PKCE verifier must fit, and a wrong try spends
-/// the code.
+/// OA-241, OA-242, OA-243, OA-703, OA-706, OA-743, OA-860: redirect URI, client, lifetime and PKCE verifier must fit,
+/// and a wrong try spends the code.
 #[tokio::test]
 async fn oa_243_a_code_needs_its_verifier_and_redirect_uri() {
     let (wiki, mut browser) = signed_in().await;
@@ -155,7 +155,7 @@ async fn oa_245_a_code_used_twice_revokes_its_tokens() {
     assert!(wiki.site.events("suspicious_request").await.0 >= 1);
 }
 
-/// OA-244: of many redemptions at once exactly one wins.
+/// OA-244, OA-861: of many redemptions at once exactly one wins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn oa_244_one_of_many_redemptions_wins() {
     let (wiki, mut browser) = signed_in().await;

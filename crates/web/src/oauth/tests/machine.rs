@@ -166,7 +166,7 @@ async fn oa_283_the_client_secret_has_an_account() {
     assert_eq!(text(&wiki.token(&all).await, "error"), "invalid_grant", "OA-313");
 }
 
-/// OA-312: an account that happens to have the name keeps it.
+/// OA-312, OA-814: an account that happens to have the name keeps it.
 #[tokio::test]
 async fn oa_312_no_account_is_taken_over() {
     let wiki = Wiki::new().await;
@@ -177,7 +177,7 @@ async fn oa_312_no_account_is_taken_over() {
     assert!(name.starts_with("ak-wiki-client_credentials-") && name.len() == "ak-wiki-client_credentials-".len() + 8);
 }
 
-/// OA-400, OA-402, OA-313: the policies of the application decide, and nothing is made when they say no.
+/// OA-400, OA-402, OA-313, OA-815: the policies of the application decide, and nothing is made when they say no.
 #[tokio::test]
 async fn oa_400_policies_decide_about_machines() {
     let wiki = Wiki::new().await;
@@ -192,7 +192,8 @@ async fn oa_400_policies_decide_about_machines() {
     assert_eq!(wiki.token_of_ada("openid").await.status, 200);
 }
 
-/// OA-013, OA-212, OA-215, OA-217, OA-218, OA-221: the protocol's words for what is wrong with client and grant.
+/// OA-013, OA-212, OA-215, OA-217, OA-218, OA-221, OA-219, OA-280, OA-702, OA-854: the protocol's words for what is
+/// wrong with client and grant.
 #[tokio::test]
 async fn oa_217_errors_have_their_words() {
     let wiki = Wiki::new().await;
@@ -223,7 +224,7 @@ async fn oa_217_errors_have_their_words() {
     assert_eq!(text(&wiki.token(&assertion).await, "error"), "invalid_grant", "OA-280");
 }
 
-/// OA-680, OA-682, OA-222: ten failures close the door for that address and name; the right app password from
+/// OA-680, OA-682, OA-222, OA-811: ten failures close the door for that address and name; the right app password from
 /// elsewhere, and other names from there, go on.
 #[tokio::test]
 async fn oa_680_guessing_closes_the_door_for_the_guesser_alone() {
@@ -352,7 +353,7 @@ async fn oa_680_attempts_without_a_name_delay_nobody() {
     assert_eq!(answered.json, json!({"active": false}));
 }
 
-/// OA-004, OA-008, OA-009: nothing that a client sends is a server error.
+/// OA-004, OA-008, OA-009, OA-804: nothing that a client sends is a server error.
 #[tokio::test]
 async fn oa_004_malformed_requests_are_never_server_errors() {
     let wiki = Wiki::new().await;

@@ -78,7 +78,7 @@ async fn oa_094_methods_and_slashes() {
     }
 }
 
-/// OA-580, OA-581, OA-583: pages of a client's own origin may read its answers, other sites may not.
+/// OA-580, OA-581, OA-583, OA-885: pages of a client's own origin may read its answers, other sites may not.
 #[tokio::test]
 async fn oa_581_only_a_clients_own_pages_read_its_tokens() {
     let wiki = Wiki::new().await;

@@ -1,0 +1,268 @@
+//! Clients hear that a session ended.
+
+use std::sync::{Arc, Mutex};
+
+use portcullis_idp::oauth::logout::deliver;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::browser::Browser;
+use super::clients::App;
+use super::*;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A client's server, which hears of sign-outs.
+pub(super) struct Hears {
+    url: String,
+    heard: Arc<Mutex<Vec<String>>>,
+    status: Arc<Mutex<u16>>,
+}
+
+impl Hears {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let url = format!("http://{}/out?tenant=1", listener.local_addr().expect("an address"));
+        let hears = Self { url, heard: Arc::default(), status: Arc::new(Mutex::new(204)) };
+        let (heard, status) = (Arc::clone(&hears.heard), Arc::clone(&hears.status));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                let mut part = [0; 4096];
+                // A form is the last thing that is sent, and not empty.
+                while !request.windows(13).any(|bytes| bytes == b"logout_token=") {
+                    match stream.read(&mut part).await {
+                        Ok(length) if length > 0 => request.extend_from_slice(&part[..length]),
+                        _ => break,
+                    }
+                }
+                heard.lock().expect("not poisoned").push(String::from_utf8_lossy(&request).into_owned());
+                let status = *status.lock().expect("not poisoned");
+                let answer =
+                    format!("HTTP/1.1 {status} X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        hears
+    }
+
+    /// What came since this was asked last: request line, header of the token and its claims.
+    fn heard(&self) -> Vec<(String, Value, Value)> {
+        let heard: Vec<_> = self.heard.lock().expect("not poisoned").drain(..).collect();
+        let read = |request: String| {
+            let (head, body) = request.split_once("\r\n\r\n").expect("a body");
+            assert!(head.to_lowercase().contains("content-type: application/x-www-form-urlencoded"), "{head}");
+            let token = body.strip_prefix("logout_token=").expect("a token");
+            let part = |number| {
+                let part = token.split('.').nth(number).expect("three parts");
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
+            };
+            (head.lines().next().unwrap_or_default().to_owned(), part(0), part(1))
+        };
+        heard.into_iter().map(read).collect()
+    }
+
+    fn answer(&self, status: u16) {
+        *self.status.lock().expect("not poisoned") = status;
+    }
+}
+
+async fn app(method: &str, uri: &str) -> App {
+    let bye = json!([{"matching_mode": "strict", "url": "https://app.example/cb"},
+        {"matching_mode": "strict", "url": "https://app.example/bye", "redirect_uri_type": "logout"}]);
+    App::new(json!({"logout_uri": uri, "logout_method": method, "redirect_uris": bye})).await
+}
+
+async fn signed_in(app: &App) -> (Browser, Reply) {
+    let mut browser = Browser::default();
+    assert_eq!(browser.sign_in(&app.site, "ada", PASSWORD).await.status, 303);
+    let reply = app.authorize_in(&mut browser, &[]).await;
+    let tokens = app.redeem(&reply, true).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.text);
+    (browser, tokens)
+}
+
+async fn delivered(app: &App) -> usize {
+    deliver(&app.site.ctx).await.expect("delivers")
+}
+
+/// OA-540, OA-542, OA-543, OA-547, OA-556, OA-557, OA-559, OA-892: a client of its own signs its user out with an id token,
+/// gets the browser back with its state, and is told by a token that says which session ended, even after its access token
+/// has. Nobody waits for that.
+#[tokio::test]
+async fn oa_557_a_client_is_told_of_the_end_of_a_session() {
+    let hears = Hears::start().await;
+    let app = app("backchannel", &hears.url).await;
+    let (mut browser, tokens) = signed_in(&app).await;
+    let id_token = claims(&tokens.json["id_token"]);
+    assert_eq!(delivered(&app).await, 0, "the session goes on");
+    app.site.clock.advance_seconds(4000);
+    let end = |more: &[(&str, &str)]| {
+        let mut all = vec![("id_token_hint", text(&tokens, "id_token")), ("state", "s&t")];
+        all.extend_from_slice(more);
+        format!("/application/o/app/end-session/?{}", encoded(&all))
+    };
+    let forbidden = browser.get(&app.site, &end(&[("post_logout_redirect_uri", "javascript:alert(1)")])).await;
+    assert_eq!(forbidden.status, 400);
+    let out = browser.get(&app.site, &end(&[("post_logout_redirect_uri", "https://app.example/bye")])).await;
+    assert_eq!((out.status.as_u16(), location(&out)), (302, "https://app.example/bye?state=s%26t"));
+    assert!(hears.heard().is_empty(), "OA-559");
+    assert_eq!(delivered(&app).await, 1);
+    let heard = hears.heard();
+    let [(line, header, said)] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((line.as_str(), &header["typ"]), ("POST /out?tenant=1 HTTP/1.1", &json!("logout+jwt")));
+    for same in ["iss", "aud", "sub", "sid"] {
+        assert_eq!(said[same], id_token[same], "{same}");
+    }
+    assert_eq!(said["events"], json!({"http://schemas.openid.net/event/backchannel-logout": {}}));
+    let now = app.site.ctx.now().seconds();
+    assert_eq!((&said["iat"], &said["exp"]), (&json!(now), &json!(now + 120)));
+    assert!(said["jti"].as_str().is_some_and(|jti| jti.len() == 40) && said.get("nonce").is_none());
+    assert_eq!(delivered(&app).await, 0, "once");
+    // The session here goes on, and another sign-in at the client is another thing to hear of.
+    let unregistered = browser.get(&app.site, &end(&[("post_logout_redirect_uri", "https://evil.example/")])).await;
+    assert_eq!(unregistered.status, 200);
+    assert!(unregistered.text.contains("Signed out of app") && !unregistered.text.contains("evil.example"));
+    assert_eq!(delivered(&app).await, 0, "it knows already");
+}
+
+/// OA-555, OA-560, OA-556: it is told however a session ends: by sign-out, deletion, expiry, or because its user is
+/// deactivated or deleted.
+#[tokio::test]
+async fn oa_555_a_client_is_told_however_a_session_ends() {
+    let hears = Hears::start().await;
+    let app = app("backchannel", &hears.url).await;
+    let told = async |why: &str, sid: &Value| {
+        assert_eq!(delivered(&app).await, 1, "{why}");
+        let heard = hears.heard();
+        assert_eq!(heard.iter().map(|(_, _, said)| &said["sid"]).collect::<Vec<_>>(), [sid], "{why}");
+    };
+    let user = format!("/core/users/{}/", app.ada);
+    for why in ["sign-out", "deletion", "expiry", "deactivation", "user deletion"] {
+        let (mut browser, tokens) = signed_in(&app).await;
+        let sid = claims(&tokens.json["id_token"])["sid"].clone();
+        match why {
+            "sign-out" => {
+                browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+            }
+            "deletion" => {
+                let sessions = app.site.admin(Method::GET, "/core/authenticated_sessions/", None).await;
+                let path = format!(
+                    "/core/authenticated_sessions/{}/",
+                    sessions.json["results"][0]["uuid"].as_str().expect("a key")
+                );
+                assert_eq!(app.site.admin(Method::DELETE, &path, None).await.status, 204);
+            }
+            "expiry" => {
+                app.site.clock.advance_seconds(40 * 86_400);
+                portcullis_idp::sessions::sweep(&app.site.ctx).await.expect("sweeps");
+            }
+            "deactivation" => {
+                app.site.admin(Method::PATCH, &user, json!({"is_active": false})).await;
+                app.site.admin(Method::PATCH, &user, json!({"is_active": true})).await;
+            }
+            _ => {
+                assert_eq!(app.site.admin(Method::DELETE, &user, None).await.status, 204);
+            }
+        }
+        told(why, &sid).await;
+    }
+}
+
+/// OA-558, OA-893: a client that does not take it is tried five times within an hour, no redirect is followed, and then
+/// an event says so, once.
+#[tokio::test]
+async fn oa_558_a_silent_client_is_tried_again() {
+    let hears = Hears::start().await;
+    let app = app("backchannel", &hears.url).await;
+    for status in [302, 500] {
+        hears.answer(status);
+        let (mut browser, _) = signed_in(&app).await;
+        browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+        let mut attempts = 0;
+        for _ in 0..80 {
+            attempts += delivered(&app).await;
+            app.site.clock.advance_seconds(60);
+        }
+        assert_eq!((attempts, hears.heard().len()), (5, 5), "{status}");
+    }
+    let (count, event) = app.site.events("configuration_error").await;
+    assert!(count == 2 && event["provider"] == "app", "{count} {event}");
+    hears.answer(200);
+    let (mut browser, _) = signed_in(&app).await;
+    browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    assert_eq!((delivered(&app).await, delivered(&app).await, hears.heard().len()), (1, 0, 1));
+    assert!(!app.site.events("configuration_error").await.1.to_string().contains("logout_token"));
+}
+
+/// OA-550, OA-551, OA-548: a client that hears by the browser is loaded by the page of the sign-out, which frames nobody
+/// else and goes on by itself; it is told nothing from server to server.
+#[tokio::test]
+async fn oa_550_a_client_is_told_by_the_browser() {
+    let app = app("frontchannel", "https://app.example:8443/out?tenant=1").await;
+    let (mut browser, tokens) = signed_in(&app).await;
+    let sid = claims(&tokens.json["id_token"])["sid"].as_str().expect("text").to_owned();
+    let framed = |page: &Reply| {
+        assert_eq!(page.status, 200, "{}", page.text);
+        let policy = page.headers["content-security-policy"].to_str().expect("text").to_owned();
+        assert!(policy.ends_with("; frame-src https://app.example:8443"), "{policy}");
+        let iss = "http%3A%2F%2Fid.example%2Fapplication%2Fo%2Fapp%2F";
+        let uri = format!("https://app.example:8443/out?tenant=1&amp;iss={iss}&amp;sid={sid}");
+        let shown = page.text.replace("&#38;", "&amp;");
+        assert!(shown.contains(&format!("<iframe hidden src=\"{uri}\"")), "{shown}");
+        page.headers["refresh"].to_str().expect("text").to_owned()
+    };
+    let end = format!(
+        "/application/o/app/end-session/?{}",
+        encoded(&[
+            ("id_token_hint", text(&tokens, "id_token")),
+            ("post_logout_redirect_uri", "https://app.example/bye")
+        ])
+    );
+    assert_eq!(framed(&browser.get(&app.site, &end).await), "5;url=https://app.example/bye");
+    assert_eq!(browser.get(&app.site, &end).await.status, 302, "it knows already");
+    let reply = app.authorize_in(&mut browser, &[]).await;
+    assert_eq!(app.redeem(&reply, true).await.status, 200);
+    let out = browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    assert_eq!(framed(&out), "5;url=/if/flow/default-invalidation-flow/");
+    assert!(browser.cookie.is_none());
+    assert!(browser.get(&app.site, "/if/flow/default-invalidation-flow/").await.text.contains("You are signed out"));
+    assert_eq!(delivered(&app).await, 0);
+}
+
+/// OA-115: discovery says that clients are told.
+#[tokio::test]
+async fn oa_115_discovery_says_that_clients_are_told() {
+    let app = App::new(json!({})).await;
+    let found = get(&app.site, "/application/o/app/.well-known/openid-configuration", &[]).await.json;
+    for channel in ["backchannel", "frontchannel"] {
+        assert_eq!(found[format!("{channel}_logout_supported")], true);
+        assert_eq!(found[format!("{channel}_logout_session_supported")], true);
+    }
+}
+
+/// OA-558, OA-643: several processes that serve one database tell a client once; what nobody settled is told again later; a
+/// client that wants nothing any more gets nothing.
+#[tokio::test]
+async fn oa_558_several_processes_tell_once() {
+    let hears = Hears::start().await;
+    let app = app("backchannel", &hears.url).await;
+    for _ in 0..6 {
+        let (mut browser, _) = signed_in(&app).await;
+        browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    }
+    let (first, second, third) = tokio::join!(delivered(&app), delivered(&app), delivered(&app));
+    assert!(first + second + third >= 4, "four of one client at once");
+    while delivered(&app).await > 0 {}
+    let mut heard: Vec<_> = hears.heard().into_iter().map(|(_, _, said)| said["sid"].to_string()).collect();
+    assert_eq!(heard.len(), 6, "each once");
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), 6);
+    let (mut browser, _) = signed_in(&app).await;
+    browser.post(&app.site, "/if/flow/default-invalidation-flow/", &[]).await;
+    app.change(json!({"logout_uri": ""})).await;
+    while delivered(&app).await > 0 {}
+    assert!(hears.heard().is_empty());
+    assert_eq!(app.site.events("configuration_error").await.0, 0);
+}
