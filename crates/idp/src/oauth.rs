@@ -21,11 +21,13 @@ pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
+use std::borrow::Cow;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_store::{StoreError, application, consent as remembered, device_code, grant, provider, refresh_token};
 
 use crate::BATCH;
-use crate::context::Context;
+use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
 use crate::signing::SigningError;
@@ -103,6 +105,19 @@ pub struct Relay {
     pub client: std::net::IpAddr,
     /// The providers that the outpost serves.
     pub providers: Vec<portcullis_core::id::ProviderPk>,
+}
+
+impl Relay {
+    /// Who asks on behalf of a provider: the outpost's client, where it serves the provider. Of others an outpost has no
+    /// say: it could be at any address for them.
+    fn seen<'a>(relay: Option<&Self>, visitor: &'a Visitor, provider: &provider::Provider) -> Cow<'a, Visitor> {
+        match relay {
+            Some(relay) if relay.providers.contains(&provider.pk) => {
+                Cow::Owned(Visitor { client: relay.client, ..visitor.clone() })
+            }
+            _ => Cow::Borrowed(visitor),
+        }
+    }
 }
 
 /// `iss` of an application's tokens (OA-049).

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_idp::bootstrap::{self, BootstrapError};
 use portcullis_idp::context::{Context, hear_others};
 use portcullis_idp::{Error, revocations};
 use portcullis_store::Db;
@@ -18,6 +19,8 @@ use crate::Failure;
 
 /// How soon a change is noticed that nobody tells of.
 const SOON: Duration = Duration::from_millis(400);
+/// Longest wait for an answer of the database.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Until a lost connection is made anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,11 +56,16 @@ impl Others {
     pub(crate) async fn follow(mut self, stop: CancellationToken) {
         let news = Arc::new(Notify::new());
         if let Some((pools, ears)) = self.ears.take() {
-            tokio::spawn(listen(Arc::clone(&self.context), pools, ears, Arc::clone(&news)));
+            tokio::spawn(listen(Arc::clone(&self.context), pools, ears, Arc::clone(&news), stop.clone()));
         }
         let mut fails = false;
         loop {
-            match self.look().await {
+            // A server that vanished without a word keeps nobody waiting for ever.
+            let looked = match timeout(PATIENCE, self.look()).await {
+                Ok(looked) => looked.map_err(|error| error.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
+            };
+            match looked {
                 Ok(()) => fails = false,
                 // The database is closed.
                 Err(_) if stop.is_cancelled() => return,
@@ -81,8 +89,9 @@ impl Others {
     }
 }
 
-/// Passes on what is said, and listens again when the connection is lost.
-async fn listen(context: Arc<Context>, pools: Pools, mut ears: Ears, news: Arc<Notify>) {
+/// Passes on what is said, and listens again when the connection is lost. The process ends when the secret key was replaced
+/// meanwhile: what it writes from then on could nobody read.
+async fn listen(context: Arc<Context>, pools: Pools, mut ears: Ears, news: Arc<Notify>, stop: CancellationToken) {
     loop {
         while ears.hear().await.is_ok() {
             news.notify_one();
@@ -91,8 +100,12 @@ async fn listen(context: Arc<Context>, pools: Pools, mut ears: Ears, news: Arc<N
         ears = loop {
             sleep(PAUSE).await;
             match pools.listen().await {
-                Ok(Some(ears)) => break ears,
-                Ok(None) => tracing::error!("somebody replaces the secret key of the database beside this process"),
+                Ok(Some(ears)) => match bootstrap::check_key(&context.db, &context.keys).await {
+                    Ok(()) => break ears,
+                    Err(BootstrapError::WrongKey) => return end(&stop),
+                    Err(error) => tracing::debug!(%error, "the secret key cannot be compared yet"),
+                },
+                Ok(None) => return end(&stop),
                 Err(error) => tracing::debug!(%error, "the database that tells of changes by others is still gone"),
             }
         };
@@ -101,4 +114,11 @@ async fn listen(context: Arc<Context>, pools: Pools, mut ears: Ears, news: Arc<N
         news.notify_one();
         tracing::info!("changes by others are told again");
     }
+}
+
+fn end(stop: &CancellationToken) {
+    tracing::error!(
+        "the secret key of the database was replaced beside this process, which ends: start it with the new one"
+    );
+    stop.cancel();
 }

@@ -1,7 +1,7 @@
 //! What was revoked lately: for outposts elsewhere, and for other processes that serve the same database (PX-409).
 //!
 //! Rows are written in the transaction of the change that they tell of, as its last statement. `seq` grows in the order
-//! in which they can be read: SQLite has one writer, and an engine with several takes a lock in [`insert`].
+//! in which they can be read, because every transaction that writes has its turn ([`Db::write`](crate::Db::write)).
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::ProviderPk;

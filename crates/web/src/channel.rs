@@ -119,7 +119,7 @@ async fn begin(
     let identity = Identity { key: Zeroizing::new(key.to_owned()), ctx: Arc::clone(&ctx), origin, outpost };
     let caller = identity.caller().await?;
     let uid = if (1..=LONGEST_UID).contains(&uid.len()) { uid } else { ctx.entropy.uuid().to_string() };
-    let talk = Talk::begin(&ctx, &caller.actor, caller.person.account.uuid, outpost, uid).await?;
+    let talk = Talk::begin(&ctx, &caller.actor, (caller.person.account.uuid, caller.token), outpost, uid).await?;
     Ok(talk.map(|talk| (identity, talk)))
 }
 

@@ -201,6 +201,7 @@ pub async fn answer(
 ) -> Result<Value, OAuthError> {
     let credentials = Credentials::read(authorization, params)?;
     let client = client::authenticate(ctx, visitor, &credentials).await?;
+    let visitor = &*Relay::seen(relay, visitor, &client.provider);
     let inactive = json!({"active": false});
     if client.provider.is_public() {
         // Whoever knows a public client's id would be told (OA-491).
@@ -218,10 +219,10 @@ pub async fn answer(
     };
     let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
     // What limits an app password limits its tokens, too (OA-816).
-    if let Some(Relay { client: address, .. }) = relay
-        && app_password_of(&mut conn, &record)
-            .await?
-            .is_some_and(|password| !tokens::is_taken_from(&password, *address))
+    let limited_by = app_password_of(&mut conn, &record).await?;
+    let served = relay.filter(|relay| relay.providers.contains(&client.provider.pk));
+    if let (Some(relay), Some(password)) = (served, &limited_by)
+        && !tokens::is_taken_from(password, relay.client)
     {
         return Ok(inactive);
     }
@@ -258,6 +259,11 @@ pub async fn answer(
     said.insert("username".to_owned(), json!(active.person.account.username));
     if let Some(upstream) = upstream {
         said.insert("upstream_token".to_owned(), json!(upstream));
+    }
+    // An outpost asks once, and many requests from anywhere follow.
+    let networks = limited_by.map(|password| password.allowed_networks).unwrap_or_default();
+    if client.provider.is_proxy() && !networks.is_empty() {
+        said.insert("allowed_networks".to_owned(), json!(networks));
     }
     Ok(Value::Object(said))
 }

@@ -30,6 +30,9 @@ pub struct TokenAnswer {
     /// What the application behind a proxy may see (PX-417).
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_token: Option<String>,
+    /// The only networks that the application is to take the app password from, if it is limited (OA-816).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_networks: Vec<String>,
     /// For sign-out at the end of a login (PX-419).
     #[serde(skip_serializing_if = "Option::is_none")]
     logout_hint: Option<String>,
@@ -59,6 +62,7 @@ pub async fn exchange(
     if !client.provider.may_use(grant_type) {
         return Err(OAuthError::UnauthorizedClient);
     }
+    let visitor = &*Relay::seen(relay, visitor, &client.provider);
     match grant_type {
         "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
@@ -226,7 +230,10 @@ async fn by_machine(
     // Anybody may say to be the client: what applications believe is for the outpost, which has the secret (PX-417).
     let serves = relay.is_some_and(|relay| relay.providers.contains(&client.provider.pk));
     let to_outpost = (serves && client.provider.is_proxy()) || client.is_proven_proxy(ctx, credentials)?;
-    issue_all(ctx, change, &basis, &grant_id, to_outpost).await
+    let answer = issue_all(ctx, change, &basis, &grant_id, to_outpost).await?;
+    let limited_by = proven.app_password.filter(|_| to_outpost);
+    let allowed_networks = limited_by.map(|password| password.allowed_networks).unwrap_or_default();
+    Ok(TokenAnswer { allowed_networks, ..answer })
 }
 
 fn basis_of_machine<'a>(
@@ -279,6 +286,7 @@ async fn issue_all(
         id_token,
         refresh_token: None,
         upstream_token,
+        allowed_networks: Vec::new(),
         logout_hint: basis
             .login
             .filter(|login| to_outpost && login.bound_to().is_some())

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use portcullis_core::channel::{Feed, Hello, Malformed, Message, PRESENT_SECONDS, REVOCATION, Revoked};
 use portcullis_core::clock::Timestamp;
 use portcullis_core::entropy::Entropy;
-use portcullis_core::id::{OutpostId, ProviderPk};
+use portcullis_core::id::{OutpostId, ProviderPk, TokenId};
 use portcullis_store::revocation::Revocation;
 use portcullis_store::{Conn, outpost, revocation};
 use tokio::sync::watch;
@@ -212,8 +212,9 @@ impl Drop for Place {
 /// One outpost's side of a conversation: what it is answered, and what it is told.
 pub struct Talk {
     place: Place,
-    /// Whose token it came with.
+    /// Whose token it came with, and which.
     user: Uuid,
+    token: Option<TokenId>,
     served: BTreeSet<ProviderPk>,
     /// The last row when the channel began, and the last one that was told.
     began: i64,
@@ -240,7 +241,7 @@ impl Talk {
     pub async fn begin(
         ctx: &Arc<Context>,
         actor: &Actor,
-        user: Uuid,
+        (user, token): (Uuid, Option<TokenId>),
         outpost: OutpostId,
         uid: String,
     ) -> Result<Option<Self>, Error> {
@@ -251,7 +252,7 @@ impl Talk {
         let began = revocation::latest(&mut conn).await?;
         let served = served(&mut conn, outpost).await?;
         drop(conn);
-        Ok(Some(Self { place, user, served, began, told: began, greeted: false }))
+        Ok(Some(Self { place, user, token, served, began, told: began, greeted: false }))
     }
 
     /// What an outpost is answered (PX-382, PX-405). What cannot be read is answered nothing.
@@ -349,7 +350,10 @@ impl Talk {
     fn is_about_itself(&self, touched: &Touched) -> bool {
         match touched {
             Touched::User(uuid) | Touched::Gone(uuid) => *uuid == self.user,
-            Touched::Token(_) | Touched::AccessToken(_) | Touched::Everyone | Touched::Configuration => true,
+            Touched::Token(token) => Some(*token) == self.token,
+            // Who came with an access token and not with an API token may have lost that one.
+            Touched::AccessToken(_) => self.token.is_none(),
+            Touched::Everyone | Touched::Configuration => true,
             Touched::Evicted(_) | Touched::Session(_) | Touched::SessionAt(..) | Touched::Provider(_) => false,
             Touched::Embedded(_) => false,
         }

@@ -46,6 +46,12 @@ pub(super) fn add_extras(grant: &mut Grant, answer: &ClaimSet) {
     const LONGEST_HINT: usize = 128;
     let upstream = answer.get("upstream_token").and_then(Value::as_str).filter(|token| is_compact(token));
     grant.upstream_token = upstream.map(str::to_owned);
+    // What is there and cannot be read admits nobody (OA-816).
+    grant.bearings.networks = match answer.get("allowed_networks") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(all)) => all.iter().map(|one| one.as_str().unwrap_or_default().to_owned()).collect(),
+        Some(_) => vec![String::new()],
+    };
     let hint = answer.get("logout_hint").and_then(Value::as_str);
     let hint = hint.filter(|hint| !hint.is_empty() && hint.len() <= LONGEST_HINT);
     grant.logout_hint = hint.map(str::to_owned);
@@ -96,6 +102,24 @@ mod tests {
         for sub in ["ada", "7", "ada@example.org", &"x".repeat(64)] {
             assert_ne!(at(1, sub), at(2, sub), "{sub}");
         }
+    }
+
+    /// OA-816: networks that an app password is limited to come with the answer; what cannot be read admits nobody.
+    #[test]
+    fn oa_816_networks_come_with_the_answer() {
+        let said = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let mut grant = grant(ProviderPk(7), &said(json!({"sub": "s"})), "raw", 0).expect("has a subject");
+        for (networks, expected) in [
+            (json!(["192.0.2.0/24", "::1/128"]), vec!["192.0.2.0/24", "::1/128"]),
+            (json!(null), vec![]),
+            (json!([7]), vec![""]),
+            (json!("192.0.2.0/24"), vec![""]),
+        ] {
+            add_extras(&mut grant, &said(json!({"allowed_networks": networks})));
+            assert_eq!(grant.bearings.networks, expected);
+        }
+        add_extras(&mut grant, &said(json!({})));
+        assert!(grant.bearings.networks.is_empty());
     }
 
     /// PX-417, PX-419, PX-421: what only our own control plane adds is taken if it makes sense, and is not missed.

@@ -17,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_OF_WRITERS: Duration = Duration::from_secs(30);
 /// A connection that nobody has used for so long is asked whether it still works before it is given out.
 const TRUSTED: Duration = Duration::from_secs(5);
-/// The turn to write, over all processes; held until the transaction ends. Sooner or later somebody gives up.
-const TURN: &str = "SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock(8101241094837335148)";
+/// The turn to write, over all processes; held until the transaction ends. Sooner or later somebody gives up, and a process
+/// that vanished in the middle loses its turn: the server would hold it for hours otherwise.
+const TURN: &str = "SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; \
+                    SELECT pg_advisory_xact_lock(8101241094837335148)";
 /// Shared by all processes that serve; held alone by one that nobody may serve beside.
 const PRESENCE: i64 = 8_101_241_094_837_335_149;
 /// Where processes tell each other that something was committed.

@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use portcullis_core::id::TokenId;
 use portcullis_core::keys::same_secret;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::directory::{self, Person};
@@ -32,6 +33,8 @@ pub struct Caller {
     pub person: Person,
     /// The session they are signed in with; none for a token.
     pub sid: Option<String>,
+    /// The API token that they showed; none for an access token.
+    pub token: Option<TokenId>,
 }
 
 /// An administrator. Everyone else is refused.
@@ -87,13 +90,13 @@ pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Resul
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
         let mut conn = ctx.db.read().await.map_err(internal)?;
         let rights = Rights::of_person(&mut conn, &person).await?;
-        return Ok(Caller { actor: actor(&person, rights, origin), person, sid: None });
+        return Ok(Caller { actor: actor(&person, rights, origin), person, sid: None, token: None });
     };
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);
     tokens::keys::used(ctx, &token, &origin.client.to_string()).await?;
-    Ok(Caller { actor: actor(&person, rights, origin), person, sid: None })
+    Ok(Caller { actor: actor(&person, rights, origin), person, sid: None, token: Some(token.uuid) })
 }
 
 async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
@@ -115,7 +118,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
         }
         return Err(ApiError::CrossOrigin);
     }
-    Ok(Caller { actor, person, sid: Some(session.sid) })
+    Ok(Caller { actor, person, sid: Some(session.sid), token: None })
 }
 
 fn actor(person: &Person, rights: Rights, origin: &Origin) -> Actor {

@@ -41,7 +41,7 @@ pub(super) async fn token(
         Ok(params) => params,
         Err(response) => return response,
     };
-    let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
+    let relay = delegated::relay(&ctx, &origin, &headers).await;
     let result = match authorization(&headers) {
         Ok(authorization) => {
             let asking = asking(&origin, &headers, "token");
@@ -131,7 +131,7 @@ pub(super) async fn introspect(
         Ok(params) => params,
         Err(response) => return response,
     };
-    let (origin, relay) = delegated::origin(&ctx, origin, &headers).await;
+    let relay = delegated::relay(&ctx, &origin, &headers).await;
     let result = match authorization(&headers) {
         Ok(authorization) => {
             let asking = asking(&origin, &headers, "introspect");

@@ -1,7 +1,6 @@
 //! Requests that an outpost makes for one of its clients (CO-389): the client's address counts, not the outpost's.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis_core::origin::Origin;
@@ -13,15 +12,8 @@ use crate::api::caller::by_token;
 const ADDRESS: &str = "x-authentik-remote-ip";
 const TOKEN: &str = "x-authentik-outpost-token";
 
-/// The origin of the outpost's client, and the outpost, if one says so with its token; else the origin as it is. A wrong token is as good as none: whoever shows it is not told.
-pub(super) async fn origin(ctx: &Context, origin: Arc<Origin>, headers: &HeaderMap) -> (Arc<Origin>, Option<Relay>) {
-    match relay(ctx, &origin, headers).await {
-        Some(relay) => (Arc::new(Origin { client: relay.client, ..Origin::clone(&origin) }), Some(relay)),
-        None => (origin, None),
-    }
-}
-
-async fn relay(ctx: &Context, origin: &Origin, headers: &HeaderMap) -> Option<Relay> {
+/// The outpost that asks, if one says so with its token. A wrong token is as good as none: whoever shows it is not told.
+pub(super) async fn relay(ctx: &Context, origin: &Origin, headers: &HeaderMap) -> Option<Relay> {
     let one = |name: &str| {
         let mut values = headers.get_all(name).iter();
         let value = values.next()?.to_str().ok()?;

@@ -51,7 +51,7 @@ impl Edge {
     async fn talk(&self, site: &Site, uid: &str) -> Talk {
         let token = site.get(&format!("/core/tokens/{}/", self.token)).await;
         let user: Uuid = token["user_obj"]["uuid"].as_str().unwrap().parse().unwrap();
-        Talk::begin(&site.ctx, &Actor::system(), user, self.id(), uid.to_owned()).await.unwrap().unwrap()
+        Talk::begin(&site.ctx, &Actor::system(), (user, None), self.id(), uid.to_owned()).await.unwrap().unwrap()
     }
 
     /// A conversation that has begun with a HELLO.
@@ -348,7 +348,7 @@ async fn px_405_channels_are_bounded() {
     let site = Site::new().await;
     let edge = Edge::new(&site, "wiki").await;
     let begin = async |uid: usize| {
-        Talk::begin(&site.ctx, &Actor::system(), Uuid::nil(), edge.id(), uid.to_string()).await.unwrap()
+        Talk::begin(&site.ctx, &Actor::system(), (Uuid::nil(), None), edge.id(), uid.to_string()).await.unwrap()
     };
     let mut talks = Vec::new();
     while let Some(talk) = begin(talks.len()).await {

@@ -183,19 +183,30 @@ async fn co_389_an_outpost_speaks_for_its_client() {
     assert_eq!(ask(&from("198.51.100.1", &key), KEY).await.status, 400);
     let told = ask(&from("203.0.113.9", &key), KEY).await;
     assert!(told.json["upstream_token"].is_string(), "PX-417: it is the outpost that asks");
+    assert_eq!(told.json["allowed_networks"], json!(["203.0.113.0/24"]), "the outpost goes on to look");
     let token = text(&told, "access_token").to_owned();
 
     let introspect = async |headers: &[(&str, &str)]| {
         let (id, secret) = (wiki.client_id.as_str(), wiki.client_secret.as_str());
         let all = [("client_id", id), ("client_secret", secret), ("token", token.as_str())];
-        post(&wiki.site, "/application/o/introspect/", &all, headers).await.json["active"].clone()
+        post(&wiki.site, "/application/o/introspect/", &all, headers).await.json
     };
-    assert_eq!(introspect(&from("203.0.113.9", &key)).await, true);
-    assert_eq!(introspect(&from("198.51.100.1", &key)).await, false);
+    let inside = introspect(&from("203.0.113.9", &key)).await;
+    assert_eq!((&inside["active"], &inside["allowed_networks"]), (&json!(true), &json!(["203.0.113.0/24"])));
+    assert_eq!(introspect(&from("198.51.100.1", &key)).await, json!({"active": false}));
 
     for _ in 0..12 {
         ask(&from("203.0.113.66", &key), "guess").await;
     }
     assert_eq!(ask(&from("203.0.113.66", &key), KEY).await.status, 429);
     assert_eq!(ask(&from("203.0.113.9", &key), KEY).await.status, 200, "others behind the same outpost go on");
+
+    let outpost = format!("/outposts/instances/{}/", text(&made, "pk"));
+    let known = wiki.site.admin(Method::GET, &format!("/providers/proxy/{}/", wiki.provider), None).await.json;
+    let other = json!({"name": "other", "external_host": "https://other.example", "internal_host": "http://127.0.0.1:1",
+        "authorization_flow": known["authorization_flow"], "invalidation_flow": known["invalidation_flow"]});
+    let other = wiki.site.admin(Method::POST, "/providers/proxy/", other).await.json["pk"].clone();
+    let taken_away = wiki.site.admin(Method::PATCH, &outpost, json!({"providers": [other]})).await;
+    assert_eq!(taken_away.status, 200, "{:?}", taken_away.json);
+    assert_eq!(ask(&from("203.0.113.9", &key), KEY).await.status, 400, "it has no say about what it does not serve");
 }
