@@ -242,6 +242,9 @@ class Document:
             said["404"] = {"description": "There is no such page.", "content": self.json(self.reference("GenericError"))}
         if body:
             said["415"] = {"description": "The body is of another type.", "content": self.json(self.reference("GenericError"))}
+        if path in PUBLIC or path.endswith("/recovery_email/"):
+            said["429"] = {"description": "Too much, or too many failures: later, as `Retry-After` says.",
+                           "content": self.json(self.reference("GenericError"))}
         if answer == "()":
             return {"204": {"description": "Done."}, **said}
         made = name.endswith("_create") and body and path in PATHS and path.count("/") <= 3 and not path.endswith(
