@@ -30,6 +30,10 @@ pub struct TokenAnswer {
     /// What the application behind a proxy may see (PX-417).
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_token: Option<String>,
+    /// Whom it is about, by the name that an outpost hears of revocations under (PX-198, PX-416): whatever scopes were
+    /// granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_uuid: Option<String>,
     /// For sign-out at the end of a login (PX-419).
     #[serde(skip_serializing_if = "Option::is_none")]
     logout_hint: Option<String>,
@@ -279,6 +283,7 @@ async fn issue_all(
         id_token,
         refresh_token: None,
         upstream_token,
+        user_uuid: to_outpost.then(|| basis.person.account.uuid.to_string()),
         logout_hint: basis
             .login
             .filter(|login| to_outpost && login.bound_to().is_some())
