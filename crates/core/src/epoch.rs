@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Subject<'a> {
     /// A user, by UUID text: active flag, memberships, password.
     User(&'a str),
+    /// Any of the users whose UUID is not known: what happens to a user may concern each of them.
+    UnknownUsers,
     /// An app password, API token or access token, by its id.
     Credential(&'a str),
     /// A session at the identity provider, by its public id (`sid`).
@@ -33,7 +35,7 @@ const SLOTS: usize = 1 << 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     built_at: u64,
-    slots: [u16; 6],
+    slots: [u16; 7],
 }
 
 /// The epochs of all subjects.
@@ -60,10 +62,10 @@ impl Epochs {
         self.sequence.load(Ordering::SeqCst)
     }
 
-    /// Ties a value built at `built_at` to at most five subjects, and to [`Subject::Everyone`].
+    /// Ties a value built at `built_at` to at most six subjects, and to [`Subject::Everyone`].
     pub fn mark(&self, built_at: u64, subjects: &[Subject<'_>]) -> Mark {
-        debug_assert!(subjects.len() <= 5, "a mark holds five subjects");
-        let mut slots = [self.slot(Subject::Everyone); 6];
+        debug_assert!(subjects.len() <= 6, "a mark holds six subjects");
+        let mut slots = [self.slot(Subject::Everyone); 7];
         for (place, subject) in slots.iter_mut().skip(1).zip(subjects) {
             *place = self.slot(*subject);
         }

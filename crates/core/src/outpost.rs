@@ -134,10 +134,14 @@ pub struct Endpoints {
     pub jwks: String,
 }
 
+/// How [`Bearings::user`] begins where it is no UUID.
+pub const ALIAS: &str = "sub:";
+
 /// What an identity rests on. When one of these falls, so does the identity (PX-198).
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Bearings {
-    /// UUID text of the user at the control plane.
+    /// UUID text of the user at the control plane. Where that does not tell it, what stands for them: [`ALIAS`] and their
+    /// subject.
     pub user: String,
     /// Public id of the identity provider's session; empty for machine credentials.
     pub sid: String,
@@ -171,7 +175,7 @@ impl Bearings {
     /// Ties something built at `built_at` to everything that this identity rests on, and to the outpost's own
     /// session.
     ///
-    /// Five subjects suffice: an access token that was obtained with an app password has no session.
+    /// Six subjects suffice: an access token that was obtained with an app password has no session.
     pub fn mark(&self, epochs: &Epochs, built_at: u64, provider: ProviderPk, session: &Digest) -> Mark {
         let (login, credential) = match (self.app_password.as_str(), self.access_token.as_str()) {
             ("", token) => (Subject::Session(&self.sid), token),
@@ -184,6 +188,7 @@ impl Bearings {
             Subject::Credential(credential),
             Subject::Provider(provider.0),
             Subject::OutpostSession(session),
+            if self.user.starts_with(ALIAS) { Subject::UnknownUsers } else { Subject::Everyone },
         ];
         epochs.mark(built_at, &subjects)
     }

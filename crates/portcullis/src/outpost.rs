@@ -11,7 +11,8 @@ use portcullis_proxy::answer;
 use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::listener::Core;
 use portcullis_proxy::remote::sessions::Sessions;
-use portcullis_proxy::remote::{Remote, RemoteSettings};
+use portcullis_proxy::remote::{Remote, RemoteSettings, is_loopback};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::edge::SystemClock;
@@ -72,6 +73,13 @@ pub(crate) fn run(mut settings: Settings, layers: &Layers) -> Result<(), Failure
         if of_host.insecure {
             tracing::warn!("the certificate of the control plane is not verified (insecure)");
         }
+        if is_overheard(host.url()) {
+            tracing::warn!(
+                host = host.as_str(),
+                "the control plane is reached without encryption: tokens, passwords and the private keys of certificates \
+                 can be read on the way (use https)"
+            );
+        }
         let remote = Arc::new(Remote::new(of_host, sessions, Arc::clone(&clock), Arc::clone(&entropy)));
         listeners::warn_about_trust(&settings);
         let control = Arc::clone(&remote) as Arc<dyn ControlPlane>;
@@ -101,6 +109,11 @@ pub(crate) fn run(mut settings: Settings, layers: &Layers) -> Result<(), Failure
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Whether others can read what is said to a control plane (PX-005).
+fn is_overheard(host: &Url) -> bool {
+    host.scheme() != "https" && !is_loopback(host)
 }
 
 /// What an outpost cannot be without (PX-003).
@@ -143,6 +156,26 @@ impl observe::Level {
         match LogLevel::read(wanted) {
             Some(level) => self.change(&level),
             None => tracing::warn!(wanted, "the outpost's log_level is none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-005: without TLS, only a control plane on the same machine is no reason to warn.
+    #[test]
+    fn px_005_a_control_plane_that_others_can_overhear_is_warned_of() {
+        for (host, expected) in [
+            ("http://id.example.com", true),
+            ("http://192.0.2.1:9000", true),
+            ("https://id.example.com", false),
+            ("http://localhost:9000", false),
+            ("http://127.0.0.1:9000", false),
+            ("http://[::1]:9000", false),
+        ] {
+            assert_eq!(is_overheard(&Url::parse(host).expect("a URL")), expected, "{host}");
         }
     }
 }

@@ -35,6 +35,7 @@ use zeroize::Zeroizing;
 use self::caller::Caller;
 use self::keys::Keys;
 use self::link::Link;
+pub use self::reading::is_loopback;
 use self::reading::{Outpost, Served};
 use self::refresh::Fetched;
 use self::sessions::{Sessions, Standing};
@@ -43,6 +44,10 @@ use crate::upstream::Via;
 
 /// Seconds within which outposts begin to read again after a change, each at its own moment (PX-355).
 pub const SPREAD: Duration = Duration::from_secs(9);
+
+/// Which part of [`RemoteSettings::limit`] one request may take. The rest is for what follows from there being no answer
+/// (PX-196): whoever waits for that must still be there.
+const SHARE: f64 = 0.8;
 
 /// Where the control plane is, and how this outpost behaves towards it.
 pub struct RemoteSettings {
@@ -56,7 +61,7 @@ pub struct RemoteSettings {
     pub host_browser: String,
     /// Limit to connect (PX-111).
     pub connect: Duration,
-    /// Limit for an answer.
+    /// How long the data plane waits for an answer; what is asked here ends somewhat before (PX-111).
     pub limit: Duration,
     /// Certificate authorities beside those of the system.
     pub authorities: Vec<CertificateDer<'static>>,
@@ -130,7 +135,7 @@ impl Remote {
             hostname: settings.hostname,
             instance: entropy.uuid().to_string(),
             log_level: settings.log_level,
-            caller: Caller::new(authorities, !insecure, connect, limit, via),
+            caller: Caller::new(authorities, !insecure, connect, limit.mul_f64(SHARE), via),
             keys: Keys::default(),
             link: Link::default(),
             sessions,

@@ -257,6 +257,9 @@ pub async fn answer(
     said.insert("client_id".to_owned(), json!(issuer.client_id));
     said.insert("token_type".to_owned(), json!("Bearer"));
     said.insert("username".to_owned(), json!(active.person.account.username));
+    if client.provider.is_proxy() {
+        name_user(&mut said, &active.person);
+    }
     if let Some(upstream) = upstream {
         said.insert("upstream_token".to_owned(), json!(upstream));
     }
@@ -266,6 +269,16 @@ pub async fn answer(
         said.insert("allowed_networks".to_owned(), json!(networks));
     }
     Ok(Value::Object(said))
+}
+
+/// Tells an outpost whom a token is about, whatever scopes it was granted: what is revoked later is told by that name
+/// (PX-198, PX-416). Everything else in the claim stays a matter of its scope.
+fn name_user(said: &mut Map<String, Value>, person: &Person) {
+    let uuid = json!(person.account.uuid.to_string());
+    match said.get_mut("ak_proxy") {
+        Some(Value::Object(claim)) => drop(claim.insert("user_uuid".to_owned(), uuid)),
+        _ => drop(said.insert("ak_proxy".to_owned(), json!({"user_uuid": uuid}))),
+    }
 }
 
 /// Somebody still uses a revoked token: said once per token and hour (OA-496).

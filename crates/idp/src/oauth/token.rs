@@ -33,6 +33,10 @@ pub struct TokenAnswer {
     /// The only networks that the application is to take the app password from, if it is limited (OA-816).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allowed_networks: Vec<String>,
+    /// Whom it is about, by the name that an outpost hears of revocations under (PX-198, PX-416): whatever scopes were
+    /// granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_uuid: Option<String>,
     /// For sign-out at the end of a login (PX-419).
     #[serde(skip_serializing_if = "Option::is_none")]
     logout_hint: Option<String>,
@@ -287,6 +291,7 @@ async fn issue_all(
         refresh_token: None,
         upstream_token,
         allowed_networks: Vec::new(),
+        user_uuid: to_outpost.then(|| basis.person.account.uuid.to_string()),
         logout_hint: basis
             .login
             .filter(|login| to_outpost && login.bound_to().is_some())

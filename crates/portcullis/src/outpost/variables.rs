@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use portcullis_proxy::remote::is_loopback;
 use portcullis_proxy::upstream::Via;
 use url::{Host, Url};
 
@@ -17,7 +18,7 @@ pub(super) fn proxy(url: &Url, environment: &BTreeMap<String, String>) -> Option
     let name = if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" };
     let written = variable(name)?;
     let host = url.host()?;
-    if is_here(&host)
+    if is_loopback(url)
         || variable("NO_PROXY").is_some_and(|list| list.split(',').any(|one| names(one.trim(), url, &host)))
     {
         return None;
@@ -27,14 +28,6 @@ pub(super) fn proxy(url: &Url, environment: &BTreeMap<String, String>) -> Option
         tracing::warn!("{name} is no http URL: the control plane is reached without a proxy");
     }
     via
-}
-
-fn is_here(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
 }
 
 /// Whether one entry of `NO_PROXY` names a host: `*`, a name with all below it, an address or network, each perhaps with a

@@ -130,21 +130,24 @@ pub(super) fn of_api(token: &str) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// Headers of calls to the OAuth endpoints of a provider on behalf of a client (PX-111, PX-341): it is the client's
-/// address that counts, and the token says who may name another than its own (CO-389).
-pub(super) fn of_provider(name: &str, seen_as: Option<&Url>, client: Option<IpAddr>, token: &str) -> HeaderMap {
+/// Headers of calls to the OAuth endpoints of a provider (PX-111, PX-341), with the outpost's token and the client on
+/// whose behalf it asks, where it may show them: it is the client's address that counts, and the token says who may name
+/// another than its own (CO-389).
+pub(super) fn of_provider(name: &str, seen_as: Option<&Url>, speaks_for: Option<(&str, Option<IpAddr>)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let plain: String = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
     let agent = HeaderValue::try_from(format!("{AGENT} (provider={plain})"));
     headers.insert(USER_AGENT, agent.unwrap_or_else(|_| HeaderValue::from_static(AGENT)));
     headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
-    if let Ok(mut token) = HeaderValue::try_from(token) {
-        token.set_sensitive(true);
-        headers.insert(OUTPOST_TOKEN, token);
-    }
-    let address = client.and_then(|client| HeaderValue::try_from(client.to_canonical().to_string()).ok());
-    if let Some(address) = address {
-        headers.insert(REMOTE_IP, address);
+    if let Some((token, client)) = speaks_for {
+        if let Ok(mut token) = HeaderValue::try_from(token) {
+            token.set_sensitive(true);
+            headers.insert(OUTPOST_TOKEN, token);
+        }
+        let address = client.and_then(|client| HeaderValue::try_from(client.to_canonical().to_string()).ok());
+        if let Some(address) = address {
+            headers.insert(REMOTE_IP, address);
+        }
     }
     if let Some(url) = seen_as
         && let (Ok(host), Ok(scheme)) = (HeaderValue::try_from(authority(url)), HeaderValue::try_from(url.scheme()))

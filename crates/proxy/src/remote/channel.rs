@@ -244,12 +244,19 @@ async fn follow(remote: &Remote, feed: Feed) -> Result<(), crate::control::Contr
             match &subject {
                 Revoked::Sid(sid) => sessions.end_of_sid(sid, provider).await?,
                 Revoked::Jti(jti) => sessions.end_of_token(jti, provider).await?,
-                Revoked::UserUuid(uuid) => sessions.end_of_user(uuid, provider).await?,
+                Revoked::UserUuid(uuid) => {
+                    sessions.bump(Subject::UnknownUsers);
+                    sessions.end_of_user(uuid, provider).await?;
+                }
                 Revoked::Sub(sub) => sessions.end_of_sub(sub, provider).await?,
             }
             remote.link.reached(Some(seq));
         }
         Feed::Reset { seq, provider, user } => {
+            // Those of whom only the subject is known may be the user that is named.
+            if user.is_some() {
+                sessions.bump(Subject::UnknownUsers);
+            }
             // Of a provider and a user, one of the two is enough: nobody is forgotten, some are looked at in vain.
             sessions.bump(match (&user, provider) {
                 (Some(user), _) => Subject::User(user),

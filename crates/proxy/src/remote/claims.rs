@@ -3,7 +3,7 @@
 use portcullis_core::claims::Claims;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::ProviderPk;
-use portcullis_core::outpost::{Bearings, Grant};
+use portcullis_core::outpost::{ALIAS, Bearings, Grant};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ pub(super) type ClaimSet = Map<String, Value>;
 /// provider (PX-191).
 pub(super) fn alias_of(provider: ProviderPk, sub: &str) -> String {
     let is_digest = sub.len() == 64 && sub.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_digest || Uuid::try_parse(sub).is_ok() { format!("sub:{sub}") } else { format!("sub:{provider}:{sub}") }
+    if is_digest || Uuid::try_parse(sub).is_ok() { format!("{ALIAS}{sub}") } else { format!("{ALIAS}{provider}:{sub}") }
 }
 
 /// A grant out of claims that were verified, or that the control plane vouches for; none without a subject.
@@ -55,6 +55,14 @@ pub(super) fn add_extras(grant: &mut Grant, answer: &ClaimSet) {
     let hint = answer.get("logout_hint").and_then(Value::as_str);
     let hint = hint.filter(|hint| !hint.is_empty() && hint.len() <= LONGEST_HINT);
     grant.logout_hint = hint.map(str::to_owned);
+}
+
+/// Takes over which user the token endpoint of our own control plane says a grant is for. What is revoked is named by
+/// that (PX-198), whatever the claims of the token tell.
+pub(super) fn add_user(grant: &mut Grant, answer: &ClaimSet) {
+    if let Ok(uuid) = Uuid::try_parse(&text(answer, "user_uuid")) {
+        grant.bearings.user = uuid.to_string();
+    }
 }
 
 /// Whether a text has the form of a compact JWS.

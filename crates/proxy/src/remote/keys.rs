@@ -15,8 +15,11 @@ use super::reading::Served;
 
 /// How long keys are believed.
 const FRESH: Duration = Duration::from_secs(3600);
-/// Between two requests for keys because of a token whose key is not known.
+/// How long after keys were fetched a token whose key is not known is no reason to fetch them again.
 const PAUSE: Duration = Duration::from_secs(30);
+/// After keys could not be had, those who need them are told so for so long. Shorter than a person waits before they try
+/// again; long enough that nobody queues for the next failure.
+const FAILED: Duration = Duration::from_secs(5);
 /// How far clocks may be apart, in seconds.
 const SKEW: i64 = 300;
 /// The longest token.
@@ -39,7 +42,8 @@ pub(super) enum Bad {
 struct Set {
     keys: Vec<Value>,
     fetched: Option<Instant>,
-    asked: Option<Instant>,
+    /// When they could not be had, and why, if that was the last that was heard.
+    failed: Option<(Instant, String)>,
 }
 
 /// The published keys of control planes, by URL.
@@ -98,18 +102,25 @@ impl Keys {
         let is_fresh = set.fetched.is_some_and(|at| at.elapsed() < FRESH);
         if is_fresh {
             let found = fitting(&set.keys, algorithm, kid);
-            if !found.is_empty() || set.asked.is_some_and(|at| at.elapsed() < PAUSE) {
+            if !found.is_empty() || set.fetched.is_some_and(|at| at.elapsed() < PAUSE) {
                 return Ok(found);
             }
         }
-        set.asked = Some(Instant::now());
-        match fetch().await {
-            Ok(answer) => {
-                let keys = answer.get("keys").and_then(Value::as_array).cloned();
-                set.keys = keys.ok_or_else(|| Bad::Keys("the answer holds no keys".to_owned()))?;
-                set.fetched = Some(Instant::now());
+        if let Some((at, problem)) = &set.failed
+            && at.elapsed() < FAILED
+        {
+            return Err(Bad::Keys(problem.clone()));
+        }
+        let keys = fetch().await.and_then(|answer| {
+            let keys = answer.get("keys").and_then(Value::as_array).cloned();
+            keys.ok_or_else(|| "the answer holds no keys".to_owned())
+        });
+        match keys {
+            Ok(keys) => (set.keys, set.fetched, set.failed) = (keys, Some(Instant::now()), None),
+            Err(problem) => {
+                set.failed = Some((Instant::now(), problem.clone()));
+                return Err(Bad::Keys(problem));
             }
-            Err(problem) => return Err(Bad::Keys(problem)),
         }
         Ok(fitting(&set.keys, algorithm, kid))
     }

@@ -80,7 +80,8 @@ impl Link {
 
     /// Something was heard.
     pub(super) fn heard(&self) {
-        self.state().heard = Instant::now();
+        let mut state = self.state();
+        (state.heard, state.in_vain) = (Instant::now(), None);
     }
 
     /// The channel is gone.
@@ -134,12 +135,12 @@ impl Link {
     /// The control plane was asked, and nothing came back.
     pub(super) fn asked_in_vain(&self) {
         let mut state = self.state();
-        if !state.connected {
+        if !state.connected || state.heard.elapsed() > PRESENT {
             state.in_vain = Some(Instant::now());
         }
     }
 
-    /// Whether it is no use to ask: without a channel, somebody has just waited for an answer that did not come.
+    /// Whether it is no use to ask: without a channel, or on one that is silent, somebody has just waited for an answer that did not come.
     pub(super) fn is_futile(&self) -> bool {
         self.state().in_vain.is_some_and(|at| at.elapsed() < FUTILE)
     }

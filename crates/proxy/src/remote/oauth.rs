@@ -11,7 +11,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::caller::{self, Reply};
-use super::claims::{self, ClaimSet, add_extras, is_for, text};
+use super::claims::{self, ClaimSet, add_extras, add_user, is_for, text};
 use super::keys::{Bad, unverified};
 use super::reading::Served;
 use super::{Remote, Unreadable};
@@ -47,6 +47,7 @@ impl Remote {
         let said = self.verified(served, &id_token).await?;
         let mut grant = claims::grant(served.provider.pk, &said, &id_token, built_at).ok_or(ControlError::Refused)?;
         add_extras(&mut grant, &answer);
+        add_user(&mut grant, &answer);
         // It is the access token that is revoked, and asked about.
         grant.access_token = text(&answer, "access_token");
         if let Some(issued) = unverified(&grant.access_token) {
@@ -107,6 +108,7 @@ impl Remote {
         }
         let mut grant = claims::grant(provider.pk, &said, &token, built_at).ok_or(ControlError::Refused)?;
         add_extras(&mut grant, &answer);
+        add_user(&mut grant, &answer);
         Ok(grant)
     }
 
@@ -175,7 +177,9 @@ impl Remote {
         client: Option<IpAddr>,
     ) -> Result<Reply, ControlError> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), client, &self.token);
+        // The configuration names the endpoint; only the control plane itself is shown who the outpost is (PX-111).
+        let speaks_for = (url.origin() == self.base.origin()).then_some((self.token.as_str(), client));
+        let mut headers = caller::of_provider(&served.provider.name, served.seen_as.as_ref(), speaks_for);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         self.caller.call(Method::POST, url, headers, body.into()).await.map_err(|error| {
             self.link.asked_in_vain();
@@ -221,7 +225,8 @@ fn with_defaults(mut answer: ClaimSet, token: &ClaimSet) -> ClaimSet {
     answer
 }
 
-/// Whether an answer is about the one whom a session belongs to, and who has lost nothing that applications were told.
+/// Whether an answer is about the one whom a session belongs to. What they may have lost since is not looked at here: a
+/// control plane that watches over it says that the token is not active (PX-418).
 fn same_holder(answer: &ClaimSet, grant: &Grant) -> bool {
     answer.get("sub").and_then(Value::as_str).is_none_or(|sub| sub == grant.claims.sub)
 }

@@ -7,7 +7,7 @@ use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Endpoints, Mode, Provider};
 use portcullis_core::redirect::RedirectRule;
 use serde_json::{Map, Value};
-use url::Url;
+use url::{Host, Url};
 
 /// Between two readings, if the outpost does not say (PX-355).
 const INTERVAL_SECONDS: i64 = 300;
@@ -201,6 +201,31 @@ pub(super) fn provider(value: &Value, views: &Views) -> Result<Served, String> {
     })
 }
 
+/// Whether a URL leads to this very machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+/// Where secrets and passwords go that are less safe than the control plane at `base`, each with what is wrong with it.
+pub(super) fn doubtful_places<'a>(served: &'a Served, base: &Url) -> Vec<(&'a Url, &'static str)> {
+    let places = [Some(&served.token), served.introspection.as_ref(), served.jwks.as_ref()];
+    let doubt = |place: &Url| match () {
+        () if place.scheme() != "https" && base.scheme() == "https" => {
+            Some("it is not encrypted, although the control plane is reached by https")
+        }
+        () if is_loopback(place) && !is_loopback(base) => {
+            Some("it is on this machine, although the control plane is not")
+        }
+        () => None,
+    };
+    places.into_iter().flatten().filter_map(|place| doubt(place).map(|doubt| (place, doubt))).collect()
+}
+
 /// Whether browsers take cookies for a domain, and the host is within it (PX-023).
 fn is_usable(cookie_domain: &str, external_host: &str) -> bool {
     let domain = host::cookie_domain(cookie_domain);
@@ -355,6 +380,38 @@ mod tests {
         }
         let nowhere = Outpost { host: String::new(), ..base };
         assert_eq!(at(&Views::new("", &nowhere)).seen_as, None);
+    }
+
+    /// PX-340, PX-359: endpoints that are less safe than the control plane itself are told of.
+    #[test]
+    fn px_340_endpoints_that_are_weaker_than_the_control_plane_are_told_of() {
+        let doubts = |base: &str, places: [&str; 3]| {
+            let served = provider(
+                &first(|said| {
+                    let names = ["token_endpoint", "introspection_endpoint", "jwks_uri"];
+                    for (name, place) in names.into_iter().zip(places) {
+                        said["oidc_configuration"][name] = json!(place);
+                    }
+                }),
+                &Views::default(),
+            );
+            let (served, base) = (served.expect("is read"), Url::parse(base).expect("a URL"));
+            doubtful_places(&served, &base).into_iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        let safe = ["https://id.example/t", "https://id.example/i", "https://elsewhere.example/j"];
+        assert_eq!(doubts("https://id.example", safe), none);
+        assert_eq!(doubts("http://localhost:9000", ["http://id.example/t", "http://[::1]/i", "http://x/j"]), none);
+        assert_eq!(
+            doubts("https://id.example", ["http://id.example/t", safe[1], "http://id.example/j"]),
+            ["http://id.example/t", "http://id.example/j"]
+        );
+        for here in
+            ["https://127.0.0.1/i", "https://localhost/i", "https://[::ffff:127.0.0.1]/i", "http://a.localhost/i"]
+        {
+            assert_eq!(doubts("https://id.example", [safe[0], here, safe[2]]).len(), 1, "{here}");
+            assert_eq!(doubts("http://core:9000", [safe[0], here, safe[2]]).len(), 1, "{here}");
+        }
     }
 
     /// PX-353, PX-355: pages go on until there is no further one, and never back.

@@ -142,6 +142,10 @@ impl Remote {
         match reading::provider(said, views) {
             Ok(mut one) => {
                 one.provider.header_names = self.sessions.header_names(one.provider.pk);
+                // Once for each configuration.
+                if before.served.get(&one.provider.pk).is_none_or(|before| **before != one) {
+                    self.look_at_places(&one);
+                }
                 Some(Arc::new(one))
             }
             Err(problem) => {
@@ -150,6 +154,21 @@ impl Remote {
                 tracing::error!(provider.name = name, stale = known.is_some(), problem, "a provider cannot be read");
                 known
             }
+        }
+    }
+
+    /// Tells where the configuration sends what is secret, if that is less safe than the control plane, or not there.
+    fn look_at_places(&self, one: &Served) {
+        let name = &one.provider.name;
+        for (endpoint, problem) in reading::doubtful_places(one, &self.base) {
+            tracing::error!(provider.name = name, %endpoint, problem, "an endpoint of a provider is not safe");
+        }
+        if one.token.origin() != self.base.origin() {
+            tracing::warn!(
+                provider.name = name,
+                endpoint = %one.token,
+                "tokens are asked for elsewhere than at the control plane: it is not told there who asks for whom"
+            );
         }
     }
 

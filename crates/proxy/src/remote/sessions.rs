@@ -72,7 +72,8 @@ pub(super) enum Standing {
     Proven,
     /// Nothing is known: the channel was down meanwhile.
     Unknown,
-    /// The control plane has said that something it rests on changed.
+    /// The control plane has said that something it rests on changed, or may have said so to another process: it has not
+    /// been proven since this one began.
     Doubtful,
 }
 
@@ -107,7 +108,8 @@ impl Sessions {
                 match line {
                     Line::Put { provider, digest, sealed } => match sessions.unseal(provider, &digest, &sealed) {
                         Some((record, created)) if record.expires > now => {
-                            state.put(Kept { record, created, named_at: Some(0) });
+                            // Whether it was named meanwhile nobody heard: it is not believed before it is proven (PX-196).
+                            state.put(Kept { record, created, named_at: None });
                         }
                         Some(_) => {}
                         None => foreign += 1,
@@ -250,7 +252,7 @@ impl Sessions {
             for (_, digest) in &ended {
                 self.epochs.bump(Subject::OutpostSession(digest));
             }
-            self.journal.as_ref().filter(|_| !lines.is_empty()).map(|journal| journal.write(lines))
+            self.journal.as_ref().filter(|_| !lines.is_empty()).map(|journal| journal.write_through(lines))
         };
         confirmed(written).await
     }

@@ -224,6 +224,47 @@ async fn px_092_a_bearer_token_is_introspected() {
     }
 }
 
+/// PX-191, PX-198, PX-416: the user whom our own control plane names beside its tokens counts, whatever scopes the tokens
+/// have.
+#[tokio::test]
+async fn px_198_the_user_beside_the_tokens_counts() {
+    let core = Core::start().await;
+    let remote = core.outpost();
+    remote.read().await.unwrap();
+    let uuid = "5d1c6a1e-2f0b-4a3e-9a57-0c1b8f6f2a33";
+    let token = core.token(&json!({"nonce": "nonce"}));
+    let answer = |uuid: Value| json!({"access_token": token, "id_token": token, "user_uuid": uuid}).to_string();
+    core.say(TOKENS, 200, &answer(json!(uuid)));
+    assert_eq!(remote.verify_password(WIKI, "ada", "w", CLIENT).await.unwrap().bearings.user, uuid);
+    assert_eq!(remote.exchange_code(exchange()).await.unwrap().bearings.user, uuid);
+    core.say(TOKENS, 200, &answer(json!("ada")));
+    assert_eq!(remote.exchange_code(exchange()).await.unwrap().bearings.user, "sub:7:s");
+}
+
+/// PX-111, PX-341: the outpost's token and its clients' addresses go to the control plane alone, wherever else the
+/// configuration has tokens asked for.
+#[tokio::test]
+async fn px_111_the_token_goes_to_the_control_plane_alone() {
+    let (core, elsewhere) = (Core::start().await, Core::start().await);
+    let proxies = core.proxies(|said| {
+        for name in ["token_endpoint", "introspection_endpoint"] {
+            let moved = said["oidc_configuration"][name].as_str().unwrap().replace(&core.base, &elsewhere.base);
+            said["oidc_configuration"][name] = json!(moved);
+        }
+    });
+    core.say("/api/v3/outposts/proxy/?page=1&page_size=100", 200, &proxies);
+    let remote = core.outpost();
+    remote.read().await.unwrap();
+    let _ = remote.verify_password(WIKI, "ada", "w", CLIENT).await;
+    let _ = remote.introspect(WIKI, &core.token(&json!({})), CLIENT).await;
+    for target in [TOKENS, INTROSPECTION] {
+        let asked = elsewhere.asked(target).remove(0);
+        for name in ["x-authentik-outpost-token", "x-authentik-remote-ip", "authorization"] {
+            assert!(!asked.headers.contains_key(name), "{target} {name}");
+        }
+    }
+}
+
 fn exchange<'a>() -> CodeExchange<'a> {
     CodeExchange {
         provider: WIKI,
@@ -401,6 +442,27 @@ async fn px_196_not_everybody_waits_in_vain() {
     assert!(!remote.link.is_futile());
 }
 
+/// PX-196, PX-111: a control plane that takes connections and says nothing is given up before whoever asks gives up, so
+/// that sessions are believed, and only one request in a while waits for that.
+#[tokio::test]
+async fn px_196_a_silent_control_plane_is_given_up_in_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/introspect/", silent.local_addr().unwrap());
+    let core = Core::start().await;
+    let proxies = core.proxies(|said| said["oidc_configuration"]["introspection_endpoint"] = json!(place));
+    core.say("/api/v3/outposts/proxy/?page=1&page_size=100", 200, &proxies);
+    let limit = Duration::from_secs(10);
+    let remote = core.outpost_with(|settings| (settings.connect, settings.limit) = (limit * 9, limit));
+    remote.read().await.unwrap();
+    let record = keep(&remote, "one", "ada", "s").await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    assert_eq!(outcome_of(&remote.still_stands(&record).await), "stands");
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+    assert!(remote.link.is_futile());
+    drop(silent);
+}
+
 fn outcome_of(answer: &Result<bool, ControlError>) -> &'static str {
     match answer {
         Ok(true) => "stands",
@@ -506,6 +568,26 @@ async fn px_409_the_feed_ends_and_doubts_sessions() {
         let record = keep(&remote, "one", "ada", "s").await;
         assert_eq!(outcome_of(&remote.still_stands(&record).await), "stands");
         core.send(&Message::Feed(Feed::Reset { seq: Some(seq), provider, user }));
+        until("the number", || remote.link.seq() == Some(seq)).await;
+        assert_eq!(outcome_of(&remote.still_stands(&record).await), "ended");
+    }
+}
+
+/// PX-198, PX-409: what is told of a user is asked about for those, too, of whom nothing but the subject is known.
+#[tokio::test]
+async fn px_198_whoever_may_be_the_user_is_proven_anew() {
+    let core = Core::start().await;
+    let (remote, ..) = core.running().await;
+    let mut record = session(7, "one", "ada", "");
+    record.grant.bearings.user = "sub:7:ada".to_owned();
+    core.say(INTROSPECTION, 200, r#"{"active":false}"#);
+    let revoked = Feed::Revoke { seq: 4, provider: None, subject: Revoked::UserUuid("uuid".to_owned()) };
+    let reset = Feed::Reset { seq: Some(5), provider: None, user: Some("uuid".to_owned()) };
+    for (seq, feed) in [(4, revoked), (5, reset)] {
+        record.grant.built_at = remote.epochs().present();
+        remote.put(&record).await.unwrap();
+        assert_eq!(outcome_of(&remote.still_stands(&record).await), "stands");
+        core.send(&Message::Feed(feed));
         until("the number", || remote.link.seq() == Some(seq)).await;
         assert_eq!(outcome_of(&remote.still_stands(&record).await), "ended");
     }

@@ -51,7 +51,8 @@ impl Edge {
     async fn talk(&self, site: &Site, uid: &str) -> Talk {
         let token = site.get(&format!("/core/tokens/{}/", self.token)).await;
         let user: Uuid = token["user_obj"]["uuid"].as_str().unwrap().parse().unwrap();
-        Talk::begin(&site.ctx, &Actor::system(), (user, None), self.id(), uid.to_owned()).await.unwrap().unwrap()
+        let token = Some(token["pk"].as_str().unwrap().parse().unwrap());
+        Talk::begin(&site.ctx, &Actor::system(), (user, token), self.id(), uid.to_owned()).await.unwrap().unwrap()
     }
 
     /// A conversation that has begun with a HELLO.

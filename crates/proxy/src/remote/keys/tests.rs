@@ -187,6 +187,30 @@ async fn px_149_keys_are_fetched_seldom() {
     assert_eq!(gone, Err(Bad::Keys("away".to_owned())));
 }
 
+/// PX-149, PX-111: when keys cannot be had, those who wait share the failure instead of waiting one after the other; soon
+/// they are asked for again.
+#[tokio::test(start_paused = true)]
+async fn px_149_whoever_waits_shares_the_failure() {
+    let (served, keys, key) = (served(false), Keys::default(), Key::new(Algorithm::ES256, "k"));
+    let (token, fetches) = (key.sign(&claims()), Cell::new(0));
+    let ask = || {
+        keys.verify(&served, &token, NOW, || async {
+            fetches.set(fetches.get() + 1);
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            Err("away".to_owned())
+        })
+    };
+    let began = Instant::now();
+    let (one, two, three) = tokio::join!(ask(), ask(), ask());
+    for outcome in [one, two, three] {
+        assert_eq!(outcome, Err(Bad::Keys("away".to_owned())));
+    }
+    assert_eq!((fetches.get(), began.elapsed().as_secs()), (1, 8));
+    tokio::time::advance(FAILED).await;
+    let set = json!({"keys": [key.published]});
+    assert!(keys.verify(&served, &token, NOW, || async { Ok(set) }).await.is_ok());
+}
+
 /// PX-149: what is symmetric, private, for encryption, too small or of another kind verifies nothing.
 #[test]
 fn px_149_only_keys_that_fit_verify() {

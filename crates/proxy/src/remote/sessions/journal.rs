@@ -171,7 +171,7 @@ fn each(mut from: impl BufRead, mut take: impl FnMut(&str) -> io::Result<()>) ->
 type Done = oneshot::Sender<io::Result<()>>;
 
 enum Order {
-    Write(Vec<String>, Done),
+    Write { lines: Vec<String>, through: bool, done: Done },
     Tidy(Done),
 }
 
@@ -186,7 +186,8 @@ impl Journal {
     pub(super) fn start(path: &Path, state: Arc<Mutex<State>>) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
         let lines = Arc::<AtomicUsize>::default();
-        let mut writer = Writer { path: path.to_owned(), state, lines: Arc::clone(&lines), file: None };
+        let mut writer =
+            Writer { path: path.to_owned(), state, lines: Arc::clone(&lines), file: None, tail: Tail::default() };
         writer.tidy()?;
         thread::Builder::new().name("sessions".to_owned()).spawn(move || writer.run(&inbox))?;
         Ok(Self { orders, lines })
@@ -194,10 +195,19 @@ impl Journal {
 
     /// Adds lines. To be called while nobody else can change the state, so that they are in order.
     pub(super) fn write(&self, lines: Vec<String>) -> Written {
+        self.order(lines, false)
+    }
+
+    /// The same; they are on the disk before it is confirmed. What ended stays so, even if the machine stops.
+    pub(super) fn write_through(&self, lines: Vec<String>) -> Written {
+        self.order(lines, true)
+    }
+
+    fn order(&self, lines: Vec<String>, through: bool) -> Written {
         let (done, written) = oneshot::channel();
         self.lines.fetch_add(lines.len(), Ordering::Relaxed);
         // If the thread is gone, so is the other end of `written`.
-        drop(self.orders.send(Order::Write(lines, done)));
+        drop(self.orders.send(Order::Write { lines, through, done }));
         written
     }
 
@@ -217,13 +227,53 @@ struct Writer {
     state: Arc<Mutex<State>>,
     lines: Arc<AtomicUsize>,
     file: Option<File>,
+    tail: Tail,
+}
+
+/// What the end of the file is like after writes that failed.
+#[derive(Default)]
+struct Tail {
+    /// It may be in the middle of a line.
+    torn: bool,
+    /// Ends that could not be written. Their sessions are gone here, and must not be back after a restart.
+    owed: String,
+}
+
+impl Tail {
+    /// Adds lines, and what is owed before them. `out` is given back to be kept open, unless it failed.
+    fn add<W: Write>(
+        &mut self,
+        mut out: W,
+        lines: &[String],
+        through: impl FnOnce(&W) -> io::Result<()>,
+    ) -> io::Result<W> {
+        // A line of its own: what was cut off means nothing, and takes no other with it.
+        let start = if self.torn { "\n" } else { "" };
+        let text = [start, &self.owed, &lines.concat()].concat();
+        match out.write_all(text.as_bytes()).and_then(|()| through(&out)) {
+            Ok(()) => {
+                *self = Self::default();
+                Ok(out)
+            }
+            Err(error) => {
+                self.torn = true;
+                Err(self.missed(lines, error))
+            }
+        }
+    }
+
+    /// Lines could not be written.
+    fn missed(&mut self, lines: &[String], error: io::Error) -> io::Error {
+        self.owed.extend(lines.iter().filter(|line| line.starts_with("end ")).map(String::as_str));
+        error
+    }
 }
 
 impl Writer {
     fn run(mut self, inbox: &mpsc::Receiver<Order>) {
         while let Ok(order) = inbox.recv() {
             let (outcome, done) = match order {
-                Order::Write(lines, done) => (self.write(&lines), done),
+                Order::Write { lines, through, done } => (self.write(&lines, through), done),
                 Order::Tidy(done) => (self.tidy(), done),
             };
             if let Err(error) = &outcome {
@@ -234,12 +284,16 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, lines: &[String]) -> io::Result<()> {
+    fn write(&mut self, lines: &[String], through: bool) -> io::Result<()> {
         let file = match self.file.take() {
-            Some(file) => file,
-            None => private().append(true).open(&self.path)?,
+            Some(file) => Ok(file),
+            None => private().append(true).open(&self.path),
         };
-        self.file.insert(file).write_all(lines.concat().as_bytes())
+        // Whatever is owed goes with these, or is owed on together with them.
+        let out = file.map_err(|error| self.tail.missed(lines, error))?;
+        let through = through || !self.tail.owed.is_empty();
+        self.file = Some(self.tail.add(out, lines, |file| if through { file.sync_data() } else { Ok(()) })?);
+        Ok(())
     }
 
     /// Copies the lines of sessions that are still there. Ends of others need not be told any more.
@@ -259,6 +313,8 @@ impl Writer {
         }
         copy.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&beside, &self.path)?;
+        // Those that ended are not in the copy.
+        self.tail = Tail::default();
         self.lines.store(count, Ordering::Relaxed);
         Ok(())
     }
@@ -279,4 +335,58 @@ fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with so much room.
+    struct Disk<'a> {
+        written: &'a mut Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = &bytes[..bytes.len().min(self.room)];
+            if fits.is_empty() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= fits.len();
+            self.written.extend(fits);
+            Ok(fits.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// PX-174, PX-195: a write that fails in the middle of a line takes no later line with it, and what ended meanwhile is
+    /// written down as soon as anything can be.
+    #[test]
+    fn px_174_a_failed_write_loses_no_end() {
+        let line = |value: u8| Line::end(ProviderPk(7), &[value; 32]);
+        let put = Line::put(ProviderPk(7), &[9; 32], b"sealed");
+        for room in 0..line(1).len() + put.len() {
+            let (mut written, mut tail) = (Vec::new(), Tail::default());
+            let full = tail.add(Disk { written: &mut written, room }, &[put.clone(), line(1)], |_| Ok(()));
+            assert!(full.is_err(), "{room}");
+            drop(full);
+            let sync_fails = |_: &Disk<'_>| Err(io::ErrorKind::StorageFull.into());
+            assert!(tail.add(Disk { written: &mut written, room: 1000 }, &[line(2)], sync_fails).is_err());
+            assert!(tail.add(Disk { written: &mut written, room: 1000 }, &[line(3)], |_| Ok(())).is_ok());
+            assert!(tail.owed.is_empty() && !tail.torn);
+            let mut ended = std::collections::BTreeSet::new();
+            each(written.as_slice(), |text| {
+                if let Some(Line::End { digest, .. }) = Line::read(text) {
+                    ended.insert(digest[0]);
+                }
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(ended.into_iter().collect::<Vec<_>>(), [1, 2, 3], "{room}");
+        }
+    }
 }

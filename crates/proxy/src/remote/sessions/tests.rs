@@ -92,9 +92,42 @@ async fn px_174_sessions_survive_a_restart_sealed() {
     assert_eq!(found.grant.access_token, kept.grant.access_token);
     assert_eq!((found.source, found.expires, found.salt), (kept.source, kept.expires, kept.salt));
     assert!(again.by_digest(key(&ended)).is_none());
-    assert_eq!(again.standing(&found), Standing::Unknown, "nothing is known of what happened meanwhile");
     drop(again);
     assert!(in_file(&path, "another token").is_empty());
+}
+
+/// PX-196, PX-198: after a restart nobody knows what was named meanwhile or before: no session is believed until it is
+/// proven, time of grace or not.
+#[tokio::test]
+async fn px_196_after_a_restart_sessions_are_not_believed_unproven() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sessions");
+    {
+        let sessions = in_file(&path, TOKEN);
+        let record = keep(&sessions, session(7, "one", "ada", "s1")).await;
+        sessions.bump(Subject::User("uuid-of-ada"));
+        assert_eq!(sessions.standing(&record), Standing::Doubtful);
+    }
+    let again = in_file(&path, TOKEN);
+    let found = again.by_digest(key(&session(7, "one", "ada", "s1"))).unwrap();
+    assert_eq!(again.standing(&found), Standing::Doubtful);
+    again.proven(&found, again.epochs.present(), again.named.present());
+    assert_eq!(again.standing(&again.by_digest(key(&found)).unwrap()), Standing::Proven);
+    again.doubt_everything();
+    assert_eq!(again.standing(&again.by_digest(key(&found)).unwrap()), Standing::Unknown, "now it may be believed");
+}
+
+/// PX-198: what is told of any user concerns those of whom the subject alone is known, and nobody else.
+#[tokio::test]
+async fn px_198_unknown_users_are_looked_at_again() {
+    let sessions = in_memory();
+    let hashed = "9b".repeat(32);
+    let mut unknown = session(7, "one", &hashed, "");
+    unknown.grant.bearings.user = alias_of(ProviderPk(7), &hashed);
+    let (unknown, known) = (keep(&sessions, unknown).await, keep(&sessions, session(7, "two", "ada", "s")).await);
+    assert_eq!(sessions.standing(&unknown), Standing::Proven);
+    sessions.bump(Subject::UnknownUsers);
+    assert_eq!((sessions.standing(&unknown), sessions.standing(&known)), (Standing::Doubtful, Standing::Proven));
 }
 
 /// PX-174: a process that was cut off in the middle of a line loses that line and no other.

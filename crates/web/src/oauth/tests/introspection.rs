@@ -24,6 +24,23 @@ async fn oa_494_an_active_token_tells_who_it_is() {
     assert!(said["upstream_token"].is_string());
 }
 
+/// PX-198, PX-416: an outpost learns by which id the user of a token is revoked, whatever scopes the token has; of the rest of
+/// the claim, and in tokens, there is nothing without its scope.
+#[tokio::test]
+async fn px_198_an_outpost_learns_whom_a_token_is_about() {
+    let wiki = Wiki::new().await;
+    let full = wiki.token_for_outpost("openid ak_proxy").await;
+    let uuid = claims(&full.json["access_token"])["ak_proxy"]["user_uuid"].clone();
+    assert_eq!(uuid.as_str().map(str::len), Some(36));
+    let token = wiki.token_for_outpost("openid").await;
+    assert!(claims(&token.json["access_token"]).get("ak_proxy").is_none());
+    assert_eq!(token.json["user_uuid"], uuid);
+    let said = wiki.introspect(text(&token, "access_token")).await.json;
+    assert_eq!((&said["active"], &said["ak_proxy"]), (&json!(true), &json!({"user_uuid": uuid})));
+    let anybody = wiki.token_of_ada("openid").await;
+    assert!(anybody.json.get("user_uuid").is_none(), "without the client's secret");
+}
+
 /// OA-492, OA-493, OA-495, OA-707, OA-880, OA-881: a client that does not prove itself gets 401; whatever is no token
 /// of its own is just not active.
 #[tokio::test]

@@ -493,7 +493,7 @@ async fn oa_450_tokens_say_who_signed_in() {
 async fn oa_446_what_proxies_read_has_its_types() {
     let wiki = Wiki::new().await;
     let scopes = "openid profile email entitlements ak_proxy";
-    let issued = wiki.token_of_ada(scopes).await;
+    let issued = wiki.token_for_outpost(scopes).await;
     let said = claims(&issued.json["access_token"]);
     for name in ["sub", "email", "name", "preferred_username"] {
         assert!(said[name].is_string(), "{name}");
