@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::event::model;
 use crate::flow::first_factor;
 use crate::flow::stages::Stages;
+use crate::limits::mails::Kind;
 use crate::mail::{self, Address, Job, Letter};
 use crate::sessions::may_sign_in;
 use crate::{brands, escalation, flows, limits};
@@ -99,7 +100,8 @@ async fn draw(
 /// Has a link mailed to a user, for an administrator who does not see it (CO-544).
 ///
 /// # Errors
-/// As [`link`]; [`Error::Invalid`] also when there is no mail, or no address; [`Error::Busy`] when too much mail waits.
+/// As [`link`]; [`Error::Invalid`] also when there is no mail, or no address, or the user was sent too many (CO-325);
+/// [`Error::Busy`] when too much mail waits.
 pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> Result<(), Error> {
     actor.need_to_be_themselves()?;
     actor.need_right_on(special::RESET_USER_PASSWORD, Model::USER, &user)?;
@@ -127,8 +129,15 @@ pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> R
     let Some(site) = mail::site(ctx, change.conn(), host).await? else {
         return Err(Error::whole("Set base_url: a link in a mail needs it."));
     };
+    if !limits::mails::admit_account(ctx, change.conn(), Kind::Recovery, account.uuid).await? {
+        return Err(Error::whole("Too many mails were sent. Try again in an hour."));
+    }
     let title = brands::of_host(change.conn(), host).await?.title;
-    let (query, _) = draw(ctx, &mut change, &account, seconds).await?;
+    let (query, expires) = draw(ctx, &mut change, &account, seconds).await?;
+    let user = model("authentik_core", "user", account.pk, &account.username);
+    let context = json!({"shown": user, "type": "recovery_link", "expires": expires.to_string(),
+        "mailed_to": to.to_string()});
+    change.event("secret_view", context).await?;
     change.commit().await?;
     let letter = letter(&account, to, &title, format!("{site}{query}"), seconds, true);
     match ctx.mail.leave(Job::Letter { actor: actor.clone(), letter: Box::new(letter) }) {
@@ -217,6 +226,13 @@ pub(crate) fn asked_for(ctx: &Context, visitor: &Visitor, identifier: &str) {
 /// When the store fails.
 pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) -> Result<(), Error> {
     let (nobody, host) = (visitor.stranger(""), &visitor.request.host);
+    let mut change = Change::begin(ctx, &nobody).await?;
+    let admitted = limits::mails::admit_address(ctx, change.conn(), Kind::Recovery, visitor.client).await?;
+    change.commit().await?;
+    if !admitted {
+        tracing::info!(request.id = visitor.request.id, "a recovery mail was not sent: its address asks for too many");
+        return Ok(());
+    }
     let mut conn = ctx.db.read().await?;
     let stage = Stages::load(&mut conn).await?.identification;
     if stage.recovery_flow.is_none() && !is_offered(&mut conn, host).await? {
@@ -231,7 +247,12 @@ pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) 
     };
     drop(conn);
     let mut change = Change::begin(ctx, &nobody).await?;
-    if !limits::mails::admit(ctx, change.conn(), account.uuid, visitor.client).await? {
+    // What was found may have changed: a link goes to the address that the user has when it is made.
+    let Some(account) = account::by_pk(change.conn(), account.pk).await?.filter(|now| now.email == account.email)
+    else {
+        return Ok(());
+    };
+    if !limits::mails::admit_account(ctx, change.conn(), Kind::Recovery, account.uuid).await? {
         tracing::info!(request.id = visitor.request.id, "a recovery mail was not sent: there were too many");
         return Ok(());
     }

@@ -140,10 +140,11 @@ pub async fn hear(ctx: &Context, mut seq: i64) -> Result<i64, Error> {
     Ok(seq)
 }
 
-/// Has everything looked at again: what was touched is not known.
+/// Has everything looked at again, here and at outposts elsewhere (PX-409): what was touched is not known.
 pub fn hear_of_everything(ctx: &Context) {
     tell(ctx, &Touched::Everyone);
     tell(ctx, &Touched::Configuration);
+    ctx.channels.begin_anew();
 }
 
 /// Removes what was kept long enough, a batch at a time.

@@ -311,7 +311,10 @@ pub(crate) async fn end_what_it_opened(change: &mut Change<'_>, token: &Token) -
     let revoked = account::end_credential(change.conn(), token.account, token.uuid, now).await?;
     if revoked.len() <= MOST_NAMED {
         revoked.into_iter().for_each(|jti| change.touch(Touched::AccessToken(jti)));
-    } else if let Some(owner) = account::by_pk(change.conn(), token.account).await? {
+    }
+    // The record of an access token may have made room for others, and an outpost goes on with what it was told then:
+    // whatever it knows of the owner is proven anew.
+    if let Some(owner) = account::by_pk(change.conn(), token.account).await? {
         change.touch(Touched::User(owner.uuid));
     }
     Ok(())

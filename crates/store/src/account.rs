@@ -171,11 +171,14 @@ pub async fn insert(conn: &mut Conn, account: &Account) -> Result<UserPk, StoreE
     Ok(UserPk(pk))
 }
 
-/// Stores every changeable field of a user.
+/// Stores every changeable field of a user. Recovery links that went to another address end (CO-324).
 ///
 /// # Errors
 /// [`StoreError::Taken`] when the folded name belongs to another user; else when the database fails.
 pub async fn update(conn: &mut Conn, account: &Account) -> Result<(), StoreError> {
+    on!(&mut *conn, c => sqlx::query(
+        "DELETE FROM recovery_link WHERE account = (SELECT pk FROM account WHERE pk = $1 AND email <> $2)",
+    ).bind(account.pk.0).bind(&account.email).execute(c).await.map(drop))?;
     on!(conn, c => sqlx::query(
         "UPDATE account SET username = $2, username_folded = $3, name = $4, email = $5, email_folded = $6,
              is_active = $7, type = $8, path = $9, attributes_sealed = $10, password_hash = $11,

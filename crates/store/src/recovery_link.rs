@@ -47,7 +47,8 @@ pub async fn insert(conn: &mut Conn, digest: &Digest, link: &RecoveryLink) -> Re
     Ok(())
 }
 
-/// The link with this digest, unless it has ended by `now` or the user's password was changed since.
+/// The link with this digest, unless it has ended by `now` or the user's password was changed since. With a change of the
+/// e-mail address it is gone ([`crate::account::update`]).
 ///
 /// # Errors
 /// When the database fails.

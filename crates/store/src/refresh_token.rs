@@ -128,6 +128,44 @@ pub async fn rotate(conn: &mut Conn, pk: i32, now: Timestamp) -> Result<bool, St
     ).bind(pk).bind(now.0).execute(c).await.map(|done| done.rows_affected() == 1))?)
 }
 
+/// Keeps the newest `keep` of the tokens of a family that were rotated: older ones are unknown from then on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn bound_family(conn: &mut Conn, grant_id: &str, keep: i64) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "DELETE FROM refresh_token WHERE pk IN (
+             SELECT pk FROM refresh_token WHERE grant_id = $1 AND rotated IS NOT NULL
+             ORDER BY pk DESC LIMIT 1000 OFFSET $2)",
+    ).bind(grant_id).bind(keep).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Grants of a user at a provider that go on, beyond the `keep` that were used last: for the caller to revoke. Of tokens
+/// that were revoked only the newest `keep` are kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn bound_families(
+    conn: &mut Conn,
+    account: UserPk,
+    provider: ProviderPk,
+    keep: i64,
+) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, c => {
+        sqlx::query(
+            "DELETE FROM refresh_token WHERE pk IN (
+                 SELECT pk FROM refresh_token WHERE account = $1 AND provider = $2 AND revoked IS NOT NULL
+                 ORDER BY pk DESC LIMIT 1000 OFFSET $3)",
+        ).bind(account.0).bind(provider.0).bind(keep).execute(&mut *c).await?;
+        sqlx::query_scalar(
+            "SELECT grant_id FROM refresh_token
+             WHERE account = $1 AND provider = $2 AND rotated IS NULL AND revoked IS NULL
+             ORDER BY pk DESC LIMIT 1000 OFFSET $3",
+        ).bind(account.0).bind(provider.0).bind(keep).fetch_all(c).await
+    })?)
+}
+
 /// Grants of a login session at a provider that go on without it.
 ///
 /// # Errors

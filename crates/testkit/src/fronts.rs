@@ -64,11 +64,12 @@ impl Front {
             let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/integrations").join(name);
             let text = std::fs::read_to_string(&shown).unwrap_or_else(|error| panic!("{}: {error}", shown.display()));
             let text = text
+                // First: another port may hold these digits.
+                .replace("8080", &place.port.to_string())
                 .replace("127.0.0.1:8000", &format!("127.0.0.1:{upstream}"))
                 .replace("127.0.0.1:9000", &format!("127.0.0.1:{core}"))
                 .replace("port_value: 8000", &format!("port_value: {upstream}"))
                 .replace("port_value: 9000", &format!("port_value: {core}"))
-                .replace("8080", &place.port.to_string())
                 .replace("authentik_proxy_01d4e0c9", cookie);
             let text = if place.whole_domain {
                 for_whole_domain(&text).replace("PORT", &place.port.to_string())

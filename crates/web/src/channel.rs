@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocketUpgrade, close_code};
 use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::channel::{MAX_MESSAGE_BYTES, Message, SILENCE_SECONDS};
 use portcullis_core::id::OutpostId;
@@ -102,7 +103,7 @@ async fn connect(
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_write_buffer_size(BACKLOG)
         .on_upgrade(move |socket| async move {
-            Channel { socket, talk, identity }.serve().await;
+            Channel { socket, talk, identity, recheck: RECHECK }.serve().await;
             drop(held);
         })
 }
@@ -133,21 +134,39 @@ enum End {
     Silent,
     /// The store failed: the outpost is to come back.
     Failed,
+    /// What the outpost was told may not be what there is: it is to come back, and to look at everything anew.
+    Anew,
     /// The outpost closed it, or it broke.
     Theirs,
 }
 
-struct Channel {
-    socket: WebSocket,
-    talk: Talk,
-    identity: Identity,
+/// What goes on, one of these at a time.
+enum Next {
+    /// The outpost said something, or nothing more.
+    Frame(Option<Result<Frame, axum::Error>>),
+    /// There may be something to tell it.
+    News,
+    /// Its token is to be looked at again.
+    Recheck,
 }
 
-impl Channel {
+struct Channel<S> {
+    socket: S,
+    talk: Talk,
+    identity: Identity,
+    /// How often its token is looked at.
+    recheck: Duration,
+}
+
+impl<S> Channel<S>
+where
+    S: Stream<Item = Result<Frame, axum::Error>> + Sink<Frame, Error = axum::Error> + Unpin,
+{
     async fn serve(mut self) {
         let ended = self.converse().await;
         let (code, reason) = match ended {
             End::Stopping => (close_code::AWAY, "stopping"),
+            End::Anew => (close_code::RESTART, "anew"),
             End::Refused => (close_code::POLICY, "refused"),
             End::Failed => (close_code::ERROR, "failed"),
             End::Silent | End::Theirs => return,
@@ -156,7 +175,7 @@ impl Channel {
         let farewell = async {
             self.socket.send(close).await?;
             // Until the other side has said so, too: else what is on its way to it may be lost.
-            while let Some(Ok(_)) = self.socket.recv().await {}
+            while let Some(Ok(_)) = self.socket.next().await {}
             Ok::<_, axum::Error>(())
         };
         let _ = timeout(Duration::from_secs(1), farewell).await;
@@ -175,15 +194,21 @@ impl Channel {
             let next = tokio::select! {
                 () = async { drop(closed.wait_for(|closed| *closed).await) } => return End::Stopping,
                 () = sleep_until(heard + SILENCE) => return End::Silent,
-                frame = self.socket.recv() => Some(frame),
-                _ = news.changed() => None,
+                // Whatever it says, or does not: frames that need no answer keep nothing open.
+                () = sleep_until(looked + self.recheck) => Next::Recheck,
+                frame = self.socket.next() => Next::Frame(frame),
+                _ = news.changed() => Next::News,
             };
             let outcome = match next {
-                Some(frame) => {
+                Next::Frame(frame) => {
                     heard = Instant::now();
-                    self.heard(frame, &mut looked).await
+                    self.heard(frame).await
                 }
-                None => self.tell().await,
+                Next::News => self.tell().await,
+                Next::Recheck => {
+                    looked = Instant::now();
+                    look_again(&self.identity).await
+                }
             };
             if let Err(end) = outcome {
                 return end;
@@ -192,7 +217,7 @@ impl Channel {
     }
 
     /// Answers a frame.
-    async fn heard(&mut self, frame: Option<Result<Frame, axum::Error>>, looked: &mut Instant) -> Result<(), End> {
+    async fn heard(&mut self, frame: Option<Result<Frame, axum::Error>>) -> Result<(), End> {
         let text = match frame {
             Some(Ok(Frame::Text(text))) => text,
             Some(Ok(Frame::Binary(_) | Frame::Ping(_) | Frame::Pong(_))) => return Ok(()),
@@ -202,10 +227,6 @@ impl Channel {
                 return Err(End::Theirs);
             }
         };
-        if looked.elapsed() >= RECHECK {
-            *looked = Instant::now();
-            look_again(&self.identity).await?;
-        }
         let answers = self.talk.answer(&text).await.map_err(|error| failed(&error))?;
         self.send(answers).await
     }
@@ -218,6 +239,9 @@ impl Channel {
                 look_again(&self.identity).await?;
             }
             self.send(news.messages).await?;
+            if news.is_over {
+                return Err(End::Anew);
+            }
             if !news.more {
                 return Ok(());
             }
@@ -247,4 +271,81 @@ async fn look_again(identity: &Identity) -> Result<(), End> {
 fn failed(error: &Error) -> End {
     tracing::error!(%error, "cannot read what an outpost is to be told");
     End::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context as Task, Poll};
+
+    use super::*;
+    use crate::testing::Site;
+
+    /// An outpost that sends pings without end, and does something at the first.
+    struct Pings<F>(Option<F>, bool);
+
+    impl<F: FnOnce() + Unpin> Stream for Pings<F> {
+        type Item = Result<Frame, axum::Error>;
+
+        fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+            self.1 = !self.1;
+            if self.1 {
+                // Others have their turn.
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Some(first) = self.0.take() {
+                first();
+            }
+            Poll::Ready(Some(Ok(Frame::Ping(Vec::new().into()))))
+        }
+    }
+
+    impl<F: Unpin> Sink<Frame> for Pings<F> {
+        type Error = axum::Error;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Result<(), axum::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn start_send(self: Pin<&mut Self>, _: Frame) -> Result<(), axum::Error> {
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Result<(), axum::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Result<(), axum::Error>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// PX-404: a channel ends when its token does, also when nothing tells of that and the outpost sends nothing but pings.
+    #[tokio::test]
+    async fn px_404_pings_keep_no_channel_open() {
+        let site = Site::new().await;
+        let key = site.api_key(1, "edge").await;
+        let found = site.admin(http::Method::GET, "/outposts/instances/", None).await;
+        let outpost = found.json["results"][0]["pk"].as_str().expect("a key").to_owned();
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {key}").parse().expect("a header"));
+        let client = std::net::IpAddr::from([192, 0, 2, 1]);
+        let origin = Origin {
+            scheme: portcullis_core::origin::Scheme::Http,
+            host: "id.example".to_owned(),
+            client,
+            peer: client,
+            peer_trusted: false,
+            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            asked: None,
+        };
+        let begun = begin(Arc::clone(&site.ctx), Arc::new(origin), &headers, &outpost, "one".to_owned()).await;
+        let (identity, talk) = begun.ok().flatten().expect("the token holds");
+        let clock = Arc::clone(&site.clock);
+        let socket = Pings(Some(move || clock.advance_seconds(365 * 24 * 3600)), false);
+        let mut channel = Channel { socket, talk, identity, recheck: Duration::ZERO };
+        let end = timeout(Duration::from_secs(20), channel.converse()).await;
+        assert!(matches!(end, Ok(End::Refused)), "it ends");
+    }
 }

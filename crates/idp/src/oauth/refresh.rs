@@ -34,6 +34,10 @@ const CHARACTERS: usize = 128;
 const LONGEST: usize = 512;
 /// Lifetime when the provider's text says none, in seconds.
 const VALIDITY_SECONDS: i64 = 30 * 24 * 3600;
+/// Grants of one user at one provider that go on at a time: one more ends the one that was used least lately.
+const MOST_FAMILIES: i64 = 1000;
+/// Tokens of one grant that are remembered after they were rotated.
+const MOST_ROTATED: i64 = 100;
 /// A token may be shown once more so soon after it was rotated: a client that got no answer tries again (OA-265).
 const GRACE_SECONDS: i64 = 5;
 
@@ -157,7 +161,12 @@ pub(crate) async fn begin(
         rotated: None,
         revoked: None,
     };
-    keep(ctx, change, &client.provider, record).await.map(Some)
+    let value = keep(ctx, change, &client.provider, record).await?;
+    let (account, provider) = (beginning.account, client.provider.pk);
+    for grant_id in refresh_token::bound_families(change.conn(), account, provider, MOST_FAMILIES).await? {
+        revoke_family(change, &grant_id).await?;
+    }
+    Ok(Some(value))
 }
 
 /// Gives a record a value and a full lifetime, and keeps it.
@@ -172,6 +181,7 @@ async fn keep(
     let digest = digest(ctx, &value).to_vec();
     let record = RefreshToken { digest, issued: now, expires: now.plus_seconds(validity), ..record };
     refresh_token::insert(change.conn(), &record).await?;
+    refresh_token::bound_family(change.conn(), &record.grant_id, MOST_ROTATED).await?;
     Ok(value)
 }
 

@@ -4,6 +4,7 @@
 //! from where it was; one that is slow holds up nobody but itself.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use portcullis_core::channel::{Feed, Hello, Malformed, Message, PRESENT_SECONDS, REVOCATION, Revoked};
@@ -33,6 +34,8 @@ const LONGEST_TEXT: usize = 255;
 pub struct Channels {
     news: watch::Sender<()>,
     closed: watch::Sender<bool>,
+    /// How often it was lost what outposts had been told.
+    past: AtomicU64,
     present: Mutex<Present>,
     /// What the embedded outpost is called among instances.
     own: OnceLock<Uuid>,
@@ -91,7 +94,7 @@ pub async fn connected(ctx: &Context) -> Result<Vec<Connected>, Error> {
 impl Default for Channels {
     fn default() -> Self {
         let (news, closed) = (watch::Sender::new(()), watch::Sender::new(false));
-        Self { news, closed, present: Mutex::default(), own: OnceLock::new() }
+        Self { news, closed, past: AtomicU64::new(0), present: Mutex::default(), own: OnceLock::new() }
     }
 }
 
@@ -99,6 +102,17 @@ impl Channels {
     /// Has every channel look for what is new. Call it after the change is committed.
     pub fn wake(&self) {
         self.news.send_replace(());
+    }
+
+    /// What outposts were told may lack something, or tell of what never came to be: every channel ends, and whoever comes
+    /// back with a number that they heard looks at everything anew.
+    pub(crate) fn begin_anew(&self) {
+        self.past.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn past(&self) -> u64 {
+        self.past.load(Ordering::SeqCst)
     }
 
     /// Hears when there may be something new. Marked as changed at first.
@@ -219,6 +233,8 @@ pub struct Talk {
     /// The last row when the channel began, and the last one that was told.
     began: i64,
     told: i64,
+    /// Which past of the channels that is in.
+    past: u64,
     greeted: bool,
 }
 
@@ -231,6 +247,8 @@ pub struct News {
     pub look_again: bool,
     /// Whether there may be more.
     pub more: bool,
+    /// Whether the channel is to end once the messages are sent: numbers do not go on from those that were told.
+    pub is_over: bool,
 }
 
 impl Talk {
@@ -247,12 +265,13 @@ impl Talk {
     ) -> Result<Option<Self>, Error> {
         super::get(ctx, actor, outpost).await?;
         let Some(place) = Place::take(ctx, outpost, uid) else { return Ok(None) };
+        let past = ctx.channels.past();
         let mut conn = ctx.db.read().await?;
         // The place in the revocations first: what changes meanwhile is told.
         let began = revocation::latest(&mut conn).await?;
         let served = served(&mut conn, outpost).await?;
         drop(conn);
-        Ok(Some(Self { place, user, token, served, began, told: began, greeted: false }))
+        Ok(Some(Self { place, user, token, served, began, told: began, past, greeted: false }))
     }
 
     /// What an outpost is answered (PX-382, PX-405). What cannot be read is answered nothing.
@@ -291,6 +310,10 @@ impl Talk {
     /// What happened between the last message that the outpost has heard and the last one that was told here.
     async fn missed(&self, heard: Option<i64>) -> Result<Vec<Feed>, Error> {
         let everything = || vec![Feed::Reset { seq: None, provider: None, user: None }];
+        if heard.is_some() && self.place.ctx.channels.past() > 0 {
+            // A number of another past can be one of this one, too.
+            return Ok(everything());
+        }
         let mut conn = self.place.ctx.db.read().await?;
         let from = heard.unwrap_or(self.began);
         if from > revocation::latest(&mut conn).await?
@@ -311,9 +334,21 @@ impl Talk {
     /// # Errors
     /// When the store fails.
     pub async fn news(&mut self) -> Result<News, Error> {
-        let mut conn = self.place.ctx.db.read().await?;
+        let over = || News { is_over: true, ..News::default() };
+        let ctx = &self.place.ctx;
+        if ctx.channels.past() != self.past {
+            return Ok(over());
+        }
+        let mut conn = ctx.db.read().await?;
         let rows = revocation::since(&mut conn, self.told, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(News::default()) };
+        let Some(last) = rows.last() else {
+            if self.told > revocation::latest(&mut conn).await? {
+                // A copy of the database has taken its place that lacks what came last.
+                ctx.channels.begin_anew();
+                return Ok(over());
+            }
+            return Ok(News::default());
+        };
         let mut news = News { more: i64::try_from(rows.len()).is_ok_and(|found| found >= PAGE), ..News::default() };
         self.told = last.seq;
         let all: Vec<_> = rows.iter().map(|row| (row, touched(row))).collect();
@@ -380,7 +415,8 @@ fn feed(row: &Revocation, concerned: &BTreeSet<ProviderPk>) -> Option<Feed> {
         }
         Touched::Provider(provider) if concerned.contains(&provider) => Some(reset(Some(provider.0), None)),
         Touched::Everyone => Some(reset(None, None)),
-        // Access tokens that rest on an app password are told of by themselves; nobody else shows tokens to outposts.
+        // Access tokens that rest on an app password, and its owner, are told of by themselves; nobody else shows tokens
+        // to outposts.
         Touched::Token(_) | Touched::Evicted(_) | Touched::Configuration => None,
         Touched::SessionAt(..) | Touched::Provider(_) | Touched::Embedded(_) => None,
     }

@@ -16,6 +16,7 @@ use crate::context::{Actor, Context};
 use crate::directory;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::limits::mails::Kind;
 use crate::mail::{self, Address, Letter};
 use crate::{brands, limits};
 
@@ -27,6 +28,8 @@ const LINK_SECONDS: i64 = 30 * 60;
 const PLACE: &str = "email_change";
 /// Longest secret that is looked at.
 const LONGEST: usize = 4096;
+/// Characters of a user name in a letter.
+const LONGEST_NAME: usize = 64;
 
 /// What a link says, sealed.
 #[derive(Deserialize, Serialize)]
@@ -51,7 +54,8 @@ pub(super) async fn letter(
     problems: &mut Problems,
 ) -> Result<Option<Letter>, Error> {
     let (ctx, actor) = (change.context(), change.actor());
-    let Ok(to) = Address::of(&account.name, email) else {
+    // Whoever reads mail there may be a stranger, to whom nobody writes through us what they like.
+    let Ok(to) = Address::of("", email) else {
         problems.add("email", "Enter a valid email address.");
         return Ok(None);
     };
@@ -61,7 +65,9 @@ pub(super) async fn letter(
         return Ok(None);
     };
     let client = actor.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-    if !limits::mails::admit(ctx, change.conn(), account.uuid, client).await? {
+    if !limits::mails::admit_address(ctx, change.conn(), Kind::Address, client).await?
+        || !limits::mails::admit_account(ctx, change.conn(), Kind::Address, account.uuid).await?
+    {
         problems.add("email", "Too many mails were sent. Try again in an hour.");
         return Ok(None);
     }
@@ -75,15 +81,15 @@ pub(super) async fn letter(
     };
     let wish = serde_json::to_vec(&wish).map_err(|_| Error::Unreadable(PLACE.to_owned()))?;
     let token = URL_SAFE_NO_PAD.encode(ctx.keys.seal(PLACE, &wish, &*ctx.entropy));
-    let hello = if account.name.is_empty() { &account.username } else { &account.name };
+    let who = plain(&account.username);
     Ok(Some(Letter {
         to,
         about: "email_change",
         user: model("authentik_core", "user", account.pk, &account.username),
         subject: format!("{title}: confirm your e-mail address"),
         before: vec![
-            format!("Hello {hello},"),
-            format!("this is to be the address of your account {} at {title}.", account.username),
+            format!("Hello {who},"),
+            format!("this is to be the address of your account {who} at {title}."),
             "Open this link while you are signed in, and go on from there:".to_owned(),
         ],
         link: Some(("Confirm the address", format!("{site}{PAGE}{token}"))),
@@ -92,6 +98,14 @@ pub(super) async fn letter(
             "If you did not want this, do nothing: the address stays what it is.".to_owned(),
         ],
     }))
+}
+
+/// A user name as strangers may be shown it: short, on one line, and nothing that a program makes a link of.
+fn plain(username: &str) -> String {
+    let harmless = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '@' | '+' | '\'');
+    let text: String = username.chars().map(|c| if harmless(c) { c } else { ' ' }).collect();
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.chars().take(LONGEST_NAME).collect()
 }
 
 fn read(ctx: &Context, token: &str) -> Option<Wish> {
@@ -149,4 +163,26 @@ pub async fn confirm(ctx: &Context, actor: &Actor, pk: UserPk, token: &str) -> R
     change.event("user_write", json!({"model": named, "diff": difference, "created": false})).await?;
     change.commit().await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-327: a letter to an address that is not confirmed says the user name, cut short, and nothing that a program makes
+    /// a link of.
+    #[test]
+    fn co_327_letters_to_strangers_say_little() {
+        for (name, said) in [
+            ("ada", "ada"),
+            ("ada.lovelace", "ada lovelace"),
+            ("ada@example.org", "ada@example org"),
+            ("https://evil.example/?a=b#c", "https evil example a b c"),
+            ("evil\u{3002}example\r\nhello", "evil example hello"),
+            ("Zo\u{eb} O'Hara-1", "Zo\u{eb} O'Hara-1"),
+        ] {
+            assert_eq!(plain(name), said, "{name}");
+        }
+        assert_eq!(plain(&"x".repeat(150)).len(), LONGEST_NAME);
+    }
 }

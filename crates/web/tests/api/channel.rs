@@ -385,3 +385,45 @@ async fn px_409_other_processes_hear_of_changes() {
     assert_eq!(revocations::hear(&other, seq).await.unwrap(), seq);
     assert!(other.epochs.stands(&user), "nothing is heard twice");
 }
+
+/// PX-198: outposts prove anew what they know of the owner of an app password that ends, also when the records of what it
+/// opened have made room for others.
+#[tokio::test]
+async fn px_198_an_app_password_ends_for_whom_it_is() {
+    let site = Site::new().await;
+    let edge = Edge::new(&site, "wiki").await;
+    let (ada, _) = site.user("ada").await;
+    let uuid = site.get(&format!("/core/users/{ada}/")).await["uuid"].as_str().unwrap().to_owned();
+    let body = json!({"identifier": "ada-app", "user": ada, "intent": "app_password"});
+    for limits in [false, true] {
+        site.post("/core/tokens/", body.clone()).await;
+        let mut talk = edge.greeted(&site).await;
+        if limits {
+            site.patch("/core/tokens/ada-app/", json!({"allowed_networks": ["192.0.2.0/24"]})).await;
+            assert_eq!(plain(news(&mut talk).await.messages), [reset(None, Some(&uuid))], "it opens less");
+        }
+        site.delete("/core/tokens/ada-app/").await;
+        assert_eq!(plain(news(&mut talk).await.messages), [reset(None, Some(&uuid))], "it is gone");
+    }
+}
+
+/// PX-409: when numbers may not go on from those that outposts were told, every channel ends, and whoever comes back with
+/// a number looks at everything anew, whatever the number is.
+#[tokio::test]
+async fn px_409_channels_end_when_the_feed_goes_back() {
+    let site = Site::new().await;
+    let edge = Edge::new(&site, "wiki").await;
+    let mut talk = edge.greeted(&site).await;
+    assert!(!news(&mut talk).await.is_over);
+    let mut woken = site.ctx.channels.follow();
+    woken.mark_unchanged();
+    // A copy of the database that lacks what this process has heard.
+    let latest = revocations::present(&site.ctx).await.unwrap();
+    assert_eq!(revocations::hear(&site.ctx, latest + 5).await.unwrap(), latest);
+    assert!(woken.has_changed().unwrap(), "nobody waits for other news");
+    assert!(news(&mut talk).await.is_over);
+    let back = async |heard| edge.talk(&site, "one").await.answer(&hello(heard)).await.unwrap();
+    assert_eq!(back(Some(latest)).await[2..], [reset(None, None)], "the same number, of another past");
+    assert_eq!(back(None).await.len(), 2, "nothing was ever heard");
+    assert!(!news(&mut edge.greeted(&site).await).await.is_over, "a new channel goes on");
+}

@@ -181,6 +181,59 @@ async fn oa_265_reuse_revokes_the_family() {
     assert!(app.site.events("suspicious_request").await.0 <= 5, "said once for each kind");
 }
 
+/// OA-265, OA-644: of a family that goes on for long the tokens that were rotated last are remembered; older ones are
+/// unknown, and good for nothing.
+#[tokio::test]
+async fn oa_644_families_are_bounded() {
+    let app = app(json!({})).await;
+    let first = text(&login(&app).await, "refresh_token").to_owned();
+    let mut all = vec![first.clone()];
+    for _ in 0..102 {
+        let next = refresh(&app, &all[all.len() - 1], &[]).await;
+        assert_eq!(next.status, 200, "{}", next.text);
+        all.push(text(&next, "refresh_token").to_owned());
+    }
+    app.site.clock.advance_seconds(60);
+    assert_eq!(refused(&app, &first, &[]).await, "invalid_grant");
+    assert!(is_active(&app, &all[102]).await, "nobody knows what it was");
+    assert_eq!(refused(&app, &all[2], &[]).await, "invalid_grant");
+    assert!(!is_active(&app, &all[102]).await, "the hundred before the newest are remembered");
+}
+
+/// OA-644, OA-247: a user has only so many grants at a client that go on; another one ends the one that was used least
+/// lately.
+#[tokio::test]
+async fn oa_644_grants_that_go_on_are_bounded() {
+    use portcullis_store::refresh_token::{self, RefreshToken};
+    let app = app(json!({})).await;
+    let oldest = text(&login(&app).await, "refresh_token").to_owned();
+    let access = login(&app).await;
+    let mut tx = app.site.ctx.db.write().await.expect("writes");
+    let now = app.site.ctx.now();
+    let filter = refresh_token::Filter::default();
+    let slice = || portcullis_store::select::Slice::ALL;
+    let known = refresh_token::list(&mut tx, &filter, now, slice()).await.expect("reads").rows.remove(0);
+    for number in 0..998_u32 {
+        let (digest, grant_id) = (number.to_be_bytes().to_vec(), format!("grant-{number}"));
+        refresh_token::insert(&mut tx, &RefreshToken { digest, grant_id, ..known.clone() }).await.expect("stores");
+    }
+    tx.commit().await.expect("stores");
+    assert!(is_active(&app, &oldest).await);
+    // Use keeps it: the second one is the oldest then.
+    let kept = refresh(&app, &oldest, &[]).await;
+    let newest = login(&app).await;
+    assert!(
+        !is_active(&app, text(&access, "refresh_token")).await && !is_active(&app, text(&access, "access_token")).await
+    );
+    for token in [&kept, &newest] {
+        assert!(
+            is_active(&app, text(token, "refresh_token")).await && is_active(&app, text(token, "access_token")).await
+        );
+    }
+    let mut conn = app.site.ctx.db.read().await.expect("reads");
+    assert_eq!(refresh_token::list(&mut conn, &filter, now, slice()).await.expect("reads").count, 1000);
+}
+
 /// OA-266: of many uses at once exactly one succeeds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn oa_266_one_of_many_uses_wins() {

@@ -160,6 +160,74 @@ async fn co_325_mails_are_limited() {
     assert_eq!(sent(&site, &post).await.len(), 1);
 }
 
+/// CO-325: what an address asks for counts before anybody is looked up, so that the counter tells nobody who there is.
+#[tokio::test]
+async fn co_325_asking_for_nobody_counts_too() {
+    let (site, _, post) = site().await;
+    for number in 0..20 {
+        ask(&site, [192, 0, 2, 1], &format!("nobody{number}")).await;
+    }
+    ask(&site, [192, 0, 2, 1], "ada").await;
+    assert!(sent(&site, &post).await.is_empty());
+    ask(&site, [192, 0, 2, 2], "ada").await;
+    assert_eq!(sent(&site, &post).await.len(), 1);
+}
+
+/// CO-325, CO-327: recovery mails use up nobody's mails to another address, which say nothing that users can write freely.
+#[tokio::test]
+async fn co_327_confirmations_are_counted_by_themselves() {
+    let (site, ada, post) = site().await;
+    let may =
+        json!({"attributes": {"goauthentik.io/user/can-change-email": true}, "name": "Win at https://evil.example"});
+    assert_eq!(site.admin(Method::PATCH, &format!("/core/users/{ada}/"), may).await.status, 200);
+    for _ in 0..25 {
+        ask(&site, [192, 0, 2, 9], "ada").await;
+    }
+    assert_eq!(sent(&site, &post).await.len(), 5);
+    let mut client = Client::at([192, 0, 2, 9]);
+    client.sign_in(&site, "ada", PASSWORD).await;
+    for number in 1..=6 {
+        let body = json!({"email": format!("new{number}@example.org")});
+        let answer = client.answer(&site, flows::USER_SETTINGS, "", body).await;
+        let mails = sent(&site, &post).await;
+        if number == 6 {
+            assert_eq!((errors(&answer), mails.len()), (vec!["email"], 0));
+        } else {
+            let [(to, mail)] = mails.as_slice() else { panic!("{answer} {mails:?}") };
+            assert!(*to == format!("new{number}@example.org") && mail.contains("your account ada"), "{mail}");
+            assert!(!mail.contains("evil") && !mail.contains("Win"), "{mail}");
+        }
+    }
+    ask(&site, [192, 0, 2, 8], "ada").await;
+    assert!(sent(&site, &post).await.is_empty(), "nor the other way round");
+}
+
+/// CO-325, CO-544, CO-416: mails that an administrator has sent count for the account, and each link is recorded.
+#[tokio::test]
+async fn co_325_mails_by_administrators_count() {
+    let (site, ada, post) = site().await;
+    let path = format!("/core/users/{ada}/recovery_email/");
+    let body = json!({"email_stage": "00000000-0000-4000-8000-000000000000"});
+    let before = site.events("secret_view").await.0;
+    for number in 1..=5 {
+        assert_eq!(site.admin(Method::POST, &path, body.clone()).await.status, 204, "{number}");
+    }
+    let (count, event) = site.events("secret_view").await;
+    assert_eq!(
+        (count, &event["type"], &event["mailed_to"]),
+        (before + 5, &json!("recovery_link"), &json!("ada@example.org"))
+    );
+    assert_eq!((&event["shown"]["name"], event.to_string().contains("flow_token")), (&json!("ada"), false), "{event}");
+    let refused = site.admin(Method::POST, &path, body.clone()).await;
+    let told = json!({"non_field_errors": ["Too many mails were sent. Try again in an hour."]});
+    assert_eq!((refused.status.as_u16(), refused.json), (400, told));
+    assert_eq!((site.events("secret_view").await.0, sent(&site, &post).await.len()), (before + 5, 5));
+    ask(&site, [192, 0, 2, 1], "ada").await;
+    assert!(sent(&site, &post).await.is_empty(), "five of either kind");
+    site.clock.advance_seconds(3601);
+    assert_eq!(site.admin(Method::POST, &path, body).await.status, 204);
+}
+
 /// CO-544: an administrator has a link mailed without seeing it; without mail, address or recovery flow they are told so.
 #[tokio::test]
 async fn co_544_administrators_have_links_mailed() {

@@ -94,6 +94,28 @@ async fn co_324_a_link_dies_with_the_password() {
     assert!(!opens("flow_token=nonsense").await);
 }
 
+/// CO-324, CO-327: a link ends with the address that it may have been sent to; other changes leave it.
+#[tokio::test]
+async fn co_324_a_link_dies_with_the_address() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let opens =
+        async |query: &str| Client::new().show(&site, flows::RECOVERY, query).await["component"] == "ak-stage-consent";
+    let change = async |body: Value| {
+        assert_eq!(site.admin(Method::PATCH, &format!("/core/users/{ada}/"), body).await.status, 200);
+    };
+    change(json!({"email": "ada@example.org"})).await;
+    let query = link(&site, ada).await;
+    let other = link(&site, site.user("other").await).await;
+    change(json!({"email": "ada@example.org", "name": "Ada"})).await;
+    assert!(opens(&query).await);
+    change(json!({"email": "new@example.org"})).await;
+    assert!(!opens(&query).await);
+    change(json!({"email": "ada@example.org"})).await;
+    assert!(!opens(&query).await, "for good");
+    assert!(opens(&other).await, "somebody else's");
+}
+
 /// CO-324, CO-827: a link is no way around the second factor.
 #[tokio::test]
 async fn co_324_recovery_asks_for_the_second_factor() {
