@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(heard(&row("configuration", "", None)), None);
     }
 
-    /// PX-405: versions are compared by their numbers; what is none is not outdated.
+    /// PX-405, PX-602: versions are compared by their numbers; what is none is not outdated.
     #[test]
     fn px_405_versions_are_compared_by_number() {
         assert!(is_older("0.2.9", "0.3.0") && is_older("v0.3", "0.3.1") && is_older("0.9.0-rc1", "0.10.0"));

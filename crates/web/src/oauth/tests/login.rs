@@ -70,7 +70,7 @@ pub(super) async fn redeem(wiki: &Wiki, code: &str, more: &[(&str, &str)]) -> Re
     wiki.token(&all).await
 }
 
-/// OA-158, OA-240, OA-247, OA-176, OA-662: a browser signs in, comes back with a code, and the code gives tokens with
+/// OA-158, OA-240, OA-247, OA-176, OA-662, PX-413: a browser signs in, comes back with a code, and the code gives tokens with
 /// nonce, session and method of the login.
 #[tokio::test]
 async fn oa_240_a_login_gives_tokens() {

@@ -256,7 +256,7 @@ async fn oa_266_one_of_many_uses_wins() {
     assert_eq!(refresh(&app, &won[0], &[]).await.status, 200, "the family lives on");
 }
 
-/// OA-267, CO-132, OA-406, OA-863: who lost the application gets nothing more; with it again, the token goes on.
+/// OA-267, CO-132, CO-838, OA-406, OA-863: who lost the application gets nothing more; with it again, the token goes on.
 #[tokio::test]
 async fn oa_267_policies_decide_again() {
     let app = app(json!({})).await;
