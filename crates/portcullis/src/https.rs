@@ -1,7 +1,5 @@
 //! Questions to servers elsewhere by commands and helpers of this binary.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -9,6 +7,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use portcullis_core::causes::causes;
 use rustls::crypto::aws_lc_rs::default_provider;
 
 /// Asks over HTTP/1.1, and over TLS where the URL says so.
@@ -34,24 +33,9 @@ impl Asker {
         request: Request<Empty<Bytes>>,
         longest: usize,
     ) -> Result<(StatusCode, Bytes), String> {
-        let response = self.0.request(request).await.map_err(|error| whole(&error))?;
+        let response = self.0.request(request).await.map_err(|error| causes(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), longest).collect().await;
-        Ok((status, body.map_err(|error| whole(&*error))?.to_bytes()))
+        Ok((status, body.map_err(|error| causes(&*error))?.to_bytes()))
     }
-}
-
-/// What an error says, and what those say that led to it: "client error (Connect)" alone helps nobody.
-fn whole(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = error.source();
-    }
-    text
 }

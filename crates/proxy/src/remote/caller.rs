@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
+use portcullis_core::causes::causes;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
@@ -102,17 +103,6 @@ impl Caller {
         let dialled = Dial::new(&target.authority, tls, self.connect).through(self.via.clone()).dial().await;
         dialled.map_err(|error: DialError| failed(&causes(&error)))
     }
-}
-
-/// An error with what caused it: the outermost alone says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(present) = cause {
-        text = format!("{text}: {present}");
-        cause = present.source();
-    }
-    text
 }
 
 fn without_query(url: &Url) -> &str {
