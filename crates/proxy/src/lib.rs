@@ -10,6 +10,7 @@ pub mod control;
 pub mod forward;
 mod forward_auth;
 pub mod guard;
+mod http1;
 pub mod identity;
 pub mod identity_cache;
 pub mod identity_headers;

@@ -222,7 +222,7 @@ impl Upstreams {
             SendError::Upstream(match error {
                 DrivenError::Dial(DialError::Timeout) => UpstreamError::Timeout,
                 DrivenError::Dial(error) => UpstreamError::Connect(Box::new(error)),
-                DrivenError::Http(error) => UpstreamError::Protocol(Box::new(error)),
+                error => UpstreamError::Protocol(Box::new(error)),
             })
         })
     }

@@ -1,72 +1,78 @@
 //! Connections that are driven by the request that uses them.
 //!
 //! A pooled connection usually has a task of its own, and each request wakes it and is woken by it.
-//! For the common request, one without a body over plain HTTP/1.1, the request's own task drives the
-//! connection instead: half the scheduling, and cancelling is dropping. A request with a body is not
+//! For the common request, one without a body over plain HTTP/1.1, the request's own task reads and writes
+//! the connection instead: half the scheduling, and cancelling is dropping. A request with a body is not
 //! sent this way: while its answer is held back by a slow client, nothing would send the rest of it.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
 use super::dial::{Dial, DialError, Stream};
 use crate::body::{Body, BodyError};
+use crate::http1::{Answered, ChunkError, HeadError, Next, Received, read_answer, write_fields};
 
 /// Idle connections that one upstream may have.
 const MOST_IDLE: usize = 512;
 /// How often idle connections are looked after.
 const SWEEP: Duration = Duration::from_secs(15);
+/// Longest head of an answer, informational ones before it included.
+const LONGEST_HEAD: usize = 256 * 1024;
+/// Room to read into, at first and at most.
+const LITTLE: usize = 8 * 1024;
+const MUCH: usize = 64 * 1024;
 
 /// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum DrivenError {
-    Dial(DialError),
-    Http(hyper::Error),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    #[error("the connection was closed before an answer came")]
+    Closed,
+    #[error("the answer's head is too long")]
+    TooLong,
+    #[error("it changed the protocol unasked")]
+    Switched,
 }
 
-/// A connection and the handle that puts requests into it.
+/// A connection, and what was read from it ahead.
 struct Connection {
-    sender: SendRequest<Body>,
-    /// None once it is over.
-    driver: Option<http1::Connection<TokioIo<Stream>, Body>>,
+    stream: Stream,
+    read: BytesMut,
+    /// Room for the next read.
+    room: usize,
+    /// What requests are written to before they are sent.
+    written: Vec<u8>,
 }
 
 impl Connection {
-    /// Moves bytes; whether the connection still lives. A driver that is over is dropped: so it gives back a
-    /// request that it has not begun to send.
-    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
-            self.driver = None;
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.room);
+        let before = self.read.capacity() - self.read.len();
+        let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read))?;
+        if count == before {
+            self.room = MUCH.min(2 * self.room);
         }
-        self.driver.is_some()
+        Poll::Ready(Ok(count))
     }
 
-    /// Moves bytes without asking to be called again. hyper remembers who drove last, and wakes them with the next step:
-    /// that would be this task, which is awake, or for the next request one that has long gone on.
-    fn drive_unasked(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()))
-    }
-
-    /// Moves bytes until `wanted` is there, and asks to be called again only if it is not.
-    fn drive_for<T>(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        // It comes from the driver alone, which this task polls: it need not be woken for it. When the driver is over,
-        // it is there or an error.
-        let mut noop = Context::from_waker(Waker::noop());
-        self.drive_unasked();
-        if let Poll::Ready(there) = wanted(&mut noop) {
-            return Poll::Ready(there);
-        }
-        self.drive(cx);
-        wanted(&mut noop)
+    /// Whether it can take a request: it is open, and says nothing unasked.
+    fn is_at_rest(&mut self) -> bool {
+        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
@@ -93,49 +99,46 @@ impl Pool {
     /// Sends a request that has no body. Dropping the future, or the answer's body, closes the
     /// connection unless the answer was read as a whole.
     pub(super) async fn send(self: &Arc<Self>, request: &mut Request<Body>) -> Result<Response<Body>, DrivenError> {
-        loop {
-            let reused = self.take();
-            let was_reused = reused.is_some();
-            let mut connection = match reused {
-                Some(connection) => connection,
-                None => self.connect().await?,
-            };
-            match exchange(&mut connection, std::mem::take(request)).await {
-                Ok(answer) => return Ok(answer.map(|body| self.body(body, connection))),
-                Err(mut error) => match error.take_message() {
-                    // Nothing of it was sent: the connection was dead already.
-                    Some(unsent) if was_reused => *request = unsent,
-                    _ => return Err(DrivenError::Http(error.into_error())),
-                },
+        if let Some(mut connection) = self.take() {
+            match exchange(&mut connection, request).await {
+                Ok(answered) => return Ok(self.answer(answered, request.method(), connection)),
+                // Dead already, most likely: the upstream closed it while the request was on its way (PX-284).
+                Err(DrivenError::Io(_) | DrivenError::Closed)
+                    if connection.read.is_empty() && request.method().is_idempotent() => {}
+                Err(error) => return Err(error),
             }
         }
+        let mut connection = self.connect().await?;
+        let answered = exchange(&mut connection, request).await?;
+        Ok(self.answer(answered, request.method(), connection))
     }
 
-    fn body(self: &Arc<Self>, body: Incoming, connection: Box<Connection>) -> Body {
-        if body.is_end_stream() {
-            self.put(connection);
-            return Body::Empty;
-        }
-        Body::Driven(Driven { body, connection: Some(connection), pool: Arc::clone(self) })
+    fn answer(self: &Arc<Self>, answered: Answered, method: &Method, connection: Box<Connection>) -> Response<Body> {
+        let left = Received::of(&answered, method);
+        let Answered { status, fields, keep_alive, .. } = answered;
+        let pool = (keep_alive && !matches!(left, Received::UntilClose)).then(|| Arc::clone(self));
+        let mut body = Driven { left, connection: Some(connection), pool };
+        let body = if body.is_end_stream() {
+            body.finish();
+            Body::Empty
+        } else {
+            Body::Driven(body)
+        };
+        let mut answer = Response::new(body);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, fields);
+        answer
     }
 
-    async fn connect(&self) -> Result<Box<Connection>, DrivenError> {
-        let stream = self.dial.clone().dial().await.map_err(DrivenError::Dial)?;
-        let (sender, driver) = http1::Builder::new()
-            .title_case_headers(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(DrivenError::Http)?;
-        Ok(Box::new(Connection { sender, driver: Some(driver) }))
+    async fn connect(&self) -> Result<Box<Connection>, DialError> {
+        let stream = self.dial.clone().dial().await?;
+        Ok(Box::new(Connection { stream, read: BytesMut::new(), room: LITTLE, written: Vec::new() }))
     }
 
-    /// The connection used last that can take a request. The upstream may have closed it meanwhile: then it gives
-    /// the request back.
+    /// The connection used last that can take a request.
     fn take(&self) -> Option<Box<Connection>> {
         loop {
             let Idle { mut connection, .. } = self.idle().pop()?;
-            // To the end of its last exchange, if it is not there yet; it also learns whether the upstream has closed it.
-            if connection.drive_unasked() && connection.sender.is_ready() {
+            if connection.is_at_rest() {
                 return Some(connection);
             }
         }
@@ -159,9 +162,8 @@ async fn sweep(pool: Weak<Pool>) {
         tokio::time::sleep(SWEEP).await;
         let Some(pool) = pool.upgrade() else { return };
         let now = Instant::now();
-        let mut cx = Context::from_waker(Waker::noop());
         let mut idle = std::mem::take(&mut *pool.idle());
-        idle.retain_mut(|idle| now.duration_since(idle.since) < pool.keep && idle.connection.drive(&mut cx));
+        idle.retain_mut(|idle| now.duration_since(idle.since) < pool.keep && idle.connection.is_at_rest());
         // Those that came back meanwhile were used last, and are used next.
         let mut present = pool.idle();
         idle.append(&mut present);
@@ -169,27 +171,92 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-type Exchanged = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
-
-async fn exchange(connection: &mut Connection, request: Request<Body>) -> Exchanged {
-    let mut answer = pin!(connection.sender.try_send_request(request));
-    let mut sent = false;
-    std::future::poll_fn(move |cx| {
-        // Nothing can be there before the request was sent, so that this is the time to ask.
-        if !std::mem::replace(&mut sent, true) {
-            connection.drive(cx);
-            return answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+/// Sends a request, and reads the head of its answer.
+async fn exchange(connection: &mut Connection, request: &mut Request<Body>) -> Result<Answered, DrivenError> {
+    let Connection { stream, written, .. } = connection;
+    written.clear();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\n"] {
+        written.extend_from_slice(part.as_bytes());
+    }
+    write_fields(written, request.headers());
+    written.extend_from_slice(b"\r\n");
+    stream.write_all(written).await?;
+    if written.capacity() > LITTLE {
+        *written = Vec::new();
+    }
+    let mut length = 0;
+    loop {
+        let count = std::future::poll_fn(|cx| connection.poll_read(cx)).await?;
+        if count == 0 {
+            return Err(DrivenError::Closed);
         }
-        connection.drive_for(cx, |noop| answer.as_mut().poll(noop))
-    })
-    .await
+        length += count;
+        while let Some(answered) = read_answer(&mut connection.read)? {
+            match answered.status {
+                StatusCode::SWITCHING_PROTOCOLS => return Err(DrivenError::Switched),
+                status if status.is_informational() => {}
+                _ => return Ok(answered),
+            }
+        }
+        if length > LONGEST_HEAD {
+            return Err(DrivenError::TooLong);
+        }
+    }
 }
 
-/// An answer's body, which drives the connection that it comes over.
+/// An answer's body, which is read from the connection that it comes over.
 pub struct Driven {
-    body: Incoming,
+    left: Received,
     connection: Option<Box<Connection>>,
-    pool: Arc<Pool>,
+    /// Where the connection goes when it can be used again.
+    pool: Option<Arc<Pool>>,
+}
+
+impl Driven {
+    /// Gives the connection back at the end of the body.
+    fn finish(&mut self) {
+        let (Some(mut connection), Some(pool)) = (self.connection.take(), self.pool.take()) else { return };
+        // Whatever says more than it was asked is not to be trusted with another request.
+        if !connection.read.is_empty() {
+            return;
+        }
+        if connection.room > LITTLE {
+            (connection.read, connection.room) = (BytesMut::new(), LITTLE);
+        }
+        pool.put(connection);
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, CutOff>> {
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(None)) };
+            match self.left.next(&mut connection.read)? {
+                Next::Data(data) => return Poll::Ready(Ok(Some(Frame::data(data)))),
+                Next::End(trailers) => return Poll::Ready(Ok(trailers.map(Frame::trailers))),
+                Next::Read => {}
+            }
+            if let Received::Length(left) = self.left {
+                connection.room = usize::try_from(left).unwrap_or(MUCH).clamp(LITTLE, MUCH);
+            }
+            if ready!(connection.poll_read(cx))? == 0 {
+                if !matches!(self.left, Received::UntilClose) {
+                    return Poll::Ready(Err(CutOff::Early));
+                }
+                self.left = Received::Over;
+            }
+        }
+    }
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+enum CutOff {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    #[error("the upstream closed the connection in the middle of the body")]
+    Early,
 }
 
 impl HttpBody for Driven {
@@ -197,40 +264,34 @@ impl HttpBody for Driven {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-        let mut body = Pin::new(&mut this.body);
-        // Asked for first: then it is wanted, and the driver may have it at hand.
-        let mut frame = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()));
-        if frame.is_pending() {
-            frame = connection.drive_for(cx, |noop| body.as_mut().poll_frame(noop));
-        }
-        let frame = ready!(frame);
-        let over = match &frame {
-            None => true,
-            Some(Ok(_)) => this.body.is_end_stream(),
-            Some(Err(_)) => {
-                this.connection = None;
-                false
+        let frame = ready!(self.poll_next(cx));
+        match frame {
+            Ok(frame) => {
+                if matches!(self.left, Received::Over) {
+                    self.finish();
+                }
+                Poll::Ready(frame.map(Ok))
             }
-        };
-        if over && let Some(connection) = this.connection.take() {
-            this.pool.put(connection);
+            Err(error) => {
+                self.connection = None;
+                Poll::Ready(Some(Err(BodyError::Source(error.into()))))
+            }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.connection.is_none() || matches!(self.left, Received::Over)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.left.size()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::Wake;
 
@@ -271,7 +332,7 @@ mod tests {
             bells.push(bell);
             let mut exchange = pin!(async {
                 let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
-                let answer = pool.send(&mut request).await.ok().unwrap();
+                let answer = pool.send(&mut request).await.unwrap();
                 answer.into_body().collect().await.unwrap().to_bytes()
             });
             let body = std::future::poll_fn(|_| exchange.as_mut().poll(&mut Context::from_waker(&waker))).await;

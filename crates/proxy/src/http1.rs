@@ -1,0 +1,14 @@
+//! Messages of HTTP/1.1 that have no body, or an answer's body, on both sides of the data plane.
+//!
+//! hyper speaks HTTP for us. Most requests have no body, though, and want none of what makes that work: a second task
+//! or a queue between the request and its connection. For these alone the lane (`listener::lane`) and the driven
+//! connections (`upstream::driven`) read and write the bytes themselves, with hyper's own parser; whatever is not the
+//! plainest of requests is hyper's.
+
+mod chunks;
+mod head;
+mod received;
+
+pub(crate) use self::chunks::ChunkError;
+pub(crate) use self::head::{Answered, HeadError, read_answer, write_fields};
+pub(crate) use self::received::{Next, Received};

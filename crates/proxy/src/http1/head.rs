@@ -1,0 +1,325 @@
+//! Heads: read from bytes, and written to them.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+
+use crate::body::Body;
+
+/// Fields that a head may have, as with hyper.
+const MOST_FIELDS: usize = 100;
+
+/// Why bytes are no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    /// Not the syntax of RFC 9112 §4 and §5.
+    #[error("the head is no HTTP/1.1: {0}")]
+    Syntax(#[from] httparse::Error),
+    /// A name or a value that no field may have.
+    #[error("a field of the head is malformed")]
+    Field,
+    /// The end of the body could be in two places, or in none (RFC 9112 §6.3).
+    #[error("the body's framing is ambiguous")]
+    Framing,
+}
+
+/// What there is of a request.
+pub(crate) enum Parsed {
+    /// Its head is not here as a whole yet.
+    Partial,
+    /// It has no body, wants no other protocol, and asks for a path. Its bytes were taken.
+    Plain(Request<Body>),
+    /// Anything else, which hyper reads or refuses. Its bytes are where they were.
+    Other,
+}
+
+/// An answer's head.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    /// What the fields say of the body; to be asked unless there can be none.
+    pub(crate) framing: Framing,
+    /// Whether the connection stays open behind it, if it has an end.
+    pub(crate) keep_alive: bool,
+}
+
+/// Where a body ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// Where its chunks say so.
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
+/// Where the fields of a head are in its bytes: starts and ends of names and values. What is longer than `u32` was
+/// refused long before.
+struct Places {
+    fields: [[u32; 4]; MOST_FIELDS],
+    count: usize,
+}
+
+impl Places {
+    /// Of fields whose names and values are parts of `bytes`.
+    fn of(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Self {
+        let start = bytes.as_ptr().addr();
+        let place = |part: &[u8]| {
+            let begin = part.as_ptr().addr().wrapping_sub(start);
+            [begin, begin.wrapping_add(part.len())].map(|at| u32::try_from(at).unwrap_or_default())
+        };
+        let mut places = [[0; 4]; MOST_FIELDS];
+        for (to, field) in places.iter_mut().zip(fields) {
+            let ([name, name_end], [value, value_end]) = (place(field.name.as_bytes()), place(field.value));
+            *to = [name, name_end, value, value_end];
+        }
+        Self { fields: places, count: fields.len() }
+    }
+
+    /// The fields, whose values share the bytes of `head`.
+    fn fields(&self, head: &Bytes) -> Result<HeaderMap, HeadError> {
+        let mut fields = HeaderMap::with_capacity(self.count);
+        for place in self.fields.iter().take(self.count) {
+            let [name, name_end, value, value_end] = place.map(|at| usize::try_from(at).unwrap_or_default());
+            let name = head.get(name..name_end).and_then(|name| HeaderName::from_bytes(name).ok());
+            let value = if value < value_end && value_end <= head.len() {
+                HeaderValue::from_maybe_shared(head.slice(value..value_end)).ok()
+            } else {
+                Some(HeaderValue::from_static(""))
+            };
+            let (Some(name), Some(value)) = (name, value) else { return Err(HeadError::Field) };
+            fields.append(name, value);
+        }
+        Ok(fields)
+    }
+}
+
+/// Takes the head of a plain request from `read`.
+pub(crate) fn read_request(read: &mut BytesMut) -> Parsed {
+    let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    let length = match head.parse_with_uninit_headers(read, &mut space) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Err(_) => return Parsed::Other,
+    };
+    let (Some(method), Some(target), Some(1)) = (head.method, head.path, head.version) else { return Parsed::Other };
+    if !target.starts_with('/') || head.headers.iter().any(|field| is_for_hyper(field.name)) {
+        return Parsed::Other;
+    }
+    let Ok(method) = Method::from_bytes(method.as_bytes()) else { return Parsed::Other };
+    let start = target.as_ptr().addr() - read.as_ptr().addr();
+    let end = start + target.len();
+    let places = Places::of(read, head.headers);
+    // Followed by what was read behind it, it is whole again.
+    let bytes = read.split_to(length).freeze();
+    let (Ok(target), Ok(fields)) = (Uri::from_maybe_shared(bytes.slice(start..end)), places.fields(&bytes)) else {
+        let mut whole = BytesMut::from(bytes);
+        whole.unsplit(std::mem::take(read));
+        *read = whole;
+        return Parsed::Other;
+    };
+    let mut request = Request::new(Body::Empty);
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, fields);
+    Parsed::Plain(request)
+}
+
+/// Whether a field makes a request more than plain: a body, another protocol, trailers.
+fn is_for_hyper(name: &str) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case("te"),
+        6 => name.eq_ignore_ascii_case("expect"),
+        7 => name.eq_ignore_ascii_case("upgrade"),
+        14 => name.eq_ignore_ascii_case("content-length"),
+        17 => name.eq_ignore_ascii_case("transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// Takes the head of an answer from `read`; nothing if it is not here as a whole yet.
+///
+/// # Errors
+/// When this is no answer of HTTP/1.
+pub(crate) fn read_answer(read: &mut BytesMut) -> Result<Option<Answered>, HeadError> {
+    let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let httparse::Status::Complete(length) = parser.parse_response_with_uninit_headers(&mut head, read, &mut space)?
+    else {
+        return Ok(None);
+    };
+    let is_1_1 = head.version == Some(1);
+    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
+    let places = Places::of(read, head.headers);
+    let fields = places.fields(&read.split_to(length).freeze())?;
+    let framing = framing(&fields, is_1_1)?;
+    let keep_alive = keeps_alive(&fields, is_1_1);
+    Ok(Some(Answered { status, fields, framing, keep_alive }))
+}
+
+/// What the fields of an answer say about its body (RFC 9112 §6.3).
+fn framing(fields: &HeaderMap, is_1_1: bool) -> Result<Framing, HeadError> {
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter().peekable();
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    if let Some(last) = codings.next_back() {
+        // Two ends at once, or one of a version that has no chunks.
+        if lengths.peek().is_some() || !is_1_1 {
+            return Err(HeadError::Framing);
+        }
+        let coding = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+        return Ok(if coding.eq_ignore_ascii_case(b"chunked") { Framing::Chunked } else { Framing::Close });
+    }
+    let Some(first) = lengths.next() else { return Ok(Framing::Close) };
+    let mut all = std::iter::once(first).chain(lengths).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let length = all.next().and_then(number).ok_or(HeadError::Framing)?;
+    // Several are allowed when they say the same.
+    if all.any(|other| number(other) != Some(length)) {
+        return Err(HeadError::Framing);
+    }
+    Ok(Framing::Length(length))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = digits.trim_ascii();
+    // `parse` takes a sign.
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether the connection stays after a message with these fields (RFC 9112 §9.3).
+pub(crate) fn keeps_alive(fields: &HeaderMap, is_1_1: bool) -> bool {
+    let mut stays = is_1_1;
+    for token in fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let token = token.trim_ascii();
+        if token.eq_ignore_ascii_case(b"close") {
+            return false;
+        }
+        stays |= token.eq_ignore_ascii_case(b"keep-alive");
+    }
+    stays
+}
+
+/// Writes fields with names in title case (PX-201).
+pub(crate) fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
+    for (name, value) in fields {
+        write_name(out, name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, name: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(name);
+    let mut begins = true;
+    for byte in out.get_mut(start..).unwrap_or_default() {
+        if begins {
+            byte.make_ascii_uppercase();
+        }
+        begins = *byte == b'-';
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> (Parsed, BytesMut) {
+        let mut read = BytesMut::from(text);
+        (read_request(&mut read), read)
+    }
+
+    /// PX-223: only a request without a body, another protocol or anything doubtful is read here; of all others not a
+    /// byte is taken.
+    #[test]
+    fn px_223_a_request_that_is_more_than_plain_is_left_as_it_is() {
+        let (parsed, rest) = request("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX:  y \r\n\r\nGET ");
+        let Parsed::Plain(request_read) = parsed else { panic!("it is plain") };
+        assert_eq!((request_read.method(), request_read.uri().to_string().as_str()), (&Method::GET, "/a?b"));
+        let fields: Vec<_> = request_read.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(fields, [("host", &b"h"[..]), ("x-empty", b""), ("x", b"y")]);
+        assert_eq!(rest, "GET ");
+
+        assert!(matches!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial));
+        for text in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\n\r\n",
+            "CONNECT h:80 HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-ENCODING: chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n",
+            "GET / HTTP/1.1\r\nTE: trailers\r\n\r\n",
+            "GET / HTTP/1.1\r\nA b: c\r\n\r\n",
+            "GET /\0 HTTP/1.1\r\n\r\n",
+            &format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MOST_FIELDS + 1)),
+            &format!("GET /{} HTTP/1.1\r\n\r\nrest", "a".repeat(70_000)),
+        ] {
+            let (parsed, rest) = request(text);
+            assert!(matches!(parsed, Parsed::Other), "{text}");
+            assert_eq!(rest, text);
+        }
+    }
+
+    fn answer(text: &str) -> Result<Option<Answered>, HeadError> {
+        read_answer(&mut BytesMut::from(text))
+    }
+
+    /// PX-281: an answer's body ends in one place, or the answer is refused.
+    #[test]
+    fn px_281_an_answer_s_body_ends_in_one_place() {
+        for (fields, framing, keep_alive) in [
+            ("Content-Length: 5\r\n", Framing::Length(5), true),
+            ("Content-Length: 5\r\nContent-Length: 5, 5\r\n", Framing::Length(5), true),
+            ("Content-Length: 5\r\nConnection: x, Close\r\n", Framing::Length(5), false),
+            ("Transfer-Encoding: Chunked\r\n", Framing::Chunked, true),
+            ("Transfer-Encoding: gzip, chunked\r\n", Framing::Chunked, true),
+            ("Transfer-Encoding: gzip\r\n", Framing::Close, true),
+            ("", Framing::Close, true),
+        ] {
+            let answered = answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+            assert_eq!((answered.framing, answered.keep_alive), (framing, keep_alive), "{fields}");
+        }
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 6\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: -5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+        ] {
+            let refused = answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+            assert_eq!(refused.err(), Some(HeadError::Framing), "{fields}");
+        }
+        // HTTP/1.0 keeps a connection when it says so, and has no chunks.
+        let kept = answer("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap();
+        assert!(kept.keep_alive && !answer("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap().keep_alive);
+        assert_eq!(answer("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").err(), Some(HeadError::Framing));
+        assert!(answer("HTTP/1.1 200 OK\r\nA:").unwrap().is_none());
+        assert!(matches!(answer("SSH-2.0-OpenSSH\r\n"), Err(HeadError::Syntax(_))));
+    }
+
+    /// PX-201: names are written in title case, and values byte for byte.
+    #[test]
+    fn px_201_names_are_written_in_title_case() {
+        let mut fields = HeaderMap::new();
+        fields.append("x-authentik-username", HeaderValue::from_bytes("Zoë".as_bytes()).unwrap());
+        fields.append("a", HeaderValue::from_static("1"));
+        fields.append("a", HeaderValue::from_static("2"));
+        fields.append("x--1a-b-", HeaderValue::from_static(""));
+        let mut out = Vec::new();
+        write_fields(&mut out, &fields);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "X-Authentik-Username: Zoë\r\nA: 1\r\nA: 2\r\nX--1a-B-: \r\n"
+        );
+    }
+}
