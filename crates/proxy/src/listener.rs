@@ -2,6 +2,7 @@
 
 mod connection;
 mod http2;
+mod lane;
 mod plain_page;
 mod proxy_protocol;
 mod seldom;

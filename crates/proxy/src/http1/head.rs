@@ -1,6 +1,8 @@
 //! Heads: read from bytes, and written to them.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -98,14 +100,17 @@ impl Places {
     }
 }
 
-/// Takes the head of a plain request from `read`.
-pub(crate) fn read_request(read: &mut BytesMut) -> Parsed {
+/// Takes the head of a plain request from `read`; of at most so many bytes, or it is hyper's to refuse.
+pub(crate) fn read_request(read: &mut BytesMut, most: usize) -> Parsed {
+    if read.is_empty() {
+        return Parsed::Partial;
+    }
     let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let length = match head.parse_with_uninit_headers(read, &mut space) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Err(_) => return Parsed::Other,
+        Ok(httparse::Status::Complete(length)) if length <= most => length,
+        Ok(httparse::Status::Partial) if read.len() <= most => return Parsed::Partial,
+        _ => return Parsed::Other,
     };
     let (Some(method), Some(target), Some(1)) = (head.method, head.path, head.version) else { return Parsed::Other };
     if !target.starts_with('/') || head.headers.iter().any(|field| is_for_hyper(field.name)) {
@@ -213,6 +218,25 @@ pub(crate) fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
     }
 }
 
+/// Writes the field that says when an answer was made.
+pub(crate) fn write_today(out: &mut Vec<u8>) {
+    thread_local! {
+        /// The second for which the text was made.
+        static TODAY: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    #[expect(clippy::disallowed_methods, reason = "of no consequence; hyper takes it from here, too")]
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    TODAY.with_borrow_mut(|(of, text)| {
+        if *of != second {
+            (*of, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        for part in ["Date: ", text, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    });
+}
+
 fn write_name(out: &mut Vec<u8>, name: &[u8]) {
     let start = out.len();
     out.extend_from_slice(name);
@@ -231,7 +255,7 @@ mod tests {
 
     fn request(text: &str) -> (Parsed, BytesMut) {
         let mut read = BytesMut::from(text);
-        (read_request(&mut read), read)
+        (read_request(&mut read, 100_000), read)
     }
 
     /// PX-223: only a request without a body, another protocol or anything doubtful is read here; of all others not a
@@ -246,6 +270,9 @@ mod tests {
         assert_eq!(rest, "GET ");
 
         assert!(matches!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial));
+        for text in ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"] {
+            assert!(matches!(read_request(&mut BytesMut::from(text), 20), Parsed::Other));
+        }
         for text in [
             "GET / HTTP/1.0\r\n\r\n",
             "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -21,7 +21,9 @@ use portcullis_core::path::Reserved;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http2::Handed;
+use super::lane::{self, Left};
 use super::plain_page::page;
+use super::proxy_protocol::Replay;
 use super::seldom::Seldom;
 use super::{Handled, Life, Plane, Server, Slot};
 use crate::access_log::Pending;
@@ -48,13 +50,26 @@ impl<P: Plane> Connection<P> {
         let progress = Arc::new(Progress::default());
         let settings = self.server.settings;
         let life = self.life.clone();
-        let stream = TokioIo::new(Guard::new(stream, settings.limits, progress.clone()));
-        let way = Arc::new(Way { connection: self, tls, progress: progress.clone(), protocol: Protocol::Http1 });
-        let service = service_fn(move |request| {
+        let mut over = Seldom::new({
+            let (life, progress) = (life.clone(), progress.clone());
+            async move { life.over(&progress).await }
+        });
+        let mut abort = Seldom::new(life.abort.cancelled());
+        let mut stream = Guard::new(stream, settings.limits, progress.clone());
+        let way = Arc::new(Way { connection: self, tls, progress, protocol: Protocol::Http1 });
+        let left = tokio::select! {
+            biased;
+            left = lane::serve(&mut stream, &way, &mut over) => left,
+            () = &mut abort => return,
+        };
+        let Some(Left { read, last }) = left else { return };
+        let stream = TokioIo::new(Replay::behind(read, stream));
+        let service = service_fn(move |request: Request<Incoming>| {
             let way = way.clone();
-            async move { Ok::<_, Infallible>(way.answer(request).await) }
+            async move { Ok::<_, Infallible>(way.answer(request.map(|body| Body::patient(body, settings.body))).await) }
         });
         let connection = http1::Builder::new()
+            .keep_alive(!last)
             .title_case_headers(true)
             // The guard keeps the time.
             .header_read_timeout(None)
@@ -66,11 +81,11 @@ impl<P: Plane> Connection<P> {
         let outcome = tokio::select! {
             biased;
             outcome = connection.as_mut() => outcome,
-            () = Seldom::new(life.over(&progress)) => {
+            () = &mut over, if !last => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,
-                    () = life.abort.cancelled() => return,
+                    () = &mut abort => return,
                 }
             }
         };
@@ -107,7 +122,7 @@ impl Drop for Open {
 }
 
 impl<P: Plane> Way<P> {
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    pub(super) async fn answer(&self, mut request: Request<Body>) -> Response<Answer> {
         if self.protocol == Protocol::Http2 {
             self.progress.begin(false);
         }
@@ -115,8 +130,6 @@ impl<P: Plane> Way<P> {
         let server = &*self.connection.server;
         let asks_upgrade = request.headers().contains_key(UPGRADE);
         let mut pending = server.log.as_ref().map(|log| log.begin(&request, self.connection.peer));
-        let patience = server.settings.body;
-        let mut request = request.map(|body| Body::patient(body, patience));
         if asks_upgrade {
             request.extensions_mut().insert(self.connection.slot.clone());
         }

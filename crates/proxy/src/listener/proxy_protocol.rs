@@ -132,6 +132,11 @@ impl<S> Replay<S> {
     pub(super) const fn nothing(stream: S) -> Self {
         Self { stream, read: Bytes::new() }
     }
+
+    /// A stream of which this was read.
+    pub(super) const fn behind(read: Bytes, stream: S) -> Self {
+        Self { stream, read }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {

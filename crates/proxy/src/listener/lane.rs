@@ -1,0 +1,276 @@
+//! The lane of plain requests: those over HTTP/1.1 that have no body and ask for no other protocol.
+//!
+//! They are nearly all there are, and between the socket and their answer they need none of what other requests need.
+//! The first request on a connection that is not plain, or not quite in order, goes to hyper with its bytes as they
+//! came, and so does whatever follows it.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
+
+use super::Plane;
+use super::connection::{Answer, Way};
+use crate::body::BodyError;
+use crate::http1::{Parsed, keeps_alive, read_request, write_fields, write_today};
+
+/// Room to read heads into.
+const ROOM: usize = 8 * 1024;
+/// Parts of a body that are not longer are copied, so that they share a write with what is before them.
+const COPIED: usize = 4 * 1024;
+/// What waits to be written at most, while there is more to copy.
+const HELD: usize = 16 * 1024;
+
+/// A connection on which a request came that is not plain.
+pub(super) struct Left {
+    /// What was read already, from the first byte of that request on.
+    pub(super) read: Bytes,
+    /// Whether it is to be the last.
+    pub(super) last: bool,
+}
+
+/// Answers plain requests for as long as they come; nothing is left when the connection has ended. `over` says that the
+/// present request is to be the last, and is not asked again then.
+pub(super) async fn serve<S, P, F>(stream: &mut S, way: &Way<P>, over: &mut F) -> Option<Left>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Plane,
+    F: Future<Output = ()> + Unpin,
+{
+    let most = way.connection.server.settings.head_bytes;
+    let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new() };
+    let mut last = false;
+    loop {
+        let request = loop {
+            match read_request(&mut lane.read, most) {
+                Parsed::Plain(request) => break request,
+                Parsed::Other => return Some(Left { read: lane.read.freeze(), last }),
+                Parsed::Partial => {}
+            }
+            let read = std::future::poll_fn(|cx| {
+                last = last || over.poll_unpin(cx).is_ready();
+                if last && lane.read.is_empty() { Poll::Ready(Ok(0)) } else { lane.poll_read(cx) }
+            });
+            match read.await {
+                Ok(0) | Err(_) if lane.read.is_empty() => {
+                    lane.close().await;
+                    return None;
+                }
+                // Broken off in the middle of a head.
+                Ok(0) | Err(_) => return Some(Left { read: lane.read.freeze(), last }),
+                Ok(_) => {}
+            }
+        };
+        let stays = keeps_alive(request.headers(), true);
+        let method = request.method().clone();
+        let mut answering = pin!(way.answer(request));
+        let answer = std::future::poll_fn(|cx| {
+            last = last || over.poll_unpin(cx).is_ready();
+            match answering.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => lane.poll_gone(cx).map(|()| None),
+            }
+        });
+        // Whoever is gone wants no answer (PX-282).
+        let answer = answer.await?;
+        match lane.send(answer, &method, stays && !last).await {
+            Ok(true) => {}
+            Ok(false) => {
+                lane.close().await;
+                return None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection broke");
+                return None;
+            }
+        }
+    }
+}
+
+/// A connection, what was read from it ahead, and what is to be written to it.
+struct Lane<'a, S> {
+    stream: &'a mut S,
+    read: BytesMut,
+    written: Vec<u8>,
+}
+
+/// How the end of an answer's body is told.
+enum Framing {
+    /// So many bytes are left.
+    Length(u64),
+    Chunked,
+    /// There is no body, whatever the fields say.
+    None,
+}
+
+/// What comes next while an answer is sent.
+enum Step {
+    Frame(Option<Result<Frame<Bytes>, BodyError>>),
+    /// Nothing for now: what there is goes out.
+    Flush,
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(ROOM);
+        poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.read)
+    }
+
+    /// Ready when the client has left. Once it has sent more, that is not looked at before its turn comes.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.read.is_empty() {
+            return Poll::Pending;
+        }
+        match self.poll_read(cx) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends an answer; whether the connection stays open.
+    async fn send(&mut self, answer: Response<Answer>, method: &Method, stays: bool) -> io::Result<bool> {
+        let (parts, mut body) = answer.into_parts();
+        let (status, mut fields) = (parts.status, parts.headers);
+        let stays = stays && keeps_alive(&fields, true);
+        let mut framing = frame(status, method, &mut fields, body.size_hint().exact());
+        self.write_head(status, &fields, &framing, stays);
+        drop(fields);
+        while !matches!(framing, Framing::None | Framing::Length(0)) {
+            let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Ready(frame) => Poll::Ready(Step::Frame(frame)),
+                Poll::Pending if !self.written.is_empty() => Poll::Ready(Step::Flush),
+                Poll::Pending => self.poll_gone(cx).map(|()| Step::Gone),
+            });
+            match step.await {
+                Step::Flush => self.write(&[]).await?,
+                Step::Gone => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Step::Frame(Some(Ok(frame))) => {
+                    // Trailers are for clients that ask for them, which are hyper's.
+                    if let Ok(data) = frame.into_data() {
+                        self.send_part(&data, &mut framing).await?;
+                    }
+                }
+                Step::Frame(Some(Err(error))) => return Err(io::Error::other(error)),
+                Step::Frame(None) if matches!(framing, Framing::Chunked) => {
+                    self.written.extend_from_slice(b"0\r\n\r\n");
+                    framing = Framing::None;
+                }
+                Step::Frame(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        self.write(&[]).await?;
+        Ok(stays)
+    }
+
+    fn write_head(&mut self, status: StatusCode, fields: &HeaderMap, framing: &Framing, stays: bool) {
+        let out = &mut self.written;
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        write_fields(out, fields);
+        if matches!(framing, Framing::Chunked) {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if !stays {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        if !fields.contains_key(DATE) {
+            write_today(out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Sends one part of a body.
+    async fn send_part(&mut self, data: &Bytes, framing: &mut Framing) -> io::Result<()> {
+        match framing {
+            Framing::Length(left) => {
+                let rest = u64::try_from(data.len()).ok().and_then(|length| left.checked_sub(length));
+                *left = rest.ok_or(io::ErrorKind::InvalidData)?;
+            }
+            // A chunk of no bytes would be the last.
+            Framing::Chunked if data.is_empty() => return Ok(()),
+            Framing::Chunked => write!(self.written, "{:x}\r\n", data.len())?,
+            Framing::None => return Ok(()),
+        }
+        if data.len() <= COPIED {
+            self.written.extend_from_slice(data);
+            if self.written.len() >= HELD {
+                self.write(&[]).await?;
+            }
+        } else {
+            self.write(data).await?;
+        }
+        if matches!(framing, Framing::Chunked) {
+            self.written.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    /// Writes what waits to be written, and `more` behind it.
+    async fn write(&mut self, mut more: &[u8]) -> io::Result<()> {
+        let mut waiting = self.written.as_slice();
+        while !waiting.is_empty() || !more.is_empty() {
+            let slices = [IoSlice::new(waiting), IoSlice::new(more)];
+            let slices = if more.is_empty() { slices.get(..1) } else { slices.get(usize::from(waiting.is_empty())..) };
+            let count = self.stream.write_vectored(slices.unwrap_or_default()).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let of_waiting = count.min(waiting.len());
+            waiting = waiting.get(of_waiting..).unwrap_or_default();
+            more = more.get(count - of_waiting..).unwrap_or_default();
+        }
+        self.written.clear();
+        if self.written.capacity() > HELD {
+            self.written = Vec::new();
+        }
+        self.stream.flush().await
+    }
+
+    async fn close(&mut self) {
+        if let Err(error) = self.stream.shutdown().await {
+            tracing::debug!(%error, "a connection broke when it was closed");
+        }
+    }
+}
+
+/// How long the body of an answer is said to be (RFC 9112 §6).
+fn frame(status: StatusCode, method: &Method, fields: &mut HeaderMap, exact: Option<u64>) -> Framing {
+    fields.remove(CONNECTION);
+    fields.remove(TRANSFER_ENCODING);
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        fields.remove(CONTENT_LENGTH);
+        return Framing::None;
+    }
+    let said = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+        // What a GET would have been answered; an empty body says nothing about that.
+        if let (None, Some(length)) = (said, exact.filter(|length| *length > 0)) {
+            fields.insert(CONTENT_LENGTH, length.into());
+        }
+        return Framing::None;
+    }
+    match exact {
+        Some(0) if said != exact => {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Some(length) if said != exact => {
+            fields.insert(CONTENT_LENGTH, length.into());
+        }
+        Some(_) => {}
+        None => {
+            fields.remove(CONTENT_LENGTH);
+        }
+    }
+    exact.map_or(Framing::Chunked, Framing::Length)
+}
