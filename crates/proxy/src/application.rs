@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use portcullis_core::cookie::{self, CookieScope};
 use portcullis_core::header::{alias, quoted};
 use portcullis_core::host;
@@ -17,6 +17,7 @@ use portcullis_core::skip::{BadLine, SkipSet};
 use crate::forward::ForbiddenName;
 use crate::identity_cache::{Caches, IdentityCache, RefusedCache};
 use crate::identity_headers::{self, Spoofs};
+use crate::lines::Lines;
 use crate::metrics::Durations;
 use crate::settings::ProxySettings;
 use crate::upstream::{Target, TargetError};
@@ -62,7 +63,7 @@ pub struct Application {
     /// The same as the forwarder asks it.
     pub forbidden: ForbiddenName,
     /// Headers that are the same for everybody.
-    pub constant_headers: Vec<(HeaderName, HeaderValue)>,
+    pub constant_headers: Lines,
     /// Identities by process digest of their `Authorization` value (PX-107).
     pub credentials: IdentityCache,
     /// Identities by store digest of their session cookie.
@@ -136,7 +137,7 @@ impl Application {
             state_keys: Keyring::derive(&root),
             forbidden: identity_headers::forbidden(&spoofs),
             spoofs,
-            constant_headers: identity_headers::constants(provider, outpost_name),
+            constant_headers: Lines::new(&identity_headers::constants(provider, outpost_name)),
             durations: durations(provider, outpost_name, target.as_ref()),
             credentials,
             sessions,

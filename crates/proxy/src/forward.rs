@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::bodies::{Continue, Until};
 use self::headers::Trailers;
 use crate::body::{Body, BodyError};
+use crate::lines::Lines;
 use crate::listener::Slot;
 use crate::live::{Held, Lasting};
 use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
@@ -36,7 +37,7 @@ pub struct Plan<'a> {
     pub host: Option<&'a HeaderValue>,
     /// Headers that replace whatever the client sent under these names: what is the same for everybody, and then identity,
     /// HTTP Basic, additional headers. Set after the hop-by-hop headers are gone (PX-222).
-    pub set: [&'a [(HeaderName, HeaderValue)]; 2],
+    pub set: [Option<&'a Lines>; 2],
     /// Names that clients may not use (PX-220, PX-221); asked for trailers only. Names of `set`,
     /// identity headers, `Authorization` and forwarded headers are always refused there.
     pub forbidden: Option<ForbiddenName>,
@@ -94,7 +95,11 @@ impl Forwarder {
         *request.extensions_mut() = Extensions::new();
         let from = std::mem::replace(request.version_mut(), Version::HTTP_11);
         to_upstream_path(request.uri_mut(), plan.target)?;
+        let drives = upgrade.is_none() && Upstreams::drives(plan.target, request);
         let host = set_headers(request.headers_mut(), origin, &plan)?;
+        for lines in plan.set.into_iter().flatten() {
+            if drives { lines.unset(request.headers_mut()) } else { lines.set(request.headers_mut()) }
+        }
 
         let body = std::mem::take(request.body_mut());
         if let (true, Some(length)) = (request.headers().contains_key(CONTENT_LENGTH), body.size_hint().exact()) {
@@ -109,8 +114,8 @@ impl Forwarder {
             *request.body_mut() = request_body(request, from, body, &plan);
         }
 
-        let answer = if upgrade.is_none() && Upstreams::drives(plan.target, request) {
-            self.upstreams.send_driven(plan.target, request).await
+        let answer = if drives {
+            self.upstreams.send_driven(plan.target, request, plan.set).await
         } else {
             to_absolute_form(request.uri_mut(), plan.target, &host)?;
             self.upstreams.send(plan.target, std::mem::take(request), upgrade.is_some()).await
@@ -178,8 +183,6 @@ fn set_headers(headers: &mut HeaderMap, origin: &Origin, plan: &Plan<'_>) -> Res
         // Gone already when the listener made the origin; kept here so that nobody has to know.
         headers.remove(FORWARDED);
     }
-    // Once, instead of growing several times.
-    headers.reserve(plan.set.iter().map(|part| part.len()).sum::<usize>() + 6);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
     if let Some(chain) = chain {
         headers.insert(X_FORWARDED_FOR, chain);
@@ -192,9 +195,6 @@ fn set_headers(headers: &mut HeaderMap, origin: &Origin, plan: &Plan<'_>) -> Res
         headers.insert(HOST, host.clone());
     }
     headers.insert(X_FORWARDED_HOST, effective);
-    for (name, value) in plan.set.into_iter().flatten() {
-        headers.insert(name, value.clone());
-    }
     Ok(host)
 }
 

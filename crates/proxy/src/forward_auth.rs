@@ -20,6 +20,7 @@ use crate::answer::{self, Refusal, redirect};
 use crate::application::Application;
 use crate::body::Body;
 use crate::identity_headers::NAMES;
+use crate::lines::Attached;
 use crate::path_class::{Endpoint, PathClass, is_preflight, signature};
 use crate::permit::Permit;
 use crate::plane::{DataPlane, Notes, Visit};
@@ -151,16 +152,19 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
     let outfit = permit.outfit()?;
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
-    headers.reserve(NAMES.len() + 4);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(agent) = sent.get(USER_AGENT) {
         headers.insert(USER_AGENT, agent.clone());
     }
+    // Whether the application is sent credentials of ours.
+    let mut sends = false;
     match outfit {
         Some(outfit) => {
-            for (name, value) in permit.headers(outfit).into_iter().flatten() {
-                headers.insert(name, value.clone());
-            }
+            let lines = permit.headers(outfit);
+            sends = lines.iter().flatten().any(|lines| lines.fields().iter().any(|(name, _)| *name == AUTHORIZATION));
+            // They win over what was set before.
+            lines.iter().flatten().for_each(|lines| lines.unset(headers));
+            response.extensions_mut().insert(Attached(lines.map(|lines| lines.cloned())));
         }
         // Empty, so that whatever the client sent under these names is overwritten.
         None => {
@@ -172,10 +176,10 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
     // The proxy takes `Authorization` from us: what is not here is not for the application.
     if permit.keeps_authorization() {
         for value in sent.get_all(AUTHORIZATION) {
-            headers.append(AUTHORIZATION, value.clone());
+            response.headers_mut().append(AUTHORIZATION, value.clone());
         }
-    } else if dialect == Dialect::Envoy && sent.contains_key(AUTHORIZATION) && !headers.contains_key(AUTHORIZATION) {
-        headers.insert(TO_REMOVE, HeaderValue::from_static("authorization"));
+    } else if dialect == Dialect::Envoy && sent.contains_key(AUTHORIZATION) && !sends {
+        response.headers_mut().insert(TO_REMOVE, HeaderValue::from_static("authorization"));
     }
     Ok(response)
 }

@@ -10,5 +10,7 @@ mod head;
 mod received;
 
 pub(crate) use self::chunks::ChunkError;
-pub(crate) use self::head::{Answered, HeadError, Parsed, keeps_alive, read_answer, read_request, write_fields, write_today};
+pub(crate) use self::head::{
+    Answered, HeadError, Parsed, keeps_alive, read_answer, read_request, write_field, write_fields, write_today,
+};
 pub(crate) use self::received::{Next, Received};

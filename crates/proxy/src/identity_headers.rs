@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_core::header::{self, alias};
@@ -12,6 +11,7 @@ use portcullis_core::outpost::{Grant, Provider};
 use serde_json::Value;
 
 use crate::application::{Application, durations};
+use crate::lines::Lines;
 use crate::metrics::Durations;
 use crate::settings::{EmptyBasicPassword, ForwardJwt, ProxySettings};
 use crate::upstream::Target;
@@ -43,8 +43,8 @@ const MOST_ADDITIONAL: usize = 256;
 /// What an identity brings to every request that is sent in its name, finished.
 #[derive(Debug)]
 pub struct Outfit {
-    /// Headers to set beside those that are the same for everybody; `Authorization` for the application included.
-    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// Headers to set beside those that are the same for everybody, none of which is among them; `Authorization` for the application included.
+    pub headers: Lines,
     /// Upstream in place of the provider's (PX-276), with the durations of requests to it.
     pub target: Option<Box<(Target, Durations)>>,
     /// `Host` in place of the request's (PX-277).
@@ -94,22 +94,8 @@ impl Outfit {
             }
             _ => return Err(Fault::BadHost),
         };
-        Ok(Self { headers: packed(&headers(application, grant)?), target, host })
+        Ok(Self { headers: Lines::new(&headers(application, grant)?), target, host })
     }
-}
-
-/// The same headers with all values in one piece of memory: it is counted once when they are copied into a request, and
-/// costs each of them no allocation of its own.
-fn packed(headers: &[(HeaderName, HeaderValue)]) -> Box<[(HeaderName, HeaderValue)]> {
-    let all: Vec<u8> = headers.iter().flat_map(|(_, value)| value.as_bytes()).copied().collect();
-    let mut rest = Bytes::from(all.into_boxed_slice());
-    let pack = |(name, value): &(HeaderName, HeaderValue)| {
-        let piece = rest.split_to(value.len());
-        let mut packed = HeaderValue::from_maybe_shared(piece).unwrap_or_else(|_| value.clone());
-        packed.set_sensitive(value.is_sensitive());
-        (name.clone(), packed)
-    };
-    headers.iter().map(pack).collect()
 }
 
 /// The headers of a grant beside those that are the same for everybody, with them within the limit of PX-209.
@@ -119,7 +105,7 @@ fn headers(application: &Application, grant: &Grant) -> Result<Vec<(HeaderName, 
     if let Some(token) = jwt(grant, settings.forward_jwt) {
         headers.push((JWT, sensitive(value(token).unwrap_or(const { HeaderValue::from_static("") }))));
     }
-    let (limit, constant) = (settings.max_identity_header_bytes, size(&application.constant_headers));
+    let (limit, constant) = (settings.max_identity_header_bytes, size(application.constant_headers.fields()));
     if size(&headers) + constant > limit {
         tracing::warn!(provider.name = application.provider.name, "identity headers too large, leaving the JWT out");
         headers.retain(|(name, _)| *name != JWT);

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod identity_cache;
 pub mod identity_headers;
 pub mod limiter;
+pub mod lines;
 pub mod listener;
 pub mod live;
 pub mod login;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use portcullis_core::clock::Timestamp;
 use portcullis_core::cookie;
 
@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::forward::Plan;
 use crate::identity::Identity;
 use crate::identity_headers::Outfit;
+use crate::lines::Lines;
 use crate::metrics::Durations;
 use crate::path_class::PathClass;
 
@@ -84,8 +85,8 @@ impl<'a> Permit<'a> {
     }
 
     /// All headers that are set in somebody's name.
-    pub fn headers<'b>(&'b self, outfit: &'b Outfit) -> [&'b [(HeaderName, HeaderValue)]; 2] {
-        [&self.application.constant_headers, &outfit.headers]
+    pub fn headers<'b>(&'b self, outfit: &'b Outfit) -> [Option<&'b Lines>; 2] {
+        [Some(&self.application.constant_headers), Some(&outfit.headers)]
     }
 
     /// Whether the client's own `Authorization` is for the application (PX-096).

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::forward::{ForwardError, Forwarder, Plan, Watch};
+use crate::lines::Lines;
 use crate::listener::{Handled, Plane, Server, Settings, Socket};
 use crate::live::Held;
 use crate::origin::Trust;
@@ -41,7 +42,8 @@ impl Plane for Through {
         }
         let watch = self.ends.clone().map(|ends| move |_| Held::by(ends.clone()));
         let session = watch.as_ref().map(|watch| watch as &Watch<'_>);
-        let plan = Plan { target: &self.target, host: None, set: [&self.set, &[]], forbidden: None, session };
+        let lines = Lines::new(&self.set);
+        let plan = Plan { target: &self.target, host: None, set: [Some(&lines), None], forbidden: None, session };
         let answer = match self.forwarder.forward(request, origin, plan).await {
             Ok(answer) => answer,
             Err(error) => {

@@ -13,6 +13,7 @@ use portcullis_core::origin::Origin;
 
 use super::ForbiddenName;
 use crate::body::Body;
+use crate::lines::Lines;
 use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -147,8 +148,9 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    pub(super) fn new(set: [&[(HeaderName, HeaderValue)]; 2], forbidden: Option<ForbiddenName>) -> Self {
-        Self { set: set.into_iter().flatten().map(|(name, _)| name.clone()).collect(), forbidden }
+    pub(super) fn new(set: [Option<&Lines>; 2], forbidden: Option<ForbiddenName>) -> Self {
+        let fields = set.into_iter().flatten().flat_map(Lines::fields);
+        Self { set: fields.map(|(name, _)| name.clone()).collect(), forbidden }
     }
 
     /// Leaves in `Trailer` only what may pass.

@@ -211,11 +211,16 @@ pub(crate) fn keeps_alive(fields: &HeaderMap, is_1_1: bool) -> bool {
 /// Writes fields with names in title case (PX-201).
 pub(crate) fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
     for (name, value) in fields {
-        write_name(out, name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        write_field(out, name, value);
     }
+}
+
+/// Writes one field with its name in title case.
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    write_name(out, name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the field that says when an answer was made.
@@ -265,7 +270,8 @@ mod tests {
         let (parsed, rest) = request("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX:  y \r\n\r\nGET ");
         let Parsed::Plain(request_read) = parsed else { panic!("it is plain") };
         assert_eq!((request_read.method(), request_read.uri().to_string().as_str()), (&Method::GET, "/a?b"));
-        let fields: Vec<_> = request_read.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let fields: Vec<_> =
+            request_read.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(fields, [("host", &b"h"[..]), ("x-empty", b""), ("x", b"y")]);
         assert_eq!(rest, "GET ");
 
@@ -328,7 +334,9 @@ mod tests {
         }
         // HTTP/1.0 keeps a connection when it says so, and has no chunks.
         let kept = answer("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap();
-        assert!(kept.keep_alive && !answer("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap().keep_alive);
+        assert!(
+            kept.keep_alive && !answer("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap().keep_alive
+        );
         assert_eq!(answer("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").err(), Some(HeadError::Framing));
         assert!(answer("HTTP/1.1 200 OK\r\nA:").unwrap().is_none());
         assert!(matches!(answer("SSH-2.0-OpenSSH\r\n"), Err(HeadError::Syntax(_))));
@@ -344,9 +352,6 @@ mod tests {
         fields.append("x--1a-b-", HeaderValue::from_static(""));
         let mut out = Vec::new();
         write_fields(&mut out, &fields);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "X-Authentik-Username: Zoë\r\nA: 1\r\nA: 2\r\nX--1a-B-: \r\n"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "X-Authentik-Username: Zoë\r\nA: 1\r\nA: 2\r\nX--1a-B-: \r\n");
     }
 }

@@ -30,6 +30,7 @@ use crate::access_log::Pending;
 use crate::answer::not_determinable;
 use crate::body::{Body, BodyError};
 use crate::guard::{Guard, Progress};
+use crate::lines;
 use crate::origin;
 use crate::request_ids::RequestIds;
 
@@ -66,7 +67,7 @@ impl<P: Plane> Connection<P> {
         let stream = TokioIo::new(Replay::behind(read, stream));
         let service = service_fn(move |request: Request<Incoming>| {
             let way = way.clone();
-            async move { Ok::<_, Infallible>(way.answer(request.map(|body| Body::patient(body, settings.body))).await) }
+            async move { Ok::<_, Infallible>(way.serve(request).await) }
         });
         let connection = http1::Builder::new()
             .keep_alive(!last)
@@ -122,6 +123,15 @@ impl Drop for Open {
 }
 
 impl<P: Plane> Way<P> {
+    /// Answers a request that hyper has read.
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
+        let patience = self.connection.server.settings.body;
+        let mut answer = self.answer(request.map(|body| Body::patient(body, patience))).await;
+        lines::settle(&mut answer);
+        answer
+    }
+
+    /// Answers a request; to the answer belong the lines that are attached to it.
     pub(super) async fn answer(&self, mut request: Request<Body>) -> Response<Answer> {
         if self.protocol == Protocol::Http2 {
             self.progress.begin(false);

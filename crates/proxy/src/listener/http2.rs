@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +14,6 @@ use tokio::time::Instant;
 use super::Plane;
 use super::connection::{Connection, Protocol, Way};
 use super::seldom::Seldom;
-use crate::body::Body;
 use crate::guard::{Guard, Progress};
 
 /// Requests that one connection may have open.
@@ -32,12 +29,12 @@ impl<P: Plane> Connection<P> {
     {
         let progress = Arc::new(Progress::default());
         let settings = self.server.settings;
-        let (life, patience) = (self.life.clone(), settings.body);
+        let life = self.life.clone();
         let stream = TokioIo::new(Guard::http2(stream, settings.limits, progress.clone()));
         let way = Arc::new(Way { connection: self, tls: true, progress: progress.clone(), protocol: Protocol::Http2 });
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request| {
             let way = way.clone();
-            async move { Ok::<_, Infallible>(way.answer(request.map(|body| Body::patient(body, patience))).await) }
+            async move { Ok::<_, Infallible>(way.serve(request).await) }
         });
         let connection = http2::Builder::new(Streams { patience: settings.limits.write })
             .timer(TokioTimer::new())

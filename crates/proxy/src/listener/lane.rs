@@ -20,6 +20,7 @@ use super::Plane;
 use super::connection::{Answer, Way};
 use crate::body::BodyError;
 use crate::http1::{Parsed, keeps_alive, read_request, write_fields, write_today};
+use crate::lines::Attached;
 
 /// Room to read heads into.
 const ROOM: usize = 8 * 1024;
@@ -137,11 +138,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
 
     /// Sends an answer; whether the connection stays open.
     async fn send(&mut self, answer: Response<Answer>, method: &Method, stays: bool) -> io::Result<bool> {
-        let (parts, mut body) = answer.into_parts();
+        let (mut parts, mut body) = answer.into_parts();
         let (status, mut fields) = (parts.status, parts.headers);
+        let attached = if parts.extensions.is_empty() { None } else { parts.extensions.remove::<Attached>() };
         let stays = stays && keeps_alive(&fields, true);
         let mut framing = frame(status, method, &mut fields, body.size_hint().exact());
-        self.write_head(status, &fields, &framing, stays);
+        self.write_head(status, &fields, attached, &framing, stays);
         drop(fields);
         while !matches!(framing, Framing::None | Framing::Length(0)) {
             let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
@@ -170,7 +172,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         Ok(stays)
     }
 
-    fn write_head(&mut self, status: StatusCode, fields: &HeaderMap, framing: &Framing, stays: bool) {
+    fn write_head(
+        &mut self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        attached: Option<Attached>,
+        framing: &Framing,
+        stays: bool,
+    ) {
         let out = &mut self.written;
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
@@ -178,6 +187,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
         write_fields(out, fields);
+        for lines in attached.iter().flat_map(|Attached(lines)| lines).flatten() {
+            out.extend_from_slice(lines.wire());
+        }
         if matches!(framing, Framing::Chunked) {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

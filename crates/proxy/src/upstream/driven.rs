@@ -21,6 +21,7 @@ use tokio_util::io::poll_read_buf;
 use super::dial::{Dial, DialError, Stream};
 use crate::body::{Body, BodyError};
 use crate::http1::{Answered, ChunkError, HeadError, Next, Received, read_answer, write_fields};
+use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
 const MOST_IDLE: usize = 512;
@@ -98,9 +99,13 @@ impl Pool {
 
     /// Sends a request that has no body. Dropping the future, or the answer's body, closes the
     /// connection unless the answer was read as a whole.
-    pub(super) async fn send(self: &Arc<Self>, request: &mut Request<Body>) -> Result<Response<Body>, DrivenError> {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: &mut Request<Body>,
+        set: [Option<&Lines>; 2],
+    ) -> Result<Response<Body>, DrivenError> {
         if let Some(mut connection) = self.take() {
-            match exchange(&mut connection, request).await {
+            match exchange(&mut connection, request, set).await {
                 Ok(answered) => return Ok(self.answer(answered, request.method(), connection)),
                 // Dead already, most likely: the upstream closed it while the request was on its way (PX-284).
                 Err(DrivenError::Io(_) | DrivenError::Closed)
@@ -109,7 +114,7 @@ impl Pool {
             }
         }
         let mut connection = self.connect().await?;
-        let answered = exchange(&mut connection, request).await?;
+        let answered = exchange(&mut connection, request, set).await?;
         Ok(self.answer(answered, request.method(), connection))
     }
 
@@ -172,7 +177,11 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 /// Sends a request, and reads the head of its answer.
-async fn exchange(connection: &mut Connection, request: &mut Request<Body>) -> Result<Answered, DrivenError> {
+async fn exchange(
+    connection: &mut Connection,
+    request: &mut Request<Body>,
+    set: [Option<&Lines>; 2],
+) -> Result<Answered, DrivenError> {
     let Connection { stream, written, .. } = connection;
     written.clear();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -180,6 +189,9 @@ async fn exchange(connection: &mut Connection, request: &mut Request<Body>) -> R
         written.extend_from_slice(part.as_bytes());
     }
     write_fields(written, request.headers());
+    for lines in set.into_iter().flatten() {
+        written.extend_from_slice(lines.wire());
+    }
     written.extend_from_slice(b"\r\n");
     stream.write_all(written).await?;
     if written.capacity() > LITTLE {
@@ -332,7 +344,7 @@ mod tests {
             bells.push(bell);
             let mut exchange = pin!(async {
                 let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
-                let answer = pool.send(&mut request).await.unwrap();
+                let answer = pool.send(&mut request, [None; 2]).await.unwrap();
                 answer.into_body().collect().await.unwrap().to_bytes()
             });
             let body = std::future::poll_fn(|_| exchange.as_mut().poll(&mut Context::from_waker(&waker))).await;

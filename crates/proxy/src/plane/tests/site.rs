@@ -25,6 +25,7 @@ use crate::control::{
     Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionRecord, SessionStore,
 };
 use crate::forward::Forwarder;
+use crate::lines;
 use crate::listener::Handled;
 use crate::plane::DataPlane;
 use crate::settings::ProxySettings;
@@ -345,7 +346,10 @@ impl Site {
             asked: None,
         };
         match self.plane.handle(&mut request.body(Body::Empty).unwrap(), &origin).await {
-            Handled::Answered(response, _) => Some(response),
+            Handled::Answered(mut response, _) => {
+                lines::settle(&mut response);
+                Some(response)
+            }
             Handled::NotOurs => None,
         }
     }
@@ -367,7 +371,10 @@ impl Site {
             asked: None,
         };
         match self.plane.handle(&mut question.body(Body::Empty).unwrap(), &origin).await {
-            Handled::Answered(response, _) => Some(response),
+            Handled::Answered(mut response, _) => {
+                lines::settle(&mut response);
+                Some(response)
+            }
             Handled::NotOurs => None,
         }
     }

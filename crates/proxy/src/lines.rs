@@ -1,0 +1,128 @@
+//! Header fields that are set on many messages, finished for the wire.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use portcullis_core::header;
+
+use crate::http1::write_field;
+
+/// Fields as they are set on a message, and as they are written in HTTP/1.1. Shared, and never changed.
+#[derive(Clone)]
+pub struct Lines(Arc<Written>);
+
+struct Written {
+    /// No name occurs twice. All values are parts of `wire`: it is counted once when they are copied into a message,
+    /// and costs each of them no memory of its own.
+    fields: Box<[(HeaderName, HeaderValue)]>,
+    wire: Bytes,
+    /// The names that are not of identity headers.
+    others: Box<[HeaderName]>,
+}
+
+impl Lines {
+    /// Finishes fields, of which later ones replace earlier ones.
+    pub fn new(fields: &[(HeaderName, HeaderValue)]) -> Self {
+        let is_last = |at: usize, name| fields.iter().skip(at + 1).all(|(later, _)| later != name);
+        let last = || fields.iter().enumerate().filter(|(at, (name, _))| is_last(*at, name)).map(|(_, field)| field);
+        let mut wire = Vec::new();
+        for (name, value) in last() {
+            write_field(&mut wire, name, value);
+        }
+        let wire = Bytes::from(wire.into_boxed_slice());
+        let mut rest = wire.clone();
+        let finish = |(name, value): &(HeaderName, HeaderValue)| {
+            let mut line = rest.split_to(name.as_str().len() + value.len() + 4);
+            let value_bytes = line.split_off(name.as_str().len() + 2).split_to(value.len());
+            let mut finished = HeaderValue::from_maybe_shared(value_bytes).unwrap_or_else(|_| value.clone());
+            finished.set_sensitive(value.is_sensitive());
+            (name.clone(), finished)
+        };
+        let fields: Box<[_]> = last().map(finish).collect();
+        let others = fields.iter().map(|(name, _)| name).filter(|name| !header::is_identity(name.as_str()));
+        let others = others.cloned().collect();
+        Self(Arc::new(Written { fields, wire, others }))
+    }
+
+    /// The fields.
+    pub fn fields(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.0.fields
+    }
+
+    /// The fields as lines of HTTP/1.1, with names in title case (PX-201).
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.0.wire
+    }
+
+    /// Sets the fields in place of all that have their names.
+    pub(crate) fn set(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.fields() {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// Removes all fields that have their names.
+    pub(crate) fn unset(&self, headers: &mut HeaderMap) {
+        for name in &self.0.others {
+            headers.remove(name);
+        }
+        // Mostly there are none: they were taken out when the request came in.
+        if headers.keys().any(|name| header::is_identity(name.as_str())) {
+            for (name, _) in self.fields() {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.fields()).finish()
+    }
+}
+
+/// Lines that belong to an answer, and none of whose names it has; in its extensions.
+#[derive(Clone)]
+pub(crate) struct Attached(pub(crate) [Option<Lines>; 2]);
+
+/// Sets the lines that belong to an answer, for whoever cannot write them as they are.
+pub(crate) fn settle<B>(answer: &mut Response<B>) {
+    if let Some(Attached(lines)) = answer.extensions_mut().remove() {
+        for lines in lines.into_iter().flatten() {
+            lines.set(answer.headers_mut());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    }
+
+    /// PX-201, PX-222: finished lines say the same as the fields, and take the place of what has their names.
+    #[test]
+    fn px_222_finished_lines_take_the_place_of_what_has_their_names() {
+        let secret = {
+            let mut value = HeaderValue::from_static("Basic YTpi");
+            value.set_sensitive(true);
+            (HeaderName::from_static("authorization"), value)
+        };
+        let lines =
+            Lines::new(&[field("x-authentik-name", "old"), secret, field("x-authentik-name", ""), field("x", "y")]);
+        assert_eq!(lines.wire(), b"Authorization: Basic YTpi\r\nX-Authentik-Name: \r\nX: y\r\n");
+        assert!(lines.fields()[0].1.is_sensitive() && !format!("{lines:?}").contains("YTpi"));
+
+        let sent = HeaderMap::from_iter([field("x-authentik-name", "mallory"), field("x", "z"), field("x-kept", "k")]);
+        let (mut set, mut unset) = (sent.clone(), sent);
+        lines.set(&mut set);
+        lines.unset(&mut unset);
+        assert_eq!(unset, HeaderMap::from_iter([field("x-kept", "k")]));
+        unset.extend(lines.fields().iter().cloned().map(|(name, value)| (Some(name), value)));
+        assert_eq!(set, unset);
+    }
+}
