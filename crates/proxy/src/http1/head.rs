@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
+use super::spare;
 use crate::body::Body;
 
 /// Fields that a head may have, as with hyper.
@@ -84,7 +85,8 @@ impl Places {
 
     /// The fields, whose values share the bytes of `head`.
     fn fields(&self, head: &Bytes) -> Result<HeaderMap, HeadError> {
-        let mut fields = HeaderMap::with_capacity(self.count);
+        let mut fields = spare::take();
+        fields.reserve(self.count);
         for place in self.fields.iter().take(self.count) {
             let [name, name_end, value, value_end] = place.map(|at| usize::try_from(at).unwrap_or_default());
             let name = head.get(name..name_end).and_then(|name| HeaderName::from_bytes(name).ok());

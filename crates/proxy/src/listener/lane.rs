@@ -19,7 +19,7 @@ use tokio_util::io::poll_read_buf;
 use super::Plane;
 use super::connection::{Answer, Way};
 use crate::body::BodyError;
-use crate::http1::{Parsed, keeps_alive, read_request, write_fields, write_today};
+use crate::http1::{Parsed, give_back, keeps_alive, read_request, write_fields, write_today};
 use crate::lines::Attached;
 
 /// Room to read heads into.
@@ -144,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         let stays = stays && keeps_alive(&fields, true);
         let mut framing = frame(status, method, &mut fields, body.size_hint().exact());
         self.write_head(status, &fields, attached, &framing, stays);
-        drop(fields);
+        give_back(fields);
         while !matches!(framing, Framing::None | Framing::Length(0)) {
             let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
                 Poll::Ready(frame) => Poll::Ready(Step::Frame(frame)),

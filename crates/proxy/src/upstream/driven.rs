@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::dial::{Dial, DialError, Stream};
 use crate::body::{Body, BodyError};
-use crate::http1::{Answered, ChunkError, HeadError, Next, Received, read_answer, write_fields};
+use crate::http1::{Answered, ChunkError, HeadError, Next, Received, give_back, read_answer, write_fields};
 use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
@@ -97,7 +97,7 @@ impl Pool {
         pool
     }
 
-    /// Sends a request that has no body. Dropping the future, or the answer's body, closes the
+    /// Sends a request that has no body, and leaves nothing of it. Dropping the future, or the answer's body, closes the
     /// connection unless the answer was read as a whole.
     pub(super) async fn send(
         self: &Arc<Self>,
@@ -106,7 +106,7 @@ impl Pool {
     ) -> Result<Response<Body>, DrivenError> {
         if let Some(mut connection) = self.take() {
             match exchange(&mut connection, request, set).await {
-                Ok(answered) => return Ok(self.answer(answered, request.method(), connection)),
+                Ok(answered) => return Ok(self.answer(answered, request, connection)),
                 // Dead already, most likely: the upstream closed it while the request was on its way (PX-284).
                 Err(DrivenError::Io(_) | DrivenError::Closed)
                     if connection.read.is_empty() && request.method().is_idempotent() => {}
@@ -115,11 +115,17 @@ impl Pool {
         }
         let mut connection = self.connect().await?;
         let answered = exchange(&mut connection, request, set).await?;
-        Ok(self.answer(answered, request.method(), connection))
+        Ok(self.answer(answered, request, connection))
     }
 
-    fn answer(self: &Arc<Self>, answered: Answered, method: &Method, connection: Box<Connection>) -> Response<Body> {
-        let left = Received::of(&answered, method);
+    fn answer(
+        self: &Arc<Self>,
+        answered: Answered,
+        request: &mut Request<Body>,
+        connection: Box<Connection>,
+    ) -> Response<Body> {
+        let left = Received::of(&answered, request.method());
+        give_back(std::mem::take(request.headers_mut()));
         let Answered { status, fields, keep_alive, .. } = answered;
         let pool = (keep_alive && !matches!(left, Received::UntilClose)).then(|| Arc::clone(self));
         let mut body = Driven { left, connection: Some(connection), pool };
