@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::spare;
@@ -32,8 +32,9 @@ pub(crate) enum HeadError {
 pub(crate) enum Parsed {
     /// Its head is not here as a whole yet.
     Partial,
-    /// It has no body, wants no other protocol, and asks for a path. Its bytes were taken.
-    Plain(Request<Body>),
+    /// It has no body, wants no other protocol, and asks for a path. Its bytes were taken. Whether the connection stays
+    /// open behind it.
+    Plain(Request<Body>, bool),
     /// Anything else, which hyper reads or refuses. Its bytes are where they were.
     Other,
 }
@@ -83,8 +84,9 @@ impl Places {
         Self { fields: places, count: fields.len() }
     }
 
-    /// The fields, whose values share the bytes of `head`.
-    fn fields(&self, head: &Bytes) -> Result<HeaderMap, HeadError> {
+    /// The fields, whose values share the bytes of `head`, and which of those that matter here are among them.
+    fn fields(&self, head: &Bytes) -> Result<(HeaderMap, Present), HeadError> {
+        let mut present = Present::default();
         let mut fields = spare::take();
         fields.reserve(self.count);
         for place in self.fields.iter().take(self.count) {
@@ -96,9 +98,34 @@ impl Places {
                 Some(HeaderValue::from_static(""))
             };
             let (Some(name), Some(value)) = (name, value) else { return Err(HeadError::Field) };
+            present.note(&name);
             fields.append(name, value);
         }
-        Ok(fields)
+        Ok((fields, present))
+    }
+}
+
+/// Fields that say how a message ends. Looking at each name once is cheaper than looking for each of these.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Present {
+    pub(crate) connection: bool,
+    pub(crate) content_length: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) date: bool,
+}
+
+impl Present {
+    pub(crate) fn among(fields: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        fields.keys().for_each(|name| present.note(name));
+        present
+    }
+
+    fn note(&mut self, name: &HeaderName) {
+        self.connection |= *name == CONNECTION;
+        self.content_length |= *name == CONTENT_LENGTH;
+        self.transfer_encoding |= *name == TRANSFER_ENCODING;
+        self.date |= *name == DATE;
     }
 }
 
@@ -124,7 +151,8 @@ pub(crate) fn read_request(read: &mut BytesMut, most: usize) -> Parsed {
     let places = Places::of(read, head.headers);
     // Followed by what was read behind it, it is whole again.
     let bytes = read.split_to(length).freeze();
-    let (Ok(target), Ok(fields)) = (Uri::from_maybe_shared(bytes.slice(start..end)), places.fields(&bytes)) else {
+    let (Ok(target), Ok((fields, present))) = (Uri::from_maybe_shared(bytes.slice(start..end)), places.fields(&bytes))
+    else {
         let mut whole = BytesMut::from(bytes);
         whole.unsplit(std::mem::take(read));
         *read = whole;
@@ -132,7 +160,8 @@ pub(crate) fn read_request(read: &mut BytesMut, most: usize) -> Parsed {
     };
     let mut request = Request::new(Body::Empty);
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, fields);
-    Parsed::Plain(request)
+    let stays = !present.connection || keeps_alive(request.headers(), true);
+    Parsed::Plain(request, stays)
 }
 
 /// Whether a field makes a request more than plain: a body, another protocol, trailers.
@@ -162,26 +191,29 @@ pub(crate) fn read_answer(read: &mut BytesMut) -> Result<Option<Answered>, HeadE
     let is_1_1 = head.version == Some(1);
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
     let places = Places::of(read, head.headers);
-    let fields = places.fields(&read.split_to(length).freeze())?;
-    let framing = framing(&fields, is_1_1)?;
-    let keep_alive = keeps_alive(&fields, is_1_1);
+    let (fields, present) = places.fields(&read.split_to(length).freeze())?;
+    let framing = framing(&fields, present, is_1_1)?;
+    let keep_alive = if present.connection { keeps_alive(&fields, is_1_1) } else { is_1_1 };
     Ok(Some(Answered { status, fields, framing, keep_alive }))
 }
 
 /// What the fields of an answer say about its body (RFC 9112 §6.3).
-fn framing(fields: &HeaderMap, is_1_1: bool) -> Result<Framing, HeadError> {
-    let mut lengths = fields.get_all(CONTENT_LENGTH).iter().peekable();
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    if let Some(last) = codings.next_back() {
+fn framing(fields: &HeaderMap, present: Present, is_1_1: bool) -> Result<Framing, HeadError> {
+    if present.transfer_encoding
+        && let Some(last) = fields.get_all(TRANSFER_ENCODING).iter().next_back()
+    {
         // Two ends at once, or one of a version that has no chunks.
-        if lengths.peek().is_some() || !is_1_1 {
+        if present.content_length || !is_1_1 {
             return Err(HeadError::Framing);
         }
         let coding = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
         return Ok(if coding.eq_ignore_ascii_case(b"chunked") { Framing::Chunked } else { Framing::Close });
     }
-    let Some(first) = lengths.next() else { return Ok(Framing::Close) };
-    let mut all = std::iter::once(first).chain(lengths).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if !present.content_length {
+        return Ok(Framing::Close);
+    }
+    let lengths = fields.get_all(CONTENT_LENGTH).iter();
+    let mut all = lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let length = all.next().and_then(number).ok_or(HeadError::Framing)?;
     // Several are allowed when they say the same.
     if all.any(|other| number(other) != Some(length)) {
@@ -270,13 +302,14 @@ mod tests {
     #[test]
     fn px_223_a_request_that_is_more_than_plain_is_left_as_it_is() {
         let (parsed, rest) = request("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX:  y \r\n\r\nGET ");
-        let Parsed::Plain(request_read) = parsed else { panic!("it is plain") };
+        let Parsed::Plain(request_read, true) = parsed else { panic!("it is plain") };
         assert_eq!((request_read.method(), request_read.uri().to_string().as_str()), (&Method::GET, "/a?b"));
         let fields: Vec<_> =
             request_read.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(fields, [("host", &b"h"[..]), ("x-empty", b""), ("x", b"y")]);
         assert_eq!(rest, "GET ");
 
+        assert!(matches!(request("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n").0, Parsed::Plain(_, false)));
         assert!(matches!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial));
         for text in ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"] {
             assert!(matches!(read_request(&mut BytesMut::from(text), 20), Parsed::Other));

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use http::HeaderMap;
 
 /// How many are kept by each thread, and how large they may be.
-const MOST: usize = 16;
+const MOST: usize = 64;
 const LARGEST: usize = 64;
 
 thread_local! {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -19,7 +19,7 @@ use tokio_util::io::poll_read_buf;
 use super::Plane;
 use super::connection::{Answer, Way};
 use crate::body::BodyError;
-use crate::http1::{Parsed, give_back, keeps_alive, read_request, write_fields, write_today};
+use crate::http1::{Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
 use crate::lines::Attached;
 
 /// Room to read heads into.
@@ -49,9 +49,9 @@ where
     let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new() };
     let mut last = false;
     loop {
-        let request = loop {
+        let (request, stays) = loop {
             match read_request(&mut lane.read, most) {
-                Parsed::Plain(request) => break request,
+                Parsed::Plain(request, stays) => break (request, stays),
                 Parsed::Other => return Some(Left { read: lane.read.freeze(), last }),
                 Parsed::Partial => {}
             }
@@ -69,7 +69,6 @@ where
                 Ok(_) => {}
             }
         };
-        let stays = keeps_alive(request.headers(), true);
         let method = request.method().clone();
         let mut answering = pin!(way.answer(request));
         let answer = std::future::poll_fn(|cx| {
@@ -141,9 +140,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         let (mut parts, mut body) = answer.into_parts();
         let (status, mut fields) = (parts.status, parts.headers);
         let attached = if parts.extensions.is_empty() { None } else { parts.extensions.remove::<Attached>() };
-        let stays = stays && keeps_alive(&fields, true);
-        let mut framing = frame(status, method, &mut fields, body.size_hint().exact());
+        let present = Present::among(&fields);
+        let stays = stays && (!present.connection || keeps_alive(&fields, true));
+        let mut framing = frame(status, method, &mut fields, present, body.size_hint().exact());
         self.write_head(status, &fields, attached, &framing, stays);
+        if !present.date {
+            write_today(&mut self.written);
+        }
+        self.written.extend_from_slice(b"\r\n");
         give_back(fields);
         while !matches!(framing, Framing::None | Framing::Length(0)) {
             let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
@@ -172,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         Ok(stays)
     }
 
+    /// Writes the first line of an answer, and its fields.
     fn write_head(
         &mut self,
         status: StatusCode,
@@ -196,10 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         if !stays {
             out.extend_from_slice(b"Connection: close\r\n");
         }
-        if !fields.contains_key(DATE) {
-            write_today(out);
-        }
-        out.extend_from_slice(b"\r\n");
     }
 
     /// Sends one part of a body.
@@ -257,9 +258,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
 }
 
 /// How long the body of an answer is said to be (RFC 9112 §6).
-fn frame(status: StatusCode, method: &Method, fields: &mut HeaderMap, exact: Option<u64>) -> Framing {
-    fields.remove(CONNECTION);
-    fields.remove(TRANSFER_ENCODING);
+fn frame(status: StatusCode, method: &Method, fields: &mut HeaderMap, present: Present, exact: Option<u64>) -> Framing {
+    if present.connection {
+        fields.remove(CONNECTION);
+    }
+    if present.transfer_encoding {
+        fields.remove(TRANSFER_ENCODING);
+    }
     if status.is_informational() || status == StatusCode::NO_CONTENT {
         fields.remove(CONTENT_LENGTH);
         return Framing::None;
