@@ -3,6 +3,7 @@
 mod framing;
 mod https;
 mod https_upstream;
+mod lane;
 mod limits;
 mod proxy_protocol;
 mod proxying;

@@ -210,15 +210,15 @@ async fn exchange(
             return Err(DrivenError::Closed);
         }
         length += count;
+        if length > LONGEST_HEAD {
+            return Err(DrivenError::TooLong);
+        }
         while let Some(answered) = read_answer(&mut connection.read)? {
             match answered.status {
                 StatusCode::SWITCHING_PROTOCOLS => return Err(DrivenError::Switched),
                 status if status.is_informational() => {}
                 _ => return Ok(answered),
             }
-        }
-        if length > LONGEST_HEAD {
-            return Err(DrivenError::TooLong);
         }
     }
 }
