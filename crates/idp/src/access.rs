@@ -34,8 +34,7 @@ pub use portcullis_core::policy::Decision;
 /// What is known of the request besides the user (CO-181). Policies read it; users and groups decide without it.
 #[derive(Clone, Debug, Default)]
 pub struct AccessContext {
-    /// What policies find in `context`: `oauth_scopes`, `oauth_grant_type` and the like. `geoip` and `asn` are absent:
-    /// no databases of places can be configured.
+    /// What policies find in `context` after `geoip` and `asn`: `oauth_scopes`, `oauth_grant_type` and the like.
     pub entries: Map<String, Value>,
     /// The client's address.
     pub client: Option<IpAddr>,
@@ -287,7 +286,7 @@ impl<'a> Case<'a> {
             client: context.client,
             http: context.http.clone(),
             request: context.request.clone(),
-            context: context.entries.clone(),
+            context: policies::context(ctx, context.client, &context.entries),
             debug: false,
             callers: Vec::new(),
         };

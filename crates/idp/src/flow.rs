@@ -455,7 +455,7 @@ impl<'a> Desk<'a> {
 /// Who is signed in on a browser: the first cookie that names a session counts.
 async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
     for cookie in visit.sessions.iter().take(MOST_COOKIES) {
-        if let Some(found) = sessions::by_cookie(ctx, cookie, visit.visitor.client).await? {
+        if let Some(found) = sessions::by_cookie(ctx, cookie, &visit.visitor).await? {
             return Ok(Some(found));
         }
     }

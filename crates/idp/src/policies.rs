@@ -31,6 +31,7 @@ pub use evaluate::{call, evaluate};
 pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
 pub(crate) use password::judge;
 pub use portcullis_store::policy::{Filter, Order};
+pub(crate) use request::context;
 pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};
 pub use support::{Answer, BreachService, ExpressionEngine, Support};
@@ -304,7 +305,7 @@ pub async fn test(
         client: actor.client,
         http,
         request: actor.request.clone(),
-        context,
+        context: request::context(ctx, actor.client, &context),
         debug: true,
         callers: vec![pk],
     };

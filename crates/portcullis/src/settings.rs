@@ -209,6 +209,17 @@ settings! {
         verbatim_custom_actions: bool = "false";
     }
 
+    /// What is known of addresses: databases in MaxMind's format (`.mmdb`), such as GeoLite2 or those of DB-IP.
+    ///
+    /// Events and sessions tell what they say, policies find it as `context["geoip"]` and `context["asn"]`, and sessions can be
+    /// bound to it. A file that is missing is waited for, and one that changes is read again within seconds.
+    context_processors "events.context_processors." ContextProcessors {
+        /// Database of cities, or of countries.
+        geoip: Option<PathBuf> = "", also "AUTHENTIK_";
+        /// Database of networks and the autonomous systems that they are part of.
+        asn: Option<PathBuf> = "", also "AUTHENTIK_";
+    }
+
     /// The database.
     database "database." Database {
         /// Where the database is, such as `sqlite:/srv/portcullis/portcullis.db` or

@@ -62,6 +62,7 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         auth_method,
         second_factor: !desk.run.devices.is_empty(),
         idle_seconds: seconds,
+        bindings: sessions::Bindings { network: &login.network_binding, place: &login.geoip_binding },
         client: desk.visit.visitor.client,
         user_agent: desk.visit.user_agent,
     };

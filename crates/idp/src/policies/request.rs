@@ -9,7 +9,7 @@ use portcullis_store::application::Application;
 use portcullis_store::provider::Provider;
 use serde_json::{Map, Value, json};
 
-use crate::context::Request;
+use crate::context::{Context, Request};
 use crate::directory::Person;
 use crate::event::model;
 
@@ -71,6 +71,14 @@ impl PolicyRequest {
     pub fn summary(&self) -> Value {
         summary(self.person.as_deref(), self.application.as_deref(), &self.context)
     }
+}
+
+/// What policies find in `context` (CO-181): where the client is, as far as there are databases that say so, then what
+/// whoever asks has to say.
+pub(crate) fn context(ctx: &Context, client: Option<IpAddr>, given: &Map<String, Value>) -> Map<String, Value> {
+    let mut context = ctx.places.entries(client);
+    context.extend(given.clone());
+    context
 }
 
 /// What events say about a request: whom and what it is about, and those of the facts that are no secrets.
