@@ -55,9 +55,9 @@ impl Database {
         self.reader.load().is_some()
     }
 
-    /// Whether the operator named one, be it there or not.
+    /// Whether there is one, or the operator named one that is not there yet.
     pub fn is_wanted(&self) -> bool {
-        self.is_wanted
+        self.is_wanted || self.is_loaded()
     }
 
     /// The record of an address, with the network that it holds for. A record that cannot be read counts as none.
@@ -138,11 +138,11 @@ impl Places {
     /// null for an address that it does not know.
     pub(crate) fn entries(&self, client: Option<IpAddr>) -> Map<String, Value> {
         let mut entries = Map::new();
-        if self.cities.is_wanted {
+        if self.cities.is_wanted() {
             let place = client.and_then(|client| self.place(client));
             entries.insert("geoip".to_owned(), place.map_or(Value::Null, |place| place.shown()));
         }
-        if self.networks.is_wanted {
+        if self.networks.is_wanted() {
             let network = client.and_then(|client| self.network(client));
             entries.insert("asn".to_owned(), network.map_or(Value::Null, |network| network.shown()));
         }

@@ -10,5 +10,6 @@ mod import;
 mod locked;
 mod mail;
 mod nodes;
+mod places;
 mod restart;
 mod secrets;

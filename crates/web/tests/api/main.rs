@@ -26,6 +26,7 @@ mod naming;
 mod oauth2_providers;
 mod outpost_client;
 mod outposts;
+mod places;
 mod policies;
 mod providers;
 mod read_only;

@@ -6,6 +6,7 @@ mod login;
 mod mail;
 mod pages;
 mod passkeys;
+mod places;
 mod recovery;
 mod second_factor;
 mod self_service;
