@@ -25,7 +25,7 @@ use crate::context::{Context, Request, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
 use crate::list::Slice;
-use crate::policies::{self, Failure, HttpFacts, Outcome, PolicyRequest, run};
+use crate::policies::{self, Failure, FlowFacts, HttpFacts, Outcome, PolicyRequest, run};
 use crate::settings::Settings;
 
 pub use explain::{explain, trace};
@@ -38,6 +38,8 @@ pub struct AccessContext {
     pub entries: Map<String, Value>,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// What the flow that is asked for has gathered.
+    pub flow: Option<FlowFacts>,
     /// The HTTP request.
     pub http: Option<Arc<HttpFacts>>,
     /// The request, for events.
@@ -284,6 +286,7 @@ impl<'a> Case<'a> {
             application: self.application.cloned().map(Arc::new),
             provider: self.terms.provider.clone(),
             client: context.client,
+            flow: context.flow.clone(),
             http: context.http.clone(),
             request: context.request.clone(),
             context: policies::context(ctx, context.client, &context.entries),

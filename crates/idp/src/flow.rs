@@ -252,8 +252,11 @@ impl<'a> Desk<'a> {
         };
         if let Some(next) = param(visit.query, "next") {
             local_target(&next).clone_into(&mut desk.run.next);
-            desk.begun.next.clone_from(&desk.run.next);
         }
+        if let Some(redirect) = &desk.run.redirect {
+            desk.run.next.clone_from(redirect);
+        }
+        desk.begun.next.clone_from(&desk.run.next);
         desk.check_pending().await?;
         Ok(desk)
     }

@@ -32,7 +32,7 @@ pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, Pass
 pub(crate) use password::judge;
 pub use portcullis_store::policy::{Filter, Order};
 pub(crate) use request::context;
-pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
+pub use request::{Failure, FlowFacts, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};
 pub use support::{Answer, BreachService, ExpressionEngine, Support};
 
@@ -303,6 +303,7 @@ pub async fn test(
         application: None,
         provider: None,
         client: actor.client,
+        flow: None,
         http,
         request: actor.request.clone(),
         context: request::context(ctx, actor.client, &context),

@@ -5,7 +5,7 @@ mod shown;
 
 use std::net::IpAddr;
 
-use portcullis_core::id::UserPk;
+use portcullis_core::id::{ApplicationId, UserPk};
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
@@ -52,6 +52,8 @@ pub struct New<'a> {
     pub second_factor: bool,
     /// Ends the session when it is not used for so many seconds; 0 for a day.
     pub idle_seconds: i64,
+    /// The application that the browser was on its way to (CO-383).
+    pub application: Option<ApplicationId>,
     /// Where the session holds (CO-386).
     pub bindings: Bindings<'a>,
     /// The client's address.
@@ -90,7 +92,16 @@ pub async fn start(
     user_agent: &str,
 ) -> Result<Started, StoreError> {
     let bindings = Bindings::default();
-    let new = New { account, auth_method, second_factor: false, idle_seconds: 0, bindings, client, user_agent };
+    let new = New {
+        account,
+        auth_method,
+        second_factor: false,
+        idle_seconds: 0,
+        application: None,
+        bindings,
+        client,
+        user_agent,
+    };
     start_new(ctx, conn, &new).await
 }
 
@@ -124,6 +135,7 @@ pub(crate) fn made(ctx: &Context, new: &New<'_>) -> (String, LoginSession) {
         last_used: now,
         last_ip: new.client.to_string(),
         user_agent: new.user_agent.chars().take(USER_AGENT_CHARS).collect(),
+        application: new.application,
         network_binding: new.bindings.network.to_owned(),
         geoip_binding: new.bindings.place.to_owned(),
         impersonator: None,

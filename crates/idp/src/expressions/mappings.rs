@@ -59,6 +59,7 @@ fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
         application: application.cloned().map(Arc::new),
         provider: provider.cloned().map(Arc::new),
         client: Some(visitor.client),
+        flow: None,
         http: visitor.http.clone(),
         request: visitor.request.clone(),
         context: policies::context(ctx, Some(visitor.client), &context),

@@ -43,6 +43,17 @@ impl HttpFacts {
     }
 }
 
+/// What a flow has gathered (CO-305).
+#[derive(Clone, Debug, Default)]
+pub struct FlowFacts {
+    /// Whom it is about, where that is known: `pending_user`.
+    pub pending: Option<Arc<Person>>,
+    /// The application that the browser wants to reach: `application`.
+    pub application: Option<Arc<Application>>,
+    /// The rest, by key.
+    pub entries: Map<String, Value>,
+}
+
 /// What a policy is asked (CO-231). Everything that is shared is behind a reference count: copies are cheap.
 #[derive(Clone, Debug)]
 pub struct PolicyRequest {
@@ -54,6 +65,8 @@ pub struct PolicyRequest {
     pub provider: Option<Arc<Provider>>,
     /// The client's address; none where it is not known.
     pub client: Option<IpAddr>,
+    /// What the flow that it is about has gathered; none elsewhere.
+    pub flow: Option<FlowFacts>,
     /// The HTTP request; none where there is none.
     pub http: Option<Arc<HttpFacts>>,
     /// The request, for events.

@@ -173,6 +173,7 @@ mod tests {
             last_used: then,
             last_ip: last_ip.to_owned(),
             user_agent: String::new(),
+            application: None,
             network_binding: network.to_owned(),
             geoip_binding: place.to_owned(),
             impersonator: None,

@@ -1,6 +1,7 @@
 //! The flows as a client without pages goes through them.
 
 mod authorization;
+mod context;
 mod limits;
 mod login;
 mod mail;
