@@ -8,6 +8,8 @@ mod indirect;
 mod layers;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::net::SocketAddr;

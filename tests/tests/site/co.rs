@@ -4,6 +4,7 @@ mod blueprints;
 mod cli;
 mod client;
 mod clients;
+mod defaults;
 mod demo;
 mod document;
 mod import;

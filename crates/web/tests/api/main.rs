@@ -21,6 +21,7 @@ mod escalation;
 mod events;
 mod expressions;
 mod impersonation;
+mod keys;
 mod mappings;
 mod naming;
 mod oauth2_providers;
