@@ -92,8 +92,8 @@ pub async fn admits(
     let case = case.heard(ctx, context).await;
     record::alone(ctx, &case, context).await?;
     let passed = case.found.iter().filter_map(|found| found.answer.as_ref().ok()).filter(|outcome| outcome.passing);
-    let targets = passed.filter_map(|outcome| outcome.context_changes.get("redirect")?.as_str());
-    let redirect = targets.filter(|target| local_target(target) == *target).next_back().map(str::to_owned);
+    let mut targets = passed.filter_map(|outcome| outcome.context_changes.get("redirect")?.as_str());
+    let redirect = targets.rfind(|target| local_target(target) == *target).map(str::to_owned);
     Ok((case.judged().decision, redirect))
 }
 
