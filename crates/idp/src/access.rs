@@ -25,7 +25,7 @@ use crate::context::{Context, Request, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
 use crate::list::Slice;
-use crate::policies::{self, Failure, HttpFacts, Outcome, PolicyRequest, run};
+use crate::policies::{self, Failure, FlowFacts, HttpFacts, Outcome, PolicyRequest, run};
 use crate::settings::Settings;
 
 pub use explain::{explain, trace};
@@ -34,11 +34,12 @@ pub use portcullis_core::policy::Decision;
 /// What is known of the request besides the user (CO-181). Policies read it; users and groups decide without it.
 #[derive(Clone, Debug, Default)]
 pub struct AccessContext {
-    /// What policies find in `context`: `oauth_scopes`, `oauth_grant_type` and the like. `geoip` and `asn` are absent:
-    /// no databases of places can be configured.
+    /// What policies find in `context` after `geoip` and `asn`: `oauth_scopes`, `oauth_grant_type` and the like.
     pub entries: Map<String, Value>,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// What the flow that is asked for has gathered.
+    pub flow: Option<FlowFacts>,
     /// The HTTP request.
     pub http: Option<Arc<HttpFacts>>,
     /// The request, for events.
@@ -285,9 +286,10 @@ impl<'a> Case<'a> {
             application: self.application.cloned().map(Arc::new),
             provider: self.terms.provider.clone(),
             client: context.client,
+            flow: context.flow.clone(),
             http: context.http.clone(),
             request: context.request.clone(),
-            context: context.entries.clone(),
+            context: policies::context(ctx, context.client, &context.entries),
             debug: false,
             callers: Vec::new(),
         };

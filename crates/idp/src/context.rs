@@ -24,6 +24,7 @@ use crate::mappings::engine::MappingEngine;
 use crate::oauth::{client, machine};
 use crate::outbound::Outbound;
 use crate::outposts::channel::Channels;
+use crate::places::Places;
 use crate::policies::{HttpFacts, Support};
 use crate::rights::Rights;
 use crate::sessions::Lifetimes;
@@ -54,6 +55,8 @@ pub struct Context {
     pub rates: Rates,
     /// How long sessions last.
     pub sessions: Lifetimes,
+    /// Where addresses are; the default knows nothing.
+    pub places: Places,
     /// What policies need that is not in this crate; start with the default.
     pub policies: Support,
     /// Signing keys, read from the store at first use; start with the default.
@@ -256,6 +259,11 @@ impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
         Self { client, request: Request::default(), http: None }
+    }
+
+    /// Whoever sent the request that came from `origin`. Policies know nothing of it.
+    pub fn sent_from(origin: &Origin) -> Self {
+        Self { client: origin.client, request: Request::of(origin), http: None }
     }
 
     /// Where an actor is.

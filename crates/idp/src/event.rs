@@ -111,6 +111,7 @@ pub(crate) fn of(
     if let Some(request) = &request {
         context.insert("http_request".to_owned(), request.clone());
     }
+    context.extend(ctx.places.told(actor.client).map(|(key, value)| (key.to_owned(), value)));
     let mut context = Value::Object(context);
     if context.to_string().len() > MAX_CONTEXT_BYTES {
         context = json!({

@@ -252,8 +252,11 @@ impl<'a> Desk<'a> {
         };
         if let Some(next) = param(visit.query, "next") {
             local_target(&next).clone_into(&mut desk.run.next);
-            desk.begun.next.clone_from(&desk.run.next);
         }
+        if let Some(redirect) = &desk.run.redirect {
+            desk.run.next.clone_from(redirect);
+        }
+        desk.begun.next.clone_from(&desk.run.next);
         desk.check_pending().await?;
         Ok(desk)
     }
@@ -455,7 +458,7 @@ impl<'a> Desk<'a> {
 /// Who is signed in on a browser: the first cookie that names a session counts.
 async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
     for cookie in visit.sessions.iter().take(MOST_COOKIES) {
-        if let Some(found) = sessions::by_cookie(ctx, cookie, visit.visitor.client).await? {
+        if let Some(found) = sessions::by_cookie(ctx, cookie, &visit.visitor).await? {
             return Ok(Some(found));
         }
     }

@@ -87,6 +87,9 @@ pub async fn start(ctx: &Context, actor: &Actor, wish: &Wish<'_>) -> Result<Stri
         auth_method: &rests.auth_method,
         second_factor: false,
         idle_seconds: rests.idle_seconds,
+        application: rests.application,
+        // Where the browser may be does not depend on whom it acts as.
+        bindings: sessions::Bindings::of(&rests),
         client: wish.client,
         user_agent: wish.user_agent,
     };

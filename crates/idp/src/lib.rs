@@ -35,6 +35,7 @@ pub mod own_fields;
 pub(crate) mod passkeys;
 pub mod password;
 pub mod password_rules;
+pub mod places;
 pub mod policies;
 pub mod portal;
 pub mod providers;

@@ -31,7 +31,8 @@ pub use evaluate::{call, evaluate};
 pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
 pub(crate) use password::judge;
 pub use portcullis_store::policy::{Filter, Order};
-pub use request::{Failure, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
+pub(crate) use request::context;
+pub use request::{Failure, FlowFacts, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};
 pub use support::{Answer, BreachService, ExpressionEngine, Support};
 
@@ -302,9 +303,10 @@ pub async fn test(
         application: None,
         provider: None,
         client: actor.client,
+        flow: None,
         http,
         request: actor.request.clone(),
-        context,
+        context: request::context(ctx, actor.client, &context),
         debug: true,
         callers: vec![pk],
     };

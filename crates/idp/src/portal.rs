@@ -98,8 +98,7 @@ pub async fn places_of(ctx: &Context, slug: &str) -> Result<Vec<String>, Error> 
 /// When the store fails.
 pub async fn name_of_client(ctx: &Context, client_id: &str) -> Result<Option<String>, Error> {
     let mut conn = ctx.db.read().await?;
-    let Some(provider) = provider::by_client_id(&mut conn, client_id).await? else { return Ok(None) };
-    Ok(application::by_provider(&mut conn, provider.pk).await?.map(|application| application.name))
+    Ok(access::flows::wanted(&mut conn, client_id).await?.map(|application| application.name))
 }
 
 /// The OAuth client that sent a browser to a target on this site.

@@ -59,8 +59,8 @@ pub async fn note(
         identifier: identifier.chars().take(LONGEST_IDENTIFIER).collect(),
         ip: client.to_canonical().to_string(),
         score: by.clamp(lowest, highest),
-        ip_geo_data: json!({}),
-        ip_asn_data: json!({}),
+        ip_geo_data: ctx.places.place(client).map_or_else(|| json!({}), |place| place.shown()),
+        ip_asn_data: ctx.places.network(client).map_or_else(|| json!({}), |network| network.shown()),
         updated: now,
         expires: now.plus_seconds(DAY_SECONDS),
     };

@@ -1,20 +1,23 @@
 //! Signed-in browsers (CO section 13): the cookie's value is known to the browser alone.
 
+mod bound;
 mod shown;
 
 use std::net::IpAddr;
 
-use portcullis_core::id::UserPk;
+use portcullis_core::id::{ApplicationId, UserPk};
 use portcullis_core::keys::{Digest, Purpose, sha256};
 use portcullis_store::account::{self, Account};
 use portcullis_store::login_session::{self, LoginSession};
 use portcullis_store::{Conn, StoreError, grant, proxy_session, rp_session};
 
+pub use bound::Bindings;
+pub(crate) use bound::{TO_NETWORK, TO_PLACE};
 pub use shown::{ShownSession, delete, delete_of_users, get, list};
 pub(crate) use shown::{about_to_end, end_sessions};
 
 use crate::change::{Touched, tell};
-use crate::context::Context;
+use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::{BATCH, event, impersonation, revocations};
 
@@ -49,6 +52,10 @@ pub struct New<'a> {
     pub second_factor: bool,
     /// Ends the session when it is not used for so many seconds; 0 for a day.
     pub idle_seconds: i64,
+    /// The application that the browser was on its way to (CO-383).
+    pub application: Option<ApplicationId>,
+    /// Where the session holds (CO-386).
+    pub bindings: Bindings<'a>,
     /// The client's address.
     pub client: IpAddr,
     /// The browser, as it names itself.
@@ -84,7 +91,17 @@ pub async fn start(
     client: IpAddr,
     user_agent: &str,
 ) -> Result<Started, StoreError> {
-    let new = New { account, auth_method, second_factor: false, idle_seconds: 0, client, user_agent };
+    let bindings = Bindings::default();
+    let new = New {
+        account,
+        auth_method,
+        second_factor: false,
+        idle_seconds: 0,
+        application: None,
+        bindings,
+        client,
+        user_agent,
+    };
     start_new(ctx, conn, &new).await
 }
 
@@ -118,6 +135,9 @@ pub(crate) fn made(ctx: &Context, new: &New<'_>) -> (String, LoginSession) {
         last_used: now,
         last_ip: new.client.to_string(),
         user_agent: new.user_agent.chars().take(USER_AGENT_CHARS).collect(),
+        application: new.application,
+        network_binding: new.bindings.network.to_owned(),
+        geoip_binding: new.bindings.place.to_owned(),
         impersonator: None,
         impersonator_sid: None,
         acting_as: None,
@@ -125,12 +145,17 @@ pub(crate) fn made(ctx: &Context, new: &New<'_>) -> (String, LoginSession) {
     (cookie, session)
 }
 
-/// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute.
+/// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute. A session that is bound to
+/// where its browser was ends when it comes from elsewhere (CO-386).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_cookie(ctx: &Context, cookie: &str, client: IpAddr) -> Result<Option<(LoginSession, Account)>, Error> {
-    let (now, digest) = (ctx.now(), digest(ctx, cookie));
+pub async fn by_cookie(
+    ctx: &Context,
+    cookie: &str,
+    visitor: &Visitor,
+) -> Result<Option<(LoginSession, Account)>, Error> {
+    let (now, digest, client) = (ctx.now(), digest(ctx, cookie), visitor.client);
     let mut conn = ctx.db.read().await?;
     let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };
     let Some(account) = account::by_pk(&mut conn, session.account).await?.filter(may_sign_in) else { return Ok(None) };
@@ -138,6 +163,9 @@ pub async fn by_cookie(ctx: &Context, cookie: &str, client: IpAddr) -> Result<Op
         return Ok(None);
     }
     drop(conn);
+    if bound::review(ctx, &session, &account, visitor).await? {
+        return Ok(None);
+    }
     if session.last_used.plus_seconds(NOTE_SECONDS) <= now {
         let mut tx = ctx.db.write().await?;
         let idle_expires = now.plus_seconds(session.idle_seconds).min(session.expires);

@@ -29,6 +29,7 @@ use crate::Failure;
 use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::mail;
+use crate::places;
 use crate::settings::{LogFormat, Secret, Settings};
 
 /// Why a node that has drawn a key for itself cannot use the database of others.
@@ -139,6 +140,7 @@ pub(crate) fn context(
         limits: settings.limits.of_sign_in(),
         rates: Rates::default(),
         sessions: settings.sessions.lifetimes(),
+        places: places::wanted(&settings.context_processors),
         policies: policies::Support {
             expressions: Some(Arc::new(ForPolicies(Arc::clone(&engine)))),
             breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),

@@ -22,6 +22,7 @@ mod open_files;
 mod operator;
 mod others;
 mod outpost;
+mod places;
 mod rekey;
 mod serve;
 mod settings;

@@ -14,7 +14,7 @@ use crate::listeners::{Bound, Faces, Serving, Tokens};
 use crate::local::Local;
 use crate::others::Others;
 use crate::settings::Settings;
-use crate::{Failure, authorities, blueprints, face, instance, listeners, observe, open_files, signals, sweep};
+use crate::{Failure, authorities, blueprints, face, instance, listeners, observe, open_files, places, signals, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
@@ -81,6 +81,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     let context = &instance.context;
     let others = Others::begin(context).await?;
     // What the folder says is in force before anybody is answered.
+    let places = places::Watch::begin(&settings.context_processors, &context.places).await;
     let watch = blueprints::first_look(context).await;
     let tokens = Tokens { stop: stop.clone(), ..Tokens::default() };
     let control = Arc::new(Local::new(Arc::clone(context)).await?);
@@ -106,6 +107,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     tokio::spawn(sweep::run(Arc::clone(context)));
     tokio::spawn(close_channels(Arc::clone(context), stop.clone()));
     tokio::spawn(blueprints::follow(Arc::clone(context), watch, stop.clone()));
+    tokio::spawn(places.follow(Arc::clone(context), stop.clone()));
     tokio::spawn(others.follow(stop.clone()));
     tokio::spawn(portcullis_idp::oauth::logout::work(Arc::clone(context), stop.clone().cancelled_owned()));
     let mut serving = bound.serve(&settings, faces, &tokens)?;

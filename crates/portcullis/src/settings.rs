@@ -8,6 +8,8 @@ mod indirect;
 mod layers;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::net::SocketAddr;
@@ -207,6 +209,17 @@ settings! {
         /// Without it, their action is `custom_`, as strict clients expect, and the full name is in
         /// `context.custom_action`.
         verbatim_custom_actions: bool = "false";
+    }
+
+    /// What is known of addresses: databases in MaxMind's format (`.mmdb`), such as GeoLite2 or those of DB-IP.
+    ///
+    /// Events and sessions tell what they say, policies find it as `context["geoip"]` and `context["asn"]`, and sessions can be
+    /// bound to it. A file that is missing is waited for, and one that changes is read again within seconds.
+    context_processors "events.context_processors." ContextProcessors {
+        /// Database of cities, or of countries.
+        geoip: Option<PathBuf> = "", also "AUTHENTIK_";
+        /// Database of networks and the autonomous systems that they are part of.
+        asn: Option<PathBuf> = "", also "AUTHENTIK_";
     }
 
     /// The database.

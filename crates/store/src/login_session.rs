@@ -1,7 +1,7 @@
 //! Signed-in browsers at the identity provider (CO section 13).
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::UserPk;
+use portcullis_core::id::{ApplicationId, UserPk};
 use portcullis_core::keys::Digest;
 use uuid::Uuid;
 
@@ -41,6 +41,12 @@ pub struct LoginSession {
     pub last_ip: String,
     /// The browser, as it calls itself.
     pub user_agent: String,
+    /// The application that the browser was on its way to when it signed in. It may be gone.
+    pub application: Option<ApplicationId>,
+    /// How far it is bound to its browser's network (CO-386): `no_binding`, `bind_asn` and further ones.
+    pub network_binding: String,
+    /// How far it is bound to where its browser is: `no_binding`, `bind_continent` and further ones.
+    pub geoip_binding: String,
     /// Who acts as the account in this session, if that is somebody else (CO-388).
     pub impersonator: Option<UserPk>,
     /// Public id of the session that they come from, which rests meanwhile.
@@ -66,6 +72,9 @@ impl Record for LoginSession {
             last_used: row.instant("last_used")?,
             last_ip: row.text("last_ip")?,
             user_agent: row.text("user_agent")?,
+            application: row.parsed_or_null("application")?.map(ApplicationId),
+            network_binding: row.text("network_binding")?,
+            geoip_binding: row.text("geoip_binding")?,
             impersonator: row.small_or_null("impersonator")?.map(UserPk),
             impersonator_sid: row.text_or_null("impersonator_sid")?,
             acting_as: row.small_or_null("acting_as")?.map(UserPk),
@@ -100,8 +109,9 @@ pub async fn by_sid(conn: &mut Conn, sid: &str, now: Timestamp) -> Result<Option
 pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO login_session (digest, uuid, sid, account, auth_time, auth_method, created, expires, idle_expires,
-             last_used, last_ip, user_agent, second_factor, idle_seconds, impersonator, impersonator_sid, acting_as)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             last_used, last_ip, user_agent, second_factor, idle_seconds, impersonator, impersonator_sid, acting_as,
+             network_binding, geoip_binding, application)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(&session.digest)
     .bind(session.uuid.to_string())
@@ -120,6 +130,9 @@ pub async fn insert(conn: &mut Conn, session: &LoginSession) -> Result<(), Store
     .bind(session.impersonator.map(|user| user.0))
     .bind(&session.impersonator_sid)
     .bind(session.acting_as.map(|user| user.0))
+    .bind(&session.network_binding)
+    .bind(&session.geoip_binding)
+    .bind(session.application.map(|application| application.to_string()))
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -153,8 +153,10 @@ mod tests {
         assert!(page(&claims).contains("| PX-001 | one sentence that goes on | `px_001_works` in `f.rs` |"));
     }
 
+    /// CO-001: every test that is named after a requirement says in its first sentence what holds, by ids of one form, and the
+    /// page lists them all.
     #[test]
-    fn the_requirements_page_is_up_to_date() {
+    fn co_001_the_requirements_page_is_up_to_date() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let (claims, problems) = claims(&root).unwrap();
         assert_eq!(problems, Vec::<String>::new());

@@ -41,6 +41,11 @@ impl Visitor {
         Self { cookies: BTreeMap::new(), address: crate::api::fresh_address(), via: None, end: None, trace: Vec::new() }
     }
 
+    /// Requests come from this address from now on.
+    pub fn move_to(&mut self, address: &str) {
+        address.clone_into(&mut self.address);
+    }
+
     /// Whatever the port of an URL is, requests go to this one from now on, as a balancer may pass them on.
     pub fn go_via(&mut self, port: u16) {
         self.via = Some(port);

@@ -224,6 +224,7 @@ pub(crate) async fn context_with(
         limits: portcullis_idp::limits::Limits::default(),
         rates: portcullis_idp::limits::Rates::default(),
         sessions: portcullis_idp::sessions::Lifetimes::default(),
+        places: portcullis_idp::places::Places::default(),
         policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
         clients: portcullis_idp::oauth::client::Known::default(),

@@ -5,16 +5,20 @@
 
 use std::sync::Arc;
 
+use portcullis_core::id::UserPk;
 use portcullis_core::policy::Mode;
+use portcullis_core::target::local_target;
+use portcullis_store::application::{self, Application};
 use portcullis_store::flow::Flow;
 use portcullis_store::policy::Policy;
-use portcullis_store::{Conn, binding, policy as policies_of};
+use portcullis_store::{Conn, StoreError, binding, policy as policies_of, provider};
+use serde_json::{Map, Value};
 
 use super::{AccessContext, Case, Decision, Terms, by_key, record};
 use crate::context::Context;
-use crate::directory::Person;
+use crate::directory::{self, Person};
 use crate::error::Error;
-use crate::policies::PolicyKind;
+use crate::policies::{FlowFacts, PolicyKind};
 
 /// What becomes of somebody whose password was right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +31,45 @@ pub enum Age {
     Denied(Vec<String>),
 }
 
-/// Whether somebody, or a stranger, may run a flow. Everybody may where nothing is bound to it.
+/// How far a flow is, for policies (CO-305).
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// Whom it is about.
+    pub pending: Option<UserPk>,
+    /// The client that the browser wants to reach.
+    pub client_id: Option<String>,
+    /// The rest, by key.
+    pub entries: Map<String, Value>,
+}
+
+impl Gathered {
+    /// What policies see of it.
+    async fn facts(self, ctx: &Context, conn: &mut Conn) -> Result<FlowFacts, Error> {
+        let pending = match self.pending {
+            Some(pk) => directory::person(ctx, conn, pk).await?.map(Arc::new),
+            None => None,
+        };
+        let application = match self.client_id {
+            Some(client_id) => wanted(conn, &client_id).await?.map(Arc::new),
+            None => None,
+        };
+        Ok(FlowFacts { pending, application, entries: self.entries })
+    }
+}
+
+/// The application of a client.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn wanted(conn: &mut Conn, client_id: &str) -> Result<Option<Application>, StoreError> {
+    match provider::by_client_id(conn, client_id).await? {
+        Some(client) => application::by_provider(conn, client.pk).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether somebody, or a stranger, may run a flow, and where a policy that passes wants the browser to go afterwards
+/// (CO-246): a target on this site. Everybody may where nothing is bound to it.
 ///
 /// # Errors
 /// When the store fails; treat that as no.
@@ -35,16 +77,24 @@ pub async fn admits(
     ctx: &Context,
     flow: &Flow,
     person: Option<&Person>,
-    context: &AccessContext,
-) -> Result<Decision, Error> {
-    let mut terms = terms(&mut ctx.db.read().await?, flow).await?;
+    context: AccessContext,
+    gathered: Gathered,
+) -> Result<(Decision, Option<String>), Error> {
+    let mut conn = ctx.db.read().await?;
+    let mut terms = terms(&mut conn, flow).await?;
     let Terms { bindings, policies, .. } = &mut terms;
     bindings.retain(|binding| expiry(binding.policy.and_then(|pk| policies.get(&pk))).is_none());
+    let flow_facts = if bindings.is_empty() { None } else { Some(gathered.facts(ctx, &mut conn).await?) };
+    drop(conn);
+    let context = &AccessContext { flow: flow_facts, ..context };
     let mode = Mode::parse(&flow.policy_engine_mode).unwrap_or(Mode::All);
     let case = Case { terms: &terms, person, application: None, mode, found: Vec::new() };
     let case = case.heard(ctx, context).await;
     record::alone(ctx, &case, context).await?;
-    Ok(case.judged().decision)
+    let passed = case.found.iter().filter_map(|found| found.answer.as_ref().ok()).filter(|outcome| outcome.passing);
+    let mut targets = passed.filter_map(|outcome| outcome.context_changes.get("redirect")?.as_str());
+    let redirect = targets.rfind(|target| local_target(target) == *target).map(str::to_owned);
+    Ok((case.judged().decision, redirect))
 }
 
 /// What the policies on the age of passwords that are bound to a flow say about somebody. Each of them counts.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{ApplicationId, GroupId, RoleId, UserPk};
 use portcullis_expr::{
-    AddressFamily, Authenticator, Called, Comparison, Entitlement, Field, Filter, Group, HostError, Inputs,
+    AddressFamily, Authenticator, Called, Comparison, Entitlement, Field, Filter, FlowPlan, Group, HostError, Inputs,
     NamedObject, Object, PolicyResult, User, Value,
 };
 use portcullis_store::account::{self, Account};
@@ -74,8 +74,24 @@ impl<'a> World<'a> {
         {
             context.push(("application".to_owned(), Object::Application(Arc::new(found)).into()));
         }
+        let mut flow = None;
+        if let Some(facts) = &request.flow {
+            let mut gathered: Vec<(String, Value)> =
+                facts.entries.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect();
+            if let Some(person) = &facts.pending {
+                let pending = objects::user(ctx, &person.account, person.is_superuser, &secrets, &[])?;
+                gathered.push(("pending_user".to_owned(), Object::User(Arc::new(pending)).into()));
+            }
+            if let Some(found) = &facts.application {
+                let found = objects::application(found, None);
+                gathered.push(("application".to_owned(), Object::Application(Arc::new(found)).into()));
+            }
+            context.extend(gathered.iter().cloned());
+            flow = Some(FlowPlan { context: gathered, may_set_pending_user: false });
+        }
         let inputs = Inputs {
             name: name.to_owned(),
+            flow,
             user,
             http_request: http,
             obj,

@@ -10,7 +10,7 @@ use super::asking::Start;
 use super::{Engine, objects, unread};
 use crate::context::Context;
 use crate::mappings::engine::{About, MappingEngine, Outcome, Question, Said};
-use crate::policies::{Noted, PolicyRequest};
+use crate::policies::{self, Noted, PolicyRequest};
 
 /// The engine as mappings know it.
 pub struct ForMappings(pub Arc<Engine>);
@@ -23,7 +23,7 @@ impl MappingEngine for ForMappings {
     fn evaluate<'a>(&'a self, ctx: &'a Context, question: &'a Question<'a>) -> Outcome<'a> {
         Box::pin(async move {
             let program = self.0.compiled(question.expression, Situation::Mapping)?;
-            let request = request(question);
+            let request = request(ctx, question);
             let kept = match &question.about {
                 About::Token { provider, .. } => provider.used_attributes(),
                 About::Source { .. } | About::Test { .. } => Vec::new(),
@@ -45,7 +45,7 @@ impl MappingEngine for ForMappings {
 }
 
 /// What policies that the mapping calls are asked; it is also what the mapping finds as `request`.
-fn request(question: &Question<'_>) -> PolicyRequest {
+fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
     let visitor = question.visitor;
     let (person, provider, application, context, debug) = match &question.about {
         About::Token { person, provider, application, .. } => {
@@ -59,9 +59,10 @@ fn request(question: &Question<'_>) -> PolicyRequest {
         application: application.cloned().map(Arc::new),
         provider: provider.cloned().map(Arc::new),
         client: Some(visitor.client),
+        flow: None,
         http: visitor.http.clone(),
         request: visitor.request.clone(),
-        context,
+        context: policies::context(ctx, Some(visitor.client), &context),
         debug,
         callers: Vec::new(),
     }

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::challenge::Remedy;
 use super::run::Step;
 use super::{Desk, SessionCookie, first_factor, remembered, second_factor, stages};
+use crate::access::flows::wanted;
 use crate::change::{Change, Touched};
 use crate::error::Error;
-use crate::{flows, reputation, sessions, sign_in};
+use crate::{applications, event, flows, portal, reputation, sessions, sign_in};
 
 /// Starts the session, under a fresh identifier (CO-384).
 pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
@@ -57,11 +58,17 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
     let stay = if desk.run.remember_me { stages::seconds(&login.remember_me_offset) } else { 0 };
     let seconds = stages::seconds(&login.session_duration).saturating_add(stay);
     let auth_method = if desk.run.auth_method.is_empty() { "auth_mfa" } else { &desk.run.auth_method };
+    let application = match portal::client_of(&desk.run.next) {
+        Some(client_id) => wanted(change.conn(), &client_id).await?,
+        None => None,
+    };
     let new = sessions::New {
         account: account.pk,
         auth_method,
         second_factor: !desk.run.devices.is_empty(),
         idle_seconds: seconds,
+        application: application.as_ref().map(|application| application.uuid),
+        bindings: sessions::Bindings { network: &login.network_binding, place: &login.geoip_binding },
         client: desk.visit.visitor.client,
         user_agent: desk.visit.user_agent,
     };
@@ -69,7 +76,11 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
     account::signed_in(change.conn(), account.pk, ctx.now()).await?;
     let devices: Vec<_> = desk.run.devices.iter().map(|(class, pk)| json!({"device_class": class, "pk": pk})).collect();
     let args = json!({"known_device": known_device, "mfa_devices": devices, "identifier": desk.run.identifier});
-    change.event("login", json!({"auth_method": auth_method, "auth_method_args": args})).await?;
+    let mut context = json!({"auth_method": auth_method, "auth_method_args": args});
+    if let Some(application) = &application {
+        event::add(&mut context, "application", applications::named(application));
+    }
+    change.event("login", context).await?;
     change.commit().await?;
     let max_age = (seconds > 0).then_some(ctx.sessions.absolute_seconds);
     desk.cookies.session = Some(SessionCookie::Set { value: started.cookie, max_age });

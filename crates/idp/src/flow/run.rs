@@ -31,6 +31,9 @@ pub(super) struct Run {
     pub(super) flow: String,
     /// Where the browser goes afterwards: a target on this site.
     pub(super) next: String,
+    /// Where a policy wants it to go instead (CO-246).
+    #[serde(default)]
+    pub(super) redirect: Option<String>,
     /// What it is asked now.
     pub(super) step: Step,
     /// Public id of the session that the flow is for, when it needs one.
@@ -116,6 +119,7 @@ impl Run {
             begun: now.seconds(),
             flow: flow.to_owned(),
             next,
+            redirect: None,
             step,
             sid: None,
             identifier: String::new(),

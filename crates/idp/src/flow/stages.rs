@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::flows;
+use crate::sessions::{TO_NETWORK, TO_PLACE};
 
 /// Name of the identification stage.
 pub const IDENTIFICATION: &str = "default-authentication-identification";
@@ -368,8 +369,7 @@ fn check(name: &str, given: &Map<String, Value>) -> Result<(), Error> {
 const DURATIONS: [&str; 5] =
     ["session_duration", "remember_me_offset", "remember_device", "last_auth_threshold", "consent_expire_in"];
 
-/// What some tunables may be. Bindings to networks and places need data about addresses, which nobody provides yet; a
-/// promise that is not kept is worse than none.
+/// What some tunables may be.
 const CHOICES: [(&str, &[&str]); 8] = [
     ("user_fields", &["email", "username"]),
     ("backends", &[INBUILT]),
@@ -377,8 +377,8 @@ const CHOICES: [(&str, &[&str]); 8] = [
     ("device_classes", &["static", "totp", "webauthn"]),
     ("webauthn_user_verification", &["required", "preferred", "discouraged"]),
     ("mode", &["always_require", "permanent", "expiring"]),
-    ("network_binding", &["no_binding"]),
-    ("geoip_binding", &["no_binding"]),
+    ("network_binding", &TO_NETWORK),
+    ("geoip_binding", &TO_PLACE),
 ];
 
 /// Whole seconds of a tunable that was checked when it was set.
@@ -403,6 +403,7 @@ mod tests {
             (VALIDATION, json!({"not_configured_action": "deny", "last_auth_threshold": "hours=1"})),
             (VALIDATION, json!({"not_configured_action": "configure", "configuration_stages": [TOTP_SETUP]})),
             (LOGIN, json!({"remember_me_offset": "days=30", "terminate_other_sessions": true})),
+            (LOGIN, json!({"network_binding": "bind_asn_network_ip", "geoip_binding": "bind_continent_country"})),
         ] {
             assert_eq!(problems(name, good), Vec::<String>::new(), "{name}");
         }
@@ -414,7 +415,8 @@ mod tests {
             (PASSWORD, json!({"failed_attempts_before_cancel": -1}), "failed_attempts_before_cancel"),
             (VALIDATION, json!({"not_configured_action": "configure"}), "configuration_stages"),
             (VALIDATION, json!({"last_auth_threshold": "soon"}), "last_auth_threshold"),
-            (LOGIN, json!({"network_binding": "bind_asn"}), "network_binding"),
+            (LOGIN, json!({"network_binding": "bind_continent"}), "network_binding"),
+            (LOGIN, json!({"geoip_binding": "bind_city"}), "geoip_binding"),
             (CONSENT, json!({"mode": "never"}), "mode"),
         ] {
             assert_eq!(problems(name, bad), [key], "{name}");

@@ -4,14 +4,16 @@ use portcullis_core::target::{HOME, local_target};
 use portcullis_store::account::Account;
 use portcullis_store::flow::Flow;
 use portcullis_store::login_session::LoginSession;
+use serde_json::Value;
 
 use super::challenge::Remedy;
 use super::run::{Run, Step, written};
 use super::{Visit, asks_again, param};
+use crate::access::flows::Gathered;
 use crate::access::{self, AccessContext};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{directory, flows, passkeys, recovery, setup};
+use crate::{directory, flows, passkeys, portal, recovery, setup};
 
 /// What the reference's clients know as well.
 const NOT_FOR_YOU: &str = "Flow does not apply to current user.";
@@ -107,12 +109,15 @@ async fn admit(
         Some((_, account)) => Some(directory::person_of(ctx, &mut ctx.db.read().await?, account.clone()).await?),
         None => None,
     };
-    let decision = access::flows::admits(ctx, flow, person.as_ref(), &AccessContext::of(&visit.visitor)).await?;
-    if decision.passing {
-        return Ok(());
-    }
     let next = param(visit.query, "next");
     let says_where = next.as_deref().is_some_and(|next| local_target(next) == next);
+    let gathered = gathered(run, next.as_deref().filter(|_| says_where));
+    let context = AccessContext::of(&visit.visitor);
+    let (decision, redirect) = access::flows::admits(ctx, flow, person.as_ref(), context, gathered).await?;
+    if decision.passing {
+        run.redirect = redirect;
+        return Ok(());
+    }
     // Who was sent here to sign in again would be sent here again.
     let again = next.as_deref().is_some_and(asks_again);
     let goes_on = match (flow.slug.as_str(), flow.denied_action.as_str()) {
@@ -123,6 +128,19 @@ async fn admit(
     };
     run.step = if goes_on { Step::Done } else { Step::denied(&decision.messages, NOT_FOR_YOU) };
     Ok(())
+}
+
+/// What policies may know of a run that begins (CO-305).
+fn gathered(run: &Run, next: Option<&str>) -> Gathered {
+    let identifier = Some(run.identifier.as_str()).filter(|identifier| !identifier.is_empty());
+    let entries = [
+        ("redirect", next.map(Value::from)),
+        ("pending_user_identifier", identifier.map(Value::from)),
+        ("is_restored", run.link.is_some().then_some(Value::from(true))),
+    ];
+    let entries = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    let client_id = next.and_then(portal::client_of);
+    Gathered { pending: run.pending.map(|pending| pending.account), client_id, entries }
 }
 
 async fn open_link(ctx: &Context, visit: &Visit<'_>, run: &mut Run) -> Result<(), Error> {

@@ -133,6 +133,7 @@ mod tests {
             application: None,
             provider: None,
             client: None,
+            flow: None,
             http: None,
             request: Default::default(),
             context: context.as_object().cloned().unwrap_or_default(),

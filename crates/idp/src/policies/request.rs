@@ -9,7 +9,7 @@ use portcullis_store::application::Application;
 use portcullis_store::provider::Provider;
 use serde_json::{Map, Value, json};
 
-use crate::context::Request;
+use crate::context::{Context, Request};
 use crate::directory::Person;
 use crate::event::model;
 
@@ -43,6 +43,17 @@ impl HttpFacts {
     }
 }
 
+/// What a flow has gathered (CO-305).
+#[derive(Clone, Debug, Default)]
+pub struct FlowFacts {
+    /// Whom it is about, where that is known: `pending_user`.
+    pub pending: Option<Arc<Person>>,
+    /// The application that the browser wants to reach: `application`.
+    pub application: Option<Arc<Application>>,
+    /// The rest, by key.
+    pub entries: Map<String, Value>,
+}
+
 /// What a policy is asked (CO-231). Everything that is shared is behind a reference count: copies are cheap.
 #[derive(Clone, Debug)]
 pub struct PolicyRequest {
@@ -54,6 +65,8 @@ pub struct PolicyRequest {
     pub provider: Option<Arc<Provider>>,
     /// The client's address; none where it is not known.
     pub client: Option<IpAddr>,
+    /// What the flow that it is about has gathered; none elsewhere.
+    pub flow: Option<FlowFacts>,
     /// The HTTP request; none where there is none.
     pub http: Option<Arc<HttpFacts>>,
     /// The request, for events.
@@ -71,6 +84,14 @@ impl PolicyRequest {
     pub fn summary(&self) -> Value {
         summary(self.person.as_deref(), self.application.as_deref(), &self.context)
     }
+}
+
+/// What policies find in `context` (CO-181): where the client is, as far as there are databases that say so, then what
+/// whoever asks has to say.
+pub(crate) fn context(ctx: &Context, client: Option<IpAddr>, given: &Map<String, Value>) -> Map<String, Value> {
+    let mut context = ctx.places.entries(client);
+    context.extend(given.clone());
+    context
 }
 
 /// What events say about a request: whom and what it is about, and those of the facts that are no secrets.

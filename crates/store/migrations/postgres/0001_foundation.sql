@@ -394,6 +394,9 @@ CREATE TABLE login_session (
     last_used       BIGINT  NOT NULL,
     last_ip         TEXT COLLATE "C" NOT NULL,
     user_agent      TEXT COLLATE "C" NOT NULL,
+    application     TEXT COLLATE "C", -- that the browser was on its way to; it may be gone
+    network_binding TEXT COLLATE "C" NOT NULL, -- the browser's network may change so far (CO-386)
+    geoip_binding   TEXT COLLATE "C" NOT NULL, -- and its place
     impersonator    INTEGER,          -- of a session in which somebody else acts as the account: who that is
     impersonator_sid TEXT COLLATE "C",            -- and the session that they come from, which rests meanwhile
     acting_as       INTEGER           -- of a session that rests: whom its user acts as in the other one

@@ -392,6 +392,9 @@ CREATE TABLE login_session (
     last_used       BIGINT  NOT NULL,
     last_ip         TEXT    NOT NULL,
     user_agent      TEXT    NOT NULL,
+    application     TEXT,             -- that the browser was on its way to; it may be gone
+    network_binding TEXT    NOT NULL, -- the browser's network may change so far (CO-386)
+    geoip_binding   TEXT    NOT NULL, -- and its place
     impersonator    INTEGER,          -- of a session in which somebody else acts as the account: who that is
     impersonator_sid TEXT,            -- and the session that they come from, which rests meanwhile
     acting_as       INTEGER           -- of a session that rests: whom its user acts as in the other one

@@ -86,7 +86,7 @@ pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Resul
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
         drop(conn);
-        let visitor = Visitor { client: origin.client, request: portcullis_idp::Request::of(origin), http: None };
+        let visitor = Visitor::sent_from(origin);
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
         let mut conn = ctx.db.read().await.map_err(internal)?;
         let rights = Rights::of_person(&mut conn, &person).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Resul
 
 async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
     let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
-    let signed_in = sessions::by_cookie(ctx, value, origin.client).await?;
+    let signed_in = sessions::by_cookie(ctx, value, &Visitor::sent_from(origin)).await?;
     let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;

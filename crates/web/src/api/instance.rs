@@ -50,10 +50,17 @@ async fn version(_: Caller) -> Json<Value> {
     }))
 }
 
-/// No error reporting, and of the optional abilities whether administrators may act as others (CO-592, PX-358).
+/// No error reporting, and of the optional abilities whether it is known where addresses are, and whether
+/// administrators may act as others (CO-592, PX-358).
 async fn config(State(ctx): State<Arc<Context>>) -> Result<Json<Value>, ApiError> {
     let mut conn = ctx.db.read().await.map_err(Error::from)?;
     let settings = Settings::load(&mut conn).await?;
+    let able = [
+        ("can_geo_ip", ctx.places.cities.is_loaded()),
+        ("can_asn", ctx.places.networks.is_loaded()),
+        ("can_impersonate", settings.impersonation),
+    ];
+    let able: Vec<_> = able.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
     Ok(Json(json!({
         "error_reporting": {
             "enabled": false,
@@ -62,7 +69,7 @@ async fn config(State(ctx): State<Arc<Context>>) -> Result<Json<Value>, ApiError
             "send_pii": false,
             "traces_sample_rate": 0.0,
         },
-        "capabilities": if settings.impersonation { &["can_impersonate"][..] } else { &[] },
+        "capabilities": able,
         "cache_timeout": CACHE_SECONDS,
         "cache_timeout_flows": CACHE_SECONDS,
         "cache_timeout_policies": CACHE_SECONDS,

@@ -1,5 +1,6 @@
 //! `core/authenticated_sessions/` (CO-554, CO-555).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -53,12 +54,12 @@ async fn list(State(ctx): Ctx, caller: Caller, mut params: Params) -> Result<Res
     };
     params.finish()?;
     let found = sessions::list(&ctx, &caller.actor, &filter, paging.slice()).await?;
-    paging.answer(found.count, found.rows.iter().map(|session| object(session, &caller)).collect())
+    paging.answer(found.count, found.rows.iter().map(|session| object(&ctx, session, &caller)).collect())
 }
 
 async fn retrieve(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Json<Value>, ApiError> {
     let found = sessions::get(&ctx, &caller.actor, key.parse("AuthenticatedSession")?).await?;
-    Ok(Json(object(&found, &caller)))
+    Ok(Json(object(&ctx, &found, &caller)))
 }
 
 async fn remove(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Response, ApiError> {
@@ -76,13 +77,14 @@ async fn bulk_delete(State(ctx): Ctx, caller: Caller, mut params: Params) -> Res
     Ok(Json(json!({"deleted": deleted})))
 }
 
-fn object(session: &ShownSession, caller: &Caller) -> Value {
+fn object(ctx: &Context, session: &ShownSession, caller: &Caller) -> Value {
+    let address: Option<IpAddr> = session.last_ip.parse().ok();
     json!({
         "uuid": session.uuid,
         "current": caller.sid.as_ref() == Some(&session.sid),
         "user_agent": browser(&session.user_agent),
-        "geo_ip": null,
-        "asn": null,
+        "geo_ip": address.and_then(|address| ctx.places.place(address)).map(|place| place.shown()),
+        "asn": address.and_then(|address| ctx.places.network(address)).map(|network| network.shown()),
         "user": session.account,
         "last_ip": session.last_ip,
         "last_user_agent": session.user_agent,

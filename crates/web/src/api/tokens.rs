@@ -285,7 +285,7 @@ mod tests {
         assert!(moved.json["user"].is_array() && moved.json["intent"].is_array(), "{:?}", moved.json);
     }
 
-    /// CO-101, OA-602, OA-601: who is no administrator owns what they make, and it expires, on updates too.
+    /// CO-101, CO-067, OA-602, OA-601: who is no administrator owns what they make, and it expires, on updates too.
     #[tokio::test]
     async fn co_101_ordinary_users_make_their_own_expiring_tokens() {
         let site = Site::new().await;

@@ -5,9 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
+use portcullis_idp::Visitor;
 use portcullis_idp::oauth::OAuthError;
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::{Request, Visitor};
 
 use super::answer::refused;
 use crate::body::{Unread, read};
@@ -47,5 +47,5 @@ pub(super) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, OAuthE
 
 /// Where a request comes from, where no policy is asked.
 pub(super) fn visitor(origin: &Origin) -> Visitor {
-    Visitor { client: origin.client, request: Request::of(origin), http: None }
+    Visitor::sent_from(origin)
 }

@@ -7,7 +7,7 @@ use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
-use portcullis_idp::{Account, Context, Error, LoginSession, sessions};
+use portcullis_idp::{Account, Context, Error, LoginSession, Visitor, sessions};
 
 /// Name of the cookie that a signed-in browser carries (CO-381).
 pub const COOKIE_NAME: &str = "authentik_session";
@@ -30,9 +30,10 @@ pub async fn signed_in(
     headers: &HeaderMap,
     origin: &Origin,
 ) -> Result<Option<(LoginSession, Account)>, Error> {
+    let visitor = Visitor::sent_from(origin);
     // A sibling domain may plant cookies of our name, not an unbounded number of them.
     for value in session_cookies(headers).take(4) {
-        if let Some(found) = sessions::by_cookie(ctx, value, origin.client).await? {
+        if let Some(found) = sessions::by_cookie(ctx, value, &visitor).await? {
             return Ok(Some(found));
         }
     }

@@ -565,3 +565,35 @@ async fn co_701_access_is_as_the_table_says() {
         gone.join("\n")
     );
 }
+
+/// CO-700, CO-038, CO-388, CO-415: a superuser is refused no operation of the table but to act as somebody else, which
+/// takes a session; nor then, but for what nobody may: to change events, to lose the last superuser, to act as oneself.
+#[tokio::test]
+async fn co_700_a_superuser_may_do_everything_but_that() {
+    let table = std::fs::read_to_string(TABLE).unwrap();
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    let refused = lines.filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [method, path, .., status] = words[..8] else { panic!("{line}") };
+        matches!(status, "401" | "403").then(|| format!("{method} {path}"))
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), ["POST /core/users/{id}/impersonate/"]);
+
+    let site = Site::new().await;
+    let (ada, _) = site.user("ada").await;
+    let me = site.get("/core/users/me/").await["user"]["pk"].as_i64().unwrap();
+    let (cookie, _) = site.sign_in(me, "").await;
+    let act = async |cookie: &str, user: i64| {
+        let path = format!("/core/users/{user}/impersonate/");
+        site.browser(cookie, Method::POST, &path, Some(json!({"reason": "support"}))).await.0.as_u16()
+    };
+    assert_eq!((act(&cookie, me).await, act(&cookie, ada).await), (400, 204));
+    let event = site.get("/events/events/").await["results"][0]["pk"].as_str().unwrap().to_owned();
+    for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+        let path = format!("/events/events/{event}/");
+        assert_eq!(site.send(ADMIN, method, &path, Some(json!({"action": "login", "app": "x"}))).await.0, 405);
+    }
+    let own = format!("/core/users/{me}/");
+    site.refused(Method::DELETE, &own, json!({})).await;
+    site.refused(Method::PATCH, &own, json!({"is_active": false})).await;
+}

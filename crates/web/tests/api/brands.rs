@@ -96,7 +96,7 @@ async fn co_503_brands_are_checked() {
     assert_eq!(site.get(PATH).await["pagination"]["count"], 2);
 }
 
-/// CO-502, CO-505: the longest domain around the host wins, whatever case and port; else the default; without a
+/// CO-502, CO-003, CO-505: the longest domain around the host wins, whatever case and port; else the default; without a
 /// default, what the installation began with.
 #[tokio::test]
 async fn co_502_the_brand_of_a_host() {

@@ -99,7 +99,7 @@ async fn co_415_events_are_append_only() {
     );
 }
 
-/// CO-413, CO-414, CO-573: what others tell is recorded under the name of whoever tells it, cleansed; a custom action
+/// CO-413, CO-414, CO-573, CO-830: what others tell is recorded under the name of whoever tells it, cleansed; a custom action
 /// lists as `custom_` with its name in the context, and is found by that name.
 #[tokio::test]
 async fn co_413_custom_events_are_told() {

@@ -20,6 +20,7 @@ use portcullis_idp::oauth::client::Known;
 use portcullis_idp::oauth::machine::Notes;
 use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::outposts::channel::Channels;
+use portcullis_idp::places::Places;
 use portcullis_idp::sources::jwks;
 use portcullis_idp::{Actor, Change, Context, policies, roles, sessions, setup, signing};
 use portcullis_store::Db;
@@ -352,6 +353,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         limits: Limits::default(),
         rates: portcullis_idp::limits::Rates::default(),
         sessions: sessions::Lifetimes::default(),
+        places: Places::default(),
         policies: support,
         signing: signing::Cache::default(),
         clients: Known::default(),

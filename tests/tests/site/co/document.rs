@@ -13,7 +13,7 @@ const PROGRAM: &str = "from schemathesis.cli import schemathesis; schemathesis()
 /// What answers must keep to: no failure of the server, and statuses, types and bodies as the document says.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 
-/// CO-530, CO-523: whatever is sent about people and applications, right or wrong, the answer is one that the document
+/// CO-530, CO-523, CO-830: whatever is sent about people and applications, right or wrong, the answer is one that the document
 /// describes.
 #[test]
 fn co_530_answers_about_people_are_as_the_document_says() {

@@ -321,3 +321,34 @@ fn px_002_the_certificate_of_the_control_plane_is_verified() {
         careless.ready().await;
     });
 }
+
+/// PX-364: of the control plane's OAuth2 endpoints, an outpost and the browsers that it sends there use those for
+/// authorization, tokens, introspection, keys and the end of sessions, and no other.
+#[test]
+fn px_364_few_endpoints_are_used() {
+    run(async {
+        let site = site().await;
+        let stage = Stage::on(&site, json!({})).await;
+        let mut visitor = Visitor::new();
+        let page = visitor.sign_in(&stage.app.url("/page"), &stage.person).await;
+        assert_eq!(page.reply.status, 200);
+        let token = site.access_token(&stage.app, &stage.person.username, &stage.key).await;
+        for value in [stage.basic(), format!("Bearer {token}")] {
+            assert_eq!(with(&stage, "authorization", &value).await.status, 200);
+        }
+        visitor.visit(&stage.app.url("/outpost.goauthentik.io/sign_out")).await;
+        // The log of the control plane has every request that it answered.
+        let used = until("the end of the session", async || {
+            let log = site.log();
+            let requests = log.lines().filter(|line| !line.contains("Created Event"));
+            let paths = requests.filter_map(|line| line.split_once("/application/o/")?.1.split_whitespace().next());
+            let path =
+                |path: &str| path.split('?').next().unwrap().replace(&format!("{}/", stage.app.slug), "").to_owned();
+            let used: std::collections::BTreeSet<String> = paths.map(path).collect();
+            used.contains("end-session/").then_some(used)
+        })
+        .await;
+        let expected = ["authorize/", "end-session/", "introspect/", "jwks/", "token/"];
+        assert_eq!(used.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    });
+}

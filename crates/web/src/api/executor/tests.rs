@@ -1,11 +1,13 @@
 //! The flows as a client without pages goes through them.
 
 mod authorization;
+mod context;
 mod limits;
 mod login;
 mod mail;
 mod pages;
 mod passkeys;
+mod places;
 mod recovery;
 mod second_factor;
 mod self_service;

@@ -374,7 +374,7 @@ async fn co_380_two_hundred_sign_ins_get_themselves() {
     }
 }
 
-/// CO-140: why somebody is denied is told to superusers and to those who have `goauthentik.io/user/debug`, on the page of the
+/// CO-140, CO-067: why somebody is denied is told to superusers and to those who have `goauthentik.io/user/debug`, on the page of the
 /// sign-in and on that of the portal; nobody else is told.
 #[tokio::test]
 async fn co_140_the_trace_is_for_those_who_may_see_it() {

@@ -539,3 +539,30 @@ async fn co_571_flows_name_their_stages() {
     let unknown = client.send(&site, Request::get(Client::path("nothing", "")), Body::empty()).await;
     assert_eq!((unknown.status.as_u16(), unknown.json), (404, json!({"detail": "No Flow matches the given query."})));
 }
+
+/// CO-313, CO-812: an app password is no way through the sign-in page, however it is asked for, and administrators cannot make
+/// it one.
+#[tokio::test]
+async fn co_313_app_passwords_do_not_sign_in() {
+    let (site, ada) = with_ada().await;
+    let token = json!({"identifier": "script", "intent": "app_password", "user": ada});
+    assert_eq!(site.admin(Method::POST, "/core/tokens/", token).await.status, 201);
+    let key = site.admin(Method::GET, "/core/tokens/script/view_key/", None).await.json["key"].clone();
+    let key = key.as_str().expect("a key");
+    let mut client = Client::new();
+    let refused = client.sign_in(&site, "ada", key).await;
+    assert_eq!((refused["component"].as_str(), errors(&refused)), (Some("ak-stage-password"), vec!["password"]));
+    assert_eq!(client.whoami(&site).await, 403);
+    tune(&site, stages::IDENTIFICATION, json!({"password_stage": stages::PASSWORD})).await;
+    let both = json!({"uid_field": "ada", "password": key});
+    let refused = Client::new().answer(&site, SIGN_IN, "", both).await;
+    assert_eq!(refused["component"], "ak-stage-identification", "{refused}");
+    assert_eq!((site.events("login").await.0, site.events("login_failed").await.0), (0, 2));
+    for backends in [
+        json!(["authentik.core.auth.TokenBackend"]),
+        json!(["authentik.core.auth.InbuiltBackend", "authentik.core.auth.TokenBackend"]),
+    ] {
+        let wish = json!({"backends": backends}).as_object().expect("an object").clone();
+        assert!(stages::set(&site.ctx, &Actor::system(), stages::PASSWORD, &wish).await.is_err(), "{backends}");
+    }
+}
