@@ -88,7 +88,8 @@ impl Places {
     fn fields(&self, head: &Bytes) -> Result<(HeaderMap, Present), HeadError> {
         let mut present = Present::default();
         let mut fields = spare::take();
-        fields.reserve(self.count);
+        // A request gets some more on its way.
+        fields.reserve(self.count + 8);
         for place in self.fields.iter().take(self.count) {
             let [name, name_end, value, value_end] = place.map(|at| usize::try_from(at).unwrap_or_default());
             let name = head.get(name..name_end).and_then(|name| HeaderName::from_bytes(name).ok());

@@ -120,7 +120,10 @@ enum Step {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(ROOM);
+        // What is left does for a while: the rest of the buffer may still be in use by the request at hand.
+        if self.read.capacity() - self.read.len() < ROOM / 4 {
+            self.read.reserve(ROOM);
+        }
         poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.read)
     }
 
@@ -233,9 +236,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
     async fn write(&mut self, mut more: &[u8]) -> io::Result<()> {
         let mut waiting = self.written.as_slice();
         while !waiting.is_empty() || !more.is_empty() {
-            let slices = [IoSlice::new(waiting), IoSlice::new(more)];
-            let slices = if more.is_empty() { slices.get(..1) } else { slices.get(usize::from(waiting.is_empty())..) };
-            let count = self.stream.write_vectored(slices.unwrap_or_default()).await?;
+            let count = match (waiting, more) {
+                (one, []) | ([], one) => self.stream.write(one).await?,
+                _ => self.stream.write_vectored(&[IoSlice::new(waiting), IoSlice::new(more)]).await?,
+            };
             if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }

@@ -62,8 +62,11 @@ struct Connection {
 
 impl Connection {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.room);
-        let before = self.read.capacity() - self.read.len();
+        let mut before = self.read.capacity() - self.read.len();
+        if before < self.room / 2 {
+            self.read.reserve(self.room);
+            before = self.read.capacity() - self.read.len();
+        }
         let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read))?;
         if count == before {
             self.room = MUCH.min(2 * self.room);
