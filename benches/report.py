@@ -90,16 +90,18 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 
 ### Where the time goes
 
-About two thirds are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
-spread thin: reading and writing two heads, and copying some thirty header fields between them, which costs about the same in
-any proxy built on this HTTP library; writing the names in title case; the keyed digest of the credential. What of it is ours
+Two thirds and more are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
+spread thin: reading and writing two heads, copying some header fields between them, the keyed digest of the credential. Requests
+without a body are read and written without a queue or another task in between
+([decision 0011](src/decisions/0011-plain-requests.md)), those with one by the HTTP library. What of it is ours
 is counted in instructions, which do not depend on what else the machine does:
 `cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
 `callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a
-request is changed in place from the listener to the upstream, and header values are shared, not copied.
+request is changed in place from the listener to the upstream, header values are shared, not copied, and the headers of an
+identity are one piece of text that is ready to be sent.
 
-The parts of larger bodies are handed on as they were read, with one write for each; buffers grow with what an upstream
-sends, so that 64 KB are mostly read at once.
+The parts of larger bodies are handed on as they were read, with one write for each; as much is read at once as the upstream
+says is to come, up to 64 KB.
 
 ### Many applications, many identities
 
