@@ -19,6 +19,7 @@ use self::asked::Asked;
 use crate::answer::{self, Refusal, redirect};
 use crate::application::Application;
 use crate::body::Body;
+use crate::http1;
 use crate::identity_headers::NAMES;
 use crate::lines::Attached;
 use crate::path_class::{Endpoint, PathClass, is_preflight, signature};
@@ -152,6 +153,7 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
     let outfit = permit.outfit()?;
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
+    *headers = http1::no_fields();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(agent) = sent.get(USER_AGENT) {
         headers.insert(USER_AGENT, agent.clone());

@@ -16,4 +16,4 @@ pub(crate) use self::head::{
     write_today,
 };
 pub(crate) use self::received::{Next, Received};
-pub(crate) use self::spare::give as give_back;
+pub(crate) use self::spare::{give as give_back, take as no_fields};

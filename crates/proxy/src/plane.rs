@@ -21,6 +21,7 @@ use crate::applications::Applications;
 use crate::body::Body;
 use crate::control::ControlPlane;
 use crate::forward::{Forwarder, Watch};
+use crate::http1;
 use crate::identity::Identity;
 use crate::limiter::FailureLimiter;
 use crate::listener::{Handled, Plane};
@@ -179,7 +180,9 @@ impl DataPlane {
         let outcome = match class {
             PathClass::Portcullis(Endpoint::ForwardAuth(dialect)) => {
                 let (question, _) = std::mem::take(request).into_parts();
-                self.ask(dialect, &application, &question, origin, &mut notes).await
+                let answer = self.ask(dialect, &application, &question, origin, &mut notes).await;
+                http1::give_back(question.headers);
+                answer
             }
             _ => self.pass(&application, class, request, origin, &mut notes).await,
         };

@@ -14,7 +14,7 @@ thread_local! {
 }
 
 /// A map without fields.
-pub(super) fn take() -> HeaderMap {
+pub(crate) fn take() -> HeaderMap {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
