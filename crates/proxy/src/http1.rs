@@ -12,7 +12,7 @@ mod spare;
 
 pub(crate) use self::chunks::ChunkError;
 pub(crate) use self::head::{
-    Answered, HeadError, Parsed, Present, keeps_alive, read_answer, read_request, write_field, write_fields,
+    Answered, HeadError, Looked, Parsed, Present, keeps_alive, read_answer, read_request, write_field, write_fields,
     write_today,
 };
 pub(crate) use self::received::{Next, Received};

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use memchr::memchr_iter;
 
 use super::spare;
 use crate::body::Body;
@@ -130,11 +131,27 @@ impl Present {
     }
 }
 
+/// How much of a head was looked at in vain. Without it, a head that comes byte by byte would be parsed as often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looked(usize);
+
+impl Looked {
+    /// Whether a head might end in what was read since.
+    fn may_end(self, read: &[u8]) -> bool {
+        let fresh = read.get(self.0.saturating_sub(3)..).unwrap_or_default();
+        let ends =
+            |at: usize| fresh.get(at + 1..).is_some_and(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"));
+        self.0 == 0 || memchr_iter(b'\n', fresh).any(ends)
+    }
+}
+
 /// Takes the head of a plain request from `read`; of at most so many bytes, or it is hyper's to refuse.
-pub(crate) fn read_request(read: &mut BytesMut, most: usize) -> Parsed {
-    if read.is_empty() {
+pub(crate) fn read_request(read: &mut BytesMut, looked: &mut Looked, most: usize) -> Parsed {
+    if read.is_empty() || (read.len() <= most && !looked.may_end(read)) {
+        looked.0 = read.len();
         return Parsed::Partial;
     }
+    looked.0 = read.len();
     let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let length = match head.parse_with_uninit_headers(read, &mut space) {
@@ -161,6 +178,7 @@ pub(crate) fn read_request(read: &mut BytesMut, most: usize) -> Parsed {
     };
     let mut request = Request::new(Body::Empty);
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, fields);
+    looked.0 = 0;
     let stays = !present.connection || keeps_alive(request.headers(), true);
     Parsed::Plain(request, stays)
 }
@@ -181,7 +199,12 @@ fn is_for_hyper(name: &str) -> bool {
 ///
 /// # Errors
 /// When this is no answer of HTTP/1.
-pub(crate) fn read_answer(read: &mut BytesMut) -> Result<Option<Answered>, HeadError> {
+pub(crate) fn read_answer(read: &mut BytesMut, looked: &mut Looked) -> Result<Option<Answered>, HeadError> {
+    if !looked.may_end(read) {
+        looked.0 = read.len();
+        return Ok(None);
+    }
+    looked.0 = read.len();
     let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -189,6 +212,7 @@ pub(crate) fn read_answer(read: &mut BytesMut) -> Result<Option<Answered>, HeadE
     else {
         return Ok(None);
     };
+    looked.0 = 0;
     let is_1_1 = head.version == Some(1);
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
     let places = Places::of(read, head.headers);
@@ -295,7 +319,7 @@ mod tests {
 
     fn request(text: &str) -> (Parsed, BytesMut) {
         let mut read = BytesMut::from(text);
-        (read_request(&mut read, 100_000), read)
+        (read_request(&mut read, &mut Looked::default(), 100_000), read)
     }
 
     /// PX-223: only a request without a body, another protocol or anything doubtful is read here; of all others not a
@@ -313,7 +337,7 @@ mod tests {
         assert!(matches!(request("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n").0, Parsed::Plain(_, false)));
         assert!(matches!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial));
         for text in ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"] {
-            assert!(matches!(read_request(&mut BytesMut::from(text), 20), Parsed::Other));
+            assert!(matches!(read_request(&mut BytesMut::from(text), &mut Looked::default(), 20), Parsed::Other));
         }
         for text in [
             "GET / HTTP/1.0\r\n\r\n",
@@ -337,7 +361,7 @@ mod tests {
     }
 
     fn answer(text: &str) -> Result<Option<Answered>, HeadError> {
-        read_answer(&mut BytesMut::from(text))
+        read_answer(&mut BytesMut::from(text), &mut Looked::default())
     }
 
     /// PX-281: an answer's body ends in one place, or the answer is refused.
@@ -376,6 +400,29 @@ mod tests {
         assert_eq!(answer("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").err(), Some(HeadError::Framing));
         assert!(answer("HTTP/1.1 200 OK\r\nA:").unwrap().is_none());
         assert!(matches!(answer("SSH-2.0-OpenSSH\r\n"), Err(HeadError::Syntax(_))));
+    }
+
+    /// PX-283: a head that comes byte by byte is read when it is there, and looked at as a whole no earlier.
+    #[test]
+    fn px_283_a_head_may_come_byte_by_byte() {
+        let (mut read, mut looked, mut tries) = (BytesMut::new(), Looked::default(), 0);
+        let text = b"GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        for (at, byte) in text.iter().enumerate() {
+            read.extend_from_slice(&[*byte]);
+            tries += u32::from(looked.may_end(&read));
+            let parsed = read_request(&mut read, &mut looked, 100);
+            assert_eq!(matches!(parsed, Parsed::Plain(..)), at + 1 == text.len());
+        }
+        assert_eq!(tries, 2);
+        for text in ["HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 200 OK\nA: b\n\r\n"] {
+            let (mut read, mut looked) = (BytesMut::new(), Looked::default());
+            let mut answers = text.bytes().map(|byte| {
+                read.extend_from_slice(&[byte]);
+                read_answer(&mut read, &mut looked).unwrap()
+            });
+            assert!(answers.by_ref().take(text.len() - 1).all(|none| none.is_none()));
+            assert!(answers.next().unwrap().is_some(), "{text}");
+        }
     }
 
     /// PX-201: names are written in title case, and values byte for byte.

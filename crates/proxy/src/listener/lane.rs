@@ -19,7 +19,7 @@ use tokio_util::io::poll_read_buf;
 use super::Plane;
 use super::connection::{Answer, Way};
 use crate::body::BodyError;
-use crate::http1::{Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
+use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
 use crate::lines::Attached;
 
 /// Room to read heads into.
@@ -47,10 +47,10 @@ where
 {
     let most = way.connection.server.settings.head_bytes;
     let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new() };
-    let mut last = false;
+    let (mut last, mut looked) = (false, Looked::default());
     loop {
         let (request, stays) = loop {
-            match read_request(&mut lane.read, most) {
+            match read_request(&mut lane.read, &mut looked, most) {
                 Parsed::Plain(request, stays) => break (request, stays),
                 Parsed::Other => return Some(Left { read: lane.read.freeze(), last }),
                 Parsed::Partial => {}

@@ -20,7 +20,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::dial::{Dial, DialError, Stream};
 use crate::body::{Body, BodyError};
-use crate::http1::{Answered, ChunkError, HeadError, Next, Received, give_back, read_answer, write_fields};
+use crate::http1::{Answered, ChunkError, HeadError, Looked, Next, Received, give_back, read_answer, write_fields};
 use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
@@ -206,7 +206,7 @@ async fn exchange(
     if written.capacity() > LITTLE {
         *written = Vec::new();
     }
-    let mut length = 0;
+    let (mut length, mut looked) = (0, Looked::default());
     loop {
         let count = std::future::poll_fn(|cx| connection.poll_read(cx)).await?;
         if count == 0 {
@@ -216,7 +216,7 @@ async fn exchange(
         if length > LONGEST_HEAD {
             return Err(DrivenError::TooLong);
         }
-        while let Some(answered) = read_answer(&mut connection.read)? {
+        while let Some(answered) = read_answer(&mut connection.read, &mut looked)? {
             match answered.status {
                 StatusCode::SWITCHING_PROTOCOLS => return Err(DrivenError::Switched),
                 status if status.is_informational() => {}
