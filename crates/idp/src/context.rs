@@ -89,6 +89,8 @@ pub struct Options {
     pub verbatim_custom_actions: bool,
     /// Whether administrators may set only passwords that users could choose themselves (CO-326).
     pub strict_admin_set: bool,
+    /// Whether generated keys of tokens say what they are (OA-613).
+    pub labelled_keys: bool,
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.

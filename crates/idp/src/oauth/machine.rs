@@ -326,7 +326,7 @@ async fn owner(
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
     });
-    let token = token.filter(|token| token.holds(ctx.now()) && !password.is_empty());
+    let token = token.and_then(|token| token.shown(&digest, ctx.now())).filter(|_| !password.is_empty());
     Ok(match (found, token) {
         (Some(account), Some(_)) if !account.is_active => Err("user_inactive"),
         (Some(account), Some(token)) => Ok((account, token)),
@@ -411,12 +411,22 @@ pub(crate) fn note(
     let not_since = now.plus_seconds(-NOTE_SECONDS);
     let is_noted = password.last_used.is_some_and(|last| last > not_since);
     let from = visitor.client.to_string();
-    let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
-        "application": named(application)});
+    let mut method = json!({"identifier": password.identifier});
+    if password.is_by_old_key() {
+        // Somebody still shows the key that was replaced (OA-608).
+        event::add(&mut method, "rotated", json!(true));
+    }
+    let context = json!({"auth_method": "token", "auth_method_args": method, "application": named(application)});
     Some(Note {
         event: event::of(ctx, keeping, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
         forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
-        used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
+        used: (!is_noted).then(|| notes::Use {
+            uuid: password.uuid,
+            digest: password.key_digest.clone(),
+            at: now,
+            from,
+            not_since,
+        }),
     })
 }
 

@@ -6,8 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
+use portcullis_core::duration;
 use portcullis_core::id::UserPk;
 use portcullis_idp::list::tokens::{Filter, Order};
+use portcullis_idp::tokens::keys::LONGEST_OVERLAP;
 use portcullis_idp::tokens::shown::{self, ShownToken};
 use portcullis_idp::{Actor, Context, tokens};
 use serde_json::{Value, json};
@@ -28,6 +30,7 @@ pub(super) fn routes() -> Routes {
         .route("/core/tokens/{id}/view_key/", get(view_key))
         .route("/core/tokens/{id}/set_key/", post(set_key))
         .route("/core/tokens/{id}/rotate/", post(rotate))
+        .route("/core/tokens/{id}/old_key/", axum::routing::delete(end_old_key))
 }
 
 const INTENTS: [&str; 4] = ["verification", "api", "recovery", "app_password"];
@@ -126,9 +129,33 @@ async fn set_key(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> R
     Ok(no_content())
 }
 
-async fn rotate(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Json<Value>, ApiError> {
+async fn rotate(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> Result<Json<Value>, ApiError> {
     shown::get(&ctx, &caller.actor, &key.0).await?;
-    Ok(Json(json!({"key": tokens::keys::rotate(&ctx, &caller.actor, &key.0).await?})))
+    let overlap = match body.text("overlap").map(|text| duration::parse(&text)) {
+        None => 0,
+        Some(Ok(microseconds)) if microseconds / 1_000_000 <= LONGEST_OVERLAP => microseconds / 1_000_000,
+        Some(Ok(_)) => {
+            body.problem("overlap", "Ensure this value is at most hours=24.");
+            0
+        }
+        Some(Err(error)) => {
+            body.problem("overlap", error.to_string());
+            0
+        }
+    };
+    body.finish()?;
+    let rotated = tokens::keys::rotate(&ctx, &caller.actor, &key.0, overlap).await?;
+    let mut told = json!({"key": rotated.key});
+    if let (Some(ends), Some(told)) = (rotated.old_key_ends, told.as_object_mut()) {
+        told.insert("old_key_ends".to_owned(), json!(ends.to_string()));
+    }
+    Ok(Json(told))
+}
+
+async fn end_old_key(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Response, ApiError> {
+    shown::get(&ctx, &caller.actor, &key.0).await?;
+    tokens::keys::end_old(&ctx, &caller.actor, &key.0).await?;
+    Ok(no_content())
 }
 
 pub(super) fn token_json(shown: &ShownToken) -> Value {
@@ -144,12 +171,15 @@ pub(super) fn token_json(shown: &ShownToken) -> Value {
         "expires": instant(token.expires),
         "expiring": token.expiring,
     });
+    let old_key_used = token.old_key.as_ref().and_then(|old| old.last_used);
     // Our own, where there is something to say: clients that know no such keys need not read them (OA-596).
     for (key, is_there, value) in [
         ("allowed_applications", !token.allowed_applications.is_empty(), json!(token.allowed_applications)),
         ("allowed_networks", !token.allowed_networks.is_empty(), json!(token.allowed_networks)),
         ("last_used", token.last_used.is_some(), json!(instant(token.last_used))),
         ("last_used_from", token.last_used_from.is_some(), json!(token.last_used_from)),
+        ("old_key_ends", token.old_key.is_some(), json!(instant(token.old_key.as_ref().map(|old| old.ends)))),
+        ("old_key_last_used", old_key_used.is_some(), json!(instant(old_key_used))),
     ] {
         if let (true, Some(object)) = (is_there, object.as_object_mut()) {
             object.insert(key.to_owned(), value);

@@ -21,6 +21,7 @@ mod outpost;
 mod policies;
 mod refresh;
 mod response_types;
+mod rotation;
 mod wire;
 
 use std::net::IpAddr;
