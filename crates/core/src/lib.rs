@@ -4,6 +4,7 @@
 //! randomness as an [`entropy::Entropy`]; tests are plain function calls.
 
 pub mod attributes;
+pub mod auth_via;
 pub mod causes;
 pub mod channel;
 pub mod claims;

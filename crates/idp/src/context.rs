@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::attributes::Patterns;
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::epoch::{Epochs, Subject};
@@ -207,6 +208,13 @@ impl Request {
     pub fn of(origin: &Origin) -> Self {
         let (id, host, asked) = (origin.request_id.clone(), origin.host.clone(), origin.asked.clone());
         Self { id, host, asked, impersonator: None }
+    }
+
+    /// The request has proven itself by this (OA-669).
+    pub fn succeeded(&self, via: AuthVia) {
+        if let Some(asked) = &self.asked {
+            asked.proof.succeeded(via);
+        }
     }
 
     /// The same request, which comes with this session.

@@ -17,6 +17,7 @@ mod second_factor;
 pub mod stages;
 mod start;
 
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::target::local_target;
 use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
@@ -456,6 +457,7 @@ impl<'a> Desk<'a> {
 async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
     for cookie in visit.sessions.iter().take(MOST_COOKIES) {
         if let Some(found) = sessions::by_cookie(ctx, cookie, visit.visitor.client).await? {
+            visit.visitor.request.succeeded(AuthVia::Session);
             return Ok(Some(found));
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::{ManualClock, Timestamp};
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::epoch::Epochs;
@@ -41,6 +42,8 @@ pub(crate) struct Reply {
     pub(crate) json: Value,
     /// The body as text.
     pub(crate) text: String,
+    /// What the access log is told of the request's proof.
+    pub(crate) via: Option<AuthVia>,
 }
 
 impl Site {
@@ -149,9 +152,10 @@ impl Site {
         }));
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
+        let via = response.extensions().get().copied();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text }
+        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text, via }
     }
 
     /// Makes a user, and returns its key.

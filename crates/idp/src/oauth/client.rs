@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::epoch::{Mark, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::same_secret;
@@ -233,6 +234,7 @@ pub async fn prove(
     let attempt = attempt(visitor, credentials);
     let _turn = examine(ctx, &attempt).await?;
     if client.has_secret(ctx, &credentials.secret)? {
+        visitor.request.succeeded(AuthVia::ClientSecret);
         return Ok(());
     }
     note_failure(ctx, visitor, &attempt).await?;

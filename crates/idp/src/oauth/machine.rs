@@ -8,6 +8,7 @@ mod notes;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::credentials::TOKEN_USER;
 use portcullis_store::Conn;
 use portcullis_store::account::Account;
@@ -68,6 +69,16 @@ impl Variant {
             Self::ClientSecret => "oauth_client_secret",
             Self::Assertion(_) | Self::Verified(_) => "jwt",
             Self::Nothing { .. } => "unknown",
+        }
+    }
+
+    /// What somebody has proven themselves by who has done so in this way (OA-669).
+    const fn via(&self) -> AuthVia {
+        match self {
+            Self::AppPassword { .. } => AuthVia::ApiToken,
+            Self::ClientSecret => AuthVia::ClientSecret,
+            Self::Verified(_) => AuthVia::Jwt,
+            Self::Assertion(_) | Self::Nothing { .. } => AuthVia::Unauthenticated,
         }
     }
 }
@@ -201,7 +212,10 @@ pub async fn prove(
         None => check(ctx, visitor, client, terms, variant, wish).await?,
     };
     match outcome {
-        Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
+        Ok(proven) => {
+            visitor.request.succeeded(variant.via());
+            Ok(Proven { failed_before: turn.failed_before, ..proven })
+        }
         Err(reason) => {
             note_failure(ctx, visitor, client, &attempt, name, reason).await?;
             Err(OAuthError::InvalidGrant)

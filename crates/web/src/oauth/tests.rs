@@ -1,6 +1,7 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
 mod assertions;
+mod auth_via;
 mod browser;
 mod clients;
 mod consent;

@@ -129,6 +129,7 @@ async fn oa_281_a_pod_brings_its_token() {
     let shop = Shop::of_cluster(&[&key]).await;
     let reply = shop.assert(&key.sign(&shop.pod())).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.via.map(portcullis_core::auth_via::AuthVia::as_str), Some("jwt"), "OA-669");
     assert!(reply.json.get("refresh_token").is_none());
     assert_eq!(reply.json["expires_in"], HOUR);
     let said = claims(&reply.json["id_token"]);
