@@ -1,5 +1,6 @@
 //! By what a request proved who sends it (OA-669).
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A method that succeeded, or none.
@@ -41,30 +42,44 @@ impl AuthVia {
 /// What a request proved itself by, known once it has. Whoever verifies a credential says so here afterwards: until
 /// then, and when it does not hold, nothing was proven (OA-904).
 #[derive(Debug, Default)]
-pub struct Proof(AtomicU8);
+pub struct Proof {
+    via: AtomicU8,
+    variant: OnceLock<&'static str>,
+}
 
 impl Proof {
     /// This method has succeeded. A later one takes its place.
     pub fn succeeded(&self, via: AuthVia) {
-        self.0.store(via as u8, Ordering::Relaxed);
+        self.via.store(via as u8, Ordering::Relaxed);
     }
 
     /// The method that succeeded last.
     pub fn via(&self) -> AuthVia {
-        let stored = self.0.load(Ordering::Relaxed);
+        let stored = self.via.load(Ordering::Relaxed);
         AuthVia::ALL.into_iter().find(|via| *via as u8 == stored).unwrap_or_default()
+    }
+
+    /// This kind of credentials is about to be looked at, whether or not they hold: for counters (OA-668). The first one
+    /// counts.
+    pub fn tries(&self, variant: &'static str) {
+        self.variant.get_or_init(|| variant);
+    }
+
+    /// The kind of credentials that were looked at; empty if nobody said.
+    pub fn variant(&self) -> &'static str {
+        self.variant.get().copied().unwrap_or_default()
     }
 }
 
 impl Clone for Proof {
     fn clone(&self) -> Self {
-        Self(AtomicU8::new(self.via() as u8))
+        Self { via: AtomicU8::new(self.via() as u8), variant: self.variant.clone() }
     }
 }
 
 impl PartialEq for Proof {
     fn eq(&self, other: &Self) -> bool {
-        self.via() == other.via()
+        self.via() == other.via() && self.variant() == other.variant()
     }
 }
 

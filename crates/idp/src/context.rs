@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::blueprints;
 use crate::directory::{Person, actor_of};
 use crate::error::Error;
+use crate::event::failing::Failing;
 use crate::limits::{Limits, Rates};
 use crate::mail::Mail;
 use crate::mappings::engine::MappingEngine;
@@ -61,6 +62,8 @@ pub struct Context {
     pub signing: signing::Cache,
     /// Clients of outposts, read from the store when they are asked for; start with the default.
     pub clients: client::Known,
+    /// Failures that repeat themselves; start with the default.
+    pub failing: Failing,
     /// Successes of machines that wait to be written; start with the default.
     pub notes: machine::Notes,
     /// The one-time code of the setup page; start with the default.

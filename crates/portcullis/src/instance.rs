@@ -147,6 +147,7 @@ pub(crate) fn context(
         signing: signing::Cache::default(),
         clients: Known::default(),
         notes: Notes::default(),
+        failing: portcullis_idp::event::failing::Failing::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
         channels: Channels::default(),

@@ -24,6 +24,7 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("recovery links", recovery::sweep(&context).await);
         told("reputation", reputation::sweep(&context).await);
         told("revocations", revocations::sweep(&context).await);
+        remembered("people of what fails again and again", event::failing::tell_repeated(&context, false).await);
         told("events", event::sweep(&context).await);
     }
 }

@@ -73,6 +73,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.options.strict_admin_set = true).await
     }
 
+    /// With these limits.
+    pub(crate) async fn limited(limits: portcullis_idp::limits::Limits) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.limits = limits).await
+    }
+
     /// With mail.
     pub(crate) async fn mailing(mail: portcullis_idp::mail::Mail) -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
@@ -232,6 +238,7 @@ pub(crate) async fn context_with(
         signing: portcullis_idp::signing::Cache::default(),
         clients: portcullis_idp::oauth::client::Known::default(),
         notes: portcullis_idp::oauth::machine::Notes::default(),
+        failing: portcullis_idp::event::failing::Failing::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
         channels: portcullis_idp::outposts::channel::Channels::default(),

@@ -22,6 +22,7 @@ use crate::access::Terms;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::event::Keeping;
+use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
 use crate::{event, providers, reputation};
 
@@ -251,9 +252,9 @@ async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     reputation::note(ctx, &mut tx, visitor.client, &client_id, reputation::Attempt::Failed).await?;
-    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
+    let recorded = record_failing(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
     tx.commit().await?;
-    event::log(&recorded);
+    recorded.iter().for_each(event::log);
     Ok(())
 }
 

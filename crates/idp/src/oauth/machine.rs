@@ -25,6 +25,7 @@ use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
+use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
 use crate::{entitlements, event, reputation, tokens};
 
@@ -194,6 +195,9 @@ pub async fn prove(
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let name = variant.name();
+    if let Some(asked) = &visitor.request.asked {
+        asked.proof.tries(name);
+    }
     let username = match variant {
         Variant::AppPassword { username, .. } => username.clone(),
         _ => String::new(),
@@ -367,7 +371,8 @@ async fn note_failure(
         reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
     }
     let stranger = visitor.stranger(&username);
-    let mut recorded = vec![event::record(ctx, &mut tx, &stranger, "login_failed", context).await?];
+    let failed = record_failing(ctx, &mut tx, &stranger, "login_failed", context).await?;
+    let mut recorded: Vec<_> = failed.into_iter().collect();
     if reason == assertion::REPLAYED {
         let context = json!({"message": "Assertion was used again", "provider": client.provider.name});
         recorded.push(event::record(ctx, &mut tx, &stranger, "suspicious_request", context).await?);

@@ -8,6 +8,7 @@ mod consent;
 mod device;
 mod entitlements;
 mod expressions;
+mod failing;
 mod front;
 mod impersonation;
 mod introspection;

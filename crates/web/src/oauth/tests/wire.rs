@@ -634,18 +634,22 @@ async fn oa_668_requests_are_counted() {
     for (grant, key) in [("password", KEY), ("password", "wrong"), ("canary", KEY)] {
         app.ask("/application/o/token/", &[("grant_type", grant), ("username", "ada"), ("password", key)]).await;
     }
+    for secret in [app.secret(), "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"] {
+        app.ask("/application/o/token/", &[("grant_type", "password"), ("client_secret", secret)]).await;
+    }
     app.ask("/application/o/introspect/", &[("client_secret", app.secret()), ("token", "x")]).await;
     drop(counting);
     let told = told.render();
-    for (endpoint, grant, outcome) in [
-        ("token", "password", "ok"),
-        ("token", "password", "invalid_grant"),
-        ("token", "other", "unsupported_grant_type"),
-        ("introspect", "", "ok"),
+    for (endpoint, grant, variant, outcome) in [
+        ("token", "password", "token", "ok"),
+        ("token", "password", "token", "invalid_grant"),
+        ("token", "other", "", "unsupported_grant_type"),
+        ("token", "password", "oauth_client_secret", "ok"),
+        ("token", "password", "jwt", "invalid_grant"),
+        ("introspect", "", "", "ok"),
     ] {
-        let line = format!(
-            "portcullis_oauth_requests_total{{endpoint=\"{endpoint}\",grant=\"{grant}\",outcome=\"{outcome}\"}} 1"
-        );
+        let labels = format!("endpoint=\"{endpoint}\",grant=\"{grant}\",variant=\"{variant}\",outcome=\"{outcome}\"");
+        let line = format!("portcullis_oauth_requests_total{{{labels}}} 1");
         assert!(told.contains(&line), "{line}: {told}");
     }
     assert!(told.contains("portcullis_oauth_request_duration_seconds"), "{told}");
