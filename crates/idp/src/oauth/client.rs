@@ -266,7 +266,7 @@ mod tests {
         Credentials::read(authorization.map(str::as_bytes), &Params::parse(body.as_bytes()).expect("reads"))
     }
 
-    /// OA-210, OA-211: the header wins over the body; halves are percent-decoded and a plus stays a plus.
+    /// OA-210, OA-211, OA-701: the header wins over the body; halves are percent-decoded and a plus stays a plus.
     #[test]
     fn oa_211_basic_client_credentials_are_decoded() {
         let header = format!("bAsIc {}", STANDARD.encode("i%64:s+%3A:x"));

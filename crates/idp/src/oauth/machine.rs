@@ -457,7 +457,7 @@ fn named(application: &Application) -> Value {
 mod tests {
     use super::*;
 
-    /// OA-305, OA-306: white space and missing padding are forgiven, foreign characters and a missing half are
+    /// OA-305, OA-306, OA-812: white space and missing padding are forgiven, foreign characters and a missing half are
     /// not, and the password may contain colons.
     #[test]
     fn oa_305_packed_credentials() {

@@ -210,7 +210,7 @@ mod tests {
         shown.json["key"].as_str().expect("a key").to_owned()
     }
 
-    /// CO-549, CO-596, OA-590: a token is created, read, changed and deleted; its key is in none of the answers.
+    /// CO-549, CO-596, OA-590, OA-902: a token is created, read, changed and deleted; its key is in none of the answers.
     #[tokio::test]
     async fn co_549_tokens_live_and_go() {
         let site = Site::new().await;
@@ -301,7 +301,7 @@ mod tests {
         site.api_key(user, "given").await;
     }
 
-    /// CO-807, OA-592, OA-605: an update never changes owner or intent, given or not.
+    /// CO-807, OA-592, OA-605, OA-900: an update never changes owner or intent, given or not.
     #[tokio::test]
     async fn co_807_owner_and_intent_stay() {
         let site = Site::new().await;
@@ -313,9 +313,17 @@ mod tests {
         let moved = site.admin(Method::PATCH, "/core/tokens/laptop/", json!({"user": me, "intent": "api"})).await;
         assert_eq!(moved.status, 400);
         assert!(moved.json["user"].is_array() && moved.json["intent"].is_array(), "{:?}", moved.json);
+        // Nor does an administrator become the owner, or an API token last longer.
+        let key = site.api_key(user, "ada-api").await;
+        let before = site.admin(Method::GET, "/core/tokens/ada-api/", None).await.json;
+        site.clock.advance_seconds(DAY / 2);
+        let after = site.admin(Method::PATCH, "/core/tokens/ada-api/", json!({"description": "x"})).await.json;
+        assert_eq!((&after["expires"], &after["user"]), (&before["expires"], &json!(user)));
+        site.clock.advance_seconds(DAY / 2);
+        assert_eq!(site.bearer(&key, Method::GET, "/core/users/me/", None).await.status, 403);
     }
 
-    /// CO-101, OA-602, OA-601: who is no administrator owns what they make, and it expires, on updates too.
+    /// CO-101, OA-602, OA-601, OA-900: who is no administrator owns what they make, and it expires, on updates too.
     #[tokio::test]
     async fn co_101_ordinary_users_make_their_own_expiring_tokens() {
         let site = Site::new().await;
@@ -391,7 +399,7 @@ mod tests {
         assert!(!opens().await);
     }
 
-    /// CO-103, OA-609: the sweep rotates expired API tokens to a key nobody knows, and deletes the others.
+    /// CO-103, OA-609, OA-903: the sweep rotates expired API tokens to a key nobody knows, and deletes the others.
     #[tokio::test]
     async fn oa_609_expired_tokens_are_swept() {
         let site = Site::new().await;
@@ -423,7 +431,7 @@ mod tests {
         assert!(!context.to_string().contains(shown.json["key"].as_str().expect("text")));
     }
 
-    /// CO-104, OA-607: a replaced key opens at once, the old one no longer; short and taken keys are refused.
+    /// CO-104, OA-607, OA-817: a replaced key opens at once, the old one no longer; short and taken keys are refused.
     #[tokio::test]
     async fn co_104_keys_are_replaced() {
         let site = Site::new().await;
@@ -449,7 +457,7 @@ mod tests {
         assert_eq!(site.events("configuration_warning").await.0, 1);
     }
 
-    /// OA-297, OA-607: an app password may have the key that somebody else's has; that an API key is in use is told
+    /// OA-297, OA-607, OA-817: an app password may have the key that somebody else's has; that an API key is in use is told
     /// ten times and no more.
     #[tokio::test]
     async fn oa_297_keys_of_others_are_not_told() {

@@ -1,6 +1,7 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
 mod assertions;
+mod atomic;
 mod auth_via;
 mod browser;
 mod clients;
@@ -24,6 +25,7 @@ mod policies;
 mod refresh;
 mod response_types;
 mod rotation;
+mod scopes;
 mod wire;
 
 use std::net::IpAddr;

@@ -602,3 +602,31 @@ async fn oa_349_one_of_many_uses_counts() {
     }
     assert_eq!(won, 1);
 }
+
+/// OA-683: what is too long, of a foreign issuer, over or signed by what signs nothing is refused before anybody is asked
+/// for keys, let alone a signature verified.
+#[tokio::test]
+async fn oa_683_cheap_checks_come_first() {
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let shop = Shop::new(json!({"oidc_well_known_url": issuer.well_known(), "expected_issuers": [KUBERNETES]})).await;
+    let asked = issuer.asked();
+    shop.site.clock.advance_seconds(4 * HOUR);
+    let long = json!({"padding": "x".repeat(17_000)});
+    let signed_by_nobody = issuer::with_header(&json!({"alg": "none", "kid": "k1"}), &shop.pod(), "AAAA");
+    let signed_by_secret = issuer::with_header(&json!({"alg": "HS256", "kid": "k1"}), &shop.pod(), "AAAA");
+    for jwt in [
+        key.sign(&shop.pod_with(long)),
+        key.sign(&shop.pod_with(json!({"iss": "https://evil.example"}))),
+        key.sign(&shop.pod_with(json!({"exp": shop.now() - 1}))),
+        key.sign(&shop.pod_with(json!({"exp": shop.now() + 400 * 24 * HOUR}))),
+        signed_by_nobody,
+        signed_by_secret,
+        "a.b.c".to_owned(),
+    ] {
+        assert_eq!(text(&shop.assert(&jwt).await, "error"), "invalid_grant", "{}", &jwt[..jwt.len().min(60)]);
+        assert_eq!(issuer.asked(), asked, "{}", &jwt[..jwt.len().min(60)]);
+    }
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    assert!(issuer.asked() > asked, "keys are looked at now");
+}

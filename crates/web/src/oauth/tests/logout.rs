@@ -266,3 +266,23 @@ async fn oa_558_several_processes_tell_once() {
     assert!(hears.heard().is_empty());
     assert_eq!(app.site.events("configuration_error").await.0, 0);
 }
+
+/// OA-891, OA-546: a sign-out is one although the browser is in the middle of another flow, and says so only because it was.
+#[tokio::test]
+async fn oa_891_a_sign_out_waits_for_no_other_flow() {
+    let app = app("backchannel", "").await;
+    let flow = app.site.admin(Method::GET, "/flows/instances/default-invalidation-flow/", None).await;
+    app.change(json!({"invalidation_flow": flow.json["pk"]})).await;
+    let (mut browser, tokens) = signed_in(&app).await;
+    let begun = browser.get(&app.site, "/if/flow/default-password-change/").await;
+    assert_eq!(begun.status, 200, "{}", begun.text);
+    let token = text(&tokens, "access_token");
+    assert_eq!(app.userinfo(token).await.status, 200);
+    let hint = encoded(&[("id_token_hint", text(&tokens, "id_token"))]);
+    let before = browser.cookie.clone();
+    let out = browser.get(&app.site, &format!("/application/o/app/end-session/?{hint}")).await;
+    assert!(out.text.contains("You are signed out"), "{}", out.text);
+    assert_eq!(app.userinfo(token).await.status, 401);
+    browser.cookie = before;
+    assert!(!browser.get(&app.site, "/").await.text.contains("Signed in as"), "the session is over");
+}

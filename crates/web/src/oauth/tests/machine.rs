@@ -144,7 +144,7 @@ async fn oa_285_packed_credentials_are_a_user() {
     }
 }
 
-/// OA-283, OA-310, OA-311, OA-314: the client's secret stands for an account of its own, made once.
+/// OA-283, OA-310, OA-311, OA-314, OA-813: the client's secret stands for an account of its own, made once.
 #[tokio::test]
 async fn oa_283_the_client_secret_has_an_account() {
     let wiki = Wiki::new().await;

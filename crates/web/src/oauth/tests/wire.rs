@@ -656,7 +656,7 @@ async fn oa_668_requests_are_counted() {
     assert!(!told.contains("ada") && !told.contains(app.id()) && !told.contains("canary"), "{told}");
 }
 
-/// OA-465, OA-126, OA-497: access tokens are of the type that outposts read, and are no credential of a client that asks about
+/// OA-465, OA-126, OA-497, OA-894: access tokens are of the type that outposts read, and are no credential of a client that asks about
 /// tokens.
 #[tokio::test]
 async fn oa_497_a_token_is_no_client() {
