@@ -93,6 +93,8 @@ pub struct Options {
     pub verbatim_custom_actions: bool,
     /// Whether administrators may set only passwords that users could choose themselves (CO-326).
     pub strict_admin_set: bool,
+    /// Whether keys of tokens are shown when they are made and never again (OA-606, OA-901).
+    pub hidden_keys: bool,
     /// Whether generated keys of tokens say what they are (OA-613).
     pub labelled_keys: bool,
 }

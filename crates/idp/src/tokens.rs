@@ -340,6 +340,10 @@ async fn permitted(change: &mut Change<'_>, verb: Verb, identifier: &str) -> Res
     change.actor().need_to_be_themselves()?;
     let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
     change.actor().need_on_owned(verb, Model::TOKEN, &found.uuid, found.account)?;
+    if found.managed.is_some() && !change.actor().is_superuser {
+        // Something else looks after it (OA-595).
+        return Err(Error::Forbidden);
+    }
     Ok(found)
 }
 

@@ -135,6 +135,7 @@ pub(crate) fn context(
             secret_attributes: Patterns::of(patterns),
             verbatim_custom_actions: settings.events.verbatim_custom_actions,
             strict_admin_set: settings.passwords.strict_admin_set,
+            hidden_keys: !settings.tokens.viewable_keys,
             labelled_keys: settings.tokens.labelled_keys,
         },
         limits: settings.limits.of_sign_in(),

@@ -301,6 +301,11 @@ settings! {
 
     /// API tokens and app passwords.
     tokens "tokens." Tokens {
+        /// Whether keys can be seen again by those who may, each time with an event.
+        ///
+        /// Without it `view_key/` answers 410, and whoever has lost a key, or has just made a token, lets `rotate/` tell
+        /// another one.
+        viewable_keys: bool = "true";
         /// Whether generated keys say what they are, for programs that look for leaked secrets.
         ///
         /// An app password then begins with `pcap_`, an API token with `pcat_`, and both end with six characters of a

@@ -73,6 +73,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.options.strict_admin_set = true).await
     }
 
+    /// Where keys are shown once and never again.
+    pub(crate) async fn with_hidden_keys() -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.options.hidden_keys = true).await
+    }
+
     /// With these limits.
     pub(crate) async fn limited(limits: portcullis_idp::limits::Limits) -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };

@@ -117,6 +117,10 @@ async fn delete(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Response, A
 }
 
 async fn view_key(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Json<Value>, ApiError> {
+    if ctx.options.hidden_keys {
+        shown::get(&ctx, &caller.actor, &key.0).await?;
+        return Err(ApiError::Gone("Keys are shown once, when they are made. Rotate the token."));
+    }
     Ok(Json(json!({"key": tokens::keys::view(&ctx, &caller.actor, &key.0).await?})))
 }
 

@@ -112,3 +112,61 @@ async fn oa_612_the_end_of_app_passwords_is_told_in_time() {
     assert_eq!(told().await.len(), 4);
     assert_eq!(site.status(ADMIN, Method::GET, "/core/tokens/long/", None).await, 200);
 }
+
+/// OA-595: what a token is for is free text, and what manages it nobody writes; a managed one is changed and deleted by
+/// superusers alone, whatever rights others have.
+#[tokio::test]
+async fn oa_595_managed_tokens_are_looked_after() {
+    let site = Site::new().await;
+    let provider = site.provider("wiki").await["pk"].clone();
+    let body = json!({"name": "edge", "type": "proxy", "providers": [provider], "config": {}});
+    let outpost = site.post("/outposts/instances/", body).await;
+    let path = format!("/core/tokens/{}/", outpost["token_identifier"].as_str().unwrap());
+    let token = site.get(&path).await;
+    assert_eq!(token["managed"], json!(format!("goauthentik.io/outpost/{}", token["identifier"].as_str().unwrap())));
+    let rights = ["view_token", "change_token", "delete_token"].map(|right| format!("authentik_core.{right}"));
+    let rights: Vec<_> = rights.iter().map(|right| (right.as_str(), None)).collect();
+    let (_, helper) = site.user_with("helper", &rights).await;
+    let (_, ada) = site.user("ada").await;
+    let change = json!({"description": "mine now"});
+    for (method, body) in [(Method::PATCH, Some(change.clone())), (Method::DELETE, None)] {
+        assert_eq!(site.status(&helper, method.clone(), &path, body).await, 403, "{method}");
+    }
+    assert_eq!(site.status(&helper, Method::PATCH, "/core/tokens/ada-token/", Some(change.clone())).await, 200);
+    let own = json!({"description": "für <b>alles</b>", "managed": "goauthentik.io/mine"});
+    let (status, changed) = site.send(&ada, Method::PATCH, "/core/tokens/ada-token/", Some(own)).await;
+    assert_eq!(
+        (status.as_u16(), &changed["description"], &changed["managed"]),
+        (200, &json!("für <b>alles</b>"), &Value::Null)
+    );
+    assert_eq!(site.patch(&path, change).await["description"], "mine now");
+}
+
+/// OA-623: an outpost's account is neither made, converted nor edited through the API, and a service account has no way to a
+/// page where it could sign in or be given factors.
+#[tokio::test]
+async fn oa_623_accounts_of_machines_do_not_sign_in() {
+    let site = Site::new().await;
+    let internal = json!({"username": "x", "name": "x", "type": "internal_service_account"});
+    assert!(site.refused(Method::POST, "/core/users/", internal.clone()).await["type"].is_array());
+    let made = site.post("/core/users/", json!({"username": "svc", "name": "svc", "type": "service_account"})).await;
+    let path = format!("/core/users/{}/", made["pk"]);
+    assert!(site.refused(Method::PATCH, &path, json!({"type": "internal_service_account"})).await["type"].is_array());
+    let provider = site.provider("wiki").await["pk"].clone();
+    let body = json!({"name": "edge", "type": "proxy", "providers": [provider], "config": {}});
+    site.post("/outposts/instances/", body).await;
+    let found = site.get("/core/users/?type=internal_service_account").await["results"][0].clone();
+    let outposts = format!("/core/users/{}/", found["pk"]);
+    for change in [json!({"name": "y"}), json!({"type": "internal"}), json!({"is_active": false})] {
+        site.refused(Method::PATCH, &outposts, change).await;
+    }
+    assert_eq!(site.get(&outposts).await["name"], found["name"]);
+    // Neither a session nor a recovery link, by which anybody would get to factors.
+    for account in [&made, &found] {
+        let pk = account["pk"].as_i64().unwrap();
+        let (cookie, _) = site.sign_in(pk, "curl").await;
+        assert_eq!(site.with(&[("cookie", &cookie)], Method::GET, "/core/users/me/").await.0, 403);
+        let (status, _) = site.send(ADMIN, Method::POST, &format!("/core/users/{pk}/recovery/"), None).await;
+        assert_eq!(status, 400);
+    }
+}

@@ -121,7 +121,7 @@ async fn source(site: &Site, slug: &str, more: Value) -> Reply {
     site.admin(Method::POST, "/sources/oauth/", body).await
 }
 
-/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348, OA-837: a pod's token is good for an account of its own, which ends
+/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348, OA-837, OA-624: a pod's token is good for an account of its own, which ends
 /// with it, and the event names who vouched and for whom, not everything that was said.
 #[tokio::test]
 async fn oa_281_a_pod_brings_its_token() {
@@ -139,6 +139,10 @@ async fn oa_281_a_pod_brings_its_token() {
     assert_eq!((&user["path"], &user["type"]), (&json!("goauthentik.io/sources/cluster"), &json!("service_account")));
     let attributes = json!({"goauthentik.io/user/generated": true, "goauthentik.io/user/expires": shop.now() + HOUR});
     assert_eq!(user["attributes"], attributes);
+    let shown = shop.site.admin(Method::GET, &format!("/core/users/{}/", user["pk"]), None).await.json;
+    let generated = json!({"provider": shop.provider_pk(), "provider_name": "shop", "source": "cluster",
+        "issuer": KUBERNETES, "subject": SUBJECT});
+    assert_eq!((&shown["generated"], &shown["last_login"]), (&generated, &json!(shop.site.ctx.now().to_string())));
     let (count, login) = shop.site.events("login").await;
     assert_eq!((count, &login["auth_method"]), (1, &json!("jwt")));
     let args = &login["auth_method_args"];

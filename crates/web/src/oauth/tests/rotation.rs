@@ -146,3 +146,18 @@ async fn oa_613_labels_are_not_asked_for() {
         assert_eq!(asks(&wiki, &chosen).await.status, 200);
     }
 }
+
+/// OA-901, OA-606: where keys are shown once, nobody sees one again, and who lost it rotates the token.
+#[tokio::test]
+async fn oa_901_keys_can_be_shown_once_alone() {
+    let site = Site::with_hidden_keys().await;
+    let ada = site.user("ada").await;
+    app_password(&site, ada, "ada-key", KEY).await;
+    let hidden = site.admin(Method::GET, "/core/tokens/ada-key/view_key/", None).await;
+    assert_eq!(hidden.status, 410);
+    assert!(hidden.json["detail"].is_string() && !hidden.text.contains(KEY));
+    assert_eq!(site.events("secret_view").await.0, 0);
+    assert_eq!(site.admin(Method::GET, "/core/tokens/nobodys/view_key/", None).await.status, 404);
+    let rotated = site.admin(Method::POST, "/core/tokens/ada-key/rotate/", json!({})).await;
+    assert_eq!(text(&rotated, "key").len(), 60);
+}
