@@ -9,6 +9,7 @@ mod health;
 mod noted;
 pub mod oauth;
 pub mod pages;
+mod plain;
 pub mod same_origin;
 #[cfg(test)]
 mod testing;
@@ -38,7 +39,8 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(stateful.with_state(Arc::clone(&ctx)))
         .merge(api::router(Arc::clone(&ctx)))
         .fallback(not_found)
-        .layer(from_fn_with_state(ctx, pages::look::around))
+        .layer(from_fn_with_state(Arc::clone(&ctx), pages::look::around))
+        .layer(from_fn_with_state(ctx, plain::refuse))
         .layer(from_fn(named))
 }
 

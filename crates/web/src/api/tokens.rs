@@ -506,7 +506,7 @@ mod tests {
         assert!(!event.to_string().contains(new) && !event.to_string().contains(&old));
     }
 
-    /// CO-100, OA-600: an app password is no API token, and an API token no app password.
+    /// CO-100, OA-600, OA-003: an app password is no API token, and an API token no app password.
     #[tokio::test]
     async fn co_100_intents_do_not_mix() {
         let site = Site::new().await;
