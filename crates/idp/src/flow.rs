@@ -320,6 +320,10 @@ impl<'a> Desk<'a> {
             Step::Settings => prompts::settings(self, fields).await,
             Step::FirstAdministrator => prompts::first_administrator(self, fields).await,
             Step::SignOut => finish::sign_out(self).await,
+            Step::TellClients => {
+                self.run.step = Step::Done;
+                Ok(())
+            }
             Step::EmailSent
             | Step::Denied { .. }
             | Step::AfterPassword
@@ -352,6 +356,10 @@ impl<'a> Desk<'a> {
         }
         if self.flow.slug == flows::RECOVERY {
             return Ok(Step::NewPassword);
+        }
+        if self.run.auth_method == passkey::METHOD {
+            // No password has let them in.
+            return Ok(self.before_log_in());
         }
         let mut conn = self.ctx.db.read().await?;
         let Some(account) = self.account(&mut conn).await? else { return Ok(Step::LogIn) };
