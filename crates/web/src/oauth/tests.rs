@@ -1,5 +1,6 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
+mod asking;
 mod assertions;
 mod atomic;
 mod auth_via;
@@ -25,6 +26,7 @@ mod policies;
 mod refresh;
 mod response_types;
 mod rotation;
+mod said;
 mod scopes;
 mod wire;
 
