@@ -230,7 +230,7 @@ mod tests {
         assert_ne!(a, keys.digest(Purpose::TokenLookup, &[b"a", b"bc"]));
     }
 
-    /// OA-007: secrets of any length compare equal only to themselves, the empty one included.
+    /// OA-007, OA-802: secrets of any length compare equal only to themselves, the empty one included.
     #[test]
     fn oa_007_secrets_compare_by_digest() {
         assert!(same_secret(b"", b""));

@@ -4,6 +4,7 @@
 //! randomness as an [`entropy::Entropy`]; tests are plain function calls.
 
 pub mod attributes;
+pub mod auth_via;
 pub mod causes;
 pub mod channel;
 pub mod claims;
@@ -17,6 +18,7 @@ pub mod header;
 pub mod host;
 pub mod id;
 pub mod keys;
+pub mod label;
 pub mod negotiate;
 pub mod origin;
 pub mod outpost;

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::auth_via::{AuthVia, Proof};
+
 /// The scheme a client used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -41,6 +43,15 @@ pub struct Origin {
     pub asked: Option<Arc<Asked>>,
 }
 
+impl Origin {
+    /// The request has proven itself by this. Where nobody notes what is asked for, nobody notes this.
+    pub fn succeeded(&self, via: AuthVia) {
+        if let Some(asked) = &self.asked {
+            asked.proof.succeeded(via);
+        }
+    }
+}
+
 /// What a request asks for, as far as events tell (CO-411).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -52,4 +63,6 @@ pub struct Asked {
     pub query: String,
     /// The client, as it names itself.
     pub user_agent: String,
+    /// What it has proven itself by so far.
+    pub proof: Proof,
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::context::{Context, Visitor};
 use crate::directory::{Person, secret_keys};
 use crate::error::Error;
+use crate::event::failing::record_failing_alone;
 use crate::mappings::engine::{About, Question, Said, TokenFacts};
 use crate::mappings::native::Native;
 use crate::policies::Noted;
@@ -268,10 +269,10 @@ pub async fn note(
             FlawKind::Failed(expression, error) => {
                 let context = json!({"message": error, "expression": expression, "mapping": named,
                     "provider": provider.name});
-                event::record_alone(ctx, &actor, "property_mapping_exception", context).await?;
+                record_failing_alone(ctx, &actor, "property_mapping_exception", context).await?;
                 let context = json!({"message": format!("Mapping failed: {name}"), "mapping": named,
                     "provider": provider.name});
-                event::record_alone(ctx, &actor, "configuration_error", context).await?;
+                record_failing_alone(ctx, &actor, "configuration_error", context).await?;
             }
             FlawKind::Noted(events) => mappings::record(ctx, &actor, name, events).await?,
             FlawKind::NoObject => {

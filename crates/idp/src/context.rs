@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::attributes::Patterns;
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::epoch::{Epochs, Subject};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::blueprints;
 use crate::directory::{Person, actor_of};
 use crate::error::Error;
+use crate::event::failing::Failing;
 use crate::limits::{Limits, Rates};
 use crate::mail::Mail;
 use crate::mappings::engine::MappingEngine;
@@ -63,6 +65,8 @@ pub struct Context {
     pub signing: signing::Cache,
     /// Clients of outposts, read from the store when they are asked for; start with the default.
     pub clients: client::Known,
+    /// Failures that repeat themselves; start with the default.
+    pub failing: Failing,
     /// Successes of machines that wait to be written; start with the default.
     pub notes: machine::Notes,
     /// The one-time code of the setup page; start with the default.
@@ -92,6 +96,10 @@ pub struct Options {
     pub verbatim_custom_actions: bool,
     /// Whether administrators may set only passwords that users could choose themselves (CO-326).
     pub strict_admin_set: bool,
+    /// Whether keys of tokens are shown when they are made and never again (OA-606, OA-901).
+    pub hidden_keys: bool,
+    /// Whether generated keys of tokens say what they are (OA-613).
+    pub labelled_keys: bool,
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.
@@ -208,6 +216,13 @@ impl Request {
     pub fn of(origin: &Origin) -> Self {
         let (id, host, asked) = (origin.request_id.clone(), origin.host.clone(), origin.asked.clone());
         Self { id, host, asked, impersonator: None }
+    }
+
+    /// The request has proven itself by this (OA-669).
+    pub fn succeeded(&self, via: AuthVia) {
+        if let Some(asked) = &self.asked {
+            asked.proof.succeeded(via);
+        }
     }
 
     /// The same request, which comes with this session.

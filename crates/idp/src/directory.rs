@@ -1,5 +1,6 @@
 //! Who there is: users, groups, memberships and attributes (CO sections 3 and 4).
 
+pub mod generated;
 pub mod groups;
 mod pseudonym;
 pub mod service_accounts;

@@ -1,5 +1,6 @@
 //! What happened, for those who look after the instance (CO section 14).
 
+pub mod failing;
 mod listed;
 mod request;
 

@@ -17,6 +17,7 @@ mod second_factor;
 pub mod stages;
 mod start;
 
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::target::local_target;
 use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
@@ -322,6 +323,10 @@ impl<'a> Desk<'a> {
             Step::Settings => prompts::settings(self, fields).await,
             Step::FirstAdministrator => prompts::first_administrator(self, fields).await,
             Step::SignOut => finish::sign_out(self).await,
+            Step::TellClients => {
+                self.run.step = Step::Done;
+                Ok(())
+            }
             Step::EmailSent
             | Step::Denied { .. }
             | Step::AfterPassword
@@ -354,6 +359,10 @@ impl<'a> Desk<'a> {
         }
         if self.flow.slug == flows::RECOVERY {
             return Ok(Step::NewPassword);
+        }
+        if self.run.auth_method == passkey::METHOD {
+            // No password has let them in.
+            return Ok(self.before_log_in());
         }
         let mut conn = self.ctx.db.read().await?;
         let Some(account) = self.account(&mut conn).await? else { return Ok(Step::LogIn) };
@@ -459,6 +468,7 @@ impl<'a> Desk<'a> {
 async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
     for cookie in visit.sessions.iter().take(MOST_COOKIES) {
         if let Some(found) = sessions::by_cookie(ctx, cookie, &visit.visitor).await? {
+            visit.visitor.request.succeeded(AuthVia::Session);
             return Ok(Some(found));
         }
     }

@@ -155,7 +155,7 @@ mod tests {
         Settings::read(settings.as_object().expect("an object"))
     }
 
-    /// OA-593, OA-594, OA-603: defaults are 60 characters, one day and 360 days; keys are never under 40.
+    /// OA-593, OA-594, OA-603, OA-902: defaults are 60 characters, one day and 360 days; keys are never under 40.
     #[test]
     fn oa_594_settings_have_defaults() {
         let defaults = read(&json!({}));

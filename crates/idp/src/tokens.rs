@@ -1,6 +1,7 @@
 //! API tokens and app passwords (CO section 5, OA section 21).
 
 pub mod keys;
+mod remind;
 pub mod shown;
 mod sweep;
 
@@ -17,6 +18,7 @@ use portcullis_store::token::Token;
 use portcullis_store::{Conn, StoreError, account, application, token};
 use serde_json::{Value, json};
 
+pub use remind::remind;
 pub use sweep::sweep;
 
 use crate::change::{Change, Touched};
@@ -68,10 +70,9 @@ pub fn digest(ctx: &Context, key: &str) -> Digest {
 /// # Errors
 /// When the store fails.
 pub async fn authenticate_api(ctx: &Context, conn: &mut Conn, key: &str) -> Result<Option<(Token, Account)>, Error> {
-    let Some(found) = token::api_by_digest(conn, &digest(ctx, key)).await? else { return Ok(None) };
-    if !found.holds(ctx.now()) {
-        return Ok(None);
-    }
+    let digest = digest(ctx, key);
+    let found = token::api_by_digest(conn, &digest).await?;
+    let Some(found) = found.and_then(|found| found.shown(&digest, ctx.now())) else { return Ok(None) };
     let owner = account::by_pk(conn, found.account).await?.filter(|owner| owner.is_active);
     Ok(owner.map(|owner| (found, owner)))
 }
@@ -82,8 +83,8 @@ pub async fn authenticate_api(ctx: &Context, conn: &mut Conn, key: &str) -> Resu
 /// # Errors
 /// When the store fails.
 pub async fn app_password(ctx: &Context, conn: &mut Conn, owner: UserPk, key: &str) -> Result<Option<Token>, Error> {
-    let found = token::by_digest(conn, owner, &digest(ctx, key)).await?;
-    Ok(found.filter(|token| token.holds(ctx.now())))
+    let digest = digest(ctx, key);
+    Ok(token::by_digest(conn, owner, &digest).await?.and_then(|found| found.shown(&digest, ctx.now())))
 }
 
 /// Whether an app password opens an application (OA-816).
@@ -190,7 +191,7 @@ async fn make(
         problems.add("user", format!("Invalid pk \"{owner}\" - object does not exist."));
         return Err(Error::Invalid(problems));
     };
-    let key = key.unwrap_or_else(|| ctx.entropy.alphanumeric(settings.default_token_length));
+    let key = key.unwrap_or_else(|| keys::generate(ctx, &intent, &settings));
     let uuid = TokenId(ctx.entropy.uuid());
     let now = ctx.now();
     let mut made = Token {
@@ -209,6 +210,8 @@ async fn make(
         created: now,
         last_used: None,
         last_used_from: None,
+        old_key: None,
+        reminded: 0,
     };
     let for_other = owner != caller && change.actor().is_superuser;
     let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other, now };
@@ -262,6 +265,9 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     rules.apply(&mut changed, &fields, false, &mut problems);
     limit(change.conn(), &mut changed, &fields, &mut problems).await?;
     problems.check()?;
+    if changed.expires != before.expires {
+        changed.reminded = 0;
+    }
     token::update(change.conn(), &changed).await.map_err(taken)?;
     let limits = |token: &Token| (token.allowed_applications.clone(), token.allowed_networks.clone());
     if limits(&before) != limits(&changed) || !changed.holds(ctx.now()) {
@@ -307,13 +313,22 @@ const MOST_NAMED: usize = 100;
 
 /// Ends what was opened with a token, here and at outposts elsewhere (PX-198).
 pub(crate) async fn end_what_it_opened(change: &mut Change<'_>, token: &Token) -> Result<(), Error> {
+    end_what_a_key_opened(change, token, None).await
+}
+
+/// The same, of one key of the token alone if it is given, by its mark.
+async fn end_what_a_key_opened(change: &mut Change<'_>, token: &Token, key: Option<&str>) -> Result<(), Error> {
     let now = change.context().now();
-    let revoked = account::end_credential(change.conn(), token.account, token.uuid, now).await?;
+    let revoked = account::end_credential(change.conn(), token.account, token.uuid, key, now).await?;
     if revoked.len() <= MOST_NAMED {
         revoked.into_iter().for_each(|jti| change.touch(Touched::AccessToken(jti)));
     }
-    // The record of an access token may have made room for others, and an outpost goes on with what it was told then:
-    // whatever it knows of the owner is proven anew.
+    // The record of an access token may have made room for others, and an outpost goes on with what it was told then.
+    prove_owner_anew(change, token).await
+}
+
+/// Whatever is known anywhere of the owner is proven anew.
+async fn prove_owner_anew(change: &mut Change<'_>, token: &Token) -> Result<(), Error> {
     if let Some(owner) = account::by_pk(change.conn(), token.account).await? {
         change.touch(Touched::User(owner.uuid));
     }
@@ -325,6 +340,10 @@ async fn permitted(change: &mut Change<'_>, verb: Verb, identifier: &str) -> Res
     change.actor().need_to_be_themselves()?;
     let found = token::by_identifier(change.conn(), identifier).await?.ok_or(Error::NotFound("Token"))?;
     change.actor().need_on_owned(verb, Model::TOKEN, &found.uuid, found.account)?;
+    if found.managed.is_some() && !change.actor().is_superuser {
+        // Something else looks after it (OA-595).
+        return Err(Error::Forbidden);
+    }
     Ok(found)
 }
 

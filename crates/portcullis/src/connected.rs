@@ -36,7 +36,7 @@ fn text(connected: &[Connected]) -> String {
 }
 
 /// A label's value. What an outpost says of itself is cut to a sensible length.
-fn escaped(value: &str) -> String {
+pub(crate) fn escaped(value: &str) -> String {
     let short = value.chars().take(100);
     short.fold(String::new(), |mut text, c| {
         match c {

@@ -15,7 +15,7 @@ use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
 
-use crate::connected;
+use crate::{connected, source_keys};
 
 /// A router behind a listener.
 ///
@@ -50,7 +50,8 @@ pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Rout
     let page = move || async move {
         // The rest is worth seeing, above all when the database is not to be had.
         let outposts = connected::page(&of_outposts).await.unwrap_or_default();
-        (TEXT, rendered.render() + &outposts)
+        let keys = source_keys::page(&of_outposts).await.unwrap_or_default();
+        (TEXT, rendered.render() + &outposts + &keys)
     };
     portcullis_web::health(Arc::clone(&context))
         .route("/metrics", get(page))

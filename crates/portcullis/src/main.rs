@@ -28,6 +28,7 @@ mod serve;
 mod settings;
 mod signals;
 mod sockets;
+mod source_keys;
 mod sweep;
 
 use std::io::Write;

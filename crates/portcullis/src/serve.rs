@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
-use portcullis_idp::Context;
+use portcullis_idp::{Context, event};
 use portcullis_proxy::control::ControlPlane;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,9 @@ impl Running {
     /// When a listener failed.
     pub(crate) async fn finish(mut self) -> Result<(), Failure> {
         self.serving.drained().await?;
+        if let Err(error) = event::failing::tell_repeated(&self.instance.context, true).await {
+            tracing::warn!(%error, "what has failed again and again is not in the audit trail");
+        }
         self.instance.context.db.close().await;
         tracing::info!("stopped");
         Ok(())

@@ -312,6 +312,20 @@ settings! {
         strict_admin_set: bool = "false";
     }
 
+    /// API tokens and app passwords.
+    tokens "tokens." Tokens {
+        /// Whether keys can be seen again by those who may, each time with an event.
+        ///
+        /// Without it `view_key/` answers 410, and whoever has lost a key, or has just made a token, lets `rotate/` tell
+        /// another one.
+        viewable_keys: bool = "true";
+        /// Whether generated keys say what they are, for programs that look for leaked secrets.
+        ///
+        /// An app password then begins with `pcap_`, an API token with `pcat_`, and both end with six characters of a
+        /// checksum. Keys without them are as good.
+        labelled_keys: bool = "false";
+    }
+
     /// When failed attempts to sign in slow somebody down. Counters are kept in the database, without names or addresses.
     ///
     /// An address is an IPv4 address or an IPv6 /64. Nobody's failures lock the owner of an account out elsewhere.

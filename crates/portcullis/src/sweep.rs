@@ -1,4 +1,5 @@
-//! Removes what has expired, now and then. Nothing depends on it: what has expired does not hold anyway.
+//! Removes what has expired, now and then, and reminds of what is about to. Nothing depends on it: what has expired does
+//! not hold anyway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(EVERY).await;
         told("tokens", tokens::sweep(&context).await);
+        remembered("owners of app passwords", tokens::remind(&context).await);
         told("sessions", sessions::sweep(&context).await);
         told("sessions of applications", outpost::sessions::sweep(&context).await);
         told("codes, access tokens and consents", oauth::sweep(&context).await);
@@ -22,7 +24,14 @@ pub(crate) async fn run(context: Arc<Context>) {
         told("recovery links", recovery::sweep(&context).await);
         told("reputation", reputation::sweep(&context).await);
         told("revocations", revocations::sweep(&context).await);
+        remembered("people of what fails again and again", event::failing::tell_repeated(&context, false).await);
         told("events", event::sweep(&context).await);
+    }
+}
+
+fn remembered<T, E: std::fmt::Display>(whom: &str, outcome: Result<T, E>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "cannot remind {whom}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
@@ -59,6 +60,8 @@ struct Served {
     child: Child,
     metrics: u16,
     before_ready: String,
+    /// What is logged after that.
+    rest: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Served {
@@ -81,8 +84,8 @@ impl Served {
                 break;
             }
         }
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, metrics, before_ready }
+        let rest = Some(std::thread::spawn(move || lines.map_while(Result::ok).collect()));
+        Self { child, metrics, before_ready, rest }
     }
 
     fn signal(&self, name: &str) {
@@ -91,17 +94,30 @@ impl Served {
     }
 
     fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        get(self.metrics, path, "")
+    }
+
+    /// Stops it; what it has logged since it was ready.
+    fn log(mut self) -> Vec<String> {
+        self.signal("TERM");
+        let rest = self.rest.take().unwrap();
+        assert_eq!(self.end().status.code(), Some(0));
+        rest.join().unwrap()
     }
 
     fn end(mut self) -> Output {
         let status = self.child.wait().unwrap();
         Output { status, stdout: Vec::new(), stderr: Vec::new() }
     }
+}
+
+/// The answer at a port of this machine; `headers` end with a line break each.
+fn get(port: u16, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Drop for Served {
@@ -295,6 +311,24 @@ fn co_482_bootstrap_values_are_not_logged() {
         assert!(!served.before_ready.contains(secret));
     }
     assert!(!served.before_ready.contains("setup code"));
+}
+
+/// OA-669, OA-904: a line of the access log says by which method a request proved itself, and nothing of one that did not
+/// hold.
+#[test]
+fn oa_669_the_access_log_says_how_requests_proved_themselves() {
+    let place = Place::new();
+    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{http}");
+    let key = "the-first-token-of-all-0123456789-0123456789";
+    let served = Served::start(&place, &[("PORTCULLIS_LISTEN__HTTP", &listen), ("PORTCULLIS_BOOTSTRAP_TOKEN", key)]);
+    let me = "/api/v3/core/users/me/";
+    assert!(get(http, me, &format!("Authorization: Bearer {key}\r\n")).starts_with("HTTP/1.1 200"));
+    assert!(get(http, me, "Authorization: Bearer guess\r\n").starts_with("HTTP/1.1 403"));
+    let log = served.log();
+    let of_status = |status: &str| log.iter().find(|line| line.contains(me) && line.contains(status)).unwrap();
+    assert!(of_status(" 200 ").contains(" auth_via=api_token"), "{log:?}");
+    assert!(of_status(" 403 ").contains(" auth_via=unauthenticated"), "{log:?}");
 }
 
 /// PX-007: SIGTERM and SIGINT end the process with exit code 0; SIGUSR1 does not end it.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::Clock;
 use portcullis_core::origin::Origin;
 use tokio::time::Instant;
@@ -112,6 +113,7 @@ impl AccessLog {
             origin: None,
             status: CLIENT_GONE,
             seen: None,
+            via: None,
             size: 0,
         }
     }
@@ -185,6 +187,7 @@ pub(crate) struct Pending {
     origin: Option<Arc<Origin>>,
     status: u16,
     seen: Option<Seen>,
+    via: Option<AuthVia>,
     size: u64,
 }
 
@@ -195,6 +198,11 @@ impl Pending {
 
     pub(crate) fn served(&mut self, seen: Option<Seen>) {
         self.seen = seen;
+    }
+
+    /// What the control plane says of how the request proved itself (OA-669).
+    pub(crate) fn proven(&mut self, via: Option<AuthVia>) {
+        self.via = via;
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
@@ -234,6 +242,10 @@ mod tests {
     }
 
     fn logged(format: Format, request: &Request<()>) -> String {
+        logged_via(format, request, None)
+    }
+
+    fn logged_via(format: Format, request: &Request<()>, via: Option<AuthVia>) -> String {
         let sink = Sink::default();
         let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
         let names = [HeaderName::from_static("referer"), AUTHORIZATION, COOKIE, USER_AGENT];
@@ -249,6 +261,7 @@ mod tests {
             asked: None,
         }));
         pending.served(Some(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() }));
+        pending.proven(via);
         pending.answered(StatusCode::CREATED);
         pending.sent(1024);
         drop(pending);
@@ -307,6 +320,19 @@ mod tests {
         }
         assert_eq!((line["status"].as_u64(), line["size"].as_u64()), (Some(201), Some(1024)));
         assert!(logged(Format::Text, &request("/page")).contains("PUT app.example/page 201"));
+    }
+
+    /// OA-669: what the control plane answered has the method by which the request proved itself, and nothing else has.
+    #[tokio::test(start_paused = true)]
+    async fn oa_669_the_method_that_succeeded_is_told() {
+        let text = logged_via(Format::Json, &request("/api/v3/x/"), Some(AuthVia::ApiToken));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["auth_via"], "api_token");
+        let text = logged_via(Format::Text, &request("/x"), Some(AuthVia::Unauthenticated));
+        assert!(text.contains(" auth_via=unauthenticated"), "{text}");
+        for format in [Format::Json, Format::Text] {
+            assert!(!logged(format, &request("/x")).contains("auth_via"));
+        }
     }
 
     /// PX-321: credentials in headers and URLs are never written.

@@ -308,9 +308,9 @@ pub async fn end_sessions(
     Ok(ended)
 }
 
-/// Ends everything that one app password opened: access tokens obtained with it, and the data plane's
-/// sessions that this user made with credentials of any kind (they are made again on the next request). Gives the ids
-/// of the access tokens, of those that had not ended by themselves.
+/// Ends everything that one app password opened: access tokens obtained with it, with `key` only those obtained with the
+/// key of this mark, and the data plane's sessions that this user made with credentials of any kind (they are made again
+/// on the next request). Gives the ids of the access tokens, of those that had not ended by themselves.
 ///
 /// # Errors
 /// When the database fails.
@@ -318,17 +318,42 @@ pub async fn end_credential(
     conn: &mut Conn,
     owner: UserPk,
     token: TokenId,
+    key: Option<&str>,
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     let token = token.to_string();
     let revoked = on!(&mut *conn, c => sqlx::query_scalar(
-        "UPDATE access_token SET revoked = $2 WHERE app_password = $1 AND revoked IS NULL AND expires > $2 RETURNING jti",
-    ).bind(token).bind(now.0).fetch_all(c).await)?;
+        "UPDATE access_token SET revoked = $2 WHERE app_password = $1 AND revoked IS NULL AND expires > $2
+             AND ($3 IS NULL OR app_password_key = $3) RETURNING jti",
+    ).bind(token).bind(now.0).bind(key).fetch_all(c).await)?;
+    end_fingerprints(conn, owner).await?;
+    Ok(revoked)
+}
+
+/// Has everything that one app password opened until now end at `until` at the latest: access tokens obtained with it
+/// do, and the data plane's sessions are made again on the next request.
+///
+/// # Errors
+/// When the database fails.
+pub async fn shorten_credential(
+    conn: &mut Conn,
+    owner: UserPk,
+    token: TokenId,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    let token = token.to_string();
+    on!(&mut *conn, c => sqlx::query("UPDATE access_token SET expires = $2 WHERE app_password = $1 AND expires > $2")
+        .bind(token).bind(until.0).execute(c).await.map(drop))?;
+    end_fingerprints(conn, owner).await
+}
+
+/// Ends the data plane's sessions that a user made with credentials.
+async fn end_fingerprints(conn: &mut Conn, owner: UserPk) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "DELETE FROM proxy_session WHERE fingerprint IS NOT NULL
          AND user_uuid = (SELECT uuid FROM account WHERE pk = $1)",
     ).bind(owner.0).execute(c).await.map(drop))?;
-    Ok(revoked)
+    Ok(())
 }
 
 /// Conditions on a list of users (CO-540). Absent and empty conditions hold for everybody.

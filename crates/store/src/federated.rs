@@ -49,6 +49,41 @@ pub async fn find(
     Ok(found.map(|Account(pk)| pk))
 }
 
+/// Whose account one is, as far as that is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Of {
+    /// Where it is used.
+    pub provider: Option<ProviderPk>,
+    /// Who vouches for its subject.
+    pub source: Option<SourceId>,
+    /// `iss` of the assertions.
+    pub issuer: String,
+    /// `sub` of the assertions.
+    pub subject: String,
+}
+
+impl Record for Of {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        let source = row.text_or_null("source")?.map(|_| row.parsed("source")).transpose()?;
+        Ok(Self {
+            provider: row.small_or_null("provider")?.map(ProviderPk),
+            source,
+            issuer: row.text("issuer")?,
+            subject: row.text("subject")?,
+        })
+    }
+}
+
+/// Whose account this is, if a source vouches for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Option<Of>, StoreError> {
+    maybe(on!(conn, c => sqlx::query(
+        "SELECT provider, source, issuer, subject FROM federated_account WHERE account = $1",
+    ).bind(account.0).fetch_optional(c).await))
+}
+
 /// Keeps whose account it is, and until when.
 ///
 /// # Errors

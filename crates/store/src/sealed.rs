@@ -84,13 +84,15 @@ pub async fn write(conn: &mut Conn, of: &Sealed, key: &str, value: &[u8]) -> Res
     Ok(())
 }
 
-/// Stores the digest that a token is found by.
+/// Stores the digest that a token is found by. Its old key, which is a digest only, ends.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn set_token_digest(conn: &mut Conn, uuid: &str, digest: &[u8]) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE token SET key_digest = $2 WHERE uuid = $1")
-        .bind(uuid).bind(digest).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query(
+        "UPDATE token SET key_digest = $2, old_key_digest = NULL, old_key_ends = NULL, old_key_used = NULL
+         WHERE uuid = $1",
+    ).bind(uuid).bind(digest).execute(c).await.map(drop))?;
     Ok(())
 }
 
@@ -116,8 +118,8 @@ mod tests {
 
     /// Binary columns that do not depend on the root secret.
     const PLAIN: [(&str, &str); 1] = [("signing_key", "certificate")];
-    /// Digests of what is sealed beside them.
-    const RECOMPUTED: [(&str, &str); 1] = [("token", "key_digest")];
+    /// Digests of what is sealed beside them, or removed with them.
+    const RECOMPUTED: [(&str, &str); 2] = [("token", "key_digest"), ("token", "old_key_digest")];
 
     /// CO-460, CO-464: every column that is sealed or a keyed digest has its part in a replacement of the root
     /// secret; none is named that is not there.

@@ -45,12 +45,47 @@ pub struct Token {
     pub last_used: Option<Timestamp>,
     /// The address it was last used from.
     pub last_used_from: Option<String>,
+    /// The key before the present one, if it was kept (OA-608).
+    pub old_key: Option<OldKey>,
+    /// How many days before its end its owner was last reminded; 0 when they were not (OA-612).
+    pub reminded: i32,
+}
+
+/// A key that was replaced, and holds for a while beside the new one (OA-608).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldKey {
+    /// Its keyed digest, `Purpose::TokenLookup`.
+    pub digest: Vec<u8>,
+    /// When it opens nothing any more.
+    pub ends: Timestamp,
+    /// When it was last used since it was replaced.
+    pub last_used: Option<Timestamp>,
 }
 
 impl Token {
     /// Whether the token opens anything at `now` (OA-610).
     pub fn holds(&self, now: Timestamp) -> bool {
         !self.expiring || self.expires.is_some_and(|expires| expires > now)
+    }
+
+    /// The token as whoever shows the key with this digest has it at `now`, if they have it: with the old key, it ends
+    /// when that does, and that is its key. What comes of this is not to be stored.
+    #[must_use]
+    pub fn shown(self, digest: &[u8], now: Timestamp) -> Option<Self> {
+        if !self.holds(now) {
+            return None;
+        }
+        if self.key_digest == digest {
+            return Some(self);
+        }
+        let old = self.old_key.clone().filter(|old| old.digest == digest && old.ends > now)?;
+        let expires = self.expires.filter(|_| self.expiring).map_or(old.ends, |expires| expires.min(old.ends));
+        Some(Self { key_digest: old.digest, expiring: true, expires: Some(expires), last_used: old.last_used, ..self })
+    }
+
+    /// Whether it is one that [`Token::shown`] gave for its old key.
+    pub fn is_by_old_key(&self) -> bool {
+        self.old_key.as_ref().is_some_and(|old| old.digest == self.key_digest)
     }
 }
 
@@ -77,6 +112,13 @@ impl Record for Token {
             created: row.instant("created")?,
             last_used: row.instant_or_null("last_used")?,
             last_used_from: row.text_or_null("last_used_from")?,
+            old_key: match (row.bytes_or_null("old_key_digest")?, row.instant_or_null("old_key_ends")?) {
+                (Some(digest), Some(ends)) => {
+                    Some(OldKey { digest, ends, last_used: row.instant_or_null("old_key_used")? })
+                }
+                _ => None,
+            },
+            reminded: row.small("reminded")?,
         })
     }
 }
@@ -99,19 +141,20 @@ pub async fn by_uuid(conn: &mut Conn, uuid: TokenId) -> Result<Option<Token>, St
     maybe(on!(conn, c => sqlx::query("SELECT * FROM token WHERE uuid = $1").bind(uuid).fetch_optional(c).await))
 }
 
-/// A user's app password with this digest. Its expiry is for the caller to check: [`Token::holds`].
+/// A user's app password whose key, or old key, has this digest. Whether it holds is for the caller to check:
+/// [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
 pub async fn by_digest(conn: &mut Conn, account: UserPk, digest: &Digest) -> Result<Option<Token>, StoreError> {
     maybe(on!(conn, c => sqlx::query(
-        "SELECT * FROM token WHERE key_digest = $1 AND account = $2 AND intent = 'app_password'
-         ORDER BY expiring, expires DESC LIMIT 1",
+        "SELECT * FROM token WHERE (key_digest = $1 OR old_key_digest = $1) AND account = $2 AND intent = 'app_password'
+         ORDER BY key_digest <> $1, expiring, expires DESC LIMIT 1",
     ).bind(digest.as_slice()).bind(account.0).fetch_optional(c).await))
 }
 
 /// Who has a user name, and their app password with a digest, with one question. The work is the same when there
-/// is no such user. The password's expiry is for the caller to check: [`Token::holds`].
+/// is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
@@ -123,6 +166,7 @@ pub async fn of_username(
     // Nobody's name is empty.
     let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
     let folded = if is_nobody { String::new() } else { fold(username) };
+    // The plus has SQLite look for the digest, and not through all tokens of the user.
     let row = on!(conn, c => sqlx::query(
         "SELECT account.*, token.uuid AS token_uuid, token.identifier AS token_identifier,
              token.intent AS token_intent, token.account AS token_account, token.description AS token_description,
@@ -130,12 +174,14 @@ pub async fn of_username(
              token.expiring AS token_expiring, token.expires AS token_expires, token.managed AS token_managed,
              token.allowed_applications AS token_allowed_applications,
              token.allowed_networks AS token_allowed_networks, token.created AS token_created,
-             token.last_used AS token_last_used, token.last_used_from AS token_last_used_from
+             token.last_used AS token_last_used, token.last_used_from AS token_last_used_from,
+             token.old_key_digest AS token_old_key_digest, token.old_key_ends AS token_old_key_ends,
+             token.old_key_used AS token_old_key_used, token.reminded AS token_reminded
          FROM (SELECT 1) AS nobody
          LEFT JOIN account ON account.username_folded = $1
-         LEFT JOIN token ON token.key_digest = $2 AND token.account = coalesce(account.pk, -1)
-             AND token.intent = 'app_password'
-         ORDER BY token.expiring, token.expires DESC LIMIT 1",
+         LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
+             AND +token.account = coalesce(account.pk, -1) AND token.intent = 'app_password'
+         ORDER BY token.key_digest <> $2, token.expiring, token.expires DESC LIMIT 1",
     ).bind(folded).bind(digest.as_slice()).fetch_one(c).await)?;
     let account = row.small_or_null("pk")?.map(|_| Account::read(&row)).transpose()?;
     let token = Prefixed("token_", &row);
@@ -143,23 +189,25 @@ pub async fn of_username(
     Ok((account, token))
 }
 
-/// The API token with this digest. Its expiry is for the caller to check: [`Token::holds`].
+/// The API token whose key, or old key, has this digest. Whether it holds is for the caller to check: [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
 pub async fn api_by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Token>, StoreError> {
     maybe(on!(conn, c => sqlx::query(
-        "SELECT * FROM token WHERE key_digest = $1 AND intent = 'api' ORDER BY expiring, expires DESC LIMIT 1",
+        "SELECT * FROM token WHERE (key_digest = $1 OR old_key_digest = $1) AND intent = 'api'
+         ORDER BY key_digest <> $1, expiring, expires DESC LIMIT 1",
     ).bind(digest.as_slice()).fetch_optional(c).await))
 }
 
-/// Whether a token of this user has this digest, or, with `api`, anybody's API token.
+/// Whether a token of this user has a key or old key with this digest, or, with `api`, anybody's API token.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn digest_in_use(conn: &mut Conn, digest: &Digest, owner: UserPk, api: bool) -> Result<bool, StoreError> {
     let found: i64 = on!(conn, c => sqlx::query_scalar(
-        "SELECT count(*) FROM token WHERE key_digest = $1 AND (account = $2 OR ($3 AND intent = 'api'))",
+        "SELECT count(*) FROM token WHERE (key_digest = $1 OR old_key_digest = $1)
+             AND (account = $2 OR ($3 AND intent = 'api'))",
     ).bind(digest.as_slice()).bind(owner.0).bind(api).fetch_one(c).await)?;
     Ok(found > 0)
 }
@@ -189,8 +237,9 @@ pub async fn expired(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<
 pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO token (uuid, identifier, intent, account, description, key_digest, key_sealed, expiring, expires,
-             managed, allowed_applications, allowed_networks, created, last_used, last_used_from)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             managed, allowed_applications, allowed_networks, created, last_used, last_used_from, old_key_digest,
+             old_key_ends, old_key_used, reminded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -207,6 +256,10 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(token.created.0)
     .bind(token.last_used.map(|at| at.0))
     .bind(&token.last_used_from)
+    .bind(token.old_key.as_ref().map(|old| old.digest.as_slice()))
+    .bind(token.old_key.as_ref().map(|old| old.ends.0))
+    .bind(token.old_key.as_ref().and_then(|old| old.last_used).map(|at| at.0))
+    .bind(token.reminded)
     .execute(c)
     .await
     .map(drop))?;
@@ -220,7 +273,8 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
 pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "UPDATE token SET identifier = $2, description = $3, key_digest = $4, key_sealed = $5, expiring = $6,
-             expires = $7, managed = $8, allowed_applications = $9, allowed_networks = $10 WHERE uuid = $1",
+             expires = $7, managed = $8, allowed_applications = $9, allowed_networks = $10, old_key_digest = $11,
+             old_key_ends = $12, old_key_used = $13, reminded = $14 WHERE uuid = $1",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -232,29 +286,72 @@ pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(&token.managed)
     .bind(json!(token.allowed_applications).to_string())
     .bind(json!(token.allowed_networks).to_string())
+    .bind(token.old_key.as_ref().map(|old| old.digest.as_slice()))
+    .bind(token.old_key.as_ref().map(|old| old.ends.0))
+    .bind(token.old_key.as_ref().and_then(|old| old.last_used).map(|at| at.0))
+    .bind(token.reminded)
     .execute(c)
     .await
     .map(drop))?;
     Ok(())
 }
 
-/// Notes a use, unless one was noted after `not_since`.
+/// Notes a use of the key, or old key, with this digest, unless one of that key was noted after `not_since`.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn used(
     conn: &mut Conn,
     uuid: TokenId,
+    digest: &[u8],
     now: Timestamp,
     from: &str,
     not_since: Timestamp,
 ) -> Result<(), StoreError> {
     let uuid = uuid.to_string();
     on!(conn, c => sqlx::query(
-        "UPDATE token SET last_used = $2, last_used_from = $3
-         WHERE uuid = $1 AND (last_used IS NULL OR last_used <= $4)",
-    ).bind(uuid).bind(now.0).bind(from).bind(not_since.0).execute(c).await.map(drop))?;
+        "UPDATE token SET last_used = $3, last_used_from = $4,
+             old_key_used = CASE WHEN key_digest = $2 THEN old_key_used ELSE $3 END
+         WHERE uuid = $1 AND (key_digest = $2 AND (last_used IS NULL OR last_used <= $5)
+             OR old_key_digest = $2 AND (old_key_used IS NULL OR old_key_used <= $5))",
+    ).bind(uuid).bind(digest).bind(now.0).bind(from).bind(not_since.0).execute(c).await.map(drop))?;
     Ok(())
+}
+
+/// Tokens whose old key has ended by `now`, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_ended_old_key(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Token>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM token WHERE old_key_digest IS NOT NULL AND old_key_ends <= $1 ORDER BY old_key_ends LIMIT $2",
+    ).bind(now.0).bind(limit).fetch_all(c).await))
+}
+
+/// App passwords that end within so many `days` from `now` without their owner having been reminded of it then, at most
+/// `limit`. Those that were made for less are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unreminded(conn: &mut Conn, now: Timestamp, days: i32, limit: i64) -> Result<Vec<Token>, StoreError> {
+    let ahead = Timestamp(0).plus_seconds(i64::from(days) * 24 * 3600).0;
+    many(on!(conn, c => sqlx::query(
+        "SELECT * FROM token WHERE intent = 'app_password' AND expiring AND expires > $1 AND expires <= $1 + $2
+             AND created < expires - $2 AND (reminded = 0 OR reminded > $3) ORDER BY expires LIMIT $4",
+    ).bind(now.0).bind(ahead).bind(days).bind(limit).fetch_all(c).await))
+}
+
+/// Notes that an owner is reminded so many `days` before the end, which is at `expires`; tells whether nobody else has
+/// done so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remind(conn: &mut Conn, uuid: TokenId, expires: Timestamp, days: i32) -> Result<bool, StoreError> {
+    let uuid = uuid.to_string();
+    let reminded = on!(conn, c => sqlx::query(
+        "UPDATE token SET reminded = $3 WHERE uuid = $1 AND expires = $2 AND (reminded = 0 OR reminded > $3)",
+    ).bind(uuid).bind(expires.0).bind(days).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(reminded == 1)
 }
 
 /// Deletes a token.

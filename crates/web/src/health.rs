@@ -8,6 +8,9 @@ use axum::routing::get;
 use http::StatusCode;
 use portcullis_idp::{Context, is_ready};
 
+/// Where probes ask.
+pub(crate) const BASE: &str = "/-/health/";
+
 /// `/-/health/live/` and `/-/health/ready/`.
 pub(crate) fn router() -> Router<Arc<Context>> {
     Router::new().route("/-/health/live/", get(async || StatusCode::OK)).route("/-/health/ready/", get(ready))

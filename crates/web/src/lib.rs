@@ -9,6 +9,7 @@ mod health;
 mod noted;
 pub mod oauth;
 pub mod pages;
+mod plain;
 pub mod same_origin;
 #[cfg(test)]
 mod testing;
@@ -38,7 +39,8 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(stateful.with_state(Arc::clone(&ctx)))
         .merge(api::router(Arc::clone(&ctx)))
         .fallback(not_found)
-        .layer(from_fn_with_state(ctx, pages::look::around))
+        .layer(from_fn_with_state(Arc::clone(&ctx), pages::look::around))
+        .layer(from_fn_with_state(ctx, plain::refuse))
         .layer(from_fn(named))
 }
 
@@ -60,7 +62,9 @@ fn has_nul(uri: &Uri) -> bool {
 /// Adds the request's id to the answer.
 async fn named(mut request: Request, next: Next) -> Response {
     noted::note(&mut request);
-    let id = request.extensions().get::<Arc<Origin>>().map(|origin| origin.request_id.clone()).unwrap_or_default();
+    let origin = request.extensions().get::<Arc<Origin>>();
+    let id = origin.map(|origin| origin.request_id.clone()).unwrap_or_default();
+    let asked = origin.and_then(|origin| origin.asked.clone());
     let mut response = match request.extensions().get::<Arc<Origin>>().cloned() {
         Some(origin) if has_nul(request.uri()) && !request.uri().path().starts_with(api::BASE) => {
             not_found(Extension(origin)).await
@@ -69,6 +73,10 @@ async fn named(mut request: Request, next: Next) -> Response {
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
+    }
+    // For the access log (OA-669).
+    if let Some(asked) = asked {
+        response.extensions_mut().insert(asked.proof.via());
     }
     response
 }

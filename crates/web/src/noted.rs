@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use http::header::USER_AGENT;
+use portcullis_core::auth_via::Proof;
 use portcullis_core::origin::{Asked, Origin};
 
 /// Longest text that is noted, in characters; events keep less.
@@ -21,6 +22,7 @@ pub(crate) fn note(request: &mut Request) {
         path: shortened(request.uri().path()),
         query: shortened(request.uri().query().unwrap_or_default()),
         user_agent: shortened(&user_agent.unwrap_or_default()),
+        proof: Proof::default(),
     };
     let origin = Origin { asked: Some(Arc::new(asked)), ..origin.as_ref().clone() };
     request.extensions_mut().insert(Arc::new(origin));

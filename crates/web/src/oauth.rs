@@ -24,7 +24,7 @@ use crate::pages::path;
 
 /// The endpoints. Each answers with and without the slash at its end (OA-094).
 pub fn router() -> Router<Arc<Context>> {
-    let endpoints: [(&str, MethodRouter<Arc<Context>>); 10] = [
+    let endpoints: [(&str, MethodRouter<Arc<Context>>); 11] = [
         ("/application/o/authorize", get(authorize::by_query).post(authorize::by_form)),
         ("/application/o/token", post(back_channel::token).options(back_channel::preflight)),
         ("/application/o/userinfo", get(userinfo::by_header).post(userinfo::by_form).options(back_channel::preflight)),
@@ -33,6 +33,7 @@ pub fn router() -> Router<Arc<Context>> {
         ("/application/o/introspect", post(back_channel::introspect)),
         ("/application/o/revoke", post(back_channel::revoke)),
         ("/application/o/{slug}/end-session", get(end_session::ask).post(end_session::submit)),
+        ("/application/o/{slug}/signed-out", get(end_session::ended)),
         ("/application/o/{slug}/jwks", get(metadata::jwks)),
         ("/application/o/{slug}/.well-known/openid-configuration", get(metadata::discovery)),
     ];

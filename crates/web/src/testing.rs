@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::{ManualClock, Timestamp};
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::epoch::Epochs;
@@ -41,6 +42,8 @@ pub(crate) struct Reply {
     pub(crate) json: Value,
     /// The body as text.
     pub(crate) text: String,
+    /// What the access log is told of the request's proof.
+    pub(crate) via: Option<AuthVia>,
 }
 
 impl Site {
@@ -68,6 +71,18 @@ impl Site {
     pub(crate) async fn made_strict() -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
         Self::made(wishes, |ctx| ctx.options.strict_admin_set = true).await
+    }
+
+    /// Where keys are shown once and never again.
+    pub(crate) async fn with_hidden_keys() -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.options.hidden_keys = true).await
+    }
+
+    /// With these limits.
+    pub(crate) async fn limited(limits: portcullis_idp::limits::Limits) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| ctx.limits = limits).await
     }
 
     /// With mail.
@@ -149,9 +164,10 @@ impl Site {
         }));
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
+        let via = response.extensions().get().copied();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text }
+        Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), text, via }
     }
 
     /// Makes a user, and returns its key.
@@ -229,6 +245,7 @@ pub(crate) async fn context_with(
         signing: portcullis_idp::signing::Cache::default(),
         clients: portcullis_idp::oauth::client::Known::default(),
         notes: portcullis_idp::oauth::machine::Notes::default(),
+        failing: portcullis_idp::event::failing::Failing::default(),
         setup: portcullis_idp::setup::Code::default(),
         revisions: portcullis_idp::context::Revisions::default(),
         channels: portcullis_idp::outposts::channel::Channels::default(),

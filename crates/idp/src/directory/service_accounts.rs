@@ -78,7 +78,8 @@ pub async fn create(ctx: &Context, actor: &Actor, wish: Wish) -> Result<Made, Er
     }
     // Ours to write, whoever asks for the account (CO-068).
     account::set_attributes(change.conn(), user, &seal(ctx, &account_place(user), &attributes)).await?;
-    let key = ctx.entropy.alphanumeric(Settings::load(change.conn()).await?.default_token_length);
+    let settings = Settings::load(change.conn()).await?;
+    let key = tokens::keys::generate(ctx, tokens::APP_PASSWORD, &settings);
     let token = tokens::Fields {
         identifier: Some(identifier(&wish.name)),
         intent: Some(tokens::APP_PASSWORD.to_owned()),

@@ -69,6 +69,7 @@ mod tests {
             path: path.to_owned(),
             query: query.to_owned(),
             user_agent: "x".repeat(1000),
+            ..Asked::default()
         };
         told(&Request { id: "77".to_owned(), host: String::new(), asked: Some(Arc::new(asked)), impersonator: None })
             .expect("a request")

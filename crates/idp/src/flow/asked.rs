@@ -63,6 +63,7 @@ impl Desk<'_> {
                 fields: prompts::FIRST.into_iter().chain(prompts::PASSWORDS).collect::<Vec<Field>>(),
             },
             Step::SignOut => Challenge::SessionEnd { user },
+            Step::TellClients => Challenge::TellClients { frames: self.run.frames.clone() },
             Step::Denied { message, remedy } => Challenge::Denied { user, message, remedy },
             // Nobody is asked anything at these; the browser begins again.
             Step::AfterPassword | Step::AfterSecondFactor | Step::LogIn | Step::Done => {

@@ -81,6 +81,11 @@ pub enum Challenge {
         /// Whose.
         user: Shown,
     },
+    /// To load these addresses, by which clients hear of the sign-out, and to go on whether they heard it or not (OA-550).
+    TellClients {
+        /// The addresses.
+        frames: Vec<String>,
+    },
     /// Nothing: the flow is not for this visitor, or over.
     Denied {
         /// Whose, as far as known.
@@ -201,6 +206,7 @@ impl Challenge {
             Self::Email => "ak-stage-email",
             Self::Prompt { .. } => "ak-stage-prompt",
             Self::SessionEnd { .. } => "ak-stage-session-end",
+            Self::TellClients { .. } => "ak-provider-iframe-logout",
             Self::Denied { .. } => "ak-stage-access-denied",
         }
     }

@@ -10,6 +10,7 @@ use super::{Desk, SessionCookie, first_factor, remembered, second_factor, stages
 use crate::access::flows::wanted;
 use crate::change::{Change, Touched};
 use crate::error::Error;
+use crate::oauth::logout;
 use crate::{applications, event, flows, portal, reputation, sessions, sign_in};
 
 /// Starts the session, under a fresh identifier (CO-384).
@@ -98,13 +99,16 @@ pub(super) async fn sign_out(desk: &mut Desk<'_>) -> Result<(), Error> {
         if let Some((session, account)) = desk.login.clone() {
             let actor = desk.actor(&account);
             desk.login = None;
+            desk.run.frames = logout::frames(desk.ctx, &session.sid, None).await?;
             sign_in::out(desk.ctx, &session, &actor).await?;
+            // What remains of the flow is nobody's.
+            (desk.run.sid, desk.run.pending) = (None, None);
         }
         desk.cookies.session = Some(SessionCookie::Clear);
     }
     if desk.run.next.is_empty() {
         HOME.clone_into(&mut desk.run.next);
     }
-    desk.run.step = Step::Done;
+    desk.run.step = if desk.run.frames.is_empty() { Step::Done } else { Step::TellClients };
     Ok(())
 }

@@ -35,6 +35,9 @@ struct Asked {
     at: i64,
 }
 
+/// How somebody has proved who they are who did so with a passkey.
+pub(super) const METHOD: &str = "auth_webauthn_pwl";
+
 /// What a browser is asked for at the beginning, if passkeys are of use there. The challenge is fresh every time.
 pub(super) fn ask(desk: &mut Desk<'_>) -> Option<Value> {
     if !is_offered(desk) {
@@ -97,7 +100,7 @@ pub(super) async fn sign_in(desk: &mut Desk<'_>, given: &Value) -> Result<(), Er
     }
     account.username.clone_into(&mut desk.run.identifier);
     desk.run.is_about(&account);
-    "auth_webauthn_pwl".clone_into(&mut desk.run.auth_method);
+    METHOD.clone_into(&mut desk.run.auth_method);
     desk.run.devices = vec![(WEBAUTHN.to_owned(), credential.authenticator)];
     desk.run.step = Step::AfterSecondFactor;
     desk.rotate = true;

@@ -62,6 +62,9 @@ pub(super) struct Run {
     pub(super) challenge: Option<String>,
     /// One-time token of a question that is answered with yes.
     pub(super) token: Option<String>,
+    /// What the browser loads so that clients hear of a sign-out.
+    #[serde(default)]
+    pub(super) frames: Vec<String>,
 }
 
 /// Whom a run is about.
@@ -96,6 +99,8 @@ pub(super) enum Step {
     Settings,
     FirstAdministrator,
     SignOut,
+    /// The session has ended, and clients are to hear of it from the browser.
+    TellClients,
     /// The flow is over.
     Done,
     Denied {
@@ -134,6 +139,7 @@ impl Run {
             link: None,
             challenge: None,
             token: None,
+            frames: Vec::new(),
         }
     }
 

@@ -42,6 +42,28 @@ fn guesses(ctx: &Context, user: UserPk, address: IpAddr) -> [(Digest, i64); 2] {
     ]
 }
 
+fn links(ctx: &Context, user: UserPk) -> Digest {
+    ctx.keys.digest(Purpose::FailureBucket, &[b"user-code-link", user.to_string().as_bytes()])
+}
+
+/// Whether a code is looked at that came in a link. Whoever is lured to links with wrong ones types theirs all the same.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn follows_link(ctx: &Context, conn: &mut Conn, user: UserPk) -> Result<bool, StoreError> {
+    let wrong = failure::get(conn, &links(ctx, user), ctx.now()).await?;
+    Ok(wrong.is_none_or(|wrong| wrong.count < PER_USER))
+}
+
+/// Counts a wrong code in a link.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn followed_wrong_link(ctx: &Context, conn: &mut Conn, user: UserPk) -> Result<(), StoreError> {
+    let now = ctx.now();
+    failure::add(conn, &links(ctx, user), now, now.plus_seconds(WINDOW_SECONDS)).await.map(drop)
+}
+
 /// Lets a typed code be looked at.
 ///
 /// # Errors

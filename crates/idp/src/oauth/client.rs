@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::epoch::{Mark, Subject};
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::same_secret;
@@ -21,6 +22,7 @@ use crate::access::Terms;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::event::Keeping;
+use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
 use crate::{event, providers, reputation};
 
@@ -233,6 +235,7 @@ pub async fn prove(
     let attempt = attempt(visitor, credentials);
     let _turn = examine(ctx, &attempt).await?;
     if client.has_secret(ctx, &credentials.secret)? {
+        visitor.request.succeeded(AuthVia::ClientSecret);
         return Ok(());
     }
     note_failure(ctx, visitor, &attempt).await?;
@@ -249,9 +252,9 @@ async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     reputation::note(ctx, &mut tx, visitor.client, &client_id, reputation::Attempt::Failed).await?;
-    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
+    let recorded = record_failing(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
     tx.commit().await?;
-    event::log(&recorded);
+    recorded.iter().for_each(event::log);
     Ok(())
 }
 
@@ -263,7 +266,7 @@ mod tests {
         Credentials::read(authorization.map(str::as_bytes), &Params::parse(body.as_bytes()).expect("reads"))
     }
 
-    /// OA-210, OA-211: the header wins over the body; halves are percent-decoded and a plus stays a plus.
+    /// OA-210, OA-211, OA-701: the header wins over the body; halves are percent-decoded and a plus stays a plus.
     #[test]
     fn oa_211_basic_client_credentials_are_decoded() {
         let header = format!("bAsIc {}", STANDARD.encode("i%64:s+%3A:x"));

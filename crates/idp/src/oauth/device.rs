@@ -179,6 +179,8 @@ pub struct Question {
 pub enum Outcome {
     /// There is no such code, or it has ended: which of them is not told.
     Unknown,
+    /// It was not looked at: too many links had wrong ones. They may type it.
+    Unread,
     /// They are asked.
     Ask(Question),
     /// The policies say no (OA-165).
@@ -207,6 +209,8 @@ pub struct Typing<'a> {
     pub visitor: &'a Visitor,
     /// What they typed.
     pub code: &'a str,
+    /// Whether it came in a link, and nobody has typed it.
+    pub in_link: bool,
 }
 
 /// Says what a code is about, and takes an `answer` if there is one: nobody is let in by following a link (OA-374).
@@ -222,6 +226,9 @@ pub async fn decide(ctx: &Context, typing: &Typing<'_>, answer: Option<bool>) ->
     }
     let mut conn = ctx.db.read().await?;
     limits::admit(ctx, &mut conn, login.account, visitor.client).await?;
+    if typing.in_link && !limits::follows_link(ctx, &mut conn, login.account).await? {
+        return Ok(Outcome::Unread);
+    }
     let found = match normal(typing.code) {
         Some(code) => device_code::by_user_code(&mut conn, &by_user(ctx, &code), ctx.now()).await?,
         None => None,
@@ -229,7 +236,10 @@ pub async fn decide(ctx: &Context, typing: &Typing<'_>, answer: Option<bool>) ->
     let Some(found) = found else {
         drop(conn);
         let mut tx = ctx.db.write().await?;
-        limits::failed(ctx, &mut tx, login.account, visitor.client).await?;
+        match typing.in_link {
+            true => limits::followed_wrong_link(ctx, &mut tx, login.account).await?,
+            false => limits::failed(ctx, &mut tx, login.account, visitor.client).await?,
+        }
         tx.commit().await?;
         return Ok(Outcome::Unknown);
     };

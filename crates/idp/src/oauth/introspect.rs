@@ -129,7 +129,7 @@ pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Resu
     }
 }
 
-/// Whether an app password exists, holds, belongs to the user and still has the key it had.
+/// Whether an app password exists, holds, belongs to the user and still has the key it had, be it as its old one.
 ///
 /// # Errors
 /// When the store fails.
@@ -141,13 +141,13 @@ pub async fn app_password_stands(
     owner: portcullis_core::id::UserPk,
 ) -> Result<bool, Error> {
     let Ok(uuid) = uuid.parse() else { return Ok(false) };
-    let found = token::by_uuid(conn, uuid).await?;
-    Ok(found.is_some_and(|found| {
-        found.account == owner
-            && found.intent == crate::tokens::APP_PASSWORD
-            && found.holds(ctx.now())
-            && issue::key_mark(&found) == key
-    }))
+    let Some(found) = token::by_uuid(conn, uuid).await? else { return Ok(false) };
+    let now = ctx.now();
+    let is_old = |old: &token::OldKey| old.ends > now && issue::key_mark(&old.digest) == key;
+    Ok(found.account == owner
+        && found.intent == crate::tokens::APP_PASSWORD
+        && found.holds(now)
+        && (issue::key_mark(&found.key_digest) == key || found.old_key.as_ref().is_some_and(is_old)))
 }
 
 /// The app password that an access token was obtained with, if there was one.

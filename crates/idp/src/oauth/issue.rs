@@ -215,9 +215,9 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
 }
 
-/// Which key an app password has: what the old key made ends with it.
-pub fn key_mark(password: &Token) -> String {
-    password.key_digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// Which key of an app password this is the digest of: what a key made ends with it.
+pub fn key_mark(digest: &[u8]) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Issues an access token and keeps its record, which is the authority (OA-462). Returns its value.
@@ -252,7 +252,7 @@ pub async fn access_token(
         },
         app_password_key: match basis.ground.traded {
             Some(traded) => traded.app_password_key.clone(),
-            None => basis.ground.app_password.map(key_mark),
+            None => basis.ground.app_password.map(|password| key_mark(&password.key_digest)),
         },
         traded_sid: basis.ground.traded.and_then(|traded| traded.sid.clone().or_else(|| traded.traded_sid.clone())),
         source: basis.ground.traded.map_or(basis.ground.source, |traded| traded.source),

@@ -8,6 +8,7 @@ mod notes;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::credentials::TOKEN_USER;
 use portcullis_store::Conn;
 use portcullis_store::account::Account;
@@ -24,6 +25,7 @@ use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
+use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
 use crate::{entitlements, event, reputation, tokens};
 
@@ -68,6 +70,16 @@ impl Variant {
             Self::ClientSecret => "oauth_client_secret",
             Self::Assertion(_) | Self::Verified(_) => "jwt",
             Self::Nothing { .. } => "unknown",
+        }
+    }
+
+    /// What somebody has proven themselves by who has done so in this way (OA-669).
+    const fn via(&self) -> AuthVia {
+        match self {
+            Self::AppPassword { .. } => AuthVia::ApiToken,
+            Self::ClientSecret => AuthVia::ClientSecret,
+            Self::Verified(_) => AuthVia::Jwt,
+            Self::Assertion(_) | Self::Nothing { .. } => AuthVia::Unauthenticated,
         }
     }
 }
@@ -183,6 +195,9 @@ pub async fn prove(
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let name = variant.name();
+    if let Some(asked) = &visitor.request.asked {
+        asked.proof.tries(name);
+    }
     let username = match variant {
         Variant::AppPassword { username, .. } => username.clone(),
         _ => String::new(),
@@ -201,7 +216,10 @@ pub async fn prove(
         None => check(ctx, visitor, client, terms, variant, wish).await?,
     };
     match outcome {
-        Ok(proven) => Ok(Proven { failed_before: turn.failed_before, ..proven }),
+        Ok(proven) => {
+            visitor.request.succeeded(variant.via());
+            Ok(Proven { failed_before: turn.failed_before, ..proven })
+        }
         Err(reason) => {
             note_failure(ctx, visitor, client, &attempt, name, reason).await?;
             Err(OAuthError::InvalidGrant)
@@ -326,7 +344,7 @@ async fn owner(
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
     });
-    let token = token.filter(|token| token.holds(ctx.now()) && !password.is_empty());
+    let token = token.and_then(|token| token.shown(&digest, ctx.now())).filter(|_| !password.is_empty());
     Ok(match (found, token) {
         (Some(account), Some(_)) if !account.is_active => Err("user_inactive"),
         (Some(account), Some(token)) => Ok((account, token)),
@@ -353,7 +371,8 @@ async fn note_failure(
         reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
     }
     let stranger = visitor.stranger(&username);
-    let mut recorded = vec![event::record(ctx, &mut tx, &stranger, "login_failed", context).await?];
+    let failed = record_failing(ctx, &mut tx, &stranger, "login_failed", context).await?;
+    let mut recorded: Vec<_> = failed.into_iter().collect();
     if reason == assertion::REPLAYED {
         let context = json!({"message": "Assertion was used again", "provider": client.provider.name});
         recorded.push(event::record(ctx, &mut tx, &stranger, "suspicious_request", context).await?);
@@ -411,12 +430,22 @@ pub(crate) fn note(
     let not_since = now.plus_seconds(-NOTE_SECONDS);
     let is_noted = password.last_used.is_some_and(|last| last > not_since);
     let from = visitor.client.to_string();
-    let context = json!({"auth_method": "token", "auth_method_args": {"identifier": password.identifier},
-        "application": named(application)});
+    let mut method = json!({"identifier": password.identifier});
+    if password.is_by_old_key() {
+        // Somebody still shows the key that was replaced (OA-608).
+        event::add(&mut method, "rotated", json!(true));
+    }
+    let context = json!({"auth_method": "token", "auth_method_args": method, "application": named(application)});
     Some(Note {
         event: event::of(ctx, keeping, &visitor.known(&proven.person), &account.email, event::APP, "login", context),
         forgotten: proven.failed_before.then(|| limits::forgotten(ctx, &attempt)),
-        used: (!is_noted).then_some(notes::Use { uuid: password.uuid, at: now, from, not_since }),
+        used: (!is_noted).then(|| notes::Use {
+            uuid: password.uuid,
+            digest: password.key_digest.clone(),
+            at: now,
+            from,
+            not_since,
+        }),
     })
 }
 
@@ -428,7 +457,7 @@ fn named(application: &Application) -> Value {
 mod tests {
     use super::*;
 
-    /// OA-305, OA-306: white space and missing padding are forgiven, foreign characters and a missing half are
+    /// OA-305, OA-306, OA-812: white space and missing padding are forgiven, foreign characters and a missing half are
     /// not, and the password may contain colons.
     #[test]
     fn oa_305_packed_credentials() {

@@ -111,7 +111,7 @@ fn decoded(part: Option<&[u8]>) -> Result<String, OAuthError> {
 mod tests {
     use super::*;
 
-    /// OA-008: empty counts as absent, unknown names are ignored, doubles and undecodable text are refused.
+    /// OA-008, OA-700: empty counts as absent, unknown names are ignored, doubles and undecodable text are refused.
     #[test]
     fn oa_008_parameters_are_read_strictly() {
         let params = Params::parse(b"code=a%2Bb+c&scope=&other=1&other=2&&state=%C3%A4").expect("reads");

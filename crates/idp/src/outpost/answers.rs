@@ -141,7 +141,7 @@ pub async fn verify_password(
             statement: digest_of(&said.claims),
             user: proven.person.account.uuid.to_string(),
             app_password: app_password.map(|password| password.uuid.to_string()).unwrap_or_default(),
-            app_password_key: app_password.map(issue::key_mark).unwrap_or_default(),
+            app_password_key: app_password.map(|password| issue::key_mark(&password.key_digest)).unwrap_or_default(),
             groups: proven.person.direct_groups.clone(),
             networks: app_password.map(|password| password.allowed_networks.clone()).unwrap_or_default(),
             entitlements: proven.entitlements.clone(),

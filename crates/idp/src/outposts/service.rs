@@ -89,8 +89,8 @@ async fn new_account(change: &mut Change<'_>, outpost: &Outpost) -> Result<Accou
 
 async fn new_token(change: &mut Change<'_>, outpost: &Outpost, owner: UserPk) -> Result<(), Error> {
     let ctx = change.context();
-    let length = Settings::load(change.conn()).await?.default_token_length;
-    let key = ctx.entropy.alphanumeric(length);
+    let settings = Settings::load(change.conn()).await?;
+    let key = tokens::keys::generate(ctx, tokens::API, &settings);
     let uuid = portcullis_core::id::TokenId(ctx.entropy.uuid());
     let identifier = token_identifier(outpost.pk);
     let made = Token {
@@ -109,6 +109,8 @@ async fn new_token(change: &mut Change<'_>, outpost: &Outpost, owner: UserPk) ->
         created: ctx.now(),
         last_used: None,
         last_used_from: None,
+        old_key: None,
+        reminded: 0,
     };
     token::insert(change.conn(), &made).await?;
     change.event("model_created", json!({"model": tokens::named(&made)})).await

@@ -54,6 +54,26 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
+/// A source whose keys were fetched.
+#[derive(Clone, Debug)]
+pub struct Fetches {
+    /// Its short name.
+    pub slug: String,
+    /// When its keys were last fetched.
+    pub fetched_at: Timestamp,
+}
+
+/// The sources that are enabled and whose keys were fetched, in the order of their names.
+///
+/// # Errors
+/// When the store fails.
+pub async fn fetches(ctx: &Context) -> Result<Vec<Fetches>, Error> {
+    let mut all = source::all(&mut ctx.db.read().await?).await?;
+    all.sort_by(|left, right| left.slug.cmp(&right.slug));
+    let enabled = all.into_iter().filter(|source| source.enabled);
+    Ok(enabled.filter_map(|source| Some(Fetches { slug: source.slug, fetched_at: source.fetched_at? })).collect())
+}
+
 /// Forgets what was fetched.
 pub(super) fn forget(source: &mut Source) {
     source.discovered_issuer = String::new();

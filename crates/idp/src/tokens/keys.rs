@@ -1,17 +1,21 @@
-//! The keys of tokens: shown with an event, replaced with consequences (CO-104, OA-606, OA-607).
+//! The keys of tokens: shown with an event, replaced with consequences (CO-104, OA-606 … OA-608).
 
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::TokenId;
 use portcullis_core::keys::Digest;
+use portcullis_core::label;
 use portcullis_core::permission::special;
-use portcullis_store::token;
-use portcullis_store::token::Token;
+use portcullis_store::account;
+use portcullis_store::token::{self, OldKey, Token};
 use serde_json::json;
 
-use super::{API, digest, end_what_it_opened, named, with_right};
+use super::{API, digest, end_what_a_key_opened, end_what_it_opened, named, prove_owner_anew, with_right};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::Error;
+use crate::event;
 use crate::limits::{self, Attempt, Cost};
+use crate::oauth::issue;
 use crate::settings::Settings;
 
 /// Shortest key that anyone may choose.
@@ -98,19 +102,88 @@ pub async fn set_in(change: &mut Change<'_>, identifier: &str, key: &str) -> Res
     Ok(true)
 }
 
-/// Gives a token a key that is drawn here, and tells it, once; sessions that the old key made end (OA-608).
+/// Longest time that an old key may hold beside the new one, in seconds (OA-608).
+pub const LONGEST_OVERLAP: i64 = 24 * 3600;
+
+/// A key that was drawn for a token.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new key.
+    pub key: String,
+    /// Until when the old one holds as well, if it does.
+    pub old_key_ends: Option<Timestamp>,
+}
+
+/// Gives a token a key that is drawn here, and tells it, once. The old one holds for another `overlap` seconds, at most
+/// [`LONGEST_OVERLAP`]; with none, sessions that it made end. An older one ends in any case (OA-608).
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the right, [`Error::NotFound`] when the token is not the actor's to see.
-pub async fn rotate(ctx: &Context, actor: &Actor, identifier: &str) -> Result<String, Error> {
+pub async fn rotate(ctx: &Context, actor: &Actor, identifier: &str, overlap: i64) -> Result<Rotated, Error> {
     let mut change = Change::begin(ctx, actor).await?;
     let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
-    let length = Settings::load(change.conn()).await?.default_token_length;
-    let key = ctx.entropy.alphanumeric(length);
-    replace(ctx, &mut change, &mut changed, &key).await?;
-    change.event("secret_rotate", json!({"secret": named(&changed), "type": "token"})).await?;
+    let settings = Settings::load(change.conn()).await?;
+    let key = generate(ctx, &changed.intent, &settings);
+    let ends = ctx.now().plus_seconds(overlap.min(LONGEST_OVERLAP));
+    let old_key_ends = (overlap > 0).then_some(ends);
+    let mut context = json!({"secret": named(&changed), "type": "token"});
+    if let Some(ends) = old_key_ends {
+        keep_old(&mut change, &mut changed, &key, ends).await?;
+        event::add(&mut context, "overlap_ends", json!(ends.to_string()));
+    } else {
+        replace(ctx, &mut change, &mut changed, &key).await?;
+    }
+    change.event("secret_rotate", context).await?;
     change.commit().await?;
-    Ok(key)
+    Ok(Rotated { key, old_key_ends })
+}
+
+/// Ends the old key of a token before its time, if there is one (OA-608).
+///
+/// # Errors
+/// As [`rotate`].
+pub async fn end_old(ctx: &Context, actor: &Actor, identifier: &str) -> Result<(), Error> {
+    let mut change = Change::begin(ctx, actor).await?;
+    let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
+    if end_old_in(&mut change, &mut changed).await? {
+        let context = json!({"model": named(&changed), "message": "The key before the present one was ended."});
+        change.event("model_updated", context).await?;
+    }
+    change.commit().await
+}
+
+/// Ends the old key of a token, and what it opened; tells whether there was one.
+pub(super) async fn end_old_in(change: &mut Change<'_>, changed: &mut Token) -> Result<bool, Error> {
+    let Some(old) = changed.old_key.take() else { return Ok(false) };
+    token::update(change.conn(), changed).await?;
+    end_what_a_key_opened(change, changed, Some(&issue::key_mark(&old.digest))).await?;
+    change.touch(Touched::Token(changed.uuid));
+    Ok(true)
+}
+
+/// Stores another key beside the present one, which becomes the old one. What that opened goes on, and ends with it.
+async fn keep_old(change: &mut Change<'_>, changed: &mut Token, key: &str, ends: Timestamp) -> Result<(), Error> {
+    end_old_in(change, changed).await?;
+    let ctx = change.context();
+    let digest = std::mem::replace(&mut changed.key_digest, digest(ctx, key).to_vec());
+    changed.key_sealed = seal(ctx, changed.uuid, key);
+    changed.old_key = Some(OldKey { digest, ends, last_used: None });
+    token::update(change.conn(), changed).await?;
+    account::shorten_credential(change.conn(), changed.account, changed.uuid, ends).await?;
+    prove_owner_anew(change, changed).await?;
+    change.touch(Touched::Token(changed.uuid));
+    Ok(())
+}
+
+/// A key for a token: letters and digits, or, if the instance labels its keys, with what it is in front and a checksum
+/// behind (OA-593, OA-613).
+pub(crate) fn generate(ctx: &Context, intent: &str, settings: &Settings) -> String {
+    let random = ctx.entropy.alphanumeric(settings.default_token_length);
+    match (ctx.options.labelled_keys, intent) {
+        (false, _) => random,
+        (true, API) => label::labelled("pcat_", &random),
+        (true, _) => label::labelled("pcap_", &random),
+    }
 }
 
 const IN_USE: &str = "This field must be unique.";
@@ -145,7 +218,7 @@ async fn guessed(ctx: &Context, actor: &Actor) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Stores another key, and ends what the old one opened.
+/// Stores another key, and ends what the one before opened; so ends an older one that was kept.
 pub(crate) async fn replace(
     ctx: &Context,
     change: &mut Change<'_>,
@@ -154,6 +227,7 @@ pub(crate) async fn replace(
 ) -> Result<(), Error> {
     changed.key_digest = digest(ctx, key).to_vec();
     changed.key_sealed = seal(ctx, changed.uuid, key);
+    changed.old_key = None;
     token::update(change.conn(), changed).await?;
     end_what_it_opened(change, changed).await?;
     change.touch(Touched::Token(changed.uuid));
@@ -171,6 +245,6 @@ pub async fn used(ctx: &Context, used: &Token, from: &str) -> Result<(), Error> 
         return Ok(());
     }
     let mut tx = ctx.db.write().await?;
-    token::used(&mut tx, used.uuid, now, from, minute_ago).await?;
+    token::used(&mut tx, used.uuid, &used.key_digest, now, from, minute_ago).await?;
     Ok(tx.commit().await?)
 }

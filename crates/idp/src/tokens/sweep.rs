@@ -31,7 +31,27 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         }
         change.commit().await?;
     }
-    Ok(())
+    end_old_keys(ctx, &system).await
+}
+
+/// Forgets old keys whose time is over, and has outposts elsewhere look again (OA-608).
+async fn end_old_keys(ctx: &Context, system: &Actor) -> Result<(), Error> {
+    loop {
+        let ended = token::with_ended_old_key(&mut ctx.db.read().await?, ctx.now(), BATCH).await?;
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let mut change = Change::begin(ctx, system).await?;
+        for seen in ended {
+            // Read again inside the transaction: it may have been replaced meanwhile.
+            let token = token::by_uuid(change.conn(), seen.uuid).await?;
+            let is_over = |token: &Token| token.old_key.as_ref().is_some_and(|old| old.ends <= ctx.now());
+            if let Some(mut token) = token.filter(is_over) {
+                keys::end_old_in(&mut change, &mut token).await?;
+            }
+        }
+        change.commit().await?;
+    }
 }
 
 async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, seen: Token) -> Result<(), Error> {
@@ -47,7 +67,7 @@ async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, see
     // At least a minute, so that one sweep ends.
     let lifetime = settings.default_token_duration.max(60);
     expired.expires = Some(ctx.now().plus_seconds(lifetime));
-    let key = ctx.entropy.alphanumeric(settings.default_token_length);
+    let key = keys::generate(ctx, API, settings);
     keys::replace(ctx, change, &mut expired, &key).await?;
     change.event("secret_rotate", json!({"token": named(&expired), "message": "The token expired."})).await
 }

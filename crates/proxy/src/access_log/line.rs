@@ -91,6 +91,9 @@ fn json(pending: &Pending, stamp: &str, line: &mut Vec<u8>) {
     drop(write!(line, ",\"size\":{},\"status\":{}", pending.size, pending.status));
     field("user_agent", pending.user_agent.as_ref().map_or(b"", |value| value.as_bytes()), line);
     field("user", seen.map_or("", |seen| &seen.user).as_bytes(), line);
+    if let Some(via) = pending.via {
+        field("auth_via", via.as_str().as_bytes(), line);
+    }
     for ((name, shown), value) in pending.log.0.headers.iter().zip(&pending.headers) {
         let value = value.as_ref().map_or(&b""[..], |value| value.as_bytes());
         if *name == REFERER {
@@ -111,6 +114,9 @@ fn plain(pending: &Pending, stamp: &str, line: &mut Vec<u8>) {
     drop(write!(line, " {} {} bytes", pending.status, pending.size));
     drop(write!(line, " {}.{:03} ms", runtime / 1000, runtime % 1000));
     drop(write!(line, " from {}", pending.origin.as_ref().map_or(pending.peer, |origin| origin.client)));
+    if let Some(via) = pending.via {
+        drop(write!(line, " auth_via={}", via.as_str()));
+    }
     if let Some(seen) = &pending.seen {
         for (word, value) in [(" app=", &seen.provider), (" user=", &seen.user)] {
             if !value.is_empty() {

@@ -201,7 +201,11 @@ impl<P: Plane> Way<P> {
         match &server.core {
             Some(core) => {
                 request.extensions_mut().insert(Arc::clone(origin));
-                core(std::mem::take(request)).await
+                let answer = core(std::mem::take(request)).await;
+                if let Some(pending) = pending {
+                    pending.proven(answer.extensions().get().copied());
+                }
+                answer
             }
             None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
         }

@@ -120,9 +120,15 @@ CREATE TABLE token (
     created         BIGINT  NOT NULL,
     last_used       BIGINT,
     last_used_from  TEXT,
-    CHECK (NOT expiring OR expires IS NOT NULL)
+    old_key_digest  BLOB,   -- the key before, while it holds as well
+    old_key_ends    BIGINT,
+    old_key_used    BIGINT,
+    reminded        INTEGER NOT NULL, -- days before its end at which its owner was last reminded; 0: not yet
+    CHECK (NOT expiring OR expires IS NOT NULL),
+    CHECK ((old_key_digest IS NULL) = (old_key_ends IS NULL))
 );
 CREATE INDEX token_key ON token (key_digest, account);
+CREATE INDEX token_old_key ON token (old_key_digest) WHERE old_key_digest IS NOT NULL;
 CREATE INDEX token_account ON token (account);
 
 CREATE TABLE scope_mapping (

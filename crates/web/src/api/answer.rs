@@ -24,6 +24,8 @@ pub enum ApiError {
     Forbidden,
     /// The object is absent, or not for the caller to see. Holds the kind.
     NotFound(&'static str),
+    /// The instance shows this to nobody.
+    Gone(&'static str),
     /// The API has no such path.
     NoSuchPath,
     /// The page is out of range.
@@ -99,6 +101,7 @@ impl IntoResponse for ApiError {
             Self::CrossOrigin => (StatusCode::FORBIDDEN, "CSRF Failed: the request comes from elsewhere.".to_owned()),
             Self::Forbidden => (StatusCode::FORBIDDEN, "You do not have permission to perform this action.".to_owned()),
             Self::NotFound(kind) => (StatusCode::NOT_FOUND, format!("No {kind} matches the given query.")),
+            Self::Gone(why) => (StatusCode::GONE, why.to_owned()),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "Not found.".to_owned()),
             Self::NoSuchPage => (StatusCode::NOT_FOUND, "Invalid page.".to_owned()),
             Self::Method(method) => (StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed.")),
@@ -164,6 +167,7 @@ mod tests {
             (ApiError::MalformedHeader, 403),
             (ApiError::Forbidden, 403),
             (ApiError::NotFound("User"), 404),
+            (ApiError::Gone("x"), 410),
             (ApiError::Method(Method::PUT), 405),
             (ApiError::Unparsable("x".to_owned()), 400),
             (ApiError::MediaType("text/plain".to_owned()), 415),

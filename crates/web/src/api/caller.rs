@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::id::TokenId;
 use portcullis_core::keys::same_secret;
 use portcullis_core::origin::{Origin, Scheme};
@@ -88,10 +89,12 @@ pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Resul
         drop(conn);
         let visitor = Visitor::sent_from(origin);
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
+        origin.succeeded(AuthVia::AccessToken);
         let mut conn = ctx.db.read().await.map_err(internal)?;
         let rights = Rights::of_person(&mut conn, &person).await?;
         return Ok(Caller { actor: actor(&person, rights, origin), person, sid: None, token: None });
     };
+    origin.succeeded(AuthVia::ApiToken);
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);
@@ -118,6 +121,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
         }
         return Err(ApiError::CrossOrigin);
     }
+    origin.succeeded(AuthVia::Session);
     Ok(Caller { actor, person, sid: Some(session.sid), token: None })
 }
 

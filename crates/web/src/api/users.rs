@@ -15,6 +15,7 @@ use portcullis_core::id::UserPk;
 use portcullis_core::origin::Origin;
 use portcullis_core::permission::{Model, special};
 use portcullis_idp::directory::Person;
+use portcullis_idp::directory::generated::{self, Generated};
 use portcullis_idp::directory::shown::{self, ShownTeam, ShownUser};
 use portcullis_idp::directory::{service_accounts, users};
 use portcullis_idp::impersonation::{self, Wish};
@@ -149,7 +150,23 @@ async fn retrieve(
     let include = Include::read(&mut params);
     params.finish()?;
     let user = shown::user(&ctx, &caller.actor, pk(&key)?).await?;
-    Ok(Json(user_json(&user, include)))
+    let mut told = user_json(&user, include);
+    // Our own, where there is something to say (OA-624).
+    if let (Some(generated), Some(told)) = (generated::of(&ctx, user.account.pk).await?, told.as_object_mut()) {
+        told.insert("generated".to_owned(), generated_json(&generated));
+    }
+    Ok(Json(told))
+}
+
+fn generated_json(generated: &Generated) -> Value {
+    let (provider, subject) = (generated.provider.as_ref(), generated.subject.as_ref());
+    json!({
+        "provider": provider.map(|(pk, _)| pk),
+        "provider_name": provider.map(|(_, name)| name),
+        "source": subject.and_then(|subject| subject.source.as_ref()),
+        "issuer": subject.map(|subject| &subject.issuer),
+        "subject": subject.map(|subject| &subject.subject),
+    })
 }
 
 async fn create(State(ctx): Ctx, MayAdd(caller, ..): MayAdd<on::User>, mut body: Body) -> Result<Response, ApiError> {

@@ -19,7 +19,7 @@ use portcullis_idp::oauth::{
 use portcullis_idp::{Context, Visitor};
 use serde_json::json;
 
-use super::answer::{json as answer, refused_client, refused_with_challenge};
+use super::answer::{json as answer, refused, refused_client, refused_with_challenge};
 use super::delegated;
 use super::meters::{counted, grant};
 use super::request::{authorization, form, visitor};
@@ -30,6 +30,16 @@ fn asking(origin: &Origin, headers: &HeaderMap, endpoint: &str) -> Visitor {
     asked::visitor(origin, headers, "POST", &format!("/application/o/{endpoint}/"), "")
 }
 
+/// What a client posted: its parameters, and its `Authorization` header, of which there is one at most.
+async fn posted<'a>(
+    origin: &Origin,
+    headers: &'a HeaderMap,
+    body: Body,
+) -> Result<(Params, Option<&'a [u8]>), Response> {
+    let params = form(origin, headers, body).await?;
+    Ok((params, authorization(headers).map_err(|error| refused(origin, &error))?))
+}
+
 /// `POST /application/o/token/` (OA-086).
 pub(super) async fn token(
     State(ctx): State<Arc<Context>>,
@@ -37,24 +47,18 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let params = match form(&origin, &headers, body).await {
-        Ok(params) => params,
+    let (params, authorization) = match posted(&origin, &headers, body).await {
+        Ok(posted) => posted,
         Err(response) => return response,
     };
     let relay = delegated::relay(&ctx, &origin, &headers).await;
-    let result = match authorization(&headers) {
-        Ok(authorization) => {
-            let asking = asking(&origin, &headers, "token");
-            let answered = tokens::exchange(&ctx, &asking, authorization, &params, relay.as_ref());
-            counted("token", grant(params.text("grant_type")), answered).await
-        }
-        Err(error) => Err(error),
-    };
-    let mut response = match result {
+    let asking = asking(&origin, &headers, "token");
+    let answered = tokens::exchange(&ctx, &asking, authorization, &params, relay.as_ref());
+    let mut response = match counted("token", grant(params.text("grant_type")), &asking, answered).await {
         Ok(issued) => answer(StatusCode::OK, &issued),
         Err(error) => refused_client(&ctx, &origin, &error),
     };
-    share(&ctx, &mut response, &headers, &params).await;
+    share(&ctx, &mut response, &headers, authorization, &params).await;
     response
 }
 
@@ -73,10 +77,15 @@ pub(super) async fn preflight(State(ctx): State<Arc<Context>>, headers: HeaderMa
 }
 
 /// Lets the pages of a client read its answers (OA-581).
-async fn share(ctx: &Context, response: &mut Response, headers: &HeaderMap, params: &Params) {
+async fn share(
+    ctx: &Context,
+    response: &mut Response,
+    headers: &HeaderMap,
+    authorization: Option<&[u8]>,
+    params: &Params,
+) {
     let Some((value, text)) = sender(headers) else { return };
-    let credentials = authorization(headers).and_then(|authorization| Credentials::read(authorization, params));
-    let Ok(credentials) = credentials else { return };
+    let Ok(credentials) = Credentials::read(authorization, params) else { return };
     if origins::of_client(ctx, &credentials.client_id).await.is_ok_and(|origins| origins.contains(text)) {
         allow(response, value);
     }
@@ -103,18 +112,12 @@ pub(super) async fn device(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let params = match form(&origin, &headers, body).await {
-        Ok(params) => params,
+    let (params, authorization) = match posted(&origin, &headers, body).await {
+        Ok(posted) => posted,
         Err(response) => return response,
     };
-    let result = match authorization(&headers) {
-        Ok(authorization) => {
-            let visitor = visitor(&origin);
-            counted("device", "", devices::start(&ctx, &visitor, authorization, &params)).await
-        }
-        Err(error) => Err(error),
-    };
-    match result {
+    let visitor = visitor(&origin);
+    match counted("device", "", &visitor, devices::start(&ctx, &visitor, authorization, &params)).await {
         Ok(started) => answer(StatusCode::OK, &started),
         Err(error) => refused_client(&ctx, &origin, &error),
     }
@@ -127,20 +130,14 @@ pub(super) async fn introspect(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let params = match form(&origin, &headers, body).await {
-        Ok(params) => params,
+    let (params, authorization) = match posted(&origin, &headers, body).await {
+        Ok(posted) => posted,
         Err(response) => return response,
     };
     let relay = delegated::relay(&ctx, &origin, &headers).await;
-    let result = match authorization(&headers) {
-        Ok(authorization) => {
-            let asking = asking(&origin, &headers, "introspect");
-            let answered = introspection::answer(&ctx, &asking, authorization, &params, relay.as_ref());
-            counted("introspect", "", answered).await
-        }
-        Err(error) => Err(error),
-    };
-    match result {
+    let asking = asking(&origin, &headers, "introspect");
+    let answered = introspection::answer(&ctx, &asking, authorization, &params, relay.as_ref());
+    match counted("introspect", "", &asking, answered).await {
         Ok(said) => answer(StatusCode::OK, &said),
         Err(error) => refused_with_challenge(&ctx, &origin, error),
     }
@@ -153,18 +150,12 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let params = match form(&origin, &headers, body).await {
-        Ok(params) => params,
+    let (params, authorization) = match posted(&origin, &headers, body).await {
+        Ok(posted) => posted,
         Err(response) => return response,
     };
-    let result = match authorization(&headers) {
-        Ok(authorization) => {
-            let visitor = visitor(&origin);
-            counted("revoke", "", revocation::answer(&ctx, &visitor, authorization, &params)).await
-        }
-        Err(error) => Err(error),
-    };
-    match result {
+    let visitor = visitor(&origin);
+    match counted("revoke", "", &visitor, revocation::answer(&ctx, &visitor, authorization, &params)).await {
         Ok(()) => answer(StatusCode::OK, &json!({})),
         Err(error) => refused_with_challenge(&ctx, &origin, error),
     }

@@ -109,9 +109,10 @@ impl From<'_> {
         answer: Option<bool>,
     ) -> Result<Response, PageError> {
         let visitor = asked::visitor(self.origin, self.headers, self.method, path::DEVICE, "").in_session(session);
-        let typing = Typing { login: session, visitor: &visitor, code };
+        let typing = Typing { login: session, visitor: &visitor, code, in_link: self.method == "GET" };
         Ok(match device::decide(ctx, &typing, answer).await? {
             Outcome::Unknown => enter(code, Some("This code is not valid. Look at the device for its present one.")),
+            Outcome::Unread => enter(code, None),
             Outcome::Ask(question) => {
                 let page_of = Device {
                     application: &question.application,

@@ -59,6 +59,26 @@ pub(super) async fn submit(
     leave(&ctx, &origin, &slug, &headers, &params, ours).await
 }
 
+/// `GET /application/o/{slug}/signed-out/`: what has ended, once clients have heard of it from the browser.
+pub(super) async fn ended(
+    State(ctx): State<Arc<Context>>,
+    Extension(origin): Extension<Arc<Origin>>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let told = async {
+        let Some((application, provider)) = by_slug(&ctx, &slug).await? else {
+            let text = "There is no such application.";
+            return Ok(respond::error(&origin, StatusCode::NOT_FOUND, "Not found", text));
+        };
+        Ok::<_, PageError>(match signed_in(&ctx, &headers, &origin).await? {
+            Some(_) => left(&application, &provider.external_host),
+            None => signed_out(&origin, &headers),
+        })
+    };
+    told.await.unwrap_or_else(|error| error.into_page(&origin))
+}
+
 fn unreadable(origin: &Origin) -> Response {
     let text = "The request of the application cannot be read.";
     respond::error(origin, StatusCode::BAD_REQUEST, "This sign-out cannot go on", text)
@@ -97,8 +117,11 @@ async fn leave(
     }
     match finish(ctx, origin, &session, &account, &wish).await {
         Ok(frames) if !frames.is_empty() => {
-            let here = if wish.full { path::SIGN_OUT } else { path::HOME };
-            let mut response = tell(&frames, wish.back.as_deref().unwrap_or(here));
+            let here = match wish.full {
+                true => path::SIGN_OUT.to_owned(),
+                false => format!("/application/o/{}/signed-out/", application.slug),
+            };
+            let mut response = tell(&frames, wish.back.as_deref().unwrap_or(&here));
             if wish.full {
                 clear_session(&mut response, origin, headers);
             }

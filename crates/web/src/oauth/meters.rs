@@ -3,7 +3,8 @@
 
 use std::future::Future;
 
-use metrics::{counter, histogram};
+use metrics::{Label, counter, histogram};
+use portcullis_idp::Visitor;
 use portcullis_idp::oauth::OAuthError;
 use tokio::time::Instant;
 
@@ -21,10 +22,12 @@ pub(super) fn grant(named: &str) -> &'static str {
     GRANTS.into_iter().find(|known| *known == named).unwrap_or("other")
 }
 
-/// Counts a request to an endpoint, whose answer is `asked`; `grant` is empty where there is none.
+/// Counts a request to an endpoint, whose answer is `asked`; `grant` is empty where there is none, and so is the label
+/// `variant` where no machine has proven itself, or tried to.
 pub(super) async fn counted<T>(
     endpoint: &'static str,
     grant: &'static str,
+    visitor: &Visitor,
     asked: impl Future<Output = Result<T, OAuthError>>,
 ) -> Result<T, OAuthError> {
     let began = Instant::now();
@@ -33,9 +36,13 @@ pub(super) async fn counted<T>(
         Ok(_) => "ok".to_owned(),
         Err(error) => error.to_string(),
     };
-    counter!("portcullis_oauth_requests_total", "endpoint" => endpoint, "grant" => grant, "outcome" => outcome)
-        .increment(1);
-    histogram!("portcullis_oauth_request_duration_seconds", "endpoint" => endpoint, "grant" => grant)
-        .record(began.elapsed());
+    let variant = visitor.request.asked.as_ref().map_or("", |asked| asked.proof.variant());
+    let of = [("endpoint", endpoint), ("grant", grant), ("variant", variant)];
+    let labels = |more: Option<(&'static str, String)>| -> Vec<Label> {
+        let fixed = of.iter().map(|(name, value)| Label::from_static_parts(name, value));
+        fixed.chain(more.map(|(name, value)| Label::new(name, value))).collect()
+    };
+    counter!("portcullis_oauth_requests_total", labels(Some(("outcome", outcome)))).increment(1);
+    histogram!("portcullis_oauth_request_duration_seconds", labels(None)).record(began.elapsed());
     answer
 }

@@ -1,12 +1,16 @@
 //! The endpoints as a client and a browser meet them, on an instance in memory.
 
+mod asking;
 mod assertions;
+mod atomic;
+mod auth_via;
 mod browser;
 mod clients;
 mod consent;
 mod device;
 mod entitlements;
 mod expressions;
+mod failing;
 mod front;
 mod impersonation;
 mod introspection;
@@ -21,6 +25,9 @@ mod outpost;
 mod policies;
 mod refresh;
 mod response_types;
+mod rotation;
+mod said;
+mod scopes;
 mod wire;
 
 use std::net::IpAddr;

@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::userinfo::{Refusal, answer};
@@ -53,6 +54,7 @@ async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, in_form: Opti
     };
     match answer(ctx, &visitor(origin), token).await {
         Ok(told) => {
+            origin.succeeded(AuthVia::AccessToken);
             let mut response = json(StatusCode::OK, &told.claims);
             if let Some((value, _)) = sender(headers).filter(|(_, text)| origins::of(&told.provider).contains(*text)) {
                 allow(&mut response, value);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use portcullis_core::auth_via::AuthVia;
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::{Account, Context, Error, LoginSession, Visitor, sessions};
@@ -34,6 +35,7 @@ pub async fn signed_in(
     // A sibling domain may plant cookies of our name, not an unbounded number of them.
     for value in session_cookies(headers).take(4) {
         if let Some(found) = sessions::by_cookie(ctx, value, &visitor).await? {
+            origin.succeeded(AuthVia::Session);
             return Ok(Some(found));
         }
     }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::form::form;
 use super::respond::{self, PageError, page_posting_to, page_with_script};
 use super::view::{self, Input, Link};
-use super::{path, qr};
+use super::{path, qr, sign_out};
 use crate::asked;
 use crate::same_origin::is_same_origin;
 use crate::visit::{remember, runs, visit};
@@ -206,6 +206,7 @@ impl Asking<'_> {
                     Link { href: path::SIGN_OUT, text: "Sign out of everything" },
                 ],
             ),
+            Challenge::TellClients { frames } => sign_out::tell(frames, local_target(&self.next)),
             Challenge::Denied { message, remedy, .. } => self.denied(message, *remedy),
         }
     }

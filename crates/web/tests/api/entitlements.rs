@@ -113,7 +113,7 @@ async fn co_150_only_users_and_groups_hold_entitlements() {
     assert_eq!(site.send(ADMIN, Method::GET, &binding, None).await.0, 404);
 }
 
-/// CO-151: any enabled binding that passes is enough, groups count with those above them, `negate` inverts, and the
+/// CO-151, OA-443: any enabled binding that passes is enough, groups count with those above them, `negate` inverts, and the
 /// mode of the application does not matter; without an enabled binding nobody holds it.
 #[tokio::test]
 async fn co_151_who_holds_an_entitlement() {
@@ -152,7 +152,7 @@ async fn co_151_who_holds_an_entitlement() {
     assert_eq!(site.events("configuration_warning").await[0]["entitlement"]["name"], "write");
 }
 
-/// CO-152, CO-833: each entitlement is told once, by name, and attributes merge in that order.
+/// CO-152, CO-833, OA-443, OA-898: each entitlement is told once, by name, and attributes merge in that order.
 #[tokio::test]
 async fn co_152_entitlements_are_distinct_and_ordered() {
     let site = Site::new().await;

@@ -39,4 +39,5 @@ mod sessions;
 mod settings;
 mod site;
 mod sources;
+mod token_keys;
 mod used_by;

@@ -108,7 +108,7 @@ async fn co_595_what_was_sent_comes_back() {
     assert_eq!((status.as_u16(), absent), (404, json!({"detail": "No OAuth2Provider matches the given query."})));
 }
 
-/// CO-523, OA-024, OA-045, OA-803, OA-864: what is wrong with a client is told by field, and nothing is made.
+/// CO-523, OA-024, OA-045, OA-803, OA-864, OA-700: what is wrong with a client is told by field, and nothing is made.
 #[tokio::test]
 async fn oa_045_clients_are_validated() {
     let site = Site::new().await;

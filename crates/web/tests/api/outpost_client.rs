@@ -219,7 +219,7 @@ async fn px_401_what_an_outpost_needs_of_its_settings_is_there() {
     assert_eq!(made["config"], json!({}), "CO-593: to others it is what they wrote");
 }
 
-/// PX-353, PX-357, PX-402, PX-403, PX-027: the list of what it serves has every key, page by page, and nothing of others.
+/// PX-353, PX-357, PX-402, PX-403, PX-027, OA-075: the list of what it serves has every key, page by page, and nothing of others.
 #[tokio::test]
 async fn px_402_the_list_of_providers_is_complete() {
     let site = Site::new().await;
@@ -259,6 +259,16 @@ async fn px_402_the_list_of_providers_is_complete() {
         );
     }
     assert!(all.results[0].access_token_validity == 300.0);
+    // A user, with whatever rights on providers, is told no secret.
+    let (_, stranger) = site.user("ada").await;
+    let (_, viewer) = site.user_with("bob", &[("authentik_providers_proxy.view_proxyprovider", None)]).await;
+    for key in [&stranger, &viewer] {
+        let (status, said) = site.send(key, Method::GET, "/outposts/proxy/", None).await;
+        for proxy in &all.results {
+            let told = said.to_string();
+            assert!(!told.contains(&proxy.client_secret) && !told.contains(&proxy.cookie_secret), "{status}: {told}");
+        }
+    }
 }
 
 /// PX-340, PX-412: outposts elsewhere are delivered the endpoints of the base URL, which is what tokens say of their

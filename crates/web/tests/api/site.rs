@@ -358,6 +358,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         signing: signing::Cache::default(),
         clients: Known::default(),
         notes: Notes::default(),
+        failing: portcullis_idp::event::failing::Failing::default(),
         setup: setup::Code::default(),
         revisions: Revisions::default(),
         channels: Channels::default(),

@@ -18,6 +18,7 @@ use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
+use crate::event::failing::record_failing_alone;
 use crate::mappings::engine::{About, Question};
 use crate::mappings::native::Native;
 use crate::oauth::client::Client;
@@ -90,7 +91,7 @@ pub(super) async fn describe(
             Err(error) => {
                 let context = json!({"message": error, "mapping": mappings::named(mapping),
                     "provider": client.provider.name});
-                event::record_alone(ctx, &visitor.stranger(""), "configuration_error", context).await?;
+                record_failing_alone(ctx, &visitor.stranger(""), "configuration_error", context).await?;
                 return Ok(Err("mapping_failed"));
             }
         }

@@ -27,6 +27,8 @@ pub struct Note {
 /// A use of an app password.
 pub(super) struct Use {
     pub(super) uuid: TokenId,
+    /// Of the key that was shown.
+    pub(super) digest: Vec<u8>,
     pub(super) at: Timestamp,
     pub(super) from: String,
     /// It is noted unless another was after this.
@@ -113,7 +115,7 @@ pub(super) async fn write_in(conn: &mut Conn, note: &Note) -> Result<(), StoreEr
         failure::clear(conn, bucket).await?;
     }
     if let Some(used) = &note.used {
-        token::used(conn, used.uuid, used.at, &used.from, used.not_since).await?;
+        token::used(conn, used.uuid, &used.digest, used.at, &used.from, used.not_since).await?;
     }
     Ok(())
 }

@@ -160,6 +160,10 @@ fn challenge_of(challenge: &Challenge) -> Value {
         Challenge::Email => json!({}),
         Challenge::Prompt { fields, .. } => json!({"fields": fields.iter().zip(0..).map(field).collect::<Vec<_>>()}),
         Challenge::SessionEnd { user: whose } => user(whose, json!({"brand_name": "Portcullis"})),
+        Challenge::TellClients { frames } => {
+            let urls = frames.iter().map(|url| json!({"url": url, "provider_name": null, "binding": "redirect"}));
+            json!({"logout_urls": urls.collect::<Vec<_>>()})
+        }
         Challenge::Denied { user: whose, message, .. } => user(whose, json!({"error_message": message})),
     }
 }

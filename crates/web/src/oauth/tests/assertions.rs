@@ -1,6 +1,9 @@
 //! Machines that bring a token of somebody whom the provider trusts (OA section 11.5).
 
+mod accounts;
 pub(super) mod issuer;
+mod sources;
+mod trades;
 
 use base64::engine::general_purpose::STANDARD;
 
@@ -121,7 +124,7 @@ async fn source(site: &Site, slug: &str, more: Value) -> Reply {
     site.admin(Method::POST, "/sources/oauth/", body).await
 }
 
-/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348, OA-837: a pod's token is good for an account of its own, which ends
+/// OA-281, OA-325, OA-332, OA-335, OA-336, OA-348, OA-837, OA-624: a pod's token is good for an account of its own, which ends
 /// with it, and the event names who vouched and for whom, not everything that was said.
 #[tokio::test]
 async fn oa_281_a_pod_brings_its_token() {
@@ -129,6 +132,7 @@ async fn oa_281_a_pod_brings_its_token() {
     let shop = Shop::of_cluster(&[&key]).await;
     let reply = shop.assert(&key.sign(&shop.pod())).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.via.map(portcullis_core::auth_via::AuthVia::as_str), Some("jwt"), "OA-669");
     assert!(reply.json.get("refresh_token").is_none());
     assert_eq!(reply.json["expires_in"], HOUR);
     let said = claims(&reply.json["id_token"]);
@@ -138,6 +142,10 @@ async fn oa_281_a_pod_brings_its_token() {
     assert_eq!((&user["path"], &user["type"]), (&json!("goauthentik.io/sources/cluster"), &json!("service_account")));
     let attributes = json!({"goauthentik.io/user/generated": true, "goauthentik.io/user/expires": shop.now() + HOUR});
     assert_eq!(user["attributes"], attributes);
+    let shown = shop.site.admin(Method::GET, &format!("/core/users/{}/", user["pk"]), None).await.json;
+    let generated = json!({"provider": shop.provider_pk(), "provider_name": "shop", "source": "cluster",
+        "issuer": KUBERNETES, "subject": SUBJECT});
+    assert_eq!((&shown["generated"], &shown["last_login"]), (&generated, &json!(shop.site.ctx.now().to_string())));
     let (count, login) = shop.site.events("login").await;
     assert_eq!((count, &login["auth_method"]), (1, &json!("jwt")));
     let args = &login["auth_method_args"];
@@ -234,206 +242,6 @@ async fn oa_327_every_claim_counts() {
     }
 }
 
-/// OA-331, OA-828: what an assertion calls its subject takes over nobody's account.
-#[tokio::test]
-async fn oa_828_nobody_is_taken_over() {
-    let key = Key::new("k1");
-    let shop = Shop::of_cluster(&[&key]).await;
-    shop.site.user("shop-akadmin").await;
-    let more = json!({"sub": "akadmin", "preferred_username": "akadmin", "nickname": "akadmin", "username": "akadmin"});
-    let reply = shop.assert(&key.sign(&shop.pod_with(more))).await;
-    let name = claims(&reply.json["id_token"])["preferred_username"].as_str().expect("text").to_owned();
-    assert!(name.starts_with("shop-akadmin-") && name.len() == "shop-akadmin-".len() + 8, "{name}");
-    let human = shop.site.admin(Method::GET, "/core/users/?username=shop-akadmin", None).await;
-    assert_eq!(human.json["results"][0]["type"], "internal");
-}
-
-/// OA-334, OA-335, OA-402, OA-830, OA-831: what an administrator sets stays; the end is raised; who was deactivated is
-/// refused.
-#[tokio::test]
-async fn oa_334_what_administrators_set_stays() {
-    let key = Key::new("k1");
-    let shop = Shop::of_cluster(&[&key]).await;
-    let first = shop.assert(&key.sign(&shop.pod())).await;
-    let user = shop.users().await.pop().expect("an account");
-    let path = format!("/core/users/{}/", user["pk"]);
-    let mut attributes = user["attributes"].clone();
-    attributes["team"] = json!("blue");
-    shop.site.admin(Method::PATCH, &path, json!({"attributes": attributes, "name": "Backup"})).await;
-    shop.site.clock.advance_seconds(600);
-    let again = shop.assert(&key.sign(&shop.pod())).await;
-    assert_eq!(claims(&first.json["id_token"])["sub"], claims(&again.json["id_token"])["sub"]);
-    let user = shop.site.admin(Method::GET, &path, None).await.json;
-    assert_eq!((&user["name"], &user["attributes"]["team"]), (&json!("Backup"), &json!("blue")));
-    assert_eq!(user["attributes"]["goauthentik.io/user/expires"], shop.now() + HOUR);
-    let shorter = key.sign(&shop.pod_with(json!({"exp": shop.now() + 60})));
-    let shorter = shop.assert(&shorter).await;
-    assert_eq!(shorter.json["expires_in"], 60, "OA-336");
-    let user = shop.site.admin(Method::GET, &path, None).await.json;
-    assert_eq!(user["attributes"]["goauthentik.io/user/expires"], shop.now() + HOUR);
-    shop.site.admin(Method::PATCH, &path, json!({"is_active": false})).await;
-    shop.refused(&key.sign(&shop.pod()), "user_inactive").await;
-    assert_eq!(shop.users().await.len(), 1);
-}
-
-/// OA-647, OA-648: an account goes long after its last assertion, and comes back as the same one until then.
-#[tokio::test]
-async fn oa_648_accounts_go_long_after_their_last_assertion() {
-    let key = Key::new("k1");
-    let shop = Shop::of_cluster(&[&key]).await;
-    shop.assert(&key.sign(&shop.pod())).await;
-    let day = 24 * HOUR;
-    shop.site.clock.advance_seconds(29 * day);
-    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
-    assert_eq!(shop.users().await.len(), 1);
-    shop.assert(&key.sign(&shop.pod())).await;
-    shop.site.clock.advance_seconds(29 * day);
-    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
-    assert_eq!(shop.users().await.len(), 1, "it was used since");
-    shop.site.clock.advance_seconds(2 * day);
-    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
-    assert!(shop.users().await.is_empty());
-}
-
-/// OA-330, OA-832: policies decide about the account that is linked, and about nobody before there is one: who is
-/// denied leaves nothing behind.
-#[tokio::test]
-async fn oa_330_policies_decide_first() {
-    let key = Key::new("k1");
-    let shop = Shop::of_cluster(&[&key]).await;
-    let application = shop.site.admin(Method::GET, "/core/applications/shop/", None).await.json;
-    let group = shop.site.admin(Method::POST, "/core/groups/", json!({"name": "machines"})).await.json;
-    let body = json!({"target": application["pk"], "group": group["pk"], "order": 0, "enabled": true});
-    let binding = shop.site.admin(Method::POST, "/policies/bindings/", body).await;
-    assert_eq!(binding.status, 201, "{}", binding.text);
-    shop.refused(&key.sign(&shop.pod()), "denied_by_policy").await;
-    assert!(shop.users().await.is_empty());
-    let path = format!("/policies/bindings/{}/", binding.json["pk"].as_str().expect("text"));
-    shop.site.admin(Method::PATCH, &path, json!({"enabled": false})).await;
-    shop.assert(&key.sign(&shop.pod())).await;
-    shop.site.admin(Method::PATCH, &path, json!({"enabled": true})).await;
-    shop.refused(&key.sign(&shop.pod()), "denied_by_policy").await;
-    let user = shop.users().await.pop().expect("an account");
-    let path = format!("/core/groups/{}/add_user/", group["pk"].as_str().expect("text"));
-    shop.site.admin(Method::POST, &path, json!({"pk": user["pk"]})).await;
-    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
-}
-
-/// OA-325, OA-827: a source that is disabled, deleted or no longer trusted vouches for nobody, and what it vouched for
-/// ends at once.
-#[tokio::test]
-async fn oa_827_a_disabled_source_is_not_believed() {
-    for end in ["disable", "delete", "distrust"] {
-        let key = Key::new("k1");
-        let shop = Shop::of_cluster(&[&key]).await;
-        let reply = shop.assert(&key.sign(&shop.pod())).await;
-        let bearer = format!("Bearer {}", text(&reply, "access_token"));
-        let asks = async || get(&shop.site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
-        assert_eq!(asks().await, 200);
-        let ended = match end {
-            "disable" => shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"enabled": false})).await,
-            "delete" => shop.site.admin(Method::DELETE, "/sources/all/cluster/", None).await,
-            _ => {
-                let path = format!("/providers/oauth2/{}/", shop.provider["pk"]);
-                shop.site.admin(Method::PATCH, &path, json!({"jwt_federation_sources": []})).await
-            }
-        };
-        assert!(ended.status.is_success(), "{}", ended.text);
-        assert_eq!(asks().await, 401, "{end}");
-        shop.refused(&key.sign(&shop.pod()), "assertion_issuer_unknown").await;
-    }
-}
-
-/// OA-325, OA-822: without a key id there must be exactly one key that fits.
-#[tokio::test]
-async fn oa_822_without_a_key_id_one_key_must_fit() {
-    let (first, second) = (Key::new("k1"), Key::new("k2"));
-    let shop = Shop::of_cluster(&[&first]).await;
-    let nameless = first.sign_without_kid(&shop.pod());
-    assert_eq!(shop.assert(&nameless).await.status, 200);
-    let keys = json!({"keys": [first.jwk(), second.jwk()]});
-    shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"oidc_jwks": keys})).await;
-    shop.refused(&nameless, "assertion_signature").await;
-    assert_eq!(shop.assert(&first.sign(&shop.pod())).await.status, 200);
-}
-
-/// OA-322, OA-826: of two sources that share a key id, the one whose key it is vouches.
-#[tokio::test]
-async fn oa_826_the_verifying_source_vouches() {
-    let (first, second) = (Key::new("k"), Key::new("k"));
-    let shop = Shop::of_cluster(&[&first]).await;
-    let more = json!({"oidc_jwks": {"keys": [second.jwk()]}, "expected_issuers": [KUBERNETES]});
-    let other = source(&shop.site, "another", more).await.json;
-    let path = format!("/providers/oauth2/{}/", shop.provider["pk"]);
-    let mut sources = shop.provider["jwt_federation_sources"].as_array().expect("a list").clone();
-    sources.push(other["pk"].clone());
-    shop.site.admin(Method::PATCH, &path, json!({"jwt_federation_sources": sources})).await;
-    for (key, name) in [(&first, "cluster"), (&second, "another")] {
-        assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
-        assert_eq!(shop.site.events("login").await.1["auth_method_args"]["source"]["name"], name);
-    }
-    assert_eq!(shop.users().await.len(), 2, "each source vouches for its own");
-}
-
-/// OA-328, OA-329, OA-834: issuer and keys come from the source's own server; a new key is fetched when somebody brings
-/// it, once a minute; the last good keys serve for a day when the server is gone.
-#[tokio::test]
-async fn oa_329_keys_are_fetched_and_rotated() {
-    let (old, new) = (Key::new("old"), Key::new("new"));
-    let issuer = Issuer::start(&[&old]).await;
-    let shop = Shop::new(json!({"oidc_well_known_url": issuer.well_known()})).await;
-    let shown = shop.site.admin(Method::GET, "/sources/oauth/cluster/", None).await.json;
-    assert_eq!(shown["oidc_jwks"]["keys"][0]["kid"], "old");
-    let says = |key: &Key| key.sign(&shop.pod_with(json!({"iss": issuer.url()})));
-    assert_eq!(shop.assert(&says(&old)).await.status, 200);
-    assert_eq!(issuer.asked(), 1, "when it was saved");
-    issuer.rotate(&[&new]);
-    assert_eq!(shop.assert(&says(&new)).await.status, 200);
-    assert_eq!(issuer.asked(), 2);
-    shop.refused(&says(&old), "assertion_signature").await;
-    shop.refused(&says(&Key::new("x")), "assertion_signature").await;
-    assert_eq!(issuer.asked(), 2, "not more than once a minute");
-    shop.site.clock.advance_seconds(61);
-    shop.refused(&says(&Key::new("x")), "assertion_signature").await;
-    assert_eq!(issuer.asked(), 3);
-    issuer.fail();
-    shop.site.clock.advance_seconds(23 * HOUR);
-    assert_eq!(shop.assert(&says(&new)).await.status, 200, "the last good keys");
-    shop.site.clock.advance_seconds(2 * HOUR);
-    shop.refused(&says(&new), "assertion_signature").await;
-    let (_, event) = shop.site.events("configuration_error").await;
-    assert_eq!(event["message"], "Keys of the source cannot be fetched");
-}
-
-/// OA-328, OA-329: a server that calls itself something else is believed under that name as soon as what is known of it is
-/// stale, and no longer under the other one.
-#[tokio::test]
-async fn oa_328_a_server_changes_its_name() {
-    let key = Key::new("k");
-    let issuer = Issuer::start(&[&key]).await;
-    let shop = Shop::new(json!({"oidc_well_known_url": issuer.well_known()})).await;
-    let says = |name: &str| key.sign(&shop.pod_with(json!({"iss": name})));
-    issuer.rename("https://login.example.org");
-    shop.refused(&says("https://login.example.org"), "assertion_issuer_unknown").await;
-    assert_eq!(issuer.asked(), 1, "not for everybody who comes along");
-    shop.site.clock.advance_seconds(3 * HOUR + 1);
-    assert_eq!(shop.assert(&says("https://login.example.org")).await.status, 200);
-    shop.refused(&says(issuer.url()), "assertion_issuer_unknown").await;
-    assert_eq!(issuer.asked(), 2);
-}
-
-/// OA-823: a source without a known issuer vouches for nobody, and that is said.
-#[tokio::test]
-async fn oa_823_a_source_needs_an_issuer() {
-    let key = Key::new("k1");
-    let shop = Shop::new(json!({"oidc_jwks": {"keys": [key.jwk()]}})).await;
-    shop.refused(&key.sign(&shop.pod()), "assertion_issuer_unknown").await;
-    shop.refused(&key.sign(&shop.pod()), "assertion_issuer_unknown").await;
-    let (count, event) = shop.site.events("configuration_error").await;
-    assert_eq!(count, 1);
-    assert!(event["message"].as_str().expect("text").contains("no expected issuer"));
-}
-
 /// OA-680: assertions that are refused slow the guesser's address down.
 #[tokio::test]
 async fn oa_680_refused_assertions_count() {
@@ -447,87 +255,6 @@ async fn oa_680_refused_assertions_count() {
     assert_eq!(post_from(&shop.site, [192, 0, 2, 77], "/application/o/token/", &all(&bad)).await.status, 429);
     let good = key.sign(&shop.pod());
     assert_eq!(post_from(&shop.site, [192, 0, 2, 78], "/application/o/token/", &all(&good)).await.status, 200);
-}
-
-/// OA-037, OA-340, OA-344, OA-836, OA-833: an access token of a trusted provider is good for its user at this one,
-/// until it ends or is revoked, in one direction, and no further.
-#[tokio::test]
-async fn oa_340_tokens_of_trusted_providers_are_traded() {
-    let shop = Shop::of_cluster(&[]).await;
-    let ada = shop.site.user("ada").await;
-    app_password(&shop.site, ada, "ada-key", KEY).await;
-    let grants = json!(["client_credentials"]);
-    let first = client(&shop.site, "first", json!({"grant_types": grants})).await;
-    let second = client(&shop.site, "second", json!({"jwt_federation_providers": [first["pk"]]})).await;
-    let third = client(&shop.site, "third", json!({"jwt_federation_providers": [second["pk"]]})).await;
-    let id = |provider: &Value| provider["client_id"].as_str().expect("text").to_owned();
-    let own = [
-        ("client_id", id(&first)),
-        ("grant_type", "client_credentials".to_owned()),
-        ("username", "ada".to_owned()),
-        ("password", KEY.to_owned()),
-        ("scope", "openid".to_owned()),
-    ];
-    let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let given = post(&shop.site, "/application/o/token/", &own, &[]).await;
-    assert_eq!(given.status, 200, "{}", given.text);
-    let trade = async |at: &Value, jwt: &str| {
-        let all = [("client_id", id(at)), ("grant_type", "client_credentials".to_owned())];
-        let mut all: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        all.extend([("client_assertion_type", JWT_BEARER), ("client_assertion", jwt), ("scope", "openid profile")]);
-        post(&shop.site, "/application/o/token/", &all, &[]).await
-    };
-    shop.site.clock.advance_seconds(600);
-    let access = text(&given, "access_token");
-    let traded = trade(&second, access).await;
-    assert_eq!(traded.status, 200, "{}", traded.text);
-    assert_eq!(claims(&traded.json["id_token"])["preferred_username"], "ada");
-    assert_eq!(claims(&traded.json["id_token"])["exp"], claims(&given.json["id_token"])["exp"]);
-    let (_, login) = shop.site.events("login").await;
-    assert_eq!(
-        (&login["auth_method"], &login["auth_method_args"]["provider"]["name"]),
-        (&json!("jwt"), &json!("first"))
-    );
-    for (at, jwt) in [(&second, text(&given, "id_token")), (&third, access), (&first, text(&traded, "access_token"))] {
-        assert_eq!(text(&trade(at, jwt).await, "error"), "invalid_grant");
-    }
-    let further = trade(&third, text(&traded, "access_token")).await;
-    assert_eq!(claims(&further.json["id_token"])["exp"], claims(&given.json["id_token"])["exp"], "OA-343");
-    // Whatever it was obtained by ends what it was traded for.
-    let bearer = format!("Bearer {}", text(&further, "access_token"));
-    let asks = async || get(&shop.site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
-    assert_eq!(asks().await, 200);
-    // What limits the app password limits what its tokens are traded for (OA-816).
-    let only = shop.site.admin(Method::GET, "/core/applications/first/", None).await.json["pk"].clone();
-    let limited = json!({"allowed_applications": [only]});
-    assert_eq!(shop.site.admin(Method::PATCH, "/core/tokens/ada-key/", limited).await.status, 200);
-    assert_eq!(text(&trade(&second, access).await, "error"), "invalid_grant");
-    shop.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
-    assert_eq!(asks().await, 401);
-    assert_eq!(text(&trade(&second, access).await, "error"), "invalid_grant");
-}
-
-/// OA-343, OA-827: what was traded for a token that a source vouched for holds as long as the source is believed, and no
-/// longer.
-#[tokio::test]
-async fn oa_827_traded_tokens_end_with_the_source() {
-    let key = Key::new("k1");
-    let shop = Shop::of_cluster(&[&key]).await;
-    let second = client(&shop.site, "second", json!({"jwt_federation_providers": [shop.provider["pk"]]})).await;
-    let given = shop.assert(&key.sign(&shop.pod())).await;
-    let all = [
-        ("client_id", second["client_id"].as_str().expect("text")),
-        ("grant_type", "client_credentials"),
-        ("client_secret", text(&given, "access_token")),
-        ("scope", "openid"),
-    ];
-    let traded = post(&shop.site, "/application/o/token/", &all, &[]).await;
-    assert_eq!(traded.status, 200, "{}", traded.text);
-    let bearer = format!("Bearer {}", text(&traded, "access_token"));
-    let asks = async || get(&shop.site, "/application/o/userinfo/", &[("authorization", &bearer)]).await.status;
-    assert_eq!(asks().await, 200);
-    shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"enabled": false})).await;
-    assert_eq!(asks().await, 401);
 }
 
 /// OA-044, OA-328: the provider says which further audiences its assertions may have.

@@ -312,7 +312,7 @@ async fn oa_529_a_revoked_token_tells_nothing() {
     assert_eq!(app.ask("/application/o/introspect/", &all).await.json, json!({"active": false}));
 }
 
-/// OA-022, OA-041, OA-213, OA-491, OA-510, OA-741, OA-846: a public client needs PKCE and no secret; it can revoke its
+/// OA-022, OA-041, OA-213, OA-491, OA-510, OA-741, OA-846, OA-701: a public client needs PKCE and no secret; it can revoke its
 /// own tokens and learn nothing of any.
 #[tokio::test]
 async fn oa_041_public_clients_need_pkce() {

@@ -240,6 +240,29 @@ async fn oa_377_codes_are_not_guessed() {
     assert_eq!(answer(&app, &mut browser, text(&again, "user_code"), "allow").await.status, 200);
 }
 
+/// OA-377, OA-871: whoever is lured to links with wrong codes can type a right one afterwards; links guess no better than
+/// people do.
+#[tokio::test]
+async fn oa_377_links_lock_nobody_out() {
+    let app = app(json!({})).await;
+    let mut browser = signed_in(&app).await;
+    for _ in 0..10 {
+        let lured = browser.get(&app.site, "/device?code=BBBB-BBBB").await;
+        assert!(lured.status == 200 && lured.text.contains("not valid"), "{}", lured.text);
+    }
+    let started = start(&app, &[]).await;
+    let code = text(&started, "user_code");
+    for link in ["BBBB-BBBB", code] {
+        let unread = browser.get(&app.site, &format!("/device?code={link}")).await;
+        assert!(unread.status == 200 && !unread.text.contains("not valid"), "{}", unread.text);
+        assert!(unread.text.contains("Enter the code") && unread.text.contains(link), "{}", unread.text);
+    }
+    let asked = answer(&app, &mut browser, code, "").await;
+    assert!(asked.text.contains("app") && !asked.text.contains("Enter the code"), "{}", asked.text);
+    let done = answer(&app, &mut browser, code, "allow").await;
+    assert!(done.text.contains("You are signed in"), "{}", done.text);
+}
+
 /// OA-378, OA-222: one address has twenty devices ask in an hour.
 #[tokio::test]
 async fn oa_378_devices_are_counted() {

@@ -345,3 +345,34 @@ async fn co_285_an_expression_is_tried_out() {
     let (successful, error) = tried("return provider.name", of_ada).await;
     assert!(!successful && error.contains("NameError") && error.contains("line 1"), "{error}");
 }
+
+/// OA-407, CO-181: a policy knows the request that a machine sent, without its credentials, and one that fails counts as its
+/// binding says and is told of.
+#[tokio::test]
+async fn oa_407_policies_know_the_request_of_a_machine() {
+    let app = App::at(Site::with_expressions().await, json!({})).await;
+    let seen = "return ak_client_ip == ip_address('192.0.2.1') and http_request.META.get('HTTP_X_TEAM') == 'blue' \
+        and http_request.META.get('HTTP_AUTHORIZATION') is None";
+    let body = json!({"name": "seen", "expression": seen});
+    let policy = app.site.admin(Method::POST, "/policies/expression/", body).await;
+    assert_eq!(policy.status, 201, "{}", policy.text);
+    let target = app.site.admin(Method::GET, "/core/applications/app/", None).await.json["pk"].clone();
+    let binding = json!({"target": target, "order": 0, "policy": policy.json["pk"]});
+    let binding = app.site.admin(Method::POST, "/policies/bindings/", binding).await;
+    assert_eq!(binding.status, 201, "{}", binding.text);
+    let ask = async |team: &str| {
+        let all =
+            [("client_id", app.id()), ("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY)];
+        let headers = [("x-team", team), ("authorization", "Other x")];
+        post(&app.site, "/application/o/token/", &all, &headers).await.status.as_u16()
+    };
+    assert_eq!((ask("blue").await, ask("red").await), (200, 400));
+    assert_eq!(app.site.events("policy_exception").await.0, 0);
+    let path = format!("/policies/expression/{}/", policy.json["pk"].as_str().expect("text"));
+    app.site.admin(Method::PATCH, &path, json!({"expression": "return 1 / 0"})).await;
+    assert_eq!(ask("blue").await, 400);
+    let path = format!("/policies/bindings/{}/", binding.json["pk"].as_str().expect("text"));
+    app.site.admin(Method::PATCH, &path, json!({"failure_result": true})).await;
+    assert_eq!(ask("blue").await, 200);
+    assert_eq!(app.site.events("policy_exception").await.0, 2);
+}

@@ -124,7 +124,7 @@ async fn oa_163_a_new_login_cannot_be_claimed() {
     }
 }
 
-/// OA-165, CO-140: a denied user sees so with status 403 and a way back; a silent request is told at once.
+/// OA-165, CO-140, OA-851: a denied user sees so with status 403 and a way back; a silent request is told at once.
 #[tokio::test]
 async fn oa_165_denied_users_see_so() {
     let (wiki, mut browser) = signed_in().await;
@@ -407,4 +407,33 @@ async fn co_140_the_trace_is_for_those_who_may_see_it() {
     let path = format!("/core/groups/{}/add_user/", groups.json["results"][0]["pk"].as_str().expect("a group"));
     assert_eq!(wiki.site.admin(Method::POST, &path, json!({"pk": wiki.ada})).await.status, 204);
     assert!(pages(&mut browser).await[0].contains("<details>"), "a superuser, who is denied all the same (CO-136)");
+}
+
+/// OA-840: a client without redirect URIs signs nobody in, and its list is not filled by what somebody asks for.
+#[tokio::test]
+async fn oa_840_an_empty_list_stays_empty() {
+    let app = super::clients::App::new(json!({"redirect_uris": []})).await;
+    for uri in ["https://app.example/cb", "https://evil.example/"] {
+        let reply = app.authorize(&[("redirect_uri", uri)]).await;
+        assert_eq!(reply.status, 400, "{uri}");
+        assert!(reply.headers.get("location").is_none());
+    }
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    assert_eq!(app.site.admin(Method::GET, &path, None).await.json["redirect_uris"], json!([]));
+}
+
+/// OA-853, OA-176, OA-852: a state that was not sent is not sent back, and the issuer always is, with a code and with an error.
+#[tokio::test]
+async fn oa_853_no_state_comes_of_none() {
+    let (wiki, mut browser) = signed_in().await;
+    for (more, member_of) in [(("prompt", ""), "code"), (("request", "x"), "error")] {
+        for state in ["", "s"] {
+            let reply = browser.get(&wiki.site, &authorize(&wiki, &[more, ("state", state)])).await;
+            assert_eq!(reply.status, 302, "{more:?}");
+            assert!(member(&reply, member_of).is_some(), "{more:?}");
+            assert_eq!(member(&reply, "state").unwrap_or_default(), state);
+            assert_eq!(location(&reply).contains("state="), !state.is_empty(), "{more:?}");
+            assert_eq!(member(&reply, "iss").as_deref(), Some("http://id.example/application/o/wiki/"));
+        }
+    }
 }

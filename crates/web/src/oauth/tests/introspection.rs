@@ -227,3 +227,24 @@ async fn co_389_an_outpost_speaks_for_its_client() {
     assert_eq!(taken_away.status, 200, "{:?}", taken_away.json);
     assert_eq!(ask(&from("203.0.113.9", &key), KEY).await.status, 400, "it has no say about what it does not serve");
 }
+
+/// OA-514: a revocation is in force before it is answered: here nothing that was built on the token is used any more, and
+/// another process that shares the database refuses it at once.
+#[tokio::test]
+async fn oa_514_a_revocation_is_in_force_when_it_is_answered() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let clock = std::sync::Arc::clone(&wiki.site.clock);
+    let other = crate::testing::context(ctx.db.clone(), clock).await.expect("the right key");
+    let token = wiki.token_of_ada("openid profile ak_proxy").await;
+    let token = text(&token, "access_token");
+    let from = [192, 0, 2, 1].into();
+    let grant = portcullis_idp::outpost::introspect(ctx, wiki.pk(), token, from).await.expect("holds");
+    portcullis_idp::outpost::introspect(&other, wiki.pk(), token, from).await.expect("holds");
+    let mark = grant.bearings.mark(&ctx.epochs, grant.built_at, wiki.pk(), &[0; 32]);
+    assert!(ctx.epochs.stands(&mark));
+    let all = [("client_id", &*wiki.client_id), ("client_secret", &*wiki.client_secret), ("token", token)];
+    assert_eq!(post(&wiki.site, "/application/o/revoke/", &all, &[]).await.status, 200);
+    assert!(!ctx.epochs.stands(&mark));
+    assert!(portcullis_idp::outpost::introspect(&other, wiki.pk(), token, from).await.is_err());
+}

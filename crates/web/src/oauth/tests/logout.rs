@@ -266,3 +266,82 @@ async fn oa_558_several_processes_tell_once() {
     assert!(hears.heard().is_empty());
     assert_eq!(app.site.events("configuration_error").await.0, 0);
 }
+
+/// OA-891, OA-546: a sign-out is one although the browser is in the middle of another flow, and says so only because it was.
+#[tokio::test]
+async fn oa_891_a_sign_out_waits_for_no_other_flow() {
+    let app = app("backchannel", "").await;
+    let flow = app.site.admin(Method::GET, "/flows/instances/default-invalidation-flow/", None).await;
+    app.change(json!({"invalidation_flow": flow.json["pk"]})).await;
+    let (mut browser, tokens) = signed_in(&app).await;
+    let begun = browser.get(&app.site, "/if/flow/default-password-change/").await;
+    assert_eq!(begun.status, 200, "{}", begun.text);
+    let token = text(&tokens, "access_token");
+    assert_eq!(app.userinfo(token).await.status, 200);
+    let hint = encoded(&[("id_token_hint", text(&tokens, "id_token"))]);
+    let before = browser.cookie.clone();
+    let out = browser.get(&app.site, &format!("/application/o/app/end-session/?{hint}")).await;
+    assert!(out.text.contains("You are signed out"), "{}", out.text);
+    assert_eq!(app.userinfo(token).await.status, 401);
+    browser.cookie = before;
+    assert!(!browser.get(&app.site, "/").await.text.contains("Signed in as"), "the session is over");
+}
+
+/// OA-550, CO-303: a client of the flows is told what its browser is to load; the session has ended by then, and the flow goes
+/// on whether it was loaded or not.
+#[tokio::test]
+async fn oa_550_clients_of_flows_are_told_what_to_load() {
+    let app = app("frontchannel", "https://app.example:8443/out?tenant=1").await;
+    let (browser, tokens) = signed_in(&app).await;
+    let sid = claims(&tokens.json["id_token"])["sid"].as_str().expect("text").to_owned();
+    let mut cookies = vec![browser.cookie.clone().expect("a session"), "authentik_csrf=xyz".to_owned()];
+    let path = "/api/v3/flows/executor/default-invalidation-flow/?query=next%3D%2Fbye";
+    let answer = async |cookies: &[String], component: &str| {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("cookie", cookies.join("; "))
+            .header("x-authentik-csrf", "xyz");
+        let body = Body::from(json!({"component": component}).to_string());
+        app.site.raw(request.body(body).expect("a request")).await
+    };
+    let told = answer(&cookies, "ak-stage-session-end").await;
+    assert_eq!(told.json["component"], "ak-provider-iframe-logout", "{}", told.text);
+    serde_json::from_value::<authentik_client::models::IframeLogoutChallenge>(told.json.clone()).expect("its type");
+    let iss = "http%3A%2F%2Fid.example%2Fapplication%2Fo%2Fapp%2F";
+    let url = format!("https://app.example:8443/out?tenant=1&iss={iss}&sid={sid}");
+    assert_eq!(told.json["logout_urls"][0]["url"], json!(url));
+    assert_eq!(app.userinfo(text(&tokens, "access_token")).await.status, 401);
+    cookies.remove(0);
+    for set in told.headers.get_all("set-cookie") {
+        let set = set.to_str().expect("text").split(';').next().expect("a cookie").to_owned();
+        if !set.ends_with('=') {
+            cookies.push(set);
+        }
+    }
+    let done = answer(&cookies, "ak-provider-iframe-logout").await;
+    assert_eq!(
+        (&done.json["component"], &done.json["to"]),
+        (&json!("xak-flow-redirect"), &json!("/bye")),
+        "{}",
+        done.text
+    );
+}
+
+/// OA-548, OA-550: whoever signs out of one application, and hears nothing of where to go, is told so once its frames are
+/// loaded.
+#[tokio::test]
+async fn oa_548_the_page_after_frames_says_what_ended() {
+    let app = app("frontchannel", "https://app.example/out").await;
+    let (mut browser, tokens) = signed_in(&app).await;
+    let end = format!("/application/o/app/end-session/?{}", encoded(&[("id_token_hint", text(&tokens, "id_token"))]));
+    let framing = browser.get(&app.site, &end).await;
+    let refresh = framing.headers["refresh"].to_str().expect("text").to_owned();
+    let next = refresh.strip_prefix("5;url=").expect("an address");
+    let page = browser.get(&app.site, next).await;
+    assert!(page.status == 200 && page.text.contains("Signed out of app"), "{}", page.text);
+    assert!(page.text.contains("Sign out of everything"));
+    let stranger = Browser::default().get(&app.site, next).await;
+    assert!(stranger.text.contains("You are signed out"), "{}", stranger.text);
+    let unknown = browser.get(&app.site, "/application/o/nothing/signed-out/").await;
+    assert_eq!(unknown.status, 404);
+}

@@ -144,7 +144,7 @@ async fn oa_285_packed_credentials_are_a_user() {
     }
 }
 
-/// OA-283, OA-310, OA-311, OA-314: the client's secret stands for an account of its own, made once.
+/// OA-283, OA-310, OA-311, OA-314, OA-813, OA-624: the client's secret stands for an account of its own, made once.
 #[tokio::test]
 async fn oa_283_the_client_secret_has_an_account() {
     let wiki = Wiki::new().await;
@@ -162,6 +162,14 @@ async fn oa_283_the_client_secret_has_an_account() {
     assert_eq!(wiki.site.events("login").await.1["auth_method"], "oauth_client_secret");
 
     let path = format!("/core/users/{}/", account["pk"]);
+    let shown = wiki.site.admin(Method::GET, &path, None).await.json;
+    let nobody = Value::Null;
+    let generated = json!({"provider": wiki.provider, "provider_name": "wiki", "source": nobody, "issuer": nobody,
+        "subject": nobody});
+    assert_eq!(shown["generated"], generated, "OA-624");
+    assert_eq!(shown["last_login"], json!(wiki.site.ctx.now().to_string()), "OA-624");
+    let ada = wiki.site.admin(Method::GET, &format!("/core/users/{}/", wiki.ada), None).await.json;
+    assert!(ada.get("generated").is_none());
     wiki.site.admin(Method::PATCH, &path, json!({"is_active": false})).await;
     assert_eq!(text(&wiki.token(&all).await, "error"), "invalid_grant", "OA-313");
 }

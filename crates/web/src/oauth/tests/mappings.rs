@@ -122,7 +122,7 @@ async fn co_801_nobody_waits_for_an_expression() {
     assert_eq!(grant.statement.expect("a statement")["free"], true);
 }
 
-/// CO-282, OA-425, CO-835: no mapping sets a claim of the protocol; who tries is told of once a day.
+/// CO-282, OA-425, CO-835, OA-894: no mapping sets a claim of the protocol; who tries is told of once a day.
 #[tokio::test]
 async fn co_282_claims_of_the_protocol_are_protected() {
     let evil = r#"{"iss": "evil", "aud": "evil", "exp": 9999999999, "nonce": "evil", "client_id": "evil", "sub": "",
@@ -209,4 +209,29 @@ async fn oa_333_mappings_of_a_source_describe_its_machines() {
     assert_eq!(user["username"], "system-serviceaccount-shop-backup");
     assert_eq!((&user["email"], &user["attributes"]["pod"]), (&json!("pod@example.com"), &shop.pod()["sub"]));
     assert!(user["attributes"].get("goauthentik.io/x").is_none());
+}
+
+/// OA-886, OA-112: discovery asks no expression of anybody.
+#[tokio::test]
+async fn oa_886_discovery_asks_no_expression() {
+    struct Refuses;
+    impl MappingEngine for Refuses {
+        fn check(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn evaluate<'a>(&'a self, _: &'a Context, _: &'a Question<'a>) -> Outcome<'a> {
+            panic!("nobody is to ask")
+        }
+    }
+    let app = App::at(Site::with_engine(Refuses).await, json!({})).await;
+    let own = mapping(&app.site, "own", "team", "return {}").await;
+    app.change(json!({"property_mappings": [own]})).await;
+    for path in ["/application/o/app/.well-known/openid-configuration", "/application/o/app/jwks/"] {
+        let found = get(&app.site, path, &[]).await;
+        assert_eq!(found.status, 200, "{path}");
+        if path.contains("openid") {
+            assert_eq!(found.json["scopes_supported"], json!(["openid", "team"]));
+        }
+    }
 }

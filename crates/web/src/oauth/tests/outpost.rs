@@ -363,3 +363,27 @@ async fn px_174_sessions_are_sealed_and_indexed() {
     assert_ne!(other, sessions::digest(ctx, ProviderPk(99), "v"));
     assert_ne!(other, sha256(b"v"));
 }
+
+/// OA-077, PX-091: HTTP Basic at the proxy is what a machine does at the token endpoint with all scopes of the provider: the
+/// same is said of the same user, and a login password is no app password.
+#[tokio::test]
+async fn oa_077_basic_at_the_proxy_is_a_machine() {
+    let wiki = Wiki::new().await;
+    let ctx = &wiki.site.ctx;
+    let login = "correct horse battery staple";
+    super::browser::set_password(&wiki.site, wiki.ada, login).await;
+    let refused = outpost::verify_password(ctx, wiki.pk(), "ada", login, FROM).await;
+    assert!(matches!(refused, Err(OutpostError::Refused)));
+    let grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    let scopes = "openid profile email entitlements ak_proxy";
+    let said = claims(&wiki.token_of_ada(scopes).await.json["id_token"]);
+    let found = grant.statement.expect("a statement");
+    for (name, value) in said.as_object().expect("an object") {
+        // Attributes stay on the server, and the rest is another in every token.
+        if !["ak_proxy", "jti", "at_hash", "uid", "azp", "scope"].contains(&name.as_str()) {
+            assert_eq!(found.get(name), Some(value), "{name}");
+        }
+    }
+    assert_eq!(grant.claims.preferred_username, "ada");
+    assert_eq!(found["aud"], wiki.client_id.as_str());
+}

@@ -55,7 +55,7 @@ async fn is_active(app: &App, token: &str) -> bool {
     introspected(app, token).await["active"] == true
 }
 
-/// OA-247, OA-106, OA-148: a refresh token comes with `offline_access` alone, and only to a client that may use it.
+/// OA-247, OA-106, OA-148, OA-434: a refresh token comes with `offline_access` alone, and only to a client that may use it.
 #[tokio::test]
 async fn oa_247_offline_access_gives_a_refresh_token() {
     let app = app(json!({})).await;
@@ -118,7 +118,7 @@ async fn oa_262_a_threshold_puts_rotation_off() {
     assert_eq!(refresh(&app, &next, &[]).await.status, 200);
 }
 
-/// OA-261, OA-263, OA-220: fewer scopes are honoured for the access token alone; others, or none to refresh with, are not.
+/// OA-261, OA-263, OA-220, OA-865: fewer scopes are honoured for the access token alone; others, or none to refresh with, are not.
 #[tokio::test]
 async fn oa_263_scopes_can_be_narrowed() {
     let app = app(json!({})).await;
@@ -133,7 +133,7 @@ async fn oa_263_scopes_can_be_narrowed() {
     assert_eq!(text(&whole, "scope"), "email offline_access openid profile");
 }
 
-/// OA-260, OA-213: what is missing, unknown or another client's is refused in one way, and a client proves itself.
+/// OA-260, OA-213, OA-704: what is missing, unknown or another client's is refused in one way, and a client proves itself.
 #[tokio::test]
 async fn oa_260_what_cannot_be_refreshed() {
     let app = app(json!({})).await;
@@ -401,7 +401,7 @@ async fn oa_741_public_clients_rotate_always() {
     assert_eq!(text(&app.ask("/application/o/token/", &all).await, "error"), "invalid_grant");
 }
 
-/// OA-641, OA-643, OA-644, OA-800: no value is stored; what was replaced stays until it would have ended, and goes then.
+/// OA-641, OA-643, OA-644, OA-800, OA-704: no value is stored; what was replaced stays until it would have ended, and goes then.
 #[tokio::test]
 async fn oa_644_values_are_not_stored() {
     let app = app(json!({"refresh_token_validity": "hours=1"})).await;

@@ -53,7 +53,7 @@ fn half(value: &str) -> String {
     URL_SAFE_NO_PAD.encode(&sha256(value.as_bytes())[..16])
 }
 
-/// OA-104, OA-144, OA-145, OA-148, OA-169, OA-170, OA-171, OA-172, OA-173, OA-174, OA-457, OA-745: each response type has
+/// OA-104, OA-144, OA-145, OA-148, OA-169, OA-170, OA-171, OA-172, OA-173, OA-174, OA-457, OA-745, OA-852: each response type has
 /// exactly its members, besides issuer and state; tokens come in the fragment, bound to what comes with them, and hold.
 #[tokio::test]
 async fn oa_174_each_response_type_has_its_members() {

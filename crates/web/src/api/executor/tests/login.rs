@@ -157,7 +157,7 @@ async fn co_311_nobody_learns_who_exists() {
 }
 
 /// Makes a policy of this kind and binds it to the sign-in flow.
-async fn bind(site: &Site, kind: &str, mut policy: Value, negate: bool) -> Value {
+pub(super) async fn bind(site: &Site, kind: &str, mut policy: Value, negate: bool) -> Value {
     policy["name"] = json!(format!("{kind} of the flow"));
     let made = site.admin(Method::POST, &format!("/policies/{kind}/"), policy).await;
     assert_eq!(made.status, 201, "{:?}", made.json);

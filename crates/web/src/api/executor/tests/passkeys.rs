@@ -439,3 +439,19 @@ async fn co_317_a_key_is_remembered() {
     other.enrol_key(&site).await;
     client.asked_for_key(&site).await;
 }
+
+/// CO-318, CO-316: how old the password is matters to nobody who comes without it.
+#[tokio::test]
+async fn co_318_a_passkey_needs_no_young_password() {
+    for deny_only in [false, true] {
+        let (site, _, mut key) = with_key().await;
+        login::bind(&site, "password_expiry", json!({"days": 30, "deny_only": deny_only}), false).await;
+        site.clock.advance_seconds(31 * 24 * 3600);
+        let mut client = Client::new();
+        let done = client.passkey(&site, &mut key).await;
+        assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+        assert_eq!(client.whoami(&site).await, 200);
+        let by_password = Client::new().sign_in(&site, "ada", PASSWORD).await;
+        assert_ne!(by_password["component"], "xak-flow-redirect", "{by_password}");
+    }
+}
