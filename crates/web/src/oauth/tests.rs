@@ -5,7 +5,9 @@ mod browser;
 mod clients;
 mod consent;
 mod device;
+mod encrypted;
 mod entitlements;
+mod exchange;
 mod expressions;
 mod front;
 mod impersonation;
@@ -21,6 +23,8 @@ mod outpost;
 mod policies;
 mod refresh;
 mod response_types;
+mod secrets;
+mod signed;
 mod wire;
 
 use std::net::IpAddr;
