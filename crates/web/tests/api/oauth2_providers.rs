@@ -112,8 +112,8 @@ async fn co_595_what_was_sent_comes_back() {
         ],
         "access_code_validity": "seconds=90;minutes=1", "access_token_validity": "minutes=5",
         "refresh_token_validity": "weeks=1", "refresh_token_threshold": "hours=1", "include_claims_in_id_token": false,
-        "client_secret_expires": "2030-01-02T03:04:05Z", "second_client_secret": " another one, that is good, too ",
-        "second_client_secret_expires": "2031-01-02T03:04:05Z", "client_jwks": {"keys": [jwk("k1"), jwk("k2")]},
+        "client_secret_expires": "2030-01-02T03:04:05.000000Z", "second_client_secret": " another one, that is good, too ",
+        "second_client_secret_expires": "2031-01-02T03:04:05.000000Z", "client_jwks": {"keys": [jwk("k1"), jwk("k2")]},
         "refresh_family_max_age": "weeks=4", "token_exchange_without_actor": true, "encryption_key": rsa,
         "signing_key": key, "logout_uri": "http://app/logout", "logout_method": "frontchannel",
         "sub_mode": "user_upn", "issuer_mode": "global",
@@ -351,14 +351,14 @@ async fn co_594_a_deleted_key_is_no_longer_named() {
 async fn oa_807_the_second_secret_is_a_secret() {
     const SECOND: &str = "the-second-secret-of-this-client-0123456789";
     let site = Site::new().await;
-    let more = json!({"second_client_secret": SECOND, "second_client_secret_expires": "2031-01-02T03:04:05Z"});
+    let more = json!({"second_client_secret": SECOND, "second_client_secret_expires": "2031-01-02T03:04:05.000000Z"});
     let made = site.post(PATH, body(&site, "app", more).await).await;
     let path = format!("{PATH}{}/", made["pk"]);
     assert!(!site.database_holds(SECOND), "sealed");
     let (status, changed) = site.send(ADMIN, Method::PATCH, &path, Some(json!({"name": "app 2"}))).await;
     assert_eq!(status, 200, "{changed}");
     let shown = |of: &Value| (of["second_client_secret"].clone(), of["second_client_secret_expires"].clone());
-    assert_eq!(shown(&changed), (json!(SECOND), json!("2031-01-02T03:04:05Z")));
+    assert_eq!(shown(&changed), (json!(SECOND), json!("2031-01-02T03:04:05.000000Z")));
     let next = json!({"second_client_secret": format!("{SECOND}-next"), "client_secret": SECOND});
     let (status, changed) = site.send(ADMIN, Method::PATCH, &path, Some(next)).await;
     assert_eq!((status.as_u16(), &changed["client_secret"]), (200, &json!(SECOND)));
