@@ -172,23 +172,28 @@ pub(crate) async fn begin(
 
 /// When everything ends that descends from one sign-in, if the provider says so (OA-268). What it says now counts, also for
 /// what began before.
-fn end_of_family(provider: &Provider, token: &RefreshToken) -> Option<Timestamp> {
+fn end_of_family(provider: &Provider, began: Timestamp) -> Option<Timestamp> {
     if provider.refresh_family_max_age.is_empty() {
         return None;
     }
     // A text that says no time is none that could be saved: what it meant was an end.
     let longest = duration::seconds_or(&provider.refresh_family_max_age, VALIDITY_SECONDS);
-    Some(token.began.plus_seconds(longest))
+    Some(began.plus_seconds(longest))
 }
 
 /// Whether a token can be used: its family has not ended either.
 fn holds(provider: &Provider, token: &RefreshToken, now: Timestamp) -> bool {
-    token.holds(now) && end_of_family(provider, token).is_none_or(|end| end > now)
+    token.holds(now) && end_of_family(provider, token.began).is_none_or(|end| end > now)
 }
 
 /// What a token rests on that is issued for a refresh token: it ends with the family.
 pub(crate) fn ground<'a>(provider: &Provider, token: &RefreshToken) -> Ground<'a> {
-    Ground { not_after: end_of_family(provider, token), ..Ground::default() }
+    Ground { not_after: end_of_family(provider, token.began), ..Ground::default() }
+}
+
+/// The same of what is issued beside the first token of a family, if one begins.
+pub(crate) fn ground_of_first<'a>(provider: &Provider, token: Option<&str>, now: Timestamp) -> Ground<'a> {
+    Ground { not_after: token.and_then(|_| end_of_family(provider, now)), ..Ground::default() }
 }
 
 /// Gives a record a value and a full lifetime, and keeps it.
@@ -202,7 +207,7 @@ async fn keep(
     let validity = duration::seconds_or(&provider.refresh_token_validity, VALIDITY_SECONDS).max(1);
     let digest = digest(ctx, &value).to_vec();
     let mut expires = now.plus_seconds(validity);
-    if let Some(end) = end_of_family(provider, &record) {
+    if let Some(end) = end_of_family(provider, record.began) {
         expires = expires.min(end);
     }
     let record = RefreshToken { digest, issued: now, expires, ..record };
@@ -422,7 +427,7 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
         say("sub", json!(subject));
     }
     say("aud", json!(issuing.client_id));
-    let ends = end_of_family(issuing, token).map_or(token.expires, |end| end.min(token.expires));
+    let ends = end_of_family(issuing, token.began).map_or(token.expires, |end| end.min(token.expires));
     say("exp", json!(ends.seconds()));
     say("iat", json!(token.issued.seconds()));
     say("auth_time", json!(token.auth_time.seconds()));

@@ -7,7 +7,7 @@ use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
 use super::device;
 use super::exchange;
-use super::issue::{self, Approval, Basis, Ground};
+use super::issue::{self, Approval, Basis};
 use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
 use super::refresh::{self, Beginning, Presented};
@@ -146,7 +146,7 @@ async fn by_code(
         scopes: &scopes,
         login: Some(Approval::in_session(&redeemed.login)),
         nonce: redeemed.code.nonce.as_deref(),
-        ground: Ground::default(),
+        ground: refresh::ground_of_first(&client.provider, refresh_token.as_deref(), ctx.now()),
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
@@ -218,7 +218,8 @@ async fn by_device(
     let refresh_token = refresh::begin(ctx, &mut change, client, &beginning).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let basis = device::basis(client, application, &redeemed, visitor);
-    let basis = Basis { foretold: foreseen.foretold.as_ref(), ..basis };
+    let ground = refresh::ground_of_first(&client.provider, refresh_token.as_deref(), ctx.now());
+    let basis = Basis { ground, foretold: foreseen.foretold.as_ref(), ..basis };
     let answer = issue_all(ctx, change, &basis, &grant_id, false).await?;
     Ok(TokenAnswer { refresh_token, ..answer })
 }

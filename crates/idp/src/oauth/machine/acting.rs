@@ -70,7 +70,8 @@ mod tests {
     use super::*;
 
     fn claims(value: Value) -> ClaimSet {
-        value.as_object().expect("an object").clone()
+        let Value::Object(claims) = value else { panic!("an object") };
+        claims
     }
 
     /// OA-738: who acts is on the outside, who acted before within, three at most, and nothing else of them goes on.

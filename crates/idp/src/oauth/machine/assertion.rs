@@ -22,7 +22,7 @@ use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::oauth::client::Client;
-use crate::oauth::issue::Ground;
+use crate::oauth::issue::{self, Ground};
 use crate::oauth::{introspect, issuer};
 use crate::signing::{self, jwe};
 use crate::sources::{self, jwks, texts};
@@ -295,7 +295,11 @@ async fn by_provider(
     if !client.provider.accepts_tokens_of(issuing.pk) || !introspect::lives(ctx, &mut conn, &record).await? {
         return Ok(None);
     }
-    let claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
+    let mut claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
+    // A client that tells claims of mappings at user information alone leaves them out of the token.
+    if let (Some(claims), Some(may)) = (&mut claims, issue::claims_of(ctx, &record)?.get("may_act")) {
+        claims.insert("may_act".to_owned(), may.clone());
+    }
     let (expires, act) = (record.expires, claims.as_ref().and_then(|claims| claims.get("act").cloned()));
     let by = By::Provider { issuer: Box::new(issuing), token: Box::new(record) };
     // Who acts goes on acting, whatever the token is traded for.

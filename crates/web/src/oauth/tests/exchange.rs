@@ -20,7 +20,10 @@ struct Shop {
 
 impl Shop {
     async fn new(more: Value) -> Self {
-        let site = Site::new().await;
+        Self::at(Site::new().await, more).await
+    }
+
+    async fn at(site: Site, more: Value) -> Self {
         let ada = site.user("ada").await;
         app_password(&site, ada, "ada-key", KEY).await;
         let front = client(&site, "front", json!({})).await;
@@ -362,6 +365,35 @@ async fn oa_738_may_act_of_a_source_is_honoured() {
     let foreign = Key::new("k1").sign(&json!({"iss": KUBERNETES, "sub": "job"}));
     assert_eq!(error(&exchange(&foreign, &runner).await), (400, "invalid_request"));
     assert_eq!(error(&exchange(&job, &foreign).await), (400, "invalid_request"));
+}
+
+/// OA-738, OA-030: a mapping may say who may act for somebody, whether their tokens show it or not.
+#[tokio::test]
+async fn oa_738_a_mapping_says_who_may_act() {
+    let shop = Shop::at(Site::with_expressions().await, json!({})).await;
+    let service = shop.of_service().await;
+    let service = text(&service, "access_token");
+    let path = format!("/providers/oauth2/{}/", shop.front["pk"]);
+    let mut mappings = shop.front["property_mappings"].clone();
+    let may = async |name: &str, sub: &Value| {
+        let expression = format!("return {{\"may_act\": {{\"sub\": {sub}}}}}");
+        let body = json!({"name": name, "scope_name": "openid", "expression": expression});
+        let made = shop.site.admin(Method::POST, "/propertymappings/provider/scope/", body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        made.json["pk"].clone()
+    };
+    let (nobody, it) = (may("nobody", &json!("nobody")).await, may("it", &claims(&json!(service))["sub"]).await);
+    for (mapping, shows, status) in [(&nobody, true, 400), (&nobody, false, 400), (&it, true, 200), (&it, false, 200)] {
+        let list = mappings.as_array_mut().expect("a list");
+        list.push(mapping.clone());
+        let body = json!({"property_mappings": list, "include_claims_in_id_token": shows});
+        assert_eq!(shop.site.admin(Method::PATCH, &path, body).await.status, 200);
+        list.pop();
+        let ada = shop.of_ada().await;
+        let ada = text(&ada, "access_token");
+        assert_eq!(claims(&json!(ada)).get("may_act").is_some(), shows);
+        assert_eq!(shop.exchange(&acting(ada, service)).await.status, status, "{shows}");
+    }
 }
 
 /// OA-738, OA-435: what somebody acts with is no key to the API, where everything is done under the user's name.

@@ -494,4 +494,8 @@ async fn oa_268_a_family_has_an_end() {
     assert_eq!(refused(&app, &free, &[]).await, "invalid_grant");
     app.change(json!({"refresh_family_max_age": "hours=25"})).await;
     assert_eq!(refresh(&app, &free, &[]).await.status, 200);
+    // What is issued beside the first token is of the family, too; without one there is none.
+    app.change(json!({"refresh_family_max_age": "minutes=10"})).await;
+    assert_eq!(login(&app).await.json["expires_in"], 600);
+    assert_eq!(app.login(true).await.json["expires_in"], 3600);
 }
