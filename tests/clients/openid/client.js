@@ -7,7 +7,7 @@
 // `bye`; with `key`, `signs` is a file with the JWK that the client proves itself with, and `opens` a private key in PEM for
 // tokens that are encrypted. Such a client exchanges its token, too. Prints what it learned.
 
-import { createPrivateKey } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import { from } from "./packages.js";
@@ -23,10 +23,13 @@ async function own(file) {
     return { key: await crypto.subtle.importKey("jwk", { kty, crv, x, y, d }, algorithm, false, ["sign"]), kid };
 }
 
-/** The key that opens what is encrypted to the client. */
-function opening(pem) {
+/** The key that opens what is encrypted to the client, by the name that it has everywhere (RFC 7638). */
+async function opening(pem) {
+    const { e, n } = createPublicKey(pem).export({ format: "jwk" });
+    const kid = createHash("sha256").update(JSON.stringify({ e, kty: "RSA", n })).digest("base64url");
     const der = createPrivateKey(pem).export({ type: "pkcs8", format: "der" });
-    return crypto.subtle.importKey("pkcs8", der, { name: "RSA-OAEP", hash: "SHA-256" }, false, ["decrypt"]);
+    const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
+    return { key: await crypto.subtle.importKey("pkcs8", der, algorithm, false, ["decrypt"]), kid, alg: "RSA-OAEP-256" };
 }
 
 const ownKey = signs === undefined ? undefined : await own(signs);
@@ -46,7 +49,7 @@ const config = await client.discovery(
 // The signature is checked, too, and not only where the token came from.
 if (alg !== "HS256") client.enableNonRepudiationChecks(config);
 if (opens !== undefined) {
-    client.enableDecryptingResponses(config, ["A256CBC-HS512"], { key: await opening(opens), alg: "RSA-OAEP-256" });
+    client.enableDecryptingResponses(config, ["A256CBC-HS512"], await opening(opens));
 }
 const tell = (what) => process.stdout.write(JSON.stringify(what));
 
@@ -91,10 +94,12 @@ if (kept === undefined) {
     learned.end = client.buildEndSessionUrl(config, end).href;
     if (how !== "none") {
         const introspected = await client.tokenIntrospection(config, tokens.access_token);
-        const own = await client.clientCredentialsGrant(config, { scope: "profile" });
+        // Only the general way of asking opens encrypted tokens.
+        const own = await (opens === undefined
+            ? client.clientCredentialsGrant(config, { scope: "profile" })
+            : client.genericGrantRequest(config, "client_credentials", { scope: "profile" }));
         learned.introspected = introspected;
         learned.own = await client.tokenIntrospection(config, own.access_token);
-        await client.tokenRevocation(config, own.access_token);
         if (how === "key") {
             const type = "urn:ietf:params:oauth:token-type:access_token";
             const exchanged = await client.genericGrantRequest(config, "urn:ietf:params:oauth:grant-type:token-exchange", {

@@ -74,7 +74,8 @@ async fn oa_130_tokens_are_encrypted() {
 async fn oa_341_encrypted_tokens_are_traded() {
     let app = App::new(json!({})).await;
     let (key, private) = pair(&app.site, "of the client", "rsa").await;
-    app.change(json!({"encryption_key": key})).await;
+    let (signing, _) = pair(&app.site, "of tokens", "ecdsa").await;
+    app.change(json!({"encryption_key": key, "signing_key": signing})).await;
     let second = client(&app.site, "second", json!({"jwt_federation_providers": [app.provider["pk"]]})).await;
     let given = app.login(true).await;
     let trade = async |jwt: &str| {

@@ -413,3 +413,39 @@ async fn oa_738_nobody_acts_at_the_api() {
     let me = shop.site.bearer(text(&reply, "access_token"), Method::GET, "/core/users/me/", None).await;
     assert_eq!(me.status, 403, "{}", me.text);
 }
+
+/// OA-736, OA-130, OA-710: a client that names itself exchanges its own tokens, also encrypted ones, and proves itself with its
+/// key.
+#[tokio::test]
+async fn oa_736_a_client_exchanges_its_own_tokens() {
+    let key = Key::new("k1");
+    let shop = Shop::new(json!({"client_jwks": {"keys": [key.jwk()]}})).await;
+    let pair = async |alg: &str| {
+        let body = json!({"common_name": alg, "validity_days": 365, "alg": alg});
+        shop.site.admin(Method::POST, "/crypto/certificatekeypairs/generate/", body).await.json["pk"].clone()
+    };
+    let keys = json!({"signing_key": pair("ecdsa").await, "encryption_key": pair("rsa").await});
+    shop.change(keys).await;
+    shop.change(json!({"jwt_federation_providers": [shop.back["pk"]]})).await;
+    let id = text_of(&shop.back, "client_id");
+    let ask = async |more: &[(&str, &str)]| {
+        let now = shop.site.ctx.now().seconds();
+        let jti = shop.site.ctx.entropy.alphanumeric(20);
+        let own = json!({"iss": id, "sub": id, "aud": "http://id.example/application/o/back/", "exp": now + 60, "iat": now,
+            "nbf": now, "jti": jti});
+        let jwt = key.sign(&own);
+        let mut all =
+            vec![("client_assertion_type", super::assertions::JWT_BEARER), ("client_assertion", jwt.as_str())];
+        all.extend_from_slice(more);
+        all.extend([("client_id", id), ("scope", "openid profile")]);
+        post(&shop.site, "/application/o/token/", &all, &[]).await
+    };
+    let own = ask(&[("grant_type", "client_credentials")]).await;
+    let ada = [("client_id", id), ("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY)];
+    let ada = post(&shop.site, "/application/o/token/", &ada, &[]).await;
+    let mut all = vec![("grant_type", GRANT)];
+    all.extend(acting(text(&ada, "access_token"), text(&own, "access_token")));
+    let reply = ask(&all).await;
+    assert_eq!(reply.status, 200, "{} {}", reply.text, shop.site.events("login_failed").await.1);
+    assert_eq!(text(&reply, "access_token").split('.').count(), 5);
+}
