@@ -97,14 +97,18 @@ impl Opener {
         }
         let mut room = Zeroizing::new(vec![0; private.min_output_size()]);
         let opened = private.decrypt(&OAEP_SHA256_MGF1SHA256, &parts.key, &mut room, None).ok();
-        // A key that cannot be opened is one like any other until the tag does not fit.
+        // A key that cannot be opened takes as long as one whose tag does not fit; whatever fits then counts for nothing, as
+        // everybody knows the key in its place.
         let mut key = Zeroizing::new([0; KEY]);
-        match opened {
-            Some(opened) if opened.len() == KEY => key.copy_from_slice(opened),
-            _ => {}
-        }
-        let content = open(&key, &parts.iv, parts.protected.as_bytes(), &parts.content, &parts.tag)?;
-        String::from_utf8(content).ok()
+        let is_opened = match opened {
+            Some(opened) if opened.len() == KEY => {
+                key.copy_from_slice(opened);
+                true
+            }
+            _ => false,
+        };
+        let content = open(&key, &parts.iv, parts.protected.as_bytes(), &parts.content, &parts.tag);
+        String::from_utf8(content.filter(|_| is_opened)?).ok()
     }
 }
 

@@ -137,6 +137,27 @@ fn oa_746_other_encrypted_tokens_are_refused() {
     }
 }
 
+/// OA-746, OA-130: a key that cannot be opened is none that anybody knows (RFC 7516 §11.5); one of another length is none.
+#[test]
+fn oa_746_a_key_that_cannot_be_opened_opens_nothing() {
+    let header = json!({"alg": ALG, "enc": ENC, "typ": "JWE", "cty": "JWT", "kid": KID}).to_string();
+    let header = URL_SAFE_NO_PAD.encode(header);
+    let with = |sealed_key: &[u8], key: &[u8; KEY]| {
+        let (content, tag) = seal(key, &[7; IV], header.as_bytes(), SIGNED.as_bytes()).expect("encrypts");
+        let parts = [sealed_key, &[7; IV], &content, &tag].map(|part| URL_SAFE_NO_PAD.encode(part));
+        format!("{header}.{}", parts.join("."))
+    };
+    let sealed = |key: &[u8]| {
+        let recipient = recipient();
+        let mut room = vec![0; recipient.key.ciphertext_size()];
+        recipient.key.encrypt(&OAEP_SHA256_MGF1SHA256, key, &mut room, None).expect("encrypts").to_vec()
+    };
+    assert!(opener().decrypt(KID, &with(&sealed(&[9; KEY]), &[9; KEY])).is_some());
+    for bad in [vec![], vec![0; 256], vec![1; 256], sealed(&[0; 32]), sealed(&[])] {
+        assert!(opener().decrypt(KID, &with(&bad, &[0; KEY])).is_none());
+    }
+}
+
 /// OA-034: keys that are no RSA keys, or small ones, are nobody to encrypt to.
 #[test]
 fn oa_034_only_rsa_keys_are_encrypted_to() {

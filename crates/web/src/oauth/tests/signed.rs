@@ -1,7 +1,7 @@
 //! Clients that prove themselves with a signature (`private_key_jwt`).
 
-use super::assertions::JWT_BEARER;
 use super::assertions::issuer::{Key, with_header, with_secret};
+use super::assertions::{JWT_BEARER, KUBERNETES, source};
 use super::clients::{App, client};
 use super::*;
 
@@ -224,4 +224,37 @@ async fn oa_710_an_assertion_counts_once() {
     );
     let good = [&first, &second, &third, &fourth].iter().filter(|reply| reply.status == 200).count();
     assert_eq!(good, 1, "{first:?} {second:?} {third:?} {fourth:?}");
+}
+
+/// OA-710, OA-280, OA-281: a client with keys of its own goes on believing whom it trusts: who made the assertion decides. An
+/// assertion beside a header is one way too many.
+#[tokio::test]
+async fn oa_710_others_vouch_as_before() {
+    let (own_key, cluster) = (Key::new("k1"), Key::new("k1"));
+    let app = app(&[&own_key]).await;
+    let set = json!({"oidc_jwks": {"keys": [cluster.jwk()]}, "expected_issuers": [KUBERNETES]});
+    let trusted = source(&app.site, "cluster", set).await;
+    app.change(json!({"jwt_federation_sources": [trusted.json["pk"]]})).await;
+    let machine = [("grant_type", "client_credentials"), ("client_id", app.id())];
+    let pod = |key: &Key, name: &str| key.sign(&own(&app, json!({"iss": name, "sub": "backup"})));
+    let reply = ask(&app, "/application/o/token/", &with(&pod(&cluster, KUBERNETES), &machine)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(app.site.events("login").await.1["auth_method"], "jwt");
+    for (key, name) in [(&own_key, KUBERNETES), (&cluster, app.id())] {
+        let refused = ask(&app, "/application/o/token/", &with(&pod(key, name), &machine)).await;
+        assert_eq!(text(&refused, "error"), "invalid_grant", "{name}");
+    }
+    // Who vouches for somebody else proves no client.
+    let foreign = pod(&cluster, KUBERNETES);
+    let all = with(&foreign, &[("token", "x"), ("client_id", app.id())]);
+    assert_eq!(ask(&app, "/application/o/introspect/", &all).await.status, 401);
+    let good = own_key.sign(&own(&app, json!({})));
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", app.id(), app.secret()));
+    let header = [("authorization", &*format!("Basic {basic}"))];
+    for path in ["/application/o/introspect/", "/application/o/revoke/"] {
+        assert_eq!(post(&app.site, path, &with(&good, &[("token", "x")]), &header).await.status, 401);
+    }
+    let grant = with(&good, &[("grant_type", "client_credentials")]);
+    assert_eq!(text(&post(&app.site, "/application/o/token/", &grant, &header).await, "error"), "invalid_grant");
+    assert_eq!(introspects(&app, &good).await.0, 200, "none of this has used it up");
 }
