@@ -2,6 +2,7 @@
 
 use super::assertions::JWT_BEARER;
 use super::clients::{App, client};
+use super::logout::{self, Hears};
 use super::*;
 
 /// Makes a key pair: its name here, and its private half.
@@ -139,4 +140,31 @@ async fn oa_034_nothing_is_issued_in_the_clear() {
     app.change(json!({"encryption_key": null})).await;
     assert_eq!(app.ask("/application/o/token/", &machine).await.status, 200);
     assert_eq!(app.site.admin(Method::DELETE, &own, None).await.status, 204);
+}
+
+/// OA-130, OA-541, OA-557: logout tokens are encrypted as id tokens are; an encrypted id token is a hint where its private key is
+/// known, and otherwise none.
+#[tokio::test]
+async fn oa_557_logout_tokens_are_encrypted() {
+    let hears = Hears::start().await;
+    let app = logout::app("backchannel", &hears.url).await;
+    let (key, private) = pair(&app.site, "of the client", "rsa").await;
+    app.change(json!({"encryption_key": key})).await;
+    let (mut browser, tokens) = logout::signed_in(&app).await;
+    let end = |hint: &str| {
+        let all = [("id_token_hint", hint), ("post_logout_redirect_uri", "https://app.example/bye")];
+        format!("/application/o/app/end-session/?{}", encoded(&all))
+    };
+    let hint = text(&tokens, "id_token");
+    let (head, tail) = hint.rsplit_once('.').expect("five parts");
+    let asked = browser.get(&app.site, &end(&format!("{head}.{}", "A".repeat(tail.len())))).await;
+    assert_eq!(asked.status, 200, "people are asked first");
+    let out = browser.get(&app.site, &end(hint)).await;
+    assert_eq!((out.status.as_u16(), location(&out)), (302, "https://app.example/bye"));
+    assert_eq!(logout::delivered(&app).await, 1);
+    let heard = hears.tokens();
+    let [token] = heard.as_slice() else { panic!("{heard:?}") };
+    let (_, said) = opened(&json!(token), &private);
+    assert_eq!((&said["aud"], &said["sid"]), (&json!(app.id()), &opened(&tokens.json["id_token"], &private).1["sid"]));
+    assert!(said["events"].is_object() && said.get("nonce").is_none());
 }
