@@ -16,7 +16,7 @@ pub enum AuthVia {
     AccessToken,
     /// An API token or an app password.
     ApiToken,
-    /// An assertion that somebody else has signed.
+    /// An assertion that was signed: by somebody else, or by a client for itself.
     Jwt,
     /// The cookie of a session.
     Session,

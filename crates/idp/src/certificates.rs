@@ -6,7 +6,7 @@ mod material;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::CertificateId;
 use portcullis_core::permission::{Model, Verb, special};
-use portcullis_store::certificate;
+use portcullis_store::{certificate, provider};
 use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
@@ -117,7 +117,8 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await
 }
 
-/// Deletes a certificate; providers that name it name none then (CO-594).
+/// Deletes a certificate; providers that sign with it or show it name none then (CO-594). One that tokens are encrypted to
+/// stays (OA-034).
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
@@ -134,6 +135,11 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: CertificateId) -> Result<(
 /// As [`delete`], except for rights.
 pub async fn delete_in(change: &mut Change<'_>, pk: CertificateId) -> Result<(), Error> {
     let gone = found(change, pk).await?;
+    if let Some(provider) = provider::encrypted_to(change.conn(), pk).await?.first() {
+        // Its tokens would be readable from then on, and nobody would have said so.
+        let message = format!("Tokens of the provider {:?} are encrypted to this certificate.", provider.name);
+        return Err(Error::whole(message));
+    }
     certificate::delete(change.conn(), pk).await?;
     change.touch(Touched::Configuration);
     change.event("model_deleted", json!({"model": named(&gone)})).await

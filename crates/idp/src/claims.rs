@@ -295,8 +295,22 @@ pub async fn note(
 
 /// The claims that a token of this provider says: all, or but what mappings say (OA-030).
 pub fn told(provider: &Provider, mut claims: ClaimSet) -> ClaimSet {
-    const ALWAYS: [&str; 13] =
-        ["iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "jti", "sid", "nonce", "scope", "ak_proxy"];
+    const ALWAYS: [&str; 14] = [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "iat",
+        "auth_time",
+        "acr",
+        "amr",
+        "jti",
+        "sid",
+        "nonce",
+        "scope",
+        "ak_proxy",
+        "act",
+    ];
     if !provider.include_claims_in_id_token {
         claims.retain(|claim, _| ALWAYS.contains(&claim.as_str()) && (claim != "ak_proxy" || provider.is_proxy()));
     }
@@ -348,6 +362,15 @@ mod tests {
             jwt_federation_providers: json!([]),
             federation_audiences: json!([]),
             cap_to_assertion_exp: true,
+            client_secret_expires: None,
+            client_secret_used: None,
+            second_secret_sealed: Vec::new(),
+            second_secret_expires: None,
+            second_secret_used: None,
+            client_jwks: json!({}),
+            encryption_key: None,
+            refresh_family_max_age: String::new(),
+            exchange_without_actor: false,
             mode: "proxy".to_owned(),
             external_host: String::new(),
             internal_host: String::new(),

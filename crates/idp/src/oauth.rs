@@ -7,6 +7,7 @@ pub mod consent;
 pub mod device;
 pub mod discovery;
 pub mod end_session;
+mod exchange;
 pub mod introspect;
 pub mod issue;
 pub mod logout;
@@ -51,6 +52,9 @@ pub enum OAuthError {
     /// More than the refresh token's grant, or nothing to refresh (OA-220).
     #[error("invalid_scope")]
     InvalidScope,
+    /// The token would be for somebody else than the client (RFC 8693 §2.2.2).
+    #[error("invalid_target")]
+    InvalidTarget,
     /// The grant is known but not for this client.
     #[error("unauthorized_client")]
     UnauthorizedClient,

@@ -3,6 +3,7 @@
 
 mod check;
 pub mod oauth2;
+pub mod secrets;
 mod view;
 
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
@@ -268,6 +269,15 @@ fn blank(ctx: &Context) -> Provider {
         jwt_federation_providers: json!([]),
         federation_audiences: json!([]),
         cap_to_assertion_exp: true,
+        client_secret_expires: None,
+        client_secret_used: None,
+        second_secret_sealed: Vec::new(),
+        second_secret_expires: None,
+        second_secret_used: None,
+        client_jwks: json!({}),
+        encryption_key: None,
+        refresh_family_max_age: String::new(),
+        exchange_without_actor: false,
         mode: "proxy".to_owned(),
         external_host: String::new(),
         internal_host: String::new(),

@@ -1,7 +1,10 @@
 //! Keys that sign tokens (OA section 6): the installation's own, RS256, made once, sealed in the store; or one that
-//! a provider names ([`own`]); or its client secret. [`Signer`] is whichever applies.
+//! a provider names ([`own`]); or its client secret. [`Signer`] is whichever applies. What it signs may be encrypted to a
+//! key of the client ([`recipient`], [`jwe`]).
 
+pub mod jwe;
 mod own;
+mod recipient;
 mod retired;
 mod signer;
 
@@ -53,6 +56,7 @@ impl TokenType {
 }
 
 pub use own::check;
+pub use recipient::check_recipient;
 pub(crate) use retired::retire;
 pub use retired::{published, read_hint};
 pub use signer::{SHORTEST_SECRET, Signer};
@@ -62,12 +66,18 @@ pub struct Cache {
     installation: ArcSwapOption<Keys>,
     /// By digest of what is sealed: another key pair has another one.
     own: moka::sync::Cache<Digest, Arc<own::OwnKey>>,
+    /// By digest of the certificate.
+    encryption: moka::sync::Cache<Digest, Arc<recipient::Encryption>>,
 }
 
 impl Default for Cache {
     fn default() -> Self {
         const MOST: u64 = 1000;
-        Self { installation: ArcSwapOption::empty(), own: moka::sync::Cache::new(MOST) }
+        Self {
+            installation: ArcSwapOption::empty(),
+            own: moka::sync::Cache::new(MOST),
+            encryption: moka::sync::Cache::new(MOST),
+        }
     }
 }
 

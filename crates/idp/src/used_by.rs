@@ -164,6 +164,8 @@ pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, 
         Thing::Certificate(pk) => {
             let key = pk.to_string();
             found.through(Relation::ProviderSigningWithCertificate, &key, ("", ""), Action::SetNull).await?;
+            // Nothing becomes of it: a key that tokens are encrypted to cannot be deleted.
+            found.through(Relation::ProviderEncryptingToCertificate, &key, ("", ""), Action::LeftDangling).await?;
             found.through(Relation::ProviderPresentingCertificate, &key, ("", ""), Action::SetNull).await?;
             found.through(Relation::BrandPresentingCertificate, &key, BRAND, Action::SetNull).await?;
             found.through(Relation::BrandAcceptingCertificate, &key, BRAND, Action::CascadeMany).await?;

@@ -135,6 +135,8 @@ pub struct AccessToken {
     pub source: Option<SourceId>,
     /// The provider that believed it: another one's, if the token was traded since.
     pub source_at: Option<ProviderPk>,
+    /// Who acts for its user, if they have an account; it is gone when they are (OA-738).
+    pub actor: Option<UserPk>,
     /// Granted scopes, joined by spaces.
     pub scope: String,
     /// The complete claims as JSON, sealed for `access_token:<jti>:claims`.
@@ -165,6 +167,7 @@ impl Record for AccessToken {
             traded_sid: row.text_or_null("traded_sid")?,
             source: row.parsed_or_null("source")?,
             source_at: row.small_or_null("source_at")?.map(ProviderPk),
+            actor: row.small_or_null("actor")?.map(UserPk),
             scope: row.text("scope")?,
             claims_sealed: row.bytes("claims_sealed")?,
             assertion_sealed: row.bytes_or_null("assertion_sealed")?,
@@ -184,8 +187,8 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
              scope, claims_sealed, issued, expires, traded_sid, source,
-             source_at, assertion_sealed, group_names)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             source_at, assertion_sealed, group_names, actor)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -204,6 +207,7 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(token.source_at.map(|pk| pk.0))
     .bind(&token.assertion_sealed)
     .bind(serde_json::json!(token.groups).to_string())
+    .bind(token.actor.map(|pk| pk.0))
     .execute(c).await.map(drop))?;
     Ok(())
 }

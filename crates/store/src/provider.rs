@@ -2,6 +2,7 @@
 
 mod list;
 
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -35,6 +36,19 @@ pub struct Provider {
     pub client_type: String,
     /// OAuth client secret, sealed for `provider:<uuid>:client_secret`.
     pub client_secret_sealed: Vec<u8>,
+    /// When the client secret ends; never if none.
+    pub client_secret_expires: Option<Timestamp>,
+    /// When the client proved itself with it last, to a minute.
+    pub client_secret_used: Option<Timestamp>,
+    /// Another client secret that is good at the same time (OA-807), sealed for `provider:<uuid>:second_secret`; empty if there
+    /// is none.
+    pub second_secret_sealed: Vec<u8>,
+    /// When that one ends; never if none.
+    pub second_secret_expires: Option<Timestamp>,
+    /// When the client proved itself with that one last, to a minute.
+    pub second_secret_used: Option<Timestamp>,
+    /// Public keys that the client proves itself with (OA-710): a key set, or an empty object.
+    pub client_jwks: Value,
     /// List of the grants it may use.
     pub grant_types: Value,
     /// List of `{matching_mode, url, redirect_uri_type}`.
@@ -47,10 +61,14 @@ pub struct Provider {
     pub refresh_token_validity: String,
     /// A refresh token with less than this left is replaced.
     pub refresh_token_threshold: String,
+    /// How long refresh tokens of one sign-in go on at most, whatever is rotated (OA-268); empty for no end.
+    pub refresh_family_max_age: String,
     /// Whether the id token says what mappings say, or only user info does.
     pub include_claims_in_id_token: bool,
     /// What signs its tokens. None: for a proxy the installation's own key, else the client secret (OA-033, OA-072).
     pub signing_key: Option<CertificateId>,
+    /// Whom its tokens are encrypted to (OA-034).
+    pub encryption_key: Option<CertificateId>,
     /// How `sub` is made (OA-046).
     pub sub_mode: String,
     /// `per_provider` or `global` (OA-049).
@@ -67,6 +85,8 @@ pub struct Provider {
     pub federation_audiences: Value,
     /// Whether what is issued for an assertion ends no later than that (OA-336).
     pub cap_to_assertion_exp: bool,
+    /// Whether a token may be exchanged by somebody who does not say who acts (OA-738).
+    pub exchange_without_actor: bool,
     /// `proxy`, `forward_single` or `forward_domain`.
     pub mode: String,
     /// Where browsers reach the application.
@@ -155,14 +175,22 @@ impl Record for Provider {
             client_id: row.text("client_id")?,
             client_type: row.text("client_type")?,
             client_secret_sealed: row.bytes("client_secret_sealed")?,
+            client_secret_expires: row.instant_or_null("client_secret_expires")?,
+            client_secret_used: row.instant_or_null("client_secret_used")?,
+            second_secret_sealed: row.bytes("second_secret_sealed")?,
+            second_secret_expires: row.instant_or_null("second_secret_expires")?,
+            second_secret_used: row.instant_or_null("second_secret_used")?,
+            client_jwks: row.json("client_jwks")?,
             grant_types: row.json("grant_types")?,
             redirect_uris: row.json("redirect_uris")?,
             access_code_validity: row.text("access_code_validity")?,
             access_token_validity: row.text("access_token_validity")?,
             refresh_token_validity: row.text("refresh_token_validity")?,
             refresh_token_threshold: row.text("refresh_token_threshold")?,
+            refresh_family_max_age: row.text("refresh_family_max_age")?,
             include_claims_in_id_token: row.flag("include_claims_in_id_token")?,
             signing_key: row.parsed_or_null("signing_key")?,
+            encryption_key: row.parsed_or_null("encryption_key")?,
             sub_mode: row.text("sub_mode")?,
             issuer_mode: row.text("issuer_mode")?,
             logout_uri: row.text("logout_uri")?,
@@ -171,6 +199,7 @@ impl Record for Provider {
             jwt_federation_providers: row.json("jwt_federation_providers")?,
             federation_audiences: row.json("federation_audiences")?,
             cap_to_assertion_exp: row.flag("cap_to_assertion_exp")?,
+            exchange_without_actor: row.flag("exchange_without_actor")?,
             mode: row.text("mode")?,
             external_host: row.text("external_host")?,
             internal_host: row.text("internal_host")?,
@@ -272,6 +301,28 @@ pub async fn signed_by(conn: &mut Conn, key: CertificateId) -> Result<Vec<Provid
     many(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE signing_key = $1").bind(key).fetch_all(c).await))
 }
 
+/// The providers whose tokens are encrypted to a key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn encrypted_to(conn: &mut Conn, key: CertificateId) -> Result<Vec<Provider>, StoreError> {
+    let key = key.to_string();
+    many(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE encryption_key = $1").bind(key).fetch_all(c).await))
+}
+
+/// Notes that a client proved itself with its first or second secret (OA-807).
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_secret(conn: &mut Conn, pk: ProviderPk, second: bool, now: Timestamp) -> Result<(), StoreError> {
+    let text = match second {
+        false => "UPDATE provider SET client_secret_used = $2 WHERE pk = $1",
+        true => "UPDATE provider SET second_secret_used = $2 WHERE pk = $1",
+    };
+    on!(conn, c => sqlx::query(text).bind(pk.0).bind(now.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Keeps a new provider and gives its key.
 ///
 /// # Errors
@@ -284,9 +335,12 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
              internal_host_ssl_validation, certificate, skip_path_regex, intercept_header_auth, basic_auth_enabled,
              basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed,
              client_type, grant_types, refresh_token_threshold, include_claims_in_id_token, signing_key, issuer_mode,
-             logout_uri, logout_method, federation_audiences, cap_to_assertion_exp)
+             logout_uri, logout_method, federation_audiences, cap_to_assertion_exp, client_secret_expires,
+             client_secret_used, second_secret_sealed, second_secret_expires, second_secret_used, client_jwks,
+             encryption_key, refresh_family_max_age, exchange_without_actor)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)
+             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+             $43, $44, $45, $46)
          RETURNING pk",
     )
     .bind(provider.uuid.to_string())
@@ -326,6 +380,15 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
     .bind(&provider.logout_method)
     .bind(provider.federation_audiences.to_string())
     .bind(provider.cap_to_assertion_exp)
+    .bind(provider.client_secret_expires.map(|at| at.0))
+    .bind(provider.client_secret_used.map(|at| at.0))
+    .bind(&provider.second_secret_sealed)
+    .bind(provider.second_secret_expires.map(|at| at.0))
+    .bind(provider.second_secret_used.map(|at| at.0))
+    .bind(provider.client_jwks.to_string())
+    .bind(provider.encryption_key.map(|pk| pk.to_string()))
+    .bind(&provider.refresh_family_max_age)
+    .bind(provider.exchange_without_actor)
     .fetch_one(c)
     .await)?;
     Ok(ProviderPk(pk))
@@ -345,7 +408,10 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
              basic_auth_enabled = $22, basic_auth_user_attribute = $23, basic_auth_password_attribute = $24,
              cookie_domain = $25, cookie_secret_sealed = $26, client_type = $27, grant_types = $28,
              refresh_token_threshold = $29, include_claims_in_id_token = $30, signing_key = $31, issuer_mode = $32,
-             logout_uri = $33, logout_method = $34, federation_audiences = $35, cap_to_assertion_exp = $36
+             logout_uri = $33, logout_method = $34, federation_audiences = $35, cap_to_assertion_exp = $36,
+             client_secret_expires = $37, client_secret_used = $38, second_secret_sealed = $39,
+             second_secret_expires = $40, second_secret_used = $41, client_jwks = $42, encryption_key = $43,
+             refresh_family_max_age = $44, exchange_without_actor = $45
          WHERE pk = $1",
     )
     .bind(provider.pk.0)
@@ -384,6 +450,15 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
     .bind(&provider.logout_method)
     .bind(provider.federation_audiences.to_string())
     .bind(provider.cap_to_assertion_exp)
+    .bind(provider.client_secret_expires.map(|at| at.0))
+    .bind(provider.client_secret_used.map(|at| at.0))
+    .bind(&provider.second_secret_sealed)
+    .bind(provider.second_secret_expires.map(|at| at.0))
+    .bind(provider.second_secret_used.map(|at| at.0))
+    .bind(provider.client_jwks.to_string())
+    .bind(provider.encryption_key.map(|pk| pk.to_string()))
+    .bind(&provider.refresh_family_max_age)
+    .bind(provider.exchange_without_actor)
     .execute(c)
     .await
     .map(drop))?;

@@ -35,6 +35,8 @@ pub struct RefreshToken {
     pub auth_time: Timestamp,
     /// Granted scopes, joined by spaces.
     pub scope: String,
+    /// When the first token of its family was issued.
+    pub began: Timestamp,
     /// When it was issued.
     pub issued: Timestamp,
     /// When it ends.
@@ -65,6 +67,7 @@ impl Record for RefreshToken {
             second_factor: row.flag("second_factor")?,
             auth_time: row.instant("auth_time")?,
             scope: row.text("scope")?,
+            began: row.instant("began")?,
             issued: row.instant("issued")?,
             expires: row.instant("expires")?,
             rotated: row.instant_or_null("rotated")?,
@@ -80,8 +83,8 @@ impl Record for RefreshToken {
 pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO refresh_token (digest, grant_id, provider, account, sid, auth_method, auth_time, scope, issued,
-             expires, second_factor)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             expires, second_factor, began)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(&token.digest)
     .bind(&token.grant_id)
@@ -94,6 +97,7 @@ pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreEr
     .bind(token.issued.0)
     .bind(token.expires.0)
     .bind(token.second_factor)
+    .bind(token.began.0)
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -29,6 +29,7 @@ pub enum Relation {
     SourceWithMapping,
     ProviderTrustingSource,
     ProviderSigningWithCertificate,
+    ProviderEncryptingToCertificate,
     ProviderPresentingCertificate,
     BrandPresentingCertificate,
     BrandAcceptingCertificate,
@@ -132,6 +133,9 @@ impl Relation {
             ),
             Self::ProviderSigningWithCertificate => {
                 ("CAST(pk AS TEXT) AS pk, name, kind", "provider WHERE signing_key = $1")
+            }
+            Self::ProviderEncryptingToCertificate => {
+                ("CAST(pk AS TEXT) AS pk, name, kind", "provider WHERE encryption_key = $1")
             }
             Self::ProviderPresentingCertificate => {
                 ("CAST(pk AS TEXT) AS pk, name, kind", "provider WHERE certificate = $1")

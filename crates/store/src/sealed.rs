@@ -32,13 +32,14 @@ const fn sealed(table: &'static str, key: &'static str, column: &'static str, pa
 }
 
 /// What is opened with the old keys and sealed again.
-pub const SEALED: [Sealed; 14] = [
+pub const SEALED: [Sealed; 15] = [
     sealed("instance", "id", "key_check", "key_check"),
     sealed("account", "pk", "attributes_sealed", "attributes"),
     sealed("team", "pk", "attributes_sealed", "attributes"),
     sealed("token", "uuid", "key_sealed", "key"),
     sealed("certificate", "pk", "private_key_sealed", "private_key"),
     sealed("provider", "uuid", "client_secret_sealed", "client_secret"),
+    sealed("provider", "uuid", "second_secret_sealed", "second_secret"),
     sealed("provider", "uuid", "cookie_secret_sealed", "cookie_secret"),
     sealed("oauth_source", "pk", "consumer_secret_sealed", "consumer_secret"),
     sealed("entitlement", "uuid", "attributes_sealed", "attributes"),

@@ -149,8 +149,18 @@ impl Site {
         self.raw_from(request, [192, 0, 2, 1].into()).await
     }
 
+    /// Sends a request to another process on the same database.
+    pub(crate) async fn raw_elsewhere(&self, request: Request<Body>) -> Reply {
+        let ctx = context(self.ctx.db.clone(), Arc::clone(&self.clock)).await.expect("the right key");
+        Self::sent(crate::router(Arc::new(ctx)), request, [192, 0, 2, 1].into()).await
+    }
+
     /// Sends a request from this address.
-    pub(crate) async fn raw_from(&self, mut request: Request<Body>, client: IpAddr) -> Reply {
+    pub(crate) async fn raw_from(&self, request: Request<Body>, client: IpAddr) -> Reply {
+        Self::sent(self.router.clone(), request, client).await
+    }
+
+    async fn sent(router: Router, mut request: Request<Body>, client: IpAddr) -> Reply {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("id.example");
         let host = host.to_owned();
         request.extensions_mut().insert(Arc::new(Origin {
@@ -162,7 +172,7 @@ impl Site {
             request_id: "0123456789abcdef0123456789abcdef".to_owned(),
             asked: None,
         }));
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let response = router.oneshot(request).await.expect("infallible");
         let (status, headers) = (response.status(), response.headers().clone());
         let via = response.extensions().get().copied();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");

@@ -1,4 +1,6 @@
-//! Clients, and how they prove themselves (OA-210 … OA-213).
+//! Clients, and how they prove themselves (OA-210 … OA-213, OA-710, OA-807).
+
+pub(in crate::oauth) mod signed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +26,10 @@ use crate::error::Error;
 use crate::event::Keeping;
 use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
-use crate::{event, providers, reputation};
+use crate::providers::secrets::{self, Which};
+use crate::{event, reputation};
+
+pub use signed::{OwnAssertion, Signed};
 
 /// A client with what it may ask for.
 pub struct Client {
@@ -65,14 +70,17 @@ impl Client {
         Ok(Self { provider, application, mappings })
     }
 
-    /// Whether this is the client's secret. An empty one never is (OA-803).
+    /// Which of the client's secrets this is, if it is one that holds. An empty one never is (OA-803).
     ///
     /// # Errors
-    /// When the stored secret cannot be opened.
-    pub fn has_secret(&self, ctx: &Context, secret: &str) -> Result<bool, Error> {
-        let stored = providers::client_secret(ctx, &self.provider)?;
-        let same = same_secret(stored.as_bytes(), secret.as_bytes());
-        Ok(same && !stored.is_empty() && !secret.is_empty())
+    /// When a stored secret cannot be opened.
+    pub fn secret(&self, ctx: &Context, secret: &str) -> Result<Option<Which>, Error> {
+        secrets::shown(ctx, &self.provider, secret)
+    }
+
+    /// Whether the client has keys to prove itself with (OA-710).
+    pub fn has_keys(&self) -> bool {
+        has_keys(&self.provider)
     }
 
     /// Whether this is a proxy provider whose secret was shown with the request: its outpost asks, and nobody else.
@@ -80,8 +88,22 @@ impl Client {
     /// # Errors
     /// When the secret cannot be opened.
     pub fn is_proven_proxy(&self, ctx: &Context, credentials: &Credentials) -> Result<bool, Error> {
-        Ok(self.provider.is_proxy() && !self.provider.is_public() && self.has_secret(ctx, &credentials.secret)?)
+        Ok(self.provider.is_proxy() && !self.provider.is_public() && self.secret(ctx, &credentials.secret)?.is_some())
     }
+}
+
+/// Whether a client has keys to prove itself with (OA-710).
+pub(super) fn has_keys(provider: &Provider) -> bool {
+    !provider.is_public() && provider.client_jwks.get("keys").is_some()
+}
+
+/// What a client proved itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// One of its secrets.
+    Secret(Which),
+    /// A signature.
+    Signed(Signed),
 }
 
 /// A client, and the terms of its application.
@@ -147,6 +169,8 @@ pub struct Credentials {
     pub secret: String,
     /// Whether they came by the `Authorization` header.
     pub by_header: bool,
+    /// What it says about itself, or somebody else about somebody.
+    assertion: Option<OwnAssertion>,
 }
 
 impl Credentials {
@@ -156,11 +180,15 @@ impl Credentials {
     /// [`OAuthError::InvalidClient`] for a header that cannot be read, [`OAuthError::InvalidRequest`] when
     /// header and body name different clients.
     pub fn read(authorization: Option<&[u8]>, params: &Params) -> Result<Self, OAuthError> {
+        let assertion = OwnAssertion::sent(params);
         let Some(encoded) = authorization.and_then(basic) else {
+            // An assertion says whose it is (RFC 7521 §4.2).
+            let of_assertion = assertion.as_ref().map_or("", OwnAssertion::issuer);
             return Ok(Self {
-                client_id: params.text("client_id").to_owned(),
+                client_id: params.get("client_id").unwrap_or(of_assertion).to_owned(),
                 secret: params.text("client_secret").to_owned(),
                 by_header: false,
+                assertion,
             });
         };
         let unknown = OAuthError::InvalidClient { by_header: true };
@@ -168,7 +196,12 @@ impl Credentials {
         if params.get("client_id").is_some_and(|other| other != client_id) {
             return Err(OAuthError::InvalidRequest);
         }
-        Ok(Self { client_id, secret, by_header: true })
+        Ok(Self { client_id, secret, by_header: true, assertion })
+    }
+
+    /// The assertion that a client with keys made about itself: that is how it proves itself then, and in no other way.
+    pub(super) fn own_assertion(&self, client: &Client) -> Option<&OwnAssertion> {
+        self.assertion.as_ref().filter(|sent| client.has_keys() && sent.issuer() == client.provider.client_id)
     }
 
     fn refused(&self) -> OAuthError {
@@ -205,11 +238,11 @@ pub async fn identify(ctx: &Context, visitor: &Visitor, credentials: &Credential
     let _turn = examine(ctx, &attempt).await?;
     // The same comparison as with a known client; its outcome does not matter.
     let _ = same_secret(credentials.secret.as_bytes(), b"no client has this id");
-    note_failure(ctx, visitor, &attempt).await?;
+    note_failure(ctx, visitor, &attempt, "invalid_client").await?;
     Err(credentials.refused())
 }
 
-/// The client that proves itself with its secret, or is public (OA-213).
+/// The client that proves itself, with its secret or its key, or is public (OA-213).
 ///
 /// # Errors
 /// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
@@ -219,7 +252,7 @@ pub async fn authenticate(ctx: &Context, visitor: &Visitor, credentials: &Creden
     Ok(client)
 }
 
-/// Checks a known client's secret. A public client has none, and is who it says it is (OA-213).
+/// Checks what a known client shows. A public client shows nothing, and is who it says it is (OA-213).
 ///
 /// # Errors
 /// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
@@ -234,25 +267,83 @@ pub async fn prove(
     }
     let attempt = attempt(visitor, credentials);
     let _turn = examine(ctx, &attempt).await?;
-    if client.has_secret(ctx, &credentials.secret)? {
-        visitor.request.succeeded(AuthVia::ClientSecret);
-        return Ok(());
+    match examined(ctx, credentials, client).await? {
+        Ok(Proof::Secret(which)) => {
+            visitor.request.succeeded(AuthVia::ClientSecret);
+            note_use(ctx, client, which).await;
+            Ok(())
+        }
+        Ok(Proof::Signed(_)) => {
+            visitor.request.succeeded(AuthVia::Jwt);
+            Ok(())
+        }
+        Err(reason) => {
+            note_failure(ctx, visitor, &attempt, reason).await?;
+            Err(credentials.refused())
+        }
     }
-    note_failure(ctx, visitor, &attempt).await?;
-    Err(credentials.refused())
+}
+
+/// Notes which secret was used. Where that cannot be written at present the client is answered all the same.
+async fn note_use(ctx: &Context, client: &Client, which: Which) {
+    if !secrets::is_to_be_noted(ctx, &client.provider, which) {
+        return;
+    }
+    let noted = async {
+        let mut conn = ctx.db.write_one().await?;
+        secrets::note(ctx, &mut conn, &client.provider, which).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%error, provider = client.provider.name, "use of a client secret was not noted");
+    }
+}
+
+/// What proves a client, or the reason that only the event tells.
+async fn examined(
+    ctx: &Context,
+    credentials: &Credentials,
+    client: &Client,
+) -> Result<Result<Proof, &'static str>, Error> {
+    let Some(assertion) = credentials.own_assertion(client) else {
+        return Ok(client.secret(ctx, &credentials.secret)?.map(Proof::Secret).ok_or("invalid_client"));
+    };
+    signed_proof(ctx, credentials, client, assertion).await
+}
+
+/// Checks the assertion that a client makes about itself, and uses it up. With a secret beside it, it is refused: RFC 6749
+/// §2.3 allows one way at a time.
+///
+/// # Errors
+/// When the store fails.
+async fn signed_proof(
+    ctx: &Context,
+    credentials: &Credentials,
+    client: &Client,
+    assertion: &OwnAssertion,
+) -> Result<Result<Proof, &'static str>, Error> {
+    if credentials.by_header || !credentials.secret.is_empty() {
+        return Ok(Err("two_ways_of_authentication"));
+    }
+    Ok(assertion.verify(ctx, client).await?.map(Proof::Signed))
 }
 
 fn attempt<'a>(visitor: &Visitor, credentials: &'a Credentials) -> Attempt<'a> {
     Attempt { address: visitor.client, client: &credentials.client_id, username: "" }
 }
 
-async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>) -> Result<(), OAuthError> {
+async fn note_failure(ctx: &Context, visitor: &Visitor, attempt: &Attempt<'_>, reason: &str) -> Result<(), OAuthError> {
     let client_id: String = attempt.client.chars().take(255).collect();
-    let context = json!({"stage": "token_endpoint", "client_id": client_id, "reason": "invalid_client"});
+    let context = json!({"stage": "token_endpoint", "client_id": client_id, "reason": reason});
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, attempt).await?;
     reputation::note(ctx, &mut tx, visitor.client, &client_id, reputation::Attempt::Failed).await?;
-    let recorded = record_failing(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;
+    let stranger = visitor.stranger("");
+    let failed = record_failing(ctx, &mut tx, &stranger, "login_failed", context).await?;
+    let mut recorded: Vec<_> = failed.into_iter().collect();
+    if reason == signed::REPLAYED {
+        let context = json!({"message": "Assertion of a client was used again", "client_id": client_id});
+        recorded.push(event::record(ctx, &mut tx, &stranger, "suspicious_request", context).await?);
+    }
     tx.commit().await?;
     recorded.iter().for_each(event::log);
     Ok(())

@@ -5,16 +5,25 @@ use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
 
+use super::client::has_keys;
 use super::response_type::ResponseType;
 use super::{issuer, place};
 use crate::claims::{self, ACR};
 use crate::context::Context;
 use crate::error::Error;
-use crate::signing::{self, Signer, SigningError};
+use crate::signing::{self, Signer, SigningError, jwe};
+use crate::sources::jwks::ALGORITHMS;
 
 /// Grants that can be used, by their names on the wire (OA-106).
-const OFFERED: [&str; 6] =
-    ["authorization_code", "refresh_token", "implicit", "client_credentials", "password", super::device::GRANT];
+const OFFERED: [&str; 7] = [
+    "authorization_code",
+    "refresh_token",
+    "implicit",
+    "client_credentials",
+    "password",
+    super::device::GRANT,
+    super::exchange::GRANT,
+];
 
 /// The discovery document of an application (OA-101 … OA-116).
 ///
@@ -34,10 +43,16 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
     if provider.is_public() {
         methods.push("none");
     }
+    if has_keys(provider) {
+        methods.push("private_key_jwt");
+    }
     // A key that cannot be used is left out: nothing signs in its place (OA-125).
-    let algorithms: Vec<_> = signer(ctx, &mut conn, provider).await?.iter().map(Signer::algorithm).collect();
-    let grants: Vec<_> = OFFERED.into_iter().filter(|grant| provider.may_use(grant)).collect();
-    Ok(json!({
+    let signer = signer(ctx, &mut conn, provider).await?;
+    let algorithms: Vec<_> = signer.iter().map(Signer::algorithm).collect();
+    let grants = OFFERED.into_iter().filter(|grant| provider.may_use(grant));
+    // Public clients exchange nothing (OA-735).
+    let grants: Vec<_> = grants.filter(|grant| *grant != super::exchange::GRANT || !provider.is_public()).collect();
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),
@@ -70,7 +85,23 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         "backchannel_logout_session_supported": true,
         "frontchannel_logout_supported": true,
         "frontchannel_logout_session_supported": true,
-    }))
+    });
+    let mut also = |name: &str, value: Value| {
+        if let Some(members) = document.as_object_mut() {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    if signer.is_some_and(|signer| signer.encrypts()) {
+        also("id_token_encryption_alg_values_supported", json!([jwe::ALG]));
+        also("id_token_encryption_enc_values_supported", json!([jwe::ENC]));
+    }
+    if has_keys(provider) {
+        // RFC 8414 §2: which signatures are taken, wherever that method is offered.
+        for endpoint in ["token", "introspection", "revocation"] {
+            also(&format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(ALGORITHMS));
+        }
+    }
+    Ok(document)
 }
 
 /// The published keys: the one that signs, unless it cannot be read, which is logged, and retired ones (OA-120, OA-124,

@@ -3,7 +3,7 @@
 use portcullis_core::epoch::Subject;
 use portcullis_core::keys::Purpose;
 use portcullis_store::grant::{self, AccessToken};
-use portcullis_store::{Conn, application, login_session, provider, source, token};
+use portcullis_store::{Conn, account, application, login_session, provider, source, token};
 use serde_json::{Map, Value, json};
 
 use super::client::{self, Client, Credentials};
@@ -116,6 +116,11 @@ pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Resu
     {
         return Ok(false);
     }
+    if let Some(actor) = record.actor
+        && account::by_pk(conn, actor).await?.is_none_or(|actor| !actor.is_active)
+    {
+        return Ok(false);
+    }
     if let Some(pk) = record.source {
         let vouches = source::by_pk(conn, pk).await?.is_some_and(|source| source.enabled);
         let believed_at = record.source_at.unwrap_or(record.provider);
@@ -183,7 +188,9 @@ pub async fn api_user(ctx: &Context, visitor: &Visitor, token: &str) -> Result<O
         }
     }
     let Some(client) = Client::by_pk(&mut conn, record.provider).await? else { return Ok(None) };
-    Ok(active(ctx, conn, visitor, &client, record).await?.map(|active| active.person))
+    let active = active(ctx, conn, visitor, &client, record).await?;
+    // What is done by the API is recorded under the user's name: not for those who act for them (OA-738).
+    Ok(active.filter(|active| !active.claims.contains_key("act")).map(|active| active.person))
 }
 
 /// Answers a request to the introspection endpoint (OA-490 … OA-496). `relay` is the outpost that asks, if it says

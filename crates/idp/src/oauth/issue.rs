@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
-use portcullis_core::id::{ProviderPk, SourceId};
+use portcullis_core::id::{ProviderPk, SourceId, UserPk};
 use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
@@ -165,6 +165,10 @@ pub struct Ground<'a> {
     pub assertion: Option<&'a ClaimSet>,
     /// When that ends (OA-336, OA-343).
     pub not_after: Option<Timestamp>,
+    /// Who acts for the user (OA-738).
+    pub act: Option<&'a Value>,
+    /// Their account, if they have one here.
+    pub actor: Option<UserPk>,
 }
 
 /// What is said about the user, complete, and until when.
@@ -212,7 +216,15 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     }
     let mapped = claims::mapped(ctx, &basis.asked((expires, auth_time))).await;
     said.extend(mapped.claims);
+    if let Some(act) = basis.ground.act {
+        said.insert("act".to_owned(), act.clone());
+    }
     Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
+}
+
+/// The issuer of a client; none without an application (OA-049).
+pub(super) fn issuer_of(ctx: &Context, client: &Client) -> Option<String> {
+    client.application.as_ref().map(|application| issuer(ctx, &client.provider, &application.slug))
 }
 
 /// Which key of an app password this is the digest of: what a key made ends with it.
@@ -260,6 +272,7 @@ pub async fn access_token(
             Some(traded) => traded.source_at,
             None => basis.ground.source.map(|_| provider.pk),
         },
+        actor: basis.ground.actor,
         scope,
         claims_sealed: seal(ctx, &place(&said.jti), &said.claims),
         assertion_sealed: basis.ground.assertion.map(|claims| seal(ctx, &assertion_place(&said.jti), claims)),

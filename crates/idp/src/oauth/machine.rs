@@ -1,6 +1,8 @@
 //! Machines that prove themselves without a browser (OA section 11).
 
-mod assertion;
+mod acting;
+pub(in crate::oauth) mod assertion;
+mod brought;
 mod federated;
 mod generated;
 mod notes;
@@ -16,7 +18,8 @@ use portcullis_store::application::Application;
 use portcullis_store::token::{self, Token};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::signed::{self, JWT_BEARER, OwnAssertion};
+use super::client::{Client, Proof, Signed};
 use super::code::context;
 use super::issue::Ground;
 use super::{OAuthError, examine};
@@ -27,6 +30,7 @@ use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::event::failing::record_failing;
 use crate::limits::{self, Attempt};
+use crate::providers::secrets;
 use crate::{entitlements, event, reputation, tokens};
 
 pub use notes::{Note, Notes};
@@ -35,7 +39,11 @@ pub use notes::{Note, Notes};
 const DENIED: &str = "denied_by_policy";
 
 pub use assertion::Verified;
+pub use brought::{Brought, Exchange, Kind};
 pub(super) use federated::sweep;
+
+/// `auth_method` of an exchanged token.
+const EXCHANGED: &str = "token_exchange";
 
 /// Uses within so many seconds are noted once (OA-299).
 const NOTE_SECONDS: i64 = 60;
@@ -49,10 +57,14 @@ pub enum Variant {
         /// The app password.
         password: String,
     },
-    /// V3: the client's secret, for the account that stands for it.
-    ClientSecret,
+    /// V3: the client's secret, or its signature (OA-710), for the account that stands for it.
+    Client(Proof),
+    /// V3: what a client with keys says of itself, not looked at yet. [`prove`] makes a [`Variant::Client`] of it.
+    Own(OwnAssertion),
     /// V1: an assertion that was not looked at yet.
     Assertion(String),
+    /// Tokens of a token exchange that were not looked at yet (OA-736).
+    Exchange(Box<Exchange>),
     /// V1: an assertion that holds. [`prove`] makes it of the other one.
     Verified(Box<Verified>),
     /// Something that cannot hold.
@@ -67,7 +79,9 @@ impl Variant {
     const fn name(&self) -> &'static str {
         match self {
             Self::AppPassword { .. } => "token",
-            Self::ClientSecret => "oauth_client_secret",
+            Self::Client(Proof::Secret(_)) => "oauth_client_secret",
+            Self::Own(_) | Self::Client(Proof::Signed(_)) => "private_key_jwt",
+            Self::Exchange(_) => EXCHANGED,
             Self::Assertion(_) | Self::Verified(_) => "jwt",
             Self::Nothing { .. } => "unknown",
         }
@@ -77,9 +91,9 @@ impl Variant {
     const fn via(&self) -> AuthVia {
         match self {
             Self::AppPassword { .. } => AuthVia::ApiToken,
-            Self::ClientSecret => AuthVia::ClientSecret,
-            Self::Verified(_) => AuthVia::Jwt,
-            Self::Assertion(_) | Self::Nothing { .. } => AuthVia::Unauthenticated,
+            Self::Client(Proof::Secret(_)) => AuthVia::ClientSecret,
+            Self::Client(Proof::Signed(_)) | Self::Verified(_) => AuthVia::Jwt,
+            Self::Own(_) | Self::Assertion(_) | Self::Exchange(_) | Self::Nothing { .. } => AuthVia::Unauthenticated,
         }
     }
 }
@@ -118,6 +132,8 @@ pub struct Proven {
     pub entitlements: Vec<String>,
     /// The app password, unless it was the client's secret.
     pub app_password: Option<Token>,
+    /// Who acts for them, with an account here (OA-738).
+    pub actor: Option<Person>,
     /// Whether failures may be counted that a success forgets.
     failed_before: bool,
     judged: Judged,
@@ -128,7 +144,6 @@ pub struct Proven {
 /// # Errors
 /// When the stored secret cannot be opened.
 pub fn variant(ctx: &Context, client: &Client, shown: &Shown<'_>) -> Result<Variant, Error> {
-    const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     if !shown.assertion_type.is_empty() {
         if shown.assertion_type != JWT_BEARER {
             return Ok(Variant::Nothing { reason: "assertion_type" });
@@ -139,8 +154,8 @@ pub fn variant(ctx: &Context, client: &Client, shown: &Shown<'_>) -> Result<Vari
         let (username, password) = (shown.username.to_owned(), shown.password.to_owned());
         return Ok(Variant::AppPassword { username, password });
     }
-    if client.has_secret(ctx, shown.secret)? {
-        return Ok(Variant::ClientSecret);
+    if let Some(which) = client.secret(ctx, shown.secret)? {
+        return Ok(Variant::Client(Proof::Secret(which)));
     }
     if is_compact_jws(shown.secret) {
         return Ok(Variant::Assertion(shown.secret.to_owned()));
@@ -152,12 +167,16 @@ pub fn variant(ctx: &Context, client: &Client, shown: &Shown<'_>) -> Result<Vari
 }
 
 /// What a token rests on that a machine gets.
-pub fn ground<'a>(variant: &'a Variant, app_password: Option<&'a Token>) -> Ground<'a> {
+pub fn ground<'a>(variant: &'a Variant, proven: &'a Proven) -> Ground<'a> {
+    let app_password = proven.app_password.as_ref();
     match variant {
-        Variant::Verified(verified) => verified.ground(),
-        Variant::AppPassword { .. } | Variant::ClientSecret | Variant::Assertion(_) | Variant::Nothing { .. } => {
-            Ground { app_password, ..Ground::default() }
-        }
+        Variant::Verified(verified) => Ground { actor: verified.actor_of(proven.actor.as_ref()), ..verified.ground() },
+        Variant::AppPassword { .. }
+        | Variant::Own(_)
+        | Variant::Client(_)
+        | Variant::Assertion(_)
+        | Variant::Exchange(_)
+        | Variant::Nothing { .. } => Ground { app_password, ..Ground::default() },
     }
 }
 
@@ -206,8 +225,20 @@ pub async fn prove(
     let turn = examine(ctx, &attempt).await?;
     let mut refused = None;
     if let Variant::Assertion(jwt) = variant {
-        match assertion::verify(ctx, visitor, client, jwt).await? {
+        match assertion::verify(ctx, visitor, client, jwt, Kind::Any).await? {
             Ok(verified) => *variant = Variant::Verified(Box::new(verified)),
+            Err(reason) => refused = Some(reason),
+        }
+    }
+    if let Variant::Exchange(exchange) = variant {
+        match exchange.verify(ctx, visitor, client).await? {
+            Ok(verified) => *variant = Variant::Verified(Box::new(verified)),
+            Err(reason) => refused = Some(reason),
+        }
+    }
+    if let Variant::Own(assertion) = variant {
+        match assertion.verify(ctx, client).await? {
+            Ok(signed) => *variant = Variant::Client(Proof::Signed(signed)),
             Err(reason) => refused = Some(reason),
         }
     }
@@ -254,7 +285,7 @@ pub async fn confirm(
         return Err(OAuthError::InvalidGrant);
     }
     let entitlements = entitlements::names(conn, &known.person, application.uuid).await?;
-    Ok(Proven { person: known.person, app_password: known.app_password, entitlements, ..proven })
+    Ok(Proven { person: known.person, app_password: known.app_password, actor: known.actor, entitlements, ..proven })
 }
 
 /// The outcome, or the reason that only the event tells.
@@ -289,13 +320,15 @@ async fn check(
     if !judged.decision.passing {
         return Ok(Err(DENIED));
     }
-    Ok(Ok(Proven { person: known.person, app_password: known.app_password, entitlements, failed_before: true, judged }))
+    let Known { person, app_password, actor } = known;
+    Ok(Ok(Proven { person, app_password, actor, entitlements, failed_before: true, judged }))
 }
 
 /// Somebody who proved who they are.
 struct Known {
     person: Person,
     app_password: Option<Token>,
+    actor: Option<Person>,
 }
 
 /// Who it is, or the reason that only the event tells.
@@ -307,6 +340,7 @@ async fn identified(
     application: &Application,
     variant: &Variant,
 ) -> Result<Result<Known, &'static str>, Error> {
+    let mut actor = None;
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
             Ok((_, token)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
@@ -314,12 +348,18 @@ async fn identified(
             Ok((account, token)) => (directory::person_of(ctx, conn, account).await?, Some(token)),
             Err(reason) => return Ok(Err(reason)),
         },
-        Variant::ClientSecret => (generated::person(ctx, conn, client).await?, None),
-        Variant::Verified(verified) => match verified.person(ctx, conn, visitor, client, application).await? {
-            Ok(person) => (person, None),
-            Err(reason) => return Ok(Err(reason)),
-        },
-        Variant::Assertion(_) => return Ok(Err("assertion_refused")),
+        Variant::Client(_) => (generated::person(ctx, conn, client).await?, None),
+        Variant::Verified(verified) => {
+            match verified.actor(ctx, conn, visitor, client, application).await? {
+                Ok(found) => actor = found,
+                Err(reason) => return Ok(Err(reason)),
+            }
+            match verified.person(ctx, conn, visitor, client, application).await? {
+                Ok(person) => (person, None),
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
+        Variant::Own(_) | Variant::Assertion(_) | Variant::Exchange(_) => return Ok(Err("assertion_refused")),
         Variant::Nothing { reason } => return Ok(Err(reason)),
     };
     if !person.account.is_active {
@@ -328,7 +368,7 @@ async fn identified(
     if app_password.is_some() && federated::has_ended(&person, ctx.now()) {
         return Ok(Err("account_expired"));
     }
-    Ok(Ok(Known { person, app_password }))
+    Ok(Ok(Known { person, app_password, actor }))
 }
 
 /// The user and app password that belong together. The work is the same for everybody (OA-298).
@@ -373,7 +413,7 @@ async fn note_failure(
     let stranger = visitor.stranger(&username);
     let failed = record_failing(ctx, &mut tx, &stranger, "login_failed", context).await?;
     let mut recorded: Vec<_> = failed.into_iter().collect();
-    if reason == assertion::REPLAYED {
+    if [assertion::REPLAYED, signed::REPLAYED].contains(&reason) {
         let context = json!({"message": "Assertion was used again", "provider": client.provider.name});
         recorded.push(event::record(ctx, &mut tx, &stranger, "suspicious_request", context).await?);
     }
@@ -401,11 +441,20 @@ pub async fn note_success(
         let context = match variant {
             Variant::Verified(verified) => {
                 verified.keep(ctx, change, client, application, &mut proven.person).await?;
-                json!({"auth_method": "jwt", "auth_method_args": verified.named(), "application": named(application)})
+                let args = verified.named(proven.actor.as_ref());
+                json!({"auth_method": verified.method(), "auth_method_args": args, "application": named(application)})
             }
             _ => {
                 generated::keep(ctx, change, client, application, &mut proven.person).await?;
-                json!({"auth_method": "oauth_client_secret", "application": named(application)})
+                let args = match variant {
+                    Variant::Client(Proof::Secret(which)) => {
+                        secrets::note(ctx, change.conn(), &client.provider, *which).await?;
+                        json!({"matched": which.name()})
+                    }
+                    Variant::Client(Proof::Signed(Signed { kid, id })) => json!({"kid": kid, "jti": id}),
+                    _ => json!({}),
+                };
+                json!({"auth_method": variant.name(), "auth_method_args": args, "application": named(application)})
             }
         };
         return Ok(change.event_by(&visitor.known(&proven.person), "login", context).await?);

@@ -4,9 +4,12 @@ use percent_encoding::percent_decode;
 
 use super::OAuthError;
 
-/// Parameters that may occur once. Others are ignored.
-const KNOWN: [&str; 33] = [
+/// Parameters that may occur once, but for [`REPEATED`]. Others are ignored.
+const KNOWN: [&str; 40] = [
     "access_token",
+    "actor_token",
+    "actor_token_type",
+    "audience",
     "client_id",
     "client_secret",
     "client_assertion",
@@ -31,15 +34,22 @@ const KNOWN: [&str; 33] = [
     "registration",
     "request",
     "request_uri",
+    "requested_token_type",
+    "resource",
     "response_mode",
     "response_type",
     "scope",
     "state",
+    "subject_token",
+    "subject_token_type",
     "token",
     "token_type_hint",
     "username",
     "ui_locales",
 ];
+
+/// Parameters that may occur several times (RFC 8693 §2.1, RFC 8707 §2).
+const REPEATED: [&str; 2] = ["audience", "resource"];
 
 /// Parameters by name. What is present but empty counts as absent.
 #[derive(Default)]
@@ -58,7 +68,7 @@ impl Params {
             if !KNOWN.contains(&name.as_str()) {
                 continue;
             }
-            if params.iter().any(|(known, _)| *known == name) {
+            if params.iter().any(|(known, _)| *known == name) && !REPEATED.contains(&name.as_str()) {
                 return Err(OAuthError::InvalidRequest);
             }
             params.push((name, value));
@@ -69,6 +79,11 @@ impl Params {
     /// The value of a parameter, if it is present and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of a parameter that may occur several times.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter, if it is present; it may be empty.
@@ -117,6 +132,11 @@ mod tests {
         let params = Params::parse(b"code=a%2Bb+c&scope=&other=1&other=2&&state=%C3%A4").expect("reads");
         assert_eq!((params.get("code"), params.get("scope")), (Some("a+b c"), None));
         assert_eq!((params.get("other"), params.text("state")), (None, "ä"));
+        let params = Params::parse(b"resource=a&resource=b&resource=&audience=c").expect("reads");
+        assert_eq!(params.all("resource").collect::<Vec<_>>(), ["a", "b"], "these may be several (RFC 8693)");
+        for bad in [b"subject_token=a&subject_token=b".as_slice(), b"actor_token=a&actor_token=a"] {
+            assert!(matches!(Params::parse(bad), Err(OAuthError::InvalidRequest)), "{bad:?}");
+        }
         for bad in [b"code=a&code=a".as_slice(), b"code=%00", b"code=%ff", b"c%FFde=1", b"\xff=1"] {
             assert!(matches!(Params::parse(bad), Err(OAuthError::InvalidRequest)), "{bad:?}");
         }

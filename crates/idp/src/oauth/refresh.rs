@@ -156,6 +156,7 @@ pub(crate) async fn begin(
         second_factor: beginning.second_factor,
         auth_time: beginning.auth_time,
         scope: beginning.scopes.join(" "),
+        began: ctx.now(),
         issued: ctx.now(),
         expires: ctx.now(),
         rotated: None,
@@ -169,6 +170,32 @@ pub(crate) async fn begin(
     Ok(Some(value))
 }
 
+/// When everything ends that descends from one sign-in, if the provider says so (OA-268). What it says now counts, also for
+/// what began before.
+fn end_of_family(provider: &Provider, began: Timestamp) -> Option<Timestamp> {
+    if provider.refresh_family_max_age.is_empty() {
+        return None;
+    }
+    // A text that says no time is none that could be saved: what it meant was an end.
+    let longest = duration::seconds_or(&provider.refresh_family_max_age, VALIDITY_SECONDS);
+    Some(began.plus_seconds(longest))
+}
+
+/// Whether a token can be used: its family has not ended either.
+fn holds(provider: &Provider, token: &RefreshToken, now: Timestamp) -> bool {
+    token.holds(now) && end_of_family(provider, token.began).is_none_or(|end| end > now)
+}
+
+/// What a token rests on that is issued for a refresh token: it ends with the family.
+pub(crate) fn ground<'a>(provider: &Provider, token: &RefreshToken) -> Ground<'a> {
+    Ground { not_after: end_of_family(provider, token.began), ..Ground::default() }
+}
+
+/// The same of what is issued beside the first token of a family, if one begins.
+pub(crate) fn ground_of_first<'a>(provider: &Provider, token: Option<&str>, now: Timestamp) -> Ground<'a> {
+    Ground { not_after: token.and_then(|_| end_of_family(provider, now)), ..Ground::default() }
+}
+
 /// Gives a record a value and a full lifetime, and keeps it.
 async fn keep(
     ctx: &Context,
@@ -179,7 +206,11 @@ async fn keep(
     let (now, value) = (ctx.now(), ctx.entropy.alphanumeric(CHARACTERS));
     let validity = duration::seconds_or(&provider.refresh_token_validity, VALIDITY_SECONDS).max(1);
     let digest = digest(ctx, &value).to_vec();
-    let record = RefreshToken { digest, issued: now, expires: now.plus_seconds(validity), ..record };
+    let mut expires = now.plus_seconds(validity);
+    if let Some(end) = end_of_family(provider, record.began) {
+        expires = expires.min(end);
+    }
+    let record = RefreshToken { digest, issued: now, expires, ..record };
     refresh_token::insert(change.conn(), &record).await?;
     refresh_token::bound_family(change.conn(), &record.grant_id, MOST_ROTATED).await?;
     Ok(value)
@@ -209,7 +240,7 @@ pub(crate) async fn foresee(
     let (Ok(scopes), Some(application)) = (wanted(client, &known, presented), client.application.as_ref()) else {
         return Ok(Foreseen::default());
     };
-    if !known.holds(ctx.now()) {
+    if !holds(&client.provider, &known, ctx.now()) {
         return Ok(Foreseen::default());
     }
     let Some(person) = directory::person(ctx, &mut conn, known.account).await? else { return Ok(Foreseen::default()) };
@@ -231,7 +262,7 @@ pub(crate) async fn foresee(
         scopes: &scopes,
         login: Some(Approval::offline(&known)),
         nonce: None,
-        ground: Ground::default(),
+        ground: ground(&client.provider, &known),
         visitor,
         foretold: None,
     };
@@ -273,7 +304,7 @@ pub(crate) async fn renew(
         reused(change, client, &token, rotated).await?;
         return Err(OAuthError::InvalidGrant);
     }
-    if !token.holds(now) {
+    if !holds(&client.provider, &token, now) {
         return Err(OAuthError::InvalidGrant);
     }
     let scopes = wanted(client, &token, presented)?;
@@ -361,10 +392,10 @@ pub(crate) async fn told(
     visitor: &Visitor,
     token: &RefreshToken,
 ) -> Result<Option<ClaimSet>, Error> {
-    if !token.holds(ctx.now()) {
+    let Some(issuing) = Client::by_pk(&mut conn, token.provider).await? else { return Ok(None) };
+    if !holds(&issuing.provider, token, ctx.now()) {
         return Ok(None);
     }
-    let Some(issuing) = Client::by_pk(&mut conn, token.provider).await? else { return Ok(None) };
     let (Some(application), true) = (&issuing.application, issuing.provider.may_use(GRANT)) else { return Ok(None) };
     let Some(person) = directory::person(ctx, &mut conn, token.account).await? else { return Ok(None) };
     let scopes: Vec<_> = token.scope.split_ascii_whitespace().collect();
@@ -396,7 +427,8 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
         say("sub", json!(subject));
     }
     say("aud", json!(issuing.client_id));
-    say("exp", json!(token.expires.seconds()));
+    let ends = end_of_family(issuing, token.began).map_or(token.expires, |end| end.min(token.expires));
+    say("exp", json!(ends.seconds()));
     say("iat", json!(token.issued.seconds()));
     say("auth_time", json!(token.auth_time.seconds()));
     say("acr", json!(ACR));

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::client::{self, Client, Credentials};
 use super::code::{self, Redemption};
 use super::device;
-use super::issue::{self, Approval, Basis, Ground};
+use super::exchange;
+use super::issue::{self, Approval, Basis};
 use super::machine::{self, Proven, Variant, Wish};
 use super::params::Params;
 use super::refresh::{self, Beginning, Presented};
@@ -23,7 +24,12 @@ pub struct TokenAnswer {
     token_type: &'static str,
     scope: String,
     expires_in: i64,
-    id_token: String,
+    /// Unless that is what takes the place of the access token (OA-736).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    /// What was issued in an exchange (OA-737).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     /// For when nobody is there (OA-247, OA-262).
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
@@ -43,7 +49,23 @@ pub struct TokenAnswer {
 }
 
 /// Grants that are known (OA-215).
-const GRANTS: [&str; 5] = ["authorization_code", refresh::GRANT, "client_credentials", "password", device::GRANT];
+const GRANTS: [&str; 6] =
+    ["authorization_code", refresh::GRANT, "client_credentials", "password", device::GRANT, exchange::GRANT];
+
+/// What a machine asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// An access token, with an id token beside it (OA-225).
+    AccessToken {
+        /// What the answer says of it.
+        issued_token_type: Option<&'static str>,
+    },
+    /// An id token alone (OA-736).
+    IdToken {
+        /// What the answer says of it.
+        issued_token_type: &'static str,
+    },
+}
 
 /// Answers a request to the token endpoint, in the order of OA-214. `relay` is the outpost that asks, if it says so with its
 /// own token.
@@ -74,6 +96,7 @@ pub async fn exchange(
             match grant_type {
                 refresh::GRANT => by_refresh_token(ctx, visitor, &client, &credentials, params).await,
                 device::GRANT => by_device(ctx, visitor, &client, params).await,
+                exchange::GRANT => exchange::answer(ctx, visitor, &client, params).await,
                 _ => by_code(ctx, visitor, &client, &credentials, params).await,
             }
         }
@@ -123,7 +146,7 @@ async fn by_code(
         scopes: &scopes,
         login: Some(Approval::in_session(&redeemed.login)),
         nonce: redeemed.code.nonce.as_deref(),
-        ground: Ground::default(),
+        ground: refresh::ground_of_first(&client.provider, refresh_token.as_deref(), ctx.now()),
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
@@ -160,7 +183,7 @@ async fn by_refresh_token(
         scopes: &renewed.scopes,
         login: Some(Approval::offline(&renewed.token)),
         nonce: None,
-        ground: Ground::default(),
+        ground: refresh::ground(&client.provider, &renewed.token),
         visitor,
         foretold: foreseen.foretold.as_ref(),
     };
@@ -195,7 +218,8 @@ async fn by_device(
     let refresh_token = refresh::begin(ctx, &mut change, client, &beginning).await?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     let basis = device::basis(client, application, &redeemed, visitor);
-    let basis = Basis { foretold: foreseen.foretold.as_ref(), ..basis };
+    let ground = refresh::ground_of_first(&client.provider, refresh_token.as_deref(), ctx.now());
+    let basis = Basis { ground, foretold: foreseen.foretold.as_ref(), ..basis };
     let answer = issue_all(ctx, change, &basis, &grant_id, false).await?;
     Ok(TokenAnswer { refresh_token, ..answer })
 }
@@ -219,25 +243,52 @@ async fn by_machine(
         secret: &credentials.secret,
         secret_in_body: params.text("client_secret"),
     };
-    let mut variant = machine::variant(ctx, client, &shown)?;
-    let proven = machine::prove(ctx, visitor, client, None, &mut variant, &wish).await?;
-    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
-    let foretold =
-        issue::foretell(ctx, &basis_of_machine(client, application, &proven, &variant, &scopes, visitor)).await;
-    let actor = visitor.stranger("");
-    let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, visitor, client, &variant, proven).await?;
-    machine::note_success(ctx, &mut change, visitor, client, application, &variant, &mut proven).await?;
-    let basis = basis_of_machine(client, application, &proven, &variant, &scopes, visitor);
-    let basis = Basis { foretold: Some(&foretold), ..basis };
-    let grant_id = ctx.entropy.alphanumeric(40);
+    let mut variant = match credentials.own_assertion(client) {
+        // One way of authentication at a time, and one identity (RFC 6749 §2.3, OA-280).
+        Some(_) if credentials.by_header || !shown.secret.is_empty() => {
+            Variant::Nothing { reason: "two_ways_of_authentication" }
+        }
+        Some(_) if !shown.username.is_empty() => Variant::Nothing { reason: "two_identities" },
+        Some(assertion) => Variant::Own(assertion.clone()),
+        None => machine::variant(ctx, client, &shown)?,
+    };
     // Anybody may say to be the client: what applications believe is for the outpost, which has the secret (PX-417).
     let serves = relay.is_some_and(|relay| relay.providers.contains(&client.provider.pk));
     let to_outpost = (serves && client.provider.is_proxy()) || client.is_proven_proxy(ctx, credentials)?;
+    let wanted = Wanted::AccessToken { issued_token_type: None };
+    for_machine(ctx, visitor, client, &mut variant, &wish, wanted, to_outpost).await
+}
+
+/// Issues what a machine wants that brings this, if it may have it.
+pub(super) async fn for_machine(
+    ctx: &Context,
+    visitor: &Visitor,
+    client: &Client,
+    variant: &mut Variant,
+    wish: &Wish<'_>,
+    wanted: Wanted,
+    to_outpost: bool,
+) -> Result<TokenAnswer, OAuthError> {
+    let scopes = wish.scopes;
+    let proven = machine::prove(ctx, visitor, client, None, variant, wish).await?;
+    let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
+    let foretold =
+        issue::foretell(ctx, &basis_of_machine(client, application, &proven, variant, scopes, visitor)).await;
+    let actor = visitor.stranger("");
+    let mut change = Change::begin(ctx, &actor).await?;
+    let mut proven = machine::confirm(ctx, &mut change, visitor, client, variant, proven).await?;
+    machine::note_success(ctx, &mut change, visitor, client, application, variant, &mut proven).await?;
+    let basis = basis_of_machine(client, application, &proven, variant, scopes, visitor);
+    let basis = Basis { foretold: Some(&foretold), ..basis };
+    let issued_token_type = match wanted {
+        Wanted::IdToken { issued_token_type } => return issue_id_token(ctx, change, &basis, issued_token_type).await,
+        Wanted::AccessToken { issued_token_type } => issued_token_type,
+    };
+    let grant_id = ctx.entropy.alphanumeric(40);
     let answer = issue_all(ctx, change, &basis, &grant_id, to_outpost).await?;
     let limited_by = proven.app_password.filter(|_| to_outpost);
     let allowed_networks = limited_by.map(|password| password.allowed_networks).unwrap_or_default();
-    Ok(TokenAnswer { allowed_networks, ..answer })
+    Ok(TokenAnswer { allowed_networks, issued_token_type, ..answer })
 }
 
 fn basis_of_machine<'a>(
@@ -256,7 +307,7 @@ fn basis_of_machine<'a>(
         scopes,
         login: None,
         nonce: None,
-        ground: machine::ground(variant, proven.app_password.as_ref()),
+        ground: machine::ground(variant, proven),
         visitor,
         foretold: None,
     }
@@ -287,7 +338,8 @@ async fn issue_all(
         token_type: "Bearer",
         scope: basis.scopes.join(" "),
         expires_in: said.expires.seconds().saturating_sub(ctx.now().seconds()),
-        id_token,
+        id_token: Some(id_token),
+        issued_token_type: None,
         refresh_token: None,
         upstream_token,
         allowed_networks: Vec::new(),
@@ -296,5 +348,34 @@ async fn issue_all(
             .login
             .filter(|login| to_outpost && login.bound_to().is_some())
             .map(|_| issue::logout_hint(ctx, &said.jti)),
+    })
+}
+
+/// Issues an id token alone: it opens nothing here, so nothing of it is kept (OA-736).
+async fn issue_id_token(
+    ctx: &Context,
+    mut change: Change<'_>,
+    basis: &Basis<'_>,
+    issued_token_type: &'static str,
+) -> Result<TokenAnswer, OAuthError> {
+    let provider = &basis.client.provider;
+    let signer = Signer::of(ctx, change.conn(), provider).await?;
+    let said = issue::statement(ctx, basis).await?;
+    let token = issue::id_token(ctx, change.conn(), &signer, basis, &said).await?;
+    change.commit().await?;
+    claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;
+    Ok(TokenAnswer {
+        access_token: token,
+        // RFC 8693 §2.2.1: nothing is opened with it.
+        token_type: "N_A",
+        scope: basis.scopes.join(" "),
+        expires_in: said.expires.seconds().saturating_sub(ctx.now().seconds()),
+        id_token: None,
+        issued_token_type: Some(issued_token_type),
+        refresh_token: None,
+        upstream_token: None,
+        allowed_networks: Vec::new(),
+        user_uuid: None,
+        logout_hint: None,
     })
 }

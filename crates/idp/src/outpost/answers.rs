@@ -64,6 +64,7 @@ impl From<OAuthError> for OutpostError {
             OAuthError::InvalidRequest
             | OAuthError::InvalidClient { .. }
             | OAuthError::InvalidGrant
+            | OAuthError::InvalidTarget
             | OAuthError::UnauthorizedClient
             | OAuthError::InvalidScope
             | OAuthError::AuthorizationPending

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::providers::secrets;
 use crate::{certificates, outposts, providers};
 
 /// Lifetime of sessions when the provider's text says none (PX-030).
@@ -135,7 +136,7 @@ fn one(
         internal_host: if mode == Mode::Proxy { record.internal_host.clone() } else { String::new() },
         internal_host_ssl_validation: record.internal_host_ssl_validation,
         client_id: record.client_id.clone(),
-        client_secret: providers::client_secret(ctx, record)?,
+        client_secret: secrets::holding(ctx, record)?.into_iter().next().map_or_else(String::new, |(_, secret)| secret),
         cookie_secret: providers::cookie_secret(ctx, record)?,
         cookie_domain: record.cookie_domain.clone(),
         certificate: record.certificate,

@@ -3,12 +3,14 @@
 mod check;
 mod preview;
 
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::provider::{self, Provider};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::secrets::{seal_second, second_secret};
 use super::{Kind, View, blank, get, named, place, set, warn};
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
@@ -30,12 +32,17 @@ pub struct Fields {
     pub client_type: Option<String>,
     pub client_id: Option<String>,
     pub client_secret: Option<String>,
+    pub client_secret_expires: Option<Option<Timestamp>>,
+    pub second_client_secret: Option<String>,
+    pub second_client_secret_expires: Option<Option<Timestamp>>,
+    pub client_jwks: Option<Value>,
     pub grant_types: Option<Vec<String>>,
     pub redirect_uris: Option<Vec<RedirectUri>>,
     pub access_code_validity: Option<String>,
     pub access_token_validity: Option<String>,
     pub refresh_token_validity: Option<String>,
     pub refresh_token_threshold: Option<String>,
+    pub refresh_family_max_age: Option<String>,
     pub include_claims_in_id_token: Option<bool>,
     pub signing_key: Option<Option<CertificateId>>,
     pub encryption_key: Option<Option<CertificateId>>,
@@ -47,6 +54,7 @@ pub struct Fields {
     pub jwt_federation_providers: Option<Vec<ProviderPk>>,
     pub federation_audiences: Option<Vec<String>>,
     pub cap_to_assertion_exp: Option<bool>,
+    pub token_exchange_without_actor: Option<bool>,
 }
 
 /// Where browsers may be sent (OA-025).
@@ -128,8 +136,13 @@ pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) 
         provider::set_mappings(change.conn(), pk, mappings).await?;
     }
     let mut difference = diff(&told_before, &snapshot(change, &changed).await?);
-    if changed.client_secret_sealed != before.client_secret_sealed {
-        add(&mut difference, "client_secret", json!({"previous": "", "new": ""}));
+    for (field, differs) in [
+        ("client_secret", changed.client_secret_sealed != before.client_secret_sealed),
+        ("second_client_secret", changed.second_secret_sealed != before.second_secret_sealed),
+    ] {
+        if differs {
+            add(&mut difference, field, json!({"previous": "", "new": ""}));
+        }
     }
     change.touch(Touched::Provider(pk));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
@@ -144,26 +157,47 @@ async fn settle(
     fields: &Fields,
     mut problems: Problems,
 ) -> Result<Vec<String>, Error> {
-    let (signs_with, sent_to) = (provider.signing_key, provider.redirect_uris.clone());
+    let (named_before, sent_to) = ([provider.signing_key, provider.encryption_key], provider.redirect_uris.clone());
     apply(provider, fields);
-    let secret = match &fields.client_secret {
-        Some(secret) => secret.clone(),
-        None => super::client_secret(ctx, provider)?,
-    };
-    if fields.client_secret.is_some() {
-        let place = place(provider.uuid, "client_secret");
-        provider.client_secret_sealed = ctx.keys.seal(&place, secret.as_bytes(), &*ctx.entropy);
-    }
+    let secrets = settle_secrets(ctx, provider, fields)?;
     let actor = change.actor();
-    let may_sign = |pk| signs_with == Some(pk) || actor.may_use(pk);
-    check::references(ctx, change.conn(), fields, may_sign, &mut problems).await?;
+    let may_use = |pk| named_before.contains(&Some(pk)) || actor.may_use(pk);
+    check::references(ctx, change.conn(), fields, may_use, &mut problems).await?;
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), &mut problems).await?;
     if provider.redirect_uris != sent_to {
         super::check::moves(change, provider.pk, "redirect_uris", &mut problems).await?;
     }
-    let warnings = check::rules(provider, fields, &secret, &mut problems);
+    let warnings = check::rules(provider, fields, &secrets, &mut problems);
     problems.check()?;
     Ok(warnings)
+}
+
+/// Seals the secrets that were sent, and gives both as they are then. Of a new one nobody knows a use yet.
+fn settle_secrets(ctx: &Context, provider: &mut Provider, fields: &Fields) -> Result<[String; 2], Error> {
+    let (first, second) = (super::client_secret(ctx, provider)?, second_secret(ctx, provider)?);
+    let first = match &fields.client_secret {
+        Some(sent) => {
+            if *sent != first {
+                provider.client_secret_used = None;
+            }
+            let place = place(provider.uuid, "client_secret");
+            provider.client_secret_sealed = ctx.keys.seal(&place, sent.as_bytes(), &*ctx.entropy);
+            sent.clone()
+        }
+        None => first,
+    };
+    let second = match &fields.second_client_secret {
+        Some(sent) if *sent != second => {
+            provider.second_secret_used = None;
+            provider.second_secret_sealed = seal_second(ctx, provider, sent);
+            sent.clone()
+        }
+        _ => second,
+    };
+    if second.is_empty() {
+        provider.second_secret_expires = None;
+    }
+    Ok([first, second])
 }
 
 fn apply(provider: &mut Provider, fields: &Fields) {
@@ -173,6 +207,9 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.invalidation_flow, &fields.invalidation_flow);
     set(&mut provider.client_type, &fields.client_type);
     set(&mut provider.client_id, &fields.client_id);
+    set(&mut provider.client_secret_expires, &fields.client_secret_expires);
+    set(&mut provider.second_secret_expires, &fields.second_client_secret_expires);
+    set(&mut provider.client_jwks, &fields.client_jwks);
     set(&mut provider.grant_types, &fields.grant_types.as_ref().map(|list| json!(list)));
     let listed = |list: &Vec<RedirectUri>| {
         let entry = |uri: &RedirectUri| json!({"matching_mode": uri.matching_mode, "url": uri.url, "redirect_uri_type": uri.kind});
@@ -183,8 +220,10 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.access_token_validity, &fields.access_token_validity);
     set(&mut provider.refresh_token_validity, &fields.refresh_token_validity);
     set(&mut provider.refresh_token_threshold, &fields.refresh_token_threshold);
+    set(&mut provider.refresh_family_max_age, &fields.refresh_family_max_age);
     set(&mut provider.include_claims_in_id_token, &fields.include_claims_in_id_token);
     set(&mut provider.signing_key, &fields.signing_key);
+    set(&mut provider.encryption_key, &fields.encryption_key);
     set(&mut provider.logout_uri, &fields.logout_uri);
     set(&mut provider.logout_method, &fields.logout_method);
     set(&mut provider.sub_mode, &fields.sub_mode);
@@ -193,6 +232,7 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.jwt_federation_providers, &fields.jwt_federation_providers.as_ref().map(|list| json!(list)));
     set(&mut provider.federation_audiences, &fields.federation_audiences.as_ref().map(|list| json!(list)));
     set(&mut provider.cap_to_assertion_exp, &fields.cap_to_assertion_exp);
+    set(&mut provider.exchange_without_actor, &fields.token_exchange_without_actor);
 }
 
 /// What events tell of a client: everything but its secret.
@@ -222,6 +262,12 @@ async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value,
         "jwt_federation_providers": provider.jwt_federation_providers,
         "federation_audiences": provider.federation_audiences,
         "cap_to_assertion_exp": provider.cap_to_assertion_exp,
+        "encryption_key": provider.encryption_key,
+        "client_jwks": provider.client_jwks,
+        "refresh_family_max_age": provider.refresh_family_max_age,
+        "exchange_without_actor": provider.exchange_without_actor,
+        "first_ends": provider.client_secret_expires.map(|at| at.to_string()),
+        "second_ends": provider.second_secret_expires.map(|at| at.to_string()),
     }))
 }
 

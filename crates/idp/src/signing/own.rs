@@ -116,7 +116,7 @@ impl OwnKey {
 }
 
 /// Adds the certificates to a published key (OA-121).
-fn certified(mut jwk: Value, certificates: &[CertificateDer<'_>]) -> Value {
+pub(super) fn certified(mut jwk: Value, certificates: &[CertificateDer<'_>]) -> Value {
     let (Some(leaf), Some(members)) = (certificates.first(), jwk.as_object_mut()) else { return jwk };
     // RFC 7517 §4.8: the SHA-1 thumbprint is named by the format; nothing rests on it.
     let sha1 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, leaf);

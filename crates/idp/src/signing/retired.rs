@@ -7,9 +7,10 @@ use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, retired_key};
 use serde_json::{Map, Value, json};
 
-use super::SigningError;
 use super::own::OwnKey;
+use super::recipient::{self, Encryption};
 use super::signer::{Signer, read_with, usable};
+use super::{SigningError, jwe};
 use crate::change::Change;
 use crate::context::Context;
 use crate::error::Error;
@@ -64,9 +65,14 @@ pub async fn published(ctx: &Context, conn: &mut Conn, provider: &Provider) -> R
             Vec::new()
         }
     };
+    match Encryption::of(ctx, conn, provider).await {
+        Ok(encryption) => keys.extend(encryption.map(|encryption| encryption.jwk.clone())),
+        Err(SigningError::Store(error)) => return Err(error.into()),
+        Err(error @ SigningError::NoKey(_)) => tracing::error!(%error, "encryption key left out of the published keys"),
+    }
     for retired in of(ctx, conn, provider).await? {
         // Two certificates may have the same key.
-        if keys.iter().all(|key| key["kid"] != *retired.kid) {
+        if keys.iter().all(|key| key["kid"] != *retired.kid || key["use"] != "sig") {
             keys.push(retired.jwk.clone());
         }
     }
@@ -74,7 +80,7 @@ pub async fn published(ctx: &Context, conn: &mut Conn, provider: &Provider) -> R
 }
 
 /// The claims of a token that a provider signed for `issuer` and `audience`, expired or not, with the key of now or a
-/// retired one (OA-341, OA-541). None when no key can be read.
+/// retired one (OA-341, OA-541); if it is encrypted, of the one in it. None when no key can be read.
 ///
 /// # Errors
 /// When the store fails.
@@ -86,6 +92,11 @@ pub async fn read_hint(
     issuer: &str,
 ) -> Result<Option<Map<String, Value>>, Error> {
     let audience = &provider.client_id;
+    let opened = match jwe::has_form(token) {
+        true => recipient::opened(ctx, conn, provider, token).await?,
+        false => Some(token.to_owned()),
+    };
+    let Some(token) = opened.as_deref() else { return Ok(None) };
     match Signer::of(ctx, conn, provider).await {
         Err(SigningError::Store(error)) => return Err(error.into()),
         Err(SigningError::NoKey(_)) => {}

@@ -23,6 +23,9 @@ const LAST_GOOD: i64 = 24 * 3600;
 const PAUSE: i64 = 60;
 /// Algorithms of keys that name none, unless a source says otherwise.
 const DEFAULT: [&str; 4] = ["RS256", "ES256", "ES384", "EdDSA"];
+/// Everything that can be verified.
+pub(crate) const ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 /// Smallest modulus of an RSA key, in bytes.
 const SMALLEST_MODULUS: usize = 256;
 
@@ -192,10 +195,23 @@ pub(crate) async fn flaw(ctx: &Context, source: &Source, message: &str) -> Resul
 /// The keys that may have signed an assertion with this `alg` and `kid` (OA-325, OA-326). Without `kid` there must be
 /// exactly one. Only the key says what it is good for; the assertion chooses among keys, never an algorithm.
 pub(crate) fn candidates(source: &Source, alg: &str, kid: Option<&str>) -> Vec<DecodingKey> {
-    let sets = [&source.oidc_jwks, &source.fetched_jwks];
-    let keys = sets.iter().filter_map(|set| set.get("keys").and_then(Value::as_array)).flatten();
     let listed = texts(&source.allowed_algorithms);
     let allowed = if listed.is_empty() { DEFAULT.contains(&alg) } else { listed.contains(&alg) };
+    candidates_in(&[&source.oidc_jwks, &source.fetched_jwks], alg, kid, allowed)
+}
+
+/// The same of a client's own keys (OA-710). One that names no algorithm is good for every one that fits it.
+pub(crate) fn candidates_of_client(set: &Value, alg: &str, kid: Option<&str>) -> Vec<DecodingKey> {
+    candidates_in(&[set], alg, kid, true)
+}
+
+/// Whether a key can verify anything at all.
+pub(crate) fn verifies(key: &Value) -> bool {
+    ALGORITHMS.iter().any(|alg| usable(key, alg, true).is_some())
+}
+
+fn candidates_in(sets: &[&Value], alg: &str, kid: Option<&str>, allowed: bool) -> Vec<DecodingKey> {
+    let keys = sets.iter().filter_map(|set| set.get("keys").and_then(Value::as_array)).flatten();
     let named = |key: &&Value| kid.is_none_or(|kid| key.get("kid").and_then(Value::as_str) == Some(kid));
     let usable: Vec<_> = keys.filter(named).filter_map(|key| usable(key, alg, allowed)).collect();
     if kid.is_none() && usable.len() != 1 { Vec::new() } else { usable }

@@ -236,14 +236,22 @@ CREATE TABLE provider (
     client_id                   TEXT    NOT NULL UNIQUE,
     client_type                 TEXT    NOT NULL, -- 'confidential' or 'public'
     client_secret_sealed        BLOB    NOT NULL,
+    client_secret_expires       BIGINT,           -- none: never
+    client_secret_used          BIGINT,
+    second_secret_sealed        BLOB    NOT NULL, -- empty: there is no second one
+    second_secret_expires       BIGINT,
+    second_secret_used          BIGINT,
+    client_jwks                 TEXT    NOT NULL, -- JSON: public keys that the client proves itself with, or {}
     grant_types                 TEXT    NOT NULL, -- JSON list of text
     redirect_uris               TEXT    NOT NULL, -- JSON list of {matching_mode, url, redirect_uri_type}
     access_code_validity        TEXT    NOT NULL, -- durations are kept as typed (CO-022)
     access_token_validity       TEXT    NOT NULL,
     refresh_token_validity      TEXT    NOT NULL,
     refresh_token_threshold     TEXT    NOT NULL,
+    refresh_family_max_age      TEXT    NOT NULL, -- empty: no end
     include_claims_in_id_token  BOOLEAN NOT NULL,
     signing_key                 TEXT    REFERENCES certificate (pk) ON DELETE SET NULL, -- none: see `kind`
+    encryption_key              TEXT    REFERENCES certificate (pk), -- not to be deleted: tokens would be readable
     sub_mode                    TEXT    NOT NULL,
     issuer_mode                 TEXT    NOT NULL,
     logout_uri                  TEXT    NOT NULL,
@@ -252,6 +260,7 @@ CREATE TABLE provider (
     jwt_federation_providers    TEXT    NOT NULL, -- JSON list of integer
     federation_audiences        TEXT    NOT NULL, -- JSON list of text
     cap_to_assertion_exp        BOOLEAN NOT NULL,
+    exchange_without_actor      BOOLEAN NOT NULL,
     mode                        TEXT    NOT NULL,
     external_host               TEXT    NOT NULL,
     internal_host               TEXT    NOT NULL,
@@ -458,6 +467,7 @@ CREATE TABLE access_token (
     traded_sid      TEXT,              -- session of the token it was traded for; ends with it
     source          TEXT,              -- oauth_source.pk that vouched for its user
     source_at       INTEGER,           -- at this provider
+    actor           INTEGER REFERENCES account (pk) ON DELETE CASCADE, -- who acts for its user, if they have an account
     scope           TEXT    NOT NULL,
     claims_sealed   BLOB    NOT NULL,  -- JSON: the complete claims, upstream credentials included
     assertion_sealed BLOB,             -- JSON: claims of the assertion it was issued for, which policies ask about
@@ -470,6 +480,7 @@ CREATE INDEX access_token_grant ON access_token (grant_id);
 CREATE INDEX access_token_sid ON access_token (sid);
 CREATE INDEX access_token_account ON access_token (account, provider);
 CREATE INDEX access_token_expires ON access_token (expires);
+CREATE INDEX access_token_actor ON access_token (actor);
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
 
@@ -486,6 +497,7 @@ CREATE TABLE refresh_token (
     second_factor   BOOLEAN NOT NULL, -- whether one was shown in it
     auth_time       BIGINT  NOT NULL,
     scope           TEXT    NOT NULL,
+    began           BIGINT  NOT NULL, -- when the first one of its family was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
     rotated         BIGINT,

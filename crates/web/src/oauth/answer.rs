@@ -32,6 +32,7 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         OAuthError::SlowDown => (StatusCode::BAD_REQUEST, "Ask less often"),
         OAuthError::ExpiredToken => (StatusCode::BAD_REQUEST, "The device code has expired"),
         OAuthError::AccessDenied => (StatusCode::BAD_REQUEST, "The user said no"),
+        OAuthError::InvalidTarget => (StatusCode::BAD_REQUEST, "A token can be issued for the client itself alone"),
         OAuthError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "The client may not use this grant"),
         OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),
         OAuthError::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts"),

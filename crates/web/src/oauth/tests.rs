@@ -8,7 +8,9 @@ mod browser;
 mod clients;
 mod consent;
 mod device;
+mod encrypted;
 mod entitlements;
+mod exchange;
 mod expressions;
 mod failing;
 mod front;
@@ -28,6 +30,8 @@ mod response_types;
 mod rotation;
 mod said;
 mod scopes;
+mod secrets;
+mod signed;
 mod wire;
 
 use std::net::IpAddr;

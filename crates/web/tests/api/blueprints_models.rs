@@ -295,6 +295,30 @@ async fn co_730_an_export_changes_nothing() {
     assert_eq!(other.get(&access).await["passing"], json!(true));
 }
 
+/// CO-730, OA-807: an export holds neither secret of a client, nor their ends; applied to the same instance it leaves them.
+#[tokio::test]
+async fn oa_807_an_export_holds_no_secret_of_a_client() {
+    let site = Site::new().await;
+    let mut body = site.provider_body("app", json!({"redirect_uris": []})).await;
+    let members = body.as_object_mut().unwrap();
+    members.retain(|name, _| !name.ends_with("_host"));
+    for (name, value) in [
+        ("client_secret", json!("the-first-secret-of-this-client-0123456789")),
+        ("client_secret_expires", json!("2031-01-02T03:04:05Z")),
+        ("second_client_secret", json!("the-second-secret-of-this-client-0123456789")),
+        ("second_client_secret_expires", json!("2032-01-02T03:04:05Z")),
+    ] {
+        members.insert(name.to_owned(), value);
+    }
+    let made = site.post("/providers/oauth2/", body).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    for secret in ["the-first-secret", "the-second-secret", "2031-01-02", "2032-01-02"] {
+        assert!(!exported.contains(secret), "{secret}");
+    }
+    attempt(&site, &exported).await.unwrap();
+    assert_eq!(site.get(&format!("/providers/oauth2/{}/", made["pk"])).await, made);
+}
+
 /// PX-020, CO-730: the example of the handbook protects an application; applied again, it changes nothing.
 #[tokio::test]
 async fn co_730_the_example_protects_an_application() {

@@ -24,6 +24,21 @@ async fn refused(site: &Site, more: Value) -> Value {
     site.refused(Method::POST, PATH, body(site, "bad", more).await).await
 }
 
+/// A public key of a client: that of RFC 7515, appendix A.3.
+fn jwk(kid: &str) -> Value {
+    json!({
+        "kty": "EC", "crv": "P-256", "kid": kid, "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    })
+}
+
+/// The same with its private half, which is nobody's business here.
+fn private_jwk() -> Value {
+    let mut key = jwk("k1");
+    key["d"] = json!("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI");
+    key
+}
+
 /// A certificate with a key of this kind.
 async fn key(site: &Site, alg: &str) -> Value {
     let body = json!({"common_name": format!("key {alg}"), "validity_days": 30, "alg": alg});
@@ -57,6 +72,14 @@ async fn co_558_what_is_not_said_has_its_default() {
         ("jwt_federation_providers", json!([])),
         ("federation_audiences", json!([])),
         ("cap_to_assertion_exp", json!(true)),
+        ("client_secret_expires", json!(null)),
+        ("client_secret_last_used", json!(null)),
+        ("second_client_secret", json!("")),
+        ("second_client_secret_expires", json!(null)),
+        ("second_client_secret_last_used", json!(null)),
+        ("client_jwks", json!({})),
+        ("refresh_family_max_age", json!("")),
+        ("token_exchange_without_actor", json!(false)),
         ("property_mappings", json!([])),
         ("authentication_flow", json!(null)),
         ("assigned_application_slug", json!(null)),
@@ -78,7 +101,7 @@ async fn co_558_what_is_not_said_has_its_default() {
 #[tokio::test]
 async fn co_595_what_was_sent_comes_back() {
     let site = Site::new().await;
-    let key = key(&site, "ecdsa").await;
+    let (key, rsa) = (key(&site, "ecdsa").await, key(&site, "rsa").await);
     let sent = body(&site, "app", json!({
         "client_id": "my-app", "client_secret": " a secret with blanks around it, and long ", "client_type": "confidential",
         "grant_types": ["password", "implicit", "authorization_code"],
@@ -89,6 +112,9 @@ async fn co_595_what_was_sent_comes_back() {
         ],
         "access_code_validity": "seconds=90;minutes=1", "access_token_validity": "minutes=5",
         "refresh_token_validity": "weeks=1", "refresh_token_threshold": "hours=1", "include_claims_in_id_token": false,
+        "client_secret_expires": "2030-01-02T03:04:05.000000Z", "second_client_secret": " another one, that is good, too ",
+        "second_client_secret_expires": "2031-01-02T03:04:05.000000Z", "client_jwks": {"keys": [jwk("k1"), jwk("k2")]},
+        "refresh_family_max_age": "weeks=4", "token_exchange_without_actor": true, "encryption_key": rsa,
         "signing_key": key, "logout_uri": "http://app/logout", "logout_method": "frontchannel",
         "sub_mode": "user_upn", "issuer_mode": "global",
         "federation_audiences": ["https://a.example"], "cap_to_assertion_exp": false,
@@ -113,7 +139,7 @@ async fn co_595_what_was_sent_comes_back() {
 async fn oa_045_clients_are_validated() {
     let site = Site::new().await;
     site.post(PATH, body(&site, "app", json!({"client_id": "taken"})).await).await;
-    let (rsa, ed25519) = (key(&site, "rsa").await, key(&site, "ed25519").await);
+    let (rsa, ecdsa, ed25519) = (key(&site, "rsa").await, key(&site, "ecdsa").await, key(&site, "ed25519").await);
     let uri = |mode: &str, url: &str| json!({"redirect_uris": [{"matching_mode": mode, "url": url}]});
     for (more, field) in [
         (json!({"name": "app"}), "name"),
@@ -135,7 +161,28 @@ async fn oa_045_clients_are_validated() {
         (json!({"refresh_token_threshold": "hours=1", "client_type": "public"}), "refresh_token_threshold"),
         (json!({"signing_key": ed25519}), "signing_key"),
         (json!({"signing_key": "5f1f0c7e-0000-4000-8000-000000000000"}), "signing_key"),
-        (json!({"encryption_key": rsa}), "encryption_key"),
+        (json!({"encryption_key": ed25519}), "encryption_key"),
+        (json!({"encryption_key": ecdsa}), "encryption_key"),
+        (json!({"encryption_key": "5f1f0c7e-0000-4000-8000-000000000000"}), "encryption_key"),
+        (json!({"second_client_secret": "x".repeat(256), "signing_key": rsa}), "second_client_secret"),
+        (json!({"second_client_secret": "x".repeat(31)}), "second_client_secret"),
+        (json!({"second_client_secret": "x".repeat(40), "client_secret": "x".repeat(40)}), "second_client_secret"),
+        (
+            json!({"client_type": "public", "signing_key": rsa, "second_client_secret": "x".repeat(40)}),
+            "second_client_secret",
+        ),
+        (json!({"second_client_secret_expires": "soon"}), "second_client_secret_expires"),
+        (json!({"client_secret_expires": 7}), "client_secret_expires"),
+        (json!({"client_jwks": []}), "client_jwks"),
+        (json!({"client_jwks": {"keys": []}}), "client_jwks"),
+        (json!({"client_jwks": {"keys": {}}}), "client_jwks"),
+        (json!({"client_jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}), "client_jwks"),
+        (json!({"client_jwks": {"keys": [jwk("k1"), jwk("k1")]}}), "client_jwks"),
+        (json!({"client_jwks": {"keys": [private_jwk()]}}), "client_jwks"),
+        (json!({"client_jwks": {"keys": [jwk("k1")]}, "client_type": "public", "signing_key": rsa}), "client_jwks"),
+        (json!({"client_jwks": {"keys": (0..9).map(|at| jwk(&at.to_string())).collect::<Vec<_>>()}}), "client_jwks"),
+        (json!({"refresh_family_max_age": "seconds=0"}), "refresh_family_max_age"),
+        (json!({"refresh_family_max_age": "fortnight=1"}), "refresh_family_max_age"),
         (json!({"logout_uri": "ftp://app/"}), "logout_uri"),
         (json!({"sub_mode": "other"}), "sub_mode"),
         (json!({"issuer_mode": "other"}), "issuer_mode"),
@@ -296,4 +343,28 @@ async fn co_594_a_deleted_key_is_no_longer_named() {
     let client = site.post(PATH, body(&site, "app", json!({"signing_key": key})).await).await;
     site.delete(&format!("/crypto/certificatekeypairs/{}/", key.as_str().unwrap())).await;
     assert_eq!(site.get(&format!("{PATH}{}/", client["pk"])).await["signing_key"], Value::Null);
+}
+
+/// OA-807, CO-414, CO-595: what is not sent stays; an empty second secret is none, and its end goes with it; who may not change a
+/// client sees neither secret; and events tell of neither.
+#[tokio::test]
+async fn oa_807_the_second_secret_is_a_secret() {
+    const SECOND: &str = "the-second-secret-of-this-client-0123456789";
+    let site = Site::new().await;
+    let more = json!({"second_client_secret": SECOND, "second_client_secret_expires": "2031-01-02T03:04:05.000000Z"});
+    let made = site.post(PATH, body(&site, "app", more).await).await;
+    let path = format!("{PATH}{}/", made["pk"]);
+    assert!(!site.database_holds(SECOND), "sealed");
+    let (status, changed) = site.send(ADMIN, Method::PATCH, &path, Some(json!({"name": "app 2"}))).await;
+    assert_eq!(status, 200, "{changed}");
+    let shown = |of: &Value| (of["second_client_secret"].clone(), of["second_client_secret_expires"].clone());
+    assert_eq!(shown(&changed), (json!(SECOND), json!("2031-01-02T03:04:05.000000Z")));
+    let next = json!({"second_client_secret": format!("{SECOND}-next"), "client_secret": SECOND});
+    let (status, changed) = site.send(ADMIN, Method::PATCH, &path, Some(next)).await;
+    assert_eq!((status.as_u16(), &changed["client_secret"]), (200, &json!(SECOND)));
+    let (status, changed) = site.send(ADMIN, Method::PATCH, &path, Some(json!({"second_client_secret": ""}))).await;
+    assert_eq!((status.as_u16(), shown(&changed)), (200, (json!(""), Value::Null)));
+    let updates = site.events("model_updated").await;
+    assert!(updates.iter().any(|event| event.to_string().contains("second_client_secret")), "{updates:?}");
+    assert!(updates.iter().all(|event| !event.to_string().contains(SECOND)));
 }

@@ -21,6 +21,10 @@ async fn filled(site: &Site) -> Value {
     assert_eq!(status, 200);
     let provider = site.provider("wiki").await["pk"].clone();
     let application = site.application("wiki", &provider).await;
+    let mut client = site.provider_body("client", json!({"redirect_uris": []})).await;
+    client.as_object_mut().unwrap().retain(|name, _| !name.ends_with("_host"));
+    client["second_client_secret"] = json!("the-second-secret-of-this-client-0123456789");
+    site.post("/providers/oauth2/", client).await;
     let entitlement = json!({"name": "edit", "app": application["pk"], "attributes": {"c": 3}});
     site.post("/core/application_entitlements/", entitlement).await;
     let source = json!({"name": "cluster", "slug": "cluster", "provider_type": "openidconnect", "consumer_key": "key",
@@ -42,6 +46,7 @@ async fn shown(site: &Site) -> Value {
         site.get("/core/application_entitlements/").await,
         site.get("/core/tokens/ada-token/view_key/").await,
         site.get("/outposts/proxy/").await,
+        site.get("/providers/oauth2/").await,
         site.get("/managed/blueprints/").await,
         site.get(&format!("/crypto/certificatekeypairs/{certificate}/view_private_key/")).await,
     ])

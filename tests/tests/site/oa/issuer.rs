@@ -43,6 +43,11 @@ impl Keys {
         serde_json::from_str(&self.run(&[key]).await).unwrap()
     }
 
+    /// Where a key of this name is, with its private part.
+    pub(super) fn file(&self, kid: &str) -> std::path::PathBuf {
+        self.0.path().join(format!("{kid}.json"))
+    }
+
     /// A JWT with these claims. With `k1:hmac`, the public key is a shared secret.
     pub(super) async fn sign(&self, key: &str, claims: &Value) -> String {
         self.run(&[key, &claims.to_string()]).await

@@ -4,7 +4,7 @@ use portcullis_testkit::fronts::fetched;
 use portcullis_testkit::{Finished, Person, Visitor, api, run};
 use serde_json::{Value, json};
 
-use super::issuer::node;
+use super::issuer::{Keys, node};
 use crate::stage::shared;
 
 /// Where the client says that it is. Nothing listens there: whoever is sent there has arrived.
@@ -56,14 +56,36 @@ async fn sign_in(settings: &Value, visitor: &mut Visitor, person: &Person) -> Va
     drive(settings, &[&begun["kept"].to_string(), &address]).await
 }
 
-/// OA-161, OA-162, OA-196, OA-212, OA-225, OA-245, OA-450, OA-490, OA-500, OA-515, OA-540: a strict client signs a person
-/// in, however it proves itself and whatever signs its tokens; it finds nothing to complain of in what it is told, and
-/// what it revokes, or uses a second time, ends.
+/// Has a client prove itself with a key of its own, get encrypted tokens, and exchange them.
+async fn with_keys(settings: &mut Value, keys: &Keys, pk: &Value) {
+    let site = shared().await;
+    let wish = json!({"common_name": api::fresh("opens"), "validity_days": 2, "alg": "rsa"});
+    let pair = site.api.post("crypto/certificatekeypairs/generate/", wish).await["pk"].clone();
+    let private = format!("crypto/certificatekeypairs/{}/view_private_key/", api::text(&pair));
+    let change = json!({
+        "client_jwks": {"keys": [keys.public("own:ES256").await]},
+        "encryption_key": pair,
+        "grant_types": ["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "jwt_federation_providers": [pk],
+    });
+    site.api.patch(&format!("providers/oauth2/{pk}/"), change).await;
+    settings["signs"] = json!(keys.file("own"));
+    settings["opens"] = site.api.get(&private).await["data"].clone();
+}
+
+/// OA-130, OA-161, OA-162, OA-196, OA-212, OA-225, OA-245, OA-450, OA-490, OA-500, OA-515, OA-540, OA-710, OA-738: a strict
+/// client signs a person in, however it proves itself and whatever signs or encrypts its tokens; it finds nothing to complain
+/// of in what it is told, and what it revokes, or uses a second time, ends.
 #[test]
 fn oa_450_a_strict_client_finds_nothing_to_complain_of() {
     run(async {
-        for (alg, how) in [("RS256", "basic"), ("ES256", "post"), ("HS256", "basic"), ("ES256", "none")] {
-            let (settings, slug, pk) = client(alg, how).await;
+        let keys = Keys::new();
+        let all = [("RS256", "basic"), ("ES256", "post"), ("HS256", "basic"), ("ES256", "key"), ("ES256", "none")];
+        for (alg, how) in all {
+            let (mut settings, slug, pk) = client(alg, how).await;
+            if how == "key" {
+                with_keys(&mut settings, &keys, &pk).await;
+            }
             let person = shared().await.api.person("strict").await;
             let mut visitor = Visitor::new();
             let learned = sign_in(&settings, &mut visitor, &person).await;
@@ -82,6 +104,11 @@ fn oa_450_a_strict_client_finds_nothing_to_complain_of() {
                 assert_eq!(introspected["sub"], learned["claims"]["sub"], "{at}");
                 assert_eq!(own["active"], true, "{at}: {own}");
                 assert_eq!(learned["revoked"], json!({"active": false}), "{at}");
+                if how == "key" {
+                    let exchanged = &learned["exchanged"];
+                    assert_eq!((&exchanged["sub"], &learned["parts"]), (&learned["claims"]["sub"], &json!(5)), "{at}");
+                    assert_eq!(exchanged["act"]["sub"], own["sub"], "{at}: {exchanged}");
+                }
             }
             assert_eq!(
                 (&learned["again"], &learned["after"]),

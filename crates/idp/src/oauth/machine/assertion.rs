@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Validation;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
@@ -13,17 +14,19 @@ use portcullis_store::source::{self, Source};
 use portcullis_store::{Conn, application, failure, provider};
 use serde_json::{Map, Value, json};
 
-use super::federated;
+use super::brought::Kind;
+use super::{EXCHANGED, federated};
 use crate::change::Change;
 use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
 use crate::error::Error;
 use crate::oauth::client::Client;
-use crate::oauth::issue::Ground;
+use crate::oauth::issue::{self, Ground};
 use crate::oauth::{introspect, issuer};
+use crate::signing::{self, jwe};
 use crate::sources::{self, jwks, texts};
-use crate::{event, signing, tokens};
+use crate::{event, tokens};
 
 /// Longest assertion, in bytes (OA-321).
 const LONGEST: usize = 16 * 1024;
@@ -32,7 +35,7 @@ pub(super) const REPLAYED: &str = "assertion_replayed";
 /// Longest `sub`, in bytes.
 const LONGEST_SUBJECT: usize = 255;
 /// How far clocks may differ in `nbf` and `iat`, in seconds (OA-005).
-const LEEWAY: i64 = 30;
+pub(in crate::oauth) const LEEWAY: i64 = 30;
 /// Most keys that are tried (OA-325).
 const MOST_KEYS: usize = 8;
 /// Longest lifetime of an assertion when the source's text says none, in seconds.
@@ -40,16 +43,22 @@ const LIFETIME: i64 = 24 * 3600;
 
 /// An assertion that holds.
 pub struct Verified {
-    claims: ClaimSet,
-    kid: Option<String>,
-    expires: Timestamp,
+    pub(super) claims: ClaimSet,
+    pub(super) kid: Option<String>,
+    pub(super) expires: Timestamp,
     /// Whether what is issued for it ends no later.
-    is_capped: bool,
-    by: By,
+    pub(super) is_capped: bool,
+    pub(super) by: By,
+    /// Who acts, and who acted before (OA-738).
+    pub(super) act: Option<Value>,
+    /// What the actor brought, in an exchange.
+    pub(super) actor: Option<Box<Self>>,
+    /// Whether it was brought for an exchange.
+    pub(super) is_exchanged: bool,
 }
 
 /// Who vouches.
-enum By {
+pub(super) enum By {
     /// A source, for a subject of its own.
     Source { source: Box<Source>, issuer: String, subject: String, described: federated::Described },
     /// Another provider of ours, for the user of its token.
@@ -66,35 +75,44 @@ pub(super) async fn verify(
     visitor: &Visitor,
     client: &Client,
     jwt: &str,
+    kind: Kind,
 ) -> Result<Result<Verified, &'static str>, Error> {
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     if jwt.is_empty() || jwt.len() > LONGEST {
         return Ok(Err("assertion_malformed"));
     }
+    if jwe::has_form(jwt) && kind != Kind::Source {
+        // What it says is for its client to read; here its record tells.
+        return Ok(by_provider(ctx, client, jwt, None).await?.ok_or("assertion_issuer_unknown"));
+    }
     let Some(read) = Unverified::read(jwt) else { return Ok(Err("assertion_malformed")) };
     let mut reason = "assertion_issuer_unknown";
-    if jwks::algorithm(&read.alg).is_some() {
+    if jwks::algorithm(&read.alg).is_some() && kind != Kind::Provider {
         match by_source(ctx, visitor, client, application, jwt, &read).await? {
             Ok(verified) => return Ok(Ok(verified)),
             Err(why) => reason = why,
         }
     }
-    Ok(match by_provider(ctx, client, jwt, &read).await? {
+    if kind == Kind::Source {
+        return Ok(Err(reason));
+    }
+    Ok(match by_provider(ctx, client, jwt, read.kid).await? {
         Some(verified) => Ok(verified),
         None => Err(reason),
     })
 }
 
 /// What an assertion says before anybody vouches for it.
-struct Unverified {
-    alg: String,
-    kid: Option<String>,
+pub(in crate::oauth) struct Unverified {
+    pub(in crate::oauth) alg: String,
+    pub(in crate::oauth) kid: Option<String>,
+    pub(in crate::oauth) typ: Option<String>,
     claims: Map<String, Value>,
 }
 
 impl Unverified {
     /// Three parts, a header without extensions that must be understood, and an object (OA-321).
-    fn read(jwt: &str) -> Option<Self> {
+    pub(in crate::oauth) fn read(jwt: &str) -> Option<Self> {
         let mut parts = jwt.split('.');
         let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() || signature.is_empty() {
@@ -107,14 +125,15 @@ impl Unverified {
         if header.contains_key("crit") || header.contains_key("b64") {
             return None;
         }
-        let kid = match header.get("kid") {
-            None => None,
-            Some(kid) => Some(kid.as_str()?.to_owned()),
+        let text = |name: &str| match header.get(name) {
+            None => Some(None),
+            Some(value) => value.as_str().map(|value| Some(value.to_owned())),
         };
-        Some(Self { alg: header.get("alg")?.as_str()?.to_owned(), kid, claims: object(claims)? })
+        let (kid, typ) = (text("kid")?, text("typ")?);
+        Some(Self { alg: header.get("alg")?.as_str()?.to_owned(), kid, typ, claims: object(claims)? })
     }
 
-    fn issuer(&self) -> &str {
+    pub(in crate::oauth) fn issuer(&self) -> &str {
         self.claims.get("iss").and_then(Value::as_str).unwrap_or_default()
     }
 }
@@ -169,7 +188,8 @@ async fn by_source(
                     let expires = instant(&claims, "exp").map(Timestamp::from_seconds).unwrap_or_default();
                     let by = By::Source { source: Box::new(source), issuer, subject, described };
                     let is_capped = client.provider.cap_to_assertion_exp;
-                    return Ok(Ok(Verified { claims, kid: read.kid.clone(), expires, is_capped, by }));
+                    let kid = read.kid.clone();
+                    return Ok(Ok(Verified::of(claims, kid, expires, is_capped, by)));
                 }
             }
         }
@@ -186,7 +206,7 @@ fn issuers(source: &Source) -> Vec<&str> {
     known
 }
 
-fn signed_by(key: &jsonwebtoken::DecodingKey, alg: &str, jwt: &str) -> Option<ClaimSet> {
+pub(in crate::oauth) fn signed_by(key: &jsonwebtoken::DecodingKey, alg: &str, jwt: &str) -> Option<ClaimSet> {
     let mut validation = Validation::new(jwks::algorithm(alg)?);
     // The claims are checked by hand: with our clock, and with reasons.
     validation.validate_exp = false;
@@ -195,7 +215,7 @@ fn signed_by(key: &jsonwebtoken::DecodingKey, alg: &str, jwt: &str) -> Option<Cl
     jsonwebtoken::decode(jwt, key, &validation).ok().map(|decoded| decoded.claims)
 }
 
-fn instant(claims: &Map<String, Value>, name: &str) -> Option<i64> {
+pub(in crate::oauth) fn instant(claims: &Map<String, Value>, name: &str) -> Option<i64> {
     let value = claims.get(name)?;
     // RFC 7519 §2: a NumericDate may have a fraction.
     // Out of range saturates, and is refused as far away.
@@ -261,7 +281,12 @@ fn accepted(
 }
 
 /// The user of an access token of a provider that this one trusts (OA-340 … OA-344).
-async fn by_provider(ctx: &Context, client: &Client, jwt: &str, read: &Unverified) -> Result<Option<Verified>, Error> {
+async fn by_provider(
+    ctx: &Context,
+    client: &Client,
+    jwt: &str,
+    kid: Option<String>,
+) -> Result<Option<Verified>, Error> {
     let mut conn = ctx.db.read().await?;
     let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", jwt.as_bytes()]);
     let Some(record) = grant::token_by_digest(&mut conn, &digest).await? else { return Ok(None) };
@@ -270,17 +295,58 @@ async fn by_provider(ctx: &Context, client: &Client, jwt: &str, read: &Unverifie
     if !client.provider.accepts_tokens_of(issuing.pk) || !introspect::lives(ctx, &mut conn, &record).await? {
         return Ok(None);
     }
-    let claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
-    Ok(claims.map(|claims| Verified {
-        claims,
-        kid: read.kid.clone(),
-        expires: record.expires,
-        is_capped: true,
-        by: By::Provider { issuer: Box::new(issuing), token: Box::new(record) },
-    }))
+    let mut claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
+    // A client that tells claims of mappings at user information alone leaves them out of the token.
+    if let (Some(claims), Some(may)) = (&mut claims, issue::claims_of(ctx, &record)?.get("may_act")) {
+        claims.insert("may_act".to_owned(), may.clone());
+    }
+    let (expires, act) = (record.expires, claims.as_ref().and_then(|claims| claims.get("act").cloned()));
+    let by = By::Provider { issuer: Box::new(issuing), token: Box::new(record) };
+    // Who acts goes on acting, whatever the token is traded for.
+    Ok(claims.map(|claims| Verified { act, ..Verified::of(claims, kid, expires, true, by) }))
 }
 
 impl Verified {
+    const fn of(claims: ClaimSet, kid: Option<String>, expires: Timestamp, is_capped: bool, by: By) -> Self {
+        Self { claims, kid, expires, is_capped, by, act: None, actor: None, is_exchanged: false }
+    }
+
+    /// `auth_method` of the event.
+    pub(super) const fn method(&self) -> &'static str {
+        if self.is_exchanged { EXCHANGED } else { "jwt" }
+    }
+
+    /// The account of who acts: now, or in the token that is traded.
+    pub(super) fn actor_of(&self, actor: Option<&Person>) -> Option<UserPk> {
+        let acted = match &self.by {
+            By::Provider { token, .. } => token.actor,
+            By::Source { .. } => None,
+        };
+        actor.map(|actor| actor.account.pk).or(acted)
+    }
+
+    /// Who acts, if somebody does who has an account here; nobody gets one by acting. Otherwise the reason why they may not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn actor(
+        &self,
+        ctx: &Context,
+        conn: &mut Conn,
+        visitor: &Visitor,
+        client: &Client,
+        application: &Application,
+    ) -> Result<Result<Option<Person>, &'static str>, Error> {
+        let Some(actor) = &self.actor else { return Ok(Ok(None)) };
+        Ok(match actor.person(ctx, conn, visitor, client, application).await? {
+            Ok(person) if !person.account.is_active => Err("actor_inactive"),
+            // What it would be if it was made.
+            Ok(person) if person.account.pk.0 < 0 => Ok(None),
+            Ok(person) => Ok(Some(person)),
+            Err(reason) => Err(reason),
+        })
+    }
+
     /// `oauth_jwt` (OA-405).
     pub(super) const fn claims(&self) -> &ClaimSet {
         &self.claims
@@ -293,7 +359,8 @@ impl Verified {
             By::Provider { token, .. } => (Some(&**token), None),
         };
         let not_after = self.is_capped.then_some(self.expires);
-        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after }
+        let act = self.act.as_ref();
+        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after, act, actor: None }
     }
 
     /// What remembers that it was used, where it counts once (OA-349).
@@ -310,12 +377,23 @@ impl Verified {
     /// # Errors
     /// When the store fails.
     pub(super) async fn spend(&self, ctx: &Context, conn: &mut Conn) -> Result<bool, Error> {
-        let Some(bucket) = self.counted_once(ctx) else { return Ok(true) };
-        Ok(failure::add(conn, &bucket, ctx.now(), self.expires).await?.count == 1)
+        for brought in [Some(self), self.actor.as_deref()].into_iter().flatten() {
+            if let Some(bucket) = brought.counted_once(ctx)
+                && failure::add(conn, &bucket, ctx.now(), brought.ends()).await?.count != 1
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// When it ends itself.
+    fn ends(&self) -> Timestamp {
+        instant(&self.claims, "exp").map_or(self.expires, Timestamp::from_seconds)
     }
 
     /// What an event tells of it: not everything that a stranger's token says (OA-348).
-    pub(super) fn named(&self) -> Value {
+    pub(super) fn named(&self, actor: Option<&Person>) -> Value {
         let claim = |name: &str| self.claims.get(name);
         let mut named = json!({"iss": claim("iss"), "sub": claim("sub"), "kid": self.kid, "jti": claim("jti"),
             "exp": claim("exp")});
@@ -324,6 +402,14 @@ impl Verified {
             By::Provider { issuer, .. } => ("provider", json!({"pk": issuer.pk, "name": issuer.name})),
         };
         event::add(&mut named, key, value);
+        if let Some(brought) = &self.actor {
+            let mut acts = brought.named(None);
+            if let Some(person) = actor {
+                event::add(&mut acts, "pk", json!(person.account.pk));
+                event::add(&mut acts, "username", json!(person.account.username));
+            }
+            event::add(&mut named, "actor", acts);
+        }
         named
     }
 
@@ -387,7 +473,7 @@ impl Verified {
         match &self.by {
             By::Source { source, issuer, subject, described } => {
                 let whose = federated::Whose { client, source, issuer, subject };
-                federated::keep(ctx, change, &whose, described, application, self.expires, person).await
+                federated::keep(ctx, change, &whose, described, application, self.ends(), person).await
             }
             By::Provider { .. } => Ok(()),
         }

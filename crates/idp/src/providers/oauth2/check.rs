@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, Problems};
 use crate::oauth::authorize::is_usable;
 use crate::signing::SHORTEST_SECRET;
+use crate::sources::jwks;
 use crate::{certificates, signing};
 
 /// Longest client id and client secret, in characters.
@@ -42,12 +43,13 @@ pub(super) fn taken(error: StoreError) -> Error {
     }
 }
 
-/// What is named must exist, and a key must be one that signs (OA-033), and the writer's to use.
+/// What is named must exist, and a key must be one that signs (OA-033) or that is encrypted to (OA-034), and the writer's
+/// to use.
 pub(super) async fn references(
     ctx: &Context,
     conn: &mut Conn,
     fields: &Fields,
-    may_sign: impl FnOnce(CertificateId) -> bool,
+    may_use: impl Fn(CertificateId) -> bool,
     problems: &mut Problems,
 ) -> Result<(), Error> {
     let references = References {
@@ -62,7 +64,7 @@ pub(super) async fn references(
     if let Some(pk) = fields.signing_key.flatten() {
         match certificate::by_pk(conn, pk).await? {
             None => problems.add("signing_key", invalid(pk)),
-            Some(_) if !may_sign(pk) => problems.add("signing_key", NO_CERTIFICATE),
+            Some(_) if !may_use(pk) => problems.add("signing_key", NO_CERTIFICATE),
             Some(found) => {
                 let key = certificates::private_key(ctx, &found)?;
                 if let Err(problem) = signing::check(&key, &found.chain) {
@@ -71,21 +73,37 @@ pub(super) async fn references(
             }
         }
     }
-    if fields.encryption_key.flatten().is_some() {
-        problems.add("encryption_key", "Encrypted tokens are not available in this build.");
+    if let Some(pk) = fields.encryption_key.flatten() {
+        match certificate::by_pk(conn, pk).await? {
+            None => problems.add("encryption_key", invalid(pk)),
+            Some(_) if !may_use(pk) => problems.add("encryption_key", NO_CERTIFICATE),
+            Some(found) => {
+                if let Err(problem) = signing::check_recipient(&found.chain) {
+                    problems.add("encryption_key", problem);
+                }
+            }
+        }
     }
     Ok(())
 }
 
 /// Rules on the client that results. Gives what is allowed but likely a mistake.
-pub(super) fn rules(provider: &Provider, fields: &Fields, secret: &str, problems: &mut Problems) -> Vec<String> {
+pub(super) fn rules(
+    provider: &Provider,
+    fields: &Fields,
+    secrets: &[String; 2],
+    problems: &mut Problems,
+) -> Vec<String> {
     for (field, text) in [("name", &provider.name), ("logout_uri", &provider.logout_uri)] {
         problems.limit(field, text);
     }
     if provider.name.is_empty() && fields.name.is_some() {
         problems.add("name", BLANK);
     }
-    credentials(provider, secret, problems);
+    credentials(provider, secrets, problems);
+    if let Err(problem) = client_keys(provider) {
+        problems.add("client_jwks", problem);
+    }
     lifetimes(provider, problems);
     if !provider.logout_uri.is_empty()
         && !Url::parse(&provider.logout_uri).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
@@ -95,7 +113,7 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, secret: &str, problems
     redirects(fields.redirect_uris.as_deref().unwrap_or_default(), problems)
 }
 
-fn credentials(provider: &Provider, secret: &str, problems: &mut Problems) {
+fn credentials(provider: &Provider, [secret, second]: &[String; 2], problems: &mut Problems) {
     let too_long = format!("Ensure this field has no more than {LONGEST} characters.");
     if provider.client_id.is_empty() {
         problems.add("client_id", BLANK);
@@ -105,7 +123,7 @@ fn credentials(provider: &Provider, secret: &str, problems: &mut Problems) {
         problems.add("client_id", "Control characters are not allowed.");
     }
     if exceeds(secret, LONGEST) {
-        problems.add("client_secret", too_long);
+        problems.add("client_secret", too_long.clone());
     } else if secret.is_empty() && !provider.is_public() {
         // Whoever knows its id would be the client (OA-803).
         problems.add("client_secret", "A confidential client needs a secret.");
@@ -113,6 +131,51 @@ fn credentials(provider: &Provider, secret: &str, problems: &mut Problems) {
         let message = format!("Choose a signing key, or a client secret of at least {SHORTEST_SECRET} characters.");
         problems.add("signing_key", message);
     }
+    if second.is_empty() {
+        return;
+    }
+    if provider.is_public() {
+        problems.add("second_client_secret", "A public client has no secret.");
+    } else if exceeds(second, LONGEST) {
+        problems.add("second_client_secret", too_long);
+    } else if second == secret {
+        problems.add("second_client_secret", "Both secrets are the same.");
+    } else if provider.signing_key.is_none() && second.len() < SHORTEST_SECRET {
+        // It signs once the other one has ended.
+        let message = format!("Choose a signing key, or a secret of at least {SHORTEST_SECRET} characters.");
+        problems.add("second_client_secret", message);
+    }
+}
+
+/// Most keys that a client registers.
+const MOST_KEYS: usize = 8;
+
+/// What a client proves itself with has to be a set of public keys, each of a kind that can be verified (OA-326, OA-710).
+fn client_keys(provider: &Provider) -> Result<(), String> {
+    let set = &provider.client_jwks;
+    if set.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(());
+    }
+    if provider.is_public() {
+        return Err("A public client proves itself with nothing.".to_owned());
+    }
+    let keys = set.get("keys").and_then(serde_json::Value::as_array);
+    let Some(keys) = keys.filter(|keys| (1..=MOST_KEYS).contains(&keys.len())) else {
+        return Err(format!("Enter a JSON Web Key Set: an object with a list of one to {MOST_KEYS} keys."));
+    };
+    let kids: Vec<_> = keys.iter().map(|key| key.get("kid").and_then(serde_json::Value::as_str)).collect();
+    for (at, key) in keys.iter().enumerate() {
+        if !jwks::verifies(key) {
+            return Err(format!(
+                "Key {}: enter a public key for signatures, of RSA with at least 2048 bits, P-256, P-384 or Ed25519.",
+                at + 1
+            ));
+        }
+        if keys.len() > 1 && kids.iter().filter(|kid| **kid == kids.get(at).copied().flatten()).count() != 1 {
+            return Err("Of several keys each needs a kid of its own.".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn lifetimes(provider: &Provider, problems: &mut Problems) {
@@ -134,6 +197,16 @@ fn lifetimes(provider: &Provider, problems: &mut Problems) {
         }
         Ok(_) => {}
         Err(error) => problems.add("refresh_token_threshold", error.to_string()),
+    }
+    if provider.refresh_family_max_age.is_empty() {
+        return;
+    }
+    match duration::parse(&provider.refresh_family_max_age) {
+        Ok(microseconds) if microseconds < 1_000_000 => {
+            problems.add("refresh_family_max_age", "Ensure this value is at least one second, or empty for no end.");
+        }
+        Ok(_) => {}
+        Err(error) => problems.add("refresh_family_max_age", error.to_string()),
     }
 }
 

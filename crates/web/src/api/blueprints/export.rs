@@ -177,7 +177,9 @@ fn is_secret(model: Model, field: &str, object: &Value) -> bool {
     let has_address =
         |field: &str| object.get(field).and_then(Value::as_str).is_some_and(|address| !address.is_empty());
     match (model, field) {
-        (Model::OAuth2Provider, "client_secret") | (Model::Group, "users") => true,
+        (Model::OAuth2Provider, "client_secret" | "second_client_secret") | (Model::Group, "users") => true,
+        // Without the secret it would be another one's end.
+        (Model::OAuth2Provider, "client_secret_expires" | "second_client_secret_expires") => true,
         // Fetched keys are the source's to change.
         (Model::OAuthSource, "oidc_jwks") => has_address("oidc_jwks_url") || has_address("oidc_well_known_url"),
         (Model::Outpost, "service_connection") => true,

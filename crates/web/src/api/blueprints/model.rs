@@ -133,7 +133,7 @@ impl Model {
             "group" | "groups" | "parents" => vec![Self::Group],
             "user" | "users" => vec![Self::User],
             "roles" => vec![Self::Role],
-            "certificate" | "signing_key" | "web_certificate" => vec![Self::Certificate],
+            "certificate" | "signing_key" | "encryption_key" | "web_certificate" => vec![Self::Certificate],
             "property_mappings" => vec![Self::ScopeMapping],
             "jwt_federation_sources" => vec![Self::OAuthSource],
             "stage" => STAGES.iter().map(|name| Self::Stage(name)).collect(),
@@ -259,7 +259,7 @@ impl Model {
         let ctx = change.context();
         let secrets = directory::secret_keys(ctx, change.conn()).await?;
         if let Some(object) = object.as_object_mut() {
-            for field in ["client_secret", "content", "context"] {
+            for field in ["client_secret", "second_client_secret", "content", "context"] {
                 object.remove(field);
             }
         }

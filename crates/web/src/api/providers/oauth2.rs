@@ -10,6 +10,7 @@ use portcullis_core::attributes::MASK;
 use portcullis_core::id::{ProviderPk, UserPk};
 use portcullis_core::permission::Verb;
 use portcullis_idp::providers::oauth2::{self, Fields, RedirectUri, preview};
+use portcullis_idp::providers::secrets::second_secret;
 use portcullis_idp::providers::{self, Filter, Kind, Order, View, client_secret};
 use portcullis_idp::{Actor, Context, Error};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use crate::api::body::Body;
 use crate::api::caller::Key;
 use crate::api::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use crate::api::params::Params;
+use crate::api::users::instant;
 
 const KIND: Kind = Kind::OAuth2;
 const CLIENT_TYPES: [&str; 2] = ["confidential", "public"];
@@ -188,12 +190,17 @@ pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, Api
         client_type: body.choice("client_type", &CLIENT_TYPES),
         client_id: body.text("client_id"),
         client_secret: body.exact_text("client_secret"),
+        client_secret_expires: body.instant_or_null("client_secret_expires"),
+        second_client_secret: body.exact_text("second_client_secret"),
+        second_client_secret_expires: body.instant_or_null("second_client_secret_expires"),
+        client_jwks: body.json("client_jwks"),
         grant_types: grants(body),
         redirect_uris: redirects(body),
         access_code_validity: body.filled_text("access_code_validity"),
         access_token_validity: body.filled_text("access_token_validity"),
         refresh_token_validity: body.filled_text("refresh_token_validity"),
         refresh_token_threshold: body.filled_text("refresh_token_threshold"),
+        refresh_family_max_age: body.text("refresh_family_max_age"),
         include_claims_in_id_token: body.flag("include_claims_in_id_token"),
         signing_key: body.uuid_or_null("signing_key"),
         encryption_key: body.uuid_or_null("encryption_key"),
@@ -207,6 +214,7 @@ pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, Api
             .map(|keys| keys.into_iter().map(ProviderPk).collect()),
         federation_audiences: body.texts("federation_audiences"),
         cap_to_assertion_exp: body.flag("cap_to_assertion_exp"),
+        token_exchange_without_actor: body.flag("token_exchange_without_actor"),
     };
     body.finish()?;
     Ok(fields)
@@ -255,9 +263,10 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
 /// The secret is for those who may change it.
 pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
     let provider = &view.provider;
-    let secret = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
-        true => client_secret(ctx, provider)?,
-        false => MASK.to_owned(),
+    let (secret, second) = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
+        true => (client_secret(ctx, provider)?, second_secret(ctx, provider)?),
+        false if provider.second_secret_sealed.is_empty() => (MASK.to_owned(), String::new()),
+        false => (MASK.to_owned(), MASK.to_owned()),
     };
     let mut object = base_map(view);
     let own = [
@@ -271,7 +280,7 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("refresh_token_threshold", json!(provider.refresh_token_threshold)),
         ("include_claims_in_id_token", json!(provider.include_claims_in_id_token)),
         ("signing_key", json!(provider.signing_key)),
-        ("encryption_key", Value::Null),
+        ("encryption_key", json!(provider.encryption_key)),
         ("redirect_uris", provider.redirect_uris.clone()),
         ("logout_uri", json!(provider.logout_uri)),
         ("logout_method", json!(provider.logout_method)),
@@ -279,9 +288,17 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("issuer_mode", json!(provider.issuer_mode)),
         ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
         ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
-        // Our own (OA-044, OA-336).
+        // Our own (OA-044, OA-268, OA-336, OA-710, OA-738, OA-807).
         ("federation_audiences", provider.federation_audiences.clone()),
         ("cap_to_assertion_exp", json!(provider.cap_to_assertion_exp)),
+        ("client_secret_expires", json!(instant(provider.client_secret_expires))),
+        ("client_secret_last_used", json!(instant(provider.client_secret_used))),
+        ("second_client_secret", json!(second)),
+        ("second_client_secret_expires", json!(instant(provider.second_secret_expires))),
+        ("second_client_secret_last_used", json!(instant(provider.second_secret_used))),
+        ("client_jwks", provider.client_jwks.clone()),
+        ("refresh_family_max_age", json!(provider.refresh_family_max_age)),
+        ("token_exchange_without_actor", json!(provider.exchange_without_actor)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Ok(Value::Object(object))

@@ -11,7 +11,7 @@ use super::clients::client;
 use super::*;
 use issuer::{Issuer, Key};
 
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 pub(super) const KUBERNETES: &str = "https://kubernetes.default.svc.cluster.local";
 const SUBJECT: &str = "system:serviceaccount:shop:backup";
 const HOUR: i64 = 3600;
@@ -114,7 +114,7 @@ impl Shop {
     }
 }
 
-async fn source(site: &Site, slug: &str, more: Value) -> Reply {
+pub(super) async fn source(site: &Site, slug: &str, more: Value) -> Reply {
     let mut body = json!({
         "name": slug, "slug": slug, "provider_type": "openidconnect", "consumer_key": "x", "consumer_secret": "y",
     });

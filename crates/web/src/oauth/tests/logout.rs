@@ -14,13 +14,13 @@ const PASSWORD: &str = "correct horse battery";
 
 /// A client's server, which hears of sign-outs.
 pub(super) struct Hears {
-    url: String,
+    pub(super) url: String,
     heard: Arc<Mutex<Vec<String>>>,
     status: Arc<Mutex<u16>>,
 }
 
 impl Hears {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let url = format!("http://{}/out?tenant=1", listener.local_addr().expect("an address"));
         let hears = Self { url, heard: Arc::default(), status: Arc::new(Mutex::new(204)) };
@@ -29,8 +29,7 @@ impl Hears {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = Vec::new();
                 let mut part = [0; 4096];
-                // A form is the last thing that is sent, and not empty.
-                while !request.windows(13).any(|bytes| bytes == b"logout_token=") {
+                while !is_whole(&request) {
                     match stream.read(&mut part).await {
                         Ok(length) if length > 0 => request.extend_from_slice(&part[..length]),
                         _ => break,
@@ -62,18 +61,34 @@ impl Hears {
         heard.into_iter().map(read).collect()
     }
 
+    /// The tokens that came since this was asked last, as they came.
+    pub(super) fn tokens(&self) -> Vec<String> {
+        let heard: Vec<_> = self.heard.lock().expect("not poisoned").drain(..).collect();
+        let token = |request: String| request.split_once("logout_token=").expect("a token").1.to_owned();
+        heard.into_iter().map(token).collect()
+    }
+
     fn answer(&self, status: u16) {
         *self.status.lock().expect("not poisoned") = status;
     }
 }
 
-async fn app(method: &str, uri: &str) -> App {
+/// Whether a request came to its end.
+fn is_whole(request: &[u8]) -> bool {
+    let request = String::from_utf8_lossy(request);
+    let Some((head, body)) = request.split_once("\r\n\r\n") else { return false };
+    let length = head.to_lowercase().split_once("content-length: ").map(|(_, rest)| rest.to_owned());
+    let length = length.and_then(|rest| rest.lines().next().and_then(|length| length.trim().parse().ok()));
+    length.is_none_or(|length: usize| body.len() >= length)
+}
+
+pub(super) async fn app(method: &str, uri: &str) -> App {
     let bye = json!([{"matching_mode": "strict", "url": "https://app.example/cb"},
         {"matching_mode": "strict", "url": "https://app.example/bye", "redirect_uri_type": "logout"}]);
     App::new(json!({"logout_uri": uri, "logout_method": method, "redirect_uris": bye})).await
 }
 
-async fn signed_in(app: &App) -> (Browser, Reply) {
+pub(super) async fn signed_in(app: &App) -> (Browser, Reply) {
     let mut browser = Browser::default();
     assert_eq!(browser.sign_in(&app.site, "ada", PASSWORD).await.status, 303);
     let reply = app.authorize_in(&mut browser, &[]).await;
@@ -82,7 +97,7 @@ async fn signed_in(app: &App) -> (Browser, Reply) {
     (browser, tokens)
 }
 
-async fn delivered(app: &App) -> usize {
+pub(super) async fn delivered(app: &App) -> usize {
     deliver(&app.site.ctx).await.expect("delivers")
 }
 

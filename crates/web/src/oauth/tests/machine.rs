@@ -308,6 +308,7 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             traded_sid: None,
             source: None,
             source_at: None,
+            actor: None,
             scope: String::new(),
             claims_sealed: Vec::new(),
             assertion_sealed: None,

@@ -463,3 +463,39 @@ async fn oa_645_people_see_and_revoke_their_own() {
     assert!(!is_active(&app, text(&tokens, "access_token")).await, "OA-513");
     assert_eq!(app.site.events("model_deleted").await.1["model"]["model_name"], "refreshtoken");
 }
+
+/// OA-268, OA-262: a family ends when the provider says, however often its token is replaced; nothing that comes of it lives
+/// longer. What the provider says later counts for those that have begun, and nothing said is no end.
+#[tokio::test]
+async fn oa_268_a_family_has_an_end() {
+    let more = json!({"refresh_token_validity": "days=2", "refresh_family_max_age": "days=3"});
+    let app = app(more).await;
+    let mut token = text(&login(&app).await, "refresh_token").to_owned();
+    for _ in 0..2 {
+        app.site.clock.advance_seconds(86_400);
+        token = text(&refresh(&app, &token, &[]).await, "refresh_token").to_owned();
+    }
+    let told = introspected(&app, &token).await;
+    assert_eq!(told["exp"], app.site.ctx.now().seconds() + 86_400);
+    app.site.clock.advance_seconds(86_400 - 600);
+    let last = refresh(&app, &token, &[]).await;
+    assert_eq!((last.status.as_u16(), &last.json["expires_in"]), (200, &json!(600)), "{}", last.text);
+    app.site.clock.advance_seconds(600);
+    let (next, access) = (text(&last, "refresh_token"), text(&last, "access_token"));
+    assert_eq!(refused(&app, next, &[]).await, "invalid_grant");
+    assert!(!is_active(&app, next).await && !is_active(&app, access).await);
+
+    app.change(json!({"refresh_family_max_age": ""})).await;
+    let free = text(&login(&app).await, "refresh_token").to_owned();
+    app.site.clock.advance_seconds(86_400);
+    assert!(is_active(&app, &free).await);
+    app.change(json!({"refresh_family_max_age": "hours=24"})).await;
+    assert!(!is_active(&app, &free).await);
+    assert_eq!(refused(&app, &free, &[]).await, "invalid_grant");
+    app.change(json!({"refresh_family_max_age": "hours=25"})).await;
+    assert_eq!(refresh(&app, &free, &[]).await.status, 200);
+    // What is issued beside the first token is of the family, too; without one there is none.
+    app.change(json!({"refresh_family_max_age": "minutes=10"})).await;
+    assert_eq!(login(&app).await.json["expires_in"], 600);
+    assert_eq!(app.login(true).await.json["expires_in"], 3600);
+}

@@ -353,7 +353,7 @@ async fn oa_020_clients_are_checked() {
     let other = client(&app.site, "other", json!({})).await;
     let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
     let nil = "00000000-0000-0000-0000-000000000000";
-    let body = json!({"common_name": "encrypts", "validity_days": 365, "alg": "rsa"});
+    let body = json!({"common_name": "encrypts", "validity_days": 365, "alg": "ecdsa"});
     let key = app.site.admin(Method::POST, "/crypto/certificatekeypairs/generate/", body).await.json["pk"].clone();
     for (field, value) in [
         ("name", json!("other")),

@@ -44,9 +44,22 @@ impl Key {
         self.signed(None, claims)
     }
 
+    /// The same with another type in its header.
+    pub(in crate::oauth::tests) fn sign_as(&self, typ: &str, claims: &Value) -> String {
+        self.encoded(&Header { typ: Some(typ.to_owned()), ..self.header(Some(self.kid.clone())) }, claims)
+    }
+
     fn signed(&self, kid: Option<String>, claims: &Value) -> String {
+        self.encoded(&self.header(kid), claims)
+    }
+
+    fn header(&self, kid: Option<String>) -> Header {
+        Header { kid, ..Header::new(Algorithm::ES256) }
+    }
+
+    fn encoded(&self, header: &Header, claims: &Value) -> String {
         let key = EncodingKey::from_ec_pem(self.pair.serialize_pem().as_bytes()).expect("a key");
-        jsonwebtoken::encode(&Header { kid, ..Header::new(Algorithm::ES256) }, claims, &key).expect("signs")
+        jsonwebtoken::encode(header, claims, &key).expect("signs")
     }
 }
 
