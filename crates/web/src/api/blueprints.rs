@@ -7,6 +7,7 @@ mod extras;
 mod files;
 mod fixed;
 mod folder;
+mod granted;
 mod instance;
 mod matching;
 mod model;

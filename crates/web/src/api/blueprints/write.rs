@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use portcullis_core::attributes::MASK;
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{BlueprintId, UserPk};
 use portcullis_idp::providers::Kind as Provider;
 use portcullis_idp::{
@@ -13,11 +15,15 @@ use serde_json::{Map, Value, json};
 
 use super::extras::{Extras, of_permissions};
 use super::fixed::{Orders, flow, stage, stage_binding};
+use super::granted::Granted;
 use super::instance;
 use super::model::Model;
 use crate::api;
 use crate::api::answer::ApiError;
 use crate::api::body::Body;
+
+/// Characters of a secret that nobody has said.
+const RANDOM_SECRET: usize = 64;
 
 /// Why an object cannot be what it is to be.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub(super) struct Written {
     pub(super) changed: bool,
     /// What whoever reads the log should know.
     pub(super) note: Option<&'static str>,
+    /// Secrets that a new object has not, or has random ones for, because the blueprint does not say them.
+    pub(super) missing: Vec<String>,
 }
 
 /// Makes an object, or changes the one that was found, so that it has these attributes.
@@ -66,6 +74,7 @@ pub(super) async fn write(
     found: Option<&Value>,
     attributes: Map<String, Value>,
     orders: &mut Orders,
+    granted: &mut Granted,
 ) -> Result<Written, Refusal> {
     let mut body = Body::of(attributes);
     let extras = Extras::take(model, &mut body)?;
@@ -74,16 +83,24 @@ pub(super) async fn write(
     }
     if let Some(found) = found {
         unmask(change, found, &mut body).await?;
+        as_stored(model, found, &mut body);
+        if model == Model::User {
+            with_own_role(change, found, &mut body).await?;
+        }
     }
     if let Some(found) = found {
         let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
         let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
         if same && managed {
             let key = model.key(found);
-            let changed = extras.write(change, model, &key, found).await?;
-            return Ok(Written { key, password: extras.password, changed, note: None });
+            let changed = extras.write(change, model, &key, found, granted).await?;
+            return Ok(Written { key, password: extras.password, changed, note: None, missing: Vec::new() });
         }
     }
+    let missing = match found {
+        Some(_) => Vec::new(),
+        None => missing(change, model, &mut body, &extras),
+    };
     let mut note = None;
     let key = match (model, found) {
         (Model::Flow, Some(found)) => flow(change, found, &body).await?,
@@ -99,8 +116,60 @@ pub(super) async fn write(
         (model, found) => object(change, model, found, &mut body, extras.key.as_deref()).await?,
     };
     let empty = json!({});
-    extras.write(change, model, &key, found.unwrap_or(&empty)).await?;
-    Ok(Written { key, password: extras.password, changed: note.is_none(), note })
+    extras.write(change, model, &key, found.unwrap_or(&empty), granted).await?;
+    Ok(Written { key, password: extras.password, changed: note.is_none(), note, missing })
+}
+
+/// The secrets that are not in a blueprint, as in none that `export` has written. A source gets a random one, as it cannot be
+/// without; a mask stands for what another instance has, and is not taken for an attribute.
+fn missing(change: &Change<'_>, model: Model, body: &mut Body, extras: &Extras) -> Vec<String> {
+    let mut missing = Vec::new();
+    let text = |body: &Body, field: &str| {
+        let given = body.iter().find(|(name, _)| *name == field).and_then(|(_, value)| value.as_str());
+        given.unwrap_or_default().to_owned()
+    };
+    let field = match model {
+        Model::User
+            if extras.password.is_none() && matches!(text(body, "type").as_str(), "" | "internal" | "external") =>
+        {
+            Some("password")
+        }
+        Model::Token if extras.key.is_none() => Some("key"),
+        Model::OAuth2Provider if text(body, "client_secret").is_empty() && text(body, "client_type") != "public" => {
+            Some("client_secret")
+        }
+        Model::OAuthSource if text(body, "consumer_secret").is_empty() => {
+            body.put("consumer_secret", change.context().entropy.alphanumeric(RANDOM_SECRET).into());
+            Some("consumer_secret")
+        }
+        Model::Certificate if text(body, "key_data").is_empty() => Some("key_data"),
+        _ => None,
+    };
+    missing.extend(field.map(str::to_owned));
+    if let Some(Value::Object(mut attributes)) = body.take("attributes") {
+        drop_masks(&mut attributes, &mut missing);
+        body.put("attributes", Value::Object(attributes));
+    }
+    missing
+}
+
+fn drop_masks(attributes: &mut Map<String, Value>, missing: &mut Vec<String>) {
+    attributes.retain(|name, value| {
+        let is_mask = value.as_str() == Some(MASK);
+        if is_mask {
+            missing.push(format!("attribute {name}"));
+        }
+        !is_mask
+    });
+    for value in attributes.values_mut() {
+        match value {
+            Value::Object(inner) => drop_masks(inner, missing),
+            Value::Array(items) => {
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(|inner| drop_masks(inner, missing))
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A masked attribute means the one that is stored (CO-472).
@@ -116,6 +185,41 @@ async fn unmask(change: &mut Change<'_>, found: &Value, body: &mut Body) -> Resu
     };
     body.put("attributes", meant);
     Ok(())
+}
+
+/// A blueprint does not name the role that grants a user what is granted to them alone: it stays with them (CO-732).
+async fn with_own_role(change: &mut Change<'_>, found: &Value, body: &mut Body) -> Result<(), Refusal> {
+    const FIELD: &str = "roles";
+    let Some(own) = roles::known_of_in(change, user(&found["pk"])?).await?.map(|role| json!(role)) else {
+        return Ok(());
+    };
+    let Some(given) = body.take(FIELD) else { return Ok(()) };
+    let stored = found[FIELD].as_array().map(Vec::as_slice).unwrap_or_default();
+    let kept = match given {
+        Value::Array(mut given) if stored.contains(&own) => {
+            if !given.contains(&own) {
+                given.push(own);
+            }
+            let is_same = given.len() == stored.len() && given.iter().all(|role| stored.contains(role));
+            Value::Array(if is_same { stored.to_vec() } else { given })
+        }
+        other => other,
+    };
+    body.put(FIELD, kept);
+    Ok(())
+}
+
+/// When a token ends: the same instant may be written otherwise, and of an API token the instance says when (OA-602).
+fn as_stored(model: Model, token: &Value, body: &mut Body) {
+    const FIELD: &str = "expires";
+    if model != Model::Token || token["expires"].is_null() {
+        return;
+    }
+    let instant = |value: &Value| value.as_str().and_then(Timestamp::parse_iso8601);
+    let given = body.iter().find(|(field, _)| *field == FIELD).and_then(|(_, value)| instant(value));
+    if given.is_some() && (token["intent"] == tokens::API || given == instant(&token["expires"])) {
+        body.put(FIELD, token["expires"].clone());
+    }
 }
 
 /// Our own: providers that an outpost is to serve beside what it serves already, so that each file can bring its own.
@@ -434,6 +538,7 @@ pub(super) async fn grant(
     change: &mut Change<'_>,
     permission: &portcullis_blueprint::Permission,
     object: &Value,
+    granted: &mut Granted,
 ) -> Result<bool, Refusal> {
     let role = match (&permission.user, &permission.role) {
         (Some(key), None) => roles::own_of_in(change, user(key)?).await?,
@@ -444,5 +549,6 @@ pub(super) async fn grant(
         Value::String(key) => key.clone(),
         key => key.to_string(),
     };
+    granted.name(role, &permission.permission, &object);
     roles::grant_in(change, role, &permission.permission, Some(&object)).await.map_err(of_permissions)
 }
