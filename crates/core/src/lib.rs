@@ -17,6 +17,7 @@ pub mod header;
 pub mod host;
 pub mod id;
 pub mod keys;
+pub mod marks;
 pub mod negotiate;
 pub mod origin;
 pub mod outpost;

@@ -1,6 +1,7 @@
 //! Who there is: users, groups, memberships and attributes (CO sections 3 and 4).
 
 pub mod groups;
+pub(crate) mod lookup;
 mod pseudonym;
 pub mod service_accounts;
 pub mod shown;

@@ -301,6 +301,7 @@ async fn settle(
         check::moves(change, provider.pk, "external_host", problems).await?;
     }
     let warnings = check::rules(provider, fields, problems);
+    check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;
     let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "");
     let rule = rule.map_err(|error| Error::field("external_host", error.to_string()))?;

@@ -84,7 +84,7 @@ pub async fn write(conn: &mut Conn, of: &Sealed, key: &str, value: &[u8]) -> Res
     Ok(())
 }
 
-/// Stores the digest that a token is found by.
+/// Stores the digest that a token is found by. Those of attributes are [`crate::account::set_attribute_digests`]'s.
 ///
 /// # Errors
 /// When the database fails.
@@ -117,7 +117,7 @@ mod tests {
     /// Binary columns that do not depend on the root secret.
     const PLAIN: [(&str, &str); 1] = [("signing_key", "certificate")];
     /// Digests of what is sealed beside them.
-    const RECOMPUTED: [(&str, &str); 1] = [("token", "key_digest")];
+    const RECOMPUTED: [(&str, &str); 2] = [("token", "key_digest"), ("account_attribute", "digest")];
 
     /// CO-460, CO-464: every column that is sealed or a keyed digest has its part in a replacement of the root
     /// secret; none is named that is not there.

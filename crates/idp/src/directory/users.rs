@@ -8,7 +8,7 @@ use portcullis_store::account::Account;
 use portcullis_store::{account, consent, role, team};
 use serde_json::{Value, json};
 
-use super::{account_attributes, account_place, pseudonym, seal, secret_keys};
+use super::{account_attributes, lookup, pseudonym, secret_keys};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
@@ -85,8 +85,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     problems.check()?;
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
     made.pk = account::insert(change.conn(), &made).await.map_err(taken)?;
-    made.attributes_sealed = seal(ctx, &account_place(made.pk), &own);
-    account::set_attributes(change.conn(), made.pk, &made.attributes_sealed).await?;
+    made.attributes_sealed = lookup::keep(ctx, change.conn(), made.pk, &own).await?;
     for group in fields.groups.iter().flatten() {
         team::add_member(change.conn(), *group, made.pk).await?;
     }
@@ -147,7 +146,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     }
     problems.check()?;
     if own != stored {
-        changed.attributes_sealed = seal(ctx, &account_place(pk), &own);
+        changed.attributes_sealed = lookup::keep(ctx, change.conn(), pk, &own).await?;
     }
     changed.last_updated = ctx.now();
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);

@@ -110,6 +110,8 @@ fn filter(params: &mut Params) -> Filter {
         last_login_isnull: params.flag("last_login__isnull"),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Username, false)]),
+        // They are asked for beside it.
+        attributes: Vec::new(),
     }
 }
 
