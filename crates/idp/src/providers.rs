@@ -359,7 +359,7 @@ async fn warn(change: &mut Change<'_>, provider: &Provider, warnings: Vec<String
     Ok(())
 }
 
-fn named(provider: &Provider) -> Value {
+pub(crate) fn named(provider: &Provider) -> Value {
     match provider.is_proxy() {
         true => model("authentik_providers_proxy", "proxyprovider", provider.pk, &provider.name),
         false => model("authentik_providers_oauth2", "oauth2provider", provider.pk, &provider.name),

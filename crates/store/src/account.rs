@@ -6,7 +6,7 @@ use portcullis_core::username::{LONGEST, LONGEST_IDENTIFIER, exceeds, fold};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::db::{Conn, on};
+use crate::db::{self, Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, NUL, Record, maybe};
 use crate::rp_session;
@@ -172,6 +172,18 @@ pub async fn insert(conn: &mut Conn, account: &Account) -> Result<UserPk, StoreE
     .fetch_one(c)
     .await)?;
     Ok(UserPk(pk))
+}
+
+/// Keeps a new user under the key that it brings ([`insert`]). Keys that the database gives afterwards are higher.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the folded name, the key or the permanent id exists; else when the database fails.
+pub async fn insert_under_own_key(conn: &mut Conn, account: &Account) -> Result<(), StoreError> {
+    let given = insert(conn, account).await?;
+    on!(&mut *conn, c => sqlx::query("UPDATE account SET pk = $2 WHERE pk = $1")
+        .bind(given.0).bind(account.pk.0).execute(c).await.map(drop))?;
+    // Engines raise the number by themselves only for rows that are inserted without a key.
+    db::keys_begin_after(conn, "account", account.pk.0.max(given.0)).await
 }
 
 /// Stores every changeable field of a user but the attributes, which [`set_attributes`] sets. Recovery links that went to

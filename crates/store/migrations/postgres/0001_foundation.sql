@@ -226,7 +226,8 @@ CREATE TABLE certificate (
     subject             TEXT COLLATE "C" NOT NULL, -- RFC 4514
     expires             BIGINT  NOT NULL,
     key_type            TEXT COLLATE "C",             -- of a kind that has a name
-    managed             TEXT COLLATE "C" UNIQUE
+    managed             TEXT COLLATE "C" UNIQUE,
+    kid                 TEXT COLLATE "C"              -- published in the place of the thumbprint, where clients know that
 );
 
 CREATE TABLE provider (

@@ -224,7 +224,8 @@ CREATE TABLE certificate (
     subject             TEXT    NOT NULL, -- RFC 4514
     expires             BIGINT  NOT NULL,
     key_type            TEXT,             -- of a kind that has a name
-    managed             TEXT    UNIQUE
+    managed             TEXT    UNIQUE,
+    kid                 TEXT              -- published in the place of the thumbprint, where clients know that
 );
 
 CREATE TABLE provider (

@@ -195,6 +195,7 @@ pub(super) fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, Ap
         groups: body.uuids("groups"),
         roles: body.uuids("roles"),
         attributes: body.json("attributes"),
+        keys: None,
     };
     body.finish()?;
     Ok(fields)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::granted::Granted;
 use super::model::Model;
+use super::taken_over::TakenOver;
 use super::write::{Refusal, parsed, refused, user};
 use crate::api::body::Body;
 
@@ -22,6 +23,8 @@ pub(super) struct Extras {
     permissions: Vec<String>,
     /// All that there are to be.
     all_permissions: Option<Vec<String>>,
+    /// What is kept of where it comes from.
+    pub(super) taken_over: TakenOver,
 }
 
 /// Our own: everything that a role grants; what it granted besides is taken away.
@@ -29,8 +32,11 @@ pub(super) const ALL_PERMISSIONS: &str = "all_permissions";
 
 impl Extras {
     /// Takes them out of what the API's reader gets.
-    pub(super) fn take(model: Model, body: &mut Body) -> Result<Self, Refusal> {
+    pub(super) fn take(model: Model, body: &mut Body, takes_over: bool) -> Result<Self, Refusal> {
         let mut extras = Self::default();
+        if takes_over {
+            extras.taken_over = TakenOver::take(body)?;
+        }
         let text = |body: &mut Body, field: &str| match body.take(field) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -66,9 +72,9 @@ impl Extras {
         found: &Value,
         granted: &mut Granted,
     ) -> Result<bool, Refusal> {
-        let mut changed = false;
+        let mut changed = self.taken_over.write(change, model, key).await?;
         if let (Some(token), Some(wanted)) = (found.get("identifier").and_then(Value::as_str), &self.key) {
-            changed = tokens::keys::set_in(change, token, wanted).await?;
+            changed |= tokens::keys::set_in(change, token, wanted).await?;
         }
         if let (Some(kind), Some(managed), Some(key)) = (kind_of_managed(model), &self.managed, key.as_str())
             && found.get("managed") != Some(&json!(managed))

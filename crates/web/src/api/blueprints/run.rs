@@ -85,6 +85,7 @@ struct Frame {
     warned: bool,
     models: BTreeSet<String>,
     granted: Granted,
+    takes_over: bool,
 }
 
 type Passing<'b> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'b>>;
@@ -126,6 +127,7 @@ impl<'c, 'a> Run<'c, 'a> {
                 warned: false,
                 models: BTreeSet::new(),
                 granted: Granted::default(),
+                takes_over: document.takes_over,
             });
             let mut budget = Budget::default();
             for (index, entry) in blueprint.entries.iter().enumerate() {
@@ -245,6 +247,7 @@ impl<'c, 'a> Run<'c, 'a> {
             }
         };
         // Entries are always those of a document.
+        let takes_over = self.frames.last().is_some_and(|frame| frame.takes_over);
         let mut nowhere = Granted::default();
         let granted = self.frames.last_mut().map_or(&mut nowhere, |frame| &mut frame.granted);
         let written = match (resolved.state, &found) {
@@ -270,11 +273,12 @@ impl<'c, 'a> Run<'c, 'a> {
                 if model == Model::StageBinding {
                     merge(&mut attributes, resolved.identifiers.clone());
                 }
-                write::write(self.change, model, Some(object), attributes, &mut self.orders, granted).await?
+                write::write(self.change, model, Some(object), attributes, &mut self.orders, granted, takes_over)
+                    .await?
             }
             (State::Present | State::Created | State::MustCreated, None) => {
                 let attributes = creation(model, resolved)?;
-                write::write(self.change, model, None, attributes, &mut self.orders, granted).await?
+                write::write(self.change, model, None, attributes, &mut self.orders, granted, takes_over).await?
             }
         };
         let mut changed = written.changed;

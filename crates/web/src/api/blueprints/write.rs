@@ -75,9 +75,10 @@ pub(super) async fn write(
     attributes: Map<String, Value>,
     orders: &mut Orders,
     granted: &mut Granted,
+    takes_over: bool,
 ) -> Result<Written, Refusal> {
     let mut body = Body::of(attributes);
-    let extras = Extras::take(model, &mut body)?;
+    let extras = Extras::take(model, &mut body, takes_over)?;
     if let (Model::Outpost, Some(found)) = (model, found) {
         more_providers(found, &mut body)?;
     }
@@ -113,7 +114,7 @@ pub(super) async fn write(
             note = Some("a mapping that comes with the installation stays as it is");
             model.key(found)
         }
-        (model, found) => object(change, model, found, &mut body, extras.key.as_deref()).await?,
+        (model, found) => object(change, model, found, &mut body, &extras).await?,
     };
     let empty = json!({});
     extras.write(change, model, &key, found.unwrap_or(&empty), granted).await?;
@@ -256,7 +257,7 @@ pub(super) fn user(key: &Value) -> Result<UserPk, Refusal> {
     number(key).map(UserPk)
 }
 
-fn provider(key: &Value) -> Result<portcullis_core::id::ProviderPk, Refusal> {
+pub(super) fn provider(key: &Value) -> Result<portcullis_core::id::ProviderPk, Refusal> {
     number(key).map(portcullis_core::id::ProviderPk)
 }
 
@@ -274,7 +275,7 @@ async fn object(
     model: Model,
     found: Option<&Value>,
     body: &mut Body,
-    key: Option<&str>,
+    extras: &Extras,
 ) -> Result<Value, Refusal> {
     let ctx = change.context();
     let partial = found.is_some();
@@ -289,7 +290,10 @@ async fn object(
                     directory::users::update_in(change, user(&pk)?, fields).await?;
                     pk
                 }
-                None => json!(directory::users::create_in(ctx, change, fields).await?),
+                None => {
+                    let fields = directory::users::Fields { keys: extras.taken_over.keys(), ..fields };
+                    json!(directory::users::create_in(ctx, change, fields).await?)
+                }
             }
         }
         Model::Group => {
@@ -321,7 +325,7 @@ async fn object(
                     // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
                     let caller = change.actor().user.unwrap_or(UserPk(0));
                     let made = tokens::create_in(ctx, change, caller, fields, None).await?;
-                    if let Some(key) = key {
+                    if let Some(key) = &extras.key {
                         tokens::keys::set_in(change, &made.identifier, key).await?;
                     }
                     json!(made.uuid)
