@@ -122,7 +122,7 @@ fn oa_930_import_takes_over_what_a_server_has() {
         let there = one(&old, "providers/proxy/?name__iexact=Wiki").await;
         assert_eq!(provider["client_id"], there["client_id"]);
         let kids = async |site: &Site| {
-            let keys = http().get(&site.url("/application/o/app/jwks/")).go().await.json();
+            let keys = http().get(site.url("/application/o/app/jwks/")).go().await.json();
             keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect::<Vec<_>>()
         };
         assert_eq!(kids(&new).await, kids(&old).await, "names of keys");
@@ -224,7 +224,7 @@ fn oa_936_secrets_are_sealed_and_tokens_stay_behind() {
         let (old, new) = (Site::start().await, Site::start().await);
         fill(&old, "http://wiki.localhost:1", "http://127.0.0.1:1").await;
         let form = [("grant_type", "client_credentials"), ("client_id", "app-client"), ("client_secret", "app-s3cret")];
-        let issued = http().post(&old.url("/application/o/token/")).form(&form).go().await;
+        let issued = http().post(old.url("/application/o/token/")).form(&form).go().await;
         assert_eq!(issued.status, 200, "{}", issued.text());
         let issued = issued.json()["access_token"].as_str().unwrap().to_owned();
         Finished::run(with(&new, &old, &[])).await.ok();
@@ -238,7 +238,7 @@ fn oa_936_secrets_are_sealed_and_tokens_stay_behind() {
             assert_eq!(new.api.get(&format!("oauth2/{kind}/")).await["pagination"]["count"], 0, "{kind}");
         }
         // OA-934: the account goes on for the machine that it was made for.
-        let again = http().post(&new.url("/application/o/token/")).form(&form).go().await;
+        let again = http().post(new.url("/application/o/token/")).form(&form).go().await;
         assert_eq!(again.status, 200, "{}", again.text());
         let known = new.api.get("core/users/?search=client_credentials").await;
         assert_eq!((&known["pagination"]["count"], &known["results"][0]["pk"]), (&json!(1), &machine["pk"]));
