@@ -155,7 +155,10 @@ mod tests {
     }
 
     fn object(value: Value) -> Attributes {
-        value.as_object().cloned().expect("an object")
+        match value {
+            Value::Object(attributes) => attributes,
+            other => panic!("{other} is no object"),
+        }
     }
 
     /// What is found by opening: the rule that marks must agree with.

@@ -20,8 +20,9 @@ use crate::{applications, certificates, directory, providers};
 
 /// Most characters of the name of a key.
 const LONGEST_KID: usize = 255;
-/// Seconds for which a consent holds that says no end, as if it were given now.
-const CONSENT_SECONDS: i64 = 28 * 24 * 60 * 60;
+/// Seconds for which a consent holds that says no end, as if it were given now; and for which the account of a subject stays
+/// whose last assertion has ended: it may come again.
+const WEEKS: i64 = 28 * 24 * 60 * 60;
 
 /// Gives this installation the permanent id of another one, if nobody is known by its own yet: only the first
 /// administrator and the accounts of outposts are here. Tells whether it has that id now.
@@ -91,6 +92,7 @@ pub async fn federated_in(
     if federated::find(change.conn(), of, source, issuer, subject).await?.is_some() {
         return Ok(false);
     }
+    let until = until.max(change.context().now().plus_seconds(WEEKS));
     let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
     let link = Link { account: user, provider: of, source, issuer, subject, expires: until };
     federated::keep(change.conn(), &link).await?;
@@ -171,7 +173,7 @@ pub async fn consent(
     directory::superuser_only(actor)?;
     let view = applications::get(ctx, slug).await?;
     let now = ctx.now();
-    let expires = expires.unwrap_or_else(|| now.plus_seconds(CONSENT_SECONDS));
+    let expires = expires.unwrap_or_else(|| now.plus_seconds(WEEKS));
     let mut change = Change::begin(ctx, actor).await?;
     let account = account::by_username(change.conn(), username).await?.ok_or(Error::NotFound("User"))?;
     let found =

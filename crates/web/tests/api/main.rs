@@ -37,4 +37,5 @@ mod sessions;
 mod settings;
 mod site;
 mod sources;
+mod takeover;
 mod used_by;

@@ -39,13 +39,15 @@ pub(super) async fn of_itself(change: &mut Change<'_>, model: Model, object: &mu
 pub(super) async fn on_objects(change: &mut Change<'_>, names: &mut Names) -> Result<Vec<String>, Error> {
     let mut granted: BTreeMap<(String, String), Vec<(String, String)>> = BTreeMap::new();
     for role in in_order(Model::Role, Model::Role.objects(change, |_| None).await?) {
-        let Some(pk) = role["pk"].as_str().and_then(|pk| pk.parse::<RoleId>().ok()) else { continue };
-        let holder = match role["managed"].as_str().and_then(|managed| managed.strip_prefix(roles::OF_USER)) {
+        let key = Model::Role.key(&role);
+        let Some(pk) = key.as_str().and_then(|pk| pk.parse::<RoleId>().ok()) else { continue };
+        let managed = role.get("managed").and_then(Value::as_str);
+        let holder = match managed.and_then(|managed| managed.strip_prefix(roles::OF_USER)) {
             Some(user) if is_of_a_user(&role) => {
-                let key = user.parse::<i32>().map_or(Value::Null, Value::from);
-                names.0.get(&scoped(Model::User, &key)).map(|tag| format!("user: {tag}"))
+                let user = user.parse::<i32>().map_or(Value::Null, Value::from);
+                names.0.get(&scoped(Model::User, &user)).map(|tag| format!("user: {tag}"))
             }
-            _ => names.0.get(&scoped(Model::Role, &role["pk"])).map(|tag| format!("role: {tag}")),
+            _ => names.0.get(&scoped(Model::Role, &key)).map(|tag| format!("role: {tag}")),
         };
         let Some(holder) = holder else { continue };
         for right in roles::rights_in(change, pk).await? {
