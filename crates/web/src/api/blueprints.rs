@@ -10,6 +10,7 @@ mod folder;
 mod granted;
 mod instance;
 mod matching;
+mod meant;
 mod model;
 mod multipart;
 mod passwords;
