@@ -39,6 +39,7 @@ PATHS = {
     **crud("oauth2/access_tokens", "id"),
     **crud("oauth2/refresh_tokens", "id"),
     "authenticators/all/": [],
+    "enterprise/license/install_id/": [],
     "authenticators/admin/all/": [],
     "authenticators/admin/totp/{id}/": ["destroy"],
     "authenticators/admin/static/{id}/": ["destroy"],

@@ -130,7 +130,8 @@ pub struct SecretKeys {
 }
 
 impl SecretKeys {
-    fn names(&self, key: &str, top: bool) -> bool {
+    /// Whether what stands under a key, which is no reserved one's, is secret.
+    pub(crate) fn names(&self, key: &str, top: bool) -> bool {
         !key.starts_with(RESERVED) && ((top && self.upstream_passwords.contains(key)) || self.patterns.matches(key))
     }
 

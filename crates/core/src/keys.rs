@@ -33,6 +33,8 @@ pub enum Purpose {
     SessionValue,
     /// Counters of failed attempts, which name neither addresses nor users (OA-680).
     FailureBucket,
+    /// Lookup of users by their attributes (CO-540).
+    AttributeLookup,
 }
 
 impl Purpose {
@@ -44,6 +46,7 @@ impl Purpose {
             Self::CredentialFingerprint => "credential-fingerprint",
             Self::SessionValue => "session-value",
             Self::FailureBucket => "failure-bucket",
+            Self::AttributeLookup => "attribute-lookup",
         }
     }
 }
@@ -52,7 +55,7 @@ impl Purpose {
 pub struct Keyring {
     sealing: LessSafeKey,
     key_id: [u8; 4],
-    lookups: [hmac::Key; 6],
+    lookups: [hmac::Key; 7],
 }
 
 /// Why sealed bytes could not be opened.
@@ -101,13 +104,14 @@ impl Keyring {
                 lookup(Purpose::CredentialFingerprint),
                 lookup(Purpose::SessionValue),
                 lookup(Purpose::FailureBucket),
+                lookup(Purpose::AttributeLookup),
             ],
         }
     }
 
     /// The keyed digest of `parts` for one purpose. Parts are length-prefixed: they cannot run together.
     pub fn digest(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest {
-        let [token, grant, session, fingerprint, value, failure] = &self.lookups;
+        let [token, grant, session, fingerprint, value, failure, attribute] = &self.lookups;
         let key = match purpose {
             Purpose::TokenLookup => token,
             Purpose::GrantLookup => grant,
@@ -115,6 +119,7 @@ impl Keyring {
             Purpose::CredentialFingerprint => fingerprint,
             Purpose::SessionValue => value,
             Purpose::FailureBucket => failure,
+            Purpose::AttributeLookup => attribute,
         };
         keyed_digest(key, parts)
     }

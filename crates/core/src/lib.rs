@@ -19,6 +19,7 @@ pub mod host;
 pub mod id;
 pub mod keys;
 pub mod label;
+pub mod marks;
 pub mod negotiate;
 pub mod origin;
 pub mod outpost;

@@ -98,13 +98,13 @@ pub async fn install_id(db: &Db, keys: &Keyring, entropy: &dyn Entropy) -> Resul
 /// [`BootstrapError`]; then nothing was stored.
 pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
     if let Some(known) = instance::get(&mut ctx.db.read().await?).await? {
-        return if known.install_id == ctx.install_id { Ok(()) } else { Err(BootstrapError::Raced) };
+        return if known.install_id == *ctx.install_id.get() { Ok(()) } else { Err(BootstrapError::Raced) };
     }
     let hash = password_hash(ctx, wishes).await?;
     let system = Actor::system();
     let mut change = Change::begin(ctx, &system).await?;
     let made = Instance {
-        install_id: ctx.install_id.clone(),
+        install_id: ctx.install_id.get().to_string(),
         key_check: ctx.keys.seal(KEY_CHECK_PLACE, KEY_CHECK, &*ctx.entropy),
         settings: if hash.is_none() { json!({setup::OPEN: true}) } else { json!({}) },
         created: ctx.now(),

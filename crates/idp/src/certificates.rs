@@ -106,6 +106,10 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     let mut changed = found(change, pk).await?;
     let before = snapshot(&changed);
     let brings = fields.certificate_data.is_some() || fields.key_data.is_some();
+    if fields.key_data.is_some() {
+        // Another key has another name.
+        changed.kid = None;
+    }
     settle(ctx, &mut changed, fields)?;
     if brings {
         check_host(ctx, change.actor(), &changed, "certificate_data")?;
@@ -251,6 +255,7 @@ fn blank(ctx: &Context) -> Certificate {
         subject: String::new(),
         expires: Timestamp::default(),
         key_type: None,
+        kid: None,
         managed: None,
     }
 }
@@ -299,7 +304,7 @@ fn check_host(ctx: &Context, actor: &Actor, certificate: &Certificate, field: &s
     }
 }
 
-fn named(certificate: &Certificate) -> Value {
+pub(crate) fn named(certificate: &Certificate) -> Value {
     model("authentik_crypto", "certificatekeypair", certificate.pk, &certificate.name)
 }
 

@@ -23,7 +23,7 @@ pub type ClaimSet = Map<String, Value>;
 pub const ACR: &str = "goauthentik.io/providers/oauth2/default";
 
 /// Claims that no mapping can set (OA-425, CO-282).
-const PROTECTED: [&str; 18] = [
+pub const PROTECTED: [&str; 18] = [
     "iss",
     "aud",
     "exp",

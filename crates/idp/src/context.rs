@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use portcullis_core::attributes::Patterns;
 use portcullis_core::auth_via::AuthVia;
 use portcullis_core::clock::{Clock, Timestamp};
@@ -48,7 +49,7 @@ pub struct Context {
     /// Public URL of the control plane, without a trailing slash.
     pub base_url: String,
     /// Permanent id of the installation (CO-007).
-    pub install_id: String,
+    pub install_id: InstallId,
     /// What the settings file says besides.
     pub options: Options,
     /// When failed attempts slow somebody down.
@@ -85,6 +86,30 @@ pub struct Context {
     pub mail: Mail,
     /// What blueprints may read of the machine; start with the default, which is nothing.
     pub blueprints: blueprints::Reach,
+}
+
+/// Permanent id of the installation. It is another one only once: when an installation takes the place of another one,
+/// before anybody is known by it (OA-931).
+#[derive(Debug)]
+pub struct InstallId(ArcSwap<String>);
+
+impl InstallId {
+    /// The id.
+    pub fn get(&self) -> Arc<String> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn set(&self, id: String) {
+        if *self.get() != id {
+            self.0.store(Arc::new(id));
+        }
+    }
+}
+
+impl From<String> for InstallId {
+    fn from(id: String) -> Self {
+        Self(ArcSwap::from_pointee(id))
+    }
 }
 
 /// Settings of the process that services read.
@@ -166,8 +191,12 @@ impl Context {
 /// # Errors
 /// When the store fails.
 pub async fn hear_others(ctx: &Context, seen: i64) -> Result<i64, Error> {
-    let announced = portcullis_store::instance::announced(&mut ctx.db.read().await?).await?;
+    let mut conn = ctx.db.read().await?;
+    let announced = portcullis_store::instance::announced(&mut conn).await?;
     if announced != seen {
+        if let Some(instance) = portcullis_store::instance::get(&mut conn).await? {
+            ctx.install_id.set(instance.install_id);
+        }
         ctx.epochs.bump(Subject::Everyone);
         ctx.revisions.add();
         ctx.channels.wake();

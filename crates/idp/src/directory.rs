@@ -2,6 +2,7 @@
 
 pub mod generated;
 pub mod groups;
+pub(crate) mod lookup;
 mod pseudonym;
 pub mod service_accounts;
 pub mod shown;
@@ -96,7 +97,7 @@ pub fn actor_of(person: &Person) -> Actor {
 
 /// Hashed id of a user: hex SHA-256 of `<pk>-<install id>` (CO-033).
 pub fn uid(ctx: &Context, pk: UserPk) -> String {
-    hex::encode(sha256(format!("{pk}-{}", ctx.install_id).as_bytes()))
+    hex::encode(sha256(format!("{pk}-{}", ctx.install_id.get()).as_bytes()))
 }
 
 /// A user's own attributes.

@@ -52,6 +52,7 @@ pub mod setup;
 pub mod sign_in;
 pub mod signing;
 pub mod sources;
+pub mod takeover;
 pub mod tokens;
 pub mod used_by;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{self, Person, account_attributes, account_place, seal, users};
+use crate::directory::{self, Person, account_attributes, lookup, users};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::mail::{Job, Letter};
@@ -117,7 +117,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     }
     problems.check()?;
     if attributes != person.own_attributes {
-        changed.attributes_sealed = seal(ctx, &account_place(pk), &attributes);
+        changed.attributes_sealed = lookup::keep(ctx, change.conn(), pk, &attributes).await?;
     }
     if changed == person.account {
         // Only that a mail is sent is to be kept.

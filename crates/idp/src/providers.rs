@@ -311,6 +311,7 @@ async fn settle(
         check::moves(change, provider.pk, "external_host", problems).await?;
     }
     let warnings = check::rules(provider, fields, problems);
+    check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;
     let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "");
     let rule = rule.map_err(|error| Error::field("external_host", error.to_string()))?;
@@ -368,7 +369,7 @@ async fn warn(change: &mut Change<'_>, provider: &Provider, warnings: Vec<String
     Ok(())
 }
 
-fn named(provider: &Provider) -> Value {
+pub(crate) fn named(provider: &Provider) -> Value {
     match provider.is_proxy() {
         true => model("authentik_providers_proxy", "proxyprovider", provider.pk, &provider.name),
         false => model("authentik_providers_oauth2", "oauth2provider", provider.pk, &provider.name),

@@ -2,13 +2,15 @@
 //! ones, in one transaction. What is kept as a digest only cannot be found again under other keys, and ends:
 //! sessions, codes, access tokens.
 
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Keyring, OpenError, Purpose};
-use portcullis_store::{StoreError, sealed};
+use portcullis_store::{StoreError, account, sealed};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::change::Touched;
 use crate::context::{Actor, Context};
+use crate::directory::{lookup, secret_keys};
 use crate::error::Error;
 use crate::{event, revocations};
 
@@ -28,6 +30,7 @@ pub struct Report {
 pub async fn run(ctx: &Context, old: &Keyring) -> Result<Report, Error> {
     let mut tx = ctx.db.write().await?;
     let mut report = Report::default();
+    let secrets = secret_keys(ctx, &mut tx).await?;
     for column in &sealed::SEALED {
         for (key, value) in sealed::read(&mut tx, column).await? {
             let place = column.place(&key);
@@ -37,6 +40,11 @@ pub async fn run(ctx: &Context, old: &Keyring) -> Result<Report, Error> {
             if column.table == "token" {
                 let digest = ctx.keys.digest(Purpose::TokenLookup, &[plain.as_slice()]);
                 sealed::set_token_digest(&mut tx, &key, &digest).await?;
+            }
+            if let ("account", Ok(user)) = (column.table, key.parse().map(UserPk)) {
+                let attributes = serde_json::from_slice(&plain).map_err(|_| Error::Unreadable(place.clone()))?;
+                let digests = lookup::digests(&ctx.keys, &attributes, &secrets);
+                account::set_attribute_digests(&mut tx, user, &digests).await?;
             }
             report.sealed += 1;
         }

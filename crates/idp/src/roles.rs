@@ -2,7 +2,7 @@
 
 use portcullis_core::id::{RoleId, UserPk};
 use portcullis_core::permission::{Model, Permission, Verb};
-use portcullis_store::role::{self, Right, Role};
+use portcullis_store::role::{self, Role};
 use portcullis_store::{Conn, account};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
 use crate::managed;
 
-pub use portcullis_store::role::{Filter, Order};
+pub use portcullis_store::role::{Filter, Order, Right};
 
 /// What the permanent names of roles begin with that grant one user what is granted to them alone; their key follows.
 pub const OF_USER: &str = "goauthentik.io/rbac/roles/user-";
@@ -61,7 +61,7 @@ pub async fn all_in(change: &mut Change<'_>, filter: &Filter) -> Result<Vec<Role
 pub async fn own_of_in(change: &mut Change<'_>, user: UserPk) -> Result<RoleId, Error> {
     let name = format!("ak-managed-role--user-{user}");
     // Names are for others to take as well.
-    let managed = format!("{OF_USER}{user}");
+    let managed = managed_name(user);
     if account::by_pk(change.conn(), user).await?.is_none() {
         return Err(Error::NotFound("User"));
     }
@@ -84,6 +84,18 @@ pub async fn own_of_in(change: &mut Change<'_>, user: UserPk) -> Result<RoleId, 
         role::set_of_account(change.conn(), user, &roles).await?;
     }
     Ok(pk)
+}
+
+/// The role that grants a user what is granted to them alone, if there is one.
+///
+/// # Errors
+/// When the store fails.
+pub async fn known_of_in(change: &mut Change<'_>, user: UserPk) -> Result<Option<RoleId>, Error> {
+    Ok(role::by_managed(change.conn(), &managed_name(user)).await?.map(|role| role.pk))
+}
+
+fn managed_name(user: UserPk) -> String {
+    format!("{OF_USER}{user}")
 }
 
 /// Makes a role, which grants nothing yet.
@@ -186,6 +198,35 @@ pub async fn grant_in(
     let granted = json!({"permission": right.permission, "object": object});
     change.event("model_updated", json!({"model": named(&granting), "diff": {"granted": granted}})).await?;
     Ok(true)
+}
+
+/// Takes a right from a role, on one object or on everything of its kind; tells whether the role granted it.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn withdraw_in(
+    change: &mut Change<'_>,
+    pk: RoleId,
+    permission: &str,
+    object: Option<&str>,
+) -> Result<bool, Error> {
+    let granting = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
+    let right = Right { permission: permission.to_owned(), object: object.unwrap_or_default().to_owned() };
+    if !role::rights(change.conn(), pk).await?.contains(&right) {
+        return Ok(false);
+    }
+    role::withdraw(change.conn(), pk, &right).await?;
+    let withdrawn = json!({"permission": right.permission, "object": object});
+    change.event("model_updated", json!({"model": named(&granting), "diff": {"withdrawn": withdrawn}})).await?;
+    Ok(true)
+}
+
+/// What a role grants, by name, as part of a larger change.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rights_in(change: &mut Change<'_>, pk: RoleId) -> Result<Vec<Right>, Error> {
+    Ok(role::rights(change.conn(), pk).await?)
 }
 
 /// Refuses roles that do not exist, on `roles`.

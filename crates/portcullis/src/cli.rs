@@ -70,13 +70,23 @@ pub(crate) enum Command {
     /// Take over users, groups, applications and the rest from another server of the same API
     ///
     /// The token is that of somebody who administers the server, in a file or in PORTCULLIS_IMPORT_TOKEN. What cannot be
-    /// taken over is reported. A second run brings what has changed there since.
+    /// taken over is reported. A second run brings what has changed there since. Expressions of mappings and policies come
+    /// as comments, until they are reviewed: a dry run shows them, and the value for `--reviewed`.
     Import {
         /// Address of the server, such as https://id.example.com
         url: String,
         /// File that holds the token
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
+        /// Change nothing: tell what would be taken over, what would not, and what to look at
+        #[arg(long)]
+        dry_run: bool,
+        /// The expressions that a dry run has shown with this value were reviewed: they come ready to be used
+        #[arg(long, value_name = "VALUE")]
+        reviewed: Option<String>,
+        /// Installation id of the server, if its API does not tell it
+        #[arg(long, value_name = "UUID")]
+        install_id: Option<String>,
     },
     /// Print a link by which a user chooses a new password; good once
     RecoveryLink {

@@ -3,11 +3,12 @@
 //! Everything is written as blueprints and applied by the means that there are for these, so it is checked as if it came
 //! by the API, and a second run changes only what has changed there.
 
+mod consents;
 mod convert;
 mod entry;
+mod read;
 mod server;
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,19 +16,24 @@ use std::sync::Arc;
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::permission::Model;
 use portcullis_idp::context::{Actor, Context};
-use portcullis_idp::list::Slice;
-use portcullis_idp::{applications, bindings, flows, mappings};
+use portcullis_idp::flow::stages;
+use portcullis_idp::list::{Slice, users};
+use portcullis_idp::policies::{self, Kind};
+use portcullis_idp::{Change, applications, bindings, directory, flows, mappings, takeover};
 use portcullis_web::api::blueprints::{Audience, Document, apply};
 use serde_json::Value;
 
 use crate::edge::SystemClock;
 use crate::settings::Settings;
 use crate::{Failure, instance, serve};
-use convert::{Here, Plan, Refused, Snapshot};
+use convert::{Here, Plan, Refused, Snapshot, expressions, review};
 use server::Server;
 
 /// Variable that holds the token.
 pub(crate) const TOKEN: &str = "PORTCULLIS_IMPORT_TOKEN";
+
+/// Names that a report lists one by one.
+const MOST_NAMES: usize = 20;
 
 /// From where to import.
 #[derive(Debug)]
@@ -47,117 +53,151 @@ impl From {
     }
 }
 
+/// How to import.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    /// Only tell what would be done, and what to look at (OA-935).
+    pub(crate) dry_run: bool,
+    /// The mark of the expressions that were reviewed (OA-933).
+    pub(crate) reviewed: Option<String>,
+    /// Permanent id of the server's installation, in the place of what its API says (OA-931).
+    pub(crate) install_id: Option<String>,
+}
+
 /// Imports, beside a process that may serve the instance meanwhile.
 ///
 /// # Errors
-/// One line when the server cannot be read. What cannot be taken over is reported, and no error.
-pub(crate) fn run(settings: &Settings, from: &From) -> Result<(), Failure> {
+/// One line when the server cannot be read, or has other expressions than those that were reviewed. What cannot be taken over
+/// is reported, and no error.
+pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), Failure> {
     let server = Server::new(&from.url, from.token_file.as_deref(), from.token.as_deref())?;
     if server.is(settings.general.base_url.as_str()) {
         return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
     }
     serve::runtime()?.block_on(async {
         // All of it is read before anything is changed.
-        let there = read(&server).await?;
+        let mut there = read::read(&server).await?;
+        if wish.install_id.is_some() {
+            there.install_id.clone_from(&wish.install_id);
+        }
+        let mark = expressions::mark(&there);
+        if wish.reviewed.as_ref().is_some_and(|reviewed| *reviewed != mark) {
+            return Err("the server has other expressions than those that were reviewed: see a dry run again".into());
+        }
         let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
-        let done = take_over(&ctx, &there).await;
+        let done = match wish.dry_run {
+            true => tell(&ctx, &there, &mark).await,
+            false => take_over(&ctx, &there, wish.reviewed.is_some()).await,
+        };
         ctx.db.close().await;
         done
     })
 }
 
-async fn read(server: &Server) -> Result<Snapshot, Failure> {
-    let me = server.get("core/users/me/").await?.ok_or("the server has no such API")?;
-    // Others are shown a part of everything, and would not know it.
-    if me.pointer("/user/is_superuser") != Some(&Value::Bool(true)) {
-        return Err("the token must be that of a superuser".into());
+/// Tells what would be done, without doing anything.
+async fn tell(ctx: &Context, there: &Snapshot, mark: &str) -> Result<(), Failure> {
+    let here = Here { keeps_keys: there.install_id.is_some(), ..here(ctx).await? };
+    let (first, second) = (convert::foundations(there, &here), convert::applications(there, &here, &Refused::new()));
+    for item in first.items.iter().chain(&second.items) {
+        say(&format!("would take over {}", item.name))?;
     }
-    let mut policies = Vec::new();
-    let typed = ["expression", "password", "password_expiry", "reputation", "event_matcher", "dummy"];
-    for kind in typed {
-        policies.extend(server.list(&format!("policies/{kind}/")).await?);
+    for note in first.notes.iter().chain(&second.notes).chain(&review::problems(there)) {
+        say(note)?;
     }
-    let known: HashSet<_> =
-        policies.iter().filter_map(|policy| policy.get("pk").cloned()).map(|pk| pk.to_string()).collect();
-    let others = server.list("policies/all/").await?;
-    policies
-        .extend(others.into_iter().filter(|policy| policy.get("pk").is_none_or(|pk| !known.contains(&pk.to_string()))));
-    let mut mappings = server.list("propertymappings/provider/scope/").await?;
-    let known: HashSet<_> =
-        mappings.iter().filter_map(|found| found.get("pk").cloned()).map(|pk| pk.to_string()).collect();
-    let others = server.list("propertymappings/all/").await?;
-    // Most servers have many that belong to kinds of providers that are not here: only those of administrators count.
-    mappings.extend(others.into_iter().filter(|mapping| {
-        let is_own = mapping.get("managed").is_none_or(Value::is_null);
-        is_own && mapping.get("pk").is_none_or(|pk| !known.contains(&pk.to_string()))
-    }));
-    let mut certificates = server.list("crypto/certificatekeypairs/").await?;
-    for certificate in certificates.iter_mut().filter(|found| found.get("managed").is_none_or(Value::is_null)) {
-        let pk = certificate.get("pk").and_then(Value::as_str).unwrap_or_default().to_owned();
-        for (view, field) in [("view_certificate", "certificate_data"), ("view_private_key", "key_data")] {
-            let found = server.get_if_allowed(&format!("crypto/certificatekeypairs/{pk}/{view}/")).await?;
-            add(certificate, field, found.and_then(|found| found.get("data").cloned()));
+    let shown = expressions::own(there);
+    for (name, text) in &shown {
+        say(&format!("{name} is:"))?;
+        for line in text.lines() {
+            say(&format!("    {line}"))?;
         }
     }
-    let mut tokens = server.list("core/tokens/").await?;
-    for token in tokens.iter_mut().filter(|found| found.get("managed").is_none_or(Value::is_null)) {
-        let identifier = token.get("identifier").and_then(Value::as_str).unwrap_or_default();
-        let identifier: String = url::form_urlencoded::byte_serialize(identifier.as_bytes()).collect();
-        let found = server.get_if_allowed(&format!("core/tokens/{}/view_key/", identifier.replace('+', "%20"))).await?;
-        add(token, "key", found.and_then(|found| found.get("key").cloned()));
+    if !shown.is_empty() {
+        say(&format!("These expressions come ready to be used with --reviewed {mark}, and as comments without it"))?;
     }
-    Ok(Snapshot {
-        flows: server.list("flows/instances/").await?,
-        roles: server.list("rbac/roles/").await?,
-        groups: server.list("core/groups/").await?,
-        users: server.list("core/users/").await?,
-        certificates,
-        sources: server.list("sources/oauth/").await?,
-        mappings,
-        policies,
-        oauth2_providers: server.list("providers/oauth2/").await?,
-        proxy_providers: server.list("providers/proxy/").await?,
-        all_providers: server.list("providers/all/").await?,
-        applications: server.list("core/applications/?superuser_full_list=true").await?,
-        entitlements: server.list("core/application_entitlements/").await?,
-        bindings: server.list("policies/bindings/").await?,
-        tokens: tokens.into_iter().filter(|found| found.get("managed").is_none_or(Value::is_null)).collect(),
-        outposts: server.list("outposts/instances/").await?,
-    })
+    say(&format!("{} objects would be taken over; nothing was changed", first.items.len() + second.items.len()))
 }
 
-fn add(object: &mut Value, field: &str, value: Option<Value>) {
-    if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
-        object.insert(field.to_owned(), value);
-    }
-}
-
-async fn take_over(ctx: &Context, there: &Snapshot) -> Result<(), Failure> {
+/// What is here already.
+async fn here(ctx: &Context) -> Result<Here, Failure> {
     let system = Actor::system();
     let flows = flows::list(ctx, &system, &flows::Filter::default(), Slice::ALL).await?.rows;
     let mappings =
         mappings::list(ctx, &system, Model::SCOPE_MAPPING, &mappings::Filter::default(), Slice::ALL).await?.rows;
-    let here = Here {
+    let kind = Some(Kind::Expression.name().to_owned());
+    let of_kind = policies::Filter { kind, ..policies::Filter::default() };
+    let policies = policies::list(ctx, &system, &of_kind, &[], Slice::ALL).await?.rows;
+    let policies = policies.into_iter().filter_map(|policy| {
+        let expression = policy.kind.settings().get("expression")?.as_str()?.to_owned();
+        Some((policy.name, expression))
+    });
+    // Never committed: only for reading.
+    let mut change = Change::begin(ctx, &system).await?;
+    let stages = stages::all_in(&mut change).await?;
+    drop(change);
+    Ok(Here {
         flows: flows.into_iter().map(|flow| flow.slug).collect(),
-        managed_mappings: mappings.into_iter().filter_map(|mapping| mapping.managed).collect(),
+        managed_mappings: mappings
+            .iter()
+            .filter_map(|mapping| Some((mapping.managed.clone()?, mapping.expression.clone())))
+            .collect(),
+        mappings: mappings.into_iter().map(|mapping| (mapping.name, mapping.expression)).collect(),
+        policies: policies.collect(),
+        stages: stages.into_iter().map(|stage| (stage.name, stage.tunables)).collect(),
+        users: people(ctx).await?.into_iter().map(|account| (account.pk.0, account.username)).collect(),
+        ..Here::default()
+    })
+}
+
+async fn people(ctx: &Context) -> Result<Vec<portcullis_idp::Account>, Failure> {
+    let mut conn = ctx.db.read().await?;
+    Ok(portcullis_store::account::list(&mut conn, &users::Filter::default(), Slice::ALL).await?.rows)
+}
+
+async fn take_over(ctx: &Context, there: &Snapshot, reviewed: bool) -> Result<(), Failure> {
+    let keeps_keys = match &there.install_id {
+        Some(id) => takeover::install_id(ctx, &Actor::system(), id).await?,
+        None => false,
     };
+    let here = Here { keeps_keys, reviewed, ..here(ctx).await? };
     let mut refused = Refused::new();
     let first = convert::foundations(there, &here);
     carry(ctx, &first, &mut refused).await?;
     // Applications rest on what has arrived: what has not lets nobody in.
     let second = convert::applications(there, &here, &refused);
     carry(ctx, &second, &mut refused).await?;
-    for note in first.notes.iter().chain(&second.notes).chain(&further_bindings(ctx, there).await?) {
+    consents::take_over(ctx, there).await?;
+    let notes = first.notes.iter().chain(&second.notes);
+    for note in notes.chain(&further_bindings(ctx, there).await?).chain(&review::problems(there)) {
         say(note)?;
+    }
+    if let Some(note) = other_subjects(ctx, there).await? {
+        say(&note)?;
     }
     let all = first.items.len() + second.items.len();
     say(&format!("{} of {all} objects are here now", all - refused.len()))
 }
 
+/// Tells of people whom applications would take for others: their subject here is another one than there (OA-931).
+async fn other_subjects(ctx: &Context, there: &Snapshot) -> Result<Option<String>, Failure> {
+    let here: std::collections::HashMap<_, _> =
+        people(ctx).await?.into_iter().map(|account| (account.username, directory::uid(ctx, account.pk))).collect();
+    let text = |user: &Value, field: &str| user.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let differs = |user: &&Value| {
+        let uid = text(user, "uid");
+        !uid.is_empty() && here.get(&text(user, "username")).is_some_and(|known| *known != uid)
+    };
+    let names: Vec<_> = there.users.iter().filter(differs).map(|user| text(user, "username")).collect();
+    let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > MOST_NAMES { ", …" } else { "" };
+    Ok((!names.is_empty()).then(|| {
+        format!("{} people have another subject (sub, X-authentik-uid) here than there: {shown}{more}.", names.len())
+    }))
+}
+
 /// Applies what is planned, one item after the other, and remembers those that are refused.
 async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<(), Failure> {
     for item in &plan.items {
-        let document = Document::of_file("import", item.document());
+        let document = Document { takes_over: true, ..Document::of_file("import", item.document()) };
         if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
             say(&format!("{}: not carried over: {why}", item.name))?;
             refused.extend(item.about());

@@ -125,7 +125,7 @@ pub(crate) fn context(
     let engine = Engine::new(settings.expressions.dns);
     let patterns = settings.general.secret_attributes.iter().map(|pattern| pattern.0.as_str());
     Context {
-        install_id,
+        install_id: install_id.into(),
         db,
         keys,
         clock,

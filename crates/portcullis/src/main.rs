@@ -67,7 +67,9 @@ fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
         Command::Demo(flags) => demo::run(&flags),
         Command::Apply { files } => apply::run(&load(&common)?.0, &files),
         Command::Export => apply::export(&load(&common)?.0),
-        Command::Import { url, token_file } => import::run(&load(&common)?.0, &import::From::at(url, token_file)),
+        Command::Import { url, token_file, dry_run, reviewed, install_id } => {
+            import::run(&load(&common)?.0, &import::From::at(url, token_file), &import::Wish { dry_run, reviewed, install_id })
+        }
         Command::RecoveryLink { username, minutes } => {
             operator::run(&load(&common)?.0, &username, &Task::RecoveryLink { minutes })
         }

@@ -6,11 +6,14 @@ use portcullis_core::username::{LONGEST, LONGEST_IDENTIFIER, exceeds, fold};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::db::{Conn, on};
+use crate::db::{self, Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, NUL, Record, maybe};
 use crate::rp_session;
 use crate::select::{Listed, Select, Slice};
+
+/// Digests that are stored with one statement: engines limit what it may have bound.
+const DIGESTS_AT_ONCE: usize = 100;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ pub async fn generated_for(conn: &mut Conn, provider: ProviderPk) -> Result<Opti
 
 /// Keeps a new user under a fresh key, which it returns; `account.pk` is ignored.
 ///
-/// Attributes are sealed for a place that names the key: set them with [`set_attributes`] afterwards.
+/// Attributes are sealed for a place that names the key, and have digests: set them with [`set_attributes`] afterwards.
 ///
 /// # Errors
 /// [`StoreError::Taken`] when the folded name exists; else when the database fails.
@@ -171,7 +174,20 @@ pub async fn insert(conn: &mut Conn, account: &Account) -> Result<UserPk, StoreE
     Ok(UserPk(pk))
 }
 
-/// Stores every changeable field of a user. Recovery links that went to another address end (CO-324).
+/// Keeps a new user under the key that it brings ([`insert`]). Keys that the database gives afterwards are higher.
+///
+/// # Errors
+/// [`StoreError::Taken`] when the folded name, the key or the permanent id exists; else when the database fails.
+pub async fn insert_under_own_key(conn: &mut Conn, account: &Account) -> Result<(), StoreError> {
+    let given = insert(conn, account).await?;
+    on!(&mut *conn, c => sqlx::query("UPDATE account SET pk = $2 WHERE pk = $1")
+        .bind(given.0).bind(account.pk.0).execute(c).await.map(drop))?;
+    // Engines raise the number by themselves only for rows that are inserted without a key.
+    db::keys_begin_after(conn, "account", account.pk.0.max(given.0)).await
+}
+
+/// Stores every changeable field of a user but the attributes, which [`set_attributes`] sets. Recovery links that went to
+/// another address end (CO-324).
 ///
 /// # Errors
 /// [`StoreError::Taken`] when the folded name belongs to another user; else when the database fails.
@@ -181,8 +197,8 @@ pub async fn update(conn: &mut Conn, account: &Account) -> Result<(), StoreError
     ).bind(account.pk.0).bind(&account.email).execute(c).await.map(drop))?;
     on!(conn, c => sqlx::query(
         "UPDATE account SET username = $2, username_folded = $3, name = $4, email = $5, email_folded = $6,
-             is_active = $7, type = $8, path = $9, attributes_sealed = $10, password_hash = $11,
-             password_changed = $12, last_updated = $13, last_login = $14, generated_for = $15 WHERE pk = $1",
+             is_active = $7, type = $8, path = $9, password_hash = $10, password_changed = $11, last_updated = $12,
+             last_login = $13, generated_for = $14 WHERE pk = $1",
     )
     .bind(account.pk.0)
     .bind(&account.username)
@@ -193,7 +209,6 @@ pub async fn update(conn: &mut Conn, account: &Account) -> Result<(), StoreError
     .bind(account.is_active)
     .bind(&account.kind)
     .bind(&account.path)
-    .bind(&account.attributes_sealed)
     .bind(&account.password_hash)
     .bind(account.password_changed.0)
     .bind(account.last_updated.0)
@@ -205,14 +220,51 @@ pub async fn update(conn: &mut Conn, account: &Account) -> Result<(), StoreError
     Ok(())
 }
 
-/// Stores a user's sealed attributes.
+/// Stores a user's sealed attributes, and the digests that the user is found by ([`Filter::attributes`]).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn set_attributes(conn: &mut Conn, pk: UserPk, sealed: &[u8]) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("UPDATE account SET attributes_sealed = $2 WHERE pk = $1")
+pub async fn set_attributes(conn: &mut Conn, pk: UserPk, sealed: &[u8], digests: &[Vec<u8>]) -> Result<(), StoreError> {
+    on!(&mut *conn, c => sqlx::query("UPDATE account SET attributes_sealed = $2 WHERE pk = $1")
         .bind(pk.0).bind(sealed).execute(c).await.map(drop))?;
+    set_attribute_digests(conn, pk, digests).await
+}
+
+/// Stores the digests of attributes that a user is found by.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_attribute_digests(conn: &mut Conn, pk: UserPk, digests: &[Vec<u8>]) -> Result<(), StoreError> {
+    on!(&mut *conn, c => sqlx::query("DELETE FROM account_attribute WHERE account = $1")
+        .bind(pk.0).execute(c).await.map(drop))?;
+    for some in digests.chunks(DIGESTS_AT_ONCE) {
+        let rows: Vec<_> = (2..some.len() + 2).map(|place| format!("($1, ${place})")).collect();
+        let text = format!("INSERT INTO account_attribute (account, digest) VALUES {}", rows.join(", "));
+        on!(&mut *conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(text)).bind(pk.0);
+            for digest in some {
+                query = query.bind(digest);
+            }
+            query.execute(c).await.map(drop)
+        })?;
+    }
     Ok(())
+}
+
+/// Whether anybody has one of these digests of attributes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn any_attribute(conn: &mut Conn, digests: &[Vec<u8>]) -> Result<bool, StoreError> {
+    for digest in digests {
+        let found: Option<i32> = on!(&mut *conn, c => sqlx::query_scalar(
+            "SELECT account FROM account_attribute WHERE digest = $1 LIMIT 1",
+        ).bind(digest).fetch_optional(c).await)?;
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Stores a better hash of the same password, unless the password was changed meanwhile (CO-461).
@@ -391,6 +443,8 @@ pub struct Filter {
     pub instants: Vec<(InstantColumn, Comparison, Timestamp)>,
     /// Whether the user never signed in.
     pub last_login_isnull: Option<bool>,
+    /// Each of these must be met: one of these digests is an attribute's ([`set_attributes`]).
+    pub attributes: Vec<Vec<Vec<u8>>>,
     /// Terms that must occur in user name, name, e-mail or UUID (CO-525).
     pub search: String,
     /// Order; `true` for descending. Ties are broken by key.
@@ -504,6 +558,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         "EXISTS (SELECT 1 FROM account_role WHERE account_role.account = account.pk AND account_role.role IN (?))",
         &roles,
     );
+    for digests in &filter.attributes {
+        select.any_bytes("account.pk IN (SELECT account FROM account_attribute WHERE digest IN (?))", digests);
+    }
     for (column, comparison, at) in &filter.instants {
         let column = match column {
             InstantColumn::DateJoined => "date_joined",

@@ -31,6 +31,8 @@ pub struct Certificate {
     pub key_type: Option<String>,
     /// Permanent name of one that comes with the installation.
     pub managed: Option<String>,
+    /// By what tokens name the key, if that is not its thumbprint (OA-932).
+    pub kid: Option<String>,
 }
 
 /// Never prints the sealed column.
@@ -53,6 +55,7 @@ impl Record for Certificate {
             expires: row.instant("expires")?,
             key_type: row.text_or_null("key_type")?,
             managed: row.text_or_null("managed")?,
+            kid: row.text_or_null("kid")?,
         })
     }
 }
@@ -96,8 +99,8 @@ pub async fn with_key(conn: &mut Conn) -> Result<Vec<Certificate>, StoreError> {
 pub async fn insert(conn: &mut Conn, certificate: &Certificate) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO certificate (pk, name, chain, private_key_sealed, fingerprint_sha256, fingerprint_sha1, subject,
-             expires, key_type, managed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             expires, key_type, managed, kid)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(certificate.pk.to_string())
     .bind(&certificate.name)
@@ -109,6 +112,7 @@ pub async fn insert(conn: &mut Conn, certificate: &Certificate) -> Result<(), St
     .bind(certificate.expires.0)
     .bind(&certificate.key_type)
     .bind(&certificate.managed)
+    .bind(&certificate.kid)
     .execute(c)
     .await
     .map(drop))?;
@@ -122,7 +126,7 @@ pub async fn insert(conn: &mut Conn, certificate: &Certificate) -> Result<(), St
 pub async fn update(conn: &mut Conn, certificate: &Certificate) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "UPDATE certificate SET name = $2, chain = $3, private_key_sealed = $4, fingerprint_sha256 = $5,
-             fingerprint_sha1 = $6, subject = $7, expires = $8, key_type = $9
+             fingerprint_sha1 = $6, subject = $7, expires = $8, key_type = $9, kid = $10
          WHERE pk = $1",
     )
     .bind(certificate.pk.to_string())
@@ -134,6 +138,7 @@ pub async fn update(conn: &mut Conn, certificate: &Certificate) -> Result<(), St
     .bind(&certificate.subject)
     .bind(certificate.expires.0)
     .bind(&certificate.key_type)
+    .bind(&certificate.kid)
     .execute(c)
     .await
     .map(drop))?;

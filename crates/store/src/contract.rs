@@ -111,6 +111,48 @@ async fn add(db: &Db, account: &Account) -> UserPk {
 }
 
 on_both! {
+    /// OA-931: a user who brings a key has it, and keys that are given afterwards are higher; one that is somebody's is refused.
+    async fn oa_931_users_bring_their_keys(place: Place) {
+        let mut tx = place.db.write().await.expect("writes");
+        let first = account::insert(&mut tx, &person("first")).await.expect("inserts");
+        for key in [first.0 + 40, first.0 + 7] {
+            let brought = Account { pk: UserPk(key), ..person(&format!("brought-{key}")) };
+            account::insert_under_own_key(&mut tx, &brought).await.expect("inserts");
+            let found = account::by_username(&mut tx, &brought.username).await.expect("reads").expect("is there");
+            assert_eq!((found.pk, found.uuid), (brought.pk, brought.uuid));
+        }
+        let next = account::insert(&mut tx, &person("next")).await.expect("inserts");
+        assert!(next.0 > first.0 + 40, "{next}");
+        let taken = Account { pk: first, ..person("taken") };
+        assert!(matches!(account::insert_under_own_key(&mut tx, &taken).await, Err(StoreError::Taken(_))));
+    }
+
+    /// CO-540: users are found by digests of their attributes, each of several conditions by one of several; never by those that
+    /// they had.
+    async fn co_540_users_are_found_by_digests(place: Place) {
+        let mut tx = place.db.write().await.expect("writes");
+        let ada = account::insert(&mut tx, &person("ada")).await.expect("inserts");
+        let eve = account::insert(&mut tx, &person("eve")).await.expect("inserts");
+        let digest = |number: u16| number.to_be_bytes().to_vec();
+        let many: Vec<_> = (0..250).map(digest).collect();
+        account::set_attributes(&mut tx, ada, &[1], &many).await.expect("stores");
+        account::set_attributes(&mut tx, eve, &[2], &[digest(7)]).await.expect("stores");
+        let found = async |tx: &mut Conn, attributes: &[&[u16]]| {
+            let attributes = attributes.iter().map(|some| some.iter().copied().map(digest).collect()).collect();
+            let filter = account::Filter { attributes, ..account::Filter::default() };
+            let listed = account::list(tx, &filter, Slice::ALL).await.expect("reads");
+            listed.rows.into_iter().map(|account| account.pk).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&mut tx, &[&[7]]).await, [ada, eve]);
+        assert_eq!(found(&mut tx, &[&[7], &[249, 999]]).await, [ada]);
+        assert!(found(&mut tx, &[&[]]).await.is_empty() && found(&mut tx, &[&[999]]).await.is_empty());
+        assert!(account::any_attribute(&mut tx, &[digest(999), digest(249)]).await.expect("reads"));
+        account::set_attributes(&mut tx, ada, &[1], &[digest(8)]).await.expect("stores");
+        assert_eq!(found(&mut tx, &[&[7]]).await, [eve]);
+        account::delete(&mut tx, eve).await.expect("deletes");
+        assert!(!account::any_attribute(&mut tx, &[digest(7)]).await.expect("reads"));
+    }
+
     /// CO-005: what was kept comes back as it was, under an integer key that is never used again.
     async fn co_005_what_is_kept_comes_back(place: Place) {
         let ada = Account { last_login: Some(Timestamp(-1)), password_hash: Some("$x".to_owned()), ..person("Ada é\u{10ffff}") };

@@ -235,6 +235,24 @@ pub async fn tell_others(conn: &mut Conn) -> Result<(), StoreError> {
     }
 }
 
+/// Has a table give keys above `key` from now on, which is no less than any that it has given.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn keys_begin_after(conn: &mut Conn, table: &str, key: i32) -> Result<(), StoreError> {
+    match conn {
+        Conn::Sqlite(inner) => {
+            let text = "UPDATE sqlite_sequence SET seq = $2 WHERE name = $1";
+            sqlx::query(text).bind(table).bind(key).execute(inner.get()).await?;
+        }
+        Conn::Pg(inner) => {
+            let text = "SELECT setval(pg_get_serial_sequence($1, 'pk'), $2)";
+            sqlx::query(text).bind(table).bind(i64::from(key)).execute(inner.get()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// A part of a transaction that can be undone by itself. Parts may hold parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

@@ -88,6 +88,16 @@ pub async fn announce(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Stores the permanent id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_install_id(conn: &mut Conn, install_id: &str) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE instance SET install_id = $1 WHERE id = 1")
+        .bind(install_id).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Stores the administrator's settings.
 ///
 /// # Errors

@@ -85,7 +85,8 @@ pub async fn write(conn: &mut Conn, of: &Sealed, key: &str, value: &[u8]) -> Res
     Ok(())
 }
 
-/// Stores the digest that a token is found by. Its old key, which is a digest only, ends.
+/// Stores the digest that a token is found by. Its old key, which is a digest only, ends. Digests of attributes are
+/// [`crate::account::set_attribute_digests`]'s.
 ///
 /// # Errors
 /// When the database fails.
@@ -120,7 +121,8 @@ mod tests {
     /// Binary columns that do not depend on the root secret.
     const PLAIN: [(&str, &str); 1] = [("signing_key", "certificate")];
     /// Digests of what is sealed beside them, or removed with them.
-    const RECOMPUTED: [(&str, &str); 2] = [("token", "key_digest"), ("token", "old_key_digest")];
+    const RECOMPUTED: [(&str, &str); 3] =
+        [("token", "key_digest"), ("token", "old_key_digest"), ("account_attribute", "digest")];
 
     /// CO-460, CO-464: every column that is sealed or a keyed digest has its part in a replacement of the root
     /// secret; none is named that is not there.

@@ -68,6 +68,7 @@ const LONGEST_PART: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 enum Argument {
     Text(String),
+    Bytes(Vec<u8>),
     Integer(i64),
     Flag(bool),
 }
@@ -143,6 +144,17 @@ impl Select {
         }
         let first = self.arguments.len();
         self.arguments.extend(values.iter().map(|value| Argument::Text(value.as_ref().to_owned())));
+        let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
+        self.conditions.push(condition.replace('?', &places.join(", ")));
+    }
+
+    /// As [`Self::any_text`] for bytes, but that nothing is in an empty list.
+    pub(crate) fn any_bytes(&mut self, condition: &str, values: &[Vec<u8>]) {
+        if values.is_empty() {
+            return self.always("FALSE");
+        }
+        let first = self.arguments.len();
+        self.arguments.extend(values.iter().map(|value| Argument::Bytes(value.clone())));
         let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
         self.conditions.push(condition.replace('?', &places.join(", ")));
     }
@@ -225,6 +237,7 @@ impl Select {
             for argument in &self.arguments {
                 query = match argument {
                     Argument::Text(value) => query.bind(value),
+                    Argument::Bytes(value) => query.bind(value),
                     Argument::Integer(value) => query.bind(value),
                     Argument::Flag(value) => query.bind(value),
                 };
@@ -251,6 +264,7 @@ impl Select {
             for argument in &self.arguments {
                 query = match argument {
                     Argument::Text(value) => query.bind(value),
+                    Argument::Bytes(value) => query.bind(value),
                     Argument::Integer(value) => query.bind(value),
                     Argument::Flag(value) => query.bind(value),
                 };

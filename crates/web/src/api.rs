@@ -456,7 +456,7 @@ mod tests {
         assert_eq!(site.bearer(&key, Method::DELETE, &format!("/core/users/{first}/"), None).await.status, 204);
         let db = open(&site.database).await;
         let again = context(db, Arc::clone(&site.clock)).await.expect("the right key");
-        assert_eq!(again.install_id, site.ctx.install_id);
+        assert_eq!(again.install_id.get(), site.ctx.install_id.get());
         let wishes = bootstrap::Wishes { token: Some("another-token-0123456789".to_owned()), ..Default::default() };
         bootstrap::run(&again, &wishes).await.expect("nothing to do");
         let listed = site.bearer(&key, Method::GET, "/core/users/?username=akadmin", None).await;

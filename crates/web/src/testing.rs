@@ -245,7 +245,7 @@ pub(crate) async fn context_with(
         entropy: Arc::new(SystemEntropy),
         epochs: Arc::new(Epochs::default()),
         base_url: "http://id.example".to_owned(),
-        install_id,
+        install_id: install_id.into(),
         options: portcullis_idp::context::Options::default(),
         limits: portcullis_idp::limits::Limits::default(),
         rates: portcullis_idp::limits::Rates::default(),

@@ -8,7 +8,7 @@ use portcullis_core::username;
 use portcullis_store::{account, team};
 use serde_json::{Value, json};
 
-use super::{account_place, groups, seal, users};
+use super::{groups, lookup, users};
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
@@ -77,7 +77,7 @@ pub async fn create(ctx: &Context, actor: &Actor, wish: Wish) -> Result<Made, Er
         team::add_member(change.conn(), group, user).await?;
     }
     // Ours to write, whoever asks for the account (CO-068).
-    account::set_attributes(change.conn(), user, &seal(ctx, &account_place(user), &attributes)).await?;
+    lookup::keep(ctx, change.conn(), user, &attributes).await?;
     let settings = Settings::load(change.conn()).await?;
     let key = tokens::keys::generate(ctx, tokens::APP_PASSWORD, &settings);
     let token = tokens::Fields {

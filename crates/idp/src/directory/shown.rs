@@ -13,7 +13,7 @@ use portcullis_store::role::{self, Role};
 use portcullis_store::select::{Listed, Slice, Visible};
 use portcullis_store::team::{self, Team};
 
-use super::{account_attributes, secret_keys, team_attributes, uid};
+use super::{account_attributes, lookup, secret_keys, team_attributes, uid};
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::Error;
@@ -165,10 +165,12 @@ pub async fn users(
     let slice = slice.of(actor.sees(Model::USER)?);
     let mut conn = ctx.db.read().await?;
     let viewer = Viewer::of(ctx, &mut conn, actor).await?;
-    let listed = if attributes.is_empty() {
+    let question = lookup::question(ctx, &mut conn, &viewer.secrets, attributes).await?;
+    let filter = &account::Filter { attributes: question.digests, ..filter.clone() };
+    let listed = if question.is_certain {
         account::list(&mut conn, filter, slice).await?
     } else {
-        // Attributes are sealed: the store cannot look into them.
+        // Attributes are sealed: of some the store cannot tell.
         let mut cut = Cut::new(&slice);
         for batch in 0.. {
             let batch = Slice { limit: BATCH, offset: batch * BATCH, visible: slice.visible.clone() };

@@ -7,8 +7,9 @@ use portcullis_core::username;
 use portcullis_store::account::Account;
 use portcullis_store::{account, consent, role, team};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::{account_attributes, account_place, pseudonym, seal, secret_keys};
+use super::{account_attributes, lookup, pseudonym, secret_keys};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
@@ -37,6 +38,8 @@ pub struct Fields {
     pub groups: Option<Vec<GroupId>>,
     pub roles: Option<Vec<RoleId>>,
     pub attributes: Option<Value>,
+    /// Key and permanent id that a new user brings from where they were before (OA-931); on others it means nothing.
+    pub keys: Option<(UserPk, Uuid)>,
 }
 
 /// Makes a user without a password.
@@ -82,11 +85,22 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     let own = new_attributes(change, &fields, &Attributes::new(), &mut problems).await?;
     check_groups(change, &fields, &[], &mut problems).await?;
     check_roles(change, &fields, &[], &mut problems).await?;
+    if let Some((pk, uuid)) = fields.keys {
+        let by_pk = account::by_pk(change.conn(), pk).await?;
+        if pk.0 < 1 || by_pk.is_some() || account::by_uuid(change.conn(), uuid).await?.is_some() {
+            problems.add("keys", format!("The key {pk} or the id {uuid} is somebody else's here."));
+        }
+    }
     problems.check()?;
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);
-    made.pk = account::insert(change.conn(), &made).await.map_err(taken)?;
-    made.attributes_sealed = seal(ctx, &account_place(made.pk), &own);
-    account::set_attributes(change.conn(), made.pk, &made.attributes_sealed).await?;
+    match fields.keys {
+        Some((pk, uuid)) => {
+            (made.pk, made.uuid) = (pk, uuid);
+            account::insert_under_own_key(change.conn(), &made).await.map_err(taken)?;
+        }
+        None => made.pk = account::insert(change.conn(), &made).await.map_err(taken)?,
+    }
+    made.attributes_sealed = lookup::keep(ctx, change.conn(), made.pk, &own).await?;
     for group in fields.groups.iter().flatten() {
         team::add_member(change.conn(), *group, made.pk).await?;
     }
@@ -147,7 +161,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     }
     problems.check()?;
     if own != stored {
-        changed.attributes_sealed = seal(ctx, &account_place(pk), &own);
+        changed.attributes_sealed = lookup::keep(ctx, change.conn(), pk, &own).await?;
     }
     changed.last_updated = ctx.now();
     let taken = |error| Error::taken(error, "account.username_folded", "username", TAKEN);

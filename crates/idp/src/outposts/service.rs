@@ -10,7 +10,7 @@ use serde_json::json;
 use super::is_embedded;
 use crate::bindings;
 use crate::change::{Change, Touched};
-use crate::directory::{self, users};
+use crate::directory::{lookup, users};
 use crate::error::Error;
 use crate::sessions::{about_to_end, end_sessions};
 use crate::settings::Settings;
@@ -81,8 +81,7 @@ async fn new_account(change: &mut Change<'_>, outpost: &Outpost) -> Result<Accou
         generated_for: None,
     };
     made.pk = account::insert(change.conn(), &made).await?;
-    made.attributes_sealed = directory::seal(ctx, &directory::account_place(made.pk), &serde_json::Map::new());
-    account::set_attributes(change.conn(), made.pk, &made.attributes_sealed).await?;
+    made.attributes_sealed = lookup::keep(ctx, change.conn(), made.pk, &serde_json::Map::new()).await?;
     change.event("model_created", json!({"model": users::named(&made)})).await?;
     Ok(made)
 }

@@ -172,6 +172,17 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problem
     skip_lines(&provider.skip_path_regex, mode, problems)
 }
 
+/// In mode `proxy` every request to the host is the application's, those to the sign-in pages and the API among them: it
+/// has a host of its own (PX-058). The other modes leave to the core what they do not need.
+pub(super) fn other_host(base_url: &str, provider: &Provider, problems: &mut Problems) {
+    let host = |url: &str| RedirectRule::new(url, Mode::Proxy, "").ok().map(|rule| rule.host().clone());
+    let is_core = || host(&provider.external_host).is_some_and(|external| host(base_url) == Some(external));
+    if mode(&provider.mode) == Some(Mode::Proxy) && is_core() {
+        problems
+            .add("external_host", "The host of base_url is that of the sign-in pages; an application needs another.");
+    }
+}
+
 /// An http or https URL with a host and perhaps a path, and nothing else (PX-020).
 fn is_external(text: &str) -> bool {
     let plain = RedirectRule::new(text, Mode::Proxy, "").is_ok();

@@ -107,7 +107,7 @@ pub async fn update(ctx: &Context, actor: &Actor, fields: Fields) -> Result<(), 
     // Applications without bindings may open or close, and what is kept of settings is read again.
     change.touch(Touched::Everyone);
     let difference = diff(&Value::Object(before), &Value::Object(after));
-    let named = model("authentik_tenants", "tenant", &ctx.install_id, "Settings");
+    let named = model("authentik_tenants", "tenant", ctx.install_id.get(), "Settings");
     change.event("model_updated", json!({"model": named, "diff": difference})).await?;
     change.commit().await
 }

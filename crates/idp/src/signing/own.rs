@@ -60,6 +60,17 @@ impl OwnKey {
         }
     }
 
+    /// The same key under the name by which clients know it already (OA-932).
+    pub(super) fn known_as(mut self, kid: Option<&str>) -> Self {
+        if let Some(kid) = kid {
+            self.kid = kid.to_owned();
+            if let Some(members) = self.jwk.as_object_mut() {
+                members.insert("kid".to_owned(), kid.into());
+            }
+        }
+        self
+    }
+
     fn rsa(pair: RsaKeyPair, certificates: &[CertificateDer<'_>]) -> Self {
         let public = PublicKey::of(&pair, String::new(), Vec::new());
         let kid = public.thumbprint();

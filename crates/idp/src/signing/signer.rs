@@ -172,12 +172,13 @@ impl By {
 
 /// The key pair of a certificate, read once. Otherwise what is wrong with it.
 pub(super) fn usable(ctx: &Context, found: &Certificate) -> Result<Arc<OwnKey>, String> {
-    let mark = sha256(found.private_key_sealed.as_deref().unwrap_or_default());
+    let kid = found.kid.as_deref().unwrap_or_default();
+    let mark = sha256(&[found.private_key_sealed.as_deref().unwrap_or_default(), kid.as_bytes()].concat());
     if let Some(key) = ctx.signing.own.get(&mark) {
         return Ok(key);
     }
     let private = certificates::private_key(ctx, found).map_err(|error| error.to_string())?;
-    let key = Arc::new(OwnKey::read(&private, &found.chain)?);
+    let key = Arc::new(OwnKey::read(&private, &found.chain)?.known_as(found.kid.as_deref()));
     ctx.signing.own.insert(mark, Arc::clone(&key));
     Ok(key)
 }

@@ -33,7 +33,7 @@ pub enum Any {
 impl Any {
     fn built_in(ctx: &Context) -> Self {
         // The same for the life of the installation, and as good as random to everybody else.
-        let digest = sha256(format!("built-in source of {}", ctx.install_id).as_bytes());
+        let digest = sha256(format!("built-in source of {}", ctx.install_id.get()).as_bytes());
         let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
         Self::BuiltIn(Builder::from_random_bytes(bytes).into_uuid())
     }

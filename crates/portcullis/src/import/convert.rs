@@ -1,8 +1,12 @@
 //! From objects of one server's API to entries for ours. Keys differ between servers; names do not.
 
 mod applications;
+pub(super) mod expressions;
+mod machines;
 mod people;
+pub(super) mod review;
 mod rules;
+mod site;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,11 +18,17 @@ use super::entry::{Entry, Item, Node};
 /// What a server's API says, list by list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
+    /// Permanent id of the installation, where the token may see it.
+    pub(super) install_id: Option<String>,
+    pub(super) brands: Vec<Value>,
+    /// Of the kinds that can be tuned here.
+    pub(super) stages: Vec<Value>,
+    pub(super) consents: Vec<Value>,
     pub(super) flows: Vec<Value>,
     pub(super) roles: Vec<Value>,
     pub(super) groups: Vec<Value>,
     pub(super) users: Vec<Value>,
-    /// With `certificate_data` and `key_data`, where the token may see them.
+    /// With `certificate_data`, `key_data` and `kid`, where the token may see them.
     pub(super) certificates: Vec<Value>,
     pub(super) sources: Vec<Value>,
     pub(super) mappings: Vec<Value>,
@@ -40,7 +50,20 @@ pub(super) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Here {
     pub(super) flows: HashSet<String>,
-    pub(super) managed_mappings: HashSet<String>,
+    /// With their expressions.
+    pub(super) managed_mappings: HashMap<String, String>,
+    /// Expressions of mappings, by name.
+    pub(super) mappings: HashMap<String, String>,
+    /// Expressions of policies, by name.
+    pub(super) policies: HashMap<String, String>,
+    /// What is tuned, by the name of the stage.
+    pub(super) stages: HashMap<String, Value>,
+    /// User names, by key.
+    pub(super) users: HashMap<i32, String>,
+    /// Whether people keep their keys: subjects are made of these and the permanent id, which is the same here.
+    pub(super) keeps_keys: bool,
+    /// Whether somebody has looked at the expressions that come.
+    pub(super) reviewed: bool,
 }
 
 /// What is to be applied, in this order, and what cannot be.
@@ -65,6 +88,7 @@ const BINDING: &str = "authentik_policies.policybinding";
 const DUMMY: &str = "authentik_policies_dummy.dummypolicy";
 const TOKEN: &str = "authentik_core.token";
 const OUTPOST: &str = "authentik_outposts.outpost";
+const BRAND: &str = "authentik_brands.brand";
 const EMBEDDED: &str = "goauthentik.io/outposts/embedded";
 
 /// Kinds of policies, with their own fields.
@@ -101,7 +125,7 @@ pub(super) type Refused = HashSet<(&'static str, String)>;
 pub(super) fn foundations(there: &Snapshot, here: &Here) -> Plan {
     let mut plan = Plan::default();
     let names = Names::of(there, here, &Refused::new());
-    people::people(&mut plan, there, &names);
+    people::people(&mut plan, there, here, &names);
     rules::keys_and_rules(&mut plan, there, here);
     applications::providers(&mut plan, there, here, &names);
     plan
@@ -114,7 +138,10 @@ pub(super) fn applications(there: &Snapshot, here: &Here, refused: &Refused) -> 
     applications::applications(&mut plan, there, &names);
     applications::other_bindings(&mut plan, there, &names);
     people::tokens(&mut plan, there, &names);
+    machines::links(&mut plan, there, &names);
     applications::outposts(&mut plan, there, &names);
+    site::brands(&mut plan, there, here, &names);
+    site::stages(&mut plan, there, here);
     plan
 }
 
@@ -126,6 +153,7 @@ struct Names {
     users: HashMap<String, String>,
     certificates: HashMap<String, String>,
     sources: HashMap<String, String>,
+    applications: HashMap<String, String>,
     /// By permanent name where there is one.
     mappings: HashMap<String, (&'static str, String)>,
     policies: HashMap<String, (&'static str, String)>,
@@ -145,7 +173,7 @@ impl Names {
             let (managed, name) = (text(mapping, "managed"), text(mapping, "name"));
             let known = match managed.as_str() {
                 "" => ("name", name),
-                _ if here.managed_mappings.contains(&managed) => ("managed", managed),
+                _ if here.managed_mappings.contains_key(&managed) => ("managed", managed),
                 _ => return None,
             };
             Some((key_of(mapping, "pk"), known))
@@ -158,7 +186,8 @@ impl Names {
         let of_kind = |objects: &[Value], model: &'static str| -> Vec<(String, (&'static str, String))> {
             by(objects, model, "name").into_iter().map(|(key, name)| (key, (model, name))).collect()
         };
-        let people: Vec<_> = there.users.iter().filter(|user| !people::is_left_out(user)).cloned().collect();
+        let machines = machines::of(there);
+        let people: Vec<_> = there.users.iter().filter(|user| !people::is_left_out(user, &machines)).cloned().collect();
         Self {
             flows: by(&there.flows, FLOW, "slug"),
             roles: by(&there.roles, ROLE, "name"),
@@ -166,6 +195,7 @@ impl Names {
             users: by(&people, USER, "username"),
             certificates: by(&carried, CERTIFICATE, "name"),
             sources: by(&there.sources, SOURCE, "slug"),
+            applications: by(&there.applications, APPLICATION, "slug"),
             mappings: mappings.collect(),
             policies: policies.collect(),
             providers: of_kind(&there.oauth2_providers, OAUTH2)

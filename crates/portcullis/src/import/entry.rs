@@ -15,6 +15,8 @@ pub(super) enum Node {
     KeyOf(String),
     /// Several.
     List(Vec<Self>),
+    /// An object.
+    Map(Vec<(&'static str, Self)>),
 }
 
 impl From<Value> for Node {
@@ -111,6 +113,7 @@ fn write_node(text: &mut String, node: &Node) {
             }
             text.push(']');
         }
+        Node::Map(members) => fields(text, members),
     }
 }
 

@@ -115,6 +115,15 @@ impl Server {
         self.object(path, status, &body)
     }
 
+    /// A document outside of the API that everybody may read; none when there is no such thing.
+    ///
+    /// # Errors
+    /// One line when the server does not answer.
+    pub(super) async fn public(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let (status, body) = self.ask_at(&format!("{}/{path}", self.base), false).await?;
+        Ok(if status == StatusCode::OK { serde_json::from_slice(&body).ok() } else { None })
+    }
+
     fn object(&self, path: &str, status: StatusCode, body: &[u8]) -> Result<Option<Value>, Failure> {
         let address = format!("{}/api/v3/{path}", self.base);
         match status {
@@ -130,9 +139,15 @@ impl Server {
     }
 
     async fn ask(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
-        let address = format!("{}/api/v3/{path}", self.base);
-        let request = Request::get(&address)
-            .header(header::AUTHORIZATION, format!("Bearer {}", *self.token))
+        self.ask_at(&format!("{}/api/v3/{path}", self.base), true).await
+    }
+
+    async fn ask_at(&self, address: &str, with_token: bool) -> Result<(StatusCode, Bytes), Failure> {
+        let mut request = Request::get(address);
+        if with_token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", *self.token));
+        }
+        let request = request
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())?;

@@ -55,6 +55,14 @@ CREATE INDEX account_username ON account (username); -- the order of lists
 CREATE INDEX account_email ON account (email_folded);
 CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
 
+-- What users are found by whose attributes are sealed: a digest for each path and the value that it leads to.
+CREATE TABLE account_attribute (
+    digest  BYTEA   NOT NULL,
+    account INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    PRIMARY KEY (digest, account)
+);
+CREATE INDEX account_attribute_account ON account_attribute (account);
+
 CREATE TABLE team ( -- a group; the word itself is reserved in SQL
     pk                  TEXT COLLATE "C" PRIMARY KEY,
     name                TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -224,7 +232,8 @@ CREATE TABLE certificate (
     subject             TEXT COLLATE "C" NOT NULL, -- RFC 4514
     expires             BIGINT  NOT NULL,
     key_type            TEXT COLLATE "C",             -- of a kind that has a name
-    managed             TEXT COLLATE "C" UNIQUE
+    managed             TEXT COLLATE "C" UNIQUE,
+    kid                 TEXT COLLATE "C"              -- published in the place of the thumbprint, where clients know that
 );
 
 CREATE TABLE provider (

@@ -7,12 +7,15 @@ mod extras;
 mod files;
 mod fixed;
 mod folder;
+mod granted;
 mod instance;
 mod matching;
+mod meant;
 mod model;
 mod multipart;
 mod passwords;
 mod run;
+mod taken_over;
 mod write;
 
 use std::sync::Arc;
@@ -173,7 +176,8 @@ async fn import(State(ctx): State<Arc<Context>>, Admin(caller): Admin, form: For
             _ => return Err(ApiError::field("context", "Value must be valid JSON.")),
         },
     };
-    let document = Document { name: "import".to_owned(), text, context, names, instance: None, within: BY_API };
+    let document =
+        Document { name: "import".to_owned(), text, context, names, instance: None, within: BY_API, takes_over: false };
     let (success, log) = match apply(&ctx, &caller.actor, &document, Audience::Ourselves).await {
         Ok(applied) => (true, applied.log),
         Err(refused) => (false, vec![LogLine::new(ctx.now(), "error", "blueprints", refused.to_string())]),

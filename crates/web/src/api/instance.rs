@@ -1,4 +1,5 @@
-//! What is to be known of the instance itself: `admin/version/`, `admin/system/`, `root/config/`.
+//! What is to be known of the instance itself: `admin/version/`, `admin/system/`, `root/config/`, and
+//! its permanent id.
 
 use std::env::consts::{ARCH, OS};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> Routes {
         .route("/admin/version/", get(version))
         .route("/admin/system/", get(system).post(system))
         .route("/root/config/", get(config))
+        .route("/enterprise/license/install_id/", get(install_id))
 }
 
 /// No update check exists: the latest version known is the present one (CO-590).
@@ -107,6 +109,11 @@ async fn system(
         "embedded_outpost_host": outpost_host,
         "base_url": ctx.base_url,
     })))
+}
+
+/// The permanent id of the installation, for whoever takes it elsewhere (OA-047). It opens nothing.
+async fn install_id(State(ctx): State<Arc<Context>>, _: Holds<to::ViewSystemInfo>) -> Json<Value> {
+    Json(json!({"install_id": *ctx.install_id.get()}))
 }
 
 /// The headers of a request without those that open something (CO-591).

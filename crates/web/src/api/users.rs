@@ -111,6 +111,8 @@ fn filter(params: &mut Params) -> Filter {
         last_login_isnull: params.flag("last_login__isnull"),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Username, false)]),
+        // They are asked for beside it.
+        attributes: Vec::new(),
     }
 }
 
@@ -210,6 +212,7 @@ pub(super) fn fields(body: &mut Body, partial: bool) -> Result<users::Fields, Ap
         groups: body.uuids("groups"),
         roles: body.uuids("roles"),
         attributes: body.json("attributes"),
+        keys: None,
     };
     body.finish()?;
     Ok(fields)

@@ -319,6 +319,133 @@ async fn oa_807_an_export_holds_no_secret_of_a_client() {
     assert_eq!(site.get(&format!("/providers/oauth2/{}/", made["pk"])).await, made);
 }
 
+/// CO-730, CO-701: what roles grant is part of an export, on everything of a kind and on single objects. An empty instance
+/// that it is applied to exports the same, and says which secrets it was not told.
+#[tokio::test]
+async fn co_730_an_export_makes_the_same_elsewhere() {
+    let site = Site::new().await;
+    let entries = "  - {model: authentik_rbac.role, id: r, identifiers: {name: helpers}, \
+                   attrs: {permissions: [authentik_core.view_user, authentik_core.view_group]}}\n  \
+                   - {model: authentik_rbac.role, identifiers: {name: idle}}\n  \
+                   - model: authentik_core.user\n    id: ada\n    identifiers: {username: ada}\n    attrs: {name: Ada, \
+                   roles: [!KeyOf r], permissions: [authentik_core.view_token]}\n    permissions:\n      \
+                   - {permission: authentik_core.impersonate, role: !KeyOf r}\n  \
+                   - model: authentik_core.group\n    identifiers: {name: staff}\n    permissions:\n      \
+                   - {permission: authentik_core.change_group, role: !KeyOf r}\n      \
+                   - {permission: authentik_core.view_group, user: !KeyOf ada}\n  \
+                   - model: authentik_flows.flow\n    identifiers: {slug: default-authentication-flow}\n    permissions:\n      \
+                   - {permission: authentik_flows.view_flow, role: !KeyOf r}\n  \
+                   - model: authentik_core.token\n    identifiers: {identifier: script}\n    attrs: {intent: app_password, \
+                   user: !KeyOf ada, key: a-key-that-is-long-enough-for-anybody, expires: '2030-01-01T00:00:00Z'}\n";
+    applied(&site, entries).await;
+    let flow = async |name: &str| site.get(&format!("/flows/instances/default-provider-{name}/")).await;
+    let oauth2 = json!({"name": "app", "client_id": "app-client", "client_secret": "app-s3cret-app-s3cret-app-s3cret-app-s3cret",
+        "authorization_flow": flow("authorization-implicit-consent").await["pk"],
+        "invalidation_flow": flow("invalidation-flow").await["pk"], "redirect_uris": []});
+    site.post("/providers/oauth2/", oauth2).await;
+    let source = json!({"name": "cluster", "slug": "cluster", "provider_type": "openidconnect", "consumer_key": "key",
+        "consumer_secret": "sealed as well", "oidc_jwks": {"keys": []}});
+    site.post("/sources/oauth/", source).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    let again = attempt(&site, &exported).await.unwrap();
+    let different: Vec<_> = again.log.iter().filter(|line| !line.event.ends_with("is as it should be")).collect();
+    assert!(different.is_empty(), "{different:?}");
+    let other = Site::new().await;
+    let made = attempt(&other, &exported).await.unwrap();
+    // Keys of objects name entries, and differ.
+    let without_keys = |text: &str| {
+        let ids = text.lines().filter_map(|line| line.strip_prefix("    id: "));
+        let named = |text: String, (number, id): (usize, &str)| text.replace(id, &format!("\"entry {number}\""));
+        ids.enumerate().fold(text.to_owned(), named)
+    };
+    assert_eq!(without_keys(&export(&other.ctx, &Actor::system()).await.unwrap()), without_keys(&exported));
+    for (object, secret) in
+        [("ada", "password"), ("script", "key"), ("app", "client_secret"), ("cluster", "consumer_secret")]
+    {
+        let says = |event: &str| event.ends_with(&format!("; not in the blueprint: {secret}"));
+        assert!(made.log.iter().any(|line| says(&line.event)), "{object} {secret}: {:?}", made.log);
+    }
+    assert!(exported.contains("permission: \"authentik_flows.view_flow\""), "{exported}");
+}
+
+/// CO-732: a role whose entry states all of its permissions loses what the document does not name; what it names stays,
+/// and a second time nothing is left to do. The same holds for a user's own; lists of `permissions` take nothing away.
+#[tokio::test]
+async fn co_732_what_is_stated_as_all_is_all() {
+    let site = Site::new().await;
+    let entries = |role: &str, user: &str, on_staff: &str| {
+        format!(
+            "  - {{model: authentik_rbac.role, id: r, identifiers: {{name: helpers}}, attrs: {{{role}}}}}\n  \
+             - {{model: authentik_core.user, id: ada, identifiers: {{username: ada}}, attrs: {{name: Ada, {user}}}}}\n  \
+             - {{model: authentik_core.group, identifiers: {{name: staff}}, permissions: [{on_staff}]}}\n"
+        )
+    };
+    let on_staff = "{permission: authentik_core.change_group, role: !KeyOf r}";
+    let all = entries(
+        "permissions: [authentik_core.view_user, authentik_core.view_group]",
+        "permissions: [authentik_core.view_token]",
+        on_staff,
+    );
+    applied(&site, &all).await;
+    let names = async || {
+        let mut conn = site.ctx.db.read().await.unwrap();
+        let mut all = Vec::new();
+        for role in portcullis_store::role::list(&mut conn, &Default::default(), portcullis_store::select::Slice::ALL)
+            .await
+            .unwrap()
+            .rows
+            .into_iter()
+            .filter(|role| role.name == "helpers" || role.name.starts_with("ak-managed-role--user-"))
+        {
+            let rights = portcullis_store::role::rights(&mut conn, role.pk).await.unwrap();
+            all.extend(rights.into_iter().map(|right| right.permission));
+        }
+        all.sort_unstable();
+        all
+    };
+    let (group, token, user) = ("authentik_core.view_group", "authentik_core.view_token", "authentik_core.view_user");
+    let change = "authentik_core.change_group";
+    assert_eq!(names().await, [change, group, token, user]);
+    applied(&site, &entries("permissions: [authentik_core.view_user]", "permissions: []", "")).await;
+    assert_eq!(names().await, [change, group, token, user]);
+    let fewer = entries("all_permissions: [authentik_core.view_user]", "all_permissions: []", on_staff);
+    let done = applied(&site, &fewer).await;
+    assert_eq!(names().await, [change, user]);
+    let taken = done.log.iter().filter(|line| line.event.ends_with("was taken away")).count();
+    assert_eq!(taken, 2, "{:?}", done.log);
+    let events = site.events("model_updated").await.len();
+    applied(&site, &fewer).await;
+    assert_eq!(site.events("model_updated").await.len(), events);
+    applied(&site, &entries("all_permissions: [authentik_core.view_user]", "", "")).await;
+    assert_eq!(names().await, [user]);
+    applied(&site, "  - {model: authentik_rbac.role, identifiers: {name: helpers}, state: absent}\n").await;
+    assert_eq!(names().await, [""; 0]);
+    let nonsense = "  - {model: authentik_rbac.role, identifiers: {name: r}, attrs: {all_permissions: [fly]}}\n";
+    assert_eq!(refused(&site, nonsense).await.field.as_deref(), Some("permissions"));
+}
+
+/// CO-730, OA-602: an instance says when an API token ends, and an instant can be written in several ways: neither makes a
+/// second application a change.
+#[tokio::test]
+async fn co_730_the_end_of_a_token_is_no_change() {
+    let site = Site::new().await;
+    let entry = |identifier: &str, intent: &str, expires: &str| {
+        format!(
+            "  - {{model: authentik_core.token, identifiers: {{identifier: {identifier}}}, attrs: {{intent: {intent}, \
+             user: !Find [authentik_core.user, [username, akadmin]], expires: '{expires}'}}}}\n"
+        )
+    };
+    let far = "2999-01-01T00:00:00+01:00";
+    let entries = entry("script", "api", far) + &entry("machine", "app_password", far);
+    applied(&site, &entries).await;
+    let events = site.events("model_updated").await.len();
+    let again = applied(&site, &entries).await;
+    assert!(again.log.iter().all(|line| line.event.ends_with("is as it should be")), "{:?}", again.log);
+    assert_eq!(site.events("model_updated").await.len(), events);
+    applied(&site, &entry("machine", "app_password", "2998-01-01T00:00:00Z")).await;
+    assert_eq!(site.events("model_updated").await.len(), events + 1);
+}
+
 /// PX-020, CO-730: the example of the handbook protects an application; applied again, it changes nothing.
 #[tokio::test]
 async fn co_730_the_example_protects_an_application() {

@@ -11,12 +11,12 @@ async fn co_033_a_uid_is_made_of_key_and_install_id() {
     let site = Site::new().await;
     let (ada, _) = site.user("ada").await;
     let shown = site.get(&format!("/core/users/{ada}/")).await;
-    let text = format!("{ada}-{}", site.ctx.install_id);
+    let text = format!("{ada}-{}", site.ctx.install_id.get());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(shown["uid"], json!(digest));
-    assert_eq!(uuid::Uuid::parse_str(&site.ctx.install_id).unwrap().get_version_num(), 4);
-    let (status, _) = site.send(&site.ctx.install_id, Method::GET, "/core/users/me/", None).await;
+    assert_eq!(uuid::Uuid::parse_str(&site.ctx.install_id.get()).unwrap().get_version_num(), 4);
+    let (status, _) = site.send(&site.ctx.install_id.get(), Method::GET, "/core/users/me/", None).await;
     assert_eq!(status, 403);
 }
 

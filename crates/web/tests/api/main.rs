@@ -39,5 +39,6 @@ mod sessions;
 mod settings;
 mod site;
 mod sources;
+mod takeover;
 mod token_keys;
 mod used_by;

@@ -181,6 +181,25 @@ async fn px_020_external_hosts_are_checked() {
     assert_eq!(site.post(PROVIDERS, body).await["external_host"], "http://wiki:8080/path");
 }
 
+/// PX-058: an application whose every request is answered by the data plane cannot have the host of the sign-in pages; one
+/// in another mode leaves them alone.
+#[tokio::test]
+async fn px_058_no_application_takes_the_host_of_the_core() {
+    let site = Site::new().await;
+    for taken in ["https://id.example", "https://ID.example:443/below"] {
+        let body = site.provider_body("a", json!({"external_host": taken})).await;
+        let refused = site.refused(Method::POST, PROVIDERS, body).await;
+        assert!(refused["external_host"][0].as_str().unwrap().contains("base_url"), "{refused}");
+    }
+    let forwarding = json!({"external_host": "https://id.example", "mode": "forward_single"});
+    let made = site.post(PROVIDERS, site.provider_body("a", forwarding).await).await;
+    let path = format!("{PROVIDERS}{}/", made["pk"]);
+    let refused = site.refused(Method::PATCH, &path, json!({"mode": "proxy", "internal_host": "http://a"})).await;
+    assert!(refused["external_host"].is_array(), "{refused}");
+    let other = site.provider_body("b", json!({"external_host": "https://id.example:8443"})).await;
+    site.post(PROVIDERS, other).await;
+}
+
 /// CO-021, CO-022, CO-523: bad durations, unknown references, taken and missing names are refused field by field.
 #[tokio::test]
 async fn co_523_problems_of_a_provider_are_told_by_field() {

@@ -13,7 +13,8 @@ const NEW: &[u8] = b"another root secret, of forty characters";
 /// Something in every sealed column, and what of it the API shows.
 async fn filled(site: &Site) -> Value {
     let (ada, _) = site.user("ada").await;
-    site.patch(&format!("/core/users/{ada}/"), json!({"attributes": {"app_password": "sealed"}})).await;
+    site.patch(&format!("/core/users/{ada}/"), json!({"attributes": {"app_password": "sealed", "note": "plain"}}))
+        .await;
     site.post("/core/groups/", json!({"name": "staff", "attributes": {"a": 1}})).await;
     site.post("/core/brands/", json!({"domain": "wiki.example", "attributes": {"b": 2}})).await;
     let pair = json!({"common_name": "wiki.example", "validity_days": 10, "alg": "ecdsa"});
@@ -83,6 +84,8 @@ async fn co_460_everything_is_sealed_anew() {
 
     let site = site.over(renewed);
     assert_eq!(shown(&site).await, before);
+    let found = site.get("/core/users/?attributes=%7B%22note%22%3A%22plain%22%7D").await;
+    assert_eq!(found["results"][0]["username"], "ada", "people are found by their attributes");
     assert_eq!(site.get("/core/authenticated_sessions/").await["pagination"]["count"], 0);
     let rotated = site.events("secret_rotate").await;
     assert_eq!(rotated.len(), 1);

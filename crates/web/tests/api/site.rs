@@ -73,7 +73,7 @@ impl Site {
         context(
             self.ctx.db.clone(),
             keys,
-            self.ctx.install_id.clone(),
+            self.ctx.install_id.get().to_string(),
             Arc::clone(&self.ctx.clock),
             policies::Support::default(),
         )
@@ -342,7 +342,7 @@ async fn open(database: &Database) -> Db {
 
 fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, support: policies::Support) -> Context {
     Context {
-        install_id,
+        install_id: install_id.into(),
         db,
         keys,
         clock,

@@ -56,7 +56,8 @@ async fn fill(site: &Site, external: &str, upstream: &str) {
         "client_id": "app-client", "client_secret": "app-s3cret", "signing_key": pk(&certificate),
         "redirect_uris": [{"matching_mode": "strict", "url": "https://app.example.org/callback"}],
         "jwt_federation_providers": [pk(&provider)]});
-    api.post("providers/oauth2/", client).await;
+    let client = api.post("providers/oauth2/", client).await;
+    api.post("core/applications/", json!({"name": "App", "slug": "app", "provider": pk(&client)})).await;
     let wiki = json!({"name": "Wiki", "slug": "wiki", "provider": pk(&provider), "policy_engine_mode": "all"});
     let wiki = api.post("core/applications/", wiki).await;
     let policy = json!({"name": "by day", "expression": "return request.user.username != 'eve'  # naïve"});
@@ -70,16 +71,29 @@ async fn fill(site: &Site, external: &str, upstream: &str) {
     api.attach(provider["pk"].as_i64().unwrap()).await;
 }
 
-/// A server's people, rules and applications are here afterwards and work: with the app password that somebody had there,
-/// and nobody else gets in. A second run changes nothing; what is not carried over is told.
+/// The same with further arguments.
+fn with(site: &Site, from: &Site, arguments: &[&str]) -> Command {
+    let mut command = import(site, &from.base(), &from.token);
+    command.args(arguments);
+    command
+}
+
+/// The value that a dry run names for expressions that were reviewed.
+fn value(said: &str) -> String {
+    said.split("--reviewed ").nth(1).unwrap().split(',').next().unwrap().to_owned()
+}
+
+/// OA-930, OA-932: a server's people, rules and applications are here afterwards and work: with the app password that somebody
+/// had there, and nobody else gets in. A second run changes nothing; what is not carried over is told.
 #[test]
-fn import_takes_over_what_a_server_has() {
+fn oa_930_import_takes_over_what_a_server_has() {
     run(async {
         let (old, new) = (Site::start().await, Site::start().await);
         let recorder = Recorder::start().await;
         let external = format!("http://wiki.localhost:{}", new.port);
         fill(&old, &external, &recorder.url()).await;
-        let said = Finished::run(import(&new, &old.base(), &old.token)).await.ok();
+        let mark = value(&Finished::run(with(&new, &old, &["--dry-run"])).await.ok());
+        let said = Finished::run(with(&new, &old, &["--reviewed", &mark])).await.ok();
         assert!(!said.contains("not carried over:"), "{said}");
         assert!(
             said.contains("1 people need a recovery link") || said.contains("2 people need a recovery link"),
@@ -105,6 +119,13 @@ fn import_takes_over_what_a_server_has() {
         assert_eq!((&client["client_id"], &client["client_secret"]), (&json!("app-client"), &json!("app-s3cret")));
         let provider = one(&new, "providers/proxy/?name__iexact=Wiki").await;
         assert_eq!(client["jwt_federation_providers"], json!([provider["pk"]]));
+        let there = one(&old, "providers/proxy/?name__iexact=Wiki").await;
+        assert_eq!(provider["client_id"], there["client_id"]);
+        let kids = async |site: &Site| {
+            let keys = http().get(site.url("/application/o/app/jwks/")).go().await.json();
+            keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(kids(&new).await, kids(&old).await, "names of keys");
         let certificate = one(&new, "crypto/certificatekeypairs/?name=signs").await;
         assert_eq!((&client["signing_key"], &certificate["private_key_available"]), (&pk(&certificate), &json!(true)));
         assert_eq!(new.api.get("core/applications/wiki/").await["policy_engine_mode"], "all");
@@ -115,9 +136,118 @@ fn import_takes_over_what_a_server_has() {
             command
         };
         let before = Finished::run(export()).await.ok();
-        Finished::run(import(&new, &old.base(), &old.token)).await.ok();
+        Finished::run(with(&new, &old, &["--reviewed", &mark])).await.ok();
         assert_eq!(Finished::run(export()).await.ok(), before, "a second run");
         assert_eq!(ask("ada", KEY).await, 200);
+    });
+}
+
+/// OA-931: people keep their keys and ids, and the installation its permanent id: their subjects are those of the server, also
+/// for a process that serves meanwhile. An installation in which people are known by subjects of its own keeps its id.
+#[test]
+fn oa_931_subjects_stay_the_same() {
+    run(async {
+        let (old, new, other) = (Site::start().await, Site::start().await, Site::start().await);
+        let filler = old.api.post("core/users/", json!({"username": "filler", "name": "F"})).await;
+        let ada = old.api.post("core/users/", json!({"username": "ada", "name": "Ada"})).await;
+        old.api.delete(&format!("core/users/{}/", filler["pk"])).await;
+        let said = Finished::run(with(&new, &old, &[])).await.ok();
+        assert!(!said.contains("another subject"), "{said}");
+        let same = |left: &Value, right: &Value| ["pk", "uuid", "uid"].iter().all(|field| left[field] == right[field]);
+        until("the server", async || same(&one(&new, "core/users/?username=ada").await, &ada).then_some(())).await;
+        let id = async |site: &Site| site.api.get("enterprise/license/install_id/").await["install_id"].clone();
+        assert_eq!(id(&new).await, id(&old).await);
+        let next = new.api.post("core/users/", json!({"username": "bob", "name": "Bob"})).await;
+        assert!(next["pk"].as_i64() > ada["pk"].as_i64(), "{next}");
+        assert!(!Finished::run(with(&new, &old, &[])).await.ok().contains("another subject"));
+
+        other.api.post("core/users/", json!({"username": "eve", "name": "Eve"})).await;
+        let before = id(&other).await;
+        let said = Finished::run(with(&other, &old, &[])).await.ok();
+        assert!(said.contains("People get other keys here") && said.contains("another subject"), "{said}");
+        assert_eq!(id(&other).await, before);
+        let unknown = Finished::run(with(&new, &old, &["--install-id", "no-uuid"])).await;
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("install_id"), "{unknown:?}");
+    });
+}
+
+/// OA-933, OA-935: a dry run tells what would come, what is open to doubt and how expressions read, and changes nothing. What was
+/// not reviewed comes as a comment: a mapping says nothing and a policy lets nobody in, until somebody brings it into force. A
+/// review is of what the server has now.
+#[test]
+fn oa_933_expressions_are_not_used_before_they_are_reviewed() {
+    run(async {
+        let (old, new) = (Site::start().await, Site::start().await);
+        let recorder = Recorder::start().await;
+        let external = format!("http://wiki.localhost:{}", new.port);
+        fill(&old, &external, &recorder.url()).await;
+        let said = Finished::run(with(&new, &old, &["--dry-run"])).await.ok();
+        for part in [
+            "would take over application wiki",
+            "Review: provider \"App\" has a client secret of less than 32 characters.",
+            "The expression of policy \"by day\" is:",
+            "    return {'colour': \"blue\"}",
+            "nothing was changed",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains(KEY) && !said.contains("app-s3cret"), "{said}");
+        assert_eq!(new.api.get("core/users/?username=ada").await["pagination"]["count"], 0);
+
+        let said = Finished::run(with(&new, &old, &[])).await.ok();
+        assert!(said.contains("lets nobody in until you review it"), "{said}");
+        let policy = one(&new, "policies/expression/?name=by%20day").await;
+        assert!(policy["expression"].as_str().unwrap().starts_with('#'), "{policy}");
+        let ask = async || http().get(&external).header("authorization", basic("ada", KEY)).go().await.status;
+        until("the application", async || (ask().await == 401).then_some(())).await;
+        let theirs = one(&old, "policies/expression/?name=by%20day").await["expression"].clone();
+        let path = format!("policies/expression/{}/", policy["pk"].as_str().unwrap());
+        new.api.patch(&path, json!({"expression": theirs})).await;
+        assert_eq!(ask().await, 200);
+        Finished::run(with(&new, &old, &[])).await.ok();
+        assert_eq!(ask().await, 200, "what was brought into force stays");
+
+        let mark = value(&Finished::run(with(&new, &old, &["--dry-run"])).await.ok());
+        let theirs = one(&old, "policies/expression/?name=by%20day").await;
+        let path = format!("policies/expression/{}/", theirs["pk"].as_str().unwrap());
+        old.api.patch(&path, json!({"expression": "return True"})).await;
+        let stale = Finished::run(with(&new, &old, &["--reviewed", &mark])).await;
+        assert!(stale.code == Some(1) && stale.stderr.contains("other expressions"), "{stale:?}");
+    });
+}
+
+/// OA-936, OA-930: keys and secrets are in the database as digests and sealed alone; no code and no token of the server works
+/// here, and none is listed.
+#[test]
+fn oa_936_secrets_are_sealed_and_tokens_stay_behind() {
+    run(async {
+        let (old, new) = (Site::start().await, Site::start().await);
+        fill(&old, "http://wiki.localhost:1", "http://127.0.0.1:1").await;
+        let form = [("grant_type", "client_credentials"), ("client_id", "app-client"), ("client_secret", "app-s3cret")];
+        let issued = http().post(old.url("/application/o/token/")).form(&form).go().await;
+        assert_eq!(issued.status, 200, "{}", issued.text());
+        let issued = issued.json()["access_token"].as_str().unwrap().to_owned();
+        Finished::run(with(&new, &old, &[])).await.ok();
+        let (me, accounts) =
+            (new.url("/application/o/userinfo/"), new.api.get("core/users/?search=client_credentials"));
+        let answer = http().get(&me).header("authorization", format!("Bearer {issued}")).go().await;
+        assert_eq!(answer.status, 401);
+        let machine = accounts.await["results"][0].clone();
+        assert_eq!(machine["username"], "ak-App-client_credentials", "{machine}");
+        for kind in ["access_tokens", "authorization_codes", "refresh_tokens"] {
+            assert_eq!(new.api.get(&format!("oauth2/{kind}/")).await["pagination"]["count"], 0, "{kind}");
+        }
+        // OA-934: the account goes on for the machine that it was made for.
+        let again = http().post(new.url("/application/o/token/")).form(&form).go().await;
+        assert_eq!(again.status, 200, "{}", again.text());
+        let known = new.api.get("core/users/?search=client_credentials").await;
+        assert_eq!((&known["pagination"]["count"], &known["results"][0]["pk"]), (&json!(1), &machine["pk"]));
+        for file in std::fs::read_dir(new.data()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            for secret in [KEY, "app-s3cret", issued.as_str()] {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+            }
+        }
     });
 }
 

@@ -16,7 +16,7 @@ use super::NOTE_SECONDS;
 use crate::change::{Change, Touched};
 use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
-use crate::directory::{self, Person};
+use crate::directory::{self, Person, lookup};
 use crate::error::Error;
 use crate::event::failing::record_failing_alone;
 use crate::mappings::engine::{About, Question};
@@ -238,8 +238,7 @@ async fn refresh(
         account::update(change.conn(), account).await?;
     }
     if *attributes != before {
-        account.attributes_sealed = directory::seal(ctx, &directory::account_place(account.pk), attributes);
-        account::set_attributes(change.conn(), account.pk, &account.attributes_sealed).await?;
+        account.attributes_sealed = lookup::keep(ctx, change.conn(), account.pk, attributes).await?;
     }
     if others_changed {
         change.touch(Touched::User(account.uuid));

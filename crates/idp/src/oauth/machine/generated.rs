@@ -10,7 +10,7 @@ use serde_json::json;
 use super::NOTE_SECONDS;
 use crate::change::Change;
 use crate::context::Context;
-use crate::directory::{self, Person};
+use crate::directory::{self, Person, lookup};
 use crate::error::Error;
 use crate::oauth::client::Client;
 
@@ -82,8 +82,7 @@ pub(super) async fn keep(
     }
     let pk = account::insert(change.conn(), &person.account).await?;
     person.account.pk = pk;
-    person.account.attributes_sealed = directory::seal(ctx, &directory::account_place(pk), &person.own_attributes);
-    account::set_attributes(change.conn(), pk, &person.account.attributes_sealed).await?;
+    person.account.attributes_sealed = lookup::keep(ctx, change.conn(), pk, &person.own_attributes).await?;
     person.uid = directory::uid(ctx, pk);
     Ok(())
 }

@@ -9,6 +9,15 @@ use super::{
 use crate::import::entry::{Entry, Item, Node};
 use serde_json::json;
 
+/// What clients may use of a server that has no list of it: all but tokens in addresses.
+const GRANTS: [&str; 5] = [
+    "authorization_code",
+    "refresh_token",
+    "client_credentials",
+    "password",
+    "urn:ietf:params:oauth:grant-type:device_code",
+];
+
 pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
     let validity = ["access_token_validity", "refresh_token_validity"];
     let oauth2 = [
@@ -24,6 +33,8 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "logout_method",
         "sub_mode",
         "issuer_mode",
+        "federation_audiences",
+        "cap_to_assertion_exp",
     ];
     let proxy = [
         "mode",
@@ -43,6 +54,14 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
     for (model, certificate, provider, fields) in oauth2.chain(proxy) {
         let name = text(provider, "name");
         let mut attrs = [picked(provider, fields), picked(provider, &validity)].concat();
+        if model == PROXY && !text(provider, "client_id").is_empty() {
+            // Machines ask the token endpoint for it by this name (OA-932).
+            attrs.push(("taken_over", Node::Map(vec![("client_id", get(provider, "client_id").into())])));
+        }
+        if model == OAUTH2 && provider.get("grant_types").is_none() {
+            // A server that does not say lets every client use these (OA-050).
+            attrs.push(("grant_types", json!(GRANTS).into()));
+        }
         for (field, otherwise) in [
             ("authorization_flow", portcullis_idp::flows::IMPLICIT_CONSENT),
             ("invalidation_flow", portcullis_idp::flows::PROVIDER_INVALIDATION),

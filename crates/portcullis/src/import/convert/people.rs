@@ -1,11 +1,16 @@
 //! People, and the tokens they have.
 
-use super::{GROUP, Names, Plan, ROLE, Snapshot, TOKEN, USER, attributes, entry, get, key_of, named, picked, text};
+use std::collections::BTreeMap;
+
+use super::machines::{self, Link};
+use super::{
+    GROUP, Here, Names, Plan, ROLE, Snapshot, TOKEN, USER, attributes, entry, get, key_of, named, picked, text,
+};
 use crate::import::entry::{Entry, Node};
 use portcullis_idp::bootstrap::ADMINISTRATOR;
 use serde_json::{Value, json};
 
-pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
+pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
     for role in &there.roles {
         plan.add("role", &text(role, "name"), [entry(ROLE, [named(role, "name")], [])]);
     }
@@ -31,11 +36,18 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
             plan.add("group", &name, [entry(GROUP, [named(group, "name")], [("parents", parents)])]);
         }
     }
+    if !here.keeps_keys && !there.users.is_empty() {
+        plan.note(
+            "People get other keys here: the installation id is not that of the server, or not known. What applications know \
+             them by (sub, X-authentik-uid) changes.",
+        );
+    }
     let mut without_password = 0;
+    let machines = machines::of(there);
     for user in &there.users {
         let username = text(user, "username");
-        if is_left_out(user) {
-            plan.note(&format!("User {username:?} belongs to an outpost or a machine: it is made anew when needed."));
+        if is_left_out(user, &machines) {
+            plan.note(&format!("User {username:?} belongs to an outpost, or to a machine of which it is not clear which: it is made anew when needed."));
             continue;
         }
         let attributes = attributes(plan, user, &format!("user {username:?}"));
@@ -46,6 +58,7 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, names: &Names) {
         attrs.push(("attributes", attributes.into()));
         attrs.push(("groups", names.all(&names.groups, GROUP, "name", &get(user, "groups"))));
         attrs.push(("roles", names.all(&names.roles, ROLE, "name", &get(user, "roles"))));
+        attrs.extend(keys(plan, user, here));
         // Whoever is the administrator here stays in charge.
         let keeps = username == ADMINISTRATOR;
         without_password += usize::from(!keeps && matches!(text(user, "type").as_str(), "internal" | "external"));
@@ -78,8 +91,26 @@ pub(super) fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
     }
 }
 
-/// Whether a user belongs to an outpost or a machine, which get theirs anew.
-pub(super) fn is_left_out(user: &Value) -> bool {
-    let generated = user.pointer("/attributes/goauthentik.io~1user~1generated").and_then(Value::as_bool);
-    text(user, "type") == "internal_service_account" || generated.unwrap_or(false)
+/// Whether a user belongs to an outpost, or to a machine that cannot be told: these get theirs anew.
+pub(super) fn is_left_out(user: &Value, machines: &BTreeMap<String, Link>) -> bool {
+    let is_machine = machines::is_generated(user) && !machines.contains_key(&key_of(user, "pk"));
+    text(user, "type") == "internal_service_account" || is_machine
+}
+
+/// Key and permanent id, by which applications know a user (OA-931). One whose key is somebody else's here cannot keep it.
+fn keys(plan: &mut Plan, user: &Value, here: &Here) -> Option<(&'static str, Node)> {
+    let (pk, uuid, username) = (get(user, "pk"), get(user, "uuid"), text(user, "username"));
+    let number = pk.as_i64().and_then(|pk| i32::try_from(pk).ok())?;
+    if !here.keeps_keys || !uuid.is_string() {
+        return None;
+    }
+    match here.users.get(&number) {
+        Some(other) if *other != username => {
+            if !here.users.values().any(|known| *known == username) {
+                plan.note(&format!("User {username:?} gets another key here: {other:?} has that one."));
+            }
+            None
+        }
+        _ => Some(("taken_over", Node::Map(vec![("pk", pk.into()), ("uuid", uuid.into())]))),
+    }
 }

@@ -1,8 +1,9 @@
 //! Certificates, sources, mappings and policies.
 
-use super::{CERTIFICATE, Here, MAPPING, POLICIES, Plan, SOURCE, Snapshot, entry, named, picked, text};
+use super::expressions::{Of, as_comment};
+use super::{CERTIFICATE, Here, MAPPING, POLICIES, Plan, SOURCE, Snapshot, entry, get, named, picked, text};
 use crate::import::entry::{Entry, Node};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
     for certificate in &there.certificates {
@@ -11,7 +12,11 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
             plan.note(&format!("Certificate {name:?} cannot be read with this token, or is the server's own."));
             continue;
         }
-        let attrs = picked(certificate, &["certificate_data", "key_data"]);
+        let mut attrs = picked(certificate, &["certificate_data", "key_data"]);
+        // Clients have cached the keys under their names.
+        if !text(certificate, "kid").is_empty() {
+            attrs.push(("taken_over", Node::Map(vec![("kid", get(certificate, "kid").into())])));
+        }
         plan.add("certificate", &name, [Entry { attrs, ..entry(CERTIFICATE, [named(certificate, "name")], []) }]);
     }
     for source in &there.sources {
@@ -36,6 +41,11 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
             "oidc_jwks_url",
             "oidc_jwks",
             "authorization_code_auth_method",
+            "expected_issuers",
+            "expected_audiences",
+            "allowed_algorithms",
+            "max_assertion_lifetime",
+            "single_use",
         ];
         // Every source needs a secret; a later run leaves the one alone that an administrator has set meanwhile.
         let secret = ("consumer_secret", Node::from(json!("to be set again")));
@@ -51,12 +61,18 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
     for mapping in &there.mappings {
         let (managed, name) = (text(mapping, "managed"), text(mapping, "name"));
         if !managed.is_empty() {
-            if !here.managed_mappings.contains(&managed) {
-                plan.note(&format!("Mapping {name:?} came with the server, and there is none like it here."));
+            match here.managed_mappings.get(&managed) {
+                None => plan.note(&format!("Mapping {name:?} came with the server, and there is none like it here.")),
+                Some(known) if known.trim() != text(mapping, "expression").trim() => plan.note(&format!(
+                    "Mapping {name:?} reads otherwise at the server; that of this installation is used: review what clients need."
+                )),
+                Some(_) => {}
             }
         } else if text(mapping, "meta_model_name") == MAPPING {
-            let attrs = picked(mapping, &["scope_name", "description", "expression"]);
-            plan.add("mapping", &name, [Entry { attrs, ..entry(MAPPING, [named(mapping, "name")], []) }]);
+            let rest = picked(mapping, &["scope_name", "description"]);
+            let known = here.mappings.get(&name);
+            let entries = with_expression(plan, here, mapping, known, Of::Mapping, MAPPING, rest);
+            plan.add("mapping", &name, entries);
         } else {
             plan.note(&format!(
                 "Mapping {name:?} is a {}: there is nothing like it here.",
@@ -67,6 +83,12 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
     for policy in &there.policies {
         let name = text(policy, "name");
         match POLICIES.iter().find(|(model, _)| *model == text(policy, "meta_model_name")) {
+            Some((model, fields)) if **fields == ["expression"] => {
+                let rest = picked(policy, &["execution_logging"]);
+                let known = here.policies.get(&name);
+                let entries = with_expression(plan, here, policy, known, Of::Policy, model, rest);
+                plan.add("policy", &name, entries);
+            }
             Some((model, fields)) => {
                 let attrs = [picked(policy, &["execution_logging"]), picked(policy, fields)].concat();
                 plan.add("policy", &name, [Entry { attrs, ..entry(model, [named(policy, "name")], []) }]);
@@ -77,4 +99,43 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
             )),
         }
     }
+}
+
+/// An object with an expression. One that nobody has read here comes as a comment, and does not take the place of what is
+/// here under that name.
+fn with_expression(
+    plan: &mut Plan,
+    here: &Here,
+    object: &Value,
+    known: Option<&String>,
+    of: Of,
+    model: &'static str,
+    rest: Vec<(&'static str, Node)>,
+) -> Vec<Entry> {
+    let (name, expression) = (text(object, "name"), text(object, "expression"));
+    let identified = || [named(object, "name")];
+    let with = |expression: String| {
+        let expression = ("expression", json!(expression).into());
+        [rest.clone(), vec![expression]].concat()
+    };
+    if here.reviewed {
+        return vec![Entry { attrs: with(expression), ..entry(model, identified(), []) }];
+    }
+    if known.is_none_or(|known| known.trim() != expression.trim()) {
+        let kind = match of {
+            Of::Mapping => "Mapping",
+            Of::Policy => "Policy",
+        };
+        let what = match (known, of) {
+            (Some(_), _) => "is another one here, which stays",
+            (None, Of::Mapping) => "comes as a comment and says nothing",
+            (None, Of::Policy) => "comes as a comment and lets nobody in",
+        };
+        plan.note(&format!("{kind} {name:?} has an expression of its own, which {what} until you review it."));
+    }
+    let first = Entry { attrs: with(as_comment(&expression, of)), keeps: true, ..entry(model, identified(), []) };
+    if rest.is_empty() {
+        return vec![first];
+    }
+    vec![first, Entry { attrs: rest, ..entry(model, identified(), []) }]
 }

@@ -37,6 +37,8 @@ pub struct Document {
     pub instance: Option<BlueprintId>,
     /// How long it may take until it is in force; nothing of it is when the time is over.
     pub within: Duration,
+    /// Whether it takes over another installation: then objects may keep what others know them by (OA-931).
+    pub takes_over: bool,
 }
 
 impl Document {
@@ -49,6 +51,7 @@ impl Document {
             names: Names::AllButOurs,
             instance: None,
             within: BY_FILE,
+            takes_over: false,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Everything that blueprints can hold, written as one: `portcullis export`.
 
-use std::collections::HashMap;
+mod permissions;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use portcullis_idp::policies::Kind as Policy;
 use portcullis_idp::{Actor, Change, Context, Error, directory};
 use serde_json::{Map, Value};
 
+use super::extras::ALL_PERMISSIONS;
 use super::model::Model;
 use super::write::writable;
 
@@ -23,17 +26,30 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
     let mut change = Change::begin(ctx, actor).await?;
     let mut text = "version: 1\nmetadata:\n  name: Export\nentries:\n".to_owned();
     let mut names = Names::of_what_is_there(&mut change).await?;
-    let mut entries = 0;
+    let (mut entries, mut trusting) = (0, Vec::new());
     for model in order() {
-        for object in model.objects(&mut change, |_| None).await? {
-            if is_left_out(model, &object) {
-                continue;
-            }
-            let object = masked(&mut change, object).await?;
+        let mut objects = model.objects(&mut change, |_| None).await?;
+        objects.retain(|object| !is_left_out(model, object));
+        for object in in_order(model, objects) {
+            let mut object = masked(&mut change, object).await?;
+            permissions::of_itself(&mut change, model, &mut object).await?;
             text.push_str(&entry(model, &object, &mut names));
             entries += 1;
+            trusting.extend(Some((model, object)).filter(|(_, object)| trusts(object)));
         }
     }
+    // Each may trust any other: all have to be there.
+    for (model, object) in trusting {
+        let trusted = Map::from_iter(object.get(TRUSTED).map(|trusted| (TRUSTED.to_owned(), trusted.clone())));
+        let _ = writeln!(text, "  - model: {}\n    identifiers:", model.name());
+        write_members(&mut text, &identifiers(model, &object), &names);
+        text.push_str("    attrs:\n");
+        write_members(&mut text, &trusted, &names);
+        entries += 1;
+    }
+    let on_objects = permissions::on_objects(&mut change, &mut names).await?;
+    entries += on_objects.len();
+    text.extend(on_objects);
     if entries == 0 {
         text = text.replace("entries:\n", "entries: []\n");
     }
@@ -56,15 +72,53 @@ fn order() -> impl Iterator<Item = Model> {
     before.into_iter().chain(Policy::ALL.into_iter().map(Model::Policy)).chain(after)
 }
 
+/// By name, as keys differ from instance to instance; of groups, those come first that others belong to.
+fn in_order(model: Model, mut objects: Vec<Value>) -> Vec<Value> {
+    let name = |object: &Value| (model.label(object), key_text(&model.key(object)));
+    objects.sort_by_cached_key(name);
+    if model == Model::Binding {
+        objects.sort_by_key(|binding| binding["order"].as_i64());
+    }
+    if model != Model::Group {
+        return objects;
+    }
+    let (mut ordered, mut named) = (Vec::new(), HashSet::new());
+    while !objects.is_empty() {
+        let is_ready = |group: &Value| {
+            let mut parents = group["parents"].as_array().into_iter().flatten();
+            parents.all(|parent| named.contains(&parent.to_string()))
+        };
+        let (ready, waiting): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_ready);
+        // Groups make no circle; if they did, it would not be resolved here.
+        let (next, later) = if ready.is_empty() { (waiting, Vec::new()) } else { (ready, waiting) };
+        objects = later;
+        named.extend(next.iter().map(|group| group["pk"].to_string()));
+        ordered.extend(next);
+    }
+    ordered
+}
+
+const TRUSTED: &str = "jwt_federation_providers";
+
+/// Whether a provider takes the tokens of other ones.
+fn trusts(provider: &Value) -> bool {
+    provider[TRUSTED].as_array().is_some_and(|trusted| !trusted.is_empty())
+}
+
 /// What comes with the installation, or is nobody's to change.
 fn is_left_out(model: Model, object: &Value) -> bool {
     match model {
         Model::User => object["type"] == "internal_service_account",
         Model::Token => object.pointer("/user_obj/type") == Some(&Value::from("internal_service_account")),
-        Model::Role => object["name"].as_str().is_some_and(|name| name.starts_with("ak-managed-role--user-")),
+        Model::Role => is_of_a_user(object),
         Model::ScopeMapping => object["managed"].as_str().is_some_and(portcullis_idp::mappings::is_shipped),
         _ => false,
     }
+}
+
+/// Whether a role grants one user what is granted to them alone.
+fn is_of_a_user(role: &Value) -> bool {
+    role["managed"].as_str().is_some_and(|managed| managed.starts_with(portcullis_idp::roles::OF_USER))
 }
 
 async fn masked(change: &mut Change<'_>, mut object: Value) -> Result<Value, Error> {
@@ -101,10 +155,13 @@ fn entry(model: Model, object: &Value, names: &mut Names) -> String {
     let mut attributes = Map::new();
     for field in writable(model, object) {
         if let (false, Some(value)) =
-            (identified.contains_key(&field) || is_secret(model, &field, object), object.get(&field))
+            (identified.contains_key(&field) || is_left_for_later(model, &field, object), object.get(&field))
         {
             attributes.insert(field, value.clone());
         }
+    }
+    if let Some(permissions) = object.get(ALL_PERMISSIONS) {
+        attributes.insert(ALL_PERMISSIONS.to_owned(), permissions.clone());
     }
     let mut text = String::new();
     let _ = writeln!(text, "  - model: {}\n    id: {}\n    identifiers:", model.name(), quoted(&id));
@@ -161,7 +218,7 @@ fn identifiers(model: Model, object: &Value) -> Map<String, Value> {
     let fields: &[&str] = match model {
         Model::User => &["username"],
         Model::Token => &["identifier"],
-        Model::Application | Model::OAuthSource => &["slug"],
+        Model::Application | Model::OAuthSource | Model::Flow => &["slug"],
         Model::Entitlement => &["name", "app"],
         Model::Binding => &["target", "order", "policy", "group", "user"],
         Model::Brand => &["domain"],
@@ -172,8 +229,8 @@ fn identifiers(model: Model, object: &Value) -> Map<String, Value> {
     members.filter(|(_, value)| !value.is_null()).collect()
 }
 
-/// What is not for a file to hold, or follows from something else.
-fn is_secret(model: Model, field: &str, object: &Value) -> bool {
+/// What is not for a file to hold, follows from something else, or comes when everything is there.
+fn is_left_for_later(model: Model, field: &str, object: &Value) -> bool {
     let has_address =
         |field: &str| object.get(field).and_then(Value::as_str).is_some_and(|address| !address.is_empty());
     match (model, field) {
@@ -183,6 +240,7 @@ fn is_secret(model: Model, field: &str, object: &Value) -> bool {
         // Fetched keys are the source's to change.
         (Model::OAuthSource, "oidc_jwks") => has_address("oidc_jwks_url") || has_address("oidc_well_known_url"),
         (Model::Outpost, "service_connection") => true,
+        (_, TRUSTED) => trusts(object),
         _ => false,
     }
 }

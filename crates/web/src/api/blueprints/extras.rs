@@ -1,10 +1,13 @@
 //! What blueprints may say beyond the fields of the API (CO-732, CO-736).
 
+use portcullis_core::id::RoleId;
 use portcullis_idp::managed::{self, Kind as Managed};
 use portcullis_idp::{Change, Error, roles, tokens};
 use serde_json::{Value, json};
 
+use super::granted::Granted;
 use super::model::Model;
+use super::taken_over::TakenOver;
 use super::write::{Refusal, parsed, refused, user};
 use crate::api::body::Body;
 
@@ -18,12 +21,22 @@ pub(super) struct Extras {
     /// A permanent name.
     pub(super) managed: Option<String>,
     permissions: Vec<String>,
+    /// All that there are to be.
+    all_permissions: Option<Vec<String>>,
+    /// What is kept of where it comes from.
+    pub(super) taken_over: TakenOver,
 }
+
+/// Our own: everything that a role grants; what it granted besides is taken away.
+pub(super) const ALL_PERMISSIONS: &str = "all_permissions";
 
 impl Extras {
     /// Takes them out of what the API's reader gets.
-    pub(super) fn take(model: Model, body: &mut Body) -> Result<Self, Refusal> {
+    pub(super) fn take(model: Model, body: &mut Body, takes_over: bool) -> Result<Self, Refusal> {
         let mut extras = Self::default();
+        if takes_over {
+            extras.taken_over = TakenOver::take(body)?;
+        }
         let text = |body: &mut Body, field: &str| match body.take(field) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -41,15 +54,8 @@ impl Extras {
             _ => {}
         }
         if matches!(model, Model::User | Model::Role) {
-            let items = match body.take("permissions") {
-                None | Some(Value::Null) => Vec::new(),
-                Some(Value::Array(items)) => items,
-                Some(_) => return Err(refused("permissions", "Expected a list of items.")),
-            };
-            for item in items {
-                let permission = item.as_str().ok_or_else(|| refused("permissions", "Not a valid string."))?;
-                extras.permissions.push(permission.to_owned());
-            }
+            extras.permissions = names(body, "permissions")?.unwrap_or_default();
+            extras.all_permissions = names(body, ALL_PERMISSIONS)?;
         }
         if kind_of_managed(model).is_some() || model == Model::Outpost {
             extras.managed = text(body, "managed")?;
@@ -64,10 +70,11 @@ impl Extras {
         model: Model,
         key: &Value,
         found: &Value,
+        granted: &mut Granted,
     ) -> Result<bool, Refusal> {
-        let mut changed = false;
+        let mut changed = self.taken_over.write(change, model, key).await?;
         if let (Some(token), Some(wanted)) = (found.get("identifier").and_then(Value::as_str), &self.key) {
-            changed = tokens::keys::set_in(change, token, wanted).await?;
+            changed |= tokens::keys::set_in(change, token, wanted).await?;
         }
         if let (Some(kind), Some(managed), Some(key)) = (kind_of_managed(model), &self.managed, key.as_str())
             && found.get("managed") != Some(&json!(managed))
@@ -75,18 +82,43 @@ impl Extras {
             managed::set_in(change, kind, key, managed).await?;
             changed = true;
         }
-        if self.permissions.is_empty() {
-            return Ok(changed);
-        }
-        let role = match model {
-            Model::User => roles::own_of_in(change, user(key)?).await?,
-            _ => parsed(key)?,
-        };
-        for permission in &self.permissions {
+        let Some(role) = self.role(change, model, key).await? else { return Ok(changed) };
+        for permission in self.permissions.iter().chain(self.all_permissions.iter().flatten()) {
             changed |= roles::grant_in(change, role, permission, None).await.map_err(of_permissions)?;
+            granted.name(role, permission, "");
+        }
+        if self.all_permissions.is_some() {
+            granted.state(role);
         }
         Ok(changed)
     }
+
+    /// The role whose permissions are named, if any are. A user without one of their own gets one when there is something
+    /// to grant.
+    async fn role(&self, change: &mut Change<'_>, model: Model, key: &Value) -> Result<Option<RoleId>, Refusal> {
+        let all = self.all_permissions.as_deref();
+        if self.permissions.is_empty() && all.is_none() {
+            return Ok(None);
+        }
+        Ok(match model {
+            Model::User if self.permissions.is_empty() && all.is_some_and(<[_]>::is_empty) => {
+                roles::known_of_in(change, user(key)?).await?
+            }
+            Model::User => Some(roles::own_of_in(change, user(key)?).await?),
+            _ => Some(parsed(key)?),
+        })
+    }
+}
+
+/// A list of names; nothing when the attribute is not there.
+fn names(body: &mut Body, field: &str) -> Result<Option<Vec<String>>, Refusal> {
+    let items = match body.take(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(refused(field, "Expected a list of items.")),
+    };
+    let name = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| refused(field, "Not a valid string."));
+    items.iter().map(name).collect::<Result<_, _>>().map(Some)
 }
 
 /// A refusal on the attribute that the permission stands in.

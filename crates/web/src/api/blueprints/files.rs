@@ -66,7 +66,15 @@ impl Files {
             (text.ok_or_else(missing)?, Names::AllButOurs)
         };
         let name = blueprint.name.clone();
-        Ok(Document { name, text, context: view.context.clone(), names, instance: Some(blueprint.pk), within })
+        Ok(Document {
+            name,
+            text,
+            context: view.context.clone(),
+            names,
+            instance: Some(blueprint.pk),
+            within,
+            takes_over: false,
+        })
     }
 
     async fn text(&mut self, ctx: &Context, path: &str) -> Option<String> {

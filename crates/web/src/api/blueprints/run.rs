@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::apply::{Cause, Document, Refused};
 use super::files::Files;
 use super::fixed::Orders;
+use super::granted::Granted;
 use super::matching::{first, holds, identified};
 use super::model::{Model, built_in_context};
 use super::passwords::{self, Passwords};
@@ -83,6 +84,8 @@ struct Frame {
     keys: HashMap<String, Value>,
     warned: bool,
     models: BTreeSet<String>,
+    granted: Granted,
+    takes_over: bool,
 }
 
 type Passing<'b> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'b>>;
@@ -123,6 +126,8 @@ impl<'c, 'a> Run<'c, 'a> {
                 keys: HashMap::new(),
                 warned: false,
                 models: BTreeSet::new(),
+                granted: Granted::default(),
+                takes_over: document.takes_over,
             });
             let mut budget = Budget::default();
             for (index, entry) in blueprint.entries.iter().enumerate() {
@@ -133,6 +138,11 @@ impl<'c, 'a> Run<'c, 'a> {
                 })?;
             }
             let Some(done) = self.frames.pop() else { return Ok(()) };
+            let taken = done.granted.take_away_others(self.change).await.map_err(Refused::of_error)?;
+            taken.into_iter().for_each(|line| self.say("info", line));
+            if let Some(outer) = self.frames.last_mut() {
+                outer.granted.join(done.granted);
+            }
             if let Some(instance) = done.instance {
                 self.applied.insert(instance);
                 let outcome = Outcome {
@@ -236,6 +246,10 @@ impl<'c, 'a> Run<'c, 'a> {
                 return Err(Error::field("identifiers", message).into());
             }
         };
+        // Entries are always those of a document.
+        let takes_over = self.frames.last().is_some_and(|frame| frame.takes_over);
+        let mut nowhere = Granted::default();
+        let granted = self.frames.last_mut().map_or(&mut nowhere, |frame| &mut frame.granted);
         let written = match (resolved.state, &found) {
             (State::Absent, None) => {
                 self.say("debug", format!("{place}: {} is not there", model.name()));
@@ -252,18 +266,19 @@ impl<'c, 'a> Run<'c, 'a> {
                 return Err(Error::field("state", message).into());
             }
             (State::Created, Some(object)) => {
-                Written { key: model.key(object), password: None, changed: false, note: None }
+                Written { key: model.key(object), password: None, changed: false, note: None, missing: Vec::new() }
             }
             (State::Present, Some(object)) => {
                 let mut attributes = resolved.attrs.clone();
                 if model == Model::StageBinding {
                     merge(&mut attributes, resolved.identifiers.clone());
                 }
-                write::write(self.change, model, Some(object), attributes, &mut self.orders).await?
+                write::write(self.change, model, Some(object), attributes, &mut self.orders, granted, takes_over)
+                    .await?
             }
             (State::Present | State::Created | State::MustCreated, None) => {
                 let attributes = creation(model, resolved)?;
-                write::write(self.change, model, None, attributes, &mut self.orders).await?
+                write::write(self.change, model, None, attributes, &mut self.orders, granted, takes_over).await?
             }
         };
         let mut changed = written.changed;
@@ -271,7 +286,7 @@ impl<'c, 'a> Run<'c, 'a> {
             changed |= self.passwords.set(self.change, write::user(&written.key)?, password).await?;
         }
         for permission in &resolved.permissions {
-            changed |= write::grant(self.change, permission, &written.key).await?;
+            changed |= write::grant(self.change, permission, &written.key, granted).await?;
         }
         if let Some(id) = &entry.id
             && let Some(frame) = self.frames.last_mut()
@@ -285,8 +300,12 @@ impl<'c, 'a> Run<'c, 'a> {
             (None, Some(_), true) => "was changed",
             (None, Some(_), false) => "is as it should be",
         };
+        let missing = match written.missing.as_slice() {
+            [] => String::new(),
+            missing => format!("; not in the blueprint: {}", missing.join(", ")),
+        };
         let known = found.as_ref().map_or_else(|| written.key.to_string(), |object| model.label(object));
-        self.say("info", format!("{place}: {} {known}: {done}", model.name()));
+        self.say("info", format!("{place}: {} {known}: {done}{missing}", model.name()));
         Ok(())
     }
 

@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::extras::{Extras, of_permissions};
 use super::fixed::{Orders, flow, stage, stage_binding};
+use super::granted::Granted;
 use super::instance;
+use super::meant::{as_stored, missing, more_providers, unmask, with_own_role};
 use super::model::Model;
 use crate::api;
 use crate::api::answer::ApiError;
@@ -54,6 +56,8 @@ pub(super) struct Written {
     pub(super) changed: bool,
     /// What whoever reads the log should know.
     pub(super) note: Option<&'static str>,
+    /// Secrets that a new object has not, or has random ones for, because the blueprint does not say them.
+    pub(super) missing: Vec<String>,
 }
 
 /// Makes an object, or changes the one that was found, so that it has these attributes.
@@ -66,24 +70,34 @@ pub(super) async fn write(
     found: Option<&Value>,
     attributes: Map<String, Value>,
     orders: &mut Orders,
+    granted: &mut Granted,
+    takes_over: bool,
 ) -> Result<Written, Refusal> {
     let mut body = Body::of(attributes);
-    let extras = Extras::take(model, &mut body)?;
+    let extras = Extras::take(model, &mut body, takes_over)?;
     if let (Model::Outpost, Some(found)) = (model, found) {
         more_providers(found, &mut body)?;
     }
     if let Some(found) = found {
         unmask(change, found, &mut body).await?;
+        as_stored(model, found, &mut body);
+        if model == Model::User {
+            with_own_role(change, found, &mut body).await?;
+        }
     }
     if let Some(found) = found {
         let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
         let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
         if same && managed {
             let key = model.key(found);
-            let changed = extras.write(change, model, &key, found).await?;
-            return Ok(Written { key, password: extras.password, changed, note: None });
+            let changed = extras.write(change, model, &key, found, granted).await?;
+            return Ok(Written { key, password: extras.password, changed, note: None, missing: Vec::new() });
         }
     }
+    let missing = match found {
+        Some(_) => Vec::new(),
+        None => missing(change, model, &mut body, &extras),
+    };
     let mut note = None;
     let key = match (model, found) {
         (Model::Flow, Some(found)) => flow(change, found, &body).await?,
@@ -96,43 +110,11 @@ pub(super) async fn write(
             note = Some("a mapping that comes with the installation stays as it is");
             model.key(found)
         }
-        (model, found) => object(change, model, found, &mut body, extras.key.as_deref()).await?,
+        (model, found) => object(change, model, found, &mut body, &extras).await?,
     };
     let empty = json!({});
-    extras.write(change, model, &key, found.unwrap_or(&empty)).await?;
-    Ok(Written { key, password: extras.password, changed: note.is_none(), note })
-}
-
-/// A masked attribute means the one that is stored (CO-472).
-async fn unmask(change: &mut Change<'_>, found: &Value, body: &mut Body) -> Result<(), Refusal> {
-    let Some(Value::Object(stored)) = found.get("attributes") else { return Ok(()) };
-    let Some(given) = body.take("attributes") else { return Ok(()) };
-    let meant = match given {
-        Value::Object(given) => {
-            let ctx = change.context();
-            Value::Object(directory::secret_keys(ctx, change.conn()).await?.restored(given, stored))
-        }
-        other => other,
-    };
-    body.put("attributes", meant);
-    Ok(())
-}
-
-/// Our own: providers that an outpost is to serve beside what it serves already, so that each file can bring its own.
-fn more_providers(outpost: &Value, body: &mut Body) -> Result<(), Refusal> {
-    const FIELD: &str = "additional_providers";
-    let Some(more) = body.take(FIELD) else { return Ok(()) };
-    let more = more.as_array().ok_or_else(|| refused(FIELD, "Expected a list of items."))?;
-    let listed = body.take("providers").unwrap_or_else(|| outpost["providers"].clone());
-    let mut all = listed.as_array().cloned().unwrap_or_default();
-    for provider in more {
-        if !all.contains(provider) {
-            all.push(provider.clone());
-        }
-    }
-    all.sort_by_key(Value::as_i64);
-    body.put("providers", Value::Array(all));
-    Ok(())
+    extras.write(change, model, &key, found.unwrap_or(&empty), granted).await?;
+    Ok(Written { key, password: extras.password, changed: note.is_none(), note, missing })
 }
 
 fn is_shipped(mapping: &Value) -> bool {
@@ -152,7 +134,7 @@ pub(super) fn user(key: &Value) -> Result<UserPk, Refusal> {
     number(key).map(UserPk)
 }
 
-fn provider(key: &Value) -> Result<portcullis_core::id::ProviderPk, Refusal> {
+pub(super) fn provider(key: &Value) -> Result<portcullis_core::id::ProviderPk, Refusal> {
     number(key).map(portcullis_core::id::ProviderPk)
 }
 
@@ -170,7 +152,7 @@ async fn object(
     model: Model,
     found: Option<&Value>,
     body: &mut Body,
-    key: Option<&str>,
+    extras: &Extras,
 ) -> Result<Value, Refusal> {
     let ctx = change.context();
     let partial = found.is_some();
@@ -185,7 +167,10 @@ async fn object(
                     directory::users::update_in(change, user(&pk)?, fields).await?;
                     pk
                 }
-                None => json!(directory::users::create_in(ctx, change, fields).await?),
+                None => {
+                    let fields = directory::users::Fields { keys: extras.taken_over.keys(), ..fields };
+                    json!(directory::users::create_in(ctx, change, fields).await?)
+                }
             }
         }
         Model::Group => {
@@ -217,7 +202,7 @@ async fn object(
                     // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
                     let caller = change.actor().user.unwrap_or(UserPk(0));
                     let made = tokens::create_in(ctx, change, caller, fields, None).await?;
-                    if let Some(key) = key {
+                    if let Some(key) = &extras.key {
                         tokens::keys::set_in(change, &made.identifier, key).await?;
                     }
                     json!(made.uuid)
@@ -434,6 +419,7 @@ pub(super) async fn grant(
     change: &mut Change<'_>,
     permission: &portcullis_blueprint::Permission,
     object: &Value,
+    granted: &mut Granted,
 ) -> Result<bool, Refusal> {
     let role = match (&permission.user, &permission.role) {
         (Some(key), None) => roles::own_of_in(change, user(key)?).await?,
@@ -444,5 +430,6 @@ pub(super) async fn grant(
         Value::String(key) => key.clone(),
         key => key.to_string(),
     };
+    granted.name(role, &permission.permission, &object);
     roles::grant_in(change, role, &permission.permission, Some(&object)).await.map_err(of_permissions)
 }

@@ -258,6 +258,61 @@ async fn co_526_users_are_filtered() {
     );
 }
 
+/// CO-540, CO-472: users are found by the attributes that they have now: values, objects, one of very many; and never by
+/// what is secret now, which may be found again when it is none any more.
+#[tokio::test]
+async fn co_540_users_are_found_by_what_they_have_now() {
+    let site = Site::new().await;
+    let made = json!({"username": "ada", "name": "Ada", "attributes": {"number": 1, "wiki_pw": "x", "in": {"a": [1]}}});
+    let ada = site.admin(Method::POST, "/core/users/", made).await.json["pk"].clone();
+    let many: serde_json::Map<_, _> = (0..1000).map(|number| (format!("key-{number}"), json!(number))).collect();
+    let bob = json!({"username": "bob", "name": "Bob", "attributes": many});
+    assert_eq!(site.admin(Method::POST, "/core/users/", bob).await.status, 201);
+    let found = async |attributes: Value| {
+        let text = attributes.to_string();
+        let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        let listed = site.admin(Method::GET, &format!("/core/users/?attributes={text}"), None).await;
+        let names = listed.json["results"].as_array().expect("a list").iter();
+        names.map(|user| user["username"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    for (attributes, names) in [
+        (json!({"number": 1}), vec!["ada"]),
+        (json!({"number": 1, "wiki_pw": "x"}), vec!["ada"]),
+        (json!({"number": 1, "wiki_pw": "y"}), vec![]),
+        (json!({"number": "1"}), vec![]),
+        (json!({"in": {"a": [1]}}), vec!["ada"]),
+        (json!({"in": {"a": [2]}}), vec![]),
+        (json!({"in__a": [1]}), vec!["ada"]),
+        (json!({"key-999": 999}), vec!["bob"]),
+        (json!({"key-999": 998}), vec![]),
+    ] {
+        assert_eq!(found(attributes.clone()).await, names, "{attributes}");
+    }
+    let path = format!("/core/users/{ada}/");
+    site.admin(Method::PATCH, &path, json!({"attributes": {"number": 2, "wiki_pw": "x"}})).await;
+    assert_eq!(
+        (found(json!({"number": 1})).await, found(json!({"number": 2})).await),
+        (vec![], vec!["ada".to_owned()])
+    );
+    let flow = async |kind: &str| {
+        let path = format!("/flows/instances/default-provider-{kind}/");
+        site.admin(Method::GET, &path, None).await.json["pk"].clone()
+    };
+    let provider = json!({"name": "wiki", "authorization_flow": flow("authorization-implicit-consent").await,
+        "invalidation_flow": flow("invalidation-flow").await, "mode": "forward_single",
+        "external_host": "https://wiki.example.com", "basic_auth_password_attribute": "wiki_pw"});
+    let provider = site.admin(Method::POST, "/providers/proxy/", provider).await;
+    assert_eq!(provider.status, 201, "{:?}", provider.json);
+    let provider = provider.json["pk"].clone();
+    assert_eq!(found(json!({"wiki_pw": "x"})).await, [""; 0], "of an upstream");
+    site.admin(Method::PATCH, &path, json!({"attributes": {"wiki_pw": "y"}})).await;
+    assert_eq!(found(json!({"wiki_pw": "y"})).await, [""; 0], "written when it was secret");
+    site.admin(Method::DELETE, &format!("/providers/proxy/{provider}/"), None).await;
+    assert_eq!(found(json!({"wiki_pw": "y"})).await, ["ada"]);
+    site.admin(Method::DELETE, &path, None).await;
+    assert_eq!(found(json!({"wiki_pw": "y"})).await, [""; 0]);
+}
+
 /// CO-042, CO-543, OA-622, OA-620: a service account comes with its group and its key, all or nothing.
 #[tokio::test]
 async fn co_543_service_accounts_are_made_whole() {
