@@ -51,6 +51,10 @@ async fn co_730_a_blueprint_is_applied_once() {
     let applying = done.log.iter().filter(|line| line.event.contains("applying '")).count();
     assert_eq!(applying, DEEP + 1);
     assert_eq!(count(&site, "/core/groups/?name=deep").await, 1);
+    let outer = instance("outer", &document(&leads_to("level-0", true)));
+    applied(&site, &outer).await;
+    let too_deep = refused(&site, &leads_to("outer", true)).await;
+    assert_eq!(too_deep.message, "Blueprints lead to each other more than 16 deep.");
 }
 
 /// CO-730: one document leads to a hundred others at most, also when what goes wrong in them is undone.

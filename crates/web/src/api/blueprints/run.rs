@@ -29,6 +29,8 @@ const APPLY: &str = "authentik_blueprints.metaapplyblueprint";
 const LOGGER: &str = "blueprints";
 /// The most blueprints that one may lead to, over however many others.
 const MOST_OTHERS: usize = 100;
+/// How many blueprints may be applied within each other.
+const DEEPEST: usize = 16;
 /// From how many bytes on what a tag has read is kept out of errors: shorter ones are no secrets.
 const SHORTEST_SECRET: usize = 4;
 
@@ -219,7 +221,19 @@ impl<'c, 'a> Run<'c, 'a> {
         }
     }
 
-    async fn object(&mut self, model: Model, entry: &Entry, resolved: &Resolved, place: &str) -> Result<(), Refusal> {
+    /// Brings one object into the state that is wanted. In memory of its own, as is each document: documents that lead to
+    /// others are on the stack at the same time.
+    fn object<'b>(
+        &'b mut self,
+        model: Model,
+        entry: &'b Entry,
+        resolved: &'b Resolved,
+        place: &'b str,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'b>> {
+        Box::pin(self.brought(model, entry, resolved, place))
+    }
+
+    async fn brought(&mut self, model: Model, entry: &Entry, resolved: &Resolved, place: &str) -> Result<(), Refusal> {
         if let Some(field) = nameless(&resolved.identifiers) {
             return Err(
                 Error::field(field, "There is no such object: what something is found by cannot be null.").into()
@@ -356,6 +370,9 @@ impl<'c, 'a> Run<'c, 'a> {
         if self.applied.contains(&view.blueprint.pk) {
             self.say("info", format!("{place}: '{name}' is applied already"));
             return Ok(());
+        }
+        if self.frames.len() >= DEEPEST {
+            return Err(Refused::new(format!("Blueprints lead to each other more than {DEEPEST} deep.")));
         }
         self.others += 1;
         if self.others > MOST_OTHERS {
