@@ -176,11 +176,13 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
         }
     }
     // The proxy takes `Authorization` from us: what is not here is not for the application.
-    if permit.keeps_authorization() {
+    if sends {
+        // It wins over the client's.
+    } else if permit.keeps_authorization() {
         for value in sent.get_all(AUTHORIZATION) {
             response.headers_mut().append(AUTHORIZATION, value.clone());
         }
-    } else if dialect == Dialect::Envoy && sent.contains_key(AUTHORIZATION) && !sends {
+    } else if dialect == Dialect::Envoy && sent.contains_key(AUTHORIZATION) {
         response.headers_mut().insert(TO_REMOVE, HeaderValue::from_static("authorization"));
     }
     Ok(response)

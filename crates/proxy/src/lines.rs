@@ -63,6 +63,11 @@ impl Lines {
         }
     }
 
+    /// Whether none of the fields has one of their names.
+    pub(crate) fn are_missing(&self, headers: &HeaderMap) -> bool {
+        self.fields().iter().all(|(name, _)| !headers.contains_key(name))
+    }
+
     /// Removes all fields that have their names.
     pub(crate) fn unset(&self, headers: &mut HeaderMap) {
         for name in &self.0.others {
@@ -91,6 +96,7 @@ pub(crate) struct Attached(pub(crate) [Option<Lines>; 2]);
 pub(crate) fn settle<B>(answer: &mut Response<B>) {
     if let Some(Attached(lines)) = answer.extensions_mut().remove() {
         for lines in lines.into_iter().flatten() {
+            debug_assert!(lines.are_missing(answer.headers()), "what is attached is written beside them elsewhere");
             lines.set(answer.headers_mut());
         }
     }

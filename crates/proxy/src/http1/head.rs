@@ -216,8 +216,14 @@ pub(crate) fn read_answer(read: &mut BytesMut, looked: &mut Looked) -> Result<Op
     let is_1_1 = head.version == Some(1);
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
     let places = Places::of(read, head.headers);
-    let (fields, present) = places.fields(&read.split_to(length).freeze())?;
+    let (mut fields, present) = places.fields(&read.split_to(length).freeze())?;
     let framing = framing(&fields, present, is_1_1)?;
+    if let Framing::Length(length) = framing
+        && !is_written_once(&fields, length)
+    {
+        // Whoever reads `5, 5` or `010` in another way would find another end.
+        fields.insert(CONTENT_LENGTH, length.into());
+    }
     let keep_alive = if present.connection { keeps_alive(&fields, is_1_1) } else { is_1_1 };
     Ok(Some(Answered { status, fields, framing, keep_alive }))
 }
@@ -245,6 +251,13 @@ fn framing(fields: &HeaderMap, present: Present, is_1_1: bool) -> Result<Framing
         return Err(HeadError::Framing);
     }
     Ok(Framing::Length(length))
+}
+
+/// Whether the only `Content-Length` is this number without anything around it.
+fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
+    let digits = usize::try_from(length.checked_ilog10().unwrap_or(0)).unwrap_or_default() + 1;
+    let mut values = fields.get_all(CONTENT_LENGTH).iter();
+    values.next().is_some_and(|value| value.len() == digits) && values.next().is_none()
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -391,6 +404,12 @@ mod tests {
         ] {
             let refused = answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
             assert_eq!(refused.err(), Some(HeadError::Framing), "{fields}");
+        }
+        for (fields, length) in [("5, 5", "5"), ("5\r\nContent-Length: 5", "5"), ("010", "10"), ("00", "0"), ("0", "0")]
+        {
+            let answered = answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: {fields}\r\n\r\n")).unwrap().unwrap();
+            let said: Vec<_> = answered.fields.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(said, [length], "{fields}");
         }
         // HTTP/1.0 keeps a connection when it says so, and has no chunks.
         let kept = answer("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap();

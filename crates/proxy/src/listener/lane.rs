@@ -6,9 +6,9 @@
 
 use std::io::{self, IoSlice, Write};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -50,6 +50,9 @@ where
     let (mut last, mut looked) = (false, Looked::default());
     loop {
         let (request, stays) = loop {
+            if lane.skip_empty_lines() {
+                looked = Looked::default();
+            }
             match read_request(&mut lane.read, &mut looked, most) {
                 Parsed::Plain(request, stays) => break (request, stays),
                 Parsed::Other => return Some(Left { read: lane.read.freeze(), last }),
@@ -57,10 +60,10 @@ where
             }
             let read = std::future::poll_fn(|cx| {
                 last = last || over.poll_unpin(cx).is_ready();
-                if last && lane.read.is_empty() { Poll::Ready(Ok(0)) } else { lane.poll_read(cx) }
+                if last && lane.is_between_requests() { Poll::Ready(Ok(0)) } else { lane.poll_read(cx) }
             });
             match read.await {
-                Ok(0) | Err(_) if lane.read.is_empty() => {
+                Ok(0) | Err(_) if lane.is_between_requests() => {
                     lane.close().await;
                     return None;
                 }
@@ -127,15 +130,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.read)
     }
 
-    /// Ready when the client has left. Once it has sent more, that is not looked at before its turn comes.
+    /// Takes away the empty lines that may stand in front of a request (RFC 9112 §2.2); whether there were some.
+    fn skip_empty_lines(&mut self) -> bool {
+        let before = self.read.len();
+        while self.read.starts_with(b"\r\n") {
+            self.read.advance(2);
+        }
+        self.read.len() < before
+    }
+
+    /// Whether nothing of a request was read; half an empty line is nothing.
+    fn is_between_requests(&self) -> bool {
+        self.read.is_empty() || *self.read == b"\r"[..]
+    }
+
+    /// Ready when the client has left. Once it has sent another request ahead, that is not looked at before its turn comes:
+    /// to the guard, one that is refused is the end of what there is to read.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.read.is_empty() {
-            return Poll::Pending;
+        self.skip_empty_lines();
+        while self.read.is_empty() {
+            match ready!(self.poll_read(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => self.skip_empty_lines(),
+            };
         }
-        match self.poll_read(cx) {
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
-            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
-        }
+        Poll::Pending
     }
 
     /// Sends an answer; whether the connection stays open.
@@ -196,6 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         out.extend_from_slice(b"\r\n");
         write_fields(out, fields);
         for lines in attached.iter().flat_map(|Attached(lines)| lines).flatten() {
+            debug_assert!(lines.are_missing(fields), "they would be there twice");
             out.extend_from_slice(lines.wire());
         }
         if matches!(framing, Framing::Chunked) {

@@ -5,8 +5,9 @@
 //! the connection instead: half the scheduling, and cancelling is dropping. A request with a body is not
 //! sent this way: while its answer is held back by a slow client, nothing would send the rest of it.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
@@ -38,12 +40,16 @@ const MUCH: usize = 64 * 1024;
 pub(super) enum DrivenError {
     #[error(transparent)]
     Dial(#[from] DialError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    /// Nothing of the request went out.
+    #[error("the request could not be sent")]
+    Unsent(#[source] io::Error),
+    /// Not a byte came back.
+    #[error("the connection broke before an answer came")]
+    Unanswered(#[source] io::Error),
+    #[error("the connection broke in the head of the answer")]
+    Cut(#[source] io::Error),
     #[error(transparent)]
     Head(#[from] HeadError),
-    #[error("the connection was closed before an answer came")]
-    Closed,
     #[error("the answer's head is too long")]
     TooLong,
     #[error("it changed the protocol unasked")]
@@ -76,7 +82,9 @@ impl Connection {
 
     /// Whether it can take a request: it is open, and says nothing unasked.
     fn is_at_rest(&mut self) -> bool {
-        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        // Whoever asks may have used up what the runtime lets a task do at a time: to it, nothing is ever there.
+        let read = pin!(unconstrained(std::future::poll_fn(|cx| self.poll_read(cx))));
+        read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
@@ -110,9 +118,9 @@ impl Pool {
         if let Some(mut connection) = self.take() {
             match exchange(&mut connection, request, set).await {
                 Ok(answered) => return Ok(self.answer(answered, request, connection)),
-                // Dead already, most likely: the upstream closed it while the request was on its way (PX-284).
-                Err(DrivenError::Io(_) | DrivenError::Closed)
-                    if connection.read.is_empty() && request.method().is_idempotent() => {}
+                // Dead already: the upstream closed it before the request came, or while it was on its way (PX-284).
+                Err(DrivenError::Unsent(_)) => {}
+                Err(DrivenError::Unanswered(_)) if request.method().is_idempotent() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -202,17 +210,18 @@ async fn exchange(
         written.extend_from_slice(lines.wire());
     }
     written.extend_from_slice(b"\r\n");
-    stream.write_all(written).await?;
+    let sent = stream.write(written).await.map_err(DrivenError::Unsent)?;
+    stream.write_all(written.get(sent..).unwrap_or_default()).await.map_err(DrivenError::Unanswered)?;
     if written.capacity() > LITTLE {
         *written = Vec::new();
     }
     let (mut length, mut looked) = (0, Looked::default());
     loop {
-        let count = std::future::poll_fn(|cx| connection.poll_read(cx)).await?;
-        if count == 0 {
-            return Err(DrivenError::Closed);
-        }
-        length += count;
+        let count = match std::future::poll_fn(|cx| connection.poll_read(cx)).await {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => read,
+        };
+        length += count.map_err(if length == 0 { DrivenError::Unanswered } else { DrivenError::Cut })?;
         if length > LONGEST_HEAD {
             return Err(DrivenError::TooLong);
         }
@@ -311,8 +320,6 @@ impl HttpBody for Driven {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
-    use std::pin::pin;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::Wake;
 
@@ -361,5 +368,27 @@ mod tests {
         }
         let wakes: Vec<u32> = bells.iter().map(|bell| bell.0.load(Ordering::Relaxed)).collect();
         assert!(wakes[1..].iter().all(|&wakes| wakes <= 1), "{wakes:?}");
+    }
+
+    /// PX-284: a connection over which something came unasked is not used, also by a task that has used up its turn.
+    #[tokio::test]
+    async fn px_284_a_task_at_the_end_of_its_turn_takes_no_spoilt_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
+        let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
+        let connection = connection.unwrap();
+        accepted.unwrap().0.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        match &connection.stream {
+            Stream::Tcp(stream) => stream.readable().await.unwrap(),
+            Stream::Tls(_) => unreachable!(),
+        }
+        pool.put(connection);
+        let turn = tokio::sync::Semaphore::new(1);
+        let taken = std::future::poll_fn(|cx| {
+            while pin!(turn.acquire()).poll(cx).is_ready() {}
+            Poll::Ready(pool.take().is_some())
+        });
+        assert!(!taken.await);
     }
 }

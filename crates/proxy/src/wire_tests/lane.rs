@@ -149,3 +149,46 @@ async fn px_007_the_answer_under_way_is_the_last() {
     assert!(answer.ends_with("hello") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
     site.serving.await.unwrap().unwrap();
 }
+
+/// PX-007: an empty line behind an answer is no request: the connection is idle, and ends when we stop.
+#[tokio::test]
+async fn px_007_an_empty_line_keeps_no_connection() {
+    for ahead in ["\r\n", "\r\n\r\n\r\n", "\r"] {
+        let site = site().await;
+        let mut client = site.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (mut peer, _) = site.upstream.answer(FIVE).await;
+        client.until("hello").await;
+        // Answered when the line before it was read for certain.
+        client.write(format!("\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n{ahead}")).await;
+        assert!(peer.head().await.starts_with("GET /2 "));
+        peer.write(FIVE).await;
+        client.until("hello").await;
+        site.stop.cancel();
+        assert_eq!(client.rest().await, "", "{ahead:?}");
+        site.serving.await.unwrap().unwrap();
+    }
+}
+
+/// PX-282: a client that has sent an empty line before it left is gone, too.
+#[tokio::test]
+async fn px_282_an_empty_line_hides_nobody_who_left() {
+    let site = site().await;
+    let client = site.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await;
+    let (mut peer, _) = site.upstream.accept().await;
+    drop(client);
+    assert_eq!(peer.rest().await, "");
+}
+
+/// PX-284: what an upstream has begun to answer is not sent again.
+#[tokio::test]
+async fn px_284_what_was_begun_is_not_sent_again() {
+    let site = site().await;
+    let mut client = site.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut peer, _) = site.upstream.answer(FIVE).await;
+    client.until("hello").await;
+    client.write("DELETE /second HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(peer.head().await.starts_with("DELETE"));
+    peer.write("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    drop(peer);
+    assert!(client.head().await.starts_with("HTTP/1.1 502"));
+}

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use portcullis_core::epoch::Subject;
-use portcullis_core::outpost::Provider;
+use portcullis_core::outpost::{Mode, Provider};
+use serde_json::json;
 
 use super::site::{Site, ada, basic, bearer_token, body, cookie_of, get, header, set_cookies};
 use crate::settings::Limit;
@@ -213,6 +214,35 @@ async fn px_096_passthrough_with_session() {
     assert_eq!(site.last().all("authorization"), [basic("app", "own")]);
     site.send(get("/").header("cookie", &cookie).header("authorization", basic("ada", "secret"))).await;
     assert_eq!(site.last().all("authorization"), [""; 0]);
+}
+
+/// PX-096, PX-216: credentials that an attribute sets win over the client's own, which go nowhere then, in a forward-auth answer
+/// as well.
+#[tokio::test]
+async fn px_216_credentials_of_an_attribute_win_over_the_client_s() {
+    for mode in [Mode::Proxy, Mode::ForwardSingle] {
+        let change = |provider: &mut Provider| provider.mode = mode;
+        let site = Site::with(change, |settings| settings.authorization_passthrough_with_session = true).await;
+        let mut claims = ada();
+        let given = json!({"additionalHeaders": {"Authorization": "Basic b3Vycw=="}});
+        claims.ak_proxy.user_attributes = given.as_object().unwrap().clone();
+        site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+        let ask = |name: &str, value: &str| {
+            let question = get("/outpost.goauthentik.io/auth/nginx").header("x-original-url", "https://wiki.example/");
+            question.header(name, value)
+        };
+        if mode == Mode::Proxy {
+            let cookie = site.session().await;
+            site.send(get("/").header("cookie", &cookie).header("authorization", basic("app", "own"))).await;
+            assert_eq!(site.last().all("authorization"), ["Basic b3Vycw=="]);
+            continue;
+        }
+        let first = site.ask(ask("authorization", &basic("ada", "secret"))).await;
+        let cookie = cookie_of(&first).unwrap();
+        let answer = site.ask(ask("cookie", &cookie).header("authorization", basic("app", "own"))).await;
+        let all: Vec<_> = answer.headers().get_all("authorization").iter().collect();
+        assert_eq!(all, ["Basic b3Vycw=="]);
+    }
 }
 
 /// PX-096, PX-082, PX-531, PX-237: on an open target foreign credentials pass, and nobody is asked about them.
