@@ -27,6 +27,7 @@ use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_proxy::body::Body;
 use portcullis_proxy::forward::Forwarder;
+use portcullis_proxy::lines::settle;
 use portcullis_proxy::listener::Handled;
 use portcullis_proxy::plane::DataPlane;
 use portcullis_proxy::settings::{ForwardJwt, ProxySettings};
@@ -68,8 +69,9 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
         request_id: String::new(),
         asked: None,
     };
-    let Handled::Answered(answer, _) = plane.handle(&mut request, &origin).await else { panic!("not ours") };
+    let Handled::Answered(mut answer, _) = plane.handle(&mut request, &origin).await else { panic!("not ours") };
     assert_eq!(answer.status(), StatusCode::OK);
+    settle(&mut answer);
     answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 

@@ -93,7 +93,7 @@ impl fmt::Debug for Lines {
 pub(crate) struct Attached(pub(crate) [Option<Lines>; 2]);
 
 /// Sets the lines that belong to an answer, for whoever cannot write them as they are.
-pub(crate) fn settle<B>(answer: &mut Response<B>) {
+pub fn settle<B>(answer: &mut Response<B>) {
     if let Some(Attached(lines)) = answer.extensions_mut().remove() {
         for lines in lines.into_iter().flatten() {
             debug_assert!(lines.are_missing(answer.headers()), "what is attached is written beside them elsewhere");
