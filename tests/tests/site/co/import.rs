@@ -167,7 +167,7 @@ fn oa_931_subjects_stay_the_same() {
         assert!(said.contains("People get other keys here") && said.contains("another subject"), "{said}");
         assert_eq!(id(&other).await, before);
         let unknown = Finished::run(with(&new, &old, &["--install-id", "no-uuid"])).await;
-        assert!(unknown.code == Some(1) && unknown.stderr.contains("install_id"), "{unknown:?}");
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("--install-id: no-uuid is not"), "{unknown:?}");
     });
 }
 
