@@ -150,6 +150,7 @@ async fn here(ctx: &Context, there: &Snapshot) -> Result<Here, Failure> {
     let mut conn = ctx.db.read().await?;
     let is_open_by_default = Stored::load(&mut conn).await?.open_by_default;
     drop(conn);
+    let (groups_in_charge, groups_below) = known::groups_in_charge(ctx).await?;
     Ok(Here {
         flows: flows.into_iter().map(|flow| flow.slug).collect(),
         managed_mappings: mappings
@@ -160,7 +161,8 @@ async fn here(ctx: &Context, there: &Snapshot) -> Result<Here, Failure> {
         policies: policies.collect(),
         stages: stages.into_iter().map(|stage| (stage.name, stage.tunables)).collect(),
         known: known::of(ctx, there).await?,
-        groups_in_charge: known::groups_in_charge(ctx).await?,
+        groups_in_charge,
+        groups_below,
         managed_roles: known::managed_roles(ctx).await?,
         is_open_by_default,
         users: people(ctx).await?.into_iter().map(|account| (account.pk.0, account.username)).collect(),

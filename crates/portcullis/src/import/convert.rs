@@ -70,6 +70,8 @@ pub(super) struct Here {
     pub(super) known: present::Known,
     /// Groups by which the administrator here is a superuser.
     pub(super) groups_in_charge: HashSet<String>,
+    /// Groups that lead to one of these by their parents.
+    pub(super) groups_below: HashSet<String>,
     /// Names of roles that keep themselves.
     pub(super) managed_roles: HashSet<String>,
     /// Whether an application without bindings lets everybody in.

@@ -47,12 +47,22 @@ pub(super) async fn of(ctx: &Context, there: &Snapshot) -> Result<Known, Failure
     Ok(known)
 }
 
-/// The groups by which the administrator here is a superuser.
-pub(super) async fn groups_in_charge(ctx: &Context) -> Result<HashSet<String>, Failure> {
+/// The groups by which the administrator here is a superuser, and those of their groups that lead to one by their parents.
+pub(super) async fn groups_in_charge(ctx: &Context) -> Result<(HashSet<String>, HashSet<String>), Failure> {
     let mut conn = ctx.db.read().await?;
-    let Some(administrator) = account::by_username(&mut conn, ADMINISTRATOR).await? else { return Ok(HashSet::new()) };
-    let joined = team::of_account_with_ancestors(&mut conn, administrator.pk).await?;
-    Ok(joined.into_iter().map(|joined| joined.team).filter(|team| team.is_superuser).map(|team| team.name).collect())
+    let (mut make, mut lead) = (HashSet::new(), HashSet::new());
+    let Some(administrator) = account::by_username(&mut conn, ADMINISTRATOR).await? else { return Ok((make, lead)) };
+    for joined in team::of_account_with_ancestors(&mut conn, administrator.pk).await? {
+        let team = joined.team;
+        let all = team::with_ancestors(&mut conn, team.pk).await?;
+        if all.iter().any(|ancestor| ancestor.is_superuser && ancestor.pk != team.pk) {
+            lead.insert(team.name.clone());
+        }
+        if team.is_superuser {
+            make.insert(team.name);
+        }
+    }
+    Ok((make, lead))
 }
 
 /// Names of roles that keep themselves.

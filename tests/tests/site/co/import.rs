@@ -162,7 +162,14 @@ fn oa_931_subjects_stay_the_same() {
         assert!(!Finished::run(with(&new, &old, &[])).await.ok().contains("another subject"));
 
         other.api.post("core/users/", json!({"username": "eve", "name": "Eve"})).await;
+        other.api.post("core/users/", json!({"username": "ada", "name": "Ada", "email": "ada@here.example"})).await;
         let before = id(&other).await;
+        let dry = Finished::run(with(&other, &old, &["--dry-run"])).await.ok();
+        for part in
+            ["People get other keys here", "\"ada\" is here already; differs at the server: email", "superusers of its"]
+        {
+            assert!(dry.contains(part), "{part}: {dry}");
+        }
         let said = Finished::run(with(&other, &old, &[])).await.ok();
         assert!(said.contains("People get other keys here") && said.contains("another subject"), "{said}");
         assert_eq!(id(&other).await, before);

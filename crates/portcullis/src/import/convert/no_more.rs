@@ -149,12 +149,16 @@ fn co_720_own_roles_stay_behind() {
 /// CO-038: the administrator here stays one, whatever the server says about the group.
 #[test]
 fn co_038_the_administrator_stays_in_charge() {
-    let group = |name: &str| json!({"pk": name, "name": name, "is_superuser": false});
-    let there = Snapshot { groups: vec![group("admins"), group("others")], ..Snapshot::default() };
-    let here = Here { groups_in_charge: ["admins".to_owned()].into(), ..Here::default() };
+    let group = |name: &str| json!({"pk": name, "name": name, "is_superuser": false, "parents": ["others"]});
+    let there = Snapshot { groups: vec![group("admins"), group("others"), group("shift")], ..Snapshot::default() };
+    let (make, lead) = (["admins".to_owned()].into(), ["shift".to_owned()].into());
+    let here = Here { groups_in_charge: make, groups_below: lead, ..Here::default() };
     let plan = foundations(&there, &here);
     assert!(!document(&plan, "group admins").contains("is_superuser"));
     assert!(document(&plan, "group others").contains("is_superuser: false"));
+    assert!(document(&plan, "group admins, its parents").contains("others"));
+    assert!(!plan.items.iter().any(|item| item.name == "group shift, its parents"));
+    assert!(is_told(&plan, &["\"shift\"", "keeps its parents"]), "{:?}", plan.notes);
     assert!(is_told(&plan, &["\"admins\"", ADMINISTRATOR]), "{:?}", plan.notes);
 }
 

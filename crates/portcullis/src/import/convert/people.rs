@@ -48,7 +48,12 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Nam
         };
         let parents = names.all(&names.groups, GROUP, "name", &parents);
         if parents != Node::List(Vec::new()) {
-            let name = format!("{}, its parents", text(group, "name"));
+            let name = text(group, "name");
+            if here.groups_below.contains(&name) {
+                plan.note(&format!("Group {name:?} keeps its parents here: {ADMINISTRATOR} is a superuser by them."));
+                continue;
+            }
+            let name = format!("{name}, its parents");
             plan.add("group", &name, [entry(GROUP, [named(group, "name")], [("parents", parents)])]);
         }
     }
