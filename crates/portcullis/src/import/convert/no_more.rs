@@ -126,9 +126,9 @@ fn oa_930_clients_keep_their_fields() {
     assert!(!application.contains("provider"), "{application}");
 }
 
-/// CO-720: roles of one user each stay behind, and nobody gets a role that this installation keeps.
+/// OA-930: roles of one user each stay behind, and nobody gets a role that this installation keeps.
 #[test]
-fn co_720_own_roles_stay_behind() {
+fn oa_930_own_roles_stay_behind() {
     let role = |pk: &str, name: &str| json!({"pk": pk, "name": name});
     let there = Snapshot {
         roles: vec![role("o", "ak-managed-role--user-5"), role("k", "kept"), role("h", "helpdesk")],
