@@ -21,6 +21,9 @@ use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::rights::Rights;
 
+/// The highest key that a user brings along from another installation (OA-931): those who come later need keys above it.
+pub const HIGHEST_KEPT_KEY: i32 = 1 << 30;
+
 /// A user with everything that follows from groups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {

@@ -16,6 +16,7 @@ use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::event::model;
 use crate::list::Slice;
+use crate::mappings::API_SCOPE;
 use crate::{applications, certificates, directory, providers};
 
 /// Most characters of the name of a key.
@@ -23,6 +24,8 @@ const LONGEST_KID: usize = 255;
 /// Seconds for which a consent holds that says no end, as if it were given now; and for which the account of a subject stays
 /// whose last assertion has ended: it may come again.
 const WEEKS: i64 = 28 * 24 * 60 * 60;
+/// Longest that a consent holds that was given elsewhere, in seconds.
+const YEAR: i64 = 365 * 24 * 60 * 60;
 
 /// Gives this installation the permanent id of another one, if nobody is known by its own yet: only the first
 /// administrator and the accounts of outposts are here. Tells whether it has that id now.
@@ -31,19 +34,13 @@ const WEEKS: i64 = 28 * 24 * 60 * 60;
 /// [`Error::Forbidden`] for anyone but superusers, [`Error::Invalid`] when it is no id; or when the store fails.
 pub async fn install_id(ctx: &Context, actor: &Actor, id: &str) -> Result<bool, Error> {
     directory::superuser_only(actor)?;
-    let id = Uuid::parse_str(id).map_err(|_| Error::field("install_id", "Must be a valid UUID."))?.to_string();
+    let id = parsed(id)?;
     let mut change = Change::begin(ctx, actor).await?;
-    let present = instance::get(change.conn()).await?.map(|instance| instance.install_id).unwrap_or_default();
-    if present == id {
-        return Ok(true);
-    }
-    let kinds = ["internal", "external", "service_account"].map(str::to_owned).to_vec();
-    let people = account::Filter { kinds, ..account::Filter::default() };
-    let few = Slice { limit: 2, ..Slice::ALL };
-    let people = account::list(change.conn(), &people, few).await?.rows;
-    if people.iter().any(|account| account.username != ADMINISTRATOR) {
-        return Ok(false);
-    }
+    let present = match id_in(&mut change, &id).await? {
+        Present::Is => return Ok(true),
+        Present::Stays => return Ok(false),
+        Present::Changes(present) => present,
+    };
     instance::set_install_id(change.conn(), &id).await?;
     let named = model("authentik_tenants", "tenant", &id, "Settings");
     let difference = json!({"install_id": {"previous": present, "new": id}});
@@ -54,6 +51,47 @@ pub async fn install_id(ctx: &Context, actor: &Actor, id: &str) -> Result<bool, 
     change.commit().await?;
     ctx.install_id.set(id);
     Ok(true)
+}
+
+/// Whether [`install_id`] would give this installation that id, or it has it.
+///
+/// # Errors
+/// As [`install_id`].
+pub async fn takes_install_id(ctx: &Context, actor: &Actor, id: &str) -> Result<bool, Error> {
+    directory::superuser_only(actor)?;
+    let id = parsed(id)?;
+    // Never committed: only for reading.
+    let mut change = Change::begin(ctx, actor).await?;
+    Ok(!matches!(id_in(&mut change, &id).await?, Present::Stays))
+}
+
+/// What becomes of the id that an installation has.
+enum Present {
+    /// It is the other one already.
+    Is,
+    /// People are known by it.
+    Stays,
+    /// This one is replaced.
+    Changes(String),
+}
+
+fn parsed(id: &str) -> Result<String, Error> {
+    Ok(Uuid::parse_str(id).map_err(|_| Error::field("install_id", "Must be a valid UUID."))?.to_string())
+}
+
+async fn id_in(change: &mut Change<'_>, id: &str) -> Result<Present, Error> {
+    let present = instance::get(change.conn()).await?.map(|instance| instance.install_id).unwrap_or_default();
+    if present == id {
+        return Ok(Present::Is);
+    }
+    let kinds = ["internal", "external", "service_account"].map(str::to_owned).to_vec();
+    let people = account::Filter { kinds, ..account::Filter::default() };
+    let few = Slice { limit: 2, ..Slice::ALL };
+    let people = account::list(change.conn(), &people, few).await?.rows;
+    match people.iter().any(|account| account.username != ADMINISTRATOR) {
+        true => Ok(Present::Stays),
+        false => Ok(Present::Changes(present)),
+    }
 }
 
 /// Has an account stand for a provider's client secret, as part of a larger change; tells whether it did not already. A
@@ -157,8 +195,14 @@ pub async fn kid_in(change: &mut Change<'_>, pk: CertificateId, kid: &str) -> Re
     Ok(true)
 }
 
+/// Whether scopes, apart by spaces, let an application act through our API as whoever agreed.
+pub fn reaches_api(scope: &str) -> bool {
+    scope.split_whitespace().any(|scope| scope == API_SCOPE)
+}
+
 /// Keeps that somebody agreed to an application elsewhere; tells whether that was not known. What they agreed to here, and
-/// what has ended, stays as it is. Without an end it is as if they agreed now.
+/// what has ended, stays as it is. Without an end it is as if they agreed now, and no end is later than in a year. What lets an
+/// application act through our API is asked for anew.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone but superusers, [`Error::NotFound`]; or when the store fails.
@@ -173,7 +217,10 @@ pub async fn consent(
     directory::superuser_only(actor)?;
     let view = applications::get(ctx, slug).await?;
     let now = ctx.now();
-    let expires = expires.unwrap_or_else(|| now.plus_seconds(WEEKS));
+    let expires = expires.unwrap_or_else(|| now.plus_seconds(WEEKS)).min(now.plus_seconds(YEAR));
+    if reaches_api(scope) {
+        return Ok(false);
+    }
     let mut change = Change::begin(ctx, actor).await?;
     let account = account::by_username(change.conn(), username).await?.ok_or(Error::NotFound("User"))?;
     let found =

@@ -6,6 +6,7 @@
 mod consents;
 mod convert;
 mod entry;
+mod known;
 mod read;
 mod server;
 
@@ -19,14 +20,17 @@ use portcullis_idp::context::{Actor, Context};
 use portcullis_idp::flow::stages;
 use portcullis_idp::list::{Slice, users};
 use portcullis_idp::policies::{self, Kind};
+use portcullis_idp::settings::Settings as Stored;
 use portcullis_idp::{Change, applications, bindings, directory, flows, mappings, takeover};
 use portcullis_web::api::blueprints::{Audience, Document, apply};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::edge::SystemClock;
 use crate::settings::Settings;
 use crate::{Failure, instance, serve};
-use convert::{Here, Plan, Refused, Snapshot, expressions, review};
+use convert::applications::is_closed;
+use convert::{Here, Plan, Refused, Snapshot, expressions, present, review};
 use server::Server;
 
 /// Variable that holds the token.
@@ -70,6 +74,9 @@ pub(crate) struct Wish {
 /// One line when the server cannot be read, or has other expressions than those that were reviewed. What cannot be taken over
 /// is reported, and no error.
 pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), Failure> {
+    if let Some(given) = wish.install_id.as_ref().filter(|given| Uuid::parse_str(given).is_err()) {
+        return Err(format!("--install-id: {given} is not the id of an installation, which is a UUID").into());
+    }
     let server = Server::new(&from.url, from.token_file.as_deref(), from.token.as_deref())?;
     if server.is(settings.general.base_url.as_str()) {
         return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
@@ -86,7 +93,7 @@ pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), F
         }
         let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
         let done = match wish.dry_run {
-            true => tell(&ctx, &there, &mark).await,
+            true => tell(&ctx, &there, &mark, wish.reviewed.is_some()).await,
             false => take_over(&ctx, &there, wish.reviewed.is_some()).await,
         };
         ctx.db.close().await;
@@ -95,13 +102,19 @@ pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), F
 }
 
 /// Tells what would be done, without doing anything.
-async fn tell(ctx: &Context, there: &Snapshot, mark: &str) -> Result<(), Failure> {
-    let here = Here { keeps_keys: there.install_id.is_some(), ..here(ctx).await? };
-    let (first, second) = (convert::foundations(there, &here), convert::applications(there, &here, &Refused::new()));
+async fn tell(ctx: &Context, there: &Snapshot, mark: &str, reviewed: bool) -> Result<(), Failure> {
+    let keeps_keys = match &there.install_id {
+        Some(id) => takeover::takes_install_id(ctx, &Actor::system(), id).await?,
+        None => false,
+    };
+    let here = Here { keeps_keys, reviewed, ..here(ctx, there).await? };
+    let first = convert::foundations(there, &here);
+    let second = convert::applications(there, &here, &first.refused);
     for item in first.items.iter().chain(&second.items) {
         say(&format!("would take over {}", item.name))?;
     }
-    for note in first.notes.iter().chain(&second.notes).chain(&review::problems(there)) {
+    let present = present::lines(there, &here.known);
+    for note in present.iter().chain(&first.notes).chain(&second.notes).chain(&review::problems(there)) {
         say(note)?;
     }
     let shown = expressions::own(there);
@@ -118,7 +131,7 @@ async fn tell(ctx: &Context, there: &Snapshot, mark: &str) -> Result<(), Failure
 }
 
 /// What is here already.
-async fn here(ctx: &Context) -> Result<Here, Failure> {
+async fn here(ctx: &Context, there: &Snapshot) -> Result<Here, Failure> {
     let system = Actor::system();
     let flows = flows::list(ctx, &system, &flows::Filter::default(), Slice::ALL).await?.rows;
     let mappings =
@@ -134,6 +147,10 @@ async fn here(ctx: &Context) -> Result<Here, Failure> {
     let mut change = Change::begin(ctx, &system).await?;
     let stages = stages::all_in(&mut change).await?;
     drop(change);
+    let mut conn = ctx.db.read().await?;
+    let is_open_by_default = Stored::load(&mut conn).await?.open_by_default;
+    drop(conn);
+    let (groups_in_charge, groups_below) = known::groups_in_charge(ctx).await?;
     Ok(Here {
         flows: flows.into_iter().map(|flow| flow.slug).collect(),
         managed_mappings: mappings
@@ -143,6 +160,11 @@ async fn here(ctx: &Context) -> Result<Here, Failure> {
         mappings: mappings.into_iter().map(|mapping| (mapping.name, mapping.expression)).collect(),
         policies: policies.collect(),
         stages: stages.into_iter().map(|stage| (stage.name, stage.tunables)).collect(),
+        known: known::of(ctx, there).await?,
+        groups_in_charge,
+        groups_below,
+        managed_roles: known::managed_roles(ctx).await?,
+        is_open_by_default,
         users: people(ctx).await?.into_iter().map(|account| (account.pk.0, account.username)).collect(),
         ..Here::default()
     })
@@ -158,23 +180,24 @@ async fn take_over(ctx: &Context, there: &Snapshot, reviewed: bool) -> Result<()
         Some(id) => takeover::install_id(ctx, &Actor::system(), id).await?,
         None => false,
     };
-    let here = Here { keeps_keys, reviewed, ..here(ctx).await? };
-    let mut refused = Refused::new();
+    let here = Here { keeps_keys, reviewed, ..here(ctx, there).await? };
     let first = convert::foundations(there, &here);
-    carry(ctx, &first, &mut refused).await?;
+    let mut refused = first.refused.clone();
+    let mut left = carry(ctx, &first, &mut refused).await?;
     // Applications rest on what has arrived: what has not lets nobody in.
     let second = convert::applications(there, &here, &refused);
-    carry(ctx, &second, &mut refused).await?;
-    consents::take_over(ctx, there).await?;
-    let notes = first.notes.iter().chain(&second.notes);
-    for note in notes.chain(&further_bindings(ctx, there).await?).chain(&review::problems(there)) {
+    left += carry(ctx, &second, &mut refused).await?;
+    consents::take_over(ctx, there, &refused).await?;
+    let present = present::lines(there, &here.known);
+    let notes = present.iter().chain(&first.notes).chain(&second.notes);
+    for note in notes.chain(&further_bindings(ctx, there, &here).await?).chain(&review::problems(there)) {
         say(note)?;
     }
     if let Some(note) = other_subjects(ctx, there).await? {
         say(&note)?;
     }
     let all = first.items.len() + second.items.len();
-    say(&format!("{} of {all} objects are here now", all - refused.len()))
+    say(&format!("{} of {all} objects are here now", all - left))
 }
 
 /// Tells of people whom applications would take for others: their subject here is another one than there (OA-931).
@@ -194,20 +217,22 @@ async fn other_subjects(ctx: &Context, there: &Snapshot) -> Result<Option<String
     }))
 }
 
-/// Applies what is planned, one item after the other, and remembers those that are refused.
-async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<(), Failure> {
+/// Applies what is planned, one item after the other, and remembers those that are refused. Tells how many these are.
+async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<usize, Failure> {
+    let mut left = 0;
     for item in &plan.items {
         let document = Document { takes_over: true, ..Document::of_file("import", item.document()) };
         if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
             say(&format!("{}: not carried over: {why}", item.name))?;
             refused.extend(item.about());
+            left += 1;
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Tells of applications that more is bound to here than at the server: in the mode `any`, that lets in more people.
-async fn further_bindings(ctx: &Context, there: &Snapshot) -> Result<Vec<String>, Failure> {
+async fn further_bindings(ctx: &Context, there: &Snapshot, known: &Here) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     for application in &there.applications {
         let slug = application.get("slug").and_then(Value::as_str).unwrap_or_default();
@@ -216,7 +241,7 @@ async fn further_bindings(ctx: &Context, there: &Snapshot) -> Result<Vec<String>
         let here = bindings::list(ctx, &Actor::system(), &filter, Slice::ALL).await?.rows.len();
         let of_it = |binding: &&Value| binding.get("target") == application.get("pk");
         let at_server = there.bindings.iter().filter(of_it).count();
-        if here > at_server {
+        if here > at_server + usize::from(is_closed(application, there, known)) {
             notes.push(format!(
                 "Application {slug:?} has {here} bindings here and {at_server} at the server: see whether the others are wanted."
             ));

@@ -144,6 +144,15 @@ fn co_008_flags_without_effect_are_refused() {
     assert_eq!(zero.status.code(), Some(2), "{zero:?}");
 }
 
+/// OA-931: what is no installation id is refused before anything is asked.
+#[test]
+fn oa_931_what_is_no_installation_id_is_refused() {
+    let place = Place::new();
+    let import = ["import", "http://localhost:1", "--install-id", "nonsense"];
+    let refused = place.refused(&import, &[("PORTCULLIS_IMPORT_TOKEN", "token")]);
+    assert!(refused.contains("--install-id: nonsense is not the id of an installation"), "{refused}");
+}
+
 /// CO-720: `-` is a blueprint on standard input.
 #[test]
 fn co_720_a_blueprint_comes_by_standard_input() {

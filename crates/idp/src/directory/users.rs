@@ -9,7 +9,7 @@ use portcullis_store::{account, consent, role, team};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{account_attributes, lookup, pseudonym, secret_keys};
+use super::{HIGHEST_KEPT_KEY, account_attributes, lookup, pseudonym, secret_keys};
 use crate::bindings;
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
@@ -89,6 +89,10 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
         let by_pk = account::by_pk(change.conn(), pk).await?;
         if pk.0 < 1 || by_pk.is_some() || account::by_uuid(change.conn(), uuid).await?.is_some() {
             problems.add("keys", format!("The key {pk} or the id {uuid} is somebody else's here."));
+        }
+        if pk.0 > HIGHEST_KEPT_KEY {
+            problems
+                .add("keys", format!("The key {pk} leaves too few for others: keep none above {HIGHEST_KEPT_KEY}."));
         }
     }
     problems.check()?;

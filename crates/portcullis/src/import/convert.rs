@@ -1,9 +1,12 @@
 //! From objects of one server's API to entries for ours. Keys differ between servers; names do not.
 
-mod applications;
+pub(super) mod applications;
 pub(super) mod expressions;
 mod machines;
+#[cfg(test)]
+mod no_more;
 mod people;
+pub(super) mod present;
 pub(super) mod review;
 mod rules;
 mod site;
@@ -11,6 +14,7 @@ mod site;
 use std::collections::{HashMap, HashSet};
 
 use portcullis_core::attributes::MASK;
+use portcullis_idp::bootstrap::ADMINISTRATOR;
 use serde_json::{Map, Value};
 
 use super::entry::{Entry, Item, Node};
@@ -44,6 +48,8 @@ pub(super) struct Snapshot {
     /// With `key`, where the token may see it.
     pub(super) tokens: Vec<Value>,
     pub(super) outposts: Vec<Value>,
+    /// Whether an application without bindings lets nobody in.
+    pub(super) is_closed_by_default: bool,
 }
 
 /// What is here already under permanent names.
@@ -60,6 +66,16 @@ pub(super) struct Here {
     pub(super) stages: HashMap<String, Value>,
     /// User names, by key.
     pub(super) users: HashMap<i32, String>,
+    /// What would be another one afterwards.
+    pub(super) known: present::Known,
+    /// Groups by which the administrator here is a superuser.
+    pub(super) groups_in_charge: HashSet<String>,
+    /// Groups that lead to one of these by their parents.
+    pub(super) groups_below: HashSet<String>,
+    /// Names of roles that keep themselves.
+    pub(super) managed_roles: HashSet<String>,
+    /// Whether an application without bindings lets everybody in.
+    pub(super) is_open_by_default: bool,
     /// Whether people keep their keys: subjects are made of these and the permanent id, which is the same here.
     pub(super) keeps_keys: bool,
     /// Whether somebody has looked at the expressions that come.
@@ -71,6 +87,8 @@ pub(super) struct Here {
 pub(super) struct Plan {
     pub(super) items: Vec<Item>,
     pub(super) notes: Vec<String>,
+    /// What is left out on purpose, so that nothing is put on what has its name here.
+    pub(super) refused: Refused,
 }
 
 const GROUP: &str = "authentik_core.group";
@@ -135,7 +153,7 @@ pub(super) fn foundations(there: &Snapshot, here: &Here) -> Plan {
 pub(super) fn applications(there: &Snapshot, here: &Here, refused: &Refused) -> Plan {
     let mut plan = Plan::default();
     let names = Names::of(there, here, refused);
-    applications::applications(&mut plan, there, &names);
+    applications::applications(&mut plan, there, here, &names);
     applications::other_bindings(&mut plan, there, &names);
     people::tokens(&mut plan, there, &names);
     machines::links(&mut plan, there, &names);
@@ -143,6 +161,16 @@ pub(super) fn applications(there: &Snapshot, here: &Here, refused: &Refused) -> 
     site::brands(&mut plan, there, here, &names);
     site::stages(&mut plan, there, here);
     plan
+}
+
+/// Whether a person and an application of these names have come from the server. The administrator here is nobody from there.
+pub(super) fn is_carried(there: &Snapshot, refused: &Refused, username: &str, slug: &str) -> bool {
+    let is = |objects: &[Value], model: &'static str, field: &str, name: &str| {
+        objects.iter().any(|object| text(object, field) == name) && !refused.contains(&(model, name.to_owned()))
+    };
+    username != ADMINISTRATOR
+        && is(&there.users, USER, "username", username)
+        && is(&there.applications, APPLICATION, "slug", slug)
 }
 
 /// Names of what keys stand for at the server.
@@ -186,11 +214,12 @@ impl Names {
         let of_kind = |objects: &[Value], model: &'static str| -> Vec<(String, (&'static str, String))> {
             by(objects, model, "name").into_iter().map(|(key, name)| (key, (model, name))).collect()
         };
+        let roles: Vec<_> = there.roles.iter().filter(|role| !people::is_own_role(role, here)).cloned().collect();
         let machines = machines::of(there);
         let people: Vec<_> = there.users.iter().filter(|user| !people::is_left_out(user, &machines)).cloned().collect();
         Self {
             flows: by(&there.flows, FLOW, "slug"),
-            roles: by(&there.roles, ROLE, "name"),
+            roles: by(&roles, ROLE, "name"),
             groups: by(&there.groups, GROUP, "name"),
             users: by(&people, USER, "username"),
             certificates: by(&carried, CERTIFICATE, "name"),

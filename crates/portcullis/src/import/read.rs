@@ -54,7 +54,9 @@ pub(super) async fn read(server: &Server) -> Result<Snapshot, Failure> {
         stages.extend(server.list(&format!("stages/{kind}/")).await?);
     }
     let install_id = server.get_if_allowed("enterprise/license/install_id/").await?;
+    let settings = server.get_if_allowed("admin/settings/").await?.unwrap_or_default();
     Ok(Snapshot {
+        is_closed_by_default: settings.pointer("/flags/core_default_app_access") == Some(&Value::Bool(false)),
         install_id: install_id.and_then(|found| found.get("install_id")?.as_str().map(str::to_owned)),
         brands: server.list("core/brands/").await?,
         consents: server.list("core/user_consent/").await?,

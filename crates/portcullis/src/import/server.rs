@@ -95,13 +95,14 @@ impl Server {
         Err(format!("{path} does not end").into())
     }
 
-    /// One object, or none when the token may not see it.
+    /// One object, or none when the token may not see it, or nobody may.
     ///
     /// # Errors
     /// As [`Self::get`].
     pub(super) async fn get_if_allowed(&self, path: &str) -> Result<Option<Value>, Failure> {
         match self.ask(path).await? {
-            (StatusCode::FORBIDDEN, _) => Ok(None),
+            // Some servers show keys to nobody.
+            (StatusCode::FORBIDDEN | StatusCode::GONE, _) => Ok(None),
             (status, body) => self.object(path, status, &body),
         }
     }
@@ -159,5 +160,44 @@ impl Server {
             return Err(format!("{}: more than {} MiB in all", self.base, MOST_BYTES >> 20).into());
         }
         Ok((status, body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers every question with this status.
+    async fn answering(status: &'static str) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+                let mut question = [0; 1024];
+                // The question is one packet, and nothing in it matters.
+                let _ = stream.read(&mut question).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Server::new(&url, None, Some("token")).expect("a server")
+    }
+
+    /// OA-930: a server that shows a key to nobody, as one that does not show it to this token, has it left out; other failures
+    /// end the import.
+    #[tokio::test]
+    async fn oa_930_keys_that_nobody_sees_are_left_out() {
+        for status in ["403 Forbidden", "410 Gone", "404 Not Found"] {
+            let found = answering(status).await.get_if_allowed("core/tokens/x/view_key/").await;
+            assert!(matches!(found, Ok(None)), "{status}: {found:?}");
+        }
+        assert!(answering("200 OK").await.get_if_allowed("x/").await.expect("is shown").is_some());
+        for status in ["401 Unauthorized", "500 Internal Server Error"] {
+            assert!(answering(status).await.get_if_allowed("x/").await.is_err(), "{status}");
+        }
+        assert!(answering("410 Gone").await.get("x/").await.is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps its identity when it comes from another installation.
 
 use portcullis_core::id::{ProviderPk, UserPk};
+use portcullis_idp::directory::HIGHEST_KEPT_KEY;
 use portcullis_idp::{Actor, takeover};
 use portcullis_store::{account, federated};
 use portcullis_web::api::blueprints::{Audience, Document, apply};
@@ -69,6 +70,39 @@ async fn oa_931_keys_are_not_chosen() {
     assert_eq!(taken.field.as_deref(), Some("keys"), "{taken}");
 }
 
+/// OA-931: who comes later needs a key as well: none is kept that leaves no room above it.
+#[tokio::test]
+async fn oa_931_there_is_room_for_others() {
+    let site = Site::new().await;
+    let with = |pk: i32| {
+        let text = format!(
+            "version: 1\nentries:\n  - {{model: authentik_core.user, identifiers: {{username: eve}}, attrs: {{name: Eve, \
+             taken_over: {{pk: {pk}, uuid: {UUID}}}}}}}\n"
+        );
+        Document { takes_over: true, ..Document::of_file("import", text) }
+    };
+    for pk in [i32::MAX, HIGHEST_KEPT_KEY + 1] {
+        let refused = apply(&site.ctx, &Actor::system(), &with(pk), Audience::Ourselves).await.unwrap_err();
+        assert_eq!(refused.field.as_deref(), Some("keys"), "{refused}");
+    }
+    apply(&site.ctx, &Actor::system(), &with(HIGHEST_KEPT_KEY), Audience::Ourselves).await.unwrap();
+    let (next, _) = site.user("bob").await;
+    assert!(next > i64::from(HIGHEST_KEPT_KEY), "{next}");
+}
+
+/// OA-931: what an installation would do about its id is told without doing it.
+#[tokio::test]
+async fn oa_931_the_id_is_not_changed_by_asking() {
+    let site = Site::new().await;
+    let system = Actor::system();
+    let before = site.ctx.install_id.get();
+    assert!(takeover::takes_install_id(&site.ctx, &system, UUID).await.unwrap());
+    assert_eq!(site.ctx.install_id.get(), before);
+    site.user("ada").await;
+    assert!(!takeover::takes_install_id(&site.ctx, &system, UUID).await.unwrap());
+    assert!(takeover::takes_install_id(&site.ctx, &system, "nonsense").await.is_err());
+}
+
 /// OA-930: what somebody agreed to elsewhere counts here until it ends; what they agreed to here stays, and what has ended or is
 /// of nobody who is here is not kept.
 #[tokio::test]
@@ -86,6 +120,12 @@ async fn oa_930_consents_are_taken_over() {
     assert!(!agree("ada", "openid", 9000).await.unwrap(), "a second time");
     assert!(agree("nobody", "openid", 60).await.is_err());
     let kept = only(&site, "/core/user_consent/").await;
+    let year = 365 * 24 * 60 * 60;
+    let (bob, _) = site.user("bob").await;
+    assert!(!agree("bob", "openid goauthentik.io/api", 60).await.unwrap(), "lets an application act through our API");
+    assert!(agree("bob", "openid", 40 * year).await.unwrap());
+    let longest = only(&site, &format!("/core/user_consent/?user={bob}")).await;
+    assert_eq!(longest["expires"], json!(now.plus_seconds(year).to_string()));
     assert_eq!((&kept["permissions"], &kept["user"]["username"]), (&json!("openid email"), &json!("ada")));
     assert_eq!(kept["expires"], json!(now.plus_seconds(60).to_string()));
 }

@@ -162,12 +162,19 @@ fn oa_931_subjects_stay_the_same() {
         assert!(!Finished::run(with(&new, &old, &[])).await.ok().contains("another subject"));
 
         other.api.post("core/users/", json!({"username": "eve", "name": "Eve"})).await;
+        other.api.post("core/users/", json!({"username": "ada", "name": "Ada", "email": "ada@here.example"})).await;
         let before = id(&other).await;
+        let dry = Finished::run(with(&other, &old, &["--dry-run"])).await.ok();
+        for part in
+            ["People get other keys here", "\"ada\" is here already; differs at the server: email", "superusers of its"]
+        {
+            assert!(dry.contains(part), "{part}: {dry}");
+        }
         let said = Finished::run(with(&other, &old, &[])).await.ok();
         assert!(said.contains("People get other keys here") && said.contains("another subject"), "{said}");
         assert_eq!(id(&other).await, before);
         let unknown = Finished::run(with(&new, &old, &["--install-id", "no-uuid"])).await;
-        assert!(unknown.code == Some(1) && unknown.stderr.contains("install_id"), "{unknown:?}");
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("--install-id: no-uuid is not"), "{unknown:?}");
     });
 }
 
@@ -213,6 +220,56 @@ fn oa_933_expressions_are_not_used_before_they_are_reviewed() {
         old.api.patch(&path, json!({"expression": "return True"})).await;
         let stale = Finished::run(with(&new, &old, &["--reviewed", &mark])).await;
         assert!(stale.code == Some(1) && stale.stderr.contains("other expressions"), "{stale:?}");
+    });
+}
+
+/// OA-933, OA-596, CO-134, OA-930: nobody gets in by a policy that is inverted and not reviewed, nor to what nothing is bound to
+/// where that lets nobody in; tokens come with their limits, clients with both secrets and the key of their tokens. A second run
+/// adds nothing.
+#[test]
+fn oa_933_nobody_gets_more_than_there() {
+    run(async {
+        let (old, new) = (Site::start().await, Site::start().await);
+        let recorder = Recorder::start().await;
+        let external = format!("http://wiki.localhost:{}", new.port);
+        fill(&old, &external, &recorder.url()).await;
+        old.api.patch("admin/settings/", json!({"flags": {"core_default_app_access": false}})).await;
+        let wiki = old.api.get("core/applications/wiki/").await["pk"].clone();
+        let policy = one(&old, "policies/expression/?name=by%20day").await["pk"].clone();
+        let bound = old.api.get(&format!("policies/bindings/?target={}", wiki.as_str().unwrap())).await;
+        let bound =
+            bound["results"].as_array().unwrap().iter().find(|binding| binding["policy"] == policy).unwrap().clone();
+        let path = format!("policies/bindings/{}/", bound["pk"].as_str().unwrap());
+        old.api.patch(&path, json!({"negate": true, "failure_result": true})).await;
+        let limits = json!({"allowed_applications": [wiki], "allowed_networks": ["127.0.0.0/8", "::1/128"]});
+        old.api.patch("core/tokens/ada-wiki/", limits).await;
+        let certificate = json!({"common_name": "reads", "validity_days": 10});
+        let certificate = old.api.post("crypto/certificatekeypairs/generate/", certificate).await;
+        let client = one(&old, "providers/oauth2/?name=App").await["pk"].clone();
+        let more = json!({"encryption_key": pk(&certificate), "second_client_secret": "second-s3cret"});
+        old.api.patch(&format!("providers/oauth2/{client}/"), more).await;
+
+        for _ in 0..2 {
+            let said = Finished::run(with(&new, &old, &[])).await.ok();
+            assert!(said.contains("inverts policy \"by day\"") && said.contains("\"app\" has no bindings"), "{said}");
+            assert!(!said.contains("not carried over:"), "{said}");
+            assert!(!said.contains("see whether the others are wanted"), "{said}");
+        }
+        let ask = async || http().get(&external).header("authorization", basic("ada", KEY)).go().await.status;
+        until("the application", async || (ask().await == 401).then_some(())).await;
+        let here = new.api.get("core/applications/wiki/").await["pk"].clone();
+        let bound = new.api.get(&format!("policies/bindings/?target={}", here.as_str().unwrap())).await;
+        let bound = bound["results"].as_array().unwrap().clone();
+        assert!(bound.len() == 2 && bound.iter().all(|binding| binding["negate"] == false), "{bound:?}");
+        let app = new.api.get("core/applications/app/").await["pk"].clone();
+        let closed = one(&new, &format!("policies/bindings/?target={}", app.as_str().unwrap())).await;
+        assert_eq!(closed["policy_obj"]["name"], "open to nobody: app");
+        let token = new.api.get("core/tokens/ada-wiki/").await;
+        assert_eq!(token["allowed_applications"], json!([here]));
+        assert_eq!(token["allowed_networks"], json!(["127.0.0.0/8", "::1/128"]));
+        let client = one(&new, "providers/oauth2/?name=App").await;
+        assert_eq!(client["encryption_key"], pk(&one(&new, "crypto/certificatekeypairs/?name=reads").await));
+        assert_eq!(client["second_client_secret"], "second-s3cret");
     });
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::expressions::is_unread;
 use super::{
     APPLICATION, BINDING, CERTIFICATE, DUMMY, EMBEDDED, ENTITLEMENT, FLOW, GROUP, Here, MAPPING, Names, OAUTH2,
     OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, plain, text,
 };
 use crate::import::entry::{Entry, Item, Node};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What clients may use of a server that has no list of it: all but tokens in addresses.
 const GRANTS: [&str; 5] = [
@@ -24,10 +25,15 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "client_type",
         "client_id",
         "client_secret",
+        "client_secret_expires",
+        "second_client_secret",
+        "second_client_secret_expires",
+        "client_jwks",
         "grant_types",
         "redirect_uris",
         "access_code_validity",
         "refresh_token_threshold",
+        "refresh_family_max_age",
         "include_claims_in_id_token",
         "logout_uri",
         "logout_method",
@@ -35,6 +41,7 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "issuer_mode",
         "federation_audiences",
         "cap_to_assertion_exp",
+        "token_exchange_without_actor",
     ];
     let proxy = [
         "mode",
@@ -47,6 +54,8 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "basic_auth_password_attribute",
         "intercept_header_auth",
         "cookie_domain",
+        "federation_audiences",
+        "cap_to_assertion_exp",
     ];
     let oauth2 = there.oauth2_providers.iter().map(|found| (OAUTH2, "signing_key", found, oauth2.as_slice()));
     let proxy = there.proxy_providers.iter().map(|found| (PROXY, "certificate", found, proxy.as_slice()));
@@ -54,6 +63,16 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
     for (model, certificate, provider, fields) in oauth2.chain(proxy) {
         let name = text(provider, "name");
         let mut attrs = [picked(provider, fields), picked(provider, &validity)].concat();
+        if model == OAUTH2 && lacks_key(provider, names) {
+            plan.note(&format!(
+                "Provider {name:?} encrypts its tokens, and the key for that cannot be carried over: it is left out."
+            ));
+            plan.refused.insert((model, name));
+            continue;
+        }
+        if let Some(found) = names.certificates.get(&key_of(provider, "encryption_key")).filter(|_| model == OAUTH2) {
+            attrs.push(("encryption_key", Node::Find(CERTIFICATE, "name", found.clone())));
+        }
         if model == PROXY && !text(provider, "client_id").is_empty() {
             // Machines ask the token endpoint for it by this name (OA-932).
             attrs.push(("taken_over", Node::Map(vec![("client_id", get(provider, "client_id").into())])));
@@ -73,6 +92,13 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
             }
             attrs.push((field, Node::Find(FLOW, "slug", if is_here { slug } else { otherwise.to_owned() })));
         }
+        if let Some(key) = provider.get("authentication_flow").filter(|key| !key.is_null()) {
+            match names.flows.get(&plain(key)).filter(|slug| here.flows.contains(*slug)) {
+                Some(slug) => attrs.push(("authentication_flow", Node::Find(FLOW, "slug", slug.clone()))),
+                None => plan
+                    .note(&format!("Provider {name:?} has a sign-in flow of its own; here it gets that of the brand.")),
+            }
+        }
         if let Some(key) = provider.get(certificate).filter(|key| !key.is_null()) {
             match names.certificates.get(&plain(key)) {
                 Some(found) => attrs.push((certificate, Node::Find(CERTIFICATE, "name", found.clone()))),
@@ -90,7 +116,11 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         plan.add("provider", &name, [Entry { attrs, ..entry(model, [named(provider, "name")], []) }]);
         let sources = names.all(&names.sources, SOURCE, "slug", &get(provider, "jwt_federation_sources"));
         let others = get(provider, "jwt_federation_providers");
-        let others = others.as_array().into_iter().flatten().filter_map(|key| names.providers.get(&plain(key)));
+        let others = others.as_array().into_iter().flatten().filter(|key| {
+            let mut clients = there.oauth2_providers.iter();
+            !clients.any(|client| key_of(client, "pk") == plain(key) && lacks_key(client, names))
+        });
+        let others = others.filter_map(|key| names.providers.get(&plain(key)));
         let others = Node::List(others.map(|(model, name)| Node::Find(model, "name", name.clone())).collect());
         if sources != Node::List(Vec::new()) || others != Node::List(Vec::new()) {
             let trusts = [("jwt_federation_sources", sources), ("jwt_federation_providers", others)];
@@ -110,8 +140,14 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
     }
 }
 
+/// Whether a provider encrypts its tokens with what does not come: they are not to be sent in the clear.
+fn lacks_key(provider: &Value, names: &Names) -> bool {
+    let key = key_of(provider, "encryption_key");
+    !key.is_empty() && !names.certificates.contains_key(&key)
+}
+
 /// An application comes with all its bindings or not at all, so that none lets in whom another one keeps out.
-pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
+pub(super) fn applications(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
     for application in &there.applications {
         let slug = text(application, "slug");
         let mut attrs = picked(
@@ -132,17 +168,27 @@ pub(super) fn applications(plan: &mut Plan, there: &Snapshot, names: &Names) {
         }
         let id = Some("application".to_owned());
         let mut entries = vec![Entry { attrs, id, ..entry(APPLICATION, [named(application, "slug")], []) }];
-        let here = Node::KeyOf("application".to_owned());
-        bindings(plan, there, names, &key_of(application, "pk"), &slug, &here, &mut entries);
+        let target = Node::KeyOf("application".to_owned());
+        let mut bound = Bound { there, here, names, slug: &slug, entries: &mut entries };
+        bound.all_of(plan, &key_of(application, "pk"), &target);
+        if is_closed(application, there, here) {
+            let name = format!("open to nobody: {slug}");
+            plan.note(&format!(
+                "Application {slug:?} has no bindings, and the server lets nobody in to such ones: policy {name:?} denies."
+            ));
+            let member = bound.denying(name);
+            let order = ("order", json!(0).into());
+            bound.entries.push(entry(BINDING, [("target", target.clone()), member, order], []));
+        }
         let own = there.entitlements.iter().filter(|found| key_of(found, "app") == key_of(application, "pk"));
         for (number, entitlement) in own.enumerate() {
             let attributes = attributes(plan, entitlement, &format!("entitlement {:?}", text(entitlement, "name")));
-            let identifiers = [named(entitlement, "name"), ("app", here.clone())];
+            let identifiers = [named(entitlement, "name"), ("app", target.clone())];
             let id = format!("entitlement-{number}");
-            let target = Node::KeyOf(id.clone());
+            let its = Node::KeyOf(id.clone());
             let attrs = [("attributes", attributes.into())];
-            entries.push(Entry { id: Some(id), ..entry(ENTITLEMENT, identifiers, attrs) });
-            bindings(plan, there, names, &key_of(entitlement, "pbm_uuid"), &slug, &target, &mut entries);
+            bound.entries.push(Entry { id: Some(id), ..entry(ENTITLEMENT, identifiers, attrs) });
+            bound.all_of(plan, &key_of(entitlement, "pbm_uuid"), &its);
         }
         plan.add("application", &slug, entries);
     }
@@ -163,43 +209,76 @@ pub(super) fn other_bindings(plan: &mut Plan, there: &Snapshot, names: &Names) {
     }
 }
 
-fn bindings(
-    plan: &mut Plan,
-    there: &Snapshot,
-    names: &Names,
-    target: &str,
-    slug: &str,
-    here: &Node,
-    entries: &mut Vec<Entry>,
-) {
-    for binding in there.bindings.iter().filter(|binding| key_of(binding, "target") == target) {
-        let group =
-            names.groups.get(&key_of(binding, "group")).map(|name| ("group", Node::Find(GROUP, "name", name.clone())));
-        let user =
-            names.users.get(&key_of(binding, "user")).map(|name| ("user", Node::Find(USER, "username", name.clone())));
-        let policy = names.policies.get(&key_of(binding, "policy"));
-        let policy = policy.map(|(model, name)| ("policy", Node::Find(model, "name", name.clone())));
-        let mut attrs = picked(binding, &["enabled", "timeout", "failure_result"]);
-        let member = match group.or(user).or(policy) {
-            Some(member) => {
-                attrs.extend(picked(binding, &["negate"]));
-                member
-            }
-            None => {
-                // What cannot be asked here must not let anybody in, and must be seen.
-                let name = format!("not carried over: a binding of {slug}");
-                plan.note(&format!(
-                    "A binding of application {slug:?} names what is not here; policy {name:?} denies in its place."
-                ));
-                let never =
-                    [("result", json!(false).into()), ("wait_min", json!(0).into()), ("wait_max", json!(0).into())];
-                entries.push(entry(DUMMY, [("name", json!(name).into())], never));
-                attrs.push(("negate", json!(false).into()));
-                ("policy", Node::Find(DUMMY, "name", name))
-            }
-        };
-        let order = ("order", Node::from(get(binding, "order")));
-        entries.push(Entry { attrs, ..entry(BINDING, [("target", here.clone()), member, order], []) });
+/// Whether nobody gets in to an application there although nothing is bound to it, and here everybody would.
+pub(in crate::import) fn is_closed(application: &Value, there: &Snapshot, here: &Here) -> bool {
+    let counts = |binding: &&Value| {
+        key_of(binding, "target") == key_of(application, "pk") && get(binding, "enabled") != json!(false)
+    };
+    there.is_closed_by_default && here.is_open_by_default && !there.bindings.iter().any(|binding| counts(&binding))
+}
+
+/// What is bound to an application and its entitlements, as it becomes part of what is applied.
+struct Bound<'a> {
+    there: &'a Snapshot,
+    here: &'a Here,
+    names: &'a Names,
+    slug: &'a str,
+    entries: &'a mut Vec<Entry>,
+}
+
+impl Bound<'_> {
+    fn all_of(&mut self, plan: &mut Plan, key: &str, target: &Node) {
+        let Self { there, names, slug, .. } = *self;
+        for binding in there.bindings.iter().filter(|binding| key_of(binding, "target") == key) {
+            let group = names.groups.get(&key_of(binding, "group"));
+            let group = group.map(|name| ("group", Node::Find(GROUP, "name", name.clone())));
+            let user = names.users.get(&key_of(binding, "user"));
+            let user = user.map(|name| ("user", Node::Find(USER, "username", name.clone())));
+            let policy = names.policies.get(&key_of(binding, "policy"));
+            // Who has not read an expression does not know whom it lets in when it is turned round, or fails.
+            let unread = policy.filter(|(model, name)| is_unread(there, self.here, model, name));
+            let inverted = unread.filter(|_| get(binding, "negate") == json!(true));
+            let policy = policy.map(|(model, name)| ("policy", Node::Find(model, "name", name.clone())));
+            let mut attrs = picked(binding, &["enabled", "timeout"]);
+            let member = match (inverted, group.or(user).or(policy)) {
+                (None, Some(member)) => {
+                    attrs.extend(picked(binding, &["negate", "failure_result"]));
+                    if unread.is_some() {
+                        attrs.retain(|(field, _)| *field != "failure_result");
+                        attrs.push(("failure_result", json!(false).into()));
+                    }
+                    member
+                }
+                (inverted, _) => {
+                    // What cannot be asked here must not let anybody in, and must be seen.
+                    let name = match inverted {
+                        Some((_, policy)) => format!("not reviewed: {policy}, inverted for {slug}"),
+                        None => format!("not carried over: a binding of {slug}"),
+                    };
+                    plan.note(&match inverted {
+                        Some((_, policy)) => format!(
+                            "Application {slug:?} inverts policy {policy:?}, which is not reviewed; policy {name:?} denies in \
+                             its place. Bind it yourself, or review it and import again; then remove the denying one."
+                        ),
+                        None => format!(
+                            "A binding of application {slug:?} names what is not here; policy {name:?} denies in its place."
+                        ),
+                    });
+                    let no = json!(false);
+                    attrs.extend([("negate", no.clone().into()), ("failure_result", no.into())]);
+                    self.denying(name)
+                }
+            };
+            let order = ("order", Node::from(get(binding, "order")));
+            self.entries.push(Entry { attrs, ..entry(BINDING, [("target", target.clone()), member, order], []) });
+        }
+    }
+
+    /// A policy that lets nobody in.
+    fn denying(&mut self, name: String) -> (&'static str, Node) {
+        let never = [("result", json!(false).into()), ("wait_min", json!(0).into()), ("wait_max", json!(0).into())];
+        self.entries.push(entry(DUMMY, [("name", json!(name).into())], never));
+        ("policy", Node::Find(DUMMY, "name", name))
     }
 }
 

@@ -4,7 +4,7 @@
 use portcullis_core::keys::sha256;
 use serde_json::Value;
 
-use super::{MAPPING, Snapshot, text};
+use super::{Here, MAPPING, Snapshot, text};
 
 const POLICY: &str = "authentik_policies_expression.expressionpolicy";
 
@@ -23,11 +23,22 @@ pub(super) fn as_comment(expression: &str, of: Of) -> String {
         Of::Mapping => "{}",
         Of::Policy => "False",
     };
-    let lines: String = expression.lines().map(|line| format!("# {line}\n")).collect();
+    // A line of the language may end in what is none to us.
+    let lines = expression.lines().flat_map(|line| line.split('\r'));
+    let lines: String = lines.map(|line| format!("# {line}\n")).collect();
     format!(
         "# Taken over from another server, and not reviewed. To use it, remove these two lines and the marks below.\n\
          return {result}\n{lines}"
     )
+}
+
+/// Whether a policy is here, or comes, with another expression than that of the server, which nobody has reviewed.
+pub(super) fn is_unread(there: &Snapshot, here: &Here, model: &str, name: &str) -> bool {
+    let is_it = |policy: &&Value| text(policy, "meta_model_name") == POLICY && text(policy, "name") == name;
+    let Some(policy) = there.policies.iter().find(is_it).filter(|_| model == POLICY && !here.reviewed) else {
+        return false;
+    };
+    here.policies.get(name).is_none_or(|known| known.trim() != text(policy, "expression").trim())
 }
 
 /// Those that somebody wrote, with their names, in order.

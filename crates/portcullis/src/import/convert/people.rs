@@ -4,24 +4,40 @@ use std::collections::BTreeMap;
 
 use super::machines::{self, Link};
 use super::{
-    GROUP, Here, Names, Plan, ROLE, Snapshot, TOKEN, USER, attributes, entry, get, key_of, named, picked, text,
+    APPLICATION, GROUP, Here, Names, Plan, ROLE, Snapshot, TOKEN, USER, attributes, entry, get, key_of, named, picked,
+    plain, text,
 };
 use crate::import::entry::{Entry, Node};
 use portcullis_idp::bootstrap::ADMINISTRATOR;
+use portcullis_idp::directory::HIGHEST_KEPT_KEY;
 use serde_json::{Value, json};
 
+/// How names of roles begin that servers keep for one user each.
+const OF_ONE_USER: &str = "ak-managed-role--user-";
+
 pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Names) {
-    for role in &there.roles {
+    let (own, roles): (Vec<_>, Vec<_>) = there.roles.iter().partition(|role| is_own_role(role, here));
+    for role in &roles {
         plan.add("role", &text(role, "name"), [entry(ROLE, [named(role, "name")], [])]);
     }
-    if !there.roles.is_empty() {
+    for role in own.iter().map(|role| text(role, "name")).filter(|name| !name.starts_with(OF_ONE_USER)) {
+        plan.note(&format!("Role {role:?} is one that this installation keeps: nobody gets it by the import."));
+    }
+    if !roles.is_empty() {
         plan.note("Permissions of roles are not given by the API: grant them by a blueprint.");
     }
     // Parents come last: each group is there by then.
     for group in &there.groups {
         let attributes = attributes(plan, group, &format!("group {:?}", text(group, "name")));
-        let attrs = [("is_superuser", get(group, "is_superuser")), ("attributes", attributes)];
-        let mut attrs: Vec<_> = attrs.map(|(name, value)| (name, Node::from(value))).into();
+        let name = text(group, "name");
+        let mut attrs = vec![("attributes", Node::from(attributes))];
+        // Whoever is the administrator here stays in charge.
+        match get(group, "is_superuser") == json!(true) || !here.groups_in_charge.contains(&name) {
+            true => attrs.push(("is_superuser", get(group, "is_superuser").into())),
+            false => plan.note(&format!(
+                "Group {name:?} makes superusers here and not there: it stays so, since {ADMINISTRATOR} is one by it."
+            )),
+        }
         attrs.push(("roles", names.all(&names.roles, ROLE, "name", &get(group, "roles"))));
         plan.add("group", &text(group, "name"), [Entry { attrs, ..entry(GROUP, [named(group, "name")], []) }]);
     }
@@ -32,7 +48,12 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Nam
         };
         let parents = names.all(&names.groups, GROUP, "name", &parents);
         if parents != Node::List(Vec::new()) {
-            let name = format!("{}, its parents", text(group, "name"));
+            let name = text(group, "name");
+            if here.groups_below.contains(&name) {
+                plan.note(&format!("Group {name:?} keeps its parents here: {ADMINISTRATOR} is a superuser by them."));
+                continue;
+            }
+            let name = format!("{name}, its parents");
             plan.add("group", &name, [entry(GROUP, [named(group, "name")], [("parents", parents)])]);
         }
     }
@@ -83,12 +104,30 @@ pub(super) fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
             }
             continue;
         };
-        let mut attrs = picked(token, &["key", "intent", "description", "expiring", "expires"]);
+        let mut attrs = picked(token, &["key", "intent", "description", "expiring", "expires", "allowed_networks"]);
+        let limited_to = get(token, "allowed_applications");
+        let limited_to = limited_to.as_array().map(Vec::as_slice).unwrap_or_default();
+        if !limited_to.is_empty() {
+            let slugs: Option<Vec<_>> = limited_to.iter().map(|key| names.applications.get(&plain(key))).collect();
+            let Some(slugs) = slugs else {
+                plan.note(&format!("Token {identifier:?} is for an application that is not here: it is left out."));
+                continue;
+            };
+            let found = slugs.into_iter().map(|slug| Node::Find(APPLICATION, "slug", slug.clone())).collect();
+            attrs.push(("allowed_applications", Node::List(found)));
+        }
         attrs.push(("user", Node::Find(USER, "username", user.clone())));
         // One that the administrator here works with is not replaced.
         let keeps = user == ADMINISTRATOR;
         plan.add("token", &identifier, [Entry { attrs, keeps, ..entry(TOKEN, [named(token, "identifier")], []) }]);
     }
+}
+
+/// Whether a role grants what is granted to one user alone, or has the name of one that keeps itself here: rights hang on
+/// these that were not meant for those who have the role there.
+pub(super) fn is_own_role(role: &Value, here: &Here) -> bool {
+    let name = text(role, "name");
+    name.starts_with(OF_ONE_USER) || here.managed_roles.contains(&name)
 }
 
 /// Whether a user belongs to an outpost, or to a machine that cannot be told: these get theirs anew.
@@ -100,10 +139,15 @@ pub(super) fn is_left_out(user: &Value, machines: &BTreeMap<String, Link>) -> bo
 /// Key and permanent id, by which applications know a user (OA-931). One whose key is somebody else's here cannot keep it.
 fn keys(plan: &mut Plan, user: &Value, here: &Here) -> Option<(&'static str, Node)> {
     let (pk, uuid, username) = (get(user, "pk"), get(user, "uuid"), text(user, "username"));
-    let number = pk.as_i64().and_then(|pk| i32::try_from(pk).ok())?;
     if !here.keeps_keys || !uuid.is_string() {
         return None;
     }
+    let Some(number) = pk.as_i64().and_then(|pk| i32::try_from(pk).ok()).filter(|pk| *pk <= HIGHEST_KEPT_KEY) else {
+        if !here.users.values().any(|known| *known == username) {
+            plan.note(&format!("User {username:?} gets another key here: {pk} is too high."));
+        }
+        return None;
+    };
     match here.users.get(&number) {
         Some(other) if *other != username => {
             if !here.users.values().any(|known| *known == username) {

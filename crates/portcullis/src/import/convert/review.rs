@@ -1,5 +1,7 @@
 //! What an administrator should look at before clients and people move (OA-935).
 
+use std::collections::HashSet;
+
 use portcullis_idp::claims::PROTECTED;
 use serde_json::Value;
 
@@ -13,6 +15,7 @@ const KEY: usize = 20;
 /// Everything that is open to doubt, line by line.
 pub(in crate::import) fn problems(there: &Snapshot) -> Vec<String> {
     let mut all = Vec::new();
+    of_superusers(there, &mut all);
     for client in &there.oauth2_providers {
         of_client(client, &mut all);
     }
@@ -38,6 +41,41 @@ pub(in crate::import) fn problems(there: &Snapshot) -> Vec<String> {
         }
     }
     all
+}
+
+/// Who administers the server, and would administer this installation, and with which tokens.
+fn of_superusers(there: &Snapshot, all: &mut Vec<String>) {
+    let keys = |object: &Value, field: &str| -> HashSet<String> {
+        get(object, field).as_array().into_iter().flatten().map(plain).collect()
+    };
+    let mut superusers = HashSet::new();
+    for group in there.groups.iter().filter(|group| get(group, "is_superuser") == Value::Bool(true)) {
+        // Members of groups below it are among its members.
+        let mut below = HashSet::from([key_of(group, "pk")]);
+        loop {
+            let is_below = |group: &&Value| {
+                below.contains(&key_of(group, "parent")) || !keys(group, "parents").is_disjoint(&below)
+            };
+            let more: Vec<_> = there.groups.iter().filter(is_below).map(|group| key_of(group, "pk")).collect();
+            let before = below.len();
+            below.extend(more);
+            if below.len() == before {
+                break;
+            }
+        }
+        let members: Vec<_> = there.users.iter().filter(|user| !keys(user, "groups").is_disjoint(&below)).collect();
+        superusers.extend(members.iter().map(|user| key_of(user, "pk")));
+        let mut names: Vec<_> = members.iter().map(|user| text(user, "username")).collect();
+        names.sort();
+        let (name, names) =
+            (text(group, "name"), if names.is_empty() { "nobody".to_owned() } else { names.join(", ") });
+        all.push(format!("Review: group {name:?} makes superusers of its members: {names}."));
+    }
+    for token in there.tokens.iter().filter(|token| text(token, "intent") == "api") {
+        if superusers.contains(&key_of(token, "user")) {
+            all.push(format!("Review: API token {:?} is that of a superuser.", text(token, "identifier")));
+        }
+    }
 }
 
 fn of_client(client: &Value, all: &mut Vec<String>) {
@@ -130,6 +168,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// OA-935: who would administer this installation is told: members of groups that make superusers, also by groups below
+    /// them, and the API tokens of these.
+    #[test]
+    fn oa_935_superusers_are_told() {
+        let user = |pk: i32, name: &str, group: &str| json!({"pk": pk, "username": name, "groups": [group]});
+        let token = |name: &str, user: i32, intent: &str| json!({"identifier": name, "user": user, "intent": intent, "expiring": true});
+        let there = Snapshot {
+            groups: vec![
+                json!({"pk": "a", "name": "admins", "is_superuser": true}),
+                json!({"pk": "b", "name": "night shift", "parents": ["a"]}),
+                json!({"pk": "c", "name": "interns", "parent": "b"}),
+                json!({"pk": "d", "name": "clerks", "is_superuser": false}),
+                json!({"pk": "e", "name": "empty", "is_superuser": true}),
+            ],
+            users: vec![user(1, "bob", "c"), user(2, "ada", "a"), user(3, "eve", "d")],
+            tokens: vec![token("bot", 1, "api"), token("basic", 2, "app_password"), token("eves", 3, "api")],
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            problems(&there),
+            [
+                "Review: group \"admins\" makes superusers of its members: ada, bob.",
+                "Review: group \"empty\" makes superusers of its members: nobody.",
+                "Review: API token \"bot\" is that of a superuser.",
+            ]
+        );
+    }
 
     /// OA-935: what is open to doubt is told: empty lists of redirect URIs, wide patterns, missing and short secrets, sources
     /// that expect nothing, public clients, tokens in addresses, app passwords without an end, protected claims.
