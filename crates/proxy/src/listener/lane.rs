@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         let present = Present::among(&fields);
         let stays = stays && (!present.connection || keeps_alive(&fields, true));
         let mut framing = frame(status, method, &mut fields, present, body.size_hint().exact());
-        self.write_head(status, &fields, attached, &framing, stays);
+        self.write_head(status, &fields, attached.as_ref(), &framing, stays);
         if !present.date {
             write_today(&mut self.written);
         }
@@ -203,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         &mut self,
         status: StatusCode,
         fields: &HeaderMap,
-        attached: Option<Attached>,
+        attached: Option<&Attached>,
         framing: &Framing,
         stays: bool,
     ) {
@@ -214,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
         write_fields(out, fields);
-        for lines in attached.iter().flat_map(|Attached(lines)| lines).flatten() {
+        for lines in attached.into_iter().flat_map(|Attached(lines)| lines).flatten() {
             debug_assert!(lines.are_missing(fields), "they would be there twice");
             out.extend_from_slice(lines.wire());
         }
