@@ -62,7 +62,7 @@ impl Door {
         const MOST: usize = 100;
         let peer = match peer.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & (u128::MAX << 64))),
-            address => address,
+            address @ IpAddr::V4(_) => address,
         };
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.retain(|_, at| at.plus_seconds(HOUR) > now);
