@@ -7,6 +7,7 @@ use portcullis_core::id::{ApplicationId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_core::policy::Mode;
 use portcullis_store::application::Application;
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::{Conn, StoreError, application, binding, provider};
 use serde_json::{Value, json};
 
@@ -121,6 +122,7 @@ pub async fn update_in(change: &mut Change<'_>, slug: &str, fields: Fields) -> R
     problems.check()?;
     application::update(change.conn(), &changed).await.map_err(taken)?;
     if let Some(left) = stored.provider.filter(|_| stored.provider != changed.provider) {
+        change.end_tokens(&Ended::MadeOf(left)).await?;
         provider::revoke_grants(change.conn(), left).await?;
     }
     for provider in stored.provider.into_iter().chain(changed.provider) {
@@ -155,6 +157,7 @@ pub async fn delete_in(change: &mut Change<'_>, slug: &str) -> Result<(), Error>
     entitlements::before_application_is_deleted(change, gone.uuid).await?;
     application::delete(change.conn(), gone.uuid).await?;
     if let Some(provider) = gone.provider {
+        change.end_tokens(&Ended::MadeOf(provider)).await?;
         provider::revoke_grants(change.conn(), provider).await?;
         change.touch(Touched::Provider(provider));
     }

@@ -16,6 +16,7 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
+use crate::signing;
 
 pub use generate::{Algorithm, Wanted, generate};
 pub use portcullis_store::certificate::{Certificate, Filter, Order};
@@ -113,12 +114,30 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     settle(ctx, &mut changed, fields)?;
     if brings {
         check_host(ctx, change.actor(), &changed, "certificate_data")?;
+        check_uses(change, &changed).await?;
     }
     let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
     certificate::update(change.conn(), &changed).await.map_err(taken)?;
     let diff = diff(&before, &snapshot(&changed));
     change.touch(Touched::Configuration);
     change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await
+}
+
+/// What tokens are encrypted to, or signed with, stays good for that: otherwise nothing would be issued any more (OA-034,
+/// OA-125).
+async fn check_uses(change: &mut Change<'_>, changed: &Certificate) -> Result<(), Error> {
+    let mut problems = Problems::default();
+    if !provider::encrypted_to(change.conn(), changed.pk).await?.is_empty()
+        && let Err(problem) = signing::check_recipient(&changed.chain)
+    {
+        problems.add("certificate_data", problem);
+    }
+    if !provider::signed_by(change.conn(), changed.pk).await?.is_empty()
+        && let Err(problem) = signing::check(&private_key(change.context(), changed)?, &changed.chain)
+    {
+        problems.add("certificate_data", problem);
+    }
+    problems.check()
 }
 
 /// Deletes a certificate; providers that sign with it or show it name none then (CO-594). One that tokens are encrypted to

@@ -4,6 +4,7 @@ use portcullis_core::epoch::Subject;
 use portcullis_core::id::{ProviderPk, TokenId, UserPk};
 use portcullis_core::keys::Digest;
 use portcullis_store::event::Event;
+use portcullis_store::grant::descent::{self, Ended};
 use portcullis_store::{Conn, Tx, account, db};
 use serde_json::Value;
 use uuid::Uuid;
@@ -109,6 +110,37 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Ends access tokens, and what was made of them; whatever was built on one is looked at again (OA-514, PX-198).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn end_tokens(&mut self, ended: &Ended) -> Result<(), Error> {
+        /// Most that are named one by one when they end together.
+        const MOST_NAMED: usize = 100;
+        let revoked = descent::end(&mut self.tx, ended, self.ctx.now()).await?;
+        if revoked.len() > MOST_NAMED {
+            self.touch(Touched::Everyone);
+        } else {
+            revoked.into_iter().for_each(|jti| self.touch(Touched::AccessToken(jti)));
+        }
+        Ok(())
+    }
+
+    /// Ends what was made of access tokens that this change ends (OA-245).
+    async fn end_what_was_made(&mut self) -> Result<(), Error> {
+        let ended = |touched: &Touched| match touched {
+            Touched::AccessToken(jti) | Touched::Evicted(jti) => Some(Ended::Token(jti.clone())),
+            Touched::Session(sid) => Some(Ended::OfSession(sid.clone())),
+            Touched::User(_) | Touched::Gone(_) | Touched::Token(_) | Touched::SessionAt(..) => None,
+            Touched::Embedded(_) | Touched::Provider(_) | Touched::Everyone | Touched::Configuration => None,
+        };
+        let ended: Vec<_> = self.touched.iter().filter_map(ended).collect();
+        for ended in ended {
+            self.end_tokens(&ended).await?;
+        }
+        Ok(())
+    }
+
     /// Records what happened, as part of this change (CO-416). `context` is cleansed (CO-414).
     ///
     /// # Errors
@@ -202,6 +234,7 @@ impl<'a> Change<'a> {
         let (ended, events) = impersonation::review(self.ctx, &mut self.tx).await?;
         ended.into_iter().for_each(|sid| self.touch(Touched::Session(sid)));
         self.events.extend(events);
+        self.end_what_was_made().await?;
         let concerns_outposts = self.concerns_outposts();
         let noted = revocations::note(&mut self.tx, self.ctx.now(), &self.touched).await?;
         self.tx.commit().await?;

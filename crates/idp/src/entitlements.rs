@@ -8,6 +8,7 @@ use portcullis_core::permission::{Model, Verb};
 use portcullis_store::application::Application;
 use portcullis_store::binding::Binding;
 use portcullis_store::entitlement::{self, Entitlement};
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::{Conn, StoreError, application, binding, provider};
 use serde_json::{Value, json};
 
@@ -310,6 +311,7 @@ async fn withdrawn(change: &mut Change<'_>, entitlement: &Entitlement) -> Result
     }
     let application = application::by_uuid(change.conn(), entitlement.application).await?;
     if let Some(provider) = application.and_then(|application| application.provider) {
+        change.end_tokens(&Ended::MadeOf(provider)).await?;
         provider::revoke_grants(change.conn(), provider).await?;
     }
     Ok(())

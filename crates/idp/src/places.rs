@@ -30,8 +30,35 @@ pub struct Database {
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
-#[error("it is no database in MaxMind's format")]
-pub struct Unusable(#[source] MaxMindDbError);
+pub enum Unusable {
+    /// It is something else.
+    #[error("it is no database in MaxMind's format")]
+    NoDatabase(#[source] MaxMindDbError),
+    /// It is a database of something else.
+    #[error("it says that it is a database of the type {0:?}, which does not tell what is asked for")]
+    OtherKind(String),
+}
+
+/// What a database is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Continents, countries and cities.
+    Cities,
+    /// Networks, and the autonomous systems that they are part of.
+    Networks,
+}
+
+impl Kind {
+    /// Whether a database that says that it is of this type tells it.
+    fn is_told_by(self, database_type: &str) -> bool {
+        let names: &[&str] = match self {
+            Self::Cities => &["city", "country", "enterprise"],
+            Self::Networks => &["asn", "isp"],
+        };
+        let database_type = database_type.to_ascii_lowercase();
+        names.iter().any(|name| database_type.contains(name))
+    }
+}
 
 impl Database {
     /// One that is wanted, but not there yet.
@@ -39,15 +66,19 @@ impl Database {
         Self { is_wanted: true, ..Self::default() }
     }
 
-    /// Puts the database in `bytes` in the place of the present one; tells of what kind it says that it is.
+    /// Puts the database in `bytes` in the place of the present one, if it tells what is `wanted`; gives the type that it says
+    /// that it is of.
     ///
     /// # Errors
     /// [`Unusable`]; then the present one stays.
-    pub fn load(&self, bytes: Vec<u8>) -> Result<String, Unusable> {
-        let reader = Reader::from_source(bytes).map_err(Unusable)?;
-        let kind = reader.metadata().database_type.clone();
+    pub fn load(&self, bytes: Vec<u8>, wanted: Kind) -> Result<String, Unusable> {
+        let reader = Reader::from_source(bytes).map_err(Unusable::NoDatabase)?;
+        let said = reader.metadata().database_type.clone();
+        if !wanted.is_told_by(&said) {
+            return Err(Unusable::OtherKind(said));
+        }
         self.reader.store(Some(Arc::new(reader)));
-        Ok(kind)
+        Ok(said)
     }
 
     /// Whether there is one that can be asked.
@@ -216,8 +247,8 @@ pub(crate) mod tests {
     /// The databases of `tests/cases/places`.
     pub(crate) fn places() -> Places {
         let places = Places { cities: Database::wanted(), networks: Database::wanted() };
-        assert_eq!(places.cities.load(CITIES.to_vec()).expect("is one"), "GeoLite2-City");
-        assert_eq!(places.networks.load(NETWORKS.to_vec()).expect("is one"), "GeoLite2-ASN");
+        assert_eq!(places.cities.load(CITIES.to_vec(), Kind::Cities).expect("is one"), "GeoLite2-City");
+        assert_eq!(places.networks.load(NETWORKS.to_vec(), Kind::Networks).expect("is one"), "GeoLite2-ASN");
         places
     }
 
@@ -265,18 +296,20 @@ pub(crate) mod tests {
     fn co_386_a_broken_file_changes_nothing() {
         let places = places();
         for broken in [&[][..], b"words", CITIES.get(..CITIES.len() / 2).expect("half of it")] {
-            assert!(places.cities.load(broken.to_vec()).is_err());
+            assert!(places.cities.load(broken.to_vec(), Kind::Cities).is_err());
         }
         assert!(places.place(at("192.0.2.7")).is_some());
         let empty = Database::wanted();
         assert_eq!((empty.is_wanted(), empty.is_loaded()), (true, false));
-        // One of another kind knows nothing of what it is asked.
-        places.cities.load(NETWORKS.to_vec()).expect("is one");
-        assert_eq!(places.place(at("192.0.2.7")), Some(Place::default()));
+        // One of another kind would know nothing of what it is asked.
+        assert!(places.cities.load(NETWORKS.to_vec(), Kind::Cities).is_err());
+        assert!(places.networks.load(CITIES.to_vec(), Kind::Networks).is_err());
+        assert!(places.place(at("192.0.2.7")).is_some_and(|place| place.city == "Bonn"));
+        assert!(places.network(at("192.0.2.20")).is_some());
         for (index, _) in CITIES.iter().enumerate() {
             let mut bytes = CITIES.to_vec();
             bytes.iter_mut().skip(index).take(1).for_each(|byte| *byte ^= 0xff);
-            if places.cities.load(bytes).is_ok() {
+            if places.cities.load(bytes, Kind::Cities).is_ok() {
                 let _ = places.place(at("192.0.2.7"));
             }
         }

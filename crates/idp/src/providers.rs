@@ -10,6 +10,7 @@ use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use portcullis_core::outpost::Mode;
 use portcullis_core::permission::{Model, Verb};
 use portcullis_core::redirect::RedirectRule;
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::provider::Provider;
 use portcullis_store::{application, mapping, provider};
 use serde_json::{Value, json};
@@ -186,10 +187,12 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields
 pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(Provider::is_proxy);
     let mut changed = found.ok_or(Error::NotFound("ProxyProvider"))?;
+    let found = changed.clone();
     let before = snapshot(change, &changed).await?;
     let warnings = settle(change, &mut changed, &fields, &mut Problems::default()).await?;
     let taken = |error| Error::taken(error, "provider.name", "name", check::TAKEN);
     provider::update(change.conn(), &changed).await.map_err(taken)?;
+    end_distrusted(change, &found, &changed).await?;
     let mappings = match fields.property_mappings {
         Some(mappings) => mappings,
         None => provider::mapping_keys(change.conn(), pk).await?,
@@ -219,10 +222,30 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) ->
 pub async fn delete_in(change: &mut Change<'_>, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| kind.includes(found));
     let gone = found.ok_or(Error::NotFound(kind.name()))?;
+    change.end_tokens(&Ended::MadeOf(pk)).await?;
     provider::delete(change.conn(), pk).await?;
     forget(change, pk).await?;
     change.touch(Touched::Provider(pk));
     change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// Ends what a provider issued because it trusted somebody whom it trusts no more, and what was made of that.
+pub(crate) async fn end_distrusted(change: &mut Change<'_>, before: &Provider, now: &Provider) -> Result<(), Error> {
+    fn left<'a>(before: &'a Value, now: &'a Value) -> impl Iterator<Item = &'a Value> {
+        let kept = |gone: &&Value| now.as_array().is_none_or(|now| !now.contains(gone));
+        before.as_array().into_iter().flatten().filter(kept)
+    }
+    for source in left(&before.jwt_federation_sources, &now.jwt_federation_sources) {
+        if let Some(source) = source.as_str().and_then(|source| source.parse().ok()) {
+            change.end_tokens(&Ended::SourceAt(source, now.pk)).await?;
+        }
+    }
+    for other in left(&before.jwt_federation_providers, &now.jwt_federation_providers) {
+        if let Some(other) = other.as_i64().and_then(|other| i32::try_from(other).ok()) {
+            change.end_tokens(&Ended::MadeAt(ProviderPk(other), now.pk)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a provider that is gone out of the lists of those whose tokens others accept.

@@ -57,6 +57,7 @@ impl TokenType {
 
 pub use own::check;
 pub use recipient::check_recipient;
+pub(crate) use recipient::opened;
 pub(crate) use retired::retire;
 pub use retired::{published, read_hint};
 pub use signer::{SHORTEST_SECRET, Signer};

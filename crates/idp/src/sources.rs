@@ -8,6 +8,7 @@ pub mod kinds;
 
 use portcullis_core::id::{FlowId, MappingId, SourceId};
 use portcullis_core::permission::{Model, Verb};
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::{Conn, provider, source};
 use serde_json::{Value, json};
 
@@ -169,6 +170,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: SourceId, fields: Fields) ->
 async fn store(change: &mut Change<'_>, before: &Source, changed: &Source, fields: &Fields) -> Result<(), Error> {
     source::update(change.conn(), changed).await.map_err(check::taken)?;
     touch(change, changed.pk).await?;
+    if before.enabled && !changed.enabled {
+        change.end_tokens(&Ended::Source(changed.pk)).await?;
+    }
     let mut difference = diff(&snapshot(before), &snapshot(changed));
     if fields.consumer_secret.is_some() {
         add(&mut difference, "consumer_secret", json!({"previous": "", "new": ""}));
@@ -209,6 +213,7 @@ pub async fn delete_in(change: &mut Change<'_>, slug: &str, kind: &'static str) 
         }
     }
     source::delete(change.conn(), gone.pk).await?;
+    change.end_tokens(&Ended::Source(gone.pk)).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 

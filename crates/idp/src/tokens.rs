@@ -14,6 +14,7 @@ use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::account::Account;
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::token::Token;
 use portcullis_store::{Conn, StoreError, account, application, token};
 use serde_json::{Value, json};
@@ -322,6 +323,8 @@ async fn end_what_a_key_opened(change: &mut Change<'_>, token: &Token, key: Opti
     let revoked = account::end_credential(change.conn(), token.account, token.uuid, key, now).await?;
     if revoked.len() <= MOST_NAMED {
         revoked.into_iter().for_each(|jti| change.touch(Touched::AccessToken(jti)));
+    } else {
+        change.end_tokens(&Ended::OfPassword(token.uuid)).await?;
     }
     // The record of an access token may have made room for others, and an outpost goes on with what it was told then.
     prove_owner_anew(change, token).await

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_idp::context::Context;
-use portcullis_idp::places::{Database, Places};
+use portcullis_idp::places::{Database, Kind, Places};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::ContextProcessors;
@@ -73,23 +73,23 @@ impl Watch {
 
     async fn look(&mut self, places: &Places) {
         if let Some(cities) = &mut self.cities {
-            cities.look(&places.cities).await;
+            cities.look(&places.cities, Kind::Cities).await;
         }
         if let Some(networks) = &mut self.networks {
-            networks.look(&places.networks).await;
+            networks.look(&places.networks, Kind::Networks).await;
         }
     }
 }
 
 impl Watched {
     /// Takes over what is in the file, if that is not what was there last time.
-    async fn look(&mut self, database: &Database) {
+    async fn look(&mut self, database: &Database, wanted: Kind) {
         let (path, seen) = (self.path.clone(), self.seen);
         // Databases have up to some hundred megabytes.
         let Ok(Some((now, bytes))) = tokio::task::spawn_blocking(move || changed(&path, seen)).await else { return };
         self.seen = Some(now);
         let (setting, file) = (self.setting, self.path.display());
-        match bytes.map(|bytes| database.load(bytes)) {
+        match bytes.map(|bytes| database.load(bytes, wanted)) {
             Ok(Ok(kind)) => tracing::info!(setting, file = %file, kind, "a database of addresses was read"),
             Ok(Err(error)) => tracing::warn!(setting, file = %file, %error, "cannot use a database of addresses"),
             Err(error) => tracing::warn!(setting, file = %file, %error, "cannot read a database of addresses"),
@@ -141,7 +141,8 @@ mod tests {
             std::fs::write(&other, bytes).unwrap();
             std::fs::rename(&other, &path).unwrap();
         };
-        for (bytes, expected) in [(CITIES, Some("DE")), (b"broken", Some("DE")), (NETWORKS, None), (CITIES, Some("DE"))]
+        for (bytes, expected) in
+            [(CITIES, Some("DE")), (b"broken", Some("DE")), (NETWORKS, Some("DE")), (CITIES, Some("DE"))]
         {
             put(bytes);
             watch.look(&places).await;

@@ -1,5 +1,7 @@
 //! Authorization codes and access tokens (OA section 22). Only digests of their values are kept.
 
+pub mod descent;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{ProviderPk, SourceId, UserPk};
 use portcullis_core::keys::Digest;
@@ -131,6 +133,10 @@ pub struct AccessToken {
     pub app_password_key: Option<String>,
     /// Public id of the login session that the token it was traded for dies with; it dies then, too.
     pub traded_sid: Option<String>,
+    /// Id of the token that it was traded for, if it was; it dies with that.
+    pub traded_jti: Option<String>,
+    /// Id of the token that who acts for its user brought; it dies with that, too (OA-738).
+    pub actor_jti: Option<String>,
     /// The source that vouched for its user.
     pub source: Option<SourceId>,
     /// The provider that believed it: another one's, if the token was traded since.
@@ -165,6 +171,8 @@ impl Record for AccessToken {
             app_password: row.text_or_null("app_password")?,
             app_password_key: row.text_or_null("app_password_key")?,
             traded_sid: row.text_or_null("traded_sid")?,
+            traded_jti: row.text_or_null("traded_jti")?,
+            actor_jti: row.text_or_null("actor_jti")?,
             source: row.parsed_or_null("source")?,
             source_at: row.small_or_null("source_at")?.map(ProviderPk),
             actor: row.small_or_null("actor")?.map(UserPk),
@@ -187,8 +195,8 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     on!(conn, c => sqlx::query(
         "INSERT INTO access_token (digest, jti, grant_id, provider, account, sid, app_password, app_password_key,
              scope, claims_sealed, issued, expires, traded_sid, source,
-             source_at, assertion_sealed, group_names, actor)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             source_at, assertion_sealed, group_names, actor, traded_jti, actor_jti)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(&token.digest)
     .bind(&token.jti)
@@ -208,6 +216,8 @@ pub async fn insert_token(conn: &mut Conn, token: &AccessToken) -> Result<(), St
     .bind(&token.assertion_sealed)
     .bind(serde_json::json!(token.groups).to_string())
     .bind(token.actor.map(|pk| pk.0))
+    .bind(&token.traded_jti)
+    .bind(&token.actor_jti)
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -200,15 +200,22 @@ pub async fn api_by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<To
     ).bind(digest.as_slice()).fetch_optional(c).await))
 }
 
-/// Whether a token of this user has a key or old key with this digest, or, with `api`, anybody's API token.
+/// Whether a token of this user has a key or old key with this digest, or, with `api`, anybody's API token. The old key of
+/// the token `but` is left out.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn digest_in_use(conn: &mut Conn, digest: &Digest, owner: UserPk, api: bool) -> Result<bool, StoreError> {
+pub async fn digest_in_use(
+    conn: &mut Conn,
+    digest: &Digest,
+    owner: UserPk,
+    api: bool,
+    but: TokenId,
+) -> Result<bool, StoreError> {
     let found: i64 = on!(conn, c => sqlx::query_scalar(
-        "SELECT count(*) FROM token WHERE (key_digest = $1 OR old_key_digest = $1)
+        "SELECT count(*) FROM token WHERE (key_digest = $1 OR (old_key_digest = $1 AND uuid <> $4))
              AND (account = $2 OR ($3 AND intent = 'api'))",
-    ).bind(digest.as_slice()).bind(owner.0).bind(api).fetch_one(c).await)?;
+    ).bind(digest.as_slice()).bind(owner.0).bind(api).bind(but.to_string()).fetch_one(c).await)?;
     Ok(found > 0)
 }
 

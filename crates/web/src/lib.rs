@@ -40,7 +40,7 @@ pub fn router(ctx: Arc<Context>) -> Router {
         .merge(api::router(Arc::clone(&ctx)))
         .fallback(not_found)
         .layer(from_fn_with_state(Arc::clone(&ctx), pages::look::around))
-        .layer(from_fn_with_state(ctx, plain::refuse))
+        .layer(from_fn_with_state(plain::Door::new(ctx), plain::refuse))
         .layer(from_fn(named))
 }
 

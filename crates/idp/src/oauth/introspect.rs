@@ -75,7 +75,9 @@ pub async fn active(
         return Ok(None);
     }
     let Some(person) = directory::person(ctx, &mut conn, record.account).await? else { return Ok(None) };
-    let claims = issue::claims_of(ctx, &record)?;
+    let mut claims = issue::claims_of(ctx, &record)?;
+    // What it rests on may have been given an earlier end (OA-608).
+    claims.insert("exp".to_owned(), json!(record.expires.seconds()));
     let said: Vec<_> = texts(&claims, "entitlements").map(str::to_owned).collect();
     if !entitlements::still_held(&mut conn, &person, issuing.uuid, &said).await? {
         return Ok(None);
@@ -97,11 +99,41 @@ fn texts<'a>(claims: &'a ClaimSet, name: &str) -> impl Iterator<Item = &'a str> 
     claims.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Whether a token is unexpired and unrevoked, and what it was obtained by still stands.
+/// Tokens that one was made of, in all steps, beyond which it is good for nothing.
+const MOST_USED: usize = 64;
+
+/// Whether a token is unexpired and unrevoked, and what it was obtained by still stands: so do the tokens that it was made of,
+/// whose issuers are still believed where they were (OA-245, OA-344).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn lives(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Result<bool, Error> {
+    if !stands(ctx, conn, record).await? {
+        return Ok(false);
+    }
+    let used_by = |token: &AccessToken| {
+        let ids = [token.traded_jti.clone(), token.actor_jti.clone()];
+        let at = token.provider;
+        ids.into_iter().flatten().map(move |jti| (jti, at))
+    };
+    let (mut used, mut looked_at): (Vec<_>, usize) = (used_by(record).collect(), 0);
+    while let Some((jti, at)) = used.pop() {
+        looked_at += 1;
+        // Nothing outlives what it was made of: one that is gone ended before its time.
+        let Some(token) = grant::token_by_jti(conn, &jti).await?.filter(|_| looked_at <= MOST_USED) else {
+            return Ok(false);
+        };
+        let believed = provider::by_pk(conn, at).await?.is_some_and(|at| at.accepts_tokens_of(token.provider));
+        if !believed || !stands(ctx, conn, &token).await? {
+            return Ok(false);
+        }
+        used.extend(used_by(&token));
+    }
+    Ok(true)
+}
+
+/// The same of a token by itself.
+async fn stands(ctx: &Context, conn: &mut Conn, record: &AccessToken) -> Result<bool, Error> {
     let now = ctx.now();
     if record.revoked.is_some() || record.expires <= now {
         return Ok(false);

@@ -169,6 +169,8 @@ pub struct Ground<'a> {
     pub act: Option<&'a Value>,
     /// Their account, if they have one here.
     pub actor: Option<UserPk>,
+    /// Id of the access token that they brought.
+    pub actor_token: Option<&'a str>,
 }
 
 /// What is said about the user, complete, and until when.
@@ -267,6 +269,8 @@ pub async fn access_token(
             None => basis.ground.app_password.map(|password| key_mark(&password.key_digest)),
         },
         traded_sid: basis.ground.traded.and_then(|traded| traded.sid.clone().or_else(|| traded.traded_sid.clone())),
+        traded_jti: basis.ground.traded.map(|traded| traded.jti.clone()),
+        actor_jti: basis.ground.actor_token.map(str::to_owned),
         source: basis.ground.traded.map_or(basis.ground.source, |traded| traded.source),
         source_at: match basis.ground.traded {
             Some(traded) => traded.source_at,

@@ -214,6 +214,8 @@ pub async fn prove(
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
     let name = variant.name();
+    // A client that exchanges has proven itself: what it brings says nothing of how well its credentials are guessed.
+    let is_guess = !matches!(variant, Variant::Exchange(_));
     if let Some(asked) = &visitor.request.asked {
         asked.proof.tries(name);
     }
@@ -225,7 +227,7 @@ pub async fn prove(
     let turn = examine(ctx, &attempt).await?;
     let mut refused = None;
     if let Variant::Assertion(jwt) = variant {
-        match assertion::verify(ctx, visitor, client, jwt, Kind::Any).await? {
+        match assertion::verify(ctx, visitor, client, jwt, Kind::Any).await?.and_then(Verified::alone) {
             Ok(verified) => *variant = Variant::Verified(Box::new(verified)),
             Err(reason) => refused = Some(reason),
         }
@@ -252,7 +254,8 @@ pub async fn prove(
             Ok(Proven { failed_before: turn.failed_before, ..proven })
         }
         Err(reason) => {
-            note_failure(ctx, visitor, client, &attempt, name, reason).await?;
+            let counted = is_guess.then_some(&attempt);
+            note_failure(ctx, visitor, client, &username, counted, name, reason).await?;
             Err(OAuthError::InvalidGrant)
         }
     }
@@ -393,20 +396,24 @@ async fn owner(
     })
 }
 
+/// Records a failure, and counts it if it was an attempt to prove somebody (OA-661, OA-682).
 async fn note_failure(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
-    attempt: &Attempt<'_>,
+    username: &str,
+    counted: Option<&Attempt<'_>>,
     variant: &str,
     reason: &str,
 ) -> Result<(), Error> {
-    let username: String = attempt.username.chars().take(150).collect();
+    let username: String = username.chars().take(150).collect();
     let context = json!({"stage": "token_endpoint", "username": username,
         "client_id": client.provider.client_id, "variant": variant, "reason": reason});
     let mut tx = ctx.db.write().await?;
-    limits::failed(ctx, &mut tx, attempt).await?;
-    if reason != DENIED {
+    if let Some(attempt) = counted {
+        limits::failed(ctx, &mut tx, attempt).await?;
+    }
+    if counted.is_some() && reason != DENIED {
         let identifier = if username.is_empty() { &client.provider.client_id } else { &username };
         reputation::note(ctx, &mut tx, visitor.client, identifier, reputation::Attempt::Failed).await?;
     }

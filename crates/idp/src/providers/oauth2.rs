@@ -132,6 +132,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) 
     }
     provider::update(change.conn(), &changed).await.map_err(check::taken)?;
     signing::retire(change, &before, &changed).await?;
+    super::end_distrusted(change, &before, &changed).await?;
     if let Some(mappings) = &fields.property_mappings {
         provider::set_mappings(change.conn(), pk, mappings).await?;
     }

@@ -3,6 +3,7 @@
 use portcullis_core::id::UserPk;
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::account::{self, Account};
+use portcullis_store::grant::descent::Ended;
 use portcullis_store::login_session::{self, Filter, LoginSession};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -117,6 +118,10 @@ pub(crate) async fn end_sessions(
     let now = change.context().now();
     let sids = account::end_sessions(change.conn(), account, keep, all, now).await?;
     sids.into_iter().for_each(|sid| change.touch(Touched::Session(sid)));
+    change.end_tokens(&Ended::OfAccount(account.pk)).await?;
+    if all {
+        change.end_tokens(&Ended::Actor(account.pk)).await?;
+    }
     Ok(())
 }
 

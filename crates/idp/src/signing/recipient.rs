@@ -82,7 +82,7 @@ impl Encryption {
 ///
 /// # Errors
 /// When the store fails, or the private key cannot be unsealed.
-pub(super) async fn opened(
+pub(crate) async fn opened(
     ctx: &Context,
     conn: &mut Conn,
     provider: &Provider,

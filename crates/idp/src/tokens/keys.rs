@@ -189,7 +189,8 @@ pub(crate) fn generate(ctx: &Context, intent: &str, settings: &Settings) -> Stri
 const IN_USE: &str = "This field must be unique.";
 
 async fn is_in_use(change: &mut Change<'_>, token: &Token, new: &Digest) -> Result<bool, Error> {
-    Ok(token::digest_in_use(change.conn(), new, token.account, token.intent == API).await?)
+    // Its own key before this one may take its place again.
+    Ok(token::digest_in_use(change.conn(), new, token.account, token.intent == API, token.uuid).await?)
 }
 
 async fn store(change: &mut Change<'_>, changed: &mut Token, key: &str) -> Result<(), Error> {

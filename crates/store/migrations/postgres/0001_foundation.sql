@@ -476,6 +476,8 @@ CREATE TABLE access_token (
     app_password    TEXT COLLATE "C",              -- token.uuid it was obtained with, and dies with
     app_password_key TEXT COLLATE "C",             -- which key that token had then
     traded_sid      TEXT COLLATE "C",              -- session of the token it was traded for; ends with it
+    traded_jti      TEXT COLLATE "C",              -- token it was traded for; ends with it
+    actor_jti       TEXT COLLATE "C",              -- token of who acts for its user; ends with it, too
     source          TEXT COLLATE "C",              -- oauth_source.pk that vouched for its user
     source_at       INTEGER,           -- at this provider
     actor           INTEGER REFERENCES account (pk) ON DELETE CASCADE, -- who acts for its user, if they have an account
@@ -492,6 +494,8 @@ CREATE INDEX access_token_sid ON access_token (sid);
 CREATE INDEX access_token_account ON access_token (account, provider);
 CREATE INDEX access_token_expires ON access_token (expires);
 CREATE INDEX access_token_actor ON access_token (actor);
+CREATE INDEX access_token_traded ON access_token (traded_jti) WHERE traded_jti IS NOT NULL;
+CREATE INDEX access_token_acted ON access_token (actor_jti) WHERE actor_jti IS NOT NULL;
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
 

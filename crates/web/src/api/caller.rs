@@ -84,17 +84,26 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 
 /// The owner of an API key, or of an access token that is good for the API.
 pub(crate) async fn by_token(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
+    owner(ctx, origin, key, |via| origin.succeeded(via)).await
+}
+
+/// The same of a key that is shown beside the request's own credentials: it proves nothing for who sends the request (OA-669).
+pub(crate) async fn beside(ctx: &Context, origin: &Origin, key: &str) -> Result<Caller, ApiError> {
+    owner(ctx, origin, key, |_| ()).await
+}
+
+async fn owner(ctx: &Context, origin: &Origin, key: &str, proves: impl Fn(AuthVia)) -> Result<Caller, ApiError> {
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let Some((token, owner)) = tokens::authenticate_api(ctx, &mut conn, key).await? else {
         drop(conn);
         let visitor = Visitor::sent_from(origin);
         let person = introspect::api_user(ctx, &visitor, key).await?.ok_or(ApiError::BadToken)?;
-        origin.succeeded(AuthVia::AccessToken);
+        proves(AuthVia::AccessToken);
         let mut conn = ctx.db.read().await.map_err(internal)?;
         let rights = Rights::of_person(&mut conn, &person).await?;
         return Ok(Caller { actor: actor(&person, rights, origin), person, sid: None, token: None });
     };
-    origin.succeeded(AuthVia::ApiToken);
+    proves(AuthVia::ApiToken);
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let rights = Rights::of_person(&mut conn, &person).await?;
     drop(conn);

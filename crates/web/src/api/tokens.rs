@@ -136,10 +136,18 @@ async fn set_key(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> R
 async fn rotate(State(ctx): Ctx, caller: Caller, key: Key, mut body: Body) -> Result<Json<Value>, ApiError> {
     shown::get(&ctx, &caller.actor, &key.0).await?;
     let overlap = match body.text("overlap").map(|text| duration::parse(&text)) {
-        None => 0,
+        None | Some(Ok(0)) => 0,
+        Some(Ok(microseconds)) if microseconds < 1_000_000 => {
+            body.problem("overlap", "Ensure this value is at least seconds=1.");
+            0
+        }
         Some(Ok(microseconds)) if microseconds / 1_000_000 <= LONGEST_OVERLAP => microseconds / 1_000_000,
         Some(Ok(_)) => {
             body.problem("overlap", "Ensure this value is at most hours=24.");
+            0
+        }
+        Some(Err(error)) if error.0.is_empty() => {
+            body.problem("overlap", "A duration is expected, in the format of 'hours=3;minutes=1'.");
             0
         }
         Some(Err(error)) => {

@@ -7,7 +7,7 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::Relay;
 
-use crate::api::caller::by_token;
+use crate::api::caller::beside;
 
 const ADDRESS: &str = "x-authentik-remote-ip";
 const TOKEN: &str = "x-authentik-outpost-token";
@@ -20,7 +20,7 @@ pub(super) async fn relay(ctx: &Context, origin: &Origin, headers: &HeaderMap) -
         values.next().is_none().then_some(value)
     };
     let (address, token) = (one(ADDRESS)?.parse::<IpAddr>().ok()?, one(TOKEN)?);
-    let caller = by_token(ctx, origin, token).await.ok()?;
+    let caller = beside(ctx, origin, token).await.ok()?;
     let serving = caller.actor.serving().filter(|serving| serving.outpost.is_some())?;
     Some(Relay { client: address.to_canonical(), providers: serving.providers.clone() })
 }

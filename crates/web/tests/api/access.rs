@@ -402,6 +402,8 @@ impl Field {
             app_password: None,
             app_password_key: None,
             traded_sid: None,
+            traded_jti: None,
+            actor_jti: None,
             source: None,
             source_at: None,
             actor: None,

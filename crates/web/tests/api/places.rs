@@ -3,6 +3,7 @@
 use authentik_client::models;
 use portcullis_core::id::UserPk;
 use portcullis_idp::access::{self, AccessContext};
+use portcullis_idp::places::Kind;
 use portcullis_idp::{directory, reputation};
 use portcullis_store::application;
 use serde_json::{Value, json};
@@ -13,8 +14,8 @@ const CITIES: &[u8] = include_bytes!("../../../../tests/cases/places/city.mmdb")
 const NETWORKS: &[u8] = include_bytes!("../../../../tests/cases/places/asn.mmdb");
 
 fn know_places(site: &Site) {
-    site.ctx.places.cities.load(CITIES.to_vec()).unwrap();
-    site.ctx.places.networks.load(NETWORKS.to_vec()).unwrap();
+    site.ctx.places.cities.load(CITIES.to_vec(), Kind::Cities).unwrap();
+    site.ctx.places.networks.load(NETWORKS.to_vec(), Kind::Networks).unwrap();
 }
 
 fn bonn() -> Value {

@@ -27,7 +27,7 @@ async fn oa_608_api_tokens_are_rotated_with_an_overlap() {
         (status.as_u16(), answer["user"]["username"].clone())
     };
     assert_eq!(rotated(&site, &strangers, "ada-token", json!({"overlap": "hours=1"})).await.0, 404);
-    for wrong in ["hours=25", "an hour", "hours=-1", "days=1;seconds=1"] {
+    for wrong in ["hours=25", "an hour", "hours=-1", "days=1;seconds=1", "milliseconds=1", ""] {
         let (status, problem) = rotated(&site, &old, "ada-token", json!({"overlap": wrong})).await;
         assert!(status == 400 && problem["overlap"].is_array(), "{wrong}: {problem}");
     }
@@ -48,6 +48,26 @@ async fn oa_608_api_tokens_are_rotated_with_an_overlap() {
     assert_eq!(me(&new).await.0, 200);
     site.clock.advance_seconds(HOUR);
     assert_eq!((me(&new).await.0, me(answer["key"].as_str().unwrap()).await.0), (403, 403));
+}
+
+/// OA-608, CO-104: the key before the present one may take its place again, by whoever may set keys.
+#[tokio::test]
+async fn oa_608_an_old_key_is_set_back() {
+    let site = Site::new().await;
+    let (_, old) = site.user("ada").await;
+    let (_, strangers) = site.user("bob").await;
+    let (_, answer) = rotated(&site, &old, "ada-token", json!({"overlap": "hours=1"})).await;
+    let new = answer["key"].as_str().unwrap();
+    let set = |key: &str| {
+        let body = json!({"key": key});
+        site.send(ADMIN, Method::POST, "/core/tokens/ada-token/set_key/", Some(body))
+    };
+    let me = async |key: &str| site.status(key, Method::GET, "/core/users/me/", None).await;
+    assert_eq!(set(&strangers).await.0, 400, "somebody else's");
+    let (status, problem) = set(&old).await;
+    assert_eq!(status, 204, "{problem}");
+    assert_eq!((me(&old).await, me(new).await), (200.try_into().unwrap(), 403.try_into().unwrap()));
+    assert!(site.get("/core/tokens/ada-token/").await.get("old_key_ends").is_none());
 }
 
 /// OA-608, CO-104: nobody but its owner, or who may set keys, ends an old key; and there need not be one.

@@ -15,7 +15,7 @@ use portcullis_store::{Conn, application, failure, provider};
 use serde_json::{Map, Value, json};
 
 use super::brought::Kind;
-use super::{EXCHANGED, federated};
+use super::{EXCHANGED, acting, federated};
 use crate::change::Change;
 use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
@@ -26,7 +26,7 @@ use crate::oauth::issue::{self, Ground};
 use crate::oauth::{introspect, issuer};
 use crate::signing::{self, jwe};
 use crate::sources::{self, jwks, texts};
-use crate::{event, tokens};
+use crate::{claims, event, tokens};
 
 /// Longest assertion, in bytes (OA-321).
 const LONGEST: usize = 16 * 1024;
@@ -295,20 +295,42 @@ async fn by_provider(
     if !client.provider.accepts_tokens_of(issuing.pk) || !introspect::lives(ctx, &mut conn, &record).await? {
         return Ok(None);
     }
-    let mut claims = signing::read_hint(ctx, &mut conn, &issuing, jwt, &issuer(ctx, &issuing, &of.slug)).await?;
+    let kept = issue::claims_of(ctx, &record)?;
+    let signed = match jwe::has_form(jwt) {
+        true => signing::opened(ctx, &mut conn, &issuing, jwt).await?,
+        false => Some(jwt.to_owned()),
+    };
+    let claims = match signed {
+        Some(jwt) => signing::read_hint(ctx, &mut conn, &issuing, &jwt, &issuer(ctx, &issuing, &of.slug)).await?,
+        // What it was encrypted for is not here, or not any more. It is the text that was issued; its record tells the rest.
+        None => Some(claims::told(&issuing, issue::travelling(&mut conn, issuing.pk, &kept).await?)),
+    };
+    let Some(mut claims) = claims else { return Ok(None) };
     // A client that tells claims of mappings at user information alone leaves them out of the token.
-    if let (Some(claims), Some(may)) = (&mut claims, issue::claims_of(ctx, &record)?.get("may_act")) {
+    if let Some(may) = kept.get("may_act") {
         claims.insert("may_act".to_owned(), may.clone());
     }
-    let (expires, act) = (record.expires, claims.as_ref().and_then(|claims| claims.get("act").cloned()));
+    let expires = record.expires;
     let by = By::Provider { issuer: Box::new(issuing), token: Box::new(record) };
-    // Who acts goes on acting, whatever the token is traded for.
-    Ok(claims.map(|claims| Verified { act, ..Verified::of(claims, kid, expires, true, by) }))
+    Ok(Some(Verified::of(claims, kid, expires, true, by)))
 }
 
 impl Verified {
     const fn of(claims: ClaimSet, kid: Option<String>, expires: Timestamp, is_capped: bool, by: By) -> Self {
         Self { claims, kid, expires, is_capped, by, act: None, actor: None, is_exchanged: false }
+    }
+
+    /// What it is good for by itself: whoever brings it says nothing of who acts. Otherwise the reason.
+    ///
+    /// # Errors
+    /// Why it is good for nothing then, for the event.
+    pub(super) fn alone(mut self) -> Result<Self, &'static str> {
+        if !acting::may(&self.claims, None) {
+            return Err("may_not_act");
+        }
+        // Who acts goes on acting, whatever the token is traded for.
+        self.act = acting::chain(self.claims.get("act"), None)?;
+        Ok(self)
     }
 
     /// `auth_method` of the event.
@@ -358,9 +380,14 @@ impl Verified {
             By::Source { source, .. } => (None, Some(source.pk)),
             By::Provider { token, .. } => (Some(&**token), None),
         };
+        let actor_token = self.actor.as_ref().and_then(|actor| match &actor.by {
+            By::Source { .. } => None,
+            By::Provider { token, .. } => Some(token.jti.as_str()),
+        });
         let not_after = self.is_capped.then_some(self.expires);
         let act = self.act.as_ref();
-        Ground { app_password: None, traded, source, assertion: Some(&self.claims), not_after, act, actor: None }
+        let assertion = Some(&self.claims);
+        Ground { app_password: None, traded, source, assertion, not_after, act, actor: None, actor_token }
     }
 
     /// What remembers that it was used, where it counts once (OA-349).

@@ -52,6 +52,20 @@ async fn oa_904_credentials_count_once_they_hold() {
     }
 }
 
+/// OA-669, OA-904: who relays a request proves nothing for the client that makes it.
+#[tokio::test]
+async fn oa_904_a_relay_proves_nothing_for_a_client() {
+    let app = App::new(json!({})).await;
+    let relayed = [("x-authentik-remote-ip", "203.0.113.9"), ("x-authentik-outpost-token", crate::testing::TOKEN)];
+    for path in ["token", "introspect"] {
+        let own =
+            [("client_id", app.id()), ("client_secret", "guess"), ("token", "x"), ("grant_type", "client_credentials")];
+        let refused = post(&app.site, &format!("/application/o/{path}/"), &own, &relayed).await;
+        assert!(refused.status.is_client_error(), "{path}");
+        assert_eq!(via(&refused), "unauthenticated", "{path}");
+    }
+}
+
 /// OA-669: the API tells tokens from sessions; a session that another site makes use of proves nothing.
 #[tokio::test]
 async fn oa_669_the_api_says_who_came_how() {

@@ -133,8 +133,20 @@ async fn oa_034_nothing_is_issued_in_the_clear() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
     let chain = rcgen::CertificateParams::default().self_signed(&pair).expect("a certificate").pem();
     let changed = app.site.admin(Method::PATCH, &own, json!({"certificate_data": chain})).await;
-    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(changed.status, 400, "{}", changed.text);
+    assert!(changed.json["certificate_data"][0].is_string(), "{}", changed.text);
     let machine = [("grant_type", "client_credentials"), ("client_secret", app.secret())];
+    let reply = app.ask("/application/o/token/", &machine).await;
+    assert_eq!(opened(&reply.json["access_token"], &private).1["azp"], app.id());
+    // However it came there: what cannot be encrypted is not issued.
+    {
+        let mut tx = app.site.ctx.db.write().await.expect("writes");
+        let id = made.json["pk"].as_str().expect("text").parse().expect("a key");
+        let found = portcullis_store::certificate::by_pk(&mut tx, id).await.expect("reads").expect("is there");
+        let spoilt = portcullis_store::certificate::Certificate { chain, ..found };
+        portcullis_store::certificate::update(&mut tx, &spoilt).await.expect("stores");
+        tx.commit().await.expect("commits");
+    }
     let reply = app.ask("/application/o/token/", &machine).await;
     assert_eq!((reply.status.as_u16(), reply.json.get("id_token")), (503, None), "{}", reply.text);
     app.change(json!({"encryption_key": null})).await;
@@ -167,4 +179,49 @@ async fn oa_557_logout_tokens_are_encrypted() {
     let (_, said) = opened(&json!(token), &private);
     assert_eq!((&said["aud"], &said["sid"]), (&json!(app.id()), &opened(&tokens.json["id_token"], &private).1["sid"]));
     assert!(said["events"].is_object() && said.get("nonce").is_none());
+}
+
+/// OA-341, OA-736: a token that was encrypted lives on when its client has another key, or its private half is not here, and is
+/// traded as before: its record tells what it says.
+#[tokio::test]
+async fn oa_341_tokens_of_an_earlier_encryption_key_are_traded() {
+    let app = App::new(json!({})).await;
+    let (first, _) = pair(&app.site, "first", "rsa").await;
+    let (second, _) = pair(&app.site, "second", "rsa").await;
+    app.change(json!({"encryption_key": first})).await;
+    let other = client(&app.site, "second", json!({"jwt_federation_providers": [app.provider["pk"]]})).await;
+    let given = app.login(true).await;
+    for key in [second, Value::Null] {
+        app.change(json!({"encryption_key": key})).await;
+        let all = [
+            ("client_id", other["client_id"].as_str().expect("text")),
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", JWT_BEARER),
+            ("client_assertion", text(&given, "access_token")),
+            ("scope", "openid profile"),
+        ];
+        let traded = post(&app.site, "/application/o/token/", &all, &[]).await;
+        assert_eq!(traded.status, 200, "{}", traded.text);
+        assert_eq!(claims(&traded.json["access_token"])["preferred_username"], "ada");
+    }
+}
+
+/// OA-125: a key pair that tokens are signed with is replaced by another one, and not by what signs nothing.
+#[tokio::test]
+async fn oa_125_a_signing_key_stays_one() {
+    let app = App::new(json!({})).await;
+    let (signing, _) = pair(&app.site, "of tokens", "ecdsa").await;
+    app.change(json!({"signing_key": signing})).await;
+    let own = format!("/crypto/certificatekeypairs/{}/", signing.as_str().expect("text"));
+    let machine = [("grant_type", "client_credentials"), ("client_secret", app.secret())];
+    let refused = app.site.admin(Method::PATCH, &own, json!({"key_data": ""})).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(refused.json["certificate_data"][0].is_string(), "{}", refused.text);
+    assert_eq!(app.ask("/application/o/token/", &machine).await.status, 200);
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+    let chain = rcgen::CertificateParams::default().self_signed(&pair).expect("a certificate").pem();
+    let body = json!({"certificate_data": chain, "key_data": pair.serialize_pem()});
+    let changed = app.site.admin(Method::PATCH, &own, body).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(app.ask("/application/o/token/", &machine).await.status, 200);
 }

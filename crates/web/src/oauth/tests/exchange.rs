@@ -1,5 +1,7 @@
 //! Tokens that are exchanged for others, and who acts for whom (RFC 8693).
 
+mod ends;
+
 use super::assertions::issuer::Key;
 use super::assertions::{KUBERNETES, source};
 use super::clients::client;
@@ -448,4 +450,63 @@ async fn oa_736_a_client_exchanges_its_own_tokens() {
     let reply = ask(&all).await;
     assert_eq!(reply.status, 200, "{} {}", reply.text, shop.site.events("login_failed").await.1);
     assert_eq!(text(&reply, "access_token").split('.').count(), 5);
+}
+
+/// OA-682, OA-661: tokens that do not hold are recorded, and say nothing of the client that brought them, which has proven
+/// itself: it is not kept waiting, and its reputation stays.
+#[tokio::test]
+async fn oa_682_bad_tokens_do_not_keep_their_client_waiting() {
+    let shop = Shop::new(json!({"token_exchange_without_actor": true})).await;
+    let ada = shop.of_ada().await;
+    let brings = async |token: &str| {
+        let own =
+            [("client_id", text_of(&shop.back, "client_id")), ("client_secret", text_of(&shop.back, "client_secret"))];
+        let all = [&own[..], &[("grant_type", GRANT), ("scope", "openid")], &subject(token)].concat();
+        post_from(&shop.site, [203, 0, 113, 7], "/application/o/token/", &all).await
+    };
+    for _ in 0..12 {
+        assert_eq!(error(&brings("a.b.c").await), (400, "invalid_request"));
+    }
+    let reply = brings(text(&ada, "access_token")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let (count, failed) = shop.site.events("login_failed").await;
+    assert!(count > 0);
+    assert_eq!(failed["variant"], "token_exchange");
+    let scores = shop.site.admin(Method::GET, "/policies/reputation/scores/", None).await;
+    assert_eq!(scores.json["pagination"]["count"], 0, "{}", scores.text);
+}
+
+/// OA-738: who trades an assertion in another way says nothing of who acts: a token that says who may act for its subject is not
+/// for them, and one that says who does goes on saying so.
+#[tokio::test]
+async fn oa_738_nobody_goes_round_who_may_act() {
+    let shop = Shop::new(json!({})).await;
+    let key = Key::new("k1");
+    let set = json!({"oidc_jwks": {"keys": [key.jwk()]}, "expected_issuers": [KUBERNETES]});
+    let trusted = source(&shop.site, "cluster", set).await;
+    shop.change(json!({"jwt_federation_sources": [trusted.json["pk"]]})).await;
+    let now = shop.site.ctx.now().seconds();
+    let trade = async |more: Value| {
+        let mut said = json!({"iss": KUBERNETES, "sub": "job", "aud": text_of(&shop.back, "client_id"),
+            "exp": now + 600, "iat": now});
+        for (name, value) in more.as_object().expect("an object") {
+            said[name] = value.clone();
+        }
+        let jwt = key.sign(&said);
+        let all = [
+            ("client_id", text_of(&shop.back, "client_id")),
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", super::assertions::JWT_BEARER),
+            ("client_assertion", jwt.as_str()),
+            ("scope", "openid"),
+        ];
+        post(&shop.site, "/application/o/token/", &all, &[]).await
+    };
+    assert_eq!(trade(json!({})).await.status, 200);
+    assert_eq!(error(&trade(json!({"may_act": {"sub": "runner"}})).await), (400, "invalid_grant"));
+    assert_eq!(shop.site.events("login_failed").await.1["reason"], "may_not_act");
+    let act = json!({"iss": KUBERNETES, "sub": "runner"});
+    let reply = trade(json!({"act": act})).await;
+    assert_eq!(claims(&reply.json["access_token"])["act"], act, "{}", reply.text);
+    assert_eq!(error(&trade(json!({"act": "runner"})).await), (400, "invalid_grant"));
 }

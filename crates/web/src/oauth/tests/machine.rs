@@ -306,6 +306,8 @@ async fn keep_tokens(wiki: &Wiki, count: u32, expires: Timestamp) {
             app_password: None,
             app_password_key: None,
             traded_sid: None,
+            traded_jti: None,
+            actor_jti: None,
             source: None,
             source_at: None,
             actor: None,

@@ -34,6 +34,8 @@ async fn oa_608_an_old_key_holds_for_as_long_as_was_chosen() {
     let before = asks(&wiki, KEY).await;
     let ends = wiki.site.clock.now().plus_seconds(12 * HOUR);
     let new = rotate(&wiki, "hours=12").await;
+    let told = wiki.introspect(text(&before, "access_token")).await;
+    assert_eq!(told.json["exp"], json!(ends.seconds()), "what it was issued for is no longer so");
     wiki.site.clock.advance_seconds(11 * HOUR);
     let (old_buys, new_buys) = (asks(&wiki, KEY).await, asks(&wiki, &new).await);
     assert_eq!((old_buys.status.as_u16(), new_buys.status.as_u16()), (200, 200));

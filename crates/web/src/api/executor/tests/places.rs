@@ -1,6 +1,7 @@
 //! Where browsers are, as databases of addresses say.
 
 use super::*;
+use portcullis_idp::places::Kind;
 
 const CITIES: &[u8] = include_bytes!("../../../../../../tests/cases/places/city.mmdb");
 const NETWORKS: &[u8] = include_bytes!("../../../../../../tests/cases/places/asn.mmdb");
@@ -17,8 +18,8 @@ const SALEM: [u8; 4] = [198, 51, 100, 1];
 const NOWHERE: [u8; 4] = [203, 0, 113, 1];
 
 fn know_places(site: &Site) {
-    site.ctx.places.cities.load(CITIES.to_vec()).expect("a database");
-    site.ctx.places.networks.load(NETWORKS.to_vec()).expect("a database");
+    site.ctx.places.cities.load(CITIES.to_vec(), Kind::Cities).expect("a database");
+    site.ctx.places.networks.load(NETWORKS.to_vec(), Kind::Networks).expect("a database");
 }
 
 impl Client {
