@@ -27,7 +27,7 @@ async fn oa_608_api_tokens_are_rotated_with_an_overlap() {
         (status.as_u16(), answer["user"]["username"].clone())
     };
     assert_eq!(rotated(&site, &strangers, "ada-token", json!({"overlap": "hours=1"})).await.0, 404);
-    for wrong in ["hours=25", "an hour", "hours=-1", "days=1;seconds=1"] {
+    for wrong in ["hours=25", "an hour", "hours=-1", "days=1;seconds=1", ""] {
         let (status, problem) = rotated(&site, &old, "ada-token", json!({"overlap": wrong})).await;
         assert!(status == 400 && problem["overlap"].is_array(), "{wrong}: {problem}");
     }
