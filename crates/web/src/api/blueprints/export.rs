@@ -39,7 +39,8 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             if model == Model::Certificate {
                 certificates.insert(key_text(&model.key(&object)), model.label(&object));
             }
-            if let Some(name) = object[SIGNING].as_str().and_then(|key| certificates.get(key)) {
+            let key = object.get(SIGNING).and_then(Value::as_str).filter(|_| model == Model::OAuth2Provider);
+            if let Some(name) = key.and_then(|key| certificates.get(key)) {
                 signing.push(signs(model, &object, name, &names));
             }
             trusting.extend(Some((model, object)).filter(|(_, object)| trusts(object)));
@@ -269,7 +270,7 @@ fn is_left_for_later(model: Model, field: &str, object: &Value) -> bool {
         (Model::OAuth2Provider, "client_secret_expires" | "second_client_secret_expires") => true,
         // Fetched keys are the source's to change.
         (Model::OAuthSource, "oidc_jwks") => has_address("oidc_jwks_url") || has_address("oidc_well_known_url"),
-        (Model::OAuth2Provider, SIGNING) => object[SIGNING].is_string(),
+        (Model::OAuth2Provider, SIGNING) => object.get(SIGNING).is_some_and(Value::is_string),
         (Model::Outpost, "service_connection") => true,
         (_, TRUSTED) => trusts(object),
         _ => false,
