@@ -4,8 +4,13 @@
 
 /// A text that is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not in the correct format of 'hours=3;minutes=1'.")]
+#[error("{} is not in the correct format of 'hours=3;minutes=1'.", shown(.0))]
 pub struct DurationError(pub String);
+
+/// A text, with quotation marks where it could not be seen.
+fn shown(text: &str) -> &str {
+    if text.trim().is_empty() { "''" } else { text }
+}
 
 const MICROSECONDS: i64 = 1_000_000;
 const CENTURY: i64 = 36_525 * 24 * 3600 * MICROSECONDS;
@@ -117,6 +122,9 @@ mod tests {
             "5",
         ] {
             assert_eq!(parse(text), Err(DurationError(text.to_owned())), "{text}");
+            let shown = if text.is_empty() { "''" } else { text };
+            let said = format!("{shown} is not in the correct format of 'hours=3;minutes=1'.");
+            assert_eq!(DurationError(text.to_owned()).to_string(), said);
         }
         assert_eq!(
             parse("x").expect_err("refused").to_string(),

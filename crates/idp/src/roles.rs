@@ -229,6 +229,14 @@ pub async fn rights_in(change: &mut Change<'_>, pk: RoleId) -> Result<Vec<Right>
     Ok(role::rights(change.conn(), pk).await?)
 }
 
+/// What a role is called, as part of a larger change.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn name_in(change: &mut Change<'_>, pk: RoleId) -> Result<String, Error> {
+    Ok(role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?.name)
+}
+
 /// Refuses roles that do not exist, on `roles`.
 ///
 /// # Errors

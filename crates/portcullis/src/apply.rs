@@ -55,7 +55,7 @@ pub(crate) fn export(settings: &Settings) -> Result<(), Failure> {
 async fn apply_all(ctx: &Context, texts: Vec<(String, String)>) -> Result<(), Failure> {
     for (path, text) in texts {
         let applied = apply(ctx, &Actor::system(), &Document::of_file(&path, text), Audience::Others).await;
-        let applied = applied.map_err(|refused| format!("{path}: {refused}"))?;
+        let applied = applied.map_err(|refused| format!("{path}: {}", refused.with_cause()))?;
         let mut out = std::io::stdout();
         for line in applied.log.iter().filter(|line| line.level != "debug") {
             writeln!(out, "{path}: {}", line.event)?;

@@ -13,6 +13,7 @@ mod server;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::entropy::SystemEntropy;
 use portcullis_core::permission::Model;
@@ -35,6 +36,9 @@ use server::Server;
 
 /// Variable that holds the token.
 pub(crate) const TOKEN: &str = "PORTCULLIS_IMPORT_TOKEN";
+
+/// Longest time for reading everything that a server has.
+const READING: Duration = Duration::from_secs(3600);
 
 /// Names that a report lists one by one.
 const MOST_NAMES: usize = 20;
@@ -83,7 +87,8 @@ pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), F
     }
     serve::runtime()?.block_on(async {
         // All of it is read before anything is changed.
-        let mut there = read::read(&server).await?;
+        let late = |_| format!("the server was not read within {} minutes", READING.as_secs() / 60);
+        let mut there = tokio::time::timeout(READING, read::read(&server)).await.map_err(late)??;
         if wish.install_id.is_some() {
             there.install_id.clone_from(&wish.install_id);
         }
@@ -120,7 +125,7 @@ async fn tell(ctx: &Context, there: &Snapshot, mark: &str, reviewed: bool) -> Re
     let shown = expressions::own(there);
     for (name, text) in &shown {
         say(&format!("{name} is:"))?;
-        for line in text.lines() {
+        for line in expressions::lines(text) {
             say(&format!("    {line}"))?;
         }
     }
@@ -223,7 +228,7 @@ async fn carry(ctx: &Context, plan: &Plan, refused: &mut Refused) -> Result<usiz
     for item in &plan.items {
         let document = Document { takes_over: true, ..Document::of_file("import", item.document()) };
         if let Err(why) = apply(ctx, &Actor::system(), &document, Audience::Others).await {
-            say(&format!("{}: not carried over: {why}", item.name))?;
+            say(&format!("{}: not carried over: {}", item.name, why.with_cause()))?;
             refused.extend(item.about());
             left += 1;
         }
@@ -250,8 +255,56 @@ async fn further_bindings(ctx: &Context, there: &Snapshot, known: &Here) -> Resu
     Ok(notes)
 }
 
-/// Prints a line. What comes from the server gets no say about the terminal.
+/// Prints a line. What comes from the server gets no say about the terminal, nor about the order in which one reads.
 fn say(line: &str) -> Result<(), Failure> {
-    let line: String = line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    Ok(writeln!(std::io::stdout(), "{}", shown(line))?)
+}
+
+/// A line with everything in it that cannot be seen written as `\u{…}`: control characters but tabs, and those that direct
+/// how others are shown.
+fn shown(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        // Behind another character, what is escaped is just what has no shape of its own; quotes are for literals.
+        let is_plain = matches!(c, '\t' | '"' | '\'' | '\\') || format!("-{c}").escape_debug().nth(2).is_none();
+        if is_plain {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-933: what is read before it is used is shown as it is evaluated: nothing hides or turns around what is beside it.
+    #[test]
+    fn oa_933_what_cannot_be_seen_is_written_out() {
+        for plain in ["\treturn {\"a\": 'b\\n'}", "naïve e\u{301} 🦉 אב"] {
+            assert_eq!(shown(plain), plain);
+        }
+        for hidden in [
+            '\u{1b}',
+            '\r',
+            '\u{7f}',
+            '\u{85}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2067}',
+            '\u{2068}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert_eq!(shown(&format!("a{hidden}b")), format!("a\\u{{{:x}}}b", u32::from(hidden)));
+        }
+    }
 }

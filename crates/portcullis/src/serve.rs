@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
+use portcullis_idp::flow::stages;
 use portcullis_idp::{Context, event};
 use portcullis_proxy::control::ControlPlane;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,7 @@ pub(crate) async fn start(mut settings: Settings, stop: &CancellationToken) -> R
     let others = Others::begin(context).await?;
     // What the folder says is in force before anybody is answered.
     let places = places::Watch::begin(&settings.context_processors, &context.places).await;
+    stages::warn(context).await?;
     let watch = blueprints::first_look(context).await;
     let tokens = Tokens { stop: stop.clone(), ..Tokens::default() };
     let control = Arc::new(Local::new(Arc::clone(context)).await?);

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::flows;
+use crate::places::Places;
 use crate::sessions::{TO_NETWORK, TO_PLACE};
 
 /// Name of the identification stage.
@@ -164,6 +165,36 @@ impl Default for Login {
     }
 }
 
+impl Login {
+    /// What sessions are bound to though nothing says it of any address: then each ends at its second address (CO-386).
+    pub fn warnings(&self, places: &Places) -> Vec<String> {
+        let bound = [
+            ("network_binding", &self.network_binding, &places.networks, "asn"),
+            ("geoip_binding", &self.geoip_binding, &places.cities, "geoip"),
+        ];
+        let unknown =
+            bound.into_iter().filter(|(_, level, database, _)| level.as_str() != "no_binding" && !database.is_wanted());
+        let told = |(field, level, _, setting): (&str, &String, _, &str)| {
+            format!(
+                "{field} is {level}, but there is no database of addresses (events.context_processors.{setting}): \
+                 whoever comes from another address is signed out"
+            )
+        };
+        unknown.map(told).collect()
+    }
+}
+
+/// Tells the log what is likely a mistake in how sessions start.
+///
+/// # Errors
+/// When the store fails.
+pub async fn warn(ctx: &Context) -> Result<Vec<String>, Error> {
+    let stages = Stages::load(&mut ctx.db.read().await?).await?;
+    let warnings = stages.login.warnings(&ctx.places);
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(warnings)
+}
+
 /// How consent is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -309,7 +340,11 @@ pub async fn set(ctx: &Context, actor: &crate::Actor, name: &str, given: &Map<St
     crate::directory::superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
     set_in(&mut change, name, given).await?;
-    change.commit().await
+    change.commit().await?;
+    if name == LOGIN {
+        warn(ctx).await?;
+    }
+    Ok(())
 }
 
 fn defaults(name: &str) -> Map<String, Value> {
@@ -389,6 +424,30 @@ pub(crate) fn seconds(text: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::Database;
+
+    /// CO-386: binding sessions to what is known of addresses is told to be a mistake where nothing is.
+    #[test]
+    fn co_386_bindings_without_a_database_are_told() {
+        let login = |network: &str, place: &str| Login {
+            network_binding: network.to_owned(),
+            geoip_binding: place.to_owned(),
+            ..Login::default()
+        };
+        let none = Places::default();
+        assert_eq!(login("no_binding", "no_binding").warnings(&none), [""; 0]);
+        let (network, place) = (login("bind_asn", "no_binding"), login("no_binding", "bind_continent"));
+        let both = login("bind_asn", "bind_continent").warnings(&none);
+        assert_eq!(both, [network.warnings(&none), place.warnings(&none)].concat());
+        assert!(both[0].starts_with("network_binding is bind_asn, ") && both[0].contains("processors.asn"), "{both:?}");
+        assert!(
+            both[1].starts_with("geoip_binding is bind_continent, ") && both[1].contains("processors.geoip"),
+            "{both:?}"
+        );
+        // One that is not there yet is waited for, and its absence told elsewhere.
+        let awaited = Places { cities: Database::wanted(), networks: Database::default() };
+        assert_eq!(login("bind_asn", "bind_continent").warnings(&awaited), network.warnings(&none));
+    }
 
     /// CO-306: tunables are checked by type, by choice and as durations; their defaults are the documented ones.
     #[test]

@@ -210,6 +210,11 @@ pub(crate) fn verifies(key: &Value) -> bool {
     ALGORITHMS.iter().any(|alg| usable(key, alg, true).is_some())
 }
 
+/// A member of a key that is nobody's to know but its owner's.
+pub(crate) fn private_member(key: &Value) -> Option<&'static str> {
+    ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].into_iter().find(|member| key.get(*member).is_some())
+}
+
 fn candidates_in(sets: &[&Value], alg: &str, kid: Option<&str>, allowed: bool) -> Vec<DecodingKey> {
     let keys = sets.iter().filter_map(|set| set.get("keys").and_then(Value::as_array)).flatten();
     let named = |key: &&Value| kid.is_none_or(|kid| key.get("kid").and_then(Value::as_str) == Some(kid));
@@ -219,7 +224,6 @@ fn candidates_in(sets: &[&Value], alg: &str, kid: Option<&str>, allowed: bool) -
 
 fn usable(key: &Value, alg: &str, allowed: bool) -> Option<DecodingKey> {
     let text = |name: &str| key.get(name).and_then(Value::as_str);
-    let is_private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|member| key.get(*member).is_some());
     let signs = key.get("use").is_none_or(|usage| usage == "sig");
     let verifies = key.get("key_ops").is_none_or(|operations| {
         operations.as_array().is_some_and(|operations| operations.iter().any(|operation| operation == "verify"))
@@ -228,7 +232,7 @@ fn usable(key: &Value, alg: &str, allowed: bool) -> Option<DecodingKey> {
         Some(named) => named == alg,
         None => allowed,
     };
-    if is_private || !signs || !verifies || !agreed {
+    if private_member(key).is_some() || !signs || !verifies || !agreed {
         return None;
     }
     match (text("kty")?, alg) {

@@ -1,5 +1,7 @@
 //! The API of the server that things are taken from, read only.
 
+mod bounded;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,7 @@ use serde_json::Value;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use self::bounded::Unread;
 use crate::Failure;
 use crate::https::Asker;
 
@@ -23,7 +26,10 @@ const LONGEST: usize = 64 * 1024 * 1024;
 const MOST_PAGES: u32 = 100_000;
 /// Most bytes of all answers together: they are in memory at the same time.
 const MOST_BYTES: usize = 1024 * 1024 * 1024;
-const PAGE: u32 = 100;
+/// Objects of a page.
+const PAGE: usize = 100;
+/// Most values of one answer, and of all answers together: a few bytes of text can be a hundred in memory.
+const MOST_VALUES: (usize, usize) = (2_000_000, 10_000_000);
 
 /// A server, and the token of somebody who administers it.
 pub(super) struct Server {
@@ -32,6 +38,8 @@ pub(super) struct Server {
     asker: Asker,
     /// Bytes so far.
     read: AtomicUsize,
+    /// Values so far.
+    values: AtomicUsize,
 }
 
 impl Server {
@@ -64,6 +72,7 @@ impl Server {
             token: Zeroizing::new(token.trim().to_owned()),
             asker: Asker::new()?,
             read: AtomicUsize::new(0),
+            values: AtomicUsize::new(0),
         })
     }
 
@@ -81,12 +90,11 @@ impl Server {
         for page in 1..=MOST_PAGES {
             let with = if path.contains('?') { '&' } else { '?' };
             let address = format!("{path}{with}page={page}&page_size={PAGE}");
-            let Some(answer) = self.get(&address).await? else {
+            let Some(mut answer) = self.get(&address).await? else {
                 // Servers of other versions know fewer lists; a page that is gone is another matter.
                 return if page == 1 { Ok(objects) } else { Err(format!("{path}: page {page} is gone").into()) };
             };
-            let results = answer.get("results").and_then(Value::as_array);
-            objects.extend(results.ok_or_else(|| format!("{path} is no list at this server"))?.iter().cloned());
+            objects.extend(results(path, &mut answer)?);
             let next = answer.pointer("/pagination/next").and_then(Value::as_u64).unwrap_or_default();
             if next <= u64::from(page) {
                 return Ok(objects);
@@ -122,21 +130,31 @@ impl Server {
     /// One line when the server does not answer.
     pub(super) async fn public(&self, path: &str) -> Result<Option<Value>, Failure> {
         let (status, body) = self.ask_at(&format!("{}/{path}", self.base), false).await?;
-        Ok(if status == StatusCode::OK { serde_json::from_slice(&body).ok() } else { None })
+        Ok(if status == StatusCode::OK { self.json(&body)?.ok() } else { None })
     }
 
     fn object(&self, path: &str, status: StatusCode, body: &[u8]) -> Result<Option<Value>, Failure> {
         let address = format!("{}/api/v3/{path}", self.base);
         match status {
-            StatusCode::OK => {
-                Ok(Some(serde_json::from_slice(body).map_err(|_| format!("{address}: this is no JSON"))?))
-            }
+            StatusCode::OK => Ok(Some(self.json(body)?.map_err(|problem| format!("{address}: {problem}"))?)),
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(format!("{address}: the server does not take the token").into())
             }
             other => Err(format!("{address}: the server answered with status {other}").into()),
         }
+    }
+
+    /// What an answer says, or why that cannot be told.
+    ///
+    /// # Errors
+    /// One line when it is more than can be kept beside what was read so far.
+    fn json(&self, body: &[u8]) -> Result<Result<Value, Unread>, Failure> {
+        let (answer, values) = bounded::read(body, MOST_VALUES.0);
+        if self.values.fetch_add(values, Ordering::Relaxed) + values > MOST_VALUES.1 {
+            return Err(format!("{}: more than {} values in all", self.base, MOST_VALUES.1).into());
+        }
+        Ok(answer)
     }
 
     async fn ask(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
@@ -163,8 +181,23 @@ impl Server {
     }
 }
 
+/// The objects of a page, no more than were asked for.
+///
+/// # Errors
+/// One line when there are more, or it is no page.
+fn results(path: &str, page: &mut Value) -> Result<Vec<Value>, Failure> {
+    let Some(Value::Array(objects)) = page.get_mut("results").map(Value::take) else {
+        return Err(format!("{path} is no list at this server").into());
+    };
+    if objects.len() > PAGE {
+        return Err(format!("{path}: a page of {} objects, where {PAGE} were asked for", objects.len()).into());
+    }
+    Ok(objects)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -199,5 +232,30 @@ mod tests {
             assert!(answering(status).await.get_if_allowed("x/").await.is_err(), "{status}");
         }
         assert!(answering("410 Gone").await.get("x/").await.is_err());
+    }
+
+    /// OA-930: a page has as many objects as were asked for at most, and a list has pages.
+    #[test]
+    fn oa_930_pages_are_as_long_as_asked_for() {
+        assert_eq!(results("core/users/", &mut json!({"results": vec![1; 100]})).expect("a page").len(), 100);
+        for (mut page, said) in [
+            (json!({"results": vec![json!({}); 101]}), "core/users/: a page of 101 objects, where 100 were asked for"),
+            (json!({"results": {}}), "core/users/ is no list at this server"),
+            (json!([]), "core/users/ is no list at this server"),
+        ] {
+            assert_eq!(results("core/users/", &mut page).expect_err("none").to_string(), said);
+        }
+    }
+
+    /// OA-930: all answers together hold a bounded number of values.
+    #[test]
+    fn oa_930_what_is_read_is_bounded() {
+        let server = Server::new("http://localhost", None, Some("token")).expect("a server");
+        let answer = json!({"results": vec![0; 999_997]}).to_string();
+        let read = || server.json(answer.as_bytes()).map(|read| read.is_ok());
+        for _ in 0..10 {
+            assert!(read().expect("within bounds"));
+        }
+        assert!(read().expect_err("too much").to_string().contains("10000000 values in all"));
     }
 }

@@ -6,7 +6,7 @@ use portcullis_web::api::blueprints::export;
 use serde_json::{Value, json};
 
 use crate::blueprints_engine::{applied, attempt, only, refused};
-use crate::site::Site;
+use crate::site::{ADMIN, Site};
 
 async fn password_is(site: &Site, username: &str, candidate: &str) -> bool {
     let mut conn = site.ctx.db.read().await.unwrap();
@@ -250,6 +250,25 @@ async fn co_730_flows_and_stages_can_be_tuned() {
     }
 }
 
+/// CO-386: who binds sessions to what is known of addresses, where there is no database of them, is warned, and can do so.
+#[tokio::test]
+async fn co_386_a_binding_without_a_database_is_told() {
+    let site = Site::new().await;
+    let entry = |level: &str| {
+        format!(
+            "  - {{model: authentik_stages_user_login.userloginstage, identifiers: {{name: default-authentication-login}}, \
+             attrs: {{network_binding: {level}}}}}\n"
+        )
+    };
+    let warnings = async |level: &str| {
+        let log = applied(&site, &entry(level)).await.log;
+        log.into_iter().filter(|line| line.level == "warning").map(|line| line.event).collect::<Vec<_>>()
+    };
+    let told = warnings("bind_asn").await;
+    assert!(matches!(told.as_slice(), [one] if one.contains("events.context_processors.asn")), "{told:?}");
+    assert_eq!(warnings("no_binding").await, [""; 0]);
+}
+
 /// CO-736: an object with a permanent name is found by it, whatever it is called now.
 #[tokio::test]
 async fn co_736_permanent_names_come_first() {
@@ -280,7 +299,7 @@ async fn co_730_an_export_changes_nothing() {
     let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
     site.post("/propertymappings/provider/scope/", mapping).await;
     let exported = export(&site.ctx, &Actor::system()).await.unwrap();
-    for secret in ["the-password-of-the-wiki", "the-app-password-of-ada", crate::site::ADMIN] {
+    for secret in ["the-password-of-the-wiki", "the-app-password-of-ada", ADMIN] {
         assert!(!exported.contains(secret), "{secret}");
     }
     let events = (site.events("model_created").await, site.events("model_updated").await);
@@ -317,6 +336,46 @@ async fn oa_807_an_export_holds_no_secret_of_a_client() {
     }
     attempt(&site, &exported).await.unwrap();
     assert_eq!(site.get(&format!("/providers/oauth2/{}/", made["pk"])).await, made);
+}
+
+/// CO-730: an export of a client that signs with a key of its own, and of an app password for one application, can be applied
+/// to an empty instance: the client signs with that key once somebody brings it. Applied to the same instance, it changes nothing.
+#[tokio::test]
+async fn co_730_an_export_works_without_private_keys() {
+    let site = Site::new().await;
+    let pair = json!({"common_name": "pair", "validity_days": 10, "alg": "rsa"});
+    let generate = "/crypto/certificatekeypairs/generate/";
+    let pair = site.send(ADMIN, http::Method::POST, generate, Some(pair)).await.1["pk"].clone();
+    let path = format!("/crypto/certificatekeypairs/{}/", pair.as_str().unwrap());
+    site.patch(&path, json!({"name": "pair: \"1\""})).await;
+    let private_key = site.get(&format!("{path}view_private_key/")).await["data"].clone();
+    let flow = async |name: &str| site.get(&format!("/flows/instances/default-provider-{name}/")).await["pk"].clone();
+    let client = json!({"name": "app", "client_id": "app", "signing_key": pair, "encryption_key": pair, "redirect_uris": [],
+        "authorization_flow": flow("authorization-implicit-consent").await,
+        "invalidation_flow": flow("invalidation-flow").await});
+    let client = site.post("/providers/oauth2/", client).await["pk"].clone();
+    let app = json!({"name": "App", "slug": "app", "provider": client});
+    let app = site.post("/core/applications/", app).await["pk"].clone();
+    let token = json!({"identifier": "script", "intent": "app_password", "allowed_applications": [app]});
+    site.post("/core/tokens/", token).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    assert!(!exported.contains("PRIVATE KEY"), "{exported}");
+    let again = attempt(&site, &exported).await.unwrap();
+    let different: Vec<_> = again.log.iter().filter(|line| !line.event.ends_with("is as it should be")).collect();
+    assert!(different.is_empty(), "{different:?}");
+
+    let other = Site::new().await;
+    let made = attempt(&other, &exported).await.unwrap();
+    assert!(made.log.iter().any(|line| line.event.ends_with("; not in the blueprint: key_data")), "{:?}", made.log);
+    let app = other.get("/core/applications/app/").await["pk"].clone();
+    assert_eq!(other.get("/core/tokens/script/").await["allowed_applications"], json!([app]));
+    let pair = only(&other, "/crypto/certificatekeypairs/?has_key=false").await["pk"].clone();
+    let client = only(&other, "/providers/oauth2/?name=app").await;
+    assert_eq!((&client["signing_key"], &client["encryption_key"]), (&Value::Null, &pair));
+    let whole = exported
+        .replace("      certificate_data:", &format!("      key_data: {}\n      certificate_data:", private_key));
+    attempt(&other, &whole).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], pair);
 }
 
 /// CO-730, CO-701: what roles grant is part of an export, on everything of a kind and on single objects. An empty instance
@@ -411,8 +470,9 @@ async fn co_732_what_is_stated_as_all_is_all() {
     let fewer = entries("all_permissions: [authentik_core.view_user]", "all_permissions: []", on_staff);
     let done = applied(&site, &fewer).await;
     assert_eq!(names().await, [change, user]);
-    let taken = done.log.iter().filter(|line| line.event.ends_with("was taken away")).count();
-    assert_eq!(taken, 2, "{:?}", done.log);
+    let taken: Vec<_> = done.log.iter().filter(|line| line.event.ends_with("was taken away")).collect();
+    assert_eq!(taken.len(), 2, "{:?}", done.log);
+    assert!(taken.iter().any(|line| line.event.starts_with("role helpers: ")), "{taken:?}");
     let events = site.events("model_updated").await.len();
     applied(&site, &fewer).await;
     assert_eq!(site.events("model_updated").await.len(), events);
@@ -421,7 +481,35 @@ async fn co_732_what_is_stated_as_all_is_all() {
     applied(&site, "  - {model: authentik_rbac.role, identifiers: {name: helpers}, state: absent}\n").await;
     assert_eq!(names().await, [""; 0]);
     let nonsense = "  - {model: authentik_rbac.role, identifiers: {name: r}, attrs: {all_permissions: [fly]}}\n";
-    assert_eq!(refused(&site, nonsense).await.field.as_deref(), Some("permissions"));
+    assert_eq!(refused(&site, nonsense).await.field.as_deref(), Some("all_permissions"));
+}
+
+/// CO-732: what a blueprint states as all is taken away once, when everything around it is done: what the outer one grants
+/// stays, before it and behind it, and a second time nothing changes.
+#[tokio::test]
+async fn co_732_what_leads_to_a_blueprint_may_grant_more() {
+    let site = Site::new().await;
+    let role = |attributes: &str| {
+        format!("  - {{model: authentik_rbac.role, identifiers: {{name: helpers}}, attrs: {{{attributes}}}}}\n")
+    };
+    let inner = format!("version: 1\nentries:\n{}", role("all_permissions: [authentik_core.view_user]"));
+    site.post("/managed/blueprints/", json!({"name": "inner", "content": inner, "enabled": false})).await;
+    let outer = format!(
+        "{}  - {{model: authentik_blueprints.metaapplyblueprint, attrs: {{identifiers: {{name: inner}}}}}}\n{}",
+        role("permissions: [authentik_core.view_group]"),
+        role("permissions: [authentik_core.view_token]"),
+    );
+    let before =
+        role("permissions: [authentik_core.view_group, authentik_core.view_token, authentik_brands.view_brand]");
+    applied(&site, &before).await;
+    let taken = async || {
+        let events = applied(&site, &outer).await.log.into_iter().map(|line| line.event);
+        events.filter(|event| event.ends_with("was taken away")).collect::<Vec<_>>()
+    };
+    assert_eq!(taken().await, ["role helpers: authentik_brands.view_brand was taken away"]);
+    let events = site.events("model_updated").await.len();
+    assert_eq!(taken().await, [""; 0]);
+    assert_eq!(site.events("model_updated").await.len(), events);
 }
 
 /// CO-730, OA-602: an instance says when an API token ends, and an instant can be written in several ways: neither makes a

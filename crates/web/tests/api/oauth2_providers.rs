@@ -211,6 +211,32 @@ async fn oa_045_clients_are_validated() {
     assert_eq!(site.get(PATH).await["pagination"]["count"], 1);
 }
 
+/// OA-033, OA-326: what is wrong with a key is told so that somebody can mend it: which certificate has no private key, and which
+/// part of a registered key is secret.
+#[tokio::test]
+async fn oa_033_refused_keys_are_named() {
+    let site = Site::new().await;
+    let pair = key(&site, "rsa").await;
+    let path = format!("/crypto/certificatekeypairs/{}/view_certificate/", pair.as_str().unwrap());
+    let public = json!({"name": "public part", "certificate_data": site.get(&path).await["data"]});
+    let public = site.post("/crypto/certificatekeypairs/", public).await["pk"].clone();
+    for (more, field, said) in [
+        (
+            json!({"signing_key": public}),
+            "signing_key",
+            "Certificate 'public part' has no private key: bring its key_data first.",
+        ),
+        (
+            json!({"client_jwks": {"keys": [jwk("k0"), private_jwk()]}}),
+            "client_jwks",
+            "Key 2: 'd' is part of a secret key. Enter the public key alone.",
+        ),
+    ] {
+        let problems = site.refused(Method::POST, PATH, body(&site, "app", more).await).await;
+        assert_eq!(problems, json!({field: [said]}));
+    }
+}
+
 /// OA-803: a public client with a key needs no secret; it is warned of a pattern that fits strangers (OA-841).
 #[tokio::test]
 async fn oa_803_a_public_client_needs_no_secret() {

@@ -67,7 +67,13 @@ pub(super) async fn references(
             Some(_) if !may_use(pk) => problems.add("signing_key", NO_CERTIFICATE),
             Some(found) => {
                 let key = certificates::private_key(ctx, &found)?;
-                if let Err(problem) = signing::check(&key, &found.chain) {
+                if key.is_empty() {
+                    let name = &found.name;
+                    problems.add(
+                        "signing_key",
+                        format!("Certificate '{name}' has no private key: bring its key_data first."),
+                    );
+                } else if let Err(problem) = signing::check(&key, &found.chain) {
                     problems.add("signing_key", problem);
                 }
             }
@@ -165,6 +171,9 @@ fn client_keys(provider: &Provider) -> Result<(), String> {
     };
     let kids: Vec<_> = keys.iter().map(|key| key.get("kid").and_then(serde_json::Value::as_str)).collect();
     for (at, key) in keys.iter().enumerate() {
+        if let Some(member) = jwks::private_member(key) {
+            return Err(format!("Key {}: '{member}' is part of a secret key. Enter the public key alone.", at + 1));
+        }
         if !jwks::verifies(key) {
             return Err(format!(
                 "Key {}: enter a public key for signatures, of RSA with at least 2048 bits, P-256, P-384 or Ed25519.",

@@ -23,9 +23,7 @@ pub(super) fn as_comment(expression: &str, of: Of) -> String {
         Of::Mapping => "{}",
         Of::Policy => "False",
     };
-    // A line of the language may end in what is none to us.
-    let lines = expression.lines().flat_map(|line| line.split('\r'));
-    let lines: String = lines.map(|line| format!("# {line}\n")).collect();
+    let lines: String = lines(expression).map(|line| format!("# {line}\n")).collect();
     format!(
         "# Taken over from another server, and not reviewed. To use it, remove these two lines and the marks below.\n\
          return {result}\n{lines}"
@@ -39,6 +37,11 @@ pub(super) fn is_unread(there: &Snapshot, here: &Here, model: &str, name: &str) 
         return false;
     };
     here.policies.get(name).is_none_or(|known| known.trim() != text(policy, "expression").trim())
+}
+
+/// The lines of an expression as its evaluator sees them: a carriage return alone ends one, too.
+pub(in crate::import) fn lines(expression: &str) -> impl Iterator<Item = &str> {
+    expression.lines().flat_map(|line| line.split('\r'))
 }
 
 /// Those that somebody wrote, with their names, in order.
@@ -59,7 +62,8 @@ pub(in crate::import) fn own(there: &Snapshot) -> Vec<(String, String)> {
 pub(in crate::import) fn mark(there: &Snapshot) -> String {
     let all: String =
         own(there).iter().map(|(name, text)| format!("{}:{name}{}:{text}", name.len(), text.len())).collect();
-    sha256(all.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    // All of it: whoever runs the server could look for two texts that begin alike.
+    sha256(all.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -115,5 +119,16 @@ mod tests {
         assert_eq!(mark(&there("return {}")), mark(&there("return {}")));
         assert_ne!(mark(&there("return {}")), mark(&there("return { }")));
         assert_eq!(own(&there("return {}")).len(), 2);
+        assert_eq!(mark(&there("return {}")).len(), 64, "256 bits");
+    }
+
+    /// OA-933: what ends a line for the evaluator ends one where somebody reads it, and no line leaves the comment.
+    #[test]
+    fn oa_933_every_line_is_a_comment() {
+        let text = "# harmless\rreturn True\r\nlast\r";
+        assert_eq!(lines(text).collect::<Vec<_>>(), ["# harmless", "return True", "last", ""]);
+        let comment = as_comment(text, Of::Policy);
+        assert!(comment.ends_with("\n# # harmless\n# return True\n# last\n# \n"), "{comment:?}");
+        assert!(!comment.contains('\r'));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_blueprint::Fault;
 use portcullis_core::id::BlueprintId;
 use portcullis_idp::blueprints::{self, Names, Outcome};
+use portcullis_idp::flow::stages;
 use portcullis_idp::policies::LogLine;
 use portcullis_idp::{Actor, Change, Context, Error};
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::files::Files;
 use super::passwords::Passwords;
-use super::run::{Report, Run};
+use super::run::{LOGGER, Report, Run};
 use super::write::Refusal;
 use crate::api::answer::ApiError;
 
@@ -21,6 +22,9 @@ use crate::api::answer::ApiError;
 pub(super) const BY_API: Duration = Duration::from_secs(30);
 /// How long one by a command, or of the watched folder, may take.
 const BY_FILE: Duration = Duration::from_secs(600);
+
+/// The stage that says what sessions are bound to.
+const LOGIN: &str = "authentik_stages_user_login.userloginstage";
 
 /// A blueprint that is to be applied.
 #[derive(Clone, Debug)]
@@ -85,7 +89,7 @@ pub struct Refused {
     /// Number of the entry at fault, from 1.
     pub entry: Option<usize>,
     /// Line of the document, from 1.
-    pub line: Option<usize>,
+    pub line: Option<u32>,
     /// Model of the entry.
     pub model: Option<Box<str>>,
     /// The attribute at fault.
@@ -96,7 +100,16 @@ pub struct Refused {
     pub path: Vec<String>,
     /// What kind of reason it is.
     pub cause: Cause,
+    /// What is not for everybody to read.
+    for_the_log: Option<Box<ForTheLog>>,
 }
+
+/// What a refusal rests on, in words for whoever runs the installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ForTheLog(String);
+
+/// How a message ends whose cause is not told.
+const IN_THE_LOG: &str = "; the log tells why.";
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,7 +162,7 @@ impl Refused {
         if self.entry.is_some() {
             return self;
         }
-        Self { entry: Some(entry), line: self.line.or(Some(line)), ..self }
+        Self { entry: Some(entry), line: self.line.or(number(line)), ..self }
     }
 
     pub(super) fn within(mut self, name: &str) -> Self {
@@ -158,11 +171,11 @@ impl Refused {
     }
 
     pub(super) fn of_text(fault: Fault) -> Self {
-        Self { line: Some(fault.line), ..Self::new(fault.message) }
+        Self { line: number(fault.line), ..Self::new(fault.message) }
     }
 
     pub(super) fn of_entry(fault: Fault) -> Self {
-        Self { line: (fault.line > 0).then_some(fault.line), ..Self::new(fault.message) }
+        Self { line: number(fault.line).filter(|line| *line > 0), ..Self::new(fault.message) }
     }
 
     pub(super) fn of_error(error: Error) -> Self {
@@ -192,17 +205,36 @@ impl Refused {
             ApiError::Forbidden => Self::new("You do not have permission to perform this action."),
             ApiError::Unavailable { why, cause } => {
                 tracing::error!(why, cause, "a blueprint was not applied: the database is not available");
-                Self { cause: Cause::Passing, ..Self::new("The database is not available; the log tells why.") }
+                Self { cause: Cause::Passing, ..Self::for_the_log("The database is not available", cause) }
             }
             ApiError::Throttled { .. } => {
                 Self { cause: Cause::Passing, ..Self::new("Too much is asked for at the same time.") }
             }
             // Causes are for the log alone.
+            ApiError::Internal(cause) => {
+                tracing::error!(cause, "a blueprint was not applied");
+                Self::for_the_log("The store failed", cause)
+            }
             other => {
                 tracing::error!(cause = ?other, "a blueprint was not applied");
-                Self::new("The store failed; the log tells why.")
+                Self::for_the_log("The store failed", format!("{other:?}"))
             }
         }
+    }
+
+    fn for_the_log(message: &str, cause: String) -> Self {
+        Self { for_the_log: Some(Box::new(ForTheLog(cause))), ..Self::new(format!("{message}{IN_THE_LOG}")) }
+    }
+
+    /// The same with its cause, for whoever runs the installation and has no log to look at: a command.
+    pub fn with_cause(&self) -> String {
+        let mut told = self.clone();
+        if let (Some(ForTheLog(cause)), Some(message)) =
+            (self.for_the_log.as_deref(), self.message.strip_suffix(IN_THE_LOG))
+        {
+            told.message = format!("{message}: {cause}");
+        }
+        told.to_string()
     }
 
     pub(super) fn too_late(within: Duration) -> Self {
@@ -215,12 +247,19 @@ impl Refused {
         const MASK: &str = "********";
         for text in texts {
             self.message = self.message.replace(text, MASK);
+            if let Some(cause) = &mut self.for_the_log {
+                cause.0 = cause.0.replace(text, MASK);
+            }
             for place in [&mut self.model, &mut self.field].into_iter().flatten() {
                 *place = place.replace(text, MASK).into();
             }
         }
         self
     }
+}
+
+fn number(line: usize) -> Option<u32> {
+    u32::try_from(line).ok()
 }
 
 /// What becomes of a run that went well.
@@ -274,11 +313,16 @@ async fn attempt(ctx: &Context, actor: &Actor, document: &Document, audience: Au
     let mut change = Change::begin(ctx, actor).await.map_err(Refused::of_error)?;
     let mut run = Run::new(&mut change, &mut passwords, &mut files, until);
     run.document(document).await?;
-    let Report { warned, models, log } = run.report;
+    let Report { warned, models, mut log } = run.report;
     if audience == Audience::Others {
         change.announce().await.map_err(Refused::of_error)?;
     }
     change.commit().await.map_err(Refused::of_error)?;
+    if models.contains(LOGIN) {
+        // It is in force, whatever becomes of the warning.
+        let warnings = stages::warn(ctx).await.unwrap_or_default();
+        log.extend(warnings.into_iter().map(|warning| LogLine::new(ctx.now(), "warning", LOGGER, warning)));
+    }
     Ok(Applied { warned, models: models.into_iter().collect(), log })
 }
 
@@ -294,8 +338,12 @@ mod tests {
             ApiError::Internal("a cause".to_owned()),
             ApiError::Unparsable("a cause".to_owned()),
         ] {
-            let told = Refused::of_answer(error).to_string();
+            let refused = Refused::of_answer(error);
+            let told = refused.to_string();
             assert!(!told.contains("cause") && told.contains("the log tells why"), "{told}");
+            let told = refused.at(2, 7).without(["cau"].into_iter()).with_cause();
+            assert!(told.starts_with("entry 2, line 7: The ") && told.contains("a ********se"), "{told}");
+            assert!(!told.contains("the log"), "{told}");
         }
     }
 

@@ -26,7 +26,8 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
     let mut change = Change::begin(ctx, actor).await?;
     let mut text = "version: 1\nmetadata:\n  name: Export\nentries:\n".to_owned();
     let mut names = Names::of_what_is_there(&mut change).await?;
-    let (mut entries, mut trusting) = (0, Vec::new());
+    let (mut entries, mut trusting, mut signing) = (0, Vec::new(), Vec::new());
+    let mut certificates = HashMap::new();
     for model in order() {
         let mut objects = model.objects(&mut change, |_| None).await?;
         objects.retain(|object| !is_left_out(model, object));
@@ -35,9 +36,18 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             permissions::of_itself(&mut change, model, &mut object).await?;
             text.push_str(&entry(model, &object, &mut names));
             entries += 1;
+            if model == Model::Certificate {
+                certificates.insert(key_text(&model.key(&object)), model.label(&object));
+            }
+            let key = object.get(SIGNING).and_then(Value::as_str).filter(|_| model == Model::OAuth2Provider);
+            if let Some(name) = key.and_then(|key| certificates.get(key)) {
+                signing.push(signs(model, &object, name, &names));
+            }
             trusting.extend(Some((model, object)).filter(|(_, object)| trusts(object)));
         }
     }
+    entries += signing.len();
+    text.extend(signing);
     // Each may trust any other: all have to be there.
     for (model, object) in trusting {
         let trusted = Map::from_iter(object.get(TRUSTED).map(|trusted| (TRUSTED.to_owned(), trusted.clone())));
@@ -58,12 +68,13 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
 
 /// What is named comes before what names it.
 fn order() -> impl Iterator<Item = Model> {
-    let before = [Model::Role, Model::Certificate, Model::ScopeMapping, Model::Group, Model::User, Model::Token];
+    let before = [Model::Role, Model::Certificate, Model::ScopeMapping, Model::Group, Model::User];
     let after = [
         Model::OAuthSource,
         Model::OAuth2Provider,
         Model::ProxyProvider,
         Model::Application,
+        Model::Token,
         Model::Entitlement,
         Model::Binding,
         Model::Brand,
@@ -96,6 +107,26 @@ fn in_order(model: Model, mut objects: Vec<Value>) -> Vec<Value> {
         ordered.extend(next);
     }
     ordered
+}
+
+const SIGNING: &str = "signing_key";
+
+/// An entry that has a client sign with the key of a certificate. Private keys are in no file, and a client cannot name one that
+/// is not there: the entry holds once it is.
+fn signs(model: Model, client: &Value, certificate: &str, names: &Names) -> String {
+    let mut text = format!(
+        "  # Holds once certificate {certificate:?} has its private key: bring it as key_data in the entry of the certificate.\n  \
+         - model: {}\n    conditions:\n      \
+         - !AtIndex [!FindObject [{}, [name, {}]], private_key_available]\n    identifiers:\n",
+        model.name(),
+        Model::Certificate.name(),
+        quoted(certificate),
+    );
+    write_members(&mut text, &identifiers(model, client), names);
+    text.push_str("    attrs:\n");
+    let key = Map::from_iter(client.get(SIGNING).map(|key| (SIGNING.to_owned(), key.clone())));
+    write_members(&mut text, &key, names);
+    text
 }
 
 const TRUSTED: &str = "jwt_federation_providers";
@@ -239,6 +270,7 @@ fn is_left_for_later(model: Model, field: &str, object: &Value) -> bool {
         (Model::OAuth2Provider, "client_secret_expires" | "second_client_secret_expires") => true,
         // Fetched keys are the source's to change.
         (Model::OAuthSource, "oidc_jwks") => has_address("oidc_jwks_url") || has_address("oidc_well_known_url"),
+        (Model::OAuth2Provider, SIGNING) => object.get(SIGNING).is_some_and(Value::is_string),
         (Model::Outpost, "service_connection") => true,
         (_, TRUSTED) => trusts(object),
         _ => false,

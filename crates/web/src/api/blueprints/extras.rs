@@ -27,6 +27,8 @@ pub(super) struct Extras {
     pub(super) taken_over: TakenOver,
 }
 
+/// What a role is to grant besides; also where an entry says who may do what to its object.
+pub(super) const PERMISSIONS: &str = "permissions";
 /// Our own: everything that a role grants; what it granted besides is taken away.
 pub(super) const ALL_PERMISSIONS: &str = "all_permissions";
 
@@ -54,7 +56,7 @@ impl Extras {
             _ => {}
         }
         if matches!(model, Model::User | Model::Role) {
-            extras.permissions = names(body, "permissions")?.unwrap_or_default();
+            extras.permissions = names(body, PERMISSIONS)?.unwrap_or_default();
             extras.all_permissions = names(body, ALL_PERMISSIONS)?;
         }
         if kind_of_managed(model).is_some() || model == Model::Outpost {
@@ -83,8 +85,11 @@ impl Extras {
             changed = true;
         }
         let Some(role) = self.role(change, model, key).await? else { return Ok(changed) };
-        for permission in self.permissions.iter().chain(self.all_permissions.iter().flatten()) {
-            changed |= roles::grant_in(change, role, permission, None).await.map_err(of_permissions)?;
+        let added = self.permissions.iter().map(|permission| (PERMISSIONS, permission));
+        let all = self.all_permissions.iter().flatten().map(|permission| (ALL_PERMISSIONS, permission));
+        for (field, permission) in added.chain(all) {
+            let done = roles::grant_in(change, role, permission, None).await;
+            changed |= done.map_err(|error| of_permissions(field, error))?;
             granted.name(role, permission, "");
         }
         if self.all_permissions.is_some() {
@@ -122,11 +127,11 @@ fn names(body: &mut Body, field: &str) -> Result<Option<Vec<String>>, Refusal> {
 }
 
 /// A refusal on the attribute that the permission stands in.
-pub(super) fn of_permissions(error: Error) -> Refusal {
+pub(super) fn of_permissions(field: &str, error: Error) -> Refusal {
     match error {
         Error::Invalid(problems) => {
             let texts: Vec<_> = problems.iter().flat_map(|(_, messages)| messages.to_vec()).collect();
-            refused("permissions", &texts.join(" "))
+            refused(field, &texts.join(" "))
         }
         other => other.into(),
     }

@@ -1,7 +1,7 @@
 //! Which rights a document names, so that what roles grant beyond it can be taken away (CO-732).
 //!
-//! Lists of permissions are additive. A role whose entry states all of them is left, at the end of the document, with these
-//! and with what entries of the document grant it on single objects.
+//! Lists of permissions are additive. A role whose entry states all of them is left, at the end of the outermost document, with
+//! these and with what entries of it, and of those that it leads to, grant.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,9 @@ impl Granted {
         self.stated.insert(role);
     }
 
-    /// What another document names that this one has applied first.
+    /// What another document states and names that this one has applied first.
     pub(super) fn join(&mut self, other: Self) {
+        self.stated.extend(other.stated);
         self.named.extend(other.named);
     }
 
@@ -46,10 +47,10 @@ impl Granted {
                 }
                 let (_, permission, object) = named;
                 let on = Some(object.as_str()).filter(|object| !object.is_empty());
-                // A role may be gone by now.
+                let name = roles::name_in(change, *role).await?;
                 if roles::withdraw_in(change, *role, &permission, on).await? {
                     let on = on.map(|object| format!(" on {object}")).unwrap_or_default();
-                    told.push(format!("role {role}: {permission}{on} was taken away"));
+                    told.push(format!("role {name}: {permission}{on} was taken away"));
                 }
             }
         }

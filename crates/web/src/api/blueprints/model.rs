@@ -127,7 +127,7 @@ impl Model {
     pub(super) fn related(field: &str) -> Vec<Self> {
         match field {
             "provider" | "providers" | "jwt_federation_providers" => vec![Self::ProxyProvider, Self::OAuth2Provider],
-            "app" | "application" | "default_application" => vec![Self::Application],
+            "app" | "application" | "default_application" | "allowed_applications" => vec![Self::Application],
             "target" => vec![Self::Application, Self::Entitlement, Self::Flow],
             "policy" => Policy::ALL.into_iter().map(Self::Policy).collect(),
             "group" | "groups" | "parents" => vec![Self::Group],

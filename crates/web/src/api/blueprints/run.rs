@@ -26,7 +26,7 @@ use super::write::{self, Refusal, Written};
 /// Entries whose model or attributes are not known are left out, if a blueprint has this label (CO-731).
 const SKIP: &str = "portcullis.io/skip-unsupported";
 const APPLY: &str = "authentik_blueprints.metaapplyblueprint";
-const LOGGER: &str = "blueprints";
+pub(super) const LOGGER: &str = "blueprints";
 /// The most blueprints that one may lead to, over however many others.
 const MOST_OTHERS: usize = 100;
 /// How many blueprints may be applied within each other.
@@ -140,11 +140,6 @@ impl<'c, 'a> Run<'c, 'a> {
                 })?;
             }
             let Some(done) = self.frames.pop() else { return Ok(()) };
-            let taken = done.granted.take_away_others(self.change).await.map_err(Refused::of_error)?;
-            taken.into_iter().for_each(|line| self.say("info", line));
-            if let Some(outer) = self.frames.last_mut() {
-                outer.granted.join(done.granted);
-            }
             if let Some(instance) = done.instance {
                 self.applied.insert(instance);
                 let outcome = Outcome {
@@ -156,6 +151,13 @@ impl<'c, 'a> Run<'c, 'a> {
             }
             self.report.warned |= done.warned;
             self.report.models.extend(done.models);
+            // What those around it name is not known before they are done.
+            if let Some(outer) = self.frames.last_mut() {
+                outer.granted.join(done.granted);
+                return Ok(());
+            }
+            let taken = done.granted.take_away_others(self.change).await.map_err(Refused::of_error)?;
+            taken.into_iter().for_each(|line| self.say("info", line));
             Ok(())
         })
     }

@@ -11,7 +11,7 @@ use portcullis_idp::{
 };
 use serde_json::{Map, Value, json};
 
-use super::extras::{Extras, of_permissions};
+use super::extras::{Extras, PERMISSIONS, of_permissions};
 use super::fixed::{Orders, flow, stage, stage_binding};
 use super::granted::Granted;
 use super::instance;
@@ -424,12 +424,13 @@ pub(super) async fn grant(
     let role = match (&permission.user, &permission.role) {
         (Some(key), None) => roles::own_of_in(change, user(key)?).await?,
         (None, Some(role)) => parsed(role)?,
-        _ => return Err(refused("permissions", "One of 'user', 'role' must be set, and not both.")),
+        _ => return Err(refused(PERMISSIONS, "One of 'user', 'role' must be set, and not both.")),
     };
     let object = match object {
         Value::String(key) => key.clone(),
         key => key.to_string(),
     };
     granted.name(role, &permission.permission, &object);
-    roles::grant_in(change, role, &permission.permission, Some(&object)).await.map_err(of_permissions)
+    let done = roles::grant_in(change, role, &permission.permission, Some(&object)).await;
+    done.map_err(|error| of_permissions(PERMISSIONS, error))
 }
