@@ -12,8 +12,8 @@ mod spare;
 
 pub(crate) use self::chunks::ChunkError;
 pub(crate) use self::head::{
-    Answered, HeadError, Looked, Parsed, Present, keeps_alive, read_answer, read_request, write_field, write_fields,
-    write_today,
+    Answered, HeadError, Looked, Parsed, Present, keeps_alive, members, read_answer, read_request, write_field,
+    write_fields, write_today,
 };
 pub(crate) use self::received::{Next, Received};
 pub(crate) use self::spare::{give as give_back, take as no_fields};

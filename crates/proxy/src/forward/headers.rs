@@ -13,6 +13,7 @@ use portcullis_core::origin::Origin;
 
 use super::ForbiddenName;
 use crate::body::Body;
+use crate::http1::members;
 use crate::lines::Lines;
 use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
 
@@ -52,7 +53,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         return;
     }
     let plain = |token: &[u8]| token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
-    let mut named = tokens(headers, &CONNECTION).filter(|token| !plain(token)).peekable();
+    let mut named = members(headers, &CONNECTION).filter(|token| !plain(token)).peekable();
     if ending.is_empty() && named.peek().is_none() {
         drop(named);
         headers.remove(CONNECTION);
@@ -60,7 +61,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     ending.extend(named.filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| *name != TRAILER));
     ending.push(CONNECTION);
-    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    let trailers = members(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     for name in ending {
         headers.remove(name);
     }
@@ -68,12 +69,6 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-}
-
-/// The members of a list field. One of odd bytes does not hide the others.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let fields = headers.get_all(name).into_iter();
-    fields.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// The protocol that a request asks to change to, if we let it (PX-280).
@@ -89,7 +84,7 @@ pub(super) fn upgrade(request: &Request<Body>) -> Option<HeaderValue> {
         && request.method() == Method::GET
         && request.body().is_end_stream()
         && !["", "h2", "h2c", "h3", "http", "tls"].contains(&&*name)
-        && tokens(request.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+        && members(request.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     fits.then(|| protocol.clone())
 }
 
@@ -155,7 +150,7 @@ impl Trailers {
 
     /// Leaves in `Trailer` only what may pass.
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
-        let kept: Vec<&[u8]> = tokens(headers, &TRAILER)
+        let kept: Vec<&[u8]> = members(headers, &TRAILER)
             .filter(|token| HeaderName::from_bytes(token).is_ok_and(|name| self.passes(&name)))
             .collect();
         match HeaderValue::from_bytes(&kept.join(&b", "[..])) {

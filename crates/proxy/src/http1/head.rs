@@ -247,8 +247,7 @@ fn framing(fields: &HeaderMap, present: Present, is_1_1: bool) -> Result<Framing
     if !present.content_length {
         return Ok(Framing::Close);
     }
-    let lengths = fields.get_all(CONTENT_LENGTH).iter();
-    let mut all = lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut all = members(fields, &CONTENT_LENGTH);
     let length = all.next().and_then(number).ok_or(HeadError::Framing)?;
     // Several are allowed when they say the same.
     if all.any(|other| number(other) != Some(length)) {
@@ -265,17 +264,21 @@ fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    let digits = digits.trim_ascii();
     // `parse` takes a sign.
     let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok()
 }
 
+/// The members of a list field. One of odd bytes does not hide the others.
+pub(crate) fn members<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = fields.get_all(name).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
 /// Whether the connection stays after a message with these fields (RFC 9112 §9.3).
 pub(crate) fn keeps_alive(fields: &HeaderMap, is_1_1: bool) -> bool {
     let mut stays = is_1_1;
-    for token in fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let token = token.trim_ascii();
+    for token in members(fields, &CONNECTION) {
         if token.eq_ignore_ascii_case(b"close") {
             return false;
         }
