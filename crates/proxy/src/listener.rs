@@ -145,6 +145,8 @@ impl<P: Plane> Server<P> {
             let life = Life { stop: stop.clone(), abort: server.cut.clone(), crowd: crowd.clone() };
             accepting.spawn(accept(server.clone(), listener, tls, slots.clone(), connections.clone(), life));
         }
+        // Also without sockets: what shares `cut` is not to end before its time.
+        stop.cancelled().await;
         accepting.close();
         accepting.wait().await;
         connections.close();

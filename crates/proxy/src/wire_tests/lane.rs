@@ -192,3 +192,23 @@ async fn px_284_what_was_begun_is_not_sent_again() {
     drop(peer);
     assert!(client.head().await.starts_with("HTTP/1.1 502"));
 }
+
+/// PX-007: a server without sockets waits as well: what shares its end goes on until then.
+#[tokio::test]
+async fn px_007_a_server_without_sockets_ends_nothing_early() {
+    let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+    let server = Server {
+        plane: (),
+        core: None,
+        trust: Trust::default(),
+        entropy: Arc::new(SystemEntropy),
+        log: None,
+        settings: Settings::default(),
+        cut: cut.clone(),
+    };
+    let mut serving = std::pin::pin!(server.serve(Vec::new(), stop.clone()));
+    assert!(futures_util::poll!(serving.as_mut()).is_pending() && !cut.is_cancelled());
+    stop.cancel();
+    serving.await.unwrap();
+    assert!(cut.is_cancelled());
+}
