@@ -329,60 +329,19 @@ pub fn without_attributes(mut claims: ClaimSet) -> ClaimSet {
 mod tests {
     use super::*;
     use portcullis_core::clock::Timestamp;
-    use portcullis_core::id::{FlowId, ProviderPk};
     use portcullis_store::account::Account;
     use uuid::Uuid;
 
+    use crate::providers::without_secrets;
+
     fn provider(basic_auth_enabled: bool) -> Provider {
-        let flow = FlowId(Uuid::nil());
         Provider {
-            pk: ProviderPk(1),
-            uuid: Uuid::nil(),
-            kind: "proxy".to_owned(),
             name: "wiki".to_owned(),
-            authentication_flow: None,
-            authorization_flow: flow,
-            invalidation_flow: flow,
             client_id: "id".to_owned(),
-            client_type: "confidential".to_owned(),
-            client_secret_sealed: Vec::new(),
-            grant_types: json!([]),
-            redirect_uris: json!([]),
-            access_code_validity: String::new(),
-            access_token_validity: String::new(),
-            refresh_token_validity: String::new(),
-            refresh_token_threshold: String::new(),
-            include_claims_in_id_token: true,
-            signing_key: None,
-            sub_mode: "hashed_user_id".to_owned(),
-            issuer_mode: "per_provider".to_owned(),
-            logout_uri: String::new(),
-            logout_method: "backchannel".to_owned(),
-            jwt_federation_sources: json!([]),
-            jwt_federation_providers: json!([]),
-            federation_audiences: json!([]),
-            cap_to_assertion_exp: true,
-            client_secret_expires: None,
-            client_secret_used: None,
-            second_secret_sealed: Vec::new(),
-            second_secret_expires: None,
-            second_secret_used: None,
-            client_jwks: json!({}),
-            encryption_key: None,
-            refresh_family_max_age: String::new(),
-            exchange_without_actor: false,
-            mode: "proxy".to_owned(),
-            external_host: String::new(),
-            internal_host: String::new(),
-            internal_host_ssl_validation: true,
-            certificate: None,
-            skip_path_regex: String::new(),
-            intercept_header_auth: true,
             basic_auth_enabled,
             basic_auth_user_attribute: "app_username".to_owned(),
             basic_auth_password_attribute: "app_password".to_owned(),
-            cookie_domain: String::new(),
-            cookie_secret_sealed: Vec::new(),
+            ..without_secrets(Uuid::nil())
         }
     }
 

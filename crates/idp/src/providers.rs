@@ -262,9 +262,20 @@ async fn forget(change: &mut Change<'_>, gone: ProviderPk) -> Result<(), Error> 
     Ok(())
 }
 
+/// A new provider with its identifiers and secrets.
 fn blank(ctx: &Context) -> Provider {
     let uuid = ctx.entropy.uuid();
     let seal = |column: &str, plain: String| ctx.keys.seal(&place(uuid, column), plain.as_bytes(), &*ctx.entropy);
+    Provider {
+        client_id: ctx.entropy.alphanumeric(40),
+        client_secret_sealed: seal("client_secret", ctx.entropy.alphanumeric(128)),
+        cookie_secret_sealed: seal("cookie_secret", ctx.entropy.upper_alphanumeric(32)),
+        ..without_secrets(uuid)
+    }
+}
+
+/// What a provider is when nothing is said about it.
+pub(crate) fn without_secrets(uuid: Uuid) -> Provider {
     Provider {
         pk: ProviderPk(0),
         uuid,
@@ -273,10 +284,10 @@ fn blank(ctx: &Context) -> Provider {
         authentication_flow: None,
         authorization_flow: FlowId(Uuid::nil()),
         invalidation_flow: FlowId(Uuid::nil()),
-        client_id: ctx.entropy.alphanumeric(40),
+        client_id: String::new(),
         client_type: "confidential".to_owned(),
         grant_types: json!(["authorization_code", "refresh_token", "client_credentials", "password"]),
-        client_secret_sealed: seal("client_secret", ctx.entropy.alphanumeric(128)),
+        client_secret_sealed: Vec::new(),
         redirect_uris: json!([]),
         access_code_validity: "minutes=1".to_owned(),
         access_token_validity: "hours=1".to_owned(),
@@ -312,7 +323,7 @@ fn blank(ctx: &Context) -> Provider {
         basic_auth_user_attribute: String::new(),
         basic_auth_password_attribute: String::new(),
         cookie_domain: String::new(),
-        cookie_secret_sealed: seal("cookie_secret", ctx.entropy.upper_alphanumeric(32)),
+        cookie_secret_sealed: Vec::new(),
     }
 }
 
