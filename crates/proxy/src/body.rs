@@ -8,9 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::forward::Until;
+use crate::http1::Came;
+use crate::lines::Lines;
 use crate::upstream::Driven;
 
 /// Why a body ended before its end.
@@ -48,6 +52,10 @@ pub enum Body {
     Incoming(hyper::body::Incoming),
     /// An answer's body from an upstream, which drives its connection.
     Driven(Driven),
+    /// An answer's body that ends with a session.
+    Until(Box<Until>),
+    /// No body; but to the answer's fields belong these, none of whose names it has.
+    Lines([Option<Lines>; 2]),
     /// Anything else.
     Boxed(BoxedBody),
 }
@@ -66,7 +74,61 @@ impl Body {
     }
 }
 
+impl AsMut<Self> for Body {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// The fields of an answer that are ready to be written travel with its body.
 impl Body {
+    /// Those that came from the upstream.
+    pub(crate) fn came(&self) -> Option<&Came> {
+        match self {
+            Self::Driven(body) => body.came.as_ref(),
+            Self::Until(body) => body.body.came(),
+            _ => None,
+        }
+    }
+
+    /// Writes them, as lines of HTTP/1.1, behind the other fields of the answer.
+    pub(crate) fn write_lines(&self, out: &mut Vec<u8>, others: &HeaderMap) {
+        if let Self::Lines(sets) = self {
+            for lines in sets.iter().flatten() {
+                debug_assert!(lines.are_missing(others), "they would be there twice");
+                out.extend_from_slice(lines.wire());
+            }
+        } else if let Some(came) = self.came() {
+            came.lines().for_each(|lines| out.extend_from_slice(lines));
+        }
+    }
+
+    /// Adds them to the other fields of the answer, for whoever cannot write them as they are.
+    pub(crate) fn settle_lines(&mut self, fields: &mut HeaderMap) {
+        match self {
+            Self::Lines(sets) => {
+                sets.iter().flatten().for_each(|lines| lines.set(fields));
+                *self = Self::Empty;
+            }
+            Self::Driven(body) => {
+                if let Some(came) = body.came.take() {
+                    came.add_to(fields);
+                }
+            }
+            Self::Until(body) => body.body.settle_lines(fields),
+            Self::Empty | Self::Full(_) | Self::Incoming(_) | Self::Boxed(_) => {}
+        }
+    }
+
+    /// Leaves out what the upstream says of itself.
+    pub(crate) fn hide_powered_by(&mut self) {
+        match self {
+            Self::Driven(body) => body.came.as_mut().map(Came::hide_powered_by).unwrap_or_default(),
+            Self::Until(body) => body.body.hide_powered_by(),
+            _ => {}
+        }
+    }
+
     /// A peer's body that fails when no byte comes for as long as `patience` (PX-283).
     pub(crate) fn patient(body: hyper::body::Incoming, patience: Duration) -> Self {
         if body.is_end_stream() {
@@ -150,7 +212,7 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Lines(_) => Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
@@ -161,26 +223,29 @@ impl HttpBody for Body {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
             }
             Self::Driven(body) => Pin::new(body).poll_frame(cx),
+            Self::Until(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Lines(_) => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
             Self::Driven(body) => body.is_end_stream(),
+            Self::Until(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Lines(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len().try_into().unwrap_or(u64::MAX)),
             Self::Incoming(body) => body.size_hint(),
             Self::Driven(body) => body.size_hint(),
+            Self::Until(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }

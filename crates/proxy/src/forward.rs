@@ -13,13 +13,13 @@ use http_body::Body as _;
 use portcullis_core::origin::Origin;
 use tokio_util::sync::CancellationToken;
 
-use self::bodies::{Continue, Until};
+use self::bodies::Continue;
+pub(crate) use self::bodies::Until;
 use self::headers::Trailers;
 use crate::body::{Body, BodyError};
 use crate::lines::Lines;
 use crate::listener::Slot;
 use crate::live::{Held, Lasting};
-use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::upstream::{SendError, Target, UpstreamError, Upstreams};
 
 /// Says whether a client may not use a field name, neither in the head (whose fields the caller has
@@ -96,10 +96,21 @@ impl Forwarder {
         let from = std::mem::replace(request.version_mut(), Version::HTTP_11);
         to_upstream_path(request.uri_mut(), plan.target)?;
         let drives = upgrade.is_none() && Upstreams::drives(plan.target, request);
-        let host = set_headers(request.headers_mut(), origin, &plan)?;
-        for lines in plan.set.into_iter().flatten() {
-            if drives { lines.unset(request.headers_mut()) } else { lines.set(request.headers_mut()) }
+        if !headers::is_text(&origin.host) {
+            return Err(ForwardError::BadRequest("host"));
         }
+        // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
+        let chain = headers::forwarded_for(request.headers(), origin);
+        let host = set_host(request.headers_mut(), origin, &plan)?;
+        let told = if drives {
+            let told = headers::tell_in_lines(request.headers_mut(), origin, &chain, plan.set);
+            plan.set.into_iter().flatten().for_each(|lines| lines.unset(request.headers_mut()));
+            told
+        } else {
+            headers::tell(request.headers_mut(), origin, chain);
+            plan.set.into_iter().flatten().for_each(|lines| lines.set(request.headers_mut()));
+            Vec::new()
+        };
 
         let body = std::mem::take(request.body_mut());
         if let (true, Some(length)) = (request.headers().contains_key(CONTENT_LENGTH), body.size_hint().exact()) {
@@ -115,7 +126,7 @@ impl Forwarder {
         }
 
         let answer = if drives {
-            self.upstreams.send_driven(plan.target, request, plan.set).await
+            self.upstreams.send_driven(plan.target, request, &told, plan.set).await
         } else {
             to_absolute_form(request.uri_mut(), plan.target, &host)?;
             self.upstreams.send(plan.target, std::mem::take(request), upgrade.is_some()).await
@@ -140,7 +151,7 @@ impl Forwarder {
             && answer.body().size_hint().exact().is_none()
         {
             let body = std::mem::take(answer.body_mut());
-            *answer.body_mut() = Body::Boxed(Box::pin(Until::new(body, watch(Lasting::Answer))));
+            *answer.body_mut() = Body::Until(Box::new(Until::new(body, watch(Lasting::Answer))));
         }
         self.clean(&mut answer, None);
         Ok(answer)
@@ -150,6 +161,9 @@ impl Forwarder {
     fn clean(&self, answer: &mut Response<Body>, upgrade: Option<HeaderValue>) {
         *answer.version_mut() = Version::HTTP_11;
         *answer.extensions_mut() = Extensions::new();
+        if self.powered_by {
+            answer.body_mut().hide_powered_by();
+        }
         let headers = answer.headers_mut();
         headers::remove_hop_by_hop(headers);
         headers::remove_own_cookies(headers);
@@ -164,37 +178,26 @@ impl Forwarder {
     }
 }
 
-/// Sets what the upstream is told about the request's origin and sender, and removes what was meant for us alone. Gives
-/// the `Host` that is sent.
-fn set_headers(headers: &mut HeaderMap, origin: &Origin, plan: &Plan<'_>) -> Result<HeaderValue, ForwardError> {
+/// Removes what was meant for us alone, and sets `Host`, which it gives.
+fn set_host(headers: &mut HeaderMap, origin: &Origin, plan: &Plan<'_>) -> Result<HeaderValue, ForwardError> {
     let mut sent = headers.get_all(HOST).iter();
     // Mostly the client's own field says it as we would.
     let own = sent.next().filter(|own| sent.next().is_none() && own.as_bytes() == origin.host.as_bytes()).cloned();
     let is_kept = own.is_some() && plan.host.is_none();
-    let effective = match own {
-        Some(own) => own,
-        None => HeaderValue::try_from(&origin.host).map_err(|_| ForwardError::BadRequest("host"))?,
+    let host = match (plan.host, own) {
+        (Some(host), _) => host.clone(),
+        (None, Some(own)) => own,
+        (None, None) => HeaderValue::try_from(&origin.host).map_err(|_| ForwardError::BadRequest("host"))?,
     };
-    let host = plan.host.unwrap_or(&effective).clone();
-    // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
-    let chain = headers::forwarded_for(headers, origin);
     headers::remove_hop_by_hop(headers);
     if !origin.peer_trusted {
         // Gone already when the listener made the origin; kept here so that nobody has to know.
         headers.remove(FORWARDED);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
-    if let Some(chain) = chain {
-        headers.insert(X_FORWARDED_FOR, chain);
-    }
-    if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
-        headers.insert(X_REQUEST_ID, id);
-    }
     // A `Connection` of the client may have named it.
     if !is_kept || !headers.contains_key(HOST) {
         headers.insert(HOST, host.clone());
     }
-    headers.insert(X_FORWARDED_HOST, effective);
     Ok(host)
 }
 

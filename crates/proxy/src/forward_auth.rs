@@ -21,7 +21,6 @@ use crate::application::Application;
 use crate::body::Body;
 use crate::http1;
 use crate::identity_headers::NAMES;
-use crate::lines::Attached;
 use crate::path_class::{Endpoint, PathClass, is_preflight, signature};
 use crate::permit::Permit;
 use crate::plane::{DataPlane, Notes, Visit};
@@ -166,7 +165,7 @@ fn allowed(permit: &Permit<'_>, dialect: Dialect, sent: &HeaderMap) -> Result<Re
             sends = lines.iter().flatten().any(|lines| lines.fields().iter().any(|(name, _)| *name == AUTHORIZATION));
             // They win over what was set before.
             lines.iter().flatten().for_each(|lines| lines.unset(headers));
-            response.extensions_mut().insert(Attached(lines.map(|lines| lines.cloned())));
+            *response.body_mut() = Body::Lines(lines.map(|lines| lines.cloned()));
         }
         // Empty, so that whatever the client sent under these names is overwritten.
         None => {

@@ -5,11 +5,13 @@
 //! connections (`upstream::driven`) read and write the bytes themselves, with hyper's own parser; whatever is not the
 //! plainest of requests is hyper's.
 
+mod came;
 mod chunks;
 mod head;
 mod received;
 mod spare;
 
+pub(crate) use self::came::Came;
 pub(crate) use self::chunks::ChunkError;
 pub(crate) use self::head::{
     Answered, HeadError, Looked, Parsed, Present, keeps_alive, members, read_answer, read_request, write_field,

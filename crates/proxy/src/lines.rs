@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use portcullis_core::header;
 
+use crate::body::Body;
 use crate::http1::write_field;
 
 /// Fields as they are set on a message, and as they are written in HTTP/1.1. Shared, and never changed.
@@ -68,6 +69,11 @@ impl Lines {
         self.fields().iter().all(|(name, _)| !headers.contains_key(name))
     }
 
+    /// Whether a field of this name, which is no identity header's, is among them.
+    pub(crate) fn set_name(&self, name: &HeaderName) -> bool {
+        self.0.others.contains(name)
+    }
+
     /// Removes all fields that have their names.
     pub(crate) fn unset(&self, headers: &mut HeaderMap) {
         for name in &self.0.others {
@@ -88,18 +94,11 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// Lines that belong to an answer, and none of whose names it has; in its extensions.
-#[derive(Clone)]
-pub(crate) struct Attached(pub(crate) [Option<Lines>; 2]);
-
-/// Sets the lines that belong to an answer, for whoever cannot write them as they are.
-pub fn settle<B>(answer: &mut Response<B>) {
-    if let Some(Attached(lines)) = answer.extensions_mut().remove() {
-        for lines in lines.into_iter().flatten() {
-            debug_assert!(lines.are_missing(answer.headers()), "what is attached is written beside them elsewhere");
-            lines.set(answer.headers_mut());
-        }
-    }
+/// Sets the fields of an answer that are ready to be written, for whoever cannot write them as they are.
+pub fn settle<B: AsMut<Body>>(answer: &mut Response<B>) {
+    let mut fields = std::mem::take(answer.headers_mut());
+    answer.body_mut().as_mut().settle_lines(&mut fields);
+    *answer.headers_mut() = fields;
 }
 
 #[cfg(test)]

@@ -211,16 +211,17 @@ impl Upstreams {
         pools.entry((target.authority.clone(), target.verify)).or_insert_with(make).clone()
     }
 
-    /// Sends a request without a body, whose URI is a path and which has none of the fields of `set`, over plain HTTP. Dropping the future, or the answer's body,
-    /// cancels it.
+    /// Sends a request without a body, whose URI is a path, over plain HTTP; behind its own fields, `told` (lines of
+    /// HTTP/1.1) and `set`, of which it has none. Dropping the future, or the answer's body, cancels it.
     pub(crate) async fn send_driven(
         &self,
         target: &Target,
         request: &mut Request<Body>,
+        told: &[u8],
         set: [Option<&Lines>; 2],
     ) -> Result<Response<Body>, SendError> {
         let pool = target.pools.driven.get_or_init(|| self.pool(target));
-        pool.send(request, set).await.map_err(|error| {
+        pool.send(request, told, set).await.map_err(|error| {
             SendError::Upstream(match error {
                 DrivenError::Dial(DialError::Timeout) => UpstreamError::Timeout,
                 DrivenError::Dial(error) => UpstreamError::Connect(Box::new(error)),

@@ -62,8 +62,8 @@ impl HttpBody for Checked {
 }
 
 /// An answer that is cut when the session it was given under ends (PX-197).
-pub(super) struct Until {
-    body: Body,
+pub struct Until {
+    pub(crate) body: Body,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Watched for as long as this is open.
     _held: Held,

@@ -15,7 +15,7 @@ use super::ForbiddenName;
 use crate::body::Body;
 use crate::http1::members;
 use crate::lines::Lines;
-use crate::origin::{X_FORWARDED_FOR, is_forwarded, starts_alike};
+use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, is_forwarded, starts_alike};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -88,38 +88,88 @@ pub(super) fn upgrade(request: &Request<Body>) -> Option<HeaderValue> {
     fits.then(|| protocol.clone())
 }
 
-/// The chain that trusted peers vouch for, and the peer itself (PX-278).
-pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Option<HeaderValue> {
-    let chain =
-        if origin.peer_trusted { headers.get(X_FORWARDED_FOR).and_then(|chain| chain.to_str().ok()) } else { None };
-    match (chain, origin.peer) {
-        (Some(chain), peer) => HeaderValue::try_from(format!("{chain}, {peer}")).ok(),
-        (None, IpAddr::V4(peer)) => dotted(peer),
-        (None, IpAddr::V6(peer)) => HeaderValue::try_from(peer.to_string()).ok(),
+/// Whether the field tells where a request comes from, and is ours to set.
+fn is_told(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-request-id")
+}
+
+/// Tells where a request comes from (PX-278, PX-323) in lines of HTTP/1.1, and removes what the request says of that.
+pub(super) fn tell_in_lines(
+    headers: &mut HeaderMap,
+    origin: &Origin,
+    chain: &[u8],
+    set: [Option<&Lines>; 2],
+) -> Vec<u8> {
+    // Mostly there are none: they were taken out when the request came in.
+    if headers.keys().any(is_told) {
+        for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID] {
+            headers.remove(name);
+        }
+    }
+    let mut lines = Vec::with_capacity(192 + chain.len() + origin.host.len());
+    for part in ["X-Forwarded-Proto: ".as_bytes(), origin.scheme.as_str().as_bytes(), b"\r\nX-Forwarded-For: ", chain] {
+        lines.extend_from_slice(part);
+    }
+    for part in ["\r\nX-Forwarded-Host: ", &origin.host, "\r\n"] {
+        lines.extend_from_slice(part.as_bytes());
+    }
+    if is_text(&origin.request_id) && !set.into_iter().flatten().any(|lines| lines.set_name(&X_REQUEST_ID)) {
+        for part in ["X-Request-Id: ", &origin.request_id, "\r\n"] {
+            lines.extend_from_slice(part.as_bytes());
+        }
+    }
+    lines
+}
+
+/// Tells the same in the fields themselves.
+pub(super) fn tell(headers: &mut HeaderMap, origin: &Origin, chain: Vec<u8>) {
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
+    let told = [
+        (X_FORWARDED_FOR, HeaderValue::try_from(chain)),
+        (X_REQUEST_ID, HeaderValue::try_from(&origin.request_id)),
+        (X_FORWARDED_HOST, HeaderValue::try_from(&origin.host)),
+    ];
+    for (name, value) in told {
+        if let Ok(value) = value {
+            headers.insert(name, value);
+        }
     }
 }
 
+/// Whether it is a value that any field may have.
+pub(super) fn is_text(value: &str) -> bool {
+    value.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The chain that trusted peers vouch for, and the peer itself (PX-278).
+pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Vec<u8> {
+    let mut chain = Vec::new();
+    if origin.peer_trusted
+        && let Some(before) = headers.get(X_FORWARDED_FOR).and_then(|chain| chain.to_str().ok())
+    {
+        chain.extend_from_slice(before.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    match origin.peer {
+        IpAddr::V4(peer) => push_dotted(&mut chain, peer),
+        IpAddr::V6(peer) => chain.extend_from_slice(peer.to_string().as_bytes()),
+    }
+    chain
+}
+
 /// An address as text. What `Display` does to pad a number costs more than all the rest of the header.
-fn dotted(address: Ipv4Addr) -> Option<HeaderValue> {
-    let mut text = [0; "255.255.255.255".len()];
-    let mut places = text.iter_mut();
-    let mut length = 0;
-    let mut push = |byte| {
-        if let Some(place) = places.next() {
-            (*place, length) = (byte, length + 1);
-        }
-    };
+fn push_dotted(text: &mut Vec<u8>, address: Ipv4Addr) {
+    text.reserve("255.255.255.255".len());
     for (at, octet) in address.octets().into_iter().enumerate() {
         if at > 0 {
-            push(b'.');
+            text.push(b'.');
         }
         for unit in [100, 10, 1] {
             if octet >= unit || unit == 1 {
-                push(b'0' + octet / unit % 10);
+                text.push(b'0' + octet / unit % 10);
             }
         }
     }
-    HeaderValue::from_bytes(text.get(..length)?).ok()
 }
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
@@ -198,7 +248,9 @@ mod tests {
     #[test]
     fn px_278_addresses_are_written_as_usual() {
         for address in ["0.0.0.0", "10.9.99.100", "127.0.0.1", "203.0.113.255"] {
-            assert_eq!(dotted(address.parse().unwrap()).unwrap(), address);
+            let mut text = Vec::new();
+            push_dotted(&mut text, address.parse().unwrap());
+            assert_eq!(text, address.as_bytes());
         }
     }
 }

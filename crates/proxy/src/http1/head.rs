@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use memchr::memchr_iter;
 
+use super::came::{Came, Plain};
 use super::spare;
 use crate::body::Body;
 
@@ -48,7 +49,9 @@ pub(crate) enum Parsed {
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: StatusCode,
+    /// Its fields, unless they can be handed on as they came.
     pub(crate) fields: HeaderMap,
+    pub(crate) came: Option<Came>,
     /// What the fields say of the body; to be asked unless there can be none.
     pub(crate) framing: Framing,
     /// Whether the connection stays open behind it, if it has an end.
@@ -66,11 +69,11 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// Where the fields of a head are in its bytes: starts and ends of names and values. What is longer than `u32` was
-/// refused long before.
-struct Places {
-    fields: [[u32; 4]; MOST_FIELDS],
-    count: usize,
+/// Where the fields of a head are in its bytes: starts and ends of names and values.
+struct Places(Vec<[usize; 4]>);
+
+thread_local! {
+    static PLACES: RefCell<Vec<[usize; 4]>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Places {
@@ -79,24 +82,23 @@ impl Places {
         let start = bytes.as_ptr().addr();
         let place = |part: &[u8]| {
             let begin = part.as_ptr().addr().wrapping_sub(start);
-            [begin, begin.wrapping_add(part.len())].map(|at| u32::try_from(at).unwrap_or_default())
+            [begin, begin.wrapping_add(part.len())]
         };
-        let mut places = [[0; 4]; MOST_FIELDS];
-        for (to, field) in places.iter_mut().zip(fields) {
+        let mut places = PLACES.take();
+        places.extend(fields.iter().map(|field| {
             let ([name, name_end], [value, value_end]) = (place(field.name.as_bytes()), place(field.value));
-            *to = [name, name_end, value, value_end];
-        }
-        Self { fields: places, count: fields.len() }
+            [name, name_end, value, value_end]
+        }));
+        Self(places)
     }
 
     /// The fields, whose values share the bytes of `head`, and which of those that matter here are among them.
-    fn fields(&self, head: &Bytes) -> Result<(HeaderMap, Present), HeadError> {
+    fn fields(mut self, head: &Bytes) -> Result<(HeaderMap, Present), HeadError> {
         let mut present = Present::default();
         let mut fields = spare::take();
         // A request gets some more on its way.
-        fields.reserve(self.count + 8);
-        for place in self.fields.iter().take(self.count) {
-            let [name, name_end, value, value_end] = place.map(|at| usize::try_from(at).unwrap_or_default());
+        fields.reserve(self.0.len() + 8);
+        for [name, name_end, value, value_end] in self.0.drain(..) {
             let name = head.get(name..name_end).and_then(|name| HeaderName::from_bytes(name).ok());
             let value = if value < value_end && value_end <= head.len() {
                 HeaderValue::from_maybe_shared(head.slice(value..value_end)).ok()
@@ -107,6 +109,7 @@ impl Places {
             present.note(&name);
             fields.append(name, value);
         }
+        PLACES.set(self.0);
         Ok((fields, present))
     }
 }
@@ -219,6 +222,12 @@ pub(crate) fn read_answer(read: &mut BytesMut, looked: &mut Looked) -> Result<Op
     looked.0 = 0;
     let is_1_1 = head.version == Some(1);
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
+    let whole = read.get(..length).unwrap_or_default();
+    if let Some(plain) = Plain::of(whole, head.headers, status, is_1_1) {
+        let came = Some(plain.came(read.split_to(length)));
+        let (framing, keep_alive) = (plain.framing, plain.keep_alive);
+        return Ok(Some(Answered { status, fields: spare::take(), came, framing, keep_alive }));
+    }
     let places = Places::of(read, head.headers);
     let (mut fields, present) = places.fields(&read.split_to(length).freeze())?;
     let framing = framing(&fields, present, is_1_1)?;
@@ -229,7 +238,7 @@ pub(crate) fn read_answer(read: &mut BytesMut, looked: &mut Looked) -> Result<Op
         fields.insert(CONTENT_LENGTH, length.into());
     }
     let keep_alive = if present.connection { keeps_alive(&fields, is_1_1) } else { is_1_1 };
-    Ok(Some(Answered { status, fields, framing, keep_alive }))
+    Ok(Some(Answered { status, fields, came: None, framing, keep_alive }))
 }
 
 /// What the fields of an answer say about its body (RFC 9112 §6.3).
@@ -263,7 +272,7 @@ fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
     values.next().is_some_and(|value| value.len() == digits) && values.next().is_none()
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     // `parse` takes a sign.
     let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok()
@@ -415,7 +424,9 @@ mod tests {
         for (fields, length) in [("5, 5", "5"), ("5\r\nContent-Length: 5", "5"), ("010", "10"), ("00", "0"), ("0", "0")]
         {
             let answered = answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: {fields}\r\n\r\n")).unwrap().unwrap();
-            let said: Vec<_> = answered.fields.get_all(CONTENT_LENGTH).iter().collect();
+            let mut all = answered.fields;
+            answered.came.iter().for_each(|came| came.add_to(&mut all));
+            let said: Vec<_> = all.get_all(CONTENT_LENGTH).iter().collect();
             assert_eq!(said, [length], "{fields}");
         }
         // HTTP/1.0 keeps a connection when it says so, and has no chunks.

@@ -131,7 +131,7 @@ impl<P: Plane> Way<P> {
         answer
     }
 
-    /// Answers a request; to the answer belong the lines that are attached to it.
+    /// Answers a request; to the answer belong the lines that travel with its body.
     pub(super) async fn answer(&self, mut request: Request<Body>) -> Response<Answer> {
         if self.protocol == Protocol::Http2 {
             self.progress.begin(false);
@@ -214,12 +214,18 @@ impl<P: Plane> Way<P> {
 
 /// An answer's body on its way to the client. Its end, however it comes, is the request's end.
 pub(super) struct Answer {
-    body: Body,
+    pub(super) body: Body,
     /// Why the body is cut off, until what came before is sent.
     failure: Option<BodyError>,
     handed: Option<Arc<Handed>>,
     _open: Open,
     pending: Option<Pending>,
+}
+
+impl AsMut<Body> for Answer {
+    fn as_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
 }
 
 impl HttpBody for Answer {

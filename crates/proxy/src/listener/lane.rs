@@ -18,9 +18,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::Plane;
 use super::connection::{Answer, Way};
-use crate::body::BodyError;
+use crate::body::{Body, BodyError};
 use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
-use crate::lines::Attached;
 
 /// Room to read heads into.
 const ROOM: usize = 8 * 1024;
@@ -159,14 +158,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
 
     /// Sends an answer; whether the connection stays open.
     async fn send(&mut self, answer: Response<Answer>, method: &Method, stays: bool) -> io::Result<bool> {
-        let (mut parts, mut body) = answer.into_parts();
+        let (parts, mut body) = answer.into_parts();
         let (status, mut fields) = (parts.status, parts.headers);
-        let attached = if parts.extensions.is_empty() { None } else { parts.extensions.remove::<Attached>() };
         let present = Present::among(&fields);
         let stays = stays && (!present.connection || keeps_alive(&fields, true));
-        let mut framing = frame(status, method, &mut fields, present, body.size_hint().exact());
-        self.write_head(status, &fields, attached.as_ref(), &framing, stays);
-        if !present.date {
+        let exact = body.size_hint().exact();
+        let came = body.body.came();
+        let mut framing = match came {
+            // It says itself how long its body is.
+            Some(_) if has_no_body(status, method) => Framing::None,
+            Some(_) => exact.map_or(Framing::Chunked, Framing::Length),
+            None => frame(status, method, &mut fields, present, exact),
+        };
+        let has_date = present.date || came.is_some_and(|came| came.has_date);
+        self.write_head(status, &fields, &body.body, &framing, stays);
+        if !has_date {
             write_today(&mut self.written);
         }
         self.written.extend_from_slice(b"\r\n");
@@ -199,14 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
     }
 
     /// Writes the first line of an answer, and its fields.
-    fn write_head(
-        &mut self,
-        status: StatusCode,
-        fields: &HeaderMap,
-        attached: Option<&Attached>,
-        framing: &Framing,
-        stays: bool,
-    ) {
+    fn write_head(&mut self, status: StatusCode, fields: &HeaderMap, body: &Body, framing: &Framing, stays: bool) {
         let out = &mut self.written;
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
@@ -214,10 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
         write_fields(out, fields);
-        for lines in attached.into_iter().flat_map(|Attached(lines)| lines).flatten() {
-            debug_assert!(lines.are_missing(fields), "they would be there twice");
-            out.extend_from_slice(lines.wire());
-        }
+        body.write_lines(out, fields);
         if matches!(framing, Framing::Chunked) {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -281,6 +277,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
     }
 }
 
+/// Whether an answer ends with its head (RFC 9112 §6.3).
+fn has_no_body(status: StatusCode, method: &Method) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// How long the body of an answer is said to be (RFC 9112 §6).
 fn frame(status: StatusCode, method: &Method, fields: &mut HeaderMap, present: Present, exact: Option<u64>) -> Framing {
     if present.connection {
@@ -294,7 +297,7 @@ fn frame(status: StatusCode, method: &Method, fields: &mut HeaderMap, present: P
         return Framing::None;
     }
     let said = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+    if has_no_body(status, method) {
         // What a GET would have been answered; an empty body says nothing about that.
         if let (None, Some(length)) = (said, exact.filter(|length| *length > 0)) {
             fields.insert(CONTENT_LENGTH, length.into());

@@ -22,7 +22,9 @@ use tokio_util::io::poll_read_buf;
 
 use super::dial::{Dial, DialError, Stream};
 use crate::body::{Body, BodyError};
-use crate::http1::{Answered, ChunkError, HeadError, Looked, Next, Received, give_back, read_answer, write_fields};
+use crate::http1::{
+    Answered, Came, ChunkError, HeadError, Looked, Next, Received, give_back, read_answer, write_fields,
+};
 use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
@@ -113,10 +115,11 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         request: &mut Request<Body>,
+        told: &[u8],
         set: [Option<&Lines>; 2],
     ) -> Result<Response<Body>, DrivenError> {
         if let Some(mut connection) = self.take() {
-            match exchange(&mut connection, request, set).await {
+            match exchange(&mut connection, request, told, set).await {
                 Ok(answered) => return Ok(self.answer(answered, request, connection)),
                 // Dead already: the upstream closed it before the request came, or while it was on its way (PX-284).
                 Err(DrivenError::Unsent(_)) => {}
@@ -125,7 +128,7 @@ impl Pool {
             }
         }
         let mut connection = self.connect().await?;
-        let answered = exchange(&mut connection, request, set).await?;
+        let answered = exchange(&mut connection, request, told, set).await?;
         Ok(self.answer(answered, request, connection))
     }
 
@@ -137,16 +140,13 @@ impl Pool {
     ) -> Response<Body> {
         let left = Received::of(&answered, request.method());
         give_back(std::mem::take(request.headers_mut()));
-        let Answered { status, fields, keep_alive, .. } = answered;
+        let Answered { status, fields, came, keep_alive, .. } = answered;
         let pool = (keep_alive && !matches!(left, Received::UntilClose)).then(|| Arc::clone(self));
-        let mut body = Driven { left, connection: Some(connection), pool };
-        let body = if body.is_end_stream() {
+        let mut body = Driven { left, connection: Some(connection), pool, came };
+        if body.is_end_stream() {
             body.finish();
-            Body::Empty
-        } else {
-            Body::Driven(body)
-        };
-        let mut answer = Response::new(body);
+        }
+        let mut answer = Response::new(Body::Driven(body));
         (*answer.status_mut(), *answer.headers_mut()) = (status, fields);
         answer
     }
@@ -197,6 +197,7 @@ async fn sweep(pool: Weak<Pool>) {
 async fn exchange(
     connection: &mut Connection,
     request: &mut Request<Body>,
+    told: &[u8],
     set: [Option<&Lines>; 2],
 ) -> Result<Answered, DrivenError> {
     let Connection { stream, written, .. } = connection;
@@ -206,6 +207,7 @@ async fn exchange(
         written.extend_from_slice(part.as_bytes());
     }
     write_fields(written, request.headers());
+    written.extend_from_slice(told);
     for lines in set.into_iter().flatten() {
         written.extend_from_slice(lines.wire());
     }
@@ -241,6 +243,8 @@ pub struct Driven {
     connection: Option<Box<Connection>>,
     /// Where the connection goes when it can be used again.
     pool: Option<Arc<Pool>>,
+    /// The answer's fields, if they are handed on as they came.
+    pub(crate) came: Option<Came>,
 }
 
 impl Driven {
@@ -360,7 +364,7 @@ mod tests {
             bells.push(bell);
             let mut exchange = pin!(async {
                 let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
-                let answer = pool.send(&mut request, [None; 2]).await.unwrap();
+                let answer = pool.send(&mut request, &[], [None; 2]).await.unwrap();
                 answer.into_body().collect().await.unwrap().to_bytes()
             });
             let body = std::future::poll_fn(|_| exchange.as_mut().poll(&mut Context::from_waker(&waker))).await;
