@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use portcullis_core::host::Host;
 use portcullis_core::origin::Origin;
@@ -39,15 +38,15 @@ impl DataPlane {
         &self,
         dialect: Dialect,
         application: &Arc<Application>,
-        question: &Parts,
-        origin: &Origin,
+        question: Visit<'_>,
         notes: &mut Notes,
     ) -> Result<Response<Body>, Refusal> {
+        let origin = question.origin;
         if !origin.peer_trusted {
             return Err(Refusal::NotTrusted);
         }
-        let asked = Asked::read(dialect, application.rule.scheme(), question, origin).ok_or_else(|| {
-            self.report_question(application, dialect, &question.headers, origin.client);
+        let asked = Asked::read(dialect, application.rule.scheme(), question).ok_or_else(|| {
+            self.report_question(application, dialect, question.headers, origin.client);
             Refusal::NotDeterminable
         })?;
         // A question may name one host and be asked under another one's: the request's own decides.
@@ -62,9 +61,9 @@ impl DataPlane {
         let visit = Visit {
             method: &asked.method,
             uri: &asked.uri,
-            headers: &question.headers,
+            headers: question.headers,
             origin: &asked.origin,
-            now: self.clock.now(),
+            now: question.now,
         };
         let answer = self.judge(dialect, &application, &visit, notes).await;
         answer.map(one_cookie)
@@ -124,10 +123,14 @@ impl DataPlane {
 fn class_of(application: &Application, visit: &Visit<'_>) -> PathClass {
     let skip = &application.skip;
     let opens = || {
-        let host = Host::parse(&visit.origin.host, visit.origin.scheme)?;
         // Only put together where it is compared.
-        let origin =
-            if skip.takes_origin() { format!("{}://{host}", visit.origin.scheme.as_str()) } else { String::new() };
+        let origin = match skip.takes_origin() {
+            true => {
+                let host = Host::parse(&visit.origin.host, visit.origin.scheme)?;
+                format!("{}://{host}", visit.origin.scheme.as_str())
+            }
+            false => String::new(),
+        };
         Some(skip.opens(&origin, visit.uri.path(), visit.uri.query()))
     };
     let opens = !skip.is_empty() && opens() == Some(true);

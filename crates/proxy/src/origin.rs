@@ -18,6 +18,8 @@ use crate::request_ids::RequestIds;
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+pub(crate) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Networks whose `X-Forwarded-*` are believed (PX-040). By default this host alone.
@@ -122,14 +124,19 @@ pub(crate) fn starts_alike(name: &str, known: &str) -> bool {
 fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) -> bool {
     // One pass over the names without allocation; most requests have none of these.
     let may_be = |name: &str| matches!(name.as_bytes().first(), Some(b'x' | b'f' | b's'));
-    let is_told = |name: &&HeaderName| may_be(name.as_str()) && is_forwarded(name.as_str());
-    let told: Vec<HeaderName> = headers.keys().filter(is_told).cloned().collect();
-    let is_believed =
-        |name: &HeaderName| trusted && name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    for name in told.iter().filter(|name| !is_believed(name)) {
+    let is_believed = |name: &str| trusted && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let (mut told, mut refused) = (false, Vec::new());
+    for name in headers.keys().filter(|name| may_be(name.as_str()) && is_forwarded(name.as_str())) {
+        if is_believed(name.as_str()) {
+            told = true;
+        } else {
+            refused.push(name.clone());
+        }
+    }
+    for name in refused {
         headers.remove(name);
     }
-    told.iter().any(is_believed)
+    told
 }
 
 /// The host that the client's own request names: once, and everywhere the same.
@@ -188,11 +195,15 @@ fn agreed<'a>(
     let mut value: Option<&str> = None;
     for field in headers.get_all(name) {
         let text = field.to_str().map_err(|_| malformed(shown))?;
-        for member in text.split(',').map(str::trim) {
-            match value {
-                Some(known) if !known.eq_ignore_ascii_case(member) => return Err(malformed(shown)),
-                _ => value = Some(member),
-            }
+        let mut agree = |member: &'a str| match value {
+            Some(known) if !known.eq_ignore_ascii_case(member) => Err(malformed(shown)),
+            _ => Ok(value = Some(member)),
+        };
+        // Mostly it is no list.
+        if text.bytes().any(|byte| byte == b',') {
+            text.split(',').map(str::trim).try_for_each(agree)?;
+        } else {
+            agree(text)?;
         }
     }
     Ok(value)

@@ -179,9 +179,10 @@ impl DataPlane {
         let mut notes = Notes::default();
         let outcome = match class {
             PathClass::Portcullis(Endpoint::ForwardAuth(dialect)) => {
-                let (question, _) = std::mem::take(request).into_parts();
-                let answer = self.ask(dialect, &application, &question, origin, &mut notes).await;
-                http1::give_back(question.headers);
+                let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+                let question = Visit { method, uri, headers, origin, now: self.clock.now() };
+                let answer = self.ask(dialect, &application, question, &mut notes).await;
+                http1::give_back(std::mem::take(request.headers_mut()));
                 answer
             }
             _ => self.pass(&application, class, request, origin, &mut notes).await,

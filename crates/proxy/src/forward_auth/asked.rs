@@ -2,15 +2,13 @@
 
 use std::borrow::Cow;
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_core::path::{Dialect, ENVOY};
 
-use crate::origin::{X_FORWARDED_HOST, X_FORWARDED_PROTO, parse_host};
+use crate::origin::{X_FORWARDED_HOST, X_FORWARDED_METHOD, X_FORWARDED_PROTO, X_FORWARDED_URI, parse_host};
+use crate::plane::Visit;
 
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
@@ -26,8 +24,8 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Reads it from a question that a trusted peer asks; none if something is missing, malformed or contradicts
     /// the rest. `external` is the scheme of the application, for a proxy that tells none.
-    pub(super) fn read(dialect: Dialect, external: Scheme, question: &Parts, origin: &'a Origin) -> Option<Self> {
-        let headers = &question.headers;
+    pub(super) fn read(dialect: Dialect, external: Scheme, question: Visit<'a>) -> Option<Self> {
+        let Visit { headers, origin, .. } = question;
         match dialect {
             Dialect::Traefik | Dialect::Caddy => {
                 // The origin was made of these two; it has defaults for them, which have no place here.

@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use memchr::memchr_iter;
 
 use super::came::{Came, Plain};
 use super::spare;
 use crate::body::Body;
+use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_METHOD, X_FORWARDED_PROTO, X_FORWARDED_URI};
 
 /// Fields that a head may have, as with hyper.
 const MOST_FIELDS: usize = 100;
@@ -31,16 +32,13 @@ pub(crate) enum HeadError {
 }
 
 /// What there is of a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "taken apart where it is made; a box would be one more piece of memory per request"
-)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     /// Its head is not here as a whole yet.
     Partial,
     /// It has no body, wants no other protocol, and asks for a path. Its bytes were taken. Whether the connection stays
     /// open behind it.
-    Plain(Request<Body>, bool),
+    Plain { stays: bool },
     /// Anything else, which hyper reads or refuses. Its bytes are where they were.
     Other,
 }
@@ -99,7 +97,7 @@ impl Places {
         // A request gets some more on its way.
         fields.reserve(self.0.len() + 8);
         for [name, name_end, value, value_end] in self.0.drain(..) {
-            let name = head.get(name..name_end).and_then(|name| HeaderName::from_bytes(name).ok());
+            let name = head.get(name..name_end).and_then(field_name);
             let value = if value < value_end && value_end <= head.len() {
                 HeaderValue::from_maybe_shared(head.slice(value..value_end)).ok()
             } else {
@@ -112,6 +110,18 @@ impl Places {
         PLACES.set(self.0);
         Ok((fields, present))
     }
+}
+
+/// The name of a field.
+fn field_name(name: &[u8]) -> Option<HeaderName> {
+    // What proxies in front of us send with every request, and the map does not know: a new name would be one more piece
+    // of memory.
+    const KNOWN: [HeaderName; 5] =
+        [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_URI, X_FORWARDED_METHOD];
+    let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    let is_known = |known: &&HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+    let known = if begins(b"x-forwarded-") { KNOWN.iter().find(is_known).cloned() } else { None };
+    known.or_else(|| HeaderName::from_bytes(name).ok())
 }
 
 /// Fields that say how a message ends. Looking at each name once is cheaper than looking for each of these.
@@ -152,8 +162,14 @@ impl Looked {
     }
 }
 
-/// Takes the head of a plain request from `read`; of at most so many bytes, or it is hyper's to refuse.
-pub(crate) fn read_request(read: &mut BytesMut, looked: &mut Looked, most: usize) -> Parsed {
+/// Takes the head of a plain request from `read`; of at most so many bytes, or it is hyper's to refuse. It takes the
+/// place of the request before it: moving a new one about would cost more than filling this one.
+pub(crate) fn read_request(
+    read: &mut BytesMut,
+    looked: &mut Looked,
+    most: usize,
+    request: &mut Request<Body>,
+) -> Parsed {
     if read.is_empty() || (read.len() <= most && !looked.may_end(read)) {
         looked.0 = read.len();
         return Parsed::Partial;
@@ -183,11 +199,12 @@ pub(crate) fn read_request(read: &mut BytesMut, looked: &mut Looked, most: usize
         *read = whole;
         return Parsed::Other;
     };
-    let mut request = Request::new(Body::Empty);
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, fields);
     looked.0 = 0;
-    let stays = !present.connection || keeps_alive(request.headers(), true);
-    Parsed::Plain(request, stays)
+    let stays = !present.connection || keeps_alive(&fields, true);
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, fields);
+    (*request.version_mut(), *request.body_mut()) = (Version::HTTP_11, Body::Empty);
+    request.extensions_mut().clear();
+    Parsed::Plain { stays }
 }
 
 /// Whether a field makes a request more than plain: a body, another protocol, trailers.
@@ -346,27 +363,34 @@ fn write_name(out: &mut Vec<u8>, name: &[u8]) {
 mod tests {
     use super::*;
 
-    fn request(text: &str) -> (Parsed, BytesMut) {
+    fn request(text: &str) -> (Parsed, Request<Body>, BytesMut) {
+        // Nothing of the request before it is left.
+        let mut request = Request::post("http://h/old").version(Version::HTTP_2).body(Body::from("old")).unwrap();
+        request.headers_mut().insert("x-old", HeaderValue::from_static("old"));
+        request.extensions_mut().insert(1_u8);
         let mut read = BytesMut::from(text);
-        (read_request(&mut read, &mut Looked::default(), 100_000), read)
+        (read_request(&mut read, &mut Looked::default(), 100_000, &mut request), request, read)
     }
 
     /// PX-223: only a request without a body, another protocol or anything doubtful is read here; of all others not a
     /// byte is taken.
     #[test]
     fn px_223_a_request_that_is_more_than_plain_is_left_as_it_is() {
-        let (parsed, rest) = request("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX:  y \r\n\r\nGET ");
-        let Parsed::Plain(request_read, true) = parsed else { panic!("it is plain") };
+        let (parsed, request_read, rest) = request("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX:  y \r\n\r\nGET ");
+        assert_eq!(parsed, Parsed::Plain { stays: true });
+        assert!(request_read.extensions().is_empty() && matches!(request_read.body(), Body::Empty));
+        assert_eq!(request_read.version(), Version::HTTP_11);
         assert_eq!((request_read.method(), request_read.uri().to_string().as_str()), (&Method::GET, "/a?b"));
         let fields: Vec<_> =
             request_read.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(fields, [("host", &b"h"[..]), ("x-empty", b""), ("x", b"y")]);
         assert_eq!(rest, "GET ");
 
-        assert!(matches!(request("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n").0, Parsed::Plain(_, false)));
-        assert!(matches!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial));
+        assert_eq!(request("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n").0, Parsed::Plain { stays: false });
+        assert_eq!(request("GET / HTTP/1.1\r\nHost: h\r\n").0, Parsed::Partial);
         for text in ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"] {
-            assert!(matches!(read_request(&mut BytesMut::from(text), &mut Looked::default(), 20), Parsed::Other));
+            let parsed = read_request(&mut BytesMut::from(text), &mut Looked::default(), 20, &mut Request::default());
+            assert_eq!(parsed, Parsed::Other);
         }
         for text in [
             "GET / HTTP/1.0\r\n\r\n",
@@ -383,8 +407,8 @@ mod tests {
             &format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MOST_FIELDS + 1)),
             &format!("GET /{} HTTP/1.1\r\n\r\nrest", "a".repeat(70_000)),
         ] {
-            let (parsed, rest) = request(text);
-            assert!(matches!(parsed, Parsed::Other), "{text}");
+            let (parsed, _, rest) = request(text);
+            assert_eq!(parsed, Parsed::Other, "{text}");
             assert_eq!(rest, text);
         }
     }
@@ -447,8 +471,8 @@ mod tests {
         for (at, byte) in text.iter().enumerate() {
             read.extend_from_slice(&[*byte]);
             tries += u32::from(looked.may_end(&read));
-            let parsed = read_request(&mut read, &mut looked, 100);
-            assert_eq!(matches!(parsed, Parsed::Plain(..)), at + 1 == text.len());
+            let parsed = read_request(&mut read, &mut looked, 100, &mut Request::default());
+            assert_eq!(parsed == Parsed::Plain { stays: true }, at + 1 == text.len());
         }
         assert_eq!(tries, 2);
         for text in ["HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 200 OK\nA: b\n\r\n"] {

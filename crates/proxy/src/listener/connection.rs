@@ -126,25 +126,25 @@ impl<P: Plane> Way<P> {
     /// Answers a request that hyper has read.
     pub(super) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
         let patience = self.connection.server.settings.body;
-        let mut answer = self.answer(request.map(|body| Body::patient(body, patience))).await;
+        let mut answer = self.answer(&mut request.map(|body| Body::patient(body, patience))).await;
         lines::settle(&mut answer);
         answer
     }
 
-    /// Answers a request; to the answer belong the lines that travel with its body.
-    pub(super) async fn answer(&self, mut request: Request<Body>) -> Response<Answer> {
+    /// Answers a request, of which nothing is left; to the answer belong the lines that travel with its body.
+    pub(super) async fn answer(&self, request: &mut Request<Body>) -> Response<Answer> {
         if self.protocol == Protocol::Http2 {
             self.progress.begin(false);
         }
         let open = Open(self.progress.clone());
         let server = &*self.connection.server;
         let asks_upgrade = request.headers().contains_key(UPGRADE);
-        let mut pending = server.log.as_ref().map(|log| log.begin(&request, self.connection.peer));
+        let mut pending = server.log.as_ref().map(|log| log.begin(request, self.connection.peer));
         if asks_upgrade {
             request.extensions_mut().insert(self.connection.slot.clone());
         }
         let mut found = None;
-        let dispatched = self.dispatch(&mut request, &mut pending, &mut found);
+        let dispatched = self.dispatch(request, &mut pending, &mut found);
         let answer = match AssertUnwindSafe(dispatched).catch_unwind().await {
             Ok(answer) => answer,
             Err(_) => {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
@@ -47,13 +47,14 @@ where
     let most = way.connection.server.settings.head_bytes;
     let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new() };
     let (mut last, mut looked) = (false, Looked::default());
+    let mut request = Request::default();
     loop {
-        let (request, stays) = loop {
+        let stays = loop {
             if lane.skip_empty_lines() {
                 looked = Looked::default();
             }
-            match read_request(&mut lane.read, &mut looked, most) {
-                Parsed::Plain(request, stays) => break (request, stays),
+            match read_request(&mut lane.read, &mut looked, most, &mut request) {
+                Parsed::Plain { stays } => break stays,
                 Parsed::Other => return Some(Left { read: lane.read.freeze(), last }),
                 Parsed::Partial => {}
             }
@@ -72,16 +73,21 @@ where
             }
         };
         let method = request.method().clone();
-        let mut answering = pin!(way.answer(request));
-        let answer = std::future::poll_fn(|cx| {
-            last = last || over.poll_unpin(cx).is_ready();
-            match answering.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => lane.poll_gone(cx).map(|()| None),
-            }
-        });
-        // Whoever is gone wants no answer (PX-282).
-        let answer = answer.await?;
+        let answer = {
+            let mut answering = pin!(way.answer(&mut request));
+            let answer = std::future::poll_fn(|cx| {
+                last = last || over.poll_unpin(cx).is_ready();
+                match answering.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending => lane.poll_gone(cx).map(|()| None),
+                }
+            });
+            // Whoever is gone wants no answer (PX-282).
+            answer.await?
+        };
+        // While nothing comes, nothing is kept of what did.
+        give_back(std::mem::take(request.headers_mut()));
+        *request.uri_mut() = Uri::default();
         match lane.send(answer, &method, stays && !last).await {
             Ok(true) => {}
             Ok(false) => {
