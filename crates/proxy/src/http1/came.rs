@@ -13,6 +13,9 @@ const MOST_RUNS: usize = 4;
 /// are empty.
 type Runs = [[u16; 2]; MOST_RUNS + 1];
 
+/// Names in another case that are changed where they are.
+const MOST_UNTITLED: usize = 32;
+
 /// The fields of an answer in the upstream's own bytes, names in title case, without those that are meant for one hop alone (PX-222).
 ///
 /// An answer that says nothing that has to be looked at more closely keeps its lines: taking them apart and writing
@@ -28,6 +31,8 @@ pub(crate) struct Came {
 pub(super) struct Plain {
     runs: Runs,
     has_date: bool,
+    /// Where lines start whose names might not be in title case.
+    untitled: [u16; MOST_UNTITLED],
     pub(super) framing: Framing,
     pub(super) keep_alive: bool,
 }
@@ -40,7 +45,8 @@ impl Plain {
         // The empty line is none of theirs.
         let end = head.len().checked_sub(2)?;
         let (mut runs, mut run, mut powered_by) = ([[0; 2]; MOST_RUNS], 0, [0; 2]);
-        let mut plain = Self { runs: Runs::default(), has_date: false, framing: Framing::Close, keep_alive: is_1_1 };
+        let (mut untitled, mut left) = ([0; MOST_UNTITLED], 0..MOST_UNTITLED);
+        let (mut has_date, mut keep_alive) = (false, is_1_1);
         let (mut closes, mut length, mut chunked) = (false, None, false);
         for (at, field) in fields.iter().enumerate() {
             let (begins, ends) = (begin(field), fields.get(at + 1).map_or(end, begin));
@@ -51,7 +57,7 @@ impl Plain {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             let stays = match field.name.len() {
                 4 => {
-                    plain.has_date |= is("date");
+                    has_date |= is("date");
                     true
                 }
                 2 => !is("te"),
@@ -60,7 +66,7 @@ impl Plain {
                     for token in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                         match token {
                             _ if token.eq_ignore_ascii_case(b"close") => closes = true,
-                            _ if token.eq_ignore_ascii_case(b"keep-alive") => plain.keep_alive = true,
+                            _ if token.eq_ignore_ascii_case(b"keep-alive") => keep_alive = true,
                             // It names other fields.
                             _ => return None,
                         }
@@ -98,6 +104,9 @@ impl Plain {
                 19 => !is("proxy-authorization"),
                 _ => true,
             };
+            if !is_titled(field.name) {
+                *untitled.get_mut(left.next()?)? = line[0];
+            }
             if !stays {
                 continue;
             }
@@ -112,26 +121,20 @@ impl Plain {
             }
         }
         let [a, b, c, d] = runs;
-        plain.runs = [a, b, c, d, powered_by];
-        plain.keep_alive &= !closes;
-        plain.framing = match (length, chunked) {
+        let framing = match (length, chunked) {
             (None, false) => Framing::Close,
             (Some(length), false) => Framing::Length(length),
             (None, true) => Framing::Chunked,
             (Some(_), true) => return None,
         };
-        Some(plain)
+        let runs = [a, b, c, d, powered_by];
+        Some(Self { runs, has_date, untitled, framing, keep_alive: keep_alive && !closes })
     }
 
     /// The fields, with names in title case (PX-201); `head` holds the bytes that were looked at.
     pub(super) fn came(&self, mut head: BytesMut) -> Came {
-        for [begins, ends] in places(&self.runs) {
-            let mut lines = head.get_mut(begins..ends).unwrap_or_default();
-            while let Some(end) = memchr::memchr(b'\n', lines) {
-                let (line, rest) = lines.split_at_mut(end + 1);
-                title(line);
-                lines = rest;
-            }
+        for line in self.untitled.iter().take_while(|line| **line > 0) {
+            title(head.get_mut(usize::from(*line)..).unwrap_or_default());
         }
         Came { head: head.freeze(), runs: self.runs, has_date: self.has_date }
     }
@@ -139,6 +142,25 @@ impl Plain {
 
 fn places(runs: &Runs) -> impl Iterator<Item = [usize; 2]> {
     runs.iter().filter(|[begins, ends]| begins < ends).map(|place| place.map(usize::from))
+}
+
+/// Whether a name is in title case for sure: one of those that nearly all answers have.
+fn is_titled(name: &str) -> bool {
+    matches!(
+        name,
+        "Accept-Ranges"
+            | "Cache-Control"
+            | "Content-Encoding"
+            | "Content-Length"
+            | "Content-Type"
+            | "Date"
+            | "Expires"
+            | "Last-Modified"
+            | "Location"
+            | "Server"
+            | "Set-Cookie"
+            | "Vary"
+    )
 }
 
 /// Puts the name at the beginning of a line into title case.
@@ -207,18 +229,20 @@ mod tests {
     #[test]
     fn px_222_an_answer_is_handed_on_without_what_is_meant_for_one_hop() {
         let (lines, fields, came) = read(
-            "HTTP/1.1 200 OK\r\nserver: x \r\nX-ODD--1a-name:\r\nKeep-Alive: timeout=5\r\nConnection: Keep-Alive\r\nDate: d\r\nA:b\r\nX-Empty:\r\n\
+            "HTTP/1.1 200 OK\r\nserver: x \r\nVary:\r\nvARY:\r\nX-ODD--1a-name:\r\nKeep-Alive: timeout=5\r\nConnection: Keep-Alive\r\nDate: d\r\nA:b\r\nX-Empty:\r\n\
              TE: x\r\nUpgrade: h2c\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nProxy-Connection: x\r\nTransfer-Encoding: Chunked\r\n\
              HTTP2-Settings: x\r\nProxy-Authenticate: Basic\r\nContent-Type: a\r\nProxy-Authorization: x\r\n\r\n0\r\n\r\n",
         );
         assert!(came);
         assert_eq!(
             lines,
-            "Server: x \r\nX-Odd--1a-Name:\r\nDate: d\r\nA:b\r\nX-Empty:\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nContent-Type: a\r\n"
+            "Server: x \r\nVary:\r\nVary:\r\nX-Odd--1a-Name:\r\nDate: d\r\nA:b\r\nX-Empty:\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nContent-Type: a\r\n"
         );
         let apart: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         let expected = [
             ("server", "x"),
+            ("vary", ""),
+            ("vary", ""),
             ("x-odd--1a-name", ""),
             ("date", "d"),
             ("a", "b"),
@@ -236,7 +260,7 @@ mod tests {
     /// PX-291: what the upstream says of itself can be left out.
     #[test]
     fn px_291_powered_by_can_be_left_out() {
-        let text = "HTTP/1.1 200 OK\r\nA: b\r\nX-Powered-By: PHP\r\nC: d\r\nContent-Length: 0\r\n\r\n";
+        let text = "HTTP/1.1 200 OK\r\nA: b\r\nx-powered-by: PHP\r\nC: d\r\nContent-Length: 0\r\n\r\n";
         let mut came = read_answer(&mut BytesMut::from(text), &mut Looked::default()).unwrap().unwrap().came.unwrap();
         let lines = |came: &Came| String::from_utf8(came.lines().collect::<Vec<_>>().concat()).unwrap();
         assert_eq!(lines(&came), "A: b\r\nC: d\r\nContent-Length: 0\r\nX-Powered-By: PHP\r\n");
