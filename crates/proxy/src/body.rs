@@ -8,13 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::forward::Until;
 use crate::http1::Came;
-use crate::lines::Lines;
+use crate::lines::{Lines, Ready};
 use crate::upstream::Driven;
 
 /// Why a body ended before its end.
@@ -80,52 +79,23 @@ impl AsMut<Self> for Body {
     }
 }
 
-/// The fields of an answer that are ready to be written travel with its body.
 impl Body {
-    /// Those that came from the upstream.
-    pub(crate) fn came(&self) -> Option<&Came> {
+    /// Takes out the fields of the answer that are ready to be written, if there are some: they travel with its body.
+    pub(crate) fn take_ready(&mut self) -> Option<Ready> {
+        if let Self::Lines(lines) = self {
+            let lines = std::mem::take(lines);
+            *self = Self::Empty;
+            return Some(Ready::Set(lines));
+        }
+        self.came()?.take().map(Ready::Came)
+    }
+
+    /// Where the fields are that came from the upstream.
+    pub(crate) fn came(&mut self) -> Option<&mut Option<Came>> {
         match self {
-            Self::Driven(body) => body.came.as_ref(),
+            Self::Driven(body) => Some(&mut body.came),
             Self::Until(body) => body.body.came(),
             _ => None,
-        }
-    }
-
-    /// Writes them, as lines of HTTP/1.1, behind the other fields of the answer.
-    pub(crate) fn write_lines(&self, out: &mut Vec<u8>, others: &HeaderMap) {
-        if let Self::Lines(sets) = self {
-            for lines in sets.iter().flatten() {
-                debug_assert!(lines.are_missing(others), "they would be there twice");
-                out.extend_from_slice(lines.wire());
-            }
-        } else if let Some(came) = self.came() {
-            came.lines().for_each(|lines| out.extend_from_slice(lines));
-        }
-    }
-
-    /// Adds them to the other fields of the answer, for whoever cannot write them as they are.
-    pub(crate) fn settle_lines(&mut self, fields: &mut HeaderMap) {
-        match self {
-            Self::Lines(sets) => {
-                sets.iter().flatten().for_each(|lines| lines.set(fields));
-                *self = Self::Empty;
-            }
-            Self::Driven(body) => {
-                if let Some(came) = body.came.take() {
-                    came.add_to(fields);
-                }
-            }
-            Self::Until(body) => body.body.settle_lines(fields),
-            Self::Empty | Self::Full(_) | Self::Incoming(_) | Self::Boxed(_) => {}
-        }
-    }
-
-    /// Leaves out what the upstream says of itself.
-    pub(crate) fn hide_powered_by(&mut self) {
-        match self {
-            Self::Driven(body) => body.came.as_mut().map(Came::hide_powered_by).unwrap_or_default(),
-            Self::Until(body) => body.body.hide_powered_by(),
-            _ => {}
         }
     }
 

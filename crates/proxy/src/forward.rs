@@ -161,9 +161,6 @@ impl Forwarder {
     fn clean(&self, answer: &mut Response<Body>, upgrade: Option<HeaderValue>) {
         *answer.version_mut() = Version::HTTP_11;
         *answer.extensions_mut() = Extensions::new();
-        if self.powered_by {
-            answer.body_mut().hide_powered_by();
-        }
         let headers = answer.headers_mut();
         headers::remove_hop_by_hop(headers);
         headers::remove_own_cookies(headers);
@@ -174,6 +171,9 @@ impl Forwarder {
         if let Some(protocol) = upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);
+        }
+        if let (true, Some(Some(came))) = (self.powered_by, answer.body_mut().came()) {
+            came.hide_powered_by();
         }
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use portcullis_core::header;
 
 use crate::body::Body;
-use crate::http1::write_field;
+use crate::http1::{Came, write_field};
 
 /// Fields as they are set on a message, and as they are written in HTTP/1.1. Shared, and never changed.
 #[derive(Clone)]
@@ -94,11 +94,36 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// Sets the fields of an answer that are ready to be written, for whoever cannot write them as they are.
+/// Fields of an answer that are ready to be written; none of them is among its others.
+pub(crate) enum Ready {
+    /// As they came from the upstream.
+    Came(Came),
+    /// What is set in somebody's name.
+    Set([Option<Lines>; 2]),
+}
+
+impl Ready {
+    /// Writes them as lines of HTTP/1.1, beside the others.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, others: &HeaderMap) {
+        match self {
+            Self::Came(came) => came.lines().for_each(|lines| out.extend_from_slice(lines)),
+            Self::Set(all) => {
+                for lines in all.iter().flatten() {
+                    debug_assert!(lines.are_missing(others), "they would be there twice");
+                    out.extend_from_slice(lines.wire());
+                }
+            }
+        }
+    }
+}
+
+/// Puts the fields of an answer that are ready to be written among its others, for whoever cannot write them as they are.
 pub fn settle<B: AsMut<Body>>(answer: &mut Response<B>) {
-    let mut fields = std::mem::take(answer.headers_mut());
-    answer.body_mut().as_mut().settle_lines(&mut fields);
-    *answer.headers_mut() = fields;
+    match answer.body_mut().as_mut().take_ready() {
+        None => {}
+        Some(Ready::Came(came)) => came.add_to(answer.headers_mut()),
+        Some(Ready::Set(all)) => all.iter().flatten().for_each(|lines| lines.set(answer.headers_mut())),
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use tokio_util::io::poll_read_buf;
 
 use super::Plane;
 use super::connection::{Answer, Way};
-use crate::body::{Body, BodyError};
+use crate::body::BodyError;
 use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
+use crate::lines::Ready;
 
 /// Room to read heads into.
 const ROOM: usize = 8 * 1024;
@@ -169,15 +170,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         let present = Present::among(&fields);
         let stays = stays && (!present.connection || keeps_alive(&fields, true));
         let exact = body.size_hint().exact();
-        let came = body.body.came();
-        let mut framing = match came {
+        let ready = body.body.take_ready();
+        let (mut framing, has_date) = match &ready {
+            Some(Ready::Came(came)) if has_no_body(status, method) => (Framing::None, came.has_date),
             // It says itself how long its body is.
-            Some(_) if has_no_body(status, method) => Framing::None,
-            Some(_) => exact.map_or(Framing::Chunked, Framing::Length),
-            None => frame(status, method, &mut fields, present, exact),
+            Some(Ready::Came(came)) => (exact.map_or(Framing::Chunked, Framing::Length), came.has_date),
+            _ => (frame(status, method, &mut fields, present, exact), present.date),
         };
-        let has_date = present.date || came.is_some_and(|came| came.has_date);
-        self.write_head(status, &fields, &body.body, &framing, stays);
+        self.write_head(status, &fields, ready.as_ref(), &framing, stays);
         if !has_date {
             write_today(&mut self.written);
         }
@@ -211,7 +211,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
     }
 
     /// Writes the first line of an answer, and its fields.
-    fn write_head(&mut self, status: StatusCode, fields: &HeaderMap, body: &Body, framing: &Framing, stays: bool) {
+    fn write_head(
+        &mut self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        finished: Option<&Ready>,
+        framing: &Framing,
+        stays: bool,
+    ) {
         let out = &mut self.written;
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
@@ -219,7 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
         write_fields(out, fields);
-        body.write_lines(out, fields);
+        if let Some(finished) = finished {
+            finished.write(out, fields);
+        }
         if matches!(framing, Framing::Chunked) {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
