@@ -51,6 +51,9 @@ pub enum Refusal {
     /// Somebody who is no trusted proxy asked about a request (PX-249).
     #[error("not a trusted proxy")]
     NotTrusted,
+    /// Somebody wants to ask what proxies ask, through a proxy (PX-251).
+    #[error("a request for what proxies ask")]
+    NotForClients,
     /// A proxy asked about a request without saying which (PX-245, PX-246).
     #[error("the proxy does not say which request it asks about")]
     NotDeterminable,
@@ -114,6 +117,7 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
         Refusal::NotTrusted => {
             return text(StatusCode::FORBIDDEN, "this address is not a trusted proxy: see listen.trusted_proxy_cidrs");
         }
+        Refusal::NotForClients => return text(StatusCode::FORBIDDEN, "this address is for reverse proxies alone"),
         Refusal::CredentialsRejected => (
             StatusCode::UNAUTHORIZED,
             "invalid_credentials",
