@@ -320,6 +320,25 @@ pub fn not_yet(origin: &Origin) -> Response<Body> {
     response
 }
 
+/// Says of a request that is given back: its host is an application's, which another proxy stands in front of.
+#[derive(Clone, Copy, Debug)]
+pub struct BehindAnother;
+
+/// 404 for the pages of an application that another proxy stands in front of: here are only those of its login.
+pub fn behind_another(origin: &Origin) -> Response<Body> {
+    let page = Page {
+        status: StatusCode::NOT_FOUND,
+        title: "Not found",
+        text: "The application of this name is behind another reverse proxy, which asks here who may use it. This request \
+               did not go through that one.",
+        detail: None,
+        link: None,
+        form: None,
+        request_id: &origin.request_id,
+    };
+    page.response()
+}
+
 /// An empty answer that is not kept.
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

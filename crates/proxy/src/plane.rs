@@ -15,7 +15,7 @@ use portcullis_core::path::{Dialect, Reserved};
 use tokio::time::Instant;
 
 use crate::access_log::Seen;
-use crate::answer::{self, Asker, Refusal};
+use crate::answer::{self, Asker, BehindAnother, Refusal};
 use crate::application::Application;
 use crate::applications::Applications;
 use crate::body::Body;
@@ -172,6 +172,7 @@ impl DataPlane {
             origin,
         );
         if class == PathClass::Elsewhere {
+            request.extensions_mut().insert(BehindAnother);
             return Handled::NotOurs;
         }
         let asker = Asker::of(request.headers());
