@@ -191,6 +191,9 @@ impl DataPlane {
             Ok(response) => response,
             Err(refusal) => {
                 log(&refusal, &application, origin);
+                if let Refusal::Unsendable(fault) = &refusal {
+                    self.report_identity(&application, *fault, notes.identity.as_deref(), origin.client);
+                }
                 let mut response = answer::refuse(&refusal, &application, &asker, origin);
                 if notes.stale_cookie && answer::clears_stale_cookie(&refusal) {
                     let cookies = &application.cookies;
