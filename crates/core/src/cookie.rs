@@ -33,8 +33,8 @@ pub fn is_token(value: &str) -> bool {
 
 /// The control plane's own cookies. Cookies know no ports: where control plane and application share a
 /// host name, a browser sends these to both.
-const CONTROL_PLANE: [&str; 5] =
-    ["authentik_session", "authentik_csrf", "authentik_flow", "authentik_mfa", "authentik_device"];
+const CONTROL_PLANE: [&str; 6] =
+    ["authentik_session", "authentik_csrf", "authentik_flow", "authentik_mfa", "authentik_device", "authentik_passkey"];
 
 /// A `Cookie` header without our cookies, those of both planes (PX-178): `None` if it holds none and may stay
 /// as it is, empty if nothing is left.
@@ -158,6 +158,7 @@ mod tests {
     fn px_178_the_control_plane_s_cookies_are_ours_too() {
         assert_eq!(without_ours(b"a=1; authentik_session=s; authentik_csrf=c"), Some(b"a=1".to_vec()));
         assert_eq!(without_ours(b"authentik_mfa=s; a=1; authentik_device=c"), Some(b"a=1".to_vec()));
+        assert_eq!(without_ours(b"a=1; authentik_passkey=p"), Some(b"a=1".to_vec()));
         assert_eq!(without_ours(b"authentik_sessions=x"), None);
         for ours in CONTROL_PLANE.into_iter().chain([PREFIX]) {
             assert!(

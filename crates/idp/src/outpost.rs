@@ -15,6 +15,9 @@ use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::event;
 
+/// Whose events these are, the same as those that outposts elsewhere send.
+const APP: &str = "authentik.providers.proxy";
+
 /// Records what an outpost found to be configured wrongly (PX-363).
 ///
 /// # Errors
@@ -28,5 +31,9 @@ pub async fn report(
 ) -> Result<(), Error> {
     let actor = Actor { client, ..Actor::system() };
     let context = json!({"message": message, "provider": provider, "details": details});
-    event::record_alone(ctx, &actor, "configuration_error", context).await
+    let mut tx = ctx.db.write().await?;
+    let recorded = event::record_of(ctx, &mut tx, &actor, APP, "configuration_error", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
 }

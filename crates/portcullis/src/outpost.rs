@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_core::clock::Clock;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
 use portcullis_core::origin::Origin;
-use portcullis_proxy::answer;
+use portcullis_proxy::answer::{self, BehindAnother};
 use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::listener::Core;
 use portcullis_proxy::remote::sessions::Sessions;
@@ -129,11 +129,13 @@ fn needed(settings: &mut Settings) -> Result<(BaseUrl, Zeroizing<String>), Failu
     }
 }
 
-/// 400 for hosts of no application (PX-057).
+/// 400 for hosts of no application (PX-057), 404 for what is behind another proxy.
 fn nobody() -> Core {
     Box::new(|request| {
         Box::pin(async move {
+            let is_behind_another = request.extensions().get::<BehindAnother>().is_some();
             match request.extensions().get::<Arc<Origin>>() {
+                Some(origin) if is_behind_another => answer::behind_another(origin),
                 Some(origin) => answer::no_application(origin),
                 None => answer::empty(http::StatusCode::BAD_REQUEST),
             }

@@ -87,7 +87,9 @@ impl AccessLog {
     ) -> std::io::Result<Self> {
         let pipe = Arc::new(Waiting::default());
         let headers = headers.iter().filter(|name| **name != USER_AGENT && !is_secret(name));
-        let headers = headers.map(|name| (name.clone(), name.as_str().replace('-', "_"))).collect();
+        let headers = headers.map(|name| (name.clone(), name.as_str().replace('-', "_")));
+        // What a line has anyway is not there twice.
+        let headers = headers.filter(|(_, shown)| !line::FIELDS.contains(&shown.as_str())).collect();
         let from = pipe.clone();
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_out(&from, out))?;
         Ok(Self(Arc::new(Shared { pipe, format, headers, clock, writer: Some(writer) })))
@@ -246,10 +248,14 @@ mod tests {
     }
 
     fn logged_via(format: Format, request: &Request<()>, via: Option<AuthVia>) -> String {
+        let names = [HeaderName::from_static("referer"), AUTHORIZATION, COOKIE, USER_AGENT];
+        logged_with(format, &names, request, via)
+    }
+
+    fn logged_with(format: Format, names: &[HeaderName], request: &Request<()>, via: Option<AuthVia>) -> String {
         let sink = Sink::default();
         let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
-        let names = [HeaderName::from_static("referer"), AUTHORIZATION, COOKIE, USER_AGENT];
-        let log = AccessLog::start(format, &names, clock, Box::new(sink.clone())).unwrap();
+        let log = AccessLog::start(format, names, clock, Box::new(sink.clone())).unwrap();
         let mut pending = log.begin(request, [127, 0, 0, 1].into());
         pending.from(&Arc::new(Origin {
             scheme: Scheme::Https,
@@ -354,6 +360,42 @@ mod tests {
             }
             assert!(logged(format, &request("/x?page=2&code=hidden")).contains("/x?page=2&code=[redacted]"));
         }
+    }
+
+    /// PX-321: URLs in headers that were asked for have no secrets in them, either.
+    #[tokio::test(start_paused = true)]
+    async fn px_321_urls_in_headers_have_no_secrets() {
+        let fields = ["x-original-url", "x-original-uri", "x-forwarded-uri", "referer"];
+        let names = fields.map(HeaderName::from_static);
+        for url in [
+            "/x?page=2&code=hidden&state=hidden",
+            "https://app.example/outpost.goauthentik.io/callback?any=hidden",
+            "/wiki/outpost.goauthentik.io/start?any=hidden",
+        ] {
+            let mut request = Request::builder().uri("/outpost.goauthentik.io/auth/nginx");
+            for name in &names {
+                request = request.header(name, url);
+            }
+            let text = logged_with(Format::Json, &names, &request.body(()).unwrap(), None);
+            assert!(!text.contains("hidden"), "{text}");
+            let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for name in fields {
+                let shown = line[name.replace('-', "_")].as_str().unwrap();
+                assert_eq!(shown.split('?').next(), url.split('?').next());
+            }
+        }
+    }
+
+    /// PX-320: no field is there twice, whatever headers are asked for.
+    #[tokio::test(start_paused = true)]
+    async fn px_320_no_field_is_there_twice() {
+        let names = ["host", "name", "user", "x-a"].map(HeaderName::from_static);
+        let request = Request::builder().uri("/").header("host", "sent.example").header("x-a", "b").body(()).unwrap();
+        let text = logged_with(Format::Json, &names, &request, None);
+        for field in ["host", "name", "user", "x_a"] {
+            assert_eq!(text.matches(&format!("\"{field}\":")).count(), 1, "{text}");
+        }
+        assert!(text.contains("\"host\":\"app.example\""));
     }
 
     /// PX-320: a log that cannot be written drops lines and counts them; nobody waits.

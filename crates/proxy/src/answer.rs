@@ -51,6 +51,9 @@ pub enum Refusal {
     /// Somebody who is no trusted proxy asked about a request (PX-249).
     #[error("not a trusted proxy")]
     NotTrusted,
+    /// Somebody wants to ask what proxies ask, through a proxy (PX-251).
+    #[error("a request for what proxies ask")]
+    NotForClients,
     /// A proxy asked about a request without saying which (PX-245, PX-246).
     #[error("the proxy does not say which request it asks about")]
     NotDeterminable,
@@ -114,6 +117,7 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
         Refusal::NotTrusted => {
             return text(StatusCode::FORBIDDEN, "this address is not a trusted proxy: see listen.trusted_proxy_cidrs");
         }
+        Refusal::NotForClients => return text(StatusCode::FORBIDDEN, "this address is for reverse proxies alone"),
         Refusal::CredentialsRejected => (
             StatusCode::UNAUTHORIZED,
             "invalid_credentials",
@@ -314,6 +318,25 @@ pub fn not_yet(origin: &Origin) -> Response<Body> {
     let mut response = page.response();
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(PAUSE));
     response
+}
+
+/// Says of a request that is given back: its host is an application's, which another proxy stands in front of.
+#[derive(Clone, Copy, Debug)]
+pub struct BehindAnother;
+
+/// 404 for the pages of an application that another proxy stands in front of: here are only those of its login.
+pub fn behind_another(origin: &Origin) -> Response<Body> {
+    let page = Page {
+        status: StatusCode::NOT_FOUND,
+        title: "Not found",
+        text: "The application of this name is behind another reverse proxy, which asks here who may use it. This request \
+               did not go through that one.",
+        detail: None,
+        link: None,
+        form: None,
+        request_id: &origin.request_id,
+    };
+    page.response()
 }
 
 /// An empty answer that is not kept.

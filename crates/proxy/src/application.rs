@@ -74,6 +74,8 @@ pub struct Application {
     pub reported_lines: AtomicBool,
     /// When a question that says nothing was last reported, in seconds.
     pub reported_question: AtomicI64,
+    /// When somebody who cannot be told to the application was last reported, in seconds.
+    pub reported_identity: AtomicI64,
     /// Refused `Authorization` values by process digest (PX-109).
     pub refused: RefusedCache,
 }
@@ -143,6 +145,7 @@ impl Application {
             sessions,
             reported_lines: AtomicBool::new(false),
             reported_question: AtomicI64::new(0),
+            reported_identity: AtomicI64::new(0),
             refused,
             validity: validity(provider),
             session_suffix: hex(&sha256(&[b"session\0", root.as_slice()].concat())),

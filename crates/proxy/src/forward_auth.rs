@@ -90,8 +90,10 @@ impl DataPlane {
             Some(Reserved::Start | Reserved::Callback | Reserved::SignOut | Reserved::Ping | Reserved::Static) => {
                 return Ok(answer::empty(StatusCode::OK));
             }
-            Some(Reserved::ForwardAuth(_)) => return Err(Refusal::NotTrusted),
-            Some(Reserved::Unknown) if Reserved::might_ask(visit.uri.path(), base) => return Err(Refusal::NotTrusted),
+            Some(Reserved::ForwardAuth(_)) => return Err(Refusal::NotForClients),
+            Some(Reserved::Unknown) if Reserved::might_ask(visit.uri.path(), base) => {
+                return Err(Refusal::NotForClients);
+            }
             Some(Reserved::Unknown) | None => {}
         }
         let class = class_of(application, visit);
@@ -111,7 +113,7 @@ impl DataPlane {
         // Envoy puts the path behind that of the question: a proxy in front that resolves it might take the question
         // for one of the login's pages, and hand the answer to a browser (PX-555).
         if dialect == Dialect::Envoy && climbs(visit.uri.path()) {
-            return Err(Refusal::NotTrusted);
+            return Err(Refusal::NotForClients);
         }
         let mut response = allowed(&permit, dialect, visit.headers)?;
         permit.finish(&mut response, visit.now);

@@ -108,8 +108,10 @@ fn headers(application: &Application, grant: &Grant) -> Result<Vec<(HeaderName, 
     let (limit, constant) = (settings.max_identity_header_bytes, size(application.constant_headers.fields()));
     if size(&headers) + constant > limit {
         tracing::warn!(provider.name = application.provider.name, "identity headers too large, leaving the JWT out");
+        too_large("without_jwt");
         headers.retain(|(name, _)| *name != JWT);
         if size(&headers) + constant > limit {
+            too_large("refused");
             return Err(Fault::TooLarge(limit));
         }
     }
@@ -118,6 +120,11 @@ fn headers(application: &Application, grant: &Grant) -> Result<Vec<(HeaderName, 
     }
     additional(application, grant, &mut headers)?;
     Ok(headers)
+}
+
+/// Counts what is larger than an upstream is likely to take (PX-209).
+fn too_large(outcome: &'static str) {
+    ::metrics::counter!("portcullis_proxy_large_identities_total", "outcome" => outcome).increment(1);
 }
 
 /// The headers of PX-200 that say who somebody is; values are raw UTF-8 (PX-202).

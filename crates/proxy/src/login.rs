@@ -193,11 +193,15 @@ impl DataPlane {
 
 /// The target that a `start` URL asks for (PX-140).
 fn wanted(query: &str) -> Option<String> {
-    // A template that does not encode its value writes a whole URL, whose `&` are not ours.
+    // A template that does not encode its value writes a whole URL, whose `&` are not ours. Some encode what follows the
+    // host, and nothing else.
     if let Some(rest) = query.strip_prefix("rd=")
         && rest.split('&').next().is_some_and(|value| value.contains("://"))
     {
-        return Some(rest.to_owned());
+        let host = rest.split("://").nth(1).and_then(|after| after.split(['/', '?', '#', '&']).next());
+        if !host.is_some_and(|host| host.contains('%')) {
+            return Some(rest.to_owned());
+        }
     }
     url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "rd").map(|(_, value)| value.into_owned())
 }

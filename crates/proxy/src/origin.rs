@@ -93,9 +93,7 @@ pub fn origin(
     let scheme = match agreed(headers, &X_FORWARDED_PROTO, "X-Forwarded-Proto")? {
         _ if tls => Scheme::Https,
         None => Scheme::Http,
-        Some(proto) if proto.eq_ignore_ascii_case("http") || proto.eq_ignore_ascii_case("ws") => Scheme::Http,
-        Some(proto) if proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss") => Scheme::Https,
-        Some(_) => return Err(Contradiction("X-Forwarded-Proto is neither http nor https")),
+        Some(proto) => parse_scheme(proto).ok_or(Contradiction("X-Forwarded-Proto is neither http nor https"))?,
     };
     let client = walk(headers, peer, trust);
     let request_id = match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
@@ -214,6 +212,16 @@ fn malformed(name: &str) -> Contradiction {
         "X-Forwarded-Host" => "X-Forwarded-Host is malformed or names several hosts",
         _ => "X-Forwarded-Proto is malformed or names several schemes",
     })
+}
+
+/// The scheme that goes by a name of a protocol; a websocket begins as a request (PX-043).
+pub(crate) fn parse_scheme(proto: &str) -> Option<Scheme> {
+    let is = |name: &str| proto.eq_ignore_ascii_case(name);
+    match () {
+        () if is("http") || is("ws") => Some(Scheme::Http),
+        () if is("https") || is("wss") => Some(Scheme::Https),
+        () => None,
+    }
 }
 
 /// `host` or `host:port` in lower case; nothing that has user information, a path or odd bytes (PX-044).

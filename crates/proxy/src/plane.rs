@@ -15,7 +15,7 @@ use portcullis_core::path::{Dialect, Reserved};
 use tokio::time::Instant;
 
 use crate::access_log::Seen;
-use crate::answer::{self, Asker, Refusal};
+use crate::answer::{self, Asker, BehindAnother, Refusal};
 use crate::application::Application;
 use crate::applications::Applications;
 use crate::body::Body;
@@ -172,6 +172,7 @@ impl DataPlane {
             origin,
         );
         if class == PathClass::Elsewhere {
+            request.extensions_mut().insert(BehindAnother);
             return Handled::NotOurs;
         }
         let asker = Asker::of(request.headers());
@@ -191,6 +192,9 @@ impl DataPlane {
             Ok(response) => response,
             Err(refusal) => {
                 log(&refusal, &application, origin);
+                if let Refusal::Unsendable(fault) = &refusal {
+                    self.report_identity(&application, *fault, notes.identity.as_deref(), origin.client);
+                }
                 let mut response = answer::refuse(&refusal, &application, &asker, origin);
                 if notes.stale_cookie && answer::clears_stale_cookie(&refusal) {
                     let cookies = &application.cookies;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::HeaderMap;
 use http::header::HOST;
@@ -11,6 +11,8 @@ use portcullis_core::skip::BadLine;
 use serde_json::{Map, Value, json};
 
 use crate::application::Application;
+use crate::identity::Identity;
+use crate::identity_headers::Fault;
 use crate::origin::starts_alike;
 use crate::plane::DataPlane;
 
@@ -56,12 +58,7 @@ impl DataPlane {
         headers: &HeaderMap,
         client: IpAddr,
     ) {
-        let now = self.clock.now().seconds();
-        let last = application.reported_question.load(Ordering::Acquire);
-        let due = now >= last.saturating_add(PAUSE);
-        let taken =
-            || application.reported_question.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !due || !taken() {
+        if !self.is_due(&application.reported_question) {
             return;
         }
         let names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).take(100).collect();
@@ -70,9 +67,40 @@ impl DataPlane {
             message: format!(
                 "The reverse proxy does not say which request it asks about: {dialect:?} has to send other headers."
             ),
-            details: json!({"headers": names, "values": shown(headers)}),
+            // Not under a word that has `header` in it: what stands there is taken for values, and hidden (PX-408).
+            details: json!({"fields": names, "values": shown(headers)}),
             client: Some(client),
         });
+    }
+
+    /// Reports somebody in whose name nothing can be sent, at most once a minute and provider (PX-203).
+    pub(crate) fn report_identity(
+        &self,
+        application: &Application,
+        fault: Fault,
+        identity: Option<&Identity>,
+        client: IpAddr,
+    ) {
+        if !self.is_due(&application.reported_identity) {
+            return;
+        }
+        let user = identity.map(|identity| identity.name.chars().take(200).collect::<String>());
+        self.report(ConfigurationError {
+            provider: application.provider.name.clone(),
+            message:
+                "A user's requests are refused, because their account holds what cannot be sent to the application."
+                    .to_owned(),
+            details: json!({"user": user, "reason": fault.to_string()}),
+            client: Some(client),
+        });
+    }
+
+    /// Whether the last report is long enough ago; then this is the next one.
+    fn is_due(&self, reported: &AtomicI64) -> bool {
+        let now = self.clock.now().seconds();
+        let last = reported.load(Ordering::Acquire);
+        now >= last.saturating_add(PAUSE)
+            && reported.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn report(&self, error: ConfigurationError) {

@@ -81,7 +81,8 @@ impl Target {
     /// # Errors
     /// When it is no absolute http or https URL, or has user information or a query.
     pub fn parse(url: &str, verify: bool) -> Result<Self, TargetError> {
-        let uri: Uri = url.trim().parse().map_err(|_| TargetError::NotAbsolute)?;
+        let url = url.trim();
+        let uri: Uri = url.parse().or_else(|_| encoded(url).parse()).map_err(|_| TargetError::NotAbsolute)?;
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(TargetError::NotAbsolute);
@@ -96,6 +97,13 @@ impl Target {
         let base_path = path_and_query.map_or_else(String::new, |all| all.path().trim_end_matches('/').to_owned());
         Ok(Self { scheme, authority, base_path, verify, pools: Arc::default() })
     }
+}
+
+/// A URL as it is sent: names of any language and other characters encoded as browsers do it.
+fn encoded(url: &str) -> String {
+    // Without these it would guess what is meant.
+    let is_absolute = url.contains("://");
+    url::Url::parse(url).ok().filter(|_| is_absolute).map(String::from).unwrap_or_default()
 }
 
 /// Why the upstream gave no answer.
@@ -310,7 +318,11 @@ mod tests {
         assert_eq!((target.authority.as_str(), target.base_path.as_str()), ("app.internal:8443", "/base"));
         assert_eq!(Target::parse("http://app", false).unwrap().base_path, "");
         assert_eq!(Target::parse("http://[::1]:80", false).unwrap().authority, "[::1]:80");
+        let target = Target::parse("http://bücher.example:8080/ein Regal/", true).unwrap();
+        assert_eq!(target.authority, "xn--bcher-kva.example:8080");
+        assert_eq!(target.base_path, "/ein%20Regal");
         for (url, error) in [
+            ("http:bücher.example", TargetError::NotAbsolute),
             ("app.internal", TargetError::NotAbsolute),
             ("/path", TargetError::NotAbsolute),
             ("ftp://app/", TargetError::NotAbsolute),

@@ -1,10 +1,14 @@
 //! Other reverse proxies in front of an application, which ask Portcullis: nginx, Traefik, Caddy, Envoy and HAProxy
 //! with the very configurations that the documentation shows.
 
+mod ingress;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
+pub use self::ingress::WANTED;
 use crate::http::{Go, http};
 use crate::peers::{listening, system_binary};
 use crate::process::{Process, command, directory, free_port};
@@ -15,6 +19,7 @@ use crate::wait::until;
 #[allow(missing_docs, reason = "their own names")]
 pub enum Kind {
     Nginx,
+    IngressNginx,
     Traefik,
     Caddy,
     Envoy,
@@ -81,19 +86,13 @@ impl Front {
             path
         };
         let mut program = match kind {
-            Kind::Nginx => {
-                let shown = file("nginx.conf").display().to_string();
-                let folder = root.display();
-                let whole = format!(
-                    "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n\
-                     events {{}}\nhttp {{ access_log off; client_body_temp_path {folder}/body;\n\
-                     proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
-                     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\ninclude {shown};\n}}\n"
-                );
-                std::fs::write(root.join("whole.conf"), whole).unwrap();
-                let mut nginx = command(system_binary("nginx"));
-                nginx.arg("-e").arg(root.join("error.log")).arg("-p").arg(root).arg("-c").arg(root.join("whole.conf"));
-                nginx
+            Kind::Nginx => nginx(root, &file("nginx.conf")),
+            Kind::IngressNginx => {
+                let path = file("ingress-nginx.yaml");
+                let objects = std::fs::read_to_string(&path).unwrap();
+                let configuration = root.join("ingress-nginx.conf");
+                std::fs::write(&configuration, ingress::rendered(&objects, &place.external(), upstream, core)).unwrap();
+                nginx(root, &configuration)
             }
             Kind::Traefik => {
                 file("traefik-dynamic.yml");
@@ -134,6 +133,21 @@ impl Front {
         .await;
         Self { _directory: folder, _process: process }
     }
+}
+
+/// nginx with a part of its section `http`.
+fn nginx(root: &Path, part: &Path) -> Command {
+    let (folder, part) = (root.display(), part.display());
+    let whole = format!(
+        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n\
+         events {{}}\nhttp {{ access_log off; client_body_temp_path {folder}/body;\n\
+         proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
+         uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\ninclude {part};\n}}\n"
+    );
+    std::fs::write(root.join("whole.conf"), whole).unwrap();
+    let mut nginx = command(system_binary("nginx"));
+    nginx.arg("-e").arg(root.join("error.log")).arg("-p").arg(root).arg("-c").arg(root.join("whole.conf"));
+    nginx
 }
 
 /// What the documentation says to change for all hosts of a domain.

@@ -76,3 +76,16 @@ fn set(response: &mut Response, origin: &Origin, name: &str, value: &str, max_ag
         response.headers_mut().append(SET_COOKIE, cookie);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-178: applications that share a host name or a domain with the control plane neither see these cookies nor set them.
+    #[test]
+    fn px_178_cookies_of_flows_are_hidden_from_applications() {
+        for name in [RUN, SECOND_FACTOR, DEVICE, PASSKEY] {
+            assert!(cookie::sets_ours(format!("{name}=x").as_bytes()), "{name}");
+        }
+    }
+}

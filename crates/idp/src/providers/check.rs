@@ -189,10 +189,17 @@ fn is_external(text: &str) -> bool {
     plain && Url::parse(text).is_ok_and(|url| url.query().is_none() && url.fragment().is_none())
 }
 
+/// An http or https URL that the data plane takes as an upstream: with a host and perhaps a path, and nothing else.
 fn is_internal(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
-    })
+    let is_plain = |url: Url| {
+        let names_nobody = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && names_nobody
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    text.contains("://") && Url::parse(text).is_ok_and(is_plain)
 }
 
 /// What is wrong with the cookie domain of a provider in domain mode (PX-023).

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::io::Write;
 
-use http::header::REFERER;
 use percent_encoding::percent_decode_str;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::path::RESERVED;
@@ -36,6 +35,25 @@ const SECRET_PARAMETERS: [&str; 21] = [
 ];
 /// What recovery links carry their secret in, also inside the query that programs hand to a flow.
 const RECOVERY: &str = "flow_token";
+/// The fields that lines have whatever headers are logged.
+pub(super) const FIELDS: [&str; 16] = [
+    "timestamp",
+    "level",
+    "event",
+    "logger",
+    "name",
+    "remote",
+    "host",
+    "scheme",
+    "request_id",
+    "runtime",
+    "method",
+    "size",
+    "status",
+    "user_agent",
+    "user",
+    "auth_via",
+];
 const REDACTED: &str = "[redacted]";
 
 thread_local! {
@@ -94,9 +112,10 @@ fn json(pending: &Pending, stamp: &str, line: &mut Vec<u8>) {
     if let Some(via) = pending.via {
         field("auth_via", via.as_str().as_bytes(), line);
     }
-    for ((name, shown), value) in pending.log.0.headers.iter().zip(&pending.headers) {
+    for ((_, shown), value) in pending.log.0.headers.iter().zip(&pending.headers) {
         let value = value.as_ref().map_or(&b""[..], |value| value.as_bytes());
-        if *name == REFERER {
+        // Many hold URLs: where the browser came from, what another proxy asks about.
+        if value.contains(&b'?') {
             field(shown, redact(&String::from_utf8_lossy(value)).as_bytes(), line);
         } else {
             field(shown, value, line);
@@ -133,24 +152,22 @@ fn target(pending: &Pending, mut piece: impl FnMut(&[u8])) {
     piece(path.as_bytes());
     let Some(query) = pending.target.query() else { return };
     piece(b"?");
-    // Below a path of `external_host`, too.
-    let reserved = path.split('/').any(|segment| segment == RESERVED.trim_start_matches('/'));
-    if reserved {
-        piece(REDACTED.as_bytes());
-    } else {
-        redact_query(query, &mut piece);
-    }
+    redact_query(path, query, &mut piece);
 }
 
 /// A URL with secrets taken out of its query.
 fn redact(url: &str) -> String {
     let Some((before, query)) = url.split_once('?') else { return url.to_owned() };
     let mut out = format!("{before}?").into_bytes();
-    redact_query(query, &mut |piece: &[u8]| out.extend_from_slice(piece));
+    redact_query(before, query, &mut |piece: &[u8]| out.extend_from_slice(piece));
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn redact_query(query: &str, piece: &mut impl FnMut(&[u8])) {
+fn redact_query(path: &str, query: &str, piece: &mut impl FnMut(&[u8])) {
+    // Below a path of `external_host`, too.
+    if path.split('/').any(|segment| segment == RESERVED.trim_start_matches('/')) {
+        return piece(REDACTED.as_bytes());
+    }
     for pair in query.split_inclusive(['&', ';', '?', '#']) {
         let Some((name, value)) = pair.split_once('=') else {
             piece(pair.as_bytes());

@@ -44,6 +44,7 @@ pub(super) async fn keep(remote: Arc<Remote>, stop: CancellationToken) {
     let watch = watch(&remote);
     let work = async {
         let (mut attempt, mut pause) = (0_u64, Duration::ZERO);
+        let reconnects = ::metrics::counter!("portcullis_proxy_channel_reconnects_total");
         loop {
             tokio::select! {
                 () = tokio::time::sleep(jitter(&*remote.entropy, pause)) => {}
@@ -59,7 +60,7 @@ pub(super) async fn keep(remote: Arc<Remote>, stop: CancellationToken) {
                 tracing::warn!(%error, attempt, "the control channel is down");
             }
             attempt = attempt.saturating_add(1);
-            ::metrics::counter!("portcullis_proxy_channel_reconnects_total").increment(1);
+            reconnects.increment(1);
             pause = next_pause(pause, began.elapsed() >= GOOD);
         }
     };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,11 +97,11 @@ impl Remote {
 
     async fn sweep(&self) {
         loop {
+            ::metrics::gauge!("portcullis_proxy_sessions").set(count(self.sessions.len()));
             tokio::time::sleep(SWEEP).await;
             if let Err(error) = self.sessions.sweep().await {
                 tracing::error!(%error, "cannot remove sessions whose time is over");
             }
-            ::metrics::gauge!("portcullis_proxy_sessions").set(count(self.sessions.len()));
         }
     }
 
@@ -115,7 +116,11 @@ impl Remote {
     }
 
     async fn read_all(&self) -> Result<(), Trouble> {
-        let outpost = reading::outpost(&self.page("outposts/instances/").await?)?;
+        const INSTANCES: &str = "outposts/instances/";
+        // Nobody has a use for patience before there is a configuration: it is asked for again in any case (PX-006).
+        let is_first = !self.is_ready.load(Ordering::Acquire);
+        let instances = if is_first { self.get(INSTANCES).await? } else { self.page(INSTANCES).await? };
+        let outpost = reading::outpost(&instances)?;
         let views = Views::new(&self.host_browser, &outpost);
         let before = self.table.load_full();
         let mut served = HashMap::new();
@@ -189,7 +194,7 @@ impl Remote {
         self.configuration.send_if_modified(|present| {
             let next =
                 Configuration { revision: present.revision, outpost_name, providers, certificates, own_host: None };
-            if self.is_ready.swap(true, std::sync::atomic::Ordering::AcqRel) && next == **present {
+            if self.is_ready.swap(true, Ordering::AcqRel) && next == **present {
                 return false;
             }
             *present = Arc::new(Configuration { revision: next.revision.saturating_add(1), ..next });

@@ -83,6 +83,22 @@ async fn px_021_rules_hold_for_the_merged_provider() {
     assert!(refused["basic_auth_enabled"].is_array());
 }
 
+/// PX-020, PX-275: an upstream is a URL that requests can be sent to.
+#[tokio::test]
+async fn px_020_an_upstream_can_be_reached() {
+    let site = Site::new().await;
+    for bad in
+        ["app", "ftp://app", "http:app", "http://ada:secret@app", "http://ada@app", "http://app/?q", "http://app/#f"]
+    {
+        let body = site.provider_body("a", json!({"internal_host": bad})).await;
+        let refused = site.refused(Method::POST, PROVIDERS, body).await;
+        assert_eq!(refused, json!({"internal_host": ["Enter a valid URL."]}), "{bad}");
+    }
+    let good = json!({"internal_host": "http://bücher.example:8080/ein Regal/"});
+    let body = site.provider_body("a", good.clone()).await;
+    assert_eq!(site.post(PROVIDERS, body).await["internal_host"], good["internal_host"]);
+}
+
 /// PX-023: in domain mode the cookie domain covers the host, and is neither a public suffix nor an address.
 #[tokio::test]
 async fn px_023_the_cookie_domain_is_checked_in_domain_mode() {

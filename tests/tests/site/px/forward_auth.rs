@@ -1,7 +1,7 @@
 //! Other reverse proxies in front, with the configurations of `docs/integrations`.
 
 use futures_util::{SinkExt, StreamExt};
-use portcullis_testkit::fronts::{Front, Kind, Place};
+use portcullis_testkit::fronts::{Front, Kind, Place, WANTED};
 use portcullis_testkit::peers::UPSTREAM;
 use portcullis_testkit::site::basic_upstream;
 use portcullis_testkit::{App, Browser, Go as _, Person, Recorder, Site, Visitor, http, raw, run};
@@ -317,6 +317,28 @@ fn px_001_nginx_before_an_outpost() {
 #[test]
 fn px_255_nginx() {
     protects(Kind::Nginx);
+}
+
+/// PX-255, PX-140, PX-250: the documented ingress-nginx, by what its controller makes of it, protects an application, and
+/// leads a browser back to what it wanted although it encodes that in part.
+#[test]
+fn px_255_ingress_nginx() {
+    run(async {
+        let scene = Scene::new(Kind::IngressNginx).await;
+        let asked = scene.get("/page").header("authorization", scene.basic()).header("x-authentik-username", "forged");
+        let reply = asked.go().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(reply.cookie(&scene.app.cookie_name()).is_some(), "{reply:?}");
+        scene.arrived_as_the_person("/page");
+        scene.questions_of_strangers().await;
+        scene.other_hosts().await;
+        let mut visitor = Visitor::new();
+        let wanted = scene.app.url(WANTED);
+        let page = visitor.sign_in(&wanted, &scene.person).await;
+        assert_eq!((page.reply.status, page.url.as_str()), (200, wanted.as_str()), "{:#?}", visitor.trace);
+        scene.arrived_as_the_person(WANTED);
+        scene.outage().await;
+    });
 }
 
 /// PX-255, PX-245, PX-097, PX-130: the documented Traefik protects an application for browsers and programs.

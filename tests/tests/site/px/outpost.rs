@@ -62,6 +62,43 @@ fn px_001_a_browser_signs_in_and_out() {
     });
 }
 
+/// PX-060: requests for an application that another proxy stands in front of find nothing here but its login, and
+/// are not told that there is no such application.
+#[test]
+fn px_060_an_application_behind_another_proxy_is_not_here() {
+    run(async {
+        let site = site().await;
+        let stage = Stage::on(&site, json!({"mode": "forward_single"})).await;
+        let reply = stage.get_as_stranger("/page").go().await;
+        assert_eq!(reply.status, 404);
+        assert!(reply.text().contains("behind another reverse proxy"), "{}", reply.text());
+        assert_eq!(stage.get_as_stranger("/outpost.goauthentik.io/start").go().await.status, 302);
+    });
+}
+
+/// PX-254, PX-363, PX-408: a reverse proxy that does not say what it asks about is told of, with the names of what it sent:
+/// by an outpost elsewhere as by the one inside.
+#[test]
+fn px_254_who_asks_about_nothing_is_told_of() {
+    run(async {
+        for site in [Site::start().await, site().await] {
+            let stage = Stage::on(&site, json!({"mode": "forward_single"})).await;
+            let asked = stage.get_as_stranger("/outpost.goauthentik.io/auth/caddy").header("cookie", "hidden=1");
+            assert_eq!(asked.go().await.status, 500);
+            let event = until("the event", async || {
+                let events = site.api.get("events/events/?action=configuration_error").await;
+                events["results"].get(0).cloned()
+            })
+            .await;
+            assert_eq!(event["app"], "authentik.providers.proxy");
+            let details = &event["context"]["details"];
+            let fields = details["fields"].as_array().unwrap();
+            assert!(fields.contains(&json!("cookie")) && fields.contains(&json!("x-forwarded-for")), "{event}");
+            assert!(!event.to_string().contains("hidden"), "{event}");
+        }
+    });
+}
+
 /// PX-001, PX-091, PX-092, PX-093, PX-095, PX-107, PX-210: programs prove themselves by app password and token, are not
 /// asked about again at once, and the application gets its own credentials.
 #[test]

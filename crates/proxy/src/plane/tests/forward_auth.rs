@@ -281,6 +281,36 @@ async fn px_247_the_uri_of_nginx_has_a_query() {
     assert_eq!(site.ask(both).await.status(), StatusCode::OK);
 }
 
+/// PX-246, PX-247: what clients write into URLs without encoding it is asked about like everything else; no reverse proxy is
+/// said to be configured wrongly because of it.
+#[tokio::test]
+async fn px_246_odd_bytes_of_clients_are_no_misconfiguration() {
+    let site = site().await;
+    let fields = [
+        ("caddy", "x-forwarded-uri", ""),
+        ("traefik", "x-forwarded-uri", ""),
+        ("nginx", "x-original-url", "https://wiki.example"),
+        ("nginx", "x-original-uri", ""),
+    ];
+    for (dialect, name, before) in fields {
+        for (target, is_open) in [("/ü?q=ü", false), ("/a?q=<b>", false), ("/\"a`b\"", false), ("/public/<ü>", true)]
+        {
+            let value = format!("{before}{target}");
+            let asked = get(&format!("/outpost.goauthentik.io/auth/{dialect}"))
+                .header("x-forwarded-proto", "https")
+                .header("x-forwarded-host", "wiki.example")
+                .header(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            let expected = match (is_open, dialect) {
+                (true, _) => StatusCode::OK,
+                (false, "nginx") => StatusCode::UNAUTHORIZED,
+                (false, _) => StatusCode::FOUND,
+            };
+            assert_eq!(site.ask(asked).await.status(), expected, "{dialect} {name} {target}");
+        }
+    }
+    assert!(site.core.memory().reports.is_empty());
+}
+
 /// PX-238, PX-556: on an open target nobody's identity headers are there, and empty.
 #[tokio::test]
 async fn px_238_nobody_has_empty_headers() {
@@ -345,6 +375,15 @@ async fn px_251_no_spelling_opens_a_path() {
             assert!(!response.headers().contains_key("x-authentik-username"));
         }
     }
+}
+
+/// PX-251: who is refused because of what they ask for is not told that their address is the reason.
+#[tokio::test]
+async fn px_251_the_reason_is_told() {
+    let site = site().await;
+    let about_us = site.ask(question("traefik", "/outpost.goauthentik.io/auth/traefik")).await;
+    assert_eq!(about_us.status(), StatusCode::FORBIDDEN);
+    assert_eq!(body(about_us).await, "this address is for reverse proxies alone");
 }
 
 /// PX-251, PX-555: a question of Envoy's that somebody in front might take for a page tells nothing, whoever asks.
@@ -447,6 +486,37 @@ async fn px_248_envoy_asks_with_the_request_itself() {
     assert!(state.query().unwrap().contains("state="));
     let post = request_of(Method::POST, "/outpost.goauthentik.io/auth/envoy/a").header("accept", "*/*");
     assert_eq!(site.ask(post).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+/// PX-245, PX-248: the scheme is that of the request, which the proxy tells; a question that comes over TLS may be about
+/// one that did not.
+#[tokio::test]
+async fn px_245_the_scheme_is_that_of_the_request() {
+    let plain = |provider: &mut Provider| {
+        provider.mode = Mode::ForwardDomain;
+        provider.external_host = "http://wiki.example".to_owned();
+        provider.cookie_domain = "wiki.example".to_owned();
+        provider.skip_path_regex = "^http://wiki\\.example/".to_owned();
+    };
+    // Questions of tests come over TLS.
+    let site = Site::with(plain, |_| {}).await;
+    for dialect in ["traefik", "caddy"] {
+        for (proto, status) in [("http", 200), ("ws", 200), ("https", 302)] {
+            let asked = get(&format!("/outpost.goauthentik.io/auth/{dialect}"))
+                .header("x-forwarded-proto", proto)
+                .header("x-forwarded-host", "wiki.example")
+                .header("x-forwarded-uri", "/page");
+            assert_eq!(site.ask(asked).await.status(), status, "{dialect} {proto}");
+        }
+    }
+    for (proto, status) in [(None, 200), (Some("http"), 200), (Some("https"), 302)] {
+        let asked = get("/outpost.goauthentik.io/auth/envoy/page");
+        let asked = match proto {
+            Some(proto) => asked.header("x-forwarded-proto", proto),
+            None => asked,
+        };
+        assert_eq!(site.ask(asked).await.status(), status, "{proto:?}");
+    }
 }
 
 /// PX-134: a preflight passes without identity only if that is allowed.

@@ -89,6 +89,22 @@ async fn px_203_unclean_names_are_refused() {
     }
 }
 
+/// PX-203: somebody in whose name nothing can be sent is reported, once a minute.
+#[tokio::test]
+async fn px_203_unclean_names_are_reported() {
+    let site = Site::new().await;
+    for (seconds, reports) in [(0, 1), (59, 1), (1, 2)] {
+        site.clock.advance_seconds(seconds);
+        assert_eq!(status(&site, |claims| claims.email = "a\0b".to_owned()).await, StatusCode::BAD_GATEWAY);
+        tokio::task::yield_now().await;
+        assert_eq!(site.core.memory().reports.len(), reports);
+    }
+    let report = site.core.memory().reports[0].clone();
+    assert_eq!(report.provider, "Wiki provider");
+    assert_eq!(report.details, json!({"user": "ada", "reason": "email cannot be sent in a header"}));
+    assert_eq!(report.client, Some([192, 0, 2, 1].into()));
+}
+
 /// PX-204, PX-205, PX-574: other odd values are left out, and forge nothing.
 #[tokio::test]
 async fn px_205_odd_values_are_left_out() {

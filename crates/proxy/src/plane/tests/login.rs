@@ -61,6 +61,23 @@ async fn refused(site: &Site, path: &str, cookie: &str) {
     assert!(page.contains("The login did not work") && page.contains("/outpost.goauthentik.io/start?rd="));
 }
 
+/// PX-140: where only what follows the host is encoded, as ingress-nginx does it, the target is whole, too.
+#[tokio::test]
+async fn px_140_a_target_that_is_encoded_in_part() {
+    for (rd, target) in [
+        ("https://wiki.example%2Fa%252Fb%3Fx%3D1%26y%3D2", "https://wiki.example/a%2Fb?x=1&y=2"),
+        ("https://wiki.example%2Fa&other=1", "https://wiki.example/a"),
+        ("https://wiki.example/a%2Fb?x=1&y=2", "https://wiki.example/a%2Fb?x=1&y=2"),
+        ("https://evil.example%2Fwiki.example/", "https://wiki.example/"),
+        ("https://wiki.example%40evil.example/", "https://wiki.example/"),
+    ] {
+        let site = Site::new().await;
+        let login = start(&site, rd).await;
+        let response = site.send(get(&login.code(&site)).header("cookie", &login.cookie)).await;
+        assert_eq!(header(&response, "location"), target, "{rd}");
+    }
+}
+
 /// PX-130, PX-544: whoever is unknown is sent to the login, and their target is kept whole.
 #[tokio::test]
 async fn px_130_the_target_is_kept_whole() {

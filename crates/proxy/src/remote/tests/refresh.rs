@@ -59,6 +59,19 @@ async fn px_354_without_an_outpost_nothing_changes() {
     }
 }
 
+/// PX-006: a control plane that was never reached is asked once at a time, in the rhythm that is promised.
+#[tokio::test]
+async fn px_006_each_attempt_is_one_question() {
+    let core = Core::start().await;
+    let remote = core.outpost();
+    let instances = "/api/v3/outposts/instances/";
+    core.say(instances, 503, "");
+    for attempt in 1..=2 {
+        assert!(remote.read().await.is_err() && !remote.is_ready());
+        assert_eq!(core.asked(instances).len(), attempt);
+    }
+}
+
 /// PX-008, PX-350: a provider that cannot be read any more stays as it was, and takes no other with it.
 #[tokio::test]
 async fn px_008_a_provider_that_cannot_be_read_stays_as_it_was() {
