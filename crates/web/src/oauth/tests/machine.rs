@@ -185,6 +185,23 @@ async fn oa_312_no_account_is_taken_over() {
     assert!(name.starts_with("ak-wiki-client_credentials-") && name.len() == "ak-wiki-client_credentials-".len() + 8);
 }
 
+/// OA-312, OA-313: before there is an account, policies are asked about the name that it will have, not about that of
+/// somebody else.
+#[tokio::test]
+async fn oa_312_policies_are_asked_about_nobody_else() {
+    let wiki = Wiki::new().await;
+    wiki.site.user("ak-wiki-client_credentials").await;
+    let expression = "return request.user.username == 'ak-wiki-client_credentials'";
+    let body = json!({"name": "somebody else", "expression": expression});
+    let policy = wiki.site.admin(Method::POST, "/policies/expression/", body).await;
+    assert_eq!(policy.status, 201, "{}", policy.text);
+    let app = wiki.site.admin(Method::GET, "/core/applications/wiki/", None).await.json["pk"].clone();
+    let body = json!({"target": app, "order": 0, "policy": policy.json["pk"]});
+    assert_eq!(wiki.site.admin(Method::POST, "/policies/bindings/", body).await.status, 201);
+    let all = [("grant_type", "client_credentials"), ("client_secret", &*wiki.client_secret)];
+    assert_eq!(text(&wiki.token(&all).await, "error"), "invalid_grant");
+}
+
 /// OA-400, OA-402, OA-313, OA-815: the policies of the application decide, and nothing is made when they say no.
 #[tokio::test]
 async fn oa_400_policies_decide_about_machines() {
@@ -407,5 +424,17 @@ async fn oa_004_malformed_requests_are_never_server_errors() {
         assert_eq!((reply.status.as_u16(), text(&reply, "error")), (400, "invalid_request"), "{path}");
     }
     let huge = wiki.token(&[("grant_type", "password"), ("username", &long)]).await;
-    assert_eq!(huge.status, 413);
+    assert_eq!((huge.status.as_u16(), &huge.headers["cache-control"]), (413, &"no-store".parse().expect("a value")));
+    let query = "x".repeat(17 * 1024);
+    for path in [
+        "/application/o/token/",
+        "/application/o/userinfo/",
+        "/application/o/authorize/",
+        "/application/o/wiki/end-session/",
+        "/application/o/wiki/jwks/",
+        "/device",
+    ] {
+        let reply = get(&wiki.site, &format!("{path}?{query}"), &[]).await;
+        assert_eq!((reply.status.as_u16(), &reply.headers["cache-control"]), (414, &"no-store".parse().expect("a value")));
+    }
 }
