@@ -13,8 +13,9 @@ use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session,
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
+use super::authorize::to_get;
 use super::request::form;
-use crate::pages::browser::{clear_session, signed_in};
+use crate::pages::browser::{clear_session, session_cookies, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::{signed_out, tell};
@@ -54,6 +55,9 @@ pub(super) async fn submit(
         }
     };
     let Ok(params) = params else { return unreadable(&origin) };
+    if !in_query && session_cookies(&headers).next().is_none() {
+        return to_get(uri.path(), &params.encoded());
+    }
     // Only a browser that shows our page says that it comes from here.
     let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
     leave(&ctx, &origin, &slug, &headers, &params, ours).await
