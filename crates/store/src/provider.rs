@@ -523,7 +523,8 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
     Ok(())
 }
 
-/// Ends everything that was granted through a provider: codes, access tokens, sessions of the data plane.
+/// Ends what says who somebody is at a provider: codes, access tokens, sessions of the data plane. What goes on without them
+/// says it anew.
 ///
 /// # Errors
 /// When the database fails.
@@ -533,6 +534,18 @@ pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreE
         "DELETE FROM access_token WHERE provider = $1",
         "DELETE FROM proxy_session WHERE provider = $1",
     ] {
+        on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Ends everything that was granted through a provider, also what goes on when nobody is there, and devices that wait.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
+    revoke_grants(conn, pk).await?;
+    for statement in ["DELETE FROM refresh_token WHERE provider = $1", "DELETE FROM device_code WHERE provider = $1"] {
         on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())
