@@ -16,7 +16,7 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
-use super::request::form;
+use super::request::{LONGEST_TARGET, form};
 use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
 use crate::pages::respond::{self, PageError};
@@ -46,8 +46,10 @@ pub(super) async fn by_form(
     match form(&origin, &headers, body).await {
         Ok(params) => {
             let query = params.encoded();
-            if session_cookies(&headers).next().is_none() && !params.is_empty() {
-                return to_get(AUTHORIZE, &query);
+            if !params.is_empty()
+                && let Some(again) = to_get(&headers, AUTHORIZE, &query)
+            {
+                return again;
             }
             answer(&ctx, &origin, &headers, Ok(params), &query, None).await
         }
@@ -133,12 +135,16 @@ fn deliver(answer: &Answer) -> Response {
     }
 }
 
-/// Has the browser ask once more, by itself: from a form of another site it brings no cookie along, and looks like
-/// nobody's (OA-085, OA-540). What is too long for that is for whoever has no cookie.
-pub(super) fn to_get(path: &str, query: &str) -> Response {
-    let mut response = found(&format!("{path}?{query}"));
+/// Has a browser without a session ask once more, by itself: to a form of another site it adds no cookie, and looks like
+/// nobody's (OA-085, OA-540). None for one with a session, and for what is too long to be asked so.
+pub(super) fn to_get(headers: &HeaderMap, path: &str, query: &str) -> Option<Response> {
+    let target = format!("{path}?{query}");
+    if session_cookies(headers).next().is_some() || target.len() > LONGEST_TARGET {
+        return None;
+    }
+    let mut response = found(&target);
     *response.status_mut() = StatusCode::SEE_OTHER;
-    response
+    Some(response)
 }
 
 /// Sends the browser elsewhere; nobody learns from where.

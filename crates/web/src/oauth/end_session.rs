@@ -15,7 +15,7 @@ use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request
 
 use super::authorize::to_get;
 use super::request::form;
-use crate::pages::browser::{clear_session, session_cookies, signed_in};
+use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::{signed_out, tell};
@@ -55,8 +55,8 @@ pub(super) async fn submit(
         }
     };
     let Ok(params) = params else { return unreadable(&origin) };
-    if !in_query && session_cookies(&headers).next().is_none() {
-        return to_get(uri.path(), &params.encoded());
+    if !in_query && let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
+        return again;
     }
     // Only a browser that shows our page says that it comes from here.
     let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);

@@ -17,7 +17,7 @@ use crate::body::{Unread, read};
 /// Longest body, in bytes.
 const LONGEST: usize = 64 * 1024;
 /// Longest request target, in bytes.
-const LONGEST_TARGET: usize = 16 * 1024;
+pub(super) const LONGEST_TARGET: usize = 16 * 1024;
 
 /// Refuses targets that are too long, whatever endpoint they are for (OA-009).
 pub(super) async fn of_a_length(request: Request, next: Next) -> Response {

@@ -185,23 +185,6 @@ async fn oa_312_no_account_is_taken_over() {
     assert!(name.starts_with("ak-wiki-client_credentials-") && name.len() == "ak-wiki-client_credentials-".len() + 8);
 }
 
-/// OA-312, OA-313: before there is an account, policies are asked about the name that it will have, not about that of
-/// somebody else.
-#[tokio::test]
-async fn oa_312_policies_are_asked_about_nobody_else() {
-    let wiki = Wiki::new().await;
-    wiki.site.user("ak-wiki-client_credentials").await;
-    let expression = "return request.user.username == 'ak-wiki-client_credentials'";
-    let body = json!({"name": "somebody else", "expression": expression});
-    let policy = wiki.site.admin(Method::POST, "/policies/expression/", body).await;
-    assert_eq!(policy.status, 201, "{}", policy.text);
-    let app = wiki.site.admin(Method::GET, "/core/applications/wiki/", None).await.json["pk"].clone();
-    let body = json!({"target": app, "order": 0, "policy": policy.json["pk"]});
-    assert_eq!(wiki.site.admin(Method::POST, "/policies/bindings/", body).await.status, 201);
-    let all = [("grant_type", "client_credentials"), ("client_secret", &*wiki.client_secret)];
-    assert_eq!(text(&wiki.token(&all).await, "error"), "invalid_grant");
-}
-
 /// OA-400, OA-402, OA-313, OA-815: the policies of the application decide, and nothing is made when they say no.
 #[tokio::test]
 async fn oa_400_policies_decide_about_machines() {
@@ -411,8 +394,9 @@ async fn oa_004_malformed_requests_are_never_server_errors() {
                     request = request.header("authorization", value);
                 }
                 let reply = wiki.site.raw(request.body(Body::from(body.to_owned())).expect("a request")).await;
+                let asks_again = path.contains("authorize") && reply.status == 303;
                 assert!(
-                    reply.status.is_client_error(),
+                    asks_again || reply.status.is_client_error(),
                     "{path} {basic} {}: {}",
                     &body[..body.len().min(40)],
                     reply.status
@@ -435,6 +419,9 @@ async fn oa_004_malformed_requests_are_never_server_errors() {
         "/device",
     ] {
         let reply = get(&wiki.site, &format!("{path}?{query}"), &[]).await;
-        assert_eq!((reply.status.as_u16(), &reply.headers["cache-control"]), (414, &"no-store".parse().expect("a value")));
+        assert_eq!(
+            (reply.status.as_u16(), &reply.headers["cache-control"]),
+            (414, &"no-store".parse().expect("a value"))
+        );
     }
 }
