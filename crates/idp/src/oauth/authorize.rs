@@ -193,7 +193,7 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     let method = params.get("code_challenge_method");
     let challenge_is_good = match &request.challenge {
         // A client without a secret must be able to prove that the code is its own (OA-041).
-        None => method.is_none() && !(kind.code && request.client.provider.is_public()),
+        None => method.is_none() && !(kind.code && request.client.provider.needs_pkce()),
         Some(challenge) => method == Some("S256") && is_s256(challenge),
     };
     let none_and_more = request.prompts("none") && request.prompt.len() > 1;
@@ -497,7 +497,11 @@ async fn approve(
             match response_type::issue(ctx, &mut change, &basis, kind, code.as_deref(), grant_id).await {
                 Ok(tokens) => tokens,
                 Err(OAuthError::Unavailable(error)) => return Err(error),
-                Err(_) => return Ok(Outcome::Answer(request.error(ctx, "server_error"))),
+                Err(error) => {
+                    drop(change);
+                    issue::note_unissued(ctx, visitor, &request.client.provider, &error).await?;
+                    return Ok(Outcome::Answer(request.error(ctx, "server_error")));
+                }
             }
         }
         false => Tokens::default(),

@@ -260,6 +260,13 @@ async fn by_machine(
         Some(assertion) => Variant::Own(assertion.clone()),
         None => machine::variant(ctx, client, &shown)?,
     };
+    if client.provider.m2m_require_client_auth && matches!(variant, Variant::AppPassword { .. }) {
+        // Only beside a user name of its own there is room for the client's secret (OA-043, OA-287).
+        match client.secret(ctx, shown.secret)?.filter(|_| !shown.username.is_empty()) {
+            Some(which) => client::note_use(ctx, client, which).await,
+            None => variant = Variant::Nothing { reason: "client_not_authenticated" },
+        }
+    }
     // Anybody may say to be the client: what applications believe is for the outpost, which has the secret (PX-417).
     let serves = relay.is_some_and(|relay| relay.providers.contains(&client.provider.pk));
     let to_outpost = (serves && client.provider.is_proxy()) || client.is_proven_proxy(ctx, credentials)?;
