@@ -123,7 +123,7 @@ pub async fn update_in(change: &mut Change<'_>, slug: &str, fields: Fields) -> R
     application::update(change.conn(), &changed).await.map_err(taken)?;
     if let Some(left) = stored.provider.filter(|_| stored.provider != changed.provider) {
         change.end_tokens(&Ended::MadeOf(left)).await?;
-        provider::revoke_grants(change.conn(), left).await?;
+        provider::end_grants(change.conn(), left).await?;
     }
     for provider in stored.provider.into_iter().chain(changed.provider) {
         change.touch(Touched::Provider(provider));
@@ -158,7 +158,7 @@ pub async fn delete_in(change: &mut Change<'_>, slug: &str) -> Result<(), Error>
     application::delete(change.conn(), gone.uuid).await?;
     if let Some(provider) = gone.provider {
         change.end_tokens(&Ended::MadeOf(provider)).await?;
-        provider::revoke_grants(change.conn(), provider).await?;
+        provider::end_grants(change.conn(), provider).await?;
         change.touch(Touched::Provider(provider));
     }
     change.event("model_deleted", json!({"model": named(&gone)})).await

@@ -7,7 +7,7 @@ use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::provider::Provider;
 use serde_json::{Map, Value, json};
 
-use crate::context::{Context, Visitor};
+use crate::context::{Actor, Context, Visitor};
 use crate::directory::{Person, secret_keys};
 use crate::error::Error;
 use crate::event::failing::record_failing_alone;
@@ -133,6 +133,23 @@ pub struct Mapped {
     pub claims: ClaimSet,
     /// To be recorded with [`note`] once nothing holds the store's only writer.
     pub flaws: Vec<Flaw>,
+    /// The mapping that says most.
+    pub largest: Option<Largest>,
+}
+
+/// A mapping, and how much it says.
+#[derive(Clone, Debug)]
+pub struct Largest {
+    mapping: MappingId,
+    name: String,
+    bytes: usize,
+}
+
+impl Largest {
+    /// The flaw that a token is so long because of it.
+    pub fn of_token(self, bytes: usize) -> Flaw {
+        Flaw { mapping: self.mapping, name: self.name, kind: FlawKind::Long(bytes) }
+    }
 }
 
 /// What is wrong with a mapping, or to be recorded for it.
@@ -153,6 +170,8 @@ enum FlawKind {
     Protected(Vec<String>),
     /// None: it asks for these events.
     Noted(Vec<Noted>),
+    /// It says most of a token of so many bytes.
+    Long(usize),
 }
 
 /// Asks the mappings of the granted scopes that are expressions, and not those that come with the installation.
@@ -215,6 +234,10 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
             flaw(FlawKind::Protected(dropped));
         }
         merge(&mut all.claims, &said);
+        let bytes = Value::Object(said).to_string().len();
+        if all.largest.as_ref().is_none_or(|largest| largest.bytes < bytes) {
+            all.largest = Some(Largest { mapping: mapping.pk, name: mapping.name.clone(), bytes });
+        }
     }
     all
 }
@@ -261,7 +284,6 @@ pub async fn note(
     person: &Person,
     flaws: &[Flaw],
 ) -> Result<(), Error> {
-    const DAY: i64 = 24 * 3600;
     for Flaw { mapping, name, kind } in flaws {
         let named = event::model("authentik_providers_oauth2", "scopemapping", mapping, name);
         let actor = visitor.known(person);
@@ -278,17 +300,30 @@ pub async fn note(
             FlawKind::NoObject => {
                 tracing::warn!(mapping = name, provider = provider.name, "mapping gave no object and was left out");
             }
+            FlawKind::Long(bytes) => {
+                let what = [b"long-tokens".as_slice(), mapping.0.as_bytes(), provider.client_id.as_bytes()];
+                let context = json!({"message": "Tokens are very long, and this mapping says most of them",
+                    "bytes": bytes, "mapping": named, "provider": provider.name});
+                warn(ctx, &actor, &what, context).await?;
+            }
             FlawKind::Protected(claims) => {
                 let what = [b"protected-claims".as_slice(), mapping.0.as_bytes()];
-                if let Some(mut tx) = limits::first_of(ctx, &what, DAY).await? {
-                    let context = json!({"message": "Mapping sets claims that no mapping can set", "claims": claims,
-                        "mapping": named, "provider": provider.name});
-                    let recorded = event::record(ctx, &mut tx, &actor, "configuration_warning", context).await?;
-                    tx.commit().await?;
-                    event::log(&recorded);
-                }
+                let context = json!({"message": "Mapping sets claims that no mapping can set", "claims": claims,
+                    "mapping": named, "provider": provider.name});
+                warn(ctx, &actor, &what, context).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Records a warning, the first of its kind in a day.
+async fn warn(ctx: &Context, actor: &Actor, what: &[&[u8]], context: Value) -> Result<(), Error> {
+    const DAY: i64 = 24 * 3600;
+    if let Some(mut tx) = limits::first_of(ctx, what, DAY).await? {
+        let recorded = event::record(ctx, &mut tx, actor, "configuration_warning", context).await?;
+        tx.commit().await?;
+        event::log(&recorded);
     }
     Ok(())
 }

@@ -82,6 +82,12 @@ pub enum OAuthError {
     /// We cannot answer at present (OA-223).
     #[error("temporarily_unavailable")]
     Unavailable(#[source] Error),
+    /// Nothing can be issued before an administrator has mended what this says (OA-047, OA-466).
+    #[error("invalid_grant")]
+    Unissuable(&'static str),
+    /// No key signs before an administrator has mended it (OA-125).
+    #[error("temporarily_unavailable")]
+    NoKey(String),
 }
 
 impl From<Error> for OAuthError {
@@ -98,7 +104,10 @@ impl From<StoreError> for OAuthError {
 
 impl From<SigningError> for OAuthError {
     fn from(error: SigningError) -> Self {
-        Self::Unavailable(Error::Unreadable(error.to_string()))
+        match error {
+            SigningError::Store(error) => error.into(),
+            SigningError::NoKey(_) => Self::NoKey(error.to_string()),
+        }
     }
 }
 

@@ -312,6 +312,8 @@ pub(crate) fn without_secrets(uuid: Uuid) -> Provider {
         encryption_key: None,
         refresh_family_max_age: String::new(),
         exchange_without_actor: false,
+        require_pkce: false,
+        m2m_require_client_auth: false,
         mode: "proxy".to_owned(),
         external_host: String::new(),
         internal_host: String::new(),

@@ -87,6 +87,10 @@ pub struct Provider {
     pub cap_to_assertion_exp: bool,
     /// Whether a token may be exchanged by somebody who does not say who acts (OA-738).
     pub exchange_without_actor: bool,
+    /// Whether a code is for who has the verifier of its challenge alone; see [`Provider::needs_pkce`] (OA-041).
+    pub require_pkce: bool,
+    /// Whether an app password counts beside the client's secret alone (OA-043).
+    pub m2m_require_client_auth: bool,
     /// `proxy`, `forward_single` or `forward_domain`.
     pub mode: String,
     /// Where browsers reach the application.
@@ -135,6 +139,11 @@ impl Provider {
     /// Whether its client can keep no secret (RFC 6749 §2.1).
     pub fn is_public(&self) -> bool {
         self.client_type == "public"
+    }
+
+    /// Whether a code is for who has the verifier of its challenge alone: always where the client has no secret (OA-041).
+    pub fn needs_pkce(&self) -> bool {
+        self.require_pkce || self.is_public()
     }
 
     /// Whether its client may use a grant (OA-050).
@@ -200,6 +209,8 @@ impl Record for Provider {
             federation_audiences: row.json("federation_audiences")?,
             cap_to_assertion_exp: row.flag("cap_to_assertion_exp")?,
             exchange_without_actor: row.flag("exchange_without_actor")?,
+            require_pkce: row.flag("require_pkce")?,
+            m2m_require_client_auth: row.flag("m2m_require_client_auth")?,
             mode: row.text("mode")?,
             external_host: row.text("external_host")?,
             internal_host: row.text("internal_host")?,
@@ -337,10 +348,11 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
              client_type, grant_types, refresh_token_threshold, include_claims_in_id_token, signing_key, issuer_mode,
              logout_uri, logout_method, federation_audiences, cap_to_assertion_exp, client_secret_expires,
              client_secret_used, second_secret_sealed, second_secret_expires, second_secret_used, client_jwks,
-             encryption_key, refresh_family_max_age, exchange_without_actor)
+             encryption_key, refresh_family_max_age, exchange_without_actor, require_pkce,
+             m2m_require_client_auth)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
              $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
-             $43, $44, $45, $46)
+             $43, $44, $45, $46, $47, $48)
          RETURNING pk",
     )
     .bind(provider.uuid.to_string())
@@ -389,6 +401,8 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
     .bind(provider.encryption_key.map(|pk| pk.to_string()))
     .bind(&provider.refresh_family_max_age)
     .bind(provider.exchange_without_actor)
+    .bind(provider.require_pkce)
+    .bind(provider.m2m_require_client_auth)
     .fetch_one(c)
     .await)?;
     Ok(ProviderPk(pk))
@@ -411,7 +425,8 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
              logout_uri = $33, logout_method = $34, federation_audiences = $35, cap_to_assertion_exp = $36,
              client_secret_expires = $37, client_secret_used = $38, second_secret_sealed = $39,
              second_secret_expires = $40, second_secret_used = $41, client_jwks = $42, encryption_key = $43,
-             refresh_family_max_age = $44, exchange_without_actor = $45
+             refresh_family_max_age = $44, exchange_without_actor = $45, require_pkce = $46,
+             m2m_require_client_auth = $47
          WHERE pk = $1",
     )
     .bind(provider.pk.0)
@@ -459,6 +474,8 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
     .bind(provider.encryption_key.map(|pk| pk.to_string()))
     .bind(&provider.refresh_family_max_age)
     .bind(provider.exchange_without_actor)
+    .bind(provider.require_pkce)
+    .bind(provider.m2m_require_client_auth)
     .execute(c)
     .await
     .map(drop))?;
@@ -523,7 +540,8 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
     Ok(())
 }
 
-/// Ends everything that was granted through a provider: codes, access tokens, sessions of the data plane.
+/// Ends what says who somebody is at a provider: codes, access tokens, sessions of the data plane. What goes on without them
+/// says it anew.
 ///
 /// # Errors
 /// When the database fails.
@@ -533,6 +551,18 @@ pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreE
         "DELETE FROM access_token WHERE provider = $1",
         "DELETE FROM proxy_session WHERE provider = $1",
     ] {
+        on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Ends everything that was granted through a provider, also what goes on when nobody is there, and devices that wait.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
+    revoke_grants(conn, pk).await?;
+    for statement in ["DELETE FROM refresh_token WHERE provider = $1", "DELETE FROM device_code WHERE provider = $1"] {
         on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())

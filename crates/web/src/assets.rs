@@ -36,7 +36,16 @@ pub static ICON: Asset = Asset {
     name: LazyLock::new(|| ICON.hashed_name()),
 };
 
-/// What passkeys need of a browser: the only script of the pages.
+/// Sends a form by itself (OA-166).
+pub static SUBMIT: Asset = Asset {
+    stem: "submit",
+    extension: "js",
+    media_type: "text/javascript; charset=utf-8",
+    content: include_str!("../assets/submit.js"),
+    name: LazyLock::new(|| SUBMIT.hashed_name()),
+};
+
+/// What passkeys need of a browser.
 pub static WEBAUTHN: Asset = Asset {
     stem: "webauthn",
     extension: "js",
@@ -60,7 +69,7 @@ impl Asset {
 
 /// `GET /static/{name}`
 pub async fn serve(Path(name): Path<String>) -> Response {
-    let Some(asset) = [&STYLE, &ICON, &WEBAUTHN].into_iter().find(|asset| *asset.name == name) else {
+    let Some(asset) = [&STYLE, &ICON, &WEBAUTHN, &SUBMIT].into_iter().find(|asset| *asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let headers: [(HeaderName, &str); 3] = [

@@ -17,6 +17,7 @@ mod userinfo;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 use portcullis_idp::Context;
 
@@ -47,4 +48,5 @@ pub fn router() -> Router<Arc<Context>> {
         .route("/application/o/{slug}/", get(metadata::application))
         .route("/.well-known/oauth-authorization-server/application/o/{slug}", get(metadata::discovery))
         .route("/.well-known/oauth-authorization-server/application/o/{slug}/", get(metadata::discovery))
+        .layer(from_fn(request::of_a_length))
 }

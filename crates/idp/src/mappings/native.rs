@@ -30,6 +30,17 @@ impl Native {
         })
     }
 
+    /// The claims that it sets.
+    pub(crate) const fn claims(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Profile => &["name", "given_name", "preferred_username", "nickname", "groups"],
+            Self::Email => &["email", "email_verified"],
+            Self::Entitlements => &["entitlements", "roles"],
+            Self::Proxy => &["ak_proxy"],
+        }
+    }
+
     /// What it says about a user at a provider. `entitlements` are the names of those that they hold for its
     /// application.
     pub(crate) fn evaluate(self, provider: Option<&Provider>, person: &Person, entitlements: &[String]) -> Value {

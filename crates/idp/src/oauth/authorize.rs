@@ -129,6 +129,8 @@ pub enum Outcome {
 pub async fn check(ctx: &Context, visitor: &Visitor, params: &Params) -> Result<Request, Refusal> {
     let mut conn = ctx.db.read().await?;
     let Some(client) = Client::by_id(&mut conn, params.text("client_id")).await? else {
+        drop(conn);
+        note_unknown_client(ctx, visitor, params.text("client_id")).await?;
         return Err(Refusal::Page { status: 400, text: "The application that sent you here is not known." });
     };
     drop(conn);
@@ -191,25 +193,45 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
     let method = params.get("code_challenge_method");
     let challenge_is_good = match &request.challenge {
         // A client without a secret must be able to prove that the code is its own (OA-041).
-        None => method.is_none() && !(kind.code && request.client.provider.is_public()),
+        None => method.is_none() && !(kind.code && request.client.provider.needs_pkce()),
         Some(challenge) => method == Some("S256") && is_s256(challenge),
     };
     let none_and_more = request.prompts("none") && request.prompt.len() > 1;
-    let max_age = params.get("max_age").map(str::parse::<u32>);
+    let max_age = params.get("max_age").map(whole_seconds);
     if kind.by_browser() && !request.scopes.iter().any(|scope| scope == "openid") {
         return Err(request.error(ctx, "invalid_scope"));
     }
     let in_query = kind.by_browser() && params.text("response_mode") == "query";
     let no_nonce = kind.needs_nonce() && request.nonce.is_none();
-    if in_query || no_nonce || !challenge_is_good || none_and_more || max_age.as_ref().is_some_and(Result::is_err) {
+    if in_query || no_nonce || !challenge_is_good || none_and_more || max_age == Some(None) {
         return Err(request.error(ctx, "invalid_request"));
     }
-    request.max_age = max_age.and_then(Result::ok).map(i64::from);
+    request.max_age = max_age.flatten();
     Ok(request)
+}
+
+/// A whole number of seconds (OA-153). No login is as old as the longest one.
+fn whole_seconds(text: &str) -> Option<i64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX).into())
 }
 
 fn is_s256(challenge: &str) -> bool {
     challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+async fn note_unknown_client(ctx: &Context, visitor: &Visitor, given: &str) -> Result<(), Error> {
+    // Once per address and five minutes: there is no end of ids that are nobody's (OA-157).
+    let address = visitor.client.to_string();
+    let Some(mut tx) = limits::first_of(ctx, &[b"unknown-client", address.as_bytes()], 300).await? else {
+        return Ok(());
+    };
+    let given: String = given.chars().take(255).collect();
+    let context = json!({"message": "No client has this id", "client_id": given});
+    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
 }
 
 async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
@@ -253,6 +275,14 @@ impl Request {
     fn described_error(&self, ctx: &Context, error: &'static str, description: &'static str) -> Answer {
         let first = vec![("error", error.to_owned()), ("error_description", description.to_owned())];
         self.answer_with(ctx, first)
+    }
+
+    /// What becomes of it where whoever was signed in is nobody any more: `prompt=none` shows nothing (OA-164).
+    fn of_nobody(&self, ctx: &Context) -> Outcome {
+        match self.prompts("none") {
+            true => Outcome::Answer(self.error(ctx, "login_required")),
+            false => Outcome::SignIn { again: true },
+        }
     }
 
     /// Whether only a login that was made for it counts for this request.
@@ -313,7 +343,7 @@ pub async fn decide(
     let Some(application) = &request.client.application else { return Err(Error::NotFound("Application")) };
     let mut conn = ctx.db.read().await?;
     let person = directory::person(ctx, &mut conn, login.account).await?.filter(|person| person.account.is_active);
-    let Some(person) = person else { return Ok(Outcome::SignIn { again: true }) };
+    let Some(person) = person else { return Ok(request.of_nobody(ctx)) };
     let entries = json!({
         "oauth_scopes": request.scopes,
         "oauth_grant_type": request.kind.grant(),
@@ -415,7 +445,7 @@ async fn approve(
     let actor = visitor.known(person);
     let mut change = match Change::begin(ctx, &actor).await {
         // Deactivated just now: whoever else may sign in.
-        Err(Error::Forbidden) => return Ok(Outcome::SignIn { again: true }),
+        Err(Error::Forbidden) => return Ok(request.of_nobody(ctx)),
         begun => begun?,
     };
     let code = ctx.entropy.token();
@@ -467,7 +497,11 @@ async fn approve(
             match response_type::issue(ctx, &mut change, &basis, kind, code.as_deref(), grant_id).await {
                 Ok(tokens) => tokens,
                 Err(OAuthError::Unavailable(error)) => return Err(error),
-                Err(_) => return Ok(Outcome::Answer(request.error(ctx, "server_error"))),
+                Err(error) => {
+                    drop(change);
+                    issue::note_unissued(ctx, visitor, &request.client.provider, &error).await?;
+                    return Ok(Outcome::Answer(request.error(ctx, "server_error")));
+                }
             }
         }
         false => Tokens::default(),

@@ -285,7 +285,7 @@ pub async fn prove(
 }
 
 /// Notes which secret was used. Where that cannot be written at present the client is answered all the same.
-async fn note_use(ctx: &Context, client: &Client, which: Which) {
+pub(super) async fn note_use(ctx: &Context, client: &Client, which: Which) {
     if !secrets::is_to_be_noted(ctx, &client.provider, which) {
         return;
     }

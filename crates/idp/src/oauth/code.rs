@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::keys::{Purpose, same_secret, sha256};
+use portcullis_store::account;
 use portcullis_store::grant::{self, AuthorizationCode};
 use portcullis_store::login_session::{self, LoginSession};
 use serde_json::json;
@@ -161,7 +162,9 @@ async fn revoke_what_came_from(
         return Ok(());
     };
     super::refresh::revoke_family(change, &code.grant_id).await?;
-    let context = json!({"message": "Authorization code was used again", "provider": client.provider.name});
+    let user = account::by_pk(change.conn(), code.account).await?.map(|user| user.username);
+    let context = json!({"message": "Authorization code was used again", "provider": client.provider.name,
+        "affected_user": user});
     change.event("suspicious_request", context).await
 }
 

@@ -1,6 +1,7 @@
 //! What clients can find out by themselves (OA section 5).
 
 use portcullis_store::application::Application;
+use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::{issuer, place};
 use crate::claims::{self, ACR};
 use crate::context::Context;
 use crate::error::Error;
+use crate::mappings::native::Native;
 use crate::signing::{self, Signer, SigningError, jwe};
 use crate::sources::jwks::ALGORITHMS;
 
@@ -72,10 +74,7 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
         "scopes_supported": scopes,
-        "claims_supported": [
-            "sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "name", "given_name",
-            "preferred_username", "nickname", "groups", "email", "email_verified", "entitlements", "roles", "ak_proxy",
-        ],
+        "claims_supported": claims_of(&mappings),
         "request_parameter_supported": false,
         "claims_parameter_supported": false,
         "request_uri_parameter_supported": false,
@@ -102,6 +101,18 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         }
     }
     Ok(document)
+}
+
+/// The claims that every token has, and those that are known of the client's mappings: what other expressions say is known
+/// once they are asked about somebody (OA-112).
+fn claims_of(mappings: &[ScopeMapping]) -> Vec<&'static str> {
+    let mut all = vec!["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce"];
+    for claim in mappings.iter().filter_map(|mapping| Native::of(&mapping.expression)).flat_map(Native::claims) {
+        if !all.contains(claim) {
+            all.push(claim);
+        }
+    }
+    all
 }
 
 /// The published keys: the one that signs, unless it cannot be read, which is logged, and retired ones (OA-120, OA-124,

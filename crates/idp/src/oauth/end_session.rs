@@ -102,6 +102,10 @@ async fn is_hinted(
         let holds = record.provider == provider.pk && record.sid.as_deref() == Some(&login.sid);
         return Ok(holds && introspect::lives(ctx, conn, &record).await?);
     }
+    if params.get("client_id").is_some_and(|named| named != provider.client_id) {
+        // It contradicts itself: the token cannot be the one that it was issued for.
+        return Ok(false);
+    }
     let Some(hint) = params.get("id_token_hint") else { return Ok(false) };
     let claims = signing::read_hint(ctx, conn, provider, hint, &issuer(ctx, provider, &application.slug)).await?;
     // Only a token of this very session: `sub` may be set by mappings.

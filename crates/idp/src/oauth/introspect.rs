@@ -1,8 +1,10 @@
 //! Introspection (OA section 16, PX-418).
 
 use portcullis_core::epoch::Subject;
+use portcullis_core::id::UserPk;
 use portcullis_core::keys::Purpose;
 use portcullis_store::grant::{self, AccessToken};
+use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, account, application, login_session, provider, source, token};
 use serde_json::{Map, Value, json};
 
@@ -256,7 +258,7 @@ pub async fn answer(
         };
         return Ok(refresh::told(ctx, conn, visitor, &record).await?.map_or(inactive, Value::Object));
     };
-    let (jti, revoked) = (record.jti.clone(), record.revoked.is_some());
+    let (jti, account, revoked) = (record.jti.clone(), record.account, record.revoked.is_some());
     // What limits an app password limits its tokens, too (OA-816).
     let limited_by = app_password_of(&mut conn, &record).await?;
     let served = relay.filter(|relay| relay.providers.contains(&client.provider.pk));
@@ -267,7 +269,7 @@ pub async fn answer(
     }
     let Some(active) = active(ctx, conn, visitor, &client, record).await? else {
         if revoked {
-            note_revoked(ctx, visitor, &client, &jti).await?;
+            note_revoked(ctx, visitor, &client.provider, &jti, account).await?;
         }
         return Ok(inactive);
     };
@@ -320,11 +322,22 @@ fn name_user(said: &mut Map<String, Value>, person: &Person) {
     }
 }
 
-/// Somebody still uses a revoked token: said once per token and hour (OA-496).
-async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, jti: &str) -> Result<(), Error> {
+/// Somebody still uses a revoked token of a user: said once per token and hour (OA-496, OA-529).
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn note_revoked(
+    ctx: &Context,
+    visitor: &Visitor,
+    provider: &Provider,
+    jti: &str,
+    user: UserPk,
+) -> Result<(), Error> {
     const HOUR: i64 = 3600;
     if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", jti.as_bytes()], HOUR).await? {
-        let context = json!({"message": "Revoked access token was used", "provider": client.provider.name});
+        let user = account::by_pk(&mut tx, user).await?.map(|user| user.username);
+        let context = json!({"message": "Revoked access token was used", "provider": provider.name,
+            "affected_user": user});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
         tx.commit().await?;
         event::log(&recorded);

@@ -9,6 +9,7 @@ use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
 use portcullis_store::login_session::LoginSession;
+use portcullis_store::provider::Provider;
 use portcullis_store::refresh_token::RefreshToken;
 use portcullis_store::rp_session::{self, RpSession};
 use portcullis_store::token::Token;
@@ -18,17 +19,19 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::{OAuthError, issuer};
 use crate::change::{Change, Touched};
-use crate::claims::{self, ACR, Asked, ClaimSet, Flaw, Foretold};
+use crate::claims::{self, ACR, Asked, ClaimSet, Flaw, Foretold, Largest};
 use crate::context::{Context, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
 use crate::mappings::engine::TokenFacts;
-use crate::outposts;
 use crate::signing::{Signer, TokenType};
+use crate::{event, limits, outposts};
 
 /// A token above this many bytes is worth a warning, and one above [`LONGEST`] is not issued (OA-466).
 const LONG: usize = 8 * 1024;
 const LONGEST: usize = 64 * 1024;
+const TOO_LONG: &str = "A token would be too long; see the provider's scope mappings";
+const NO_SUBJECT: &str = "A user has no subject in the provider's subject mode";
 /// Live tokens without a session that one user has at one provider (OA-649).
 const MOST_SESSIONLESS: i64 = 1000;
 /// Lifetime when the provider's text says none, in seconds.
@@ -183,17 +186,56 @@ pub struct Statement {
     pub jti: String,
     /// What was wrong with mappings: for [`claims::note`], once everything is committed.
     pub flaws: Vec<Flaw>,
+    /// The mapping that says most.
+    largest: Option<Largest>,
+}
+
+impl Statement {
+    /// Has it told who makes a token so long, if it is (OA-466).
+    pub fn measure(&mut self, token: &str) {
+        if token.len() > LONG
+            && let Some(largest) = self.largest.take()
+        {
+            self.flaws.push(largest.of_token(token.len()));
+        }
+    }
+}
+
+/// Records why nothing was issued, where an administrator has to mend that: once per client and hour (OA-047, OA-125,
+/// OA-466). Call it once nothing holds the store's only writer.
+///
+/// # Errors
+/// When the store fails.
+pub async fn note_unissued(
+    ctx: &Context,
+    visitor: &Visitor,
+    provider: &Provider,
+    error: &OAuthError,
+) -> Result<(), Error> {
+    const HOUR: i64 = 3600;
+    let message = match error {
+        OAuthError::Unissuable(message) => *message,
+        OAuthError::NoKey(_) => "The signing key cannot be used",
+        _ => return Ok(()),
+    };
+    let what = [b"unissued".as_slice(), message.as_bytes(), provider.client_id.as_bytes()];
+    let Some(mut tx) = limits::first_of(ctx, &what, HOUR).await? else { return Ok(()) };
+    let context = json!({"message": message, "provider": provider.name});
+    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "configuration_error", context).await?;
+    tx.commit().await?;
+    event::log(&recorded);
+    Ok(())
 }
 
 /// Says who somebody is (OA-450 … OA-461).
 ///
 /// # Errors
-/// [`OAuthError::InvalidGrant`] when the subject would be empty (OA-047).
+/// [`OAuthError::Unissuable`] when the subject would be empty (OA-047).
 pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OAuthError> {
     let provider = &basis.client.provider;
     let now = ctx.now();
     let (expires, auth_time) = basis.times(now);
-    let subject = claims::subject(provider, basis.person).ok_or(OAuthError::InvalidGrant)?;
+    let subject = claims::subject(provider, basis.person).ok_or(OAuthError::Unissuable(NO_SUBJECT))?;
     let jti = ctx.entropy.alphanumeric(40);
     let mut said = ClaimSet::new();
     let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
@@ -221,7 +263,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     if let Some(act) = basis.ground.act {
         said.insert("act".to_owned(), act.clone());
     }
-    Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws })
+    Ok(Statement { claims: said, expires, jti, flaws: mapped.flaws, largest: mapped.largest })
 }
 
 /// The issuer of a client; none without an application (OA-049).
@@ -390,7 +432,7 @@ fn signed(signer: &Signer, kind: TokenType, claims: &ClaimSet, provider: &str) -
     let value = signer.sign(kind, claims)?;
     if value.len() > LONGEST {
         tracing::error!(provider, bytes = value.len(), "token is too long and was not issued");
-        return Err(OAuthError::InvalidGrant);
+        return Err(OAuthError::Unissuable(TOO_LONG));
     }
     if value.len() > LONG {
         tracing::warn!(provider, bytes = value.len(), "token is very long; see the provider's scope mappings");

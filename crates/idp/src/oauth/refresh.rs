@@ -445,7 +445,9 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
 async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, token: &RefreshToken) -> Result<(), Error> {
     const HOUR: i64 = 3600;
     if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", token.grant_id.as_bytes()], HOUR).await? {
-        let context = json!({"message": "Revoked refresh token was used", "provider": client.provider.name});
+        let user = portcullis_store::account::by_pk(&mut tx, token.account).await?.map(|user| user.username);
+        let context = json!({"message": "Revoked refresh token was used", "provider": client.provider.name,
+            "affected_user": user});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
         tx.commit().await?;
         event::log(&recorded);

@@ -106,7 +106,7 @@ pub(super) async fn issue(
     grant_id: &str,
 ) -> Result<Tokens, OAuthError> {
     let signer = Signer::of(ctx, change.conn(), &basis.client.provider).await?;
-    let said = issue::statement(ctx, basis).await?;
+    let mut said = issue::statement(ctx, basis).await?;
     let mut members = Vec::new();
     let mut hashes = ClaimSet::new();
     if let (Some(code), true) = (code, wanted.id_token) {
@@ -117,10 +117,12 @@ pub(super) async fn issue(
         if wanted.id_token {
             hashes.insert("at_hash".to_owned(), json!(half_hash(&signer, &token)));
         }
+        said.measure(&token);
         members.push(("access_token", token));
     }
     if wanted.id_token {
         let token = issue::id_token_with(ctx, change.conn(), &signer, basis, &said, hashes).await?;
+        said.measure(&token);
         members.push(("id_token", token));
     }
     issue::remember_client(change.conn(), basis, &said).await?;

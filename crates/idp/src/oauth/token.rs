@@ -89,7 +89,7 @@ pub async fn exchange(
         return Err(OAuthError::UnauthorizedClient);
     }
     let visitor = &*Relay::seen(relay, visitor, &client.provider);
-    match grant_type {
+    let answered = match grant_type {
         "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
             client::prove(ctx, visitor, &credentials, &client).await?;
@@ -100,6 +100,14 @@ pub async fn exchange(
                 _ => by_code(ctx, visitor, &client, &credentials, params).await,
             }
         }
+    };
+    if let Err(error) = &answered {
+        issue::note_unissued(ctx, visitor, &client.provider, error).await?;
+    }
+    match answered {
+        // As RFC 8693 §2.2.2 has it.
+        Err(OAuthError::Unissuable(_)) if grant_type == exchange::GRANT => Err(OAuthError::InvalidRequest),
+        other => other,
     }
 }
 
@@ -252,6 +260,13 @@ async fn by_machine(
         Some(assertion) => Variant::Own(assertion.clone()),
         None => machine::variant(ctx, client, &shown)?,
     };
+    if client.provider.m2m_require_client_auth && matches!(variant, Variant::AppPassword { .. }) {
+        // Only beside a user name of its own there is room for the client's secret (OA-043, OA-287).
+        match client.secret(ctx, shown.secret)?.filter(|_| !shown.username.is_empty()) {
+            Some(which) => client::note_use(ctx, client, which).await,
+            None => variant = Variant::Nothing { reason: "client_not_authenticated" },
+        }
+    }
     // Anybody may say to be the client: what applications believe is for the outpost, which has the secret (PX-417).
     let serves = relay.is_some_and(|relay| relay.providers.contains(&client.provider.pk));
     let to_outpost = (serves && client.provider.is_proxy()) || client.is_proven_proxy(ctx, credentials)?;
@@ -323,7 +338,7 @@ async fn issue_all(
 ) -> Result<TokenAnswer, OAuthError> {
     let provider = &basis.client.provider;
     let signer = Signer::of(ctx, change.conn(), provider).await?;
-    let said = issue::statement(ctx, basis).await?;
+    let mut said = issue::statement(ctx, basis).await?;
     let access_token = issue::access_token(ctx, &mut change, &signer, basis, &said, grant_id).await?;
     let id_token = issue::id_token(ctx, change.conn(), &signer, basis, &said).await?;
     let upstream_token = match to_outpost {
@@ -331,6 +346,7 @@ async fn issue_all(
         false => None,
     };
     issue::remember_client(change.conn(), basis, &said).await?;
+    said.measure(&access_token);
     change.commit().await?;
     claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;
     Ok(TokenAnswer {
@@ -360,8 +376,9 @@ async fn issue_id_token(
 ) -> Result<TokenAnswer, OAuthError> {
     let provider = &basis.client.provider;
     let signer = Signer::of(ctx, change.conn(), provider).await?;
-    let said = issue::statement(ctx, basis).await?;
+    let mut said = issue::statement(ctx, basis).await?;
     let token = issue::id_token(ctx, change.conn(), &signer, basis, &said).await?;
+    said.measure(&token);
     change.commit().await?;
     claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;
     Ok(TokenAnswer {

@@ -10,7 +10,6 @@ use super::introspect;
 use crate::claims::ClaimSet;
 use crate::context::{Context, Visitor};
 use crate::error::Error;
-use crate::{event, limits};
 
 /// A presented token lasts at most so long; longer ones are not looked up.
 const LONGEST: usize = 64 * 1024;
@@ -61,10 +60,10 @@ pub async fn answer(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Tol
     let mut conn = ctx.db.read().await?;
     let record = grant::token_by_digest(&mut conn, &digest).await?.ok_or(Refusal::InvalidToken)?;
     let client = Client::by_pk(&mut conn, record.provider).await?.ok_or(Refusal::InvalidToken)?;
-    let (jti, was_revoked) = (record.jti.clone(), record.revoked.is_some());
+    let (jti, account, was_revoked) = (record.jti.clone(), record.account, record.revoked.is_some());
     let Some(active) = introspect::active(ctx, conn, visitor, &client, record).await? else {
         if was_revoked {
-            note_revoked(ctx, visitor, &client.provider, &jti).await?;
+            introspect::note_revoked(ctx, visitor, &client.provider, &jti, account).await?;
         }
         return Err(Refusal::InvalidToken);
     };
@@ -78,15 +77,4 @@ pub async fn answer(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Tol
 
 fn about_user(claims: ClaimSet) -> Map<String, Value> {
     claims.into_iter().filter(|(claim, _)| !OF_TOKEN.contains(&claim.as_str())).collect()
-}
-
-/// Somebody still uses a revoked token: said once per token and hour (OA-529).
-async fn note_revoked(ctx: &Context, visitor: &Visitor, provider: &Provider, jti: &str) -> Result<(), Error> {
-    const HOUR: i64 = 3600;
-    let Some(mut tx) = limits::first_of(ctx, &[b"revoked", jti.as_bytes()], HOUR).await? else { return Ok(()) };
-    let context = json!({"message": "Revoked access token was used", "provider": provider.name});
-    let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
-    tx.commit().await?;
-    event::log(&recorded);
-    Ok(())
 }

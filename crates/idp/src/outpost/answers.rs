@@ -61,9 +61,11 @@ impl From<OAuthError> for OutpostError {
         match error {
             OAuthError::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
             OAuthError::Unavailable(error) => Self::Failed(error),
+            OAuthError::NoKey(cause) => Self::Failed(Error::Unreadable(cause)),
             OAuthError::InvalidRequest
             | OAuthError::InvalidClient { .. }
             | OAuthError::InvalidGrant
+            | OAuthError::Unissuable(_)
             | OAuthError::InvalidTarget
             | OAuthError::UnauthorizedClient
             | OAuthError::InvalidScope

@@ -55,6 +55,8 @@ pub struct Fields {
     pub federation_audiences: Option<Vec<String>>,
     pub cap_to_assertion_exp: Option<bool>,
     pub token_exchange_without_actor: Option<bool>,
+    pub require_pkce: Option<bool>,
+    pub m2m_require_client_auth: Option<bool>,
 }
 
 /// Where browsers may be sent (OA-025).
@@ -234,6 +236,8 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.federation_audiences, &fields.federation_audiences.as_ref().map(|list| json!(list)));
     set(&mut provider.cap_to_assertion_exp, &fields.cap_to_assertion_exp);
     set(&mut provider.exchange_without_actor, &fields.token_exchange_without_actor);
+    set(&mut provider.require_pkce, &fields.require_pkce);
+    set(&mut provider.m2m_require_client_auth, &fields.m2m_require_client_auth);
 }
 
 /// What events tell of a client: everything but its secret.
@@ -267,6 +271,8 @@ async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value,
         "client_jwks": provider.client_jwks,
         "refresh_family_max_age": provider.refresh_family_max_age,
         "exchange_without_actor": provider.exchange_without_actor,
+        "require_pkce": provider.require_pkce,
+        "m2m_require_client_auth": provider.m2m_require_client_auth,
         "first_ends": provider.client_secret_expires.map(|at| at.to_string()),
         "second_ends": provider.second_secret_expires.map(|at| at.to_string()),
     }))

@@ -272,6 +272,8 @@ CREATE TABLE provider (
     federation_audiences        TEXT COLLATE "C" NOT NULL, -- JSON list of text
     cap_to_assertion_exp        BOOLEAN NOT NULL,
     exchange_without_actor      BOOLEAN NOT NULL,
+    require_pkce                BOOLEAN NOT NULL,
+    m2m_require_client_auth     BOOLEAN NOT NULL,
     mode                        TEXT COLLATE "C" NOT NULL,
     external_host               TEXT COLLATE "C" NOT NULL,
     internal_host               TEXT COLLATE "C" NOT NULL,

@@ -270,6 +270,8 @@ CREATE TABLE provider (
     federation_audiences        TEXT    NOT NULL, -- JSON list of text
     cap_to_assertion_exp        BOOLEAN NOT NULL,
     exchange_without_actor      BOOLEAN NOT NULL,
+    require_pkce                BOOLEAN NOT NULL,
+    m2m_require_client_auth     BOOLEAN NOT NULL,
     mode                        TEXT    NOT NULL,
     external_host               TEXT    NOT NULL,
     internal_host               TEXT    NOT NULL,

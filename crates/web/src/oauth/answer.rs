@@ -24,7 +24,9 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         OAuthError::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is malformed"),
         OAuthError::InvalidClient { by_header: false } => (StatusCode::BAD_REQUEST, "Client authentication failed"),
         OAuthError::InvalidClient { by_header: true } => (StatusCode::UNAUTHORIZED, "Client authentication failed"),
-        OAuthError::InvalidGrant => (StatusCode::BAD_REQUEST, "The grant is invalid, expired or not permitted"),
+        OAuthError::InvalidGrant | OAuthError::Unissuable(_) => {
+            (StatusCode::BAD_REQUEST, "The grant is invalid, expired or not permitted")
+        }
         OAuthError::InvalidScope => {
             (StatusCode::BAD_REQUEST, "The scope exceeds the grant, or is not enough to refresh")
         }
@@ -40,6 +42,10 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
             tracing::error!(error = %cause, request.id = origin.request_id, "OAuth endpoint failed");
             (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment")
         }
+        OAuthError::NoKey(cause) => {
+            tracing::error!(error = cause, request.id = origin.request_id, "OAuth endpoint failed");
+            (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment")
+        }
     };
     let body = json!({
         "error": error.to_string(), "error_description": description, "request_id": origin.request_id,
@@ -47,7 +53,7 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
     let mut response = json(status, &body);
     let pause = match error {
         OAuthError::Throttled { retry_after_seconds } => Some(*retry_after_seconds),
-        OAuthError::Unavailable(_) => Some(PAUSE_SECONDS),
+        OAuthError::Unavailable(_) | OAuthError::NoKey(_) => Some(PAUSE_SECONDS),
         _ => None,
     };
     if let Some(seconds) = pause {

@@ -18,7 +18,7 @@ use portcullis_idp::oauth::params::Params;
 use super::consent;
 use super::request::{LONGEST_TARGET, form};
 use crate::asked;
-use crate::pages::browser::signed_in;
+use crate::pages::browser::{session_cookies, signed_in};
 use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
 
@@ -33,9 +33,6 @@ pub(super) async fn by_query(
     uri: Uri,
 ) -> Response {
     let query = uri.query().unwrap_or_default();
-    if query.len() > LONGEST_TARGET {
-        return StatusCode::URI_TOO_LONG.into_response();
-    }
     answer(&ctx, &origin, &headers, Params::parse(query.as_bytes()), query, None).await
 }
 
@@ -49,6 +46,11 @@ pub(super) async fn by_form(
     match form(&origin, &headers, body).await {
         Ok(params) => {
             let query = params.encoded();
+            if !params.is_empty()
+                && let Some(again) = to_get(&headers, AUTHORIZE, &query)
+            {
+                return again;
+            }
             answer(&ctx, &origin, &headers, Ok(params), &query, None).await
         }
         Err(response) => response,
@@ -126,11 +128,23 @@ fn deliver(answer: &Answer) -> Response {
         Mode::Query | Mode::Fragment => found(&answer.url()),
         Mode::FormPost => {
             let target = view::Deliver { action: &answer.redirect_uri, members: &answer.members };
-            let mut response = respond::page_posting_to(StatusCode::OK, &target, &[&answer.redirect_uri]);
+            let mut response = respond::page_with_script(StatusCode::OK, &target, &[&answer.redirect_uri]);
             response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
             response
         }
     }
+}
+
+/// Has a browser without a session ask once more, by itself: to a form of another site it adds no cookie, and looks like
+/// nobody's (OA-085, OA-540). None for one with a session, and for what is too long to be asked so.
+pub(super) fn to_get(headers: &HeaderMap, path: &str, query: &str) -> Option<Response> {
+    let target = format!("{path}?{query}");
+    if session_cookies(headers).next().is_some() || target.len() > LONGEST_TARGET {
+        return None;
+    }
+    let mut response = found(&target);
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    Some(response)
 }
 
 /// Sends the browser elsewhere; nobody learns from where.

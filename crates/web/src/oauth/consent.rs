@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
@@ -15,7 +15,6 @@ use portcullis_idp::oauth::params::Params;
 use serde::Deserialize;
 
 use super::authorize::{AUTHORIZE, answer, found};
-use super::request::LONGEST_TARGET;
 use crate::pages::form::form;
 use crate::pages::respond::{PageError, page_posting_to};
 use crate::pages::{path, view};
@@ -45,9 +44,6 @@ pub(super) async fn submit(
         return PageError::CrossSite.into_page(&origin);
     }
     let query = uri.query().unwrap_or_default();
-    if query.len() > LONGEST_TARGET {
-        return StatusCode::URI_TOO_LONG.into_response();
-    }
     let sent: ConsentForm = match form(request).await {
         Ok(sent) => sent,
         Err(error) => return error.into_page(&origin),

@@ -13,6 +13,7 @@ use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session,
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
+use super::authorize::to_get;
 use super::request::form;
 use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
@@ -54,6 +55,9 @@ pub(super) async fn submit(
         }
     };
     let Ok(params) = params else { return unreadable(&origin) };
+    if !in_query && let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
+        return again;
+    }
     // Only a browser that shows our page says that it comes from here.
     let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
     leave(&ctx, &origin, &slug, &headers, &params, ours).await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, LOCATION, PRAGMA};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, LOCATION, PRAGMA, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::{OAuthError, by_slug, discovery as documents, origins};
@@ -45,8 +45,10 @@ pub(super) async fn discovery(
     match documents::document(&ctx, &application, &provider).await {
         Ok(document) => {
             let mut response = public(&document);
-            if let Some((value, _)) = sender(&headers).filter(|(_, text)| origins::of(&provider).contains(*text)) {
-                allow(&mut response, value);
+            match sender(&headers).filter(|(_, text)| origins::of(&provider).contains(*text)) {
+                Some((value, _)) => allow(&mut response, value),
+                // Whoever keeps it is not to show it to a page that gets another one.
+                None => drop(response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"))),
             }
             response
         }

@@ -1,8 +1,10 @@
 //! Forms of the back channel, read strictly (OA-009).
 
 use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA};
 use http::{HeaderMap, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Visitor;
@@ -17,6 +19,17 @@ const LONGEST: usize = 64 * 1024;
 /// Longest request target, in bytes.
 pub(super) const LONGEST_TARGET: usize = 16 * 1024;
 
+/// Refuses targets that are too long, whatever endpoint they are for (OA-009).
+pub(super) async fn of_a_length(request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > LONGEST_TARGET { unread(StatusCode::URI_TOO_LONG) } else { next.run(request).await }
+}
+
+/// The answer to what was not read: nobody keeps it, either (OA-012).
+fn unread(status: StatusCode) -> Response {
+    (status, [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")]).into_response()
+}
+
 /// Parameters of a form that was posted.
 pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Params, Response> {
     let malformed = || refused(origin, &OAuthError::InvalidRequest);
@@ -27,11 +40,11 @@ pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Re
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > LONGEST) {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+        return Err(unread(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let body = read(body, LONGEST).await.map_err(|unread| match unread {
-        Unread::TooLong => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        Unread::TooSlow => StatusCode::REQUEST_TIMEOUT.into_response(),
+    let body = read(body, LONGEST).await.map_err(|why| match why {
+        Unread::TooLong => unread(StatusCode::PAYLOAD_TOO_LARGE),
+        Unread::TooSlow => unread(StatusCode::REQUEST_TIMEOUT),
     })?;
     Params::parse(&body).map_err(|_| malformed())
 }

@@ -26,7 +26,7 @@ pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]
     answer(status, page, &policy(places, Script::None))
 }
 
-/// The same with the script of passkeys.
+/// The same with a script of ours.
 pub fn page_with_script(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
     answer(status, page, &policy(places, Script::Own))
 }

@@ -259,7 +259,7 @@ pub struct Consent<'a> {
     pub back: &'a str,
 }
 
-/// Brings the answer to an authorization request to a client that wants it posted (OA-175).
+/// Brings the answer to an authorization request to a client that wants it posted, by itself (OA-166, OA-175).
 #[derive(Template)]
 #[template(path = "deliver.html")]
 pub struct Deliver<'a> {

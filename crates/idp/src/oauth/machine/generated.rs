@@ -20,10 +20,13 @@ pub(super) async fn person(ctx: &Context, conn: &mut Conn, client: &Client) -> R
         Some(account) => directory::person_of(ctx, conn, account).await,
         None => {
             let now = ctx.now();
+            let wanted = username(client);
+            // Policies are asked about the name that it will have: never about somebody else's (OA-312).
+            let is_taken = account::by_username(conn, &wanted).await?.is_some();
             let account = Account {
                 pk: portcullis_core::id::UserPk(-1),
                 uuid: ctx.entropy.uuid(),
-                username: username(client),
+                username: if is_taken { distinct(client) } else { wanted },
                 name: String::new(),
                 email: String::new(),
                 is_active: true,

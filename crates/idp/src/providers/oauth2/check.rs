@@ -107,6 +107,12 @@ pub(super) fn rules(
         problems.add("name", BLANK);
     }
     credentials(provider, secrets, problems);
+    if provider.is_public() && fields.require_pkce == Some(false) {
+        problems.add("require_pkce", "Public clients need PKCE.");
+    }
+    if provider.is_public() && provider.m2m_require_client_auth {
+        problems.add("m2m_require_client_auth", "A public client has no secret.");
+    }
     if let Err(problem) = client_keys(provider) {
         problems.add("client_jwks", problem);
     }

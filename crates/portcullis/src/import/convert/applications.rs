@@ -42,6 +42,8 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "federation_audiences",
         "cap_to_assertion_exp",
         "token_exchange_without_actor",
+        "require_pkce",
+        "m2m_require_client_auth",
     ];
     let proxy = [
         "mode",

@@ -91,7 +91,8 @@ fn oa_930_clients_keep_their_fields() {
         json!({"pk": name, "name": name, "encryption_key": key, "client_jwks": {"keys": []},
             "client_secret_expires": "2030-01-01T00:00:00Z", "second_client_secret": "second",
             "second_client_secret_expires": "2031-01-01T00:00:00Z", "refresh_family_max_age": "days=9",
-            "token_exchange_without_actor": true, "authentication_flow": "f"})
+            "token_exchange_without_actor": true, "require_pkce": true, "m2m_require_client_auth": true,
+            "authentication_flow": "f"})
     };
     let trusting = json!({"pk": "t", "name": "trusting", "jwt_federation_providers": ["gone"]});
     let there = Snapshot {
@@ -115,6 +116,8 @@ fn oa_930_clients_keep_their_fields() {
         "second_client_secret_expires: \"2031",
         "refresh_family_max_age: \"days=9\"",
         "token_exchange_without_actor: true",
+        "require_pkce: true",
+        "m2m_require_client_auth: true",
         "authentication_flow: !Find [authentik_flows.flow, [slug, \"sign-in\"]]",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -215,6 +215,8 @@ pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, Api
         federation_audiences: body.texts("federation_audiences"),
         cap_to_assertion_exp: body.flag("cap_to_assertion_exp"),
         token_exchange_without_actor: body.flag("token_exchange_without_actor"),
+        require_pkce: body.flag("require_pkce"),
+        m2m_require_client_auth: body.flag("m2m_require_client_auth"),
     };
     body.finish()?;
     Ok(fields)
@@ -288,7 +290,7 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("issuer_mode", json!(provider.issuer_mode)),
         ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
         ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
-        // Our own (OA-044, OA-268, OA-336, OA-710, OA-738, OA-807).
+        // Our own (OA-041, OA-043, OA-044, OA-268, OA-336, OA-710, OA-738, OA-807).
         ("federation_audiences", provider.federation_audiences.clone()),
         ("cap_to_assertion_exp", json!(provider.cap_to_assertion_exp)),
         ("client_secret_expires", json!(instant(provider.client_secret_expires))),
@@ -299,6 +301,8 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("client_jwks", provider.client_jwks.clone()),
         ("refresh_family_max_age", json!(provider.refresh_family_max_age)),
         ("token_exchange_without_actor", json!(provider.exchange_without_actor)),
+        ("require_pkce", json!(provider.needs_pkce())),
+        ("m2m_require_client_auth", json!(provider.m2m_require_client_auth)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Ok(Value::Object(object))

@@ -308,7 +308,8 @@ async fn oa_529_a_revoked_token_tells_nothing() {
     assert!(told.json.get("upstream_token").is_none());
     assert_eq!(app.ask("/application/o/revoke/", &all).await.json, json!({}));
     assert_eq!(app.userinfo(token).await.status, 401);
-    assert_eq!(app.site.events("suspicious_request").await.0, 1);
+    let (count, event) = app.site.events("suspicious_request").await;
+    assert_eq!((count, &event["provider"], &event["affected_user"]), (1, &json!("app"), &json!("ada")), "OA-529");
     assert_eq!(app.ask("/application/o/introspect/", &all).await.json, json!({"active": false}));
 }
 
@@ -338,6 +339,52 @@ async fn oa_041_public_clients_need_pkce() {
             .expect("list")
             .contains(&json!("none"))
     );
+}
+
+/// OA-041, OA-151: a client with a secret needs PKCE where its provider says so, and one without always does.
+#[tokio::test]
+async fn oa_041_pkce_can_be_asked_of_every_client() {
+    let app = App::with_key("rsa").await;
+    let without = [("code_challenge", ""), ("code_challenge_method", "")];
+    assert!(member(&app.authorize(&without).await, "code").is_some());
+    app.change(json!({"require_pkce": true})).await;
+    assert_eq!(member(&app.authorize(&without).await, "error").as_deref(), Some("invalid_request"));
+    assert_eq!(app.login(true).await.status, 200);
+    app.change(json!({"require_pkce": false, "client_type": "confidential"})).await;
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    let body = json!({"client_type": "public", "require_pkce": false});
+    let refused = app.site.admin(Method::PATCH, &path, body).await;
+    assert!(refused.status == 400 && refused.json.get("require_pkce").is_some(), "{}", refused.text);
+    let public = app.site.admin(Method::PATCH, &path, json!({"client_type": "public"})).await;
+    assert_eq!((public.status.as_u16(), &public.json["require_pkce"]), (200, &json!(true)));
+}
+
+/// OA-043, OA-805, OA-287, OA-288: where the provider says so, an app password counts beside the client's secret alone; a wrong
+/// one is told as every other failure.
+#[tokio::test]
+async fn oa_805_app_passwords_can_need_the_clients_secret() {
+    let app = App::new(json!({})).await;
+    let packed = STANDARD.encode(format!("ada:{KEY}"));
+    let named = [("grant_type", "client_credentials"), ("username", "ada"), ("password", KEY)];
+    let with = |more: &'static str| [named.as_slice(), &[("client_secret", more)]].concat();
+    let in_secret = [("grant_type", "client_credentials"), ("client_secret", packed.as_str())];
+    let own = [("grant_type", "client_credentials"), ("client_secret", app.secret())];
+    for all in [named.as_slice(), &with("wrong"), &in_secret, &own] {
+        assert_eq!(app.ask("/application/o/token/", all).await.status, 200);
+    }
+    app.change(json!({"m2m_require_client_auth": true})).await;
+    for all in [named.as_slice(), &with("wrong"), &in_secret] {
+        let refused = app.ask("/application/o/token/", all).await;
+        assert_eq!((refused.status.as_u16(), text(&refused, "error")), (400, "invalid_grant"));
+    }
+    assert_eq!(app.site.events("login_failed").await.1["reason"], "client_not_authenticated");
+    let both = [named.as_slice(), &[("client_secret", app.secret())]].concat();
+    let issued = app.ask("/application/o/token/", &both).await;
+    assert_eq!(issued.status, 200, "{}", issued.text);
+    assert_eq!(app.ask("/application/o/token/", &own).await.status, 200);
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    let refused = app.site.admin(Method::PATCH, &path, json!({"client_type": "public"})).await;
+    assert!(refused.status == 400 && refused.json.get("m2m_require_client_auth").is_some(), "{}", refused.text);
 }
 
 /// OA-040, OA-050, OA-819, OA-844, OA-845: a client uses the grants that it is allowed, and no others.

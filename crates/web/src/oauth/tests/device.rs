@@ -54,6 +54,19 @@ async fn answer(app: &App, browser: &mut Browser, code: &str, answer: &str) -> R
     browser.post(&app.site, "/device", &[("code", code), ("answer", answer)]).await
 }
 
+/// OA-052: a device that was let in at an application is not let in at another one.
+#[tokio::test]
+async fn oa_052_devices_end_with_the_application() {
+    let app = app(json!({})).await;
+    let mut browser = signed_in(&app).await;
+    let started = start(&app, &[("scope", "openid")]).await;
+    answer(&app, &mut browser, text(&started, "user_code"), "allow").await;
+    assert_eq!(app.site.admin(Method::DELETE, "/core/applications/app/", None).await.status, 204);
+    let body = json!({"name": "other", "slug": "other", "provider": app.provider["pk"]});
+    assert_eq!(app.site.admin(Method::POST, "/core/applications/", body).await.status, 201);
+    assert_eq!(refusal(&app, text(&started, "device_code")).await, "invalid_grant");
+}
+
 /// OA-087, OA-370, OA-371, OA-372, OA-012, OA-106, OA-870: a device gets a code for itself and one to show; it may ask
 /// for what its client is offered and no more, whatever it says later.
 #[tokio::test]

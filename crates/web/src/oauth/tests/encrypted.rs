@@ -206,6 +206,32 @@ async fn oa_341_tokens_of_an_earlier_encryption_key_are_traded() {
     }
 }
 
+/// OA-125, OA-223, OA-664: with a key that cannot be read nothing is issued, and nothing else signs; metadata leaves it out,
+/// and an event says so.
+#[tokio::test]
+async fn oa_125_a_broken_key_signs_nothing() {
+    let app = App::new(json!({"grant_types": ["client_credentials", "implicit"]})).await;
+    let (signing, _) = pair(&app.site, "of tokens", "ecdsa").await;
+    app.change(json!({"signing_key": signing})).await;
+    let pk = signing.as_str().expect("text").parse().expect("a key");
+    let mut tx = app.site.ctx.db.write().await.expect("writes");
+    let mut found = portcullis_store::certificate::by_pk(&mut tx, pk).await.expect("reads").expect("is there");
+    found.private_key_sealed = Some(b"not sealed by us".to_vec());
+    portcullis_store::certificate::update(&mut tx, &found).await.expect("stores");
+    tx.commit().await.expect("commits");
+    let machine = [("grant_type", "client_credentials"), ("client_secret", app.secret())];
+    let refused = app.ask("/application/o/token/", &machine).await;
+    assert_eq!((refused.status.as_u16(), text(&refused, "error")), (503, "temporarily_unavailable"));
+    let implicit = [("response_type", "id_token"), ("code_challenge", ""), ("code_challenge_method", "")];
+    let reply = app.authorize(&implicit).await;
+    assert!(location(&reply).contains("#error=server_error&"), "{}", location(&reply));
+    let (count, event) = app.site.events("configuration_error").await;
+    assert_eq!((count, &event["provider"]), (1, &json!("app")), "{event}");
+    let found = get(&app.site, "/application/o/app/.well-known/openid-configuration", &[]).await;
+    assert_eq!(found.json["id_token_signing_alg_values_supported"], json!([]));
+    assert_eq!(get(&app.site, "/application/o/app/jwks/", &[]).await.json, json!({"keys": []}));
+}
+
 /// OA-125: a key pair that tokens are signed with is replaced by another one, and not by what signs nothing.
 #[tokio::test]
 async fn oa_125_a_signing_key_stays_one() {

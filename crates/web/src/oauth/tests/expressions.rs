@@ -376,3 +376,21 @@ async fn oa_407_policies_know_the_request_of_a_machine() {
     assert_eq!(ask("blue").await, 200);
     assert_eq!(app.site.events("policy_exception").await.0, 2);
 }
+
+/// OA-312, OA-313: before a client has an account, policies are asked about the name that it will have, not about that of
+/// somebody else.
+#[tokio::test]
+async fn oa_312_policies_are_asked_about_nobody_else() {
+    let app = App::at(Site::with_expressions().await, json!({})).await;
+    let name = "ak-app-client_credentials";
+    app.site.user(name).await;
+    let expression = format!("return request.user.username == '{name}'");
+    let body = json!({"name": "somebody else", "expression": expression});
+    let policy = app.site.admin(Method::POST, "/policies/expression/", body).await;
+    assert_eq!(policy.status, 201, "{}", policy.text);
+    let target = app.site.admin(Method::GET, "/core/applications/app/", None).await.json["pk"].clone();
+    let body = json!({"target": target, "order": 0, "policy": policy.json["pk"]});
+    assert_eq!(app.site.admin(Method::POST, "/policies/bindings/", body).await.status, 201);
+    let all = [("grant_type", "client_credentials"), ("client_secret", app.secret())];
+    assert_eq!(text(&app.ask("/application/o/token/", &all).await, "error"), "invalid_grant");
+}

@@ -60,6 +60,8 @@ async fn oa_155_errors_reach_the_client() {
         ("prompt", "none consent", "invalid_request"),
         ("max_age", "soon", "invalid_request"),
         ("max_age", "-1", "invalid_request"),
+        ("max_age", "+5", "invalid_request"),
+        ("max_age", "1.5", "invalid_request"),
     ] {
         let reply = browser.get(&wiki.site, &authorize(&wiki, &[(name, value)])).await;
         assert_eq!(reply.status, 302, "{name}={value}");
@@ -137,7 +139,53 @@ async fn oa_165_denied_users_see_so() {
     assert_eq!(member(&silent, "error").as_deref(), Some("access_denied"));
 }
 
-/// OA-175: `form_post` is a page that posts to the client, and its policy allows just that.
+/// OA-157, OA-664: a client that is not known is recorded once per address of the sender, with the id that was given.
+#[tokio::test]
+async fn oa_157_unknown_clients_are_recorded() {
+    let (wiki, mut browser) = signed_in().await;
+    for nobody in ["nobody", "nobody", "nobody-either"] {
+        let page = browser.get(&wiki.site, &authorize(&wiki, &[("client_id", nobody)])).await;
+        assert_eq!(page.status, 400);
+        assert!(!page.text.contains("nobody"), "{}", page.text);
+    }
+    let (count, event) = wiki.site.events("configuration_error").await;
+    assert_eq!((count, &event["client_id"]), (1, &json!("nobody")));
+    wiki.site.clock.advance_seconds(301);
+    browser.get(&wiki.site, &authorize(&wiki, &[("client_id", "x".repeat(300).as_str())])).await;
+    let (count, event) = wiki.site.events("configuration_error").await;
+    assert_eq!((count, event["client_id"].as_str().map(str::len)), (2, Some(255)));
+}
+
+/// OA-153, OA-162: a login may be as old as a client likes, in whatever number of seconds.
+#[tokio::test]
+async fn oa_153_ages_have_no_end() {
+    let (wiki, mut browser) = signed_in().await;
+    wiki.site.clock.advance_seconds(600);
+    for age in ["601", "4294967296", "99999999999999999999999"] {
+        let reply = browser.get(&wiki.site, &authorize(&wiki, &[("max_age", age)])).await;
+        assert!(member(&reply, "code").is_some(), "{age}: {}", location(&reply));
+    }
+}
+
+/// OA-850, OA-085: a form that another site posts comes without a cookie: the browser asks again by itself, and is who it
+/// is.
+#[tokio::test]
+async fn oa_850_posts_of_other_sites_find_the_session() {
+    let (wiki, mut browser) = signed_in().await;
+    let target = authorize(&wiki, &[("prompt", "none")]);
+    let (path, query) = target.split_once('?').expect("a query");
+    let all: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let sent = post(&wiki.site, path, &all, &headers).await;
+    assert_eq!(sent.status, 303, "OA-742");
+    let answer = browser.get(&wiki.site, location(&sent)).await;
+    assert!(member(&answer, "code").is_some(), "{}", location(&answer));
+    assert_eq!(post(&wiki.site, path, &[], &headers).await.status, 404);
+}
+
+/// OA-175, OA-166: `form_post` is a page that posts to the client, by itself where the browser runs scripts, and its policy
+/// allows just that.
 #[tokio::test]
 async fn oa_175_answers_can_be_posted() {
     let (wiki, mut browser) = signed_in().await;
@@ -147,6 +195,12 @@ async fn oa_175_answers_can_be_posted() {
     assert_eq!(page.headers["referrer-policy"], "no-referrer");
     let policy = page.headers["content-security-policy"].to_str().expect("text");
     assert!(policy.contains("form-action 'self' http://wiki.example;"), "{policy}");
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    assert!(page.text.contains("data-submit"));
+    let script = page.text.split("<script src=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a script");
+    let script = get(&wiki.site, script, &[]).await;
+    assert_eq!(script.status, 200);
+    assert!(script.text.contains("form[data-submit]") && script.text.contains("requestSubmit"), "{}", script.text);
     let fragment = browser.get(&wiki.site, &authorize(&wiki, &[("response_mode", "fragment")])).await;
     assert!(location(&fragment).contains("#code="));
 }
@@ -330,6 +384,10 @@ async fn oa_541_an_id_token_is_a_hint() {
     let approved = code(&wiki, &mut browser).await;
     let tokens = redeem(&wiki, &approved, &[]).await;
     let hinted = format!("/application/o/wiki/end-session/?id_token_hint={}", text(&tokens, "id_token"));
+    // It was issued for another client than is named: it proves nothing.
+    let question = browser.get(&wiki.site, &format!("{hinted}&client_id=other")).await;
+    assert!(question.text.contains("Sign out of wiki?"), "{}", question.text);
+    let hinted = format!("{hinted}&client_id={}", wiki.client_id);
     assert!(browser.get(&wiki.site, &hinted).await.text.contains("Signed out of wiki"));
     let approved = code(&wiki, &mut browser).await;
     let tokens = redeem(&wiki, &approved, &[]).await;
@@ -337,6 +395,22 @@ async fn oa_541_an_id_token_is_a_hint() {
     assert!(out.text.contains("You are signed out"));
     assert!(!wiki.is_active(text(&tokens, "access_token")).await);
     assert_eq!(browser.get(&wiki.site, "/").await.status, 303);
+}
+
+/// OA-540, OA-544, OA-891: an application may post its wish: the browser asks again by itself, with its cookie.
+#[tokio::test]
+async fn oa_540_a_wish_to_sign_out_can_be_posted() {
+    let (wiki, mut browser) = signed_in().await;
+    let approved = code(&wiki, &mut browser).await;
+    let tokens = redeem(&wiki, &approved, &[]).await;
+    let all = [("id_token_hint", text(&tokens, "id_token")), ("state", "s")];
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let sent = post(&wiki.site, "/application/o/wiki/end-session/", &all, &headers).await;
+    assert_eq!(sent.status, 303);
+    assert!(wiki.is_active(text(&tokens, "access_token")).await);
+    let done = browser.get(&wiki.site, location(&sent)).await;
+    assert!(done.text.contains("Signed out of wiki"), "{}", done.text);
+    assert!(!wiki.is_active(text(&tokens, "access_token")).await);
 }
 
 /// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.

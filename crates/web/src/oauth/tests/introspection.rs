@@ -148,7 +148,8 @@ async fn oa_512_revocation() {
         assert!(!wiki.is_active(text(&token, "access_token")).await);
     }
     assert!(wiki.is_active(text(&other, "access_token")).await);
-    assert_eq!(wiki.site.events("suspicious_request").await.0, 1);
+    let (count, event) = wiki.site.events("suspicious_request").await;
+    assert_eq!((count, &event["provider"], &event["affected_user"]), (1, &json!("wiki"), &json!("ada")));
 }
 
 /// PX-198, PX-418: a token whose user has lost a group that it names is inactive to the outpost, which would go on naming it.

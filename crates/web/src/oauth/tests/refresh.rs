@@ -55,6 +55,31 @@ async fn is_active(app: &App, token: &str) -> bool {
     introspected(app, token).await["active"] == true
 }
 
+/// OA-052, OA-269: nothing that a client was granted at an application goes on at another one, or at the same one later.
+#[tokio::test]
+async fn oa_052_offline_access_ends_with_the_application() {
+    let app = app(json!({})).await;
+    let put = async |slug: &str, provider: Value| {
+        let path = format!("/core/applications/{slug}/");
+        let changed = app.site.admin(Method::PATCH, &path, json!({"provider": provider})).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+    };
+    let detached = login(&app).await;
+    put("app", Value::Null).await;
+    put("app", app.provider["pk"].clone()).await;
+    assert_eq!(refused(&app, text(&detached, "refresh_token"), &[]).await, "invalid_grant");
+    let deleted = login(&app).await;
+    assert_eq!(app.site.admin(Method::DELETE, "/core/applications/app/", None).await.status, 204);
+    let body = json!({"name": "other", "slug": "other", "provider": app.provider["pk"]});
+    assert_eq!(app.site.admin(Method::POST, "/core/applications/", body).await.status, 201);
+    assert_eq!(refused(&app, text(&deleted, "refresh_token"), &[]).await, "invalid_grant");
+    assert!(!is_active(&app, text(&deleted, "refresh_token")).await);
+    let stays = login(&app).await;
+    let renamed = app.site.admin(Method::PATCH, "/core/applications/other/", json!({"name": "Other"})).await;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    assert_eq!(refresh(&app, text(&stays, "refresh_token"), &[]).await.status, 200);
+}
+
 /// OA-247, OA-106, OA-148, OA-434: a refresh token comes with `offline_access` alone, and only to a client that may use it.
 #[tokio::test]
 async fn oa_247_offline_access_gives_a_refresh_token() {

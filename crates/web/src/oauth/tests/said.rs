@@ -115,7 +115,8 @@ async fn oa_497_a_token_is_no_client() {
     assert_eq!(app.userinfo(token).await.status, 200);
 }
 
-/// OA-466: a token that would be too long is not issued; the answer does not say why.
+/// OA-466: a token that would be too long is not issued; the answer does not say why, an event does. One that is merely long is
+/// issued, with a warning that names the mapping.
 #[tokio::test]
 async fn oa_466_a_token_that_is_too_long_is_not_issued() {
     let app = App::new(json!({"grant_types": ["password"]})).await;
@@ -128,5 +129,34 @@ async fn oa_466_a_token_that_is_too_long_is_not_issued() {
         let reply = app.ask("/application/o/token/", &all).await;
         assert_eq!(reply.status, status, "{count}");
         assert!(status == 200 || text(&reply, "error") == "invalid_grant", "{}", reply.text);
+        app.ask("/application/o/token/", &all).await;
+        let (warnings, warning) = app.site.events("configuration_warning").await;
+        assert_eq!((warnings, &warning["provider"]), (1, &json!("app")), "{warning}");
+        assert!(warning["mapping"]["name"].as_str().is_some_and(|name| name.contains("'profile'")), "{warning}");
+        let (errors, error) = app.site.events("configuration_error").await;
+        assert_eq!(errors, usize::from(status == 400), "{error}");
+        assert!(errors == 0 || error["message"].as_str().is_some_and(|said| said.contains("too long")), "{error}");
     }
+}
+
+/// OA-047, OA-664: who has no subject at a client gets no token of it, by whatever way, and an event says why.
+#[tokio::test]
+async fn oa_047_nobody_is_without_a_subject() {
+    let grants = json!(["password", "implicit", "authorization_code", "refresh_token"]);
+    let app = App::new(json!({"grant_types": grants, "sub_mode": "user_email"})).await;
+    let path = format!("/core/users/{}/", app.ada);
+    assert_eq!(app.site.admin(Method::PATCH, &path, json!({"email": ""})).await.status, 200);
+    let all = [("grant_type", "password"), ("username", "ada"), ("password", KEY), ("scope", "profile")];
+    let refused = app.ask("/application/o/token/", &all).await;
+    assert_eq!((refused.status.as_u16(), text(&refused, "error")), (400, "invalid_grant"));
+    let (count, event) = app.site.events("configuration_error").await;
+    assert_eq!((count, &event["provider"]), (1, &json!("app")));
+    assert!(event["message"].as_str().is_some_and(|said| said.contains("no subject")), "{event}");
+    let by_code = app.login(true).await;
+    assert_eq!((by_code.status.as_u16(), text(&by_code, "error")), (400, "invalid_grant"));
+    app.site.clock.advance_seconds(3601);
+    let implicit = [("response_type", "id_token"), ("code_challenge", ""), ("code_challenge_method", "")];
+    let reply = app.authorize(&implicit).await;
+    assert!(location(&reply).contains("#error=server_error&"), "{}", location(&reply));
+    assert_eq!(app.site.events("configuration_error").await.0, 2, "once an hour");
 }
