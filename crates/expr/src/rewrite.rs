@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use ruff_python_ast::{
-    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
-    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    Alias, CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
+    ExprGenerator, ExprListComp, InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -16,6 +16,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use crate::{
     check,
     collections::METHODS,
+    members::{modules, supplied},
     prelude::Part,
     scan::{Mentions, stand_ins},
     source::Edits,
@@ -24,6 +25,9 @@ use crate::{
 /// Attributes that hold instants, so that an expression that reads one may subtract it.
 const INSTANTS: [&str; 7] =
     ["date_joined", "last_login", "last_updated", "password_change_date", "created", "expires", "auth_time"];
+
+/// Methods of `datetime` and `date` that the prelude has.
+const CLOCK: [&str; 4] = ["fromtimestamp", "utcfromtimestamp", "utcnow", "today"];
 
 /// What the edits of one expression come to.
 pub(crate) struct Rewritten {
@@ -47,6 +51,8 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
             || mentions.bound.contains("datetime")
             || attributes(&INSTANTS),
         mappings: attributes(&["headers", "GET"]),
+        sets: mentions.sets || reads(&["set", "frozenset"]),
+        modules: modules(body, mentions),
         stand_ins: stand_ins(body),
     };
     for (name, part) in
@@ -71,6 +77,10 @@ struct Rewrite<'a> {
     ordered: bool,
     /// Whether headers or query parameters may be indexed.
     mappings: bool,
+    /// Whether sets may be compared.
+    sets: bool,
+    /// Names of modules.
+    modules: Vec<(String, &'static str)>,
     stand_ins: Vec<(String, &'static [&'static str])>,
 }
 
@@ -163,6 +173,7 @@ impl Rewrite<'_> {
     }
 
     fn call(&mut self, call: &ExprCall) {
+        self.kept_methods(call);
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
@@ -173,6 +184,25 @@ impl Rewrite<'_> {
                 if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
             {
                 self.method(call, function, &function.attr, Part::Order);
+            }
+            Expr::Attribute(function) if CLOCK.contains(&function.attr.as_str()) => {
+                self.method(call, function, &function.attr, Part::Clock);
+            }
+            Expr::Attribute(function) if function.attr.as_str() == "translate" => {
+                self.method(call, function, "translate", Part::Translate);
+            }
+            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, function),
+            Expr::Attribute(function) => {
+                self.method_of_text(function);
+            }
+            Expr::Name(name)
+                if name.id.as_str() == "sum"
+                    && let Some(
+                        Expr::Generator(ExprGenerator { elt, .. }) | Expr::ListComp(ExprListComp { elt, .. }),
+                    ) = call.arguments.args.first()
+                    && !elt.is_literal_expr() =>
+            {
+                self.wrap(elt.range(), "__pc_int(", Part::Truth);
             }
             Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
@@ -190,9 +220,80 @@ impl Rewrite<'_> {
         }
     }
 
-    /// `ipaddress.ip_address` becomes `ip_address`.
+    /// `key=ranks.get` becomes a function that calls the method, and so does the first argument of `map` and `filter`.
+    fn kept_methods(&mut self, call: &ExprCall) {
+        let keys = call
+            .arguments
+            .keywords
+            .iter()
+            .filter(|keyword| keyword.arg.as_ref().is_some_and(|name| name.as_str() == "key"));
+        let mapped = matches!(&*call.func, Expr::Name(name) if matches!(name.id.as_str(), "map" | "filter"));
+        let given = call.arguments.args.first().filter(|_| mapped);
+        for value in keys.map(|keyword| &keyword.value).chain(given) {
+            if let Expr::Attribute(method) = value
+                && let Expr::Name(of) = &*method.value
+                && of.id.as_str() != "str"
+                && self.module(&of.id).is_none()
+            {
+                self.parts.insert(Part::Tick);
+                self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
+            }
+        }
+    }
+
+    /// `re.sub(…)` and `pattern.sub(…)` with something other than text to put in.
+    fn replacement(&mut self, call: &ExprCall, function: &ExprAttribute) {
+        let of_module = matches!(&*function.value, Expr::Name(name) if self.module(&name.id) == Some("re"));
+        let repl = call.arguments.find_argument_value("repl", usize::from(of_module));
+        if !matches!(repl, Some(Expr::Lambda(_) | Expr::Name(_) | Expr::Attribute(_))) {
+            return;
+        }
+        if of_module {
+            self.parts.insert(Part::Replace);
+            self.edits.replace(function.range(), "__pc_re_sub");
+        } else {
+            self.method(call, function, "pattern_sub", Part::Replace);
+        }
+    }
+
+    /// `str.lower` becomes a function that calls the method.
+    fn method_of_text(&mut self, attribute: &ExprAttribute) -> bool {
+        if !matches!(&*attribute.value, Expr::Name(name) if name.id.as_str() == "str") {
+            return false;
+        }
+        if attribute.attr.as_str() == "maketrans" {
+            self.parts.insert(Part::Translate);
+            self.edits.replace(attribute.range(), "__pc_maketrans");
+        } else {
+            self.parts.insert(Part::Tick);
+            let function = format!("(lambda __pc_x,*__pc_a:__pc_t()and __pc_x.{}(*__pc_a))", attribute.attr);
+            self.edits.replace(attribute.range(), function);
+        }
+        true
+    }
+
+    /// The module that goes by a name.
+    fn module(&self, name: &str) -> Option<&'static str> {
+        self.modules.iter().find(|(known, _)| known == name).map(|(_, module)| *module)
+    }
+
+    /// Puts what the prelude defines in.
+    fn supply(&mut self, stands: &'static str, part: Option<Part>) -> &'static str {
+        if let Some(part) = part {
+            self.parts.insert(part);
+            self.parts.insert(Part::Tick);
+        }
+        stands
+    }
+
+    /// `ipaddress.ip_address` becomes `ip_address`, `itertools.product` what the prelude has for it.
     fn stand_in(&mut self, attribute: &ExprAttribute) -> bool {
         let Expr::Name(name) = &*attribute.value else { return false };
+        if let Some((stands, part)) = self.module(&name.id).and_then(|module| supplied(module, &attribute.attr)) {
+            let stands = self.supply(stands, part);
+            self.edits.replace(attribute.range(), stands);
+            return true;
+        }
         let found = self.stand_ins.iter().find(|(module, _)| *module == name.id.as_str());
         let stands_in = found.is_some_and(|(_, names)| names.contains(&attribute.attr.as_str()));
         if stands_in {
@@ -202,7 +303,7 @@ impl Rewrite<'_> {
     }
 
     fn attribute(&mut self, expr: &Expr, attribute: &ExprAttribute) {
-        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load {
+        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load || self.method_of_text(attribute) {
             return;
         }
         match attribute.attr.as_str() {
@@ -218,7 +319,30 @@ impl Rewrite<'_> {
         }
     }
 
+    /// `a <= b` becomes a call, where `a` and `b` may be sets.
+    fn order_of_sets(&mut self, expr: &Expr, compare: &ExprCompare) {
+        let (kind, name) = match &*compare.ops {
+            [CmpOp::LtE] => (TokenKind::LessEqual, "__pc_le("),
+            [CmpOp::GtE] => (TokenKind::GreaterEqual, "__pc_ge("),
+            [CmpOp::Lt] => (TokenKind::Less, "__pc_lt("),
+            [CmpOp::Gt] => (TokenKind::Greater, "__pc_gt("),
+            _ => return,
+        };
+        if compare.left.is_number_literal_expr() || compare.comparators.iter().any(Expr::is_number_literal_expr) {
+            return;
+        }
+        if let Some(operator) = self.token(kind, compare.left.end()) {
+            self.wrap(expr.range(), name, Part::Sets);
+            self.edits.replace(operator, ",");
+        }
+    }
+
     fn expr(&mut self, expr: &Expr) {
+        if let Expr::Compare(compare) = expr
+            && self.sets
+        {
+            self.order_of_sets(expr, compare);
+        }
         match expr {
             Expr::Call(call) => self.call(call),
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
@@ -297,13 +421,35 @@ impl Rewrite<'_> {
         }
     }
 
+    /// `from itertools import chain, product` keeps what is there, and names what the prelude adds.
+    fn import_of_ours(&mut self, stmt: &Stmt, module: &str, names: &[Alias]) {
+        if names.iter().all(|alias| supplied(module, &alias.name).is_none()) {
+            return;
+        }
+        let (mut kept, mut added) = (Vec::new(), Vec::new());
+        for alias in names {
+            match supplied(module, &alias.name) {
+                Some((stands, part)) => {
+                    let stands = self.supply(stands, part);
+                    added.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
+                }
+                None => kept.push(self.text.get(alias.range().to_std_range()).unwrap_or_default().to_owned()),
+            }
+        }
+        if !kept.is_empty() {
+            added.insert(0, format!("from {module} import {}", kept.join(",")));
+        }
+        let breaks = self.text.get(stmt.range().to_std_range()).unwrap_or_default().matches('\n').count();
+        self.edits.replace(stmt.range(), format!("{}{}", added.join(";"), "\n".repeat(breaks)));
+    }
+
     /// Drops imports of what is built in, keeping new names that they give it.
     fn import(&mut self, stmt: &Stmt) {
         let kept: Vec<String> = match stmt {
             Stmt::ImportFrom(import) => {
                 let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
                 if check::MODULES.contains(&module) {
-                    return;
+                    return self.import_of_ours(stmt, module, &import.names);
                 }
                 let renamed = import.names.iter().filter(|alias| check::PROVIDED.contains(&alias.name.as_str()));
                 renamed.filter_map(|a| a.asname.as_ref().map(|new| format!("{new}={}", a.name))).collect()
