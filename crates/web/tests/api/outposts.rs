@@ -131,12 +131,13 @@ async fn co_106_the_token_of_an_outpost_is_made_again() {
     }
     let (_, ada) = site.user("ada").await;
     let foreign = json!({"identifier": made["token_identifier"], "intent": "app_password"});
-    let (status, said) = site.send(&ada, Method::POST, "/core/tokens/", Some(foreign.clone())).await;
+    let (status, said) = site.send(&ada, Method::POST, "/core/tokens/", Some(foreign)).await;
     let taken = json!({"identifier": ["This identifier is that of an outpost's token."]});
     assert_eq!((status.as_u16(), &said), (400, &taken));
     let other = site.post("/core/tokens/", json!({"identifier": "other"})).await;
     assert_eq!(other["identifier"], "other");
-    assert_eq!(site.refused(Method::PATCH, "/core/tokens/other/", foreign).await, taken);
+    let renamed = json!({"identifier": made["token_identifier"]});
+    assert_eq!(site.refused(Method::PATCH, "/core/tokens/other/", renamed).await, taken);
     assert_eq!(site.refused(Method::PATCH, &token, json!({"identifier": "mine"})).await, taken);
     let ending = site.refused(Method::PATCH, &token, json!({"expiring": true})).await;
     assert_eq!(ending, json!({"expiring": ["The token of an outpost does not expire."]}));
