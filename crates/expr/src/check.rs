@@ -6,7 +6,12 @@ use ruff_python_ast::{
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use crate::{error::CompileError, scan::Mentions, source::Lines};
+use crate::{
+    error::CompileError,
+    members::{holds, modules, names},
+    scan::Mentions,
+    source::Lines,
+};
 
 /// Names of our own in compiled text begin with this, so nobody else's may.
 pub(crate) const RESERVED: &str = "__pc_";
@@ -85,7 +90,7 @@ const PATTERN_FUNCTIONS: [&str; 9] =
 
 /// Reports the first thing that an expression may not contain.
 pub(crate) fn check(body: &[Stmt], mentions: &Mentions, dns: bool, lines: &Lines) -> Result<(), CompileError> {
-    let mut check = Check { mentions, dns, lines, error: None };
+    let mut check = Check { mentions, dns, lines, modules: modules(body, mentions), error: None };
     check.visit_body(body);
     check.error.map_or(Ok(()), Err)
 }
@@ -94,6 +99,7 @@ struct Check<'a> {
     mentions: &'a Mentions,
     dns: bool,
     lines: &'a Lines,
+    modules: Vec<(String, &'static str)>,
     error: Option<CompileError>,
 }
 
@@ -144,9 +150,22 @@ impl Check<'_> {
         );
     }
 
+    /// Reports what a module of ours does not hold.
+    fn member(&mut self, range: TextRange, module: &str, name: &str) {
+        if !holds(module, name) {
+            self.unsupported(range, &format!("'{module}.{name}'"), &format!("{module} holds {}", names(module)));
+        }
+    }
+
     fn import_from(&mut self, import: &StmtImportFrom) {
         let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
-        if import.level == 0 && (MODULES.contains(&module) || module == "__future__") {
+        if import.level == 0 && MODULES.contains(&module) {
+            for alias in import.names.iter().filter(|alias| alias.name.as_str() != "*") {
+                self.member(import.range(), module, &alias.name);
+            }
+            return;
+        }
+        if import.level == 0 && module == "__future__" {
             return;
         }
         for alias in &import.names {
@@ -211,6 +230,11 @@ impl Check<'_> {
             }
             Expr::Attribute(attribute) => {
                 self.name(&attribute.attr, attribute.attr.range());
+                if let Expr::Name(name) = &*attribute.value
+                    && let Some((_, module)) = self.modules.iter().find(|(known, _)| *known == name.id.as_str())
+                {
+                    self.member(attribute.range(), module, &attribute.attr);
+                }
                 if let Expr::Name(name) = &*attribute.value
                     && attribute.attr.as_str() == "objects"
                     && MODELS.contains(&name.id.as_str())

@@ -40,6 +40,7 @@ mod helpers;
 mod host;
 mod inputs;
 mod limits;
+mod members;
 mod memory;
 mod nesting;
 mod objects;

@@ -26,6 +26,24 @@ pub(crate) enum Part {
     Flatten,
     /// `ak_call_policy`.
     CallPolicy,
+    /// What is made of the clock and of moments.
+    Clock,
+    /// Order of sets.
+    Sets,
+    /// Truth values that are added up.
+    Truth,
+    /// Replacement by a function.
+    Replace,
+    /// `str.maketrans` and `str.translate`.
+    Translate,
+    /// `itertools.combinations`.
+    Combinations,
+    /// `itertools.groupby`.
+    GroupBy,
+    /// `itertools.permutations`.
+    Permutations,
+    /// `itertools.product`.
+    Product,
 }
 
 impl Part {
@@ -42,6 +60,15 @@ impl Part {
             Self::Struct => STRUCT,
             Self::Flatten => FLATTEN,
             Self::CallPolicy => CALL_POLICY,
+            Self::Clock => CLOCK,
+            Self::Sets => SETS,
+            Self::Truth => TRUTH,
+            Self::Replace => REPLACE,
+            Self::Translate => TRANSLATE,
+            Self::Combinations => COMBINATIONS,
+            Self::GroupBy => GROUP_BY,
+            Self::Permutations => PERMUTATIONS,
+            Self::Product => PRODUCT,
         }
     }
 
@@ -58,7 +85,16 @@ impl Part {
             | Self::Mappings
             | Self::Union
             | Self::Struct
-            | Self::Flatten => &[],
+            | Self::Flatten
+            | Self::Clock
+            | Self::Sets
+            | Self::Truth
+            | Self::Replace
+            | Self::Translate
+            | Self::Combinations
+            | Self::GroupBy
+            | Self::Permutations
+            | Self::Product => &[],
         }
     }
 }
@@ -257,4 +293,131 @@ def ak_call_policy(name, **kwargs):
     global __pc_n
     __pc_n, result = __pc_call(__pc_n, name, kwargs)
     return result
+";
+
+// Moments without a time zone are those of UTC, as `datetime.now()` is.
+const CLOCK: &str = r"
+import datetime as __pc_dt
+__pc_utc = __pc_dt.timezone.utc
+def __pc_utcfromtimestamp(c, seconds):
+    whole = int(seconds // 1)
+    part = int((seconds - whole) * 1000000 + 0.5)
+    at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
+    return at.date() if c is __pc_dt.date else at
+def __pc_fromtimestamp(c, seconds, tz=None):
+    at = __pc_utcfromtimestamp(c, seconds)
+    if tz is None:
+        return at
+    offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
+    return (at + offset).replace(tzinfo=tz)
+def __pc_utcnow(c, *a):
+    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a)
+def __pc_today(c, *a):
+    return c.now() if c is __pc_dt.datetime else c.today(*a)
+";
+
+const SETS: &str = r"
+def __pc_sets(a, b):
+    return isinstance(a, (set, frozenset)) and isinstance(b, (set, frozenset))
+def __pc_le(a, b):
+    return a.issubset(b) if __pc_sets(a, b) else a <= b
+def __pc_ge(a, b):
+    return a.issuperset(b) if __pc_sets(a, b) else a >= b
+def __pc_lt(a, b):
+    return (a.issubset(b) and a != b) if __pc_sets(a, b) else a < b
+def __pc_gt(a, b):
+    return (a.issuperset(b) and a != b) if __pc_sets(a, b) else a > b
+";
+
+const TRUTH: &str = r"
+def __pc_int(x):
+    return int(x) if isinstance(x, bool) else x
+";
+
+const REPLACE: &str = r#"
+import re as __pc_re
+def __pc_replaced(found, f, s, count):
+    out = []
+    at = 0
+    for m in found:
+        if count and len(out) >= 2 * count:
+            break
+        out.append(s[at:m.start()])
+        out.append(f(m))
+        at = m.end()
+    out.append(s[at:])
+    return "".join(out)
+def __pc_re_sub(pattern, repl, string, count=0, flags=0):
+    if isinstance(repl, str):
+        return __pc_re.sub(pattern, repl, string, count=count, flags=flags)
+    found = pattern.finditer(string) if isinstance(pattern, __pc_re.Pattern) else __pc_re.finditer(pattern, string, flags)
+    return __pc_replaced(found, repl, string, count)
+def __pc_pattern_sub(pattern, *a, **k):
+    repl = a[0] if a else k.get("repl")
+    if isinstance(repl, str) or not isinstance(pattern, __pc_re.Pattern):
+        return pattern.sub(*a, **k)
+    string = a[1] if len(a) > 1 else k["string"]
+    count = a[2] if len(a) > 2 else k.get("count", 0)
+    return __pc_replaced(pattern.finditer(string), repl, string, count)
+"#;
+
+const TRANSLATE: &str = r#"
+def __pc_maketrans(x, y=None, z=""):
+    if y is None:
+        return {(ord(k) if isinstance(k, str) else k): v for k, v in x.items()}
+    if len(x) != len(y):
+        raise ValueError("the first two maketrans arguments must have equal length")
+    table = {ord(a): ord(b) for a, b in zip(x, y)}
+    for c in z:
+        table[ord(c)] = None
+    return table
+def __pc_translate(s, table):
+    if not isinstance(s, str):
+        return s.translate(table)
+    out = []
+    for c in s:
+        to = table.get(ord(c), c)
+        if to is not None:
+            out.append(chr(to) if isinstance(to, int) else to)
+    return "".join(out)
+"#;
+
+// Each step is counted, as those of loops in the expression are.
+const COMBINATIONS: &str = r"
+def __pc_combinations(items, r):
+    items = list(items)
+    found = [((), 0)]
+    for _ in range(r):
+        found = [(had + (items[i],), i + 1) for had, start in found for i in range(start, len(items)) if __pc_t()]
+    return [had for had, _ in found]
+";
+
+const PERMUTATIONS: &str = r"
+def __pc_permutations(items, r=None):
+    items = list(items)
+    found = [()]
+    for _ in range(len(items) if r is None else r):
+        found = [had + (i,) for had in found for i in range(len(items)) if __pc_t() and i not in had]
+    return [tuple([items[i] for i in had]) for had in found]
+";
+
+const PRODUCT: &str = r"
+def __pc_product(*pools, repeat=1):
+    found = [()]
+    for pool in [list(pool) for pool in pools] * repeat:
+        found = [had + (x,) for had in found for x in pool if __pc_t()]
+    return found
+";
+
+const GROUP_BY: &str = r"
+def __pc_groupby(items, key=None):
+    found = []
+    for x in items:
+        __pc_t()
+        k = x if key is None else key(x)
+        if found and found[-1][0] == k:
+            found[-1][1].append(x)
+        else:
+            found.append((k, [x]))
+    return found
 ";

@@ -79,6 +79,14 @@ impl Program {
         run::run(self, inputs, host, budget)
     }
 
+    /// Whether a run may read what surrounds an HTTP request: its brand and the instance's settings. They need not be
+    /// looked up for one that does not.
+    pub fn reads_surroundings(&self) -> bool {
+        // By name, or by a text that is one; what it calls may read more than it does itself.
+        ["brand", "tenant"].iter().any(|name| self.mentions.attributes.contains(*name))
+            || ["getattr", "hasattr", "ak_call_policy"].iter().any(|name| self.mentions.reads(name))
+    }
+
     /// A copy to run.
     pub(crate) fn code(&self) -> MontyRun {
         self.code.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -3,11 +3,13 @@
 //! An edit replaces an operation by a call of a function of the prelude, in its place and on its line, so that values
 //! the function does not care about behave as before. Text within strings and comments is never touched.
 
+mod python;
+
 use std::collections::BTreeSet;
 
 use ruff_python_ast::{
-    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
-    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext, ExprGenerator,
+    ExprListComp, InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -16,6 +18,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use crate::{
     check,
     collections::METHODS,
+    members::{modules, supplied},
     prelude::Part,
     scan::{Mentions, stand_ins},
     source::Edits,
@@ -24,6 +27,9 @@ use crate::{
 /// Attributes that hold instants, so that an expression that reads one may subtract it.
 const INSTANTS: [&str; 7] =
     ["date_joined", "last_login", "last_updated", "password_change_date", "created", "expires", "auth_time"];
+
+/// Methods of `datetime` and `date` that the prelude has.
+const CLOCK: [&str; 4] = ["fromtimestamp", "utcfromtimestamp", "utcnow", "today"];
 
 /// What the edits of one expression come to.
 pub(crate) struct Rewritten {
@@ -47,6 +53,8 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
             || mentions.bound.contains("datetime")
             || attributes(&INSTANTS),
         mappings: attributes(&["headers", "GET"]),
+        sets: mentions.sets || reads(&["set", "frozenset"]),
+        modules: modules(body, mentions),
         stand_ins: stand_ins(body),
     };
     for (name, part) in
@@ -71,6 +79,10 @@ struct Rewrite<'a> {
     ordered: bool,
     /// Whether headers or query parameters may be indexed.
     mappings: bool,
+    /// Whether sets may be compared.
+    sets: bool,
+    /// Names of modules.
+    modules: Vec<(String, &'static str)>,
     stand_ins: Vec<(String, &'static [&'static str])>,
 }
 
@@ -163,6 +175,7 @@ impl Rewrite<'_> {
     }
 
     fn call(&mut self, call: &ExprCall) {
+        self.kept_methods(call);
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
@@ -173,6 +186,25 @@ impl Rewrite<'_> {
                 if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
             {
                 self.method(call, function, &function.attr, Part::Order);
+            }
+            Expr::Attribute(function) if CLOCK.contains(&function.attr.as_str()) => {
+                self.method(call, function, &function.attr, Part::Clock);
+            }
+            Expr::Attribute(function) if function.attr.as_str() == "translate" => {
+                self.method(call, function, "translate", Part::Translate);
+            }
+            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, function),
+            Expr::Attribute(function) => {
+                self.method_of_text(function);
+            }
+            Expr::Name(name)
+                if name.id.as_str() == "sum"
+                    && let Some(
+                        Expr::Generator(ExprGenerator { elt, .. }) | Expr::ListComp(ExprListComp { elt, .. }),
+                    ) = call.arguments.args.first()
+                    && !elt.is_literal_expr() =>
+            {
+                self.wrap(elt.range(), "__pc_int(", Part::Truth);
             }
             Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
@@ -190,9 +222,14 @@ impl Rewrite<'_> {
         }
     }
 
-    /// `ipaddress.ip_address` becomes `ip_address`.
+    /// `ipaddress.ip_address` becomes `ip_address`, `itertools.product` what the prelude has for it.
     fn stand_in(&mut self, attribute: &ExprAttribute) -> bool {
         let Expr::Name(name) = &*attribute.value else { return false };
+        if let Some((stands, part)) = self.module(&name.id).and_then(|module| supplied(module, &attribute.attr)) {
+            let stands = self.supply(stands, part);
+            self.edits.replace(attribute.range(), stands);
+            return true;
+        }
         let found = self.stand_ins.iter().find(|(module, _)| *module == name.id.as_str());
         let stands_in = found.is_some_and(|(_, names)| names.contains(&attribute.attr.as_str()));
         if stands_in {
@@ -202,7 +239,7 @@ impl Rewrite<'_> {
     }
 
     fn attribute(&mut self, expr: &Expr, attribute: &ExprAttribute) {
-        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load {
+        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load || self.method_of_text(attribute) {
             return;
         }
         match attribute.attr.as_str() {
@@ -219,6 +256,11 @@ impl Rewrite<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) {
+        if let Expr::Compare(compare) = expr
+            && self.sets
+        {
+            self.order_of_sets(expr, compare);
+        }
         match expr {
             Expr::Call(call) => self.call(call),
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
@@ -303,7 +345,7 @@ impl Rewrite<'_> {
             Stmt::ImportFrom(import) => {
                 let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
                 if check::MODULES.contains(&module) {
-                    return;
+                    return self.import_of_ours(stmt, module, &import.names);
                 }
                 let renamed = import.names.iter().filter(|alias| check::PROVIDED.contains(&alias.name.as_str()));
                 renamed.filter_map(|a| a.asname.as_ref().map(|new| format!("{new}={}", a.name))).collect()

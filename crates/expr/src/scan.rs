@@ -48,8 +48,12 @@ pub(crate) struct Mentions {
     pub(crate) names: HashSet<String>,
     /// Names that the expression binds itself.
     pub(crate) bound: HashSet<String>,
+    /// Those of them that are bound otherwise than by `import`.
+    pub(crate) assigned: HashSet<String>,
     /// Attributes that are read, written or called.
     pub(crate) attributes: HashSet<String>,
+    /// Whether there are sets that are written down as such.
+    pub(crate) sets: bool,
     /// Whether a text is exactly `flow_plan`.
     pub(crate) flow_plan: bool,
 }
@@ -86,6 +90,8 @@ impl<'a> Visitor<'a> for Mentions {
             Stmt::ImportFrom(import) => {
                 // What is built in stays so under the name that an import gives it.
                 self.names.extend(import.names.iter().map(|alias| alias.name.to_string()));
+                let given = import.names.iter().map(|alias| alias.asname.as_ref().unwrap_or(&alias.name).to_string());
+                self.assigned.extend(given);
                 visitor::walk_stmt(self, stmt);
             }
             _ => visitor::walk_stmt(self, stmt),
@@ -99,9 +105,14 @@ impl<'a> Visitor<'a> for Mentions {
             }
             Expr::Name(name) => {
                 self.bound.insert(name.id.to_string());
+                self.assigned.insert(name.id.to_string());
             }
             Expr::Attribute(attribute) => {
                 self.attributes.insert(attribute.attr.to_string());
+                visitor::walk_expr(self, expr);
+            }
+            Expr::Set(_) | Expr::SetComp(_) => {
+                self.sets = true;
                 visitor::walk_expr(self, expr);
             }
             Expr::StringLiteral(text) => self.flow_plan |= text.value.to_str() == "flow_plan",
@@ -114,6 +125,7 @@ impl<'a> Visitor<'a> for Mentions {
 
     fn visit_parameter(&mut self, parameter: &'a Parameter) {
         self.bound.insert(parameter.name.to_string());
+        self.assigned.insert(parameter.name.to_string());
     }
 
     fn visit_alias(&mut self, alias: &'a Alias) {

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::context::{Context, Request, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
+use crate::event;
 use crate::list::Slice;
 use crate::policies::{self, Failure, FlowFacts, HttpFacts, Outcome, PolicyRequest, run};
 use crate::settings::Settings;
@@ -83,7 +84,8 @@ impl Found {
     fn finding(&self) -> Finding {
         match &self.answer {
             Ok(outcome) => Finding::Policy { passing: outcome.passing, messages: outcome.messages.clone() },
-            Err(failure) => Finding::Failed { message: failure.message.clone() },
+            // Who is refused reads it: the lines of the expression are for who wrote it.
+            Err(failure) => Finding::Failed { message: event::last_line(&failure.message).to_owned() },
         }
     }
 }
@@ -288,6 +290,7 @@ impl<'a> Case<'a> {
             client: context.client,
             flow: context.flow.clone(),
             http: context.http.clone(),
+            sender: None,
             request: context.request.clone(),
             context: policies::context(ctx, context.client, &context.entries),
             debug: false,

@@ -8,6 +8,7 @@ use portcullis_core::permission::{Model, Verb};
 use portcullis_core::policy::Mode;
 use portcullis_store::application::Application;
 use portcullis_store::grant::descent::Ended;
+use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, StoreError, application, binding, provider};
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ use crate::directory::Person;
 use crate::entitlements;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::oauth::origins;
 
 pub use portcullis_store::application::{Filter, Order};
 pub(crate) use view::one as view_of;
@@ -164,14 +166,21 @@ pub async fn delete_in(change: &mut Change<'_>, slug: &str) -> Result<(), Error>
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-/// Where the application is: its own launch URL, or the provider's host (CO-133). With a person, placeholders
+/// Where the application is: its own launch URL, or where its provider says (CO-133). With a person, placeholders
 /// are filled from what is known of them; if that cannot be done the text stays as it is.
-pub fn launch_url(application: &Application, external_host: Option<&str>, person: Option<&Person>) -> Option<String> {
-    let text = match (application.meta_launch_url.as_str(), external_host) {
-        ("", host) => host.filter(|host| !host.is_empty())?,
-        (own, _) => own,
+pub fn launch_url(application: &Application, provider: Option<&Provider>, person: Option<&Person>) -> Option<String> {
+    let text = match application.meta_launch_url.as_str() {
+        "" => return provider.and_then(home_of),
+        own => own,
     };
     Some(person.and_then(|person| filled(text, person)).unwrap_or_else(|| text.to_owned()))
+}
+
+/// Where what a provider is for is found: the host that is guarded, or that of the first address that answers are
+/// sent to. A pattern of addresses is none.
+fn home_of(provider: &Provider) -> Option<String> {
+    let host = Some(&provider.external_host).filter(|host| !host.is_empty()).cloned();
+    host.or_else(|| origins::first(provider))
 }
 
 /// Whether the portal offers to open the application at all.

@@ -15,7 +15,7 @@ use crate::directory::{groups, users};
 use crate::error::Error;
 use crate::flow::stages;
 use crate::password::{self, PasswordError};
-use crate::{brands, flows, mappings, outposts, roles, setup, signing, tokens};
+use crate::{brands, certificates, flows, mappings, outposts, roles, setup, signing, tokens};
 
 /// User name of the first administrator.
 pub const ADMINISTRATOR: &str = "akadmin";
@@ -68,6 +68,8 @@ pub struct Wishes {
     pub token: Option<String>,
     /// E-mail address of the first administrator.
     pub email: Option<String>,
+    /// Whether there is to be a certificate to sign with, which takes a moment (CO-480).
+    pub certificate: bool,
 }
 
 /// Checks that a database, migrated or not, belongs to these keys: nothing is changed in another one.
@@ -101,6 +103,7 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
         return if known.install_id == *ctx.install_id.get() { Ok(()) } else { Err(BootstrapError::Raced) };
     }
     let hash = password_hash(ctx, wishes).await?;
+    let certificate = if wishes.certificate { Some(certificates::ours(ctx).await?) } else { None };
     let system = Actor::system();
     let mut change = Change::begin(ctx, &system).await?;
     let made = Instance {
@@ -114,6 +117,9 @@ pub async fn run(ctx: &Context, wishes: &Wishes) -> Result<(), BootstrapError> {
         other => other.into(),
     })?;
     signing::ensure(ctx, change.conn()).await?;
+    if let Some(fields) = certificate {
+        certificates::create_in(&mut change, fields).await?;
+    }
     flows::bootstrap(ctx, change.conn()).await?;
     stages::bootstrap(ctx, change.conn()).await?;
     brands::bootstrap(ctx, change.conn()).await?;

@@ -18,7 +18,8 @@ use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
 use crate::signing;
 
-pub use generate::{Algorithm, Wanted, generate};
+pub(crate) use generate::ours;
+pub use generate::{Algorithm, OURS, Wanted, generate};
 pub use portcullis_store::certificate::{Certificate, Filter, Order};
 
 const TAKEN: &str = "Certificate-Key Pair with this name already exists.";

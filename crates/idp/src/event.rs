@@ -180,6 +180,11 @@ pub fn model(app: &str, model_name: &str, pk: impl ToString, name: &str) -> Valu
     json!({"app": app, "model_name": model_name, "pk": pk.to_string().replace('-', ""), "name": name})
 }
 
+/// What a failure comes to in one line: the last of a traceback.
+pub(crate) fn last_line(text: &str) -> &str {
+    text.trim_end().lines().next_back().unwrap_or_default()
+}
+
 /// Adds a member to an object.
 pub(crate) fn add(object: &mut Value, key: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {

@@ -96,7 +96,7 @@ impl ExpressionEngine for ForPolicies {
         Box::pin(async move {
             let program = self.0.compiled(source, Situation::Policy).map_err(Failure::new)?;
             let world = World::new(ctx, &request);
-            let start = world.start(name).await.map_err(|error| Failure::new(unread(&error)))?;
+            let start = world.start(name, &program).await.map_err(|error| Failure::new(unread(&error)))?;
             // The binding's own time-out ends it earlier, where it is shorter.
             let limits = Limits { wall: Duration::from_secs(60), ..Limits::default() };
             let said = self.0.run(world, program, Situation::Policy, start, limits).await.map_err(Failure::new)?;

@@ -107,7 +107,7 @@ const LAYOUTS: [&str; 7] = [
 ];
 /// What becomes of whom the policies of a flow refuse: they go where they wanted to go if they said so, and are told
 /// otherwise; they are told; they go on, home if they did not say where (CO-307).
-pub(crate) const DENIED_ACTIONS: [&str; 3] = ["message_continue", "message", "continue"];
+pub const DENIED_ACTIONS: [&str; 3] = ["message_continue", "message", "continue"];
 /// How the bindings of a flow are combined.
 const MODES: [&str; 2] = ["all", "any"];
 

@@ -296,6 +296,10 @@ pub async fn test(
         return Err(unknown());
     }
     let person = Arc::new(person.ok_or_else(unknown)?);
+    let sender = match actor.user {
+        Some(user) => directory::person(ctx, &mut conn, user).await?.map(Arc::new),
+        None => None,
+    };
     // The connection is free again while the policy takes its time.
     drop(conn);
     let request = PolicyRequest {
@@ -305,6 +309,7 @@ pub async fn test(
         client: actor.client,
         flow: None,
         http,
+        sender,
         request: actor.request.clone(),
         context: request::context(ctx, actor.client, &context),
         debug: true,

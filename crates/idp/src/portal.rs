@@ -36,8 +36,7 @@ pub async fn open_to(ctx: &Context, user: UserPk, context: &AccessContext) -> Re
             Some(pk) => provider::by_pk(&mut conn, pk).await?,
             None => None,
         };
-        let external_host = provider.as_ref().map(|provider| provider.external_host.as_str());
-        let href = applications::launch_url(&application, external_host, Some(&person));
+        let href = applications::launch_url(&application, provider.as_ref(), Some(&person));
         if let Some(href) = href.filter(|href| !application.meta_hide && applications::is_launchable(Some(href))) {
             open.push(Open { application, href });
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+pub(crate) use view::tenant;
 pub use view::{Fields, FooterLink, footer_links, shown, shown_flags, update};
 
 /// The settings in force.

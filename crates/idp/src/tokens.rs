@@ -28,6 +28,7 @@ use crate::directory::{self, Person};
 use crate::error::{Error, Problems};
 use crate::escalation;
 use crate::event::{diff, model};
+use crate::outposts::service;
 use crate::settings::Settings;
 
 /// Authenticates API calls and nothing else (OA-600).
@@ -99,6 +100,8 @@ pub fn is_taken_from(token: &Token, address: IpAddr) -> bool {
     let holds = |network: &String| network.parse::<IpNet>().is_ok_and(|network| network.contains(&address));
     token.allowed_networks.is_empty() || token.allowed_networks.iter().any(holds)
 }
+
+const OF_OUTPOST: &str = "This identifier is that of an outpost's token.";
 
 /// Most applications, and most networks, that one token is limited to.
 const MOST_LIMITS: usize = 100;
@@ -182,6 +185,7 @@ async fn make(
     let owner = if by_admin { fields.user.unwrap_or(caller) } else { caller };
     let mut problems = Problems::default();
     check_identifier(fields.identifier.as_deref(), &mut problems);
+    check_outposts(change.conn(), fields.identifier.as_deref(), &mut problems).await?;
     let intent = fields.intent.clone().unwrap_or_else(|| API.to_owned());
     check_intent(&intent, &mut problems);
     problems.limit("description", fields.description.as_deref().unwrap_or_default());
@@ -245,9 +249,19 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     let settings = Settings::load(change.conn()).await?;
     let mut changed = before.clone();
     let mut problems = Problems::default();
-    if let Some(identifier) = &fields.identifier {
+    if let Some(identifier) = fields.identifier.as_ref().filter(|identifier| **identifier != before.identifier) {
         check_identifier(Some(identifier), &mut problems);
+        check_outposts(change.conn(), Some(identifier), &mut problems).await?;
         changed.identifier.clone_from(identifier);
+    }
+    // What an outpost signs in with keeps its name, and does not end (CO-106).
+    if before.managed.is_some() && service::of_token(change.conn(), &before.identifier).await?.is_some() {
+        if fields.identifier.as_ref().is_some_and(|identifier| *identifier != before.identifier) {
+            problems.add("identifier", OF_OUTPOST);
+        }
+        if fields.expiring == Some(true) {
+            problems.add("expiring", "The token of an outpost does not expire.");
+        }
     }
     if fields.intent.as_ref().is_some_and(|intent| *intent != before.intent) {
         problems.add("intent", "The intent of a token cannot be changed.");
@@ -298,7 +312,12 @@ pub async fn delete(ctx: &Context, actor: &Actor, identifier: &str) -> Result<()
 pub async fn delete_in(change: &mut Change<'_>, identifier: &str) -> Result<(), Error> {
     let gone = permitted(change, Verb::Delete, identifier).await?;
     end(change, &gone).await?;
-    change.event("model_deleted", json!({"model": named(&gone)})).await
+    change.event("model_deleted", json!({"model": named(&gone)})).await?;
+    // An outpost is not left without: it has another key from now on (CO-106).
+    match service::of_token(change.conn(), &gone.identifier).await? {
+        Some(outpost) => service::ensure(change, &outpost).await,
+        None => Ok(()),
+    }
 }
 
 /// Deletes a token whoever owns it, and says nothing of it.
@@ -393,6 +412,14 @@ fn check_identifier(identifier: Option<&str>, problems: &mut Problems) {
         }
         Some(_) => {}
     }
+}
+
+/// Refuses the name that the token of an outpost has (CO-106).
+async fn check_outposts(conn: &mut Conn, identifier: Option<&str>, problems: &mut Problems) -> Result<(), Error> {
+    if service::of_token(conn, identifier.unwrap_or_default()).await?.is_some() {
+        problems.add("identifier", OF_OUTPOST);
+    }
+    Ok(())
 }
 
 fn check_intent(intent: &str, problems: &mut Problems) {

@@ -106,6 +106,7 @@ async fn on_database(
         password_hash: text(general.bootstrap_password_hash.take()),
         token: text(general.bootstrap_token.take()),
         email: general.bootstrap_email.take(),
+        certificate: true,
     };
     bootstrap::run(&context, &wishes).await?;
     let setup_code = setup::open(&context).await?;

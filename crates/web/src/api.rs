@@ -422,9 +422,15 @@ mod tests {
             password: Some("correct horse".to_owned()),
             token: Some(TOKEN.to_owned()),
             email: Some("me@example.com".to_owned()),
+            certificate: true,
             ..bootstrap::Wishes::default()
         };
         let site = Site::with(wishes).await;
+        let pairs = site.admin(Method::GET, "/crypto/certificatekeypairs/", None).await.json;
+        let pair = &pairs["results"][0];
+        assert_eq!((&pairs["pagination"]["count"], &pair["key_type"]), (&json!(1), &json!("rsa")));
+        let said = (&pair["name"], &pair["private_key_available"]);
+        assert_eq!(said, (&json!("authentik Self-signed Certificate"), &json!(true)));
         let me = site.admin(Method::GET, "/core/users/me/", None).await.json["user"].clone();
         assert_eq!((&me["username"], &me["name"]), (&json!("akadmin"), &json!("authentik Default Admin")));
         assert_eq!((&me["email"], &me["is_superuser"]), (&json!("me@example.com"), &json!(true)));

@@ -61,14 +61,16 @@ impl Found {
 }
 
 fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
-    let entry = |action: &str, key: &str, value: Value| {
+    let entry = |action: &str, said: Value| {
         let mut context = Map::new();
         context.insert("policy_uuid".to_owned(), json!(found.policy.to_string().replace('-', "")));
         context.insert("policy_name".to_owned(), json!(found.name));
         let binding = event::model("authentik_policies", "policybinding", found.binding, "");
         context.insert("binding".to_owned(), binding);
         context.insert("request".to_owned(), request.clone());
-        context.insert(key.to_owned(), value);
+        if let Value::Object(said) = said {
+            context.extend(said);
+        }
         Entry { app: "portcullis".to_owned(), action: action.to_owned(), context: Value::Object(context) }
     };
     let mut entries = Vec::new();
@@ -77,10 +79,13 @@ fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
             Ok(outcome) => json!({"passing": outcome.passing, "messages": outcome.messages, "raw_result": outcome.raw}),
             Err(failure) => json!({"passing": found.failure_result, "messages": [failure.message], "raw_result": null}),
         };
-        entries.push(entry("policy_execution", "result", result));
+        entries.push(entry("policy_execution", json!({"result": result})));
     }
     match &found.answer {
-        Err(failure) => entries.push(entry("policy_exception", "message", json!(failure.message))),
+        Err(failure) => {
+            let said = json!({"message": event::last_line(&failure.message), "exception": failure.message});
+            entries.push(entry("policy_exception", said));
+        }
         Ok(outcome) => entries.extend(outcome.events.iter().map(|noted| Entry {
             app: found.name.clone(),
             action: noted.action.clone(),

@@ -26,8 +26,7 @@ pub struct View {
 impl View {
     /// Where the application is, for somebody (CO-133).
     pub fn launch_url(&self, person: Option<&Person>) -> Option<String> {
-        let host = self.provider.as_ref().map(|view| view.provider.external_host.as_str());
-        super::launch_url(&self.application, host, person)
+        super::launch_url(&self.application, self.provider.as_ref().map(|view| &view.provider), person)
     }
 }
 

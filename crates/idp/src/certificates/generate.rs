@@ -49,20 +49,44 @@ pub struct Wanted {
     pub algorithm: Algorithm,
 }
 
+/// Name of the certificate that comes with the installation (CO-480): what signs for whoever has nothing of their own.
+pub const OURS: &str = "authentik Self-signed Certificate";
+
+/// A certificate and key to keep under the name [`OURS`].
+///
+/// # Errors
+/// When no key can be made.
+pub(crate) async fn ours(ctx: &Context) -> Result<Fields, Error> {
+    made(
+        ctx,
+        Wanted {
+            common_name: OURS.to_owned(),
+            alternative_names: Vec::new(),
+            validity_days: 3650,
+            algorithm: Algorithm::Rsa,
+        },
+    )
+    .await
+}
+
+async fn made(ctx: &Context, wanted: Wanted) -> Result<Fields, Error> {
+    let params = params(&wanted, ctx.now(), &*ctx.entropy)?;
+    // A key of RSA takes its time.
+    let made = spawn_blocking(move || make(&params, wanted.algorithm)).await;
+    let (chain, key) = made
+        .map_err(|error| Error::whole(error.to_string()))?
+        .map_err(|error| Error::whole(format!("The certificate cannot be made: {error}.")))?;
+    Ok(Fields { name: Some(wanted.common_name), certificate_data: Some(chain), key_data: Some(key) })
+}
+
 /// Makes a key and a certificate that it signs itself, and keeps both.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::Invalid`] for broken rules.
 pub async fn generate(ctx: &Context, actor: &Actor, wanted: Wanted) -> Result<CertificateId, Error> {
     actor.need(Verb::Add, Model::CERTIFICATE)?;
-    let params = params(&wanted, ctx.now(), &*ctx.entropy)?;
-    // A key of RSA takes its time.
-    let made = spawn_blocking(move || make(&params, wanted.algorithm).map(|made| (made, wanted.common_name))).await;
-    let ((chain, key), name) = made
-        .map_err(|error| Error::whole(error.to_string()))?
-        .map_err(|error| Error::whole(format!("The certificate cannot be made: {error}.")))?;
+    let fields = made(ctx, wanted).await?;
     let mut certificate = blank(ctx);
-    let fields = Fields { name: Some(name), certificate_data: Some(chain), key_data: Some(key) };
     settle(ctx, &mut certificate, fields)?;
     check_host(ctx, actor, &certificate, "common_name")?;
     insert(ctx, actor, &certificate, "common_name", TAKEN).await

@@ -17,7 +17,7 @@ use crate::error::{Error, Problems};
 use crate::event::{attributes_diff, diff, model};
 use crate::sessions::{about_to_end, end_sessions, may_sign_in};
 use crate::settings::Settings;
-use crate::{escalation, password, password_rules, roles};
+use crate::{escalation, outposts, password, password_rules, roles};
 
 /// Users that people make; `internal_service_account` is made by outposts alone (CO-034).
 pub const KINDS: [&str; 3] = ["internal", "external", "service_account"];
@@ -226,7 +226,12 @@ pub async fn delete_in(change: &mut Change<'_>, pk: UserPk) -> Result<(), Error>
         pseudonym::apply(change, &gone).await?;
         remembered.username = pseudonym::of(&gone);
     }
-    change.event("model_deleted", json!({"model": named(&remembered)})).await
+    change.event("model_deleted", json!({"model": named(&remembered)})).await?;
+    // An outpost is not left without an account to sign in with (CO-106).
+    match outposts::service::of_account(change.conn(), &gone).await? {
+        Some(outpost) => outposts::service::ensure(change, &outpost).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether a user is there whose password the actor may set.

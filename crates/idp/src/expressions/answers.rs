@@ -8,7 +8,7 @@ use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{ApplicationId, GroupId, RoleId, UserPk};
 use portcullis_expr::{
     AddressFamily, Authenticator, Called, Comparison, Entitlement, Field, Filter, FlowPlan, Group, HostError, Inputs,
-    NamedObject, Object, PolicyResult, User, Value,
+    NamedObject, Object, PolicyResult, Program, User, Value,
 };
 use portcullis_store::account::{self, Account};
 use portcullis_store::role::Role;
@@ -16,13 +16,13 @@ use portcullis_store::{Conn, policy, role, team};
 use serde_json::{Map, Value as Json};
 
 use super::asking::{Callee, Question, Start};
-use super::objects;
+use super::objects::{self, Surroundings};
 use crate::context::Context;
 use crate::directory::{self, Person, secret_keys, team_attributes};
 use crate::error::Error;
 use crate::list::Slice;
-use crate::policies::{self, PolicyKind, PolicyRequest};
-use crate::{authenticators, entitlements};
+use crate::policies::{self, HttpFacts, PolicyKind, PolicyRequest};
+use crate::{authenticators, brands, entitlements, settings};
 
 /// How long a name is looked up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,10 +49,14 @@ impl<'a> World<'a> {
     }
 
     /// What the evaluation begins with, as far as policies and mappings begin alike.
-    pub(super) async fn start(&self, name: &str) -> Result<Start, Error> {
+    pub(super) async fn start(&self, name: &str, program: &Program) -> Result<Start, Error> {
         let (ctx, request) = (self.ctx, self.request);
         let mut conn = ctx.db.read().await?;
         let secrets = secret_keys(self.ctx, &mut conn).await?;
+        let around = match request.http.as_deref().filter(|_| program.reads_surroundings()) {
+            Some(http) => self.surroundings(&mut conn, http, &secrets).await?,
+            None => Surroundings::default(),
+        };
         drop(conn);
         let user = |kept: &[&str]| match &request.person {
             Some(person) => {
@@ -65,7 +69,12 @@ impl<'a> World<'a> {
         let application = request.application.as_deref();
         let application = application.map(|found| objects::application(found, request.provider.as_deref()));
         let http = request.http.as_deref();
-        let http = http.map(|facts| Arc::new(objects::http(facts, &request.request.id, request.client, plain.clone())));
+        let sender = match &request.sender {
+            Some(sender) => Arc::new(objects::user(ctx, &sender.account, sender.is_superuser, &secrets, &[])?),
+            None => plain.clone().unwrap_or_else(|| Arc::new(User::anonymous())),
+        };
+        let http =
+            http.map(|facts| Arc::new(objects::http(facts, &request.request.id, request.client, sender, around)));
         let obj = application.clone().map_or(Value::None, |found| Object::Application(Arc::new(found)).into());
         let mut context: Vec<(String, Value)> =
             request.context.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect();
@@ -103,6 +112,18 @@ impl<'a> World<'a> {
         Ok(Start { inputs, plain })
     }
 
+    async fn surroundings(
+        &self,
+        conn: &mut Conn,
+        http: &HttpFacts,
+        secrets: &SecretKeys,
+    ) -> Result<Surroundings, Error> {
+        let brand = objects::brand(self.ctx, &brands::of_host(conn, &http.host).await?, secrets)?;
+        let settings = settings::tenant(self.ctx, conn).await?;
+        let tenant = settings.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        Ok(Surroundings { brand: Some(Arc::new(brand)), tenant })
+    }
+
     /// Answers one question. Whoever asked may have gone meanwhile.
     pub(super) async fn answer(&self, question: Question) {
         match question {
@@ -113,9 +134,9 @@ impl<'a> World<'a> {
             Question::FindUser(filters, reply) => drop(reply.send(told(self.find_user(&filters).await))),
             Question::Groups(user, all, reply) => drop(reply.send(told(self.groups(user, all).await))),
             Question::Roles(user, inherited, reply) => drop(reply.send(told(self.roles(user, inherited).await))),
-            Question::Attributes(user, mapping, reply) => {
+            Question::Attributes { user, mapping, with_brand, reply } => {
                 let kept = if mapping { self.kept } else { &[] };
-                drop(reply.send(told(self.attributes(user, kept).await)));
+                drop(reply.send(told(self.attributes(user, with_brand, kept).await)));
             }
             Question::Entitlements(user, of, reply) => drop(reply.send(told(self.entitlements(user, &of).await))),
             Question::HasAuthenticator(user, kind, reply) => drop(reply.send(told(self.has(user, kind).await))),
@@ -206,14 +227,19 @@ impl<'a> World<'a> {
         Ok(roles.into_iter().map(named).collect())
     }
 
-    /// Of groups and user (CO-233). What is kept is kept of who is asked about, and of nobody else.
-    async fn attributes(&self, user: Option<i32>, kept: &[&str]) -> Result<Map<String, Json>, Error> {
+    /// Of groups and user, on top of the brand's if they are wanted (CO-064, CO-233). What is kept is kept of who is
+    /// asked about, and of nobody else.
+    async fn attributes(&self, user: Option<i32>, with_brand: bool, kept: &[&str]) -> Result<Map<String, Json>, Error> {
         let mut conn = self.ctx.db.read().await?;
         let secrets = secret_keys(self.ctx, &mut conn).await?;
         let Some(person) = self.person(&mut conn, user).await? else { return Ok(Map::new()) };
         let asked_about = self.request.person.as_ref().is_some_and(|asked| asked.account.pk == person.account.pk);
         let kept = if asked_about { kept } else { &[] };
         let mut merged = Attributes::new();
+        if let Some(http) = self.request.http.as_deref().filter(|_| with_brand) {
+            let brand = brands::of_host(&mut conn, &http.host).await?;
+            merge(&mut merged, &secrets.without(&brands::attributes(self.ctx, &brand)?, &[]));
+        }
         for team in &person.teams {
             merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, kept));
         }

@@ -23,8 +23,14 @@ pub(super) enum Question {
     /// Of a user; those of ancestors, too, if `true`.
     Groups(Option<i32>, bool, Reply<Vec<Group>>),
     Roles(Option<i32>, bool, Reply<Vec<NamedObject>>),
-    /// Of a user and their groups; for a mapping, which may see what its provider uses, if `true`.
-    Attributes(Option<i32>, bool, Reply<Map<String, Json>>),
+    /// Of a user and their groups.
+    Attributes {
+        user: Option<i32>,
+        /// Whether a mapping asks, which may see what its provider uses.
+        mapping: bool,
+        with_brand: bool,
+        reply: Reply<Map<String, Json>>,
+    },
     Entitlements(Option<i32>, String, Reply<Vec<Entitlement>>),
     /// Of this kind, or of any.
     HasAuthenticator(Option<i32>, Option<Authenticator>, Reply<bool>),
@@ -104,9 +110,9 @@ impl Host for Asking {
         self.ask(|reply| Question::Roles(user.pk, inherited, reply))
     }
 
-    // No brand has attributes yet (CO-233).
-    fn group_attributes(&self, user: &User, _: bool) -> Result<Map<String, Json>, HostError> {
-        self.ask(|reply| Question::Attributes(user.pk, !self.policy, reply))
+    fn group_attributes(&self, user: &User, with_brand: bool) -> Result<Map<String, Json>, HostError> {
+        let mapping = !self.policy;
+        self.ask(|reply| Question::Attributes { user: user.pk, mapping, with_brand, reply })
     }
 
     fn entitlements(&self, user: &User, application: &Application) -> Result<Vec<Entitlement>, HostError> {

@@ -29,7 +29,7 @@ impl MappingEngine for ForMappings {
                 About::Source { .. } | About::Test { .. } => Vec::new(),
             };
             let world = World::new(ctx, &request).keeping(&kept);
-            let start = world.start(question.mapping).await.map_err(|error| unread(&error).to_owned())?;
+            let start = world.start(question.mapping, &program).await.map_err(|error| unread(&error).to_owned())?;
             let start = Start { inputs: inputs(question, start.inputs), ..start };
             let said = self.0.run(world, program, Situation::Mapping, start, Limits::for_mappings()).await?;
             for line in &said.log_lines {
@@ -47,12 +47,16 @@ impl MappingEngine for ForMappings {
 /// What policies that the mapping calls are asked; it is also what the mapping finds as `request`.
 fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
     let visitor = question.visitor;
+    let mut sender = None;
     let (person, provider, application, context, debug) = match &question.about {
         About::Token { person, provider, application, .. } => {
             (Some(*person), Some(*provider), *application, Map::new(), false)
         }
         About::Source { .. } => (None, None, None, Map::new(), false),
-        About::Test { person, context } => (*person, None, None, (*context).clone(), true),
+        About::Test { person, context, sender: by } => {
+            sender = by.cloned().map(Arc::new);
+            (*person, None, None, (*context).clone(), true)
+        }
     };
     PolicyRequest {
         person: person.cloned().map(Arc::new),
@@ -61,6 +65,7 @@ fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
         client: Some(visitor.client),
         flow: None,
         http: visitor.http.clone(),
+        sender,
         request: visitor.request.clone(),
         context: policies::context(ctx, Some(visitor.client), &context),
         debug,

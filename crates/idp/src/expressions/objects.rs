@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use portcullis_core::attributes::{Attributes, SecretKeys};
 use portcullis_core::clock::Timestamp;
-use portcullis_expr::{Application, Group, HttpRequest, Object, Provider, User, Value, VisibleHeaders};
+use portcullis_expr::{Application, Brand, Group, HttpRequest, Object, Provider, User, Value, VisibleHeaders};
 use portcullis_store::account::Account;
 use portcullis_store::team::Team;
 use portcullis_store::{application, provider};
 use serde_json::Value as Json;
 
+use crate::brands;
 use crate::context::Context;
 use crate::directory::{account_attributes, team_attributes, uid};
 use crate::error::Error;
@@ -83,11 +84,29 @@ pub(super) fn provider(found: &provider::Provider, of: Option<&application::Appl
     }
 }
 
+/// What an HTTP request was sent into.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    pub(super) brand: Option<Arc<Brand>>,
+    pub(super) tenant: Vec<(String, Value)>,
+}
+
+/// The brand of a host, without its secrets.
+pub(super) fn brand(ctx: &Context, found: &brands::Brand, secrets: &SecretKeys) -> Result<Brand, Error> {
+    Ok(Brand {
+        pk: found.pk.to_string(),
+        domain: found.domain.clone(),
+        branding_title: found.title.clone(),
+        attributes: secrets.without(&brands::attributes(ctx, found)?, &[]),
+    })
+}
+
 pub(super) fn http(
     facts: &HttpFacts,
     request_id: &str,
     client: Option<std::net::IpAddr>,
-    user: Option<Arc<User>>,
+    user: Arc<User>,
+    around: Surroundings,
 ) -> HttpRequest {
     HttpRequest {
         method: facts.method.clone(),
@@ -98,9 +117,9 @@ pub(super) fn http(
         query: facts.query.clone(),
         client_ip: client,
         server_name: facts.host.rsplit_once(':').map_or(facts.host.as_str(), |(name, _)| name).to_owned(),
-        user,
-        brand: None,
-        tenant: Vec::new(),
+        user: Some(user),
+        brand: around.brand,
+        tenant: around.tenant,
         headers: VisibleHeaders::of(facts.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
     }
 }

@@ -89,6 +89,8 @@ pub enum About<'a> {
         person: Option<&'a Person>,
         /// `context`.
         context: &'a Map<String, Value>,
+        /// Who tries it out: `http_request.user`.
+        sender: Option<&'a Person>,
     },
 }
 

@@ -36,9 +36,15 @@ pub struct Tried {
 /// Tries a mapping out. Nothing is recorded, and secrets are masked (CO-472).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] for a user or group
-/// that does not exist.
-pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) -> Result<Tried, Error> {
+/// [`Error::Forbidden`] for those without the permission, also to see user or group, [`Error::NotFound`],
+/// [`Error::Invalid`] for a user or group that does not exist.
+pub async fn test(
+    ctx: &Context,
+    actor: &Actor,
+    visitor: &Visitor,
+    pk: MappingId,
+    trial: &Trial,
+) -> Result<Tried, Error> {
     actor.need_on(Verb::View, Model::MAPPING, &pk)?;
     let mut conn = ctx.db.read().await?;
     let tried = mapping::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("PropertyMapping"))?;
@@ -49,12 +55,11 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
     let absent = |field: &str, pk: &dyn std::fmt::Display| {
         Error::field(field, format!("Invalid pk \"{pk}\" - object does not exist."))
     };
-    // Whom somebody may not see is not there for them.
-    if let Some(user) = trial.user.filter(|user| !actor.may_on(Verb::View, Model::USER, user)) {
-        return Err(absent("user", &user));
-    }
-    if let Some(group) = trial.group.filter(|group| !actor.may_on(Verb::View, Model::GROUP, group)) {
-        return Err(absent("group", &group));
+    // Nobody learns here whether somebody is there whom they may not see.
+    let hidden_user = trial.user.is_some_and(|user| !actor.may_on(Verb::View, Model::USER, &user));
+    let hidden_group = trial.group.is_some_and(|group| !actor.may_on(Verb::View, Model::GROUP, &group));
+    if hidden_user || hidden_group {
+        return Err(Error::Forbidden);
     }
     let person = match trial.user {
         Some(user) => Some(directory::person(ctx, &mut conn, user).await?.ok_or_else(|| absent("user", &user))?),
@@ -65,6 +70,10 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
     {
         return Err(absent("group", &group));
     }
+    let sender = match actor.user {
+        Some(user) => directory::person(ctx, &mut conn, user).await?,
+        None => None,
+    };
     let secrets = directory::secret_keys(ctx, &mut conn).await?;
     drop(conn);
     let outcome = match (Native::of(&tried.expression), &person) {
@@ -72,9 +81,8 @@ pub async fn test(ctx: &Context, actor: &Actor, pk: MappingId, trial: &Trial) ->
         (Some(Native::Nothing), None) => Ok(Value::Object(Map::new())),
         (Some(_), None) => Err("This mapping needs a user.".to_owned()),
         (None, _) => {
-            let about = About::Test { person: person.as_ref(), context: &trial.context };
-            let question =
-                Question { mapping: &tried.name, expression: &tried.expression, about, visitor: &Visitor::of(actor) };
+            let about = About::Test { person: person.as_ref(), context: &trial.context, sender: sender.as_ref() };
+            let question = Question { mapping: &tried.name, expression: &tried.expression, about, visitor };
             ctx.mapping_engine.evaluate(ctx, &question).await.map(|said| said.value)
         }
     };

@@ -86,7 +86,7 @@ pub(crate) async fn foresee(
         ),
         false => (None, Vec::new()),
     };
-    let entries = json!({"oauth_scopes": code.scope.split(' ').collect::<Vec<_>>(),
+    let entries = json!({"oauth_scopes": code.scope.split_whitespace().collect::<Vec<_>>(),
         "oauth_grant_type": "authorization_code", "oauth_redirect_uri": code.redirect_uri,
         "oauth_code_verifier": redemption.code_verifier});
     let judged = access::judge_after(ctx, conn, &person, application, &context(entries).from(visitor)).await?;

@@ -19,6 +19,11 @@ pub fn of(provider: &Provider) -> BTreeSet<String> {
     entries.iter().filter_map(origin).collect()
 }
 
+/// Origin of the first of them.
+pub fn first(provider: &Provider) -> Option<String> {
+    provider.redirect_uris.as_array()?.iter().find_map(origin)
+}
+
 fn origin(entry: &Value) -> Option<String> {
     let text = |name: &str| entry.get(name).and_then(Value::as_str);
     let for_answers = text("redirect_uri_type").unwrap_or("authorization") == "authorization";

@@ -2,8 +2,9 @@
 //! may do follows from the outpost's providers, and is worked out at every request (CO-704, [`crate::rights`]).
 
 use portcullis_core::id::{OutpostId, UserPk};
+use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
-use portcullis_store::outpost::Outpost;
+use portcullis_store::outpost::{self, Outpost};
 use portcullis_store::token::{self, Token};
 use serde_json::json;
 
@@ -29,11 +30,35 @@ pub fn username(pk: OutpostId) -> String {
     format!("ak-outpost-{}", pk.0.simple())
 }
 
+/// The outpost whose token goes by an identifier (CO-106).
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn of_token(conn: &mut Conn, identifier: &str) -> Result<Option<Outpost>, Error> {
+    let Some(Ok(pk)) =
+        identifier.strip_prefix("ak-outpost-").and_then(|rest| rest.strip_suffix("-api")).map(str::parse)
+    else {
+        return Ok(None);
+    };
+    Ok(outpost::by_pk(conn, pk).await?.filter(|found| token_identifier(found.pk) == identifier))
+}
+
+/// The outpost that signs in as an account.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn of_account(conn: &mut Conn, account: &Account) -> Result<Option<Outpost>, Error> {
+    let Some(Ok(pk)) = account.username.strip_prefix("ak-outpost-").filter(|_| is_ours(account)).map(str::parse) else {
+        return Ok(None);
+    };
+    Ok(outpost::by_pk(conn, pk).await?.filter(|found| username(found.pk) == account.username))
+}
+
 /// Makes what is missing of an outpost's account and token. The embedded outpost has none.
 ///
 /// # Errors
 /// [`Error::Invalid`] when another account has its name; else when the store fails.
-pub(super) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result<(), Error> {
+pub(crate) async fn ensure(change: &mut Change<'_>, outpost: &Outpost) -> Result<(), Error> {
     if is_embedded(outpost) {
         return Ok(());
     }

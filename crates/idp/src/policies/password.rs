@@ -129,6 +129,7 @@ mod tests {
 
     fn asked(context: &Value) -> PolicyRequest {
         PolicyRequest {
+            sender: None,
             person: None,
             application: None,
             provider: None,

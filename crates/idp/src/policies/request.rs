@@ -69,6 +69,8 @@ pub struct PolicyRequest {
     pub flow: Option<FlowFacts>,
     /// The HTTP request; none where there is none.
     pub http: Option<Arc<HttpFacts>>,
+    /// Who sends that request, where it is not the user: who tries a policy out.
+    pub sender: Option<Arc<Person>>,
     /// The request, for events.
     pub request: Request,
     /// `context` (CO-181).

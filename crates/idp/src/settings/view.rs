@@ -84,6 +84,13 @@ pub async fn shown(ctx: &Context, actor: &Actor) -> Result<Map<String, Value>, E
     Ok(shown)
 }
 
+/// The settings as expressions see them (CO-238).
+pub(crate) async fn tenant(ctx: &Context, conn: &mut Conn) -> Result<Map<String, Value>, Error> {
+    let mut settings = complete(&stored(conn).await?);
+    settings.insert("base_url".to_owned(), json!(ctx.base_url));
+    Ok(settings)
+}
+
 /// Changes settings.
 ///
 /// # Errors

@@ -52,11 +52,7 @@ async fn list(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let paging = params.paging()?;
-    let key_types = params.texts("key_type");
-    for unknown in key_types.iter().filter(|key_type| !KEY_TYPES.contains(&key_type.as_str())) {
-        let message = format!("Select a valid choice. {unknown} is not one of the available choices.");
-        params.problem("key_type", &message);
-    }
+    let key_types = params.choices("key_type", &KEY_TYPES);
     let filter = Filter {
         name: params.text("name"),
         managed: params.text("managed"),

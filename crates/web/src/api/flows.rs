@@ -33,6 +33,17 @@ pub(super) fn routes() -> Routes {
     Routes::new().route("/flows/instances/", get(list)).route("/flows/instances/{slug}/", get(retrieve))
 }
 
+/// What flows may be for, whether or not there is one.
+const DESIGNATIONS: [&str; 7] = [
+    "authentication",
+    "authorization",
+    "enrollment",
+    "invalidation",
+    "recovery",
+    "stage_configuration",
+    "unenrollment",
+];
+
 async fn list(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::Flow>,
@@ -42,9 +53,9 @@ async fn list(
     let filter = Filter {
         pk: params.uuid("flow_uuid"),
         slug: params.text("slug"),
-        designation: params.text("designation"),
+        designation: params.choice("designation", &DESIGNATIONS),
         name: params.text("name"),
-        denied_action: params.text("denied_action"),
+        denied_action: params.choice("denied_action", &flows::DENIED_ACTIONS),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Slug, false)]),
     };

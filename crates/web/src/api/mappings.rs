@@ -18,6 +18,7 @@ use super::body::Body;
 use super::caller::Key;
 use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
+use crate::asked::Asked;
 
 const SCOPE: Model = Model::SCOPE_MAPPING;
 const ANY: Model = Model::MAPPING;
@@ -113,6 +114,7 @@ async fn test(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::AnyMapping>,
     key: Key,
+    asked: Asked,
     mut params: Params,
     mut body: Body,
 ) -> Result<Response, ApiError> {
@@ -135,7 +137,7 @@ async fn test(
         formatted,
     };
     body.finish()?;
-    let tried = mappings::test(&ctx, &caller.actor, pk, &trial).await?;
+    let tried = mappings::test(&ctx, &caller.actor, &asked.0, pk, &trial).await?;
     Ok(Json(json!({"result": tried.result, "successful": tried.successful})).into_response())
 }
 

@@ -75,6 +75,25 @@ impl Params {
         }
     }
 
+    /// One of a few words.
+    pub fn choice(&mut self, name: &str, choices: &[&str]) -> Option<String> {
+        let text = self.text(name)?;
+        if choices.contains(&text.as_str()) { Some(text) } else { self.no_choice(name, &text) }
+    }
+
+    /// Some of a few words.
+    pub fn choices(&mut self, name: &str, choices: &[&str]) -> Vec<String> {
+        let texts = self.texts(name);
+        for text in texts.iter().filter(|text| !choices.contains(&text.as_str())) {
+            self.no_choice::<()>(name, text);
+        }
+        texts
+    }
+
+    fn no_choice<T>(&mut self, name: &str, text: &str) -> Option<T> {
+        self.bad(name, &format!("Select a valid choice. {text} is not one of the available choices."))
+    }
+
     /// An integer.
     pub fn integer(&mut self, name: &str) -> Option<i32> {
         let text = self.text(name)?;
@@ -249,6 +268,14 @@ mod tests {
             [true, false, true, false, true, false]
         );
         assert_eq!(params.flag("c"), None);
+        assert!(params.finish().is_err());
+        let mut params = Params::of("a=x&b=x&b=y&c=z&d=");
+        assert_eq!((params.choice("a", &["x", "y"]).as_deref(), params.choice("d", &["x"])), (Some("x"), None));
+        assert_eq!(params.choices("b", &["x", "y"]), ["x", "y"]);
+        assert!(params.finish().is_ok());
+        assert_eq!(params.choice("c", &["x", "y"]), None);
+        assert!(params.finish().is_err());
+        assert_eq!(params.choices("b", &["x"]), ["x", "y"]);
         assert!(params.finish().is_err());
     }
 }

@@ -48,7 +48,7 @@ const ORDERS: [(&str, Order); 8] = [
 async fn list(State(ctx): Ctx, caller: Caller, mut params: Params) -> Result<Response, ApiError> {
     let filter = Filter {
         identifier: params.text("identifier"),
-        intent: params.text("intent"),
+        intent: params.choice("intent", &INTENTS),
         account: None,
         username: params.text("user__username"),
         description: params.text("description"),

@@ -137,6 +137,38 @@ async fn co_133_launch_urls_are_filled_for_the_caller() {
     assert_eq!(list["pagination"]["count"], 8);
 }
 
+/// CO-133: without a launch URL of its own an application is where its client's first address on the web is.
+#[tokio::test]
+async fn co_133_clients_are_found_at_their_first_redirect_uri() {
+    let site = Site::new().await;
+    let uri = |mode: &str, url: &str, kind: &str| json!({"matching_mode": mode, "url": url, "redirect_uri_type": kind});
+    for (number, (uris, expected)) in [
+        (json!([uri("strict", "https://x.example:8443/cb?a=b", "authorization")]), json!("https://x.example:8443")),
+        (
+            json!([
+                uri("strict", "https://out.example/", "logout"),
+                uri("regex", "https://.*/cb", "authorization"),
+                uri("strict", "app.example:/cb", "authorization"),
+                uri("strict", "https://first.example/cb", "authorization"),
+                uri("strict", "https://second.example/cb", "authorization"),
+            ]),
+            json!("https://first.example"),
+        ),
+        (json!([]), json!(null)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let slug = format!("c{number}");
+        let body = site.provider_body(&slug, json!({"redirect_uris": uris})).await;
+        let provider = site.post("/providers/oauth2/", body).await;
+        let made = site.application(&slug, &provider["pk"]).await;
+        assert_eq!((&made["launch_url"], &made["meta_launch_url"]), (&expected, &json!("")), "{uris}");
+    }
+    let list = site.get(&format!("{APPLICATIONS}?only_with_launch_url=true")).await;
+    assert_eq!(list["pagination"]["count"], 2);
+}
+
 /// CO-134, CO-136, CO-137, CO-829: lists hold what the caller may use, superusers included; pages are made of that.
 #[tokio::test]
 async fn co_137_lists_hold_what_the_caller_may_use() {
@@ -191,7 +223,8 @@ async fn co_138_access_is_checked_for_oneself_and_by_administrators_for_others()
     let for_user = |pk: i64| format!("{path}?for_user={pk}");
     assert!(passing(site.send(ADMIN, Method::GET, &for_user(ada), None).await));
     assert!(!passing(site.send(ADMIN, Method::GET, &for_user(bob), None).await));
-    assert_eq!(site.send(&ada_key, Method::GET, &for_user(ada), None).await.0, 403);
+    assert!(passing(site.send(&ada_key, Method::GET, &for_user(bob), None).await), "they ask about themselves");
+    assert!(!passing(site.send(&bob_key, Method::GET, &for_user(ada), None).await));
     assert_eq!(site.send("", Method::GET, &path, None).await.0, 403);
     let unknown = format!("{APPLICATIONS}nothing/check_access/");
     assert_eq!(site.send(&bob_key, Method::GET, &unknown, None).await.0, 404);

@@ -314,6 +314,23 @@ async fn co_730_an_export_changes_nothing() {
     assert_eq!(other.get(&access).await["passing"], json!(true));
 }
 
+/// CO-480, CO-730: an export names the key pair that every installation has of its own, and does not hold it.
+#[tokio::test]
+async fn co_730_an_export_names_the_key_pair_of_the_installation() {
+    let (site, other) = (Site::new().await, Site::new().await);
+    let wish = json!({"common_name": "authentik Self-signed Certificate", "validity_days": 10});
+    let generate = "/crypto/certificatekeypairs/generate/";
+    let pair =
+        async |site: &Site| site.send(ADMIN, http::Method::POST, generate, Some(wish.clone())).await.1["pk"].clone();
+    let (mine, theirs) = (pair(&site).await, pair(&other).await);
+    let client = site.provider_body("app", json!({"signing_key": mine, "redirect_uris": []})).await;
+    site.post("/providers/oauth2/", client).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    assert!(!exported.contains("BEGIN CERTIFICATE"), "{exported}");
+    attempt(&other, &exported).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], theirs);
+}
+
 /// CO-730, OA-807: an export holds neither secret of a client, nor their ends; applied to the same instance it leaves them.
 #[tokio::test]
 async fn oa_807_an_export_holds_no_secret_of_a_client() {

@@ -124,3 +124,24 @@ async fn co_546_paths_of_users() {
     }
     assert_eq!(paths("?search=wiki").await, [json!("staff/wiki")]);
 }
+
+/// CO-526: a filter by one of a few words refuses any other, on its parameter.
+#[tokio::test]
+async fn co_526_unknown_choices_are_refused() {
+    let site = Site::new().await;
+    for (list, filter, known) in [
+        ("/core/tokens/", "intent", "recovery"),
+        ("/core/users/", "type", "external"),
+        ("/crypto/certificatekeypairs/", "key_type", "ec"),
+        ("/flows/instances/", "denied_action", "continue"),
+        ("/flows/instances/", "designation", "enrollment"),
+        ("/providers/oauth2/", "client_type", "public"),
+        ("/providers/oauth2/", "issuer_mode", "global"),
+        ("/providers/oauth2/", "sub_mode", "user_id"),
+    ] {
+        assert_eq!(site.status(ADMIN, Method::GET, &format!("{list}?{filter}={known}"), None).await, 200, "{filter}");
+        let (status, said) = site.send(ADMIN, Method::GET, &format!("{list}?{filter}=nope"), None).await;
+        let text = "Select a valid choice. nope is not one of the available choices.";
+        assert_eq!((status.as_u16(), said), (400, json!({filter: [text]})), "{list}");
+    }
+}

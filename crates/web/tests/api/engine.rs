@@ -186,7 +186,7 @@ async fn co_178_executions_and_failures_are_recorded() {
     stage.check().await;
     assert!(stage.site.events("policy_execution").await.is_empty());
     let failed = stage.site.events("policy_exception").await;
-    assert_eq!((failed.len(), &failed[0]["message"]), (1, &json!("boom")));
+    assert_eq!((failed.len(), &failed[0]["message"], &failed[0]["exception"]), (1, &json!("boom"), &json!("boom")));
     assert_eq!(failed[0]["request"]["user"]["name"], "ada");
     assert_eq!(failed[0]["request"]["obj"]["name"], "wiki");
     assert_eq!(failed[0]["http_request"]["request_id"], "0123456789abcdef0123456789abcdef");

@@ -131,3 +131,48 @@ async fn co_132_an_expression_decides_about_an_application() {
     site.patch(&path, json!({"expression": "while True:\n    pass"})).await;
     assert_eq!(passes(ada).await, json!(false));
 }
+
+/// CO-064, CO-233, CO-238: the HTTP request knows who sends it, the brand of its host and the settings, and it brings
+/// the brand's attributes; without it they are those of groups and user.
+#[tokio::test]
+async fn co_238_requests_know_brand_settings_and_sender() {
+    let site = site().await;
+    let (ada, _) = site.user("ada").await;
+    let staff = json!({"name": "staff", "users": [ada], "attributes": {"floor": 3}});
+    site.post("/core/groups/", staff).await;
+    let brands = site.get("/core/brands/?default=true").await;
+    let brand = brands["results"][0]["brand_uuid"].as_str().unwrap().to_owned();
+    let attributes = json!({"floor": 1, "house": "north", "smtp_password": "hidden"});
+    site.patch(&format!("/core/brands/{brand}/"), json!({"branding_title": "Example", "attributes": attributes})).await;
+    for (expression, passing) in [
+        ("return http_request.user.username == 'akadmin' and request.user.username == 'ada'", true),
+        ("return http_request.brand.branding_title == 'Example'", true),
+        ("return http_request.brand.attributes == {'floor': 1, 'house': 'north'}", true),
+        ("return getattr(http_request, 'brand').domain == 'authentik-default'", true),
+        ("return http_request.tenant.default_token_duration == 'days=1'", true),
+        ("return http_request.tenant.flags['core_default_app_access']", true),
+        ("return request.user.group_attributes(http_request) == {'floor': 3, 'house': 'north'}", true),
+        ("return request.user.group_attributes(request) == {'floor': 3}", true),
+        ("return request.user.group_attributes() == {'floor': 3}", true),
+    ] {
+        let answer = said(&site, ada, expression, json!({})).await;
+        assert_eq!(answer["passing"], passing, "{expression}: {answer}");
+    }
+}
+
+/// CO-140, CO-173, CO-228: who is refused reads what an expression failed with, not its lines; these are for
+/// administrators.
+#[tokio::test]
+async fn co_173_failures_show_no_lines_of_an_expression() {
+    let site = site().await;
+    let (ada, _) = site.user("ada").await;
+    let application = site.application("wiki", &json!(null)).await;
+    let source = "x = 'guarded'\nreturn 1 / 0";
+    let policy = site.post(POLICIES, json!({"name": "broken", "expression": source})).await;
+    let binding = json!({"target": application["pk"], "order": 0, "policy": policy["pk"]});
+    site.post("/policies/bindings/", binding).await;
+    let answer = site.get(&format!("/core/applications/wiki/check_access/?for_user={ada}")).await;
+    assert_eq!(answer["passing"], false);
+    assert_eq!(answer["messages"], json!(["ZeroDivisionError: division by zero"]));
+    assert!(answer["log_messages"].to_string().contains("return 1 / 0"), "{answer}");
+}

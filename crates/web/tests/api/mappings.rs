@@ -120,4 +120,10 @@ async fn co_285_mappings_are_tried_out() {
     assert!(site.refused(Method::POST, &path, json!({"user": 4711})).await["user"].is_array());
     assert!(site.refused(Method::POST, &path, json!({"context": []})).await["context"].is_array());
     assert_eq!(site.send(&key, Method::POST, &path, Some(json!({}))).await.0, 403);
+    let (_, looks) = site.user_with("looks", &[("authentik_core.view_propertymapping", None)]).await;
+    let group = site.post("/core/groups/", json!({"name": "hidden"})).await["pk"].clone();
+    for hidden in [json!({"user": ada}), json!({"user": 4711}), json!({"group": group})] {
+        assert_eq!(site.send(&looks, Method::POST, &path, Some(hidden.clone())).await.0, 403, "{hidden}");
+    }
+    assert_eq!(site.send(&looks, Method::POST, &path, Some(json!({}))).await.0, 200);
 }

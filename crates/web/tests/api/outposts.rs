@@ -106,21 +106,48 @@ async fn px_420_the_embedded_outpost_stays() {
     assert_eq!(patched["providers"], json!([]), "it alone may serve nothing");
 }
 
-/// CO-106: somebody else's token under the name of an outpost's is replaced by one of the outpost's account.
+/// CO-106: the token of an outpost keeps its name, does not end, and is made again when it or its account is deleted;
+/// nobody else's has such a name.
 #[tokio::test]
 async fn co_106_the_token_of_an_outpost_is_made_again() {
     let site = Site::new().await;
     let made = site.post(PATH, body("edge", &[&provider(&site, "wiki").await])).await;
     let outpost = made["pk"].as_str().unwrap();
     let token = format!("/core/tokens/{}/", made["token_identifier"].as_str().unwrap());
+    let first = site.get(&token).await;
+    let key = async || site.get(&format!("{token}view_key/")).await["key"].as_str().unwrap().to_owned();
+    let old = key().await;
+    let proxies = "/outposts/proxy/";
+    assert_eq!(site.status(&old, Method::GET, proxies, None).await, 200);
     site.delete(&token).await;
-    let (ada, key) = site.user("ada").await;
+    assert_eq!(site.status(&old, Method::GET, proxies, None).await, 403);
+    let new = key().await;
+    assert_eq!(site.status(&new, Method::GET, proxies, None).await, 200);
+    let second = site.get(&token).await;
+    assert_ne!(second["pk"], first["pk"]);
+    for made in [&first, &second] {
+        assert_eq!(made["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
+        assert_eq!((&made["user_obj"]["type"], &made["expiring"]), (&json!("internal_service_account"), &json!(false)));
+    }
+    let (_, ada) = site.user("ada").await;
     let foreign = json!({"identifier": made["token_identifier"], "intent": "app_password"});
-    assert_eq!(site.send(&key, Method::POST, "/core/tokens/", Some(foreign)).await.0, 201);
-    assert_eq!(site.get(&token).await["user"], ada);
-    site.patch(&format!("{PATH}{outpost}/"), json!({"name": "rim"})).await;
-    assert_eq!(site.get(&token).await["user_obj"]["type"], "internal_service_account");
-    assert_eq!(site.get(&token).await["managed"], format!("goauthentik.io/outpost/ak-outpost-{outpost}-api"));
+    let (status, said) = site.send(&ada, Method::POST, "/core/tokens/", Some(foreign)).await;
+    let taken = json!({"identifier": ["This identifier is that of an outpost's token."]});
+    assert_eq!((status.as_u16(), &said), (400, &taken));
+    let other = site.post("/core/tokens/", json!({"identifier": "other"})).await;
+    assert_eq!(other["identifier"], "other");
+    let renamed = json!({"identifier": made["token_identifier"]});
+    assert_eq!(site.refused(Method::PATCH, "/core/tokens/other/", renamed).await, taken);
+    assert_eq!(site.refused(Method::PATCH, &token, json!({"identifier": "mine"})).await, taken);
+    let ending = site.refused(Method::PATCH, &token, json!({"expiring": true})).await;
+    assert_eq!(ending, json!({"expiring": ["The token of an outpost does not expire."]}));
+    let same = json!({"identifier": made["token_identifier"], "description": "edge", "expiring": false});
+    assert_eq!(site.patch(&token, same).await["description"], "edge");
+    site.delete(&format!("/core/users/{}/", first["user"])).await;
+    assert_eq!(site.status(&new, Method::GET, proxies, None).await, 403);
+    assert_eq!(site.status(&key().await, Method::GET, proxies, None).await, 200);
+    site.delete(&format!("{PATH}{outpost}/")).await;
+    assert_eq!(site.status(ADMIN, Method::GET, &token, None).await, 404);
 }
 
 /// CO-034, PX-400: an account that has the name of an outpost's and is none is not the outpost's: it gets no token, and

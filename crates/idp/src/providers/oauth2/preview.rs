@@ -20,7 +20,13 @@ use crate::oauth::issue::{self, Basis, Ground};
 /// # Errors
 /// [`Error::Forbidden`] for those without the permissions, [`Error::NotFound`], also without an application,
 /// [`Error::Invalid`] for a user that does not exist or would have no subject.
-pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk) -> Result<Value, Error> {
+pub async fn preview(
+    ctx: &Context,
+    actor: &Actor,
+    visitor: &Visitor,
+    pk: ProviderPk,
+    user: UserPk,
+) -> Result<Value, Error> {
     get(ctx, actor, pk, Kind::OAuth2).await?;
     if actor.user != Some(user) {
         actor.need_right_on(special::PREVIEW_USER, Model::USER, &user)?;
@@ -48,7 +54,7 @@ pub async fn preview(ctx: &Context, actor: &Actor, pk: ProviderPk, user: UserPk)
         login: None,
         nonce: None,
         ground: Ground::default(),
-        visitor: &Visitor::of(actor),
+        visitor,
         foretold: None,
     };
     let said = issue::statement(ctx, &basis).await.map_err(|error| match error {

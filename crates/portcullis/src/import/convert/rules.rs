@@ -3,6 +3,7 @@
 use super::expressions::{Of, as_comment};
 use super::{CERTIFICATE, Here, MAPPING, POLICIES, Plan, SOURCE, Snapshot, entry, get, named, picked, text};
 use crate::import::entry::{Entry, Node};
+use portcullis_idp::certificates::OURS;
 use serde_json::{Value, json};
 
 pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
@@ -13,6 +14,11 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
             continue;
         }
         let mut attrs = picked(certificate, &["certificate_data", "key_data"]);
+        // The one of that name that is here already has a key, which would not fit.
+        if name == OURS && text(certificate, "key_data").is_empty() {
+            attrs.retain(|(field, _)| *field != "key_data");
+            attrs.push(("key_data", json!("").into()));
+        }
         // Clients have cached the keys under their names.
         if !text(certificate, "kid").is_empty() {
             attrs.push(("taken_over", Node::Map(vec![("kid", get(certificate, "kid").into())])));

@@ -5,6 +5,7 @@ mod permissions;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
+use portcullis_idp::certificates::OURS;
 use portcullis_idp::policies::Kind as Policy;
 use portcullis_idp::{Actor, Change, Context, Error, directory};
 use serde_json::{Map, Value};
@@ -30,6 +31,9 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
     let mut certificates = HashMap::new();
     for model in order() {
         let mut objects = model.objects(&mut change, |_| None).await?;
+        for ours in objects.iter().filter(|object| model == Model::Certificate && is_ours(object)) {
+            certificates.insert(key_text(&model.key(ours)), model.label(ours));
+        }
         objects.retain(|object| !is_left_out(model, object));
         for object in in_order(model, objects) {
             let mut object = masked(&mut change, object).await?;
@@ -143,8 +147,15 @@ fn is_left_out(model: Model, object: &Value) -> bool {
         Model::Token => object.pointer("/user_obj/type") == Some(&Value::from("internal_service_account")),
         Model::Role => is_of_a_user(object),
         Model::ScopeMapping => object["managed"].as_str().is_some_and(portcullis_idp::mappings::is_shipped),
+        // Every installation has one of its own, whose key stays there.
+        Model::Certificate => is_ours(object),
         _ => false,
     }
+}
+
+/// Whether a certificate is the one that was made when the installation was.
+fn is_ours(certificate: &Value) -> bool {
+    certificate["name"] == OURS && certificate["cert_subject"] == format!("CN={OURS}")
 }
 
 /// Whether a role grants one user what is granted to them alone.
@@ -175,6 +186,10 @@ impl Names {
                     names.insert(model.key(&object).to_string(), tag);
                 }
             }
+        }
+        for object in Model::Certificate.objects(change, |_| None).await?.iter().filter(|object| is_ours(object)) {
+            let tag = format!("!Find [{}, [name, {}]]", Model::Certificate.name(), quoted(OURS));
+            names.insert(Model::Certificate.key(object).to_string(), tag);
         }
         Ok(Self(names))
     }

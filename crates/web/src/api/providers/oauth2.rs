@@ -23,6 +23,7 @@ use crate::api::caller::Key;
 use crate::api::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use crate::api::params::Params;
 use crate::api::users::instant;
+use crate::asked::Asked;
 
 const KIND: Kind = Kind::OAuth2;
 const CLIENT_TYPES: [&str; 2] = ["confidential", "public"];
@@ -69,13 +70,13 @@ async fn list(
     let filter = Filter {
         exact_name: params.text("name"),
         client_id: params.text("client_id"),
-        client_type: params.text("client_type"),
+        client_type: params.choice("client_type", &CLIENT_TYPES),
         application: params.uuid("application"),
         authorization_flow_pk: params.uuid("authorization_flow"),
         mappings: params.uuids("property_mappings"),
         signing_key: params.uuid("signing_key"),
-        sub_mode: params.text("sub_mode"),
-        issuer_mode: params.text("issuer_mode"),
+        sub_mode: params.choice("sub_mode", &SUB_MODES),
+        issuer_mode: params.choice("issuer_mode", &ISSUER_MODES),
         search: params.search(),
         order: params.order(&ORDERS, &[(Order::Name, false)]),
         ..Filter::default()
@@ -170,12 +171,13 @@ async fn setup_urls(
 async fn preview_user(
     State(ctx): State<Arc<Context>>,
     MayView(caller, ..): MayView<on::OAuth2Provider>,
+    asked: Asked,
     key: Key,
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let user = params.integer("for_user").map_or(caller.person.account.pk, UserPk);
     params.finish()?;
-    let said = preview(&ctx, &caller.actor, parse(&key, KIND)?, user).await?;
+    let said = preview(&ctx, &caller.actor, &asked.0, parse(&key, KIND)?, user).await?;
     Ok(Json(json!({"preview": said})).into_response())
 }
 

@@ -88,6 +88,18 @@ async fn oa_422_an_expression_ends_up_in_the_token() {
     }
 }
 
+/// CO-238, CO-285: a mapping that is tried out finds the request, and who sends it.
+#[tokio::test]
+async fn co_285_mappings_that_are_tried_out_find_the_request() {
+    let source = "return {'path': http_request.path, 'by': http_request.user.username, 'user': user}";
+    let app = app(&[("own", source)]).await;
+    let listed = app.site.admin(Method::GET, "/propertymappings/provider/scope/?name=own", None).await.json;
+    let path = format!("/propertymappings/all/{}/test/", listed["results"][0]["pk"].as_str().expect("text"));
+    let tried = app.site.admin(Method::POST, &path, json!({})).await.json;
+    let said = format!("{{\"path\":\"/api/v3{path}\",\"by\":\"akadmin\",\"user\":null}}");
+    assert_eq!(tried, json!({"successful": true, "result": said}));
+}
+
 /// CO-281, OA-423: what returns nothing says nothing, and what fails is told of with its line; the login goes on.
 #[tokio::test]
 async fn co_281_an_expression_that_fails_fails_no_login() {
@@ -108,6 +120,9 @@ async fn co_281_an_expression_that_fails_fails_no_login() {
     assert_eq!((count, app.site.events("configuration_error").await.0), (2, 2));
     let events = app.site.admin(Method::GET, "/events/events/?action=property_mapping_exception", None).await;
     assert!(events.text.contains("line 2") && events.text.contains("ZeroDivisionError"), "{}", events.text);
+    let newest = &events.json["results"][0]["context"];
+    let (message, whole) = (newest["message"].as_str().expect("text"), newest["exception"].as_str().expect("text"));
+    assert!(!message.contains('\n') && whole.ends_with(message) && whole.starts_with("Traceback"), "{newest}");
 }
 
 /// CO-282, OA-425: no expression sets a claim of the protocol.

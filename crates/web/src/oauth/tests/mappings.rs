@@ -80,6 +80,7 @@ async fn co_281_a_failing_mapping_fails_no_login() {
     assert_eq!(claims(&reply.json["id_token"])["team"], "blue");
     let (count, event) = app.site.events("property_mapping_exception").await;
     assert_eq!((count, &event["message"], &event["expression"]), (1, &json!("division by zero"), &json!("fail")));
+    assert_eq!(event["exception"], "division by zero");
     assert_eq!((&event["mapping"]["name"], &event["provider"]), (&json!("a"), &json!("app")));
     assert_eq!(app.site.events("configuration_error").await.0, 1);
 }

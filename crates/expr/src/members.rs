@@ -1,0 +1,201 @@
+//! What the modules hold: so that a name one of them lacks is reported while an expression is saved (CO-223), and what
+//! the prelude adds to them (CO-221).
+
+use ruff_python_ast::{
+    Stmt,
+    visitor::{self, Visitor},
+};
+
+use crate::{check::MODULES, prelude::Part, scan::Mentions};
+
+/// What the interpreter's modules hold, as far as expressions have a use for it.
+const MEMBERS: [(&str, &[&str]); 8] = [
+    (
+        "re",
+        &[
+            "A",
+            "ASCII",
+            "DOTALL",
+            "I",
+            "IGNORECASE",
+            "M",
+            "MULTILINE",
+            "Match",
+            "NOFLAG",
+            "Pattern",
+            "S",
+            "compile",
+            "error",
+            "escape",
+            "findall",
+            "finditer",
+            "fullmatch",
+            "match",
+            "search",
+            "split",
+            "sub",
+            "PatternError",
+        ],
+    ),
+    ("json", &["JSONDecodeError", "dumps", "loads"]),
+    ("datetime", &["date", "datetime", "time", "timedelta", "timezone"]),
+    (
+        "math",
+        &[
+            "acos",
+            "acosh",
+            "asin",
+            "asinh",
+            "atan",
+            "atan2",
+            "atanh",
+            "cbrt",
+            "ceil",
+            "comb",
+            "copysign",
+            "cos",
+            "cosh",
+            "degrees",
+            "e",
+            "erf",
+            "erfc",
+            "exp",
+            "exp2",
+            "expm1",
+            "fabs",
+            "factorial",
+            "floor",
+            "fmod",
+            "frexp",
+            "gamma",
+            "gcd",
+            "inf",
+            "isclose",
+            "isfinite",
+            "isinf",
+            "isnan",
+            "isqrt",
+            "lcm",
+            "ldexp",
+            "lgamma",
+            "log",
+            "log10",
+            "log1p",
+            "log2",
+            "modf",
+            "nan",
+            "nextafter",
+            "perm",
+            "pi",
+            "pow",
+            "radians",
+            "remainder",
+            "sin",
+            "sinh",
+            "sqrt",
+            "tan",
+            "tanh",
+            "tau",
+            "trunc",
+            "ulp",
+        ],
+    ),
+    (
+        "base64",
+        &[
+            "MAXBINSIZE",
+            "MAXLINESIZE",
+            "a85decode",
+            "a85encode",
+            "b16decode",
+            "b16encode",
+            "b32decode",
+            "b32encode",
+            "b32hexdecode",
+            "b32hexencode",
+            "b64decode",
+            "b64encode",
+            "b85decode",
+            "b85encode",
+            "decodebytes",
+            "encodebytes",
+            "standard_b64decode",
+            "standard_b64encode",
+            "urlsafe_b64decode",
+            "urlsafe_b64encode",
+        ],
+    ),
+    ("collections", &["Counter", "defaultdict", "deque", "namedtuple"]),
+    (
+        "itertools",
+        &[
+            "accumulate",
+            "chain",
+            "compress",
+            "count",
+            "cycle",
+            "dropwhile",
+            "filterfalse",
+            "islice",
+            "pairwise",
+            "repeat",
+            "starmap",
+            "takewhile",
+            "zip_longest",
+        ],
+    ),
+    ("functools", &["partial", "reduce"]),
+];
+
+/// What the prelude adds: module, name, what stands for it, and where that is defined.
+const SUPPLIED: [(&str, &str, &str, Option<Part>); 6] = [
+    // Dicts keep their order.
+    ("collections", "OrderedDict", "dict", None),
+    ("datetime", "UTC", "__pc_utc", Some(Part::Clock)),
+    ("itertools", "combinations", "__pc_combinations", Some(Part::Combinations)),
+    ("itertools", "groupby", "__pc_groupby", Some(Part::GroupBy)),
+    ("itertools", "permutations", "__pc_permutations", Some(Part::Permutations)),
+    ("itertools", "product", "__pc_product", Some(Part::Product)),
+];
+
+/// What stands for a member that the prelude adds.
+pub(crate) fn supplied(module: &str, name: &str) -> Option<(&'static str, Option<Part>)> {
+    SUPPLIED.iter().find(|(of, known, ..)| *of == module && *known == name).map(|(.., stands, part)| (*stands, *part))
+}
+
+/// Whether a module holds a name. Modules that are not ours may hold anything.
+pub(crate) fn holds(module: &str, name: &str) -> bool {
+    let known = MEMBERS.iter().find(|(of, _)| *of == module);
+    known.is_none_or(|(_, names)| names.contains(&name)) || supplied(module, name).is_some()
+}
+
+/// What a module holds, for a hint.
+pub(crate) fn names(module: &str) -> String {
+    let known = MEMBERS.iter().find(|(of, _)| *of == module).map_or(&[][..], |(_, names)| *names);
+    let added = SUPPLIED.iter().filter(|(of, ..)| *of == module).map(|(_, name, ..)| *name);
+    known.iter().copied().chain(added).collect::<Vec<_>>().join(", ")
+}
+
+/// The names under which an expression knows modules, and those modules. A name that is anything else as well is left
+/// out.
+pub(crate) fn modules(body: &[Stmt], mentions: &Mentions) -> Vec<(String, &'static str)> {
+    struct Imports(Vec<(String, &'static str)>);
+    impl<'a> Visitor<'a> for Imports {
+        fn visit_stmt(&mut self, stmt: &'a Stmt) {
+            if let Stmt::Import(import) = stmt {
+                for alias in &import.names {
+                    let found = MODULES.into_iter().find(|module| *module == alias.name.as_str());
+                    self.0
+                        .extend(found.map(|module| (alias.asname.as_ref().unwrap_or(&alias.name).to_string(), module)));
+                }
+            }
+            visitor::walk_stmt(self, stmt);
+        }
+    }
+    let mut imports = Imports(Vec::new());
+    imports.visit_body(body);
+    let there = MODULES.into_iter().filter(|module| !mentions.bound.contains(*module));
+    imports.0.extend(there.map(|module| (module.to_owned(), module)));
+    imports.0.retain(|(name, _)| !mentions.assigned.contains(name));
+    imports.0
+}
