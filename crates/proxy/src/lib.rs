@@ -34,6 +34,8 @@ pub mod tls;
 pub mod upstream;
 
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
+#[cfg(all(feature = "fuzz", not(test)))]
+pub mod fuzz;
 #[cfg(test)]
 mod wire_tests;

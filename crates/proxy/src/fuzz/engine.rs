@@ -2,6 +2,13 @@
 
 use std::path::Path;
 
+/// Tries so many inputs of a target; how many came far in it.
+pub(super) fn tried(target: &str, rounds: u64) -> usize {
+    let (_, begin) = super::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
+    let mut check = begin();
+    Inputs::of(target, rounds).filter(|input| check(input)).count()
+}
+
 /// Inputs that begin as the lines of a file.
 pub(super) struct Inputs {
     corpus: Vec<Vec<u8>>,
@@ -16,8 +23,8 @@ impl Inputs {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let factor = number("PORTCULLIS_FUZZ_ROUNDS").unwrap_or(1);
         Self {
-            corpus: lines(&format!("corpus/{target}.txt")),
-            dictionary: lines("dictionary.txt"),
+            corpus: lines(&format!("corpus/{target}.txt")).chain(lines(&format!("found/{target}.txt"))).collect(),
+            dictionary: lines("dictionary.txt").collect(),
             random: Random(number("PORTCULLIS_FUZZ_SEED").unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             rounds: rounds * factor,
         }
@@ -68,10 +75,11 @@ impl Iterator for Inputs {
 }
 
 /// The lines of a file below `fuzz/` that are no remarks, with `\r \n \t \0 \xNN \\` as bytes.
-fn lines(file: &str) -> Vec<Vec<u8>> {
+fn lines(file: &str) -> impl Iterator<Item = Vec<u8>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(file);
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).map(bytes).collect()
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).map(bytes).collect();
+    lines.into_iter()
 }
 
 fn bytes(line: &str) -> Vec<u8> {
