@@ -14,6 +14,7 @@ mod http1;
 pub mod identity;
 pub mod identity_cache;
 pub mod identity_headers;
+mod informational;
 pub mod limiter;
 pub mod lines;
 pub mod listener;

@@ -39,7 +39,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 ///
 /// `TE: trailers` stays, since we hand trailers on; so does the list in `Trailer`, without which
 /// HTTP/1.1 has none.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at the names that are there is cheaper than looking up each that might be.
     let (mut ending, mut connection) = (Vec::new(), false);
     for name in headers.keys() {
@@ -124,7 +124,7 @@ fn dotted(address: Ipv4Addr) -> Option<HeaderValue> {
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
 /// domain around both, an application could sign its visitors in as somebody else (PX-178).
-pub(super) fn remove_own_cookies(headers: &mut HeaderMap) {
+pub(crate) fn remove_own_cookies(headers: &mut HeaderMap) {
     let is_own = |value: &HeaderValue| cookie::sets_ours(value.as_bytes());
     if !headers.get_all(SET_COOKIE).iter().any(is_own) {
         return;
