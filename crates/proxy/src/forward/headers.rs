@@ -144,8 +144,8 @@ pub(super) struct Trailers {
 
 impl Trailers {
     pub(super) fn new(set: [Option<&Lines>; 2], forbidden: Option<ForbiddenName>) -> Self {
-        let fields = set.into_iter().flatten().flat_map(Lines::fields);
-        Self { set: fields.map(|(name, _)| name.clone()).collect(), forbidden }
+        let names = set.into_iter().flatten().flat_map(Lines::names);
+        Self { set: names.cloned().collect(), forbidden }
     }
 
     /// Leaves in `Trailer` only what may pass.
