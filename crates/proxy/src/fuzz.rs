@@ -2,7 +2,7 @@
 //!
 //! Each target is a function of bytes that panics when something does not hold. It is tried in two ways:
 //!
-//! - by tests. Inputs begin as the lines of `fuzz/corpus/TARGET.txt` and `fuzz/found/TARGET.txt` and are changed at random,
+//! - by tests. Inputs are the lines of `fuzz/found/TARGET.txt`, and those of `fuzz/corpus/TARGET.txt` changed at random,
 //!   from a seed, so that a failure can be repeated: it prints the input. `PORTCULLIS_FUZZ_ROUNDS` and
 //!   `PORTCULLIS_FUZZ_SEED` make it longer and different;
 //! - by libFuzzer, which sees what code an input reaches and goes on from those that reach more (`just fuzz`). The package

@@ -12,6 +12,8 @@ pub(super) fn tried(target: &str, rounds: u64) -> usize {
 /// Inputs that begin as the lines of a file.
 pub(super) struct Inputs {
     corpus: Vec<Vec<u8>>,
+    /// What libFuzzer found: tried as it is. Mutations of it would mostly be noise.
+    found: Vec<Vec<u8>>,
     dictionary: Vec<Vec<u8>>,
     random: Random,
     rounds: u64,
@@ -23,8 +25,9 @@ impl Inputs {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let factor = number("PORTCULLIS_FUZZ_ROUNDS").unwrap_or(1);
         Self {
-            corpus: lines(&format!("corpus/{target}.txt")).chain(lines(&format!("found/{target}.txt"))).collect(),
-            dictionary: lines("dictionary.txt").collect(),
+            corpus: lines(&format!("corpus/{target}.txt")),
+            found: lines(&format!("found/{target}.txt")),
+            dictionary: lines("dictionary.txt"),
             random: Random(number("PORTCULLIS_FUZZ_SEED").unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             rounds: rounds * factor,
         }
@@ -63,11 +66,14 @@ impl Inputs {
     }
 }
 
-/// All corpus entries as they are, then mutations of them.
+/// What was found, then mutations of the corpus, and at last the corpus as it is.
 impl Iterator for Inputs {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(found) = self.found.pop() {
+            return Some(found);
+        }
         self.rounds = self.rounds.checked_sub(1)?;
         let plain = usize::try_from(self.rounds).ok().and_then(|at| self.corpus.get(at)).cloned();
         Some(plain.unwrap_or_else(|| self.mutated()))
@@ -75,11 +81,10 @@ impl Iterator for Inputs {
 }
 
 /// The lines of a file below `fuzz/` that are no remarks, with `\r \n \t \0 \xNN \\` as bytes.
-fn lines(file: &str) -> impl Iterator<Item = Vec<u8>> {
+fn lines(file: &str) -> Vec<Vec<u8>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(file);
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).map(bytes).collect();
-    lines.into_iter()
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).map(bytes).collect()
 }
 
 fn bytes(line: &str) -> Vec<u8> {
