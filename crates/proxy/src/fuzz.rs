@@ -17,8 +17,11 @@ mod wire;
 /// Panics when something does not hold for an input; says whether the input came far.
 pub type Target = Box<dyn FnMut(&[u8]) -> bool>;
 
+/// Makes a target ready.
+pub type Begin = fn() -> Target;
+
 /// All targets: their names, and what makes them ready.
-pub const TARGETS: &[(&str, fn() -> Target)] = &[
+pub const TARGETS: &[(&str, Begin)] = &[
     ("basic", texts::basic),
     ("cookie", texts::cookie),
     ("expression", texts::expression),
