@@ -24,9 +24,13 @@ unit *args:
 test name="":
     ./test {{name}}
 
-# Mutated inputs for everything that reads what strangers send: so many times what `./test` tries, from a new seed.
-# A failure prints its input, which belongs into `fuzz/corpus` as a line.
-fuzz rounds="30":
+# Everything that reads what strangers send, under libFuzzer: so many seconds for each target, or for those that are named.
+# A failure prints its input, which belongs into `fuzz/corpus` as a line. Needs a C++ compiler and Python.
+fuzz seconds="180" *targets:
+    tools/fuzz.py --seconds {{seconds}} {{targets}}
+
+# Mutated inputs without libFuzzer: so many times what `./test` tries, from a new seed.
+mutate rounds="30":
     PORTCULLIS_FUZZ_ROUNDS={{rounds}} PORTCULLIS_FUZZ_SEED="$(date +%s)" cargo test --locked -p portcullis-proxy --lib fuzz::
 
 # Known vulnerabilities of dependencies, beside what `./test` checks of them (needs cargo-deny and a network).

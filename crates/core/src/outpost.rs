@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::epoch::{Epochs, Mark, Subject};
-use crate::id::{CertificateId, ProviderPk};
+use crate::id::{BrandId, CertificateId, ProviderPk};
 use crate::keys::Digest;
 
 /// One consistent configuration of an outpost (PX-008).
@@ -17,10 +17,12 @@ pub struct Configuration {
     pub outpost_name: String,
     /// Providers with an application, by name (PX-027).
     pub providers: Vec<Provider>,
-    /// The certificates that these providers name, and that of `own_host`, each once.
+    /// The certificates that these providers, `own_host` and `brands` name, each once.
     pub certificates: Vec<Certificate>,
     /// The control plane's own host, if this outpost's listeners serve it and there is a certificate for it (PX-300).
     pub own_host: Option<OwnHost>,
+    /// What brands show for the control plane, if this outpost's listeners serve it (CO-502, PX-300).
+    pub brands: Vec<BrandHost>,
 }
 
 /// What is shown over TLS to clients that ask for the control plane itself.
@@ -28,6 +30,19 @@ pub struct Configuration {
 pub struct OwnHost {
     /// Host name of its public URL.
     pub host: String,
+    /// The certificate.
+    pub certificate: CertificateId,
+}
+
+/// What a brand shows over TLS to clients that ask for the control plane under its domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrandHost {
+    /// Key of the brand.
+    pub pk: BrandId,
+    /// The host name that it is for, with all names below it; in the form in which hosts are compared.
+    pub domain: String,
+    /// Whether it is for all other names, too, and for clients that ask for none.
+    pub is_default: bool,
     /// The certificate.
     pub certificate: CertificateId,
 }

@@ -68,7 +68,12 @@ pub async fn of_host(conn: &mut Conn, host: &str) -> Result<Brand, Error> {
 /// Whether a brand is for a host by its domain.
 pub(crate) fn is_of(brand: &Brand, host: &str) -> bool {
     let host = Host::parse(host, Scheme::Https);
-    host.is_some_and(|host| host.is_within(&check::normal(&brand.domain).unwrap_or_default()))
+    host.is_some_and(|host| host.is_within(&domain(brand).unwrap_or_default()))
+}
+
+/// A brand's domain in the form in which hosts are compared; none if it is no host name.
+pub(crate) fn domain(brand: &Brand) -> Option<String> {
+    check::normal(&brand.domain)
 }
 
 /// The brand for a host, as anybody sees it.

@@ -6,7 +6,7 @@ mod material;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::CertificateId;
 use portcullis_core::permission::{Model, Verb, special};
-use portcullis_store::{certificate, provider};
+use portcullis_store::{brand, certificate, provider};
 use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
@@ -106,7 +106,7 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fie
 pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Fields) -> Result<(), Error> {
     let ctx = change.context();
     let mut changed = found(change, pk).await?;
-    let before = snapshot(&changed);
+    let (before, had_key) = (snapshot(&changed), changed.private_key_sealed.is_some());
     let brings = fields.certificate_data.is_some() || fields.key_data.is_some();
     if fields.key_data.is_some() {
         // Another key has another name.
@@ -116,6 +116,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     if brings {
         check_host(ctx, change.actor(), &changed, "certificate_data")?;
         check_uses(change, &changed).await?;
+        if had_key && changed.private_key_sealed.is_none() {
+            check_shown(change, pk).await?;
+        }
     }
     let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
     certificate::update(change.conn(), &changed).await.map_err(taken)?;
@@ -139,6 +142,16 @@ async fn check_uses(change: &mut Change<'_>, changed: &Certificate) -> Result<()
         problems.add("certificate_data", problem);
     }
     problems.check()
+}
+
+/// A certificate that a brand shows keeps its private key: without one, the sign-in pages would show another, and nobody
+/// would have said so (CO-502, PX-303).
+async fn check_shown(change: &mut Change<'_>, pk: CertificateId) -> Result<(), Error> {
+    let shows = brand::Filter { web_certificate: Some(pk), ..brand::Filter::default() };
+    match brand::list(change.conn(), &shows, Slice::ALL).await?.rows.first() {
+        Some(brand) => Err(Error::field("key_data", format!("The brand {:?} shows this certificate.", brand.domain))),
+        None => Ok(()),
+    }
 }
 
 /// Deletes a certificate; providers that sign with it or show it name none then (CO-594). One that tokens are encrypted to

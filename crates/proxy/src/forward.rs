@@ -1,7 +1,7 @@
 //! Carries one request to the upstream, and its answer back (section 16 of the proxy specification).
 
 mod bodies;
-mod headers;
+pub(crate) mod headers;
 mod tunnel;
 
 use std::sync::Arc;

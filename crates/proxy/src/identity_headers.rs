@@ -105,7 +105,7 @@ fn headers(application: &Application, grant: &Grant) -> Result<Vec<(HeaderName, 
     if let Some(token) = jwt(grant, settings.forward_jwt) {
         headers.push((JWT, sensitive(value(token).unwrap_or(const { HeaderValue::from_static("") }))));
     }
-    let (limit, constant) = (settings.max_identity_header_bytes, size(application.constant_headers.fields()));
+    let (limit, constant) = (settings.max_identity_header_bytes, application.constant_headers.wire().len());
     if size(&headers) + constant > limit {
         tracing::warn!(provider.name = application.provider.name, "identity headers too large, leaving the JWT out");
         too_large("without_jwt");

@@ -14,6 +14,7 @@ mod http1;
 pub mod identity;
 pub mod identity_cache;
 pub mod identity_headers;
+mod informational;
 pub mod limiter;
 pub mod lines;
 pub mod listener;
@@ -34,6 +35,8 @@ pub mod tls;
 pub mod upstream;
 
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
+#[cfg(all(feature = "fuzz", not(test)))]
+pub mod fuzz;
 #[cfg(test)]
 mod wire_tests;

@@ -1,7 +1,7 @@
 //! Header fields that are set on many messages, finished for the wire.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -15,12 +15,42 @@ use crate::http1::{Came, write_field};
 pub struct Lines(Arc<Written>);
 
 struct Written {
-    /// No name occurs twice. All values are parts of `wire`: it is counted once when they are copied into a message,
-    /// and costs each of them no memory of its own.
-    fields: Box<[(HeaderName, HeaderValue)]>,
+    names: Arc<Names>,
+    /// A value for each name. All are parts of `wire`: it is counted once when they are copied into a message, and costs
+    /// each of them no memory of its own.
+    values: Box<[HeaderValue]>,
     wire: Bytes,
-    /// The names that are not of identity headers.
+}
+
+/// The names of fields: the same for nearly everybody, and so kept once for all who have the same.
+struct Names {
+    /// None occurs twice.
+    all: Box<[HeaderName]>,
+    /// Those that are not of identity headers.
     others: Box<[HeaderName]>,
+}
+
+/// Lists of names that are in use.
+static KNOWN: Mutex<Vec<Weak<Names>>> = Mutex::new(Vec::new());
+/// How many lists are looked through; beyond, the one that was kept for longest is found no more.
+const MOST_KNOWN: usize = 32;
+
+impl Names {
+    /// The list of these names.
+    fn shared(all: Vec<HeaderName>) -> Arc<Self> {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|names| *names.all == *all) {
+            return same;
+        }
+        let others = all.iter().filter(|name| !header::is_identity(name.as_str())).cloned().collect();
+        let names = Arc::new(Self { all: all.into(), others });
+        known.retain(|names| names.strong_count() > 0);
+        if known.len() >= MOST_KNOWN {
+            known.remove(0);
+        }
+        known.push(Arc::downgrade(&names));
+        names
+    }
 }
 
 impl Lines {
@@ -39,17 +69,21 @@ impl Lines {
             let value_bytes = line.split_off(name.as_str().len() + 2).split_to(value.len());
             let mut finished = HeaderValue::from_maybe_shared(value_bytes).unwrap_or_else(|_| value.clone());
             finished.set_sensitive(value.is_sensitive());
-            (name.clone(), finished)
+            finished
         };
-        let fields: Box<[_]> = last().map(finish).collect();
-        let others = fields.iter().map(|(name, _)| name).filter(|name| !header::is_identity(name.as_str()));
-        let others = others.cloned().collect();
-        Self(Arc::new(Written { fields, wire, others }))
+        let values = last().map(finish).collect();
+        let names = Names::shared(last().map(|(name, _)| name.clone()).collect());
+        Self(Arc::new(Written { names, values, wire }))
     }
 
     /// The fields.
-    pub fn fields(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.0.fields
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.names().iter().zip(&self.0.values)
+    }
+
+    /// The names of the fields.
+    pub(crate) fn names(&self) -> &[HeaderName] {
+        &self.0.names.all
     }
 
     /// The fields as lines of HTTP/1.1, with names in title case (PX-201).
@@ -66,22 +100,22 @@ impl Lines {
 
     /// Whether none of the fields has one of their names.
     pub(crate) fn are_missing(&self, headers: &HeaderMap) -> bool {
-        self.fields().iter().all(|(name, _)| !headers.contains_key(name))
+        self.names().iter().all(|name| !headers.contains_key(name))
     }
 
     /// Whether a field of this name, which is no identity header's, is among them.
     pub(crate) fn set_name(&self, name: &HeaderName) -> bool {
-        self.0.others.contains(name)
+        self.0.names.others.contains(name)
     }
 
     /// Removes all fields that have their names.
     pub(crate) fn unset(&self, headers: &mut HeaderMap) {
-        for name in &self.0.others {
+        for name in &self.0.names.others {
             headers.remove(name);
         }
         // Mostly there are none: they were taken out when the request came in.
         if headers.keys().any(|name| header::is_identity(name.as_str())) {
-            for (name, _) in self.fields() {
+            for name in self.names() {
                 headers.remove(name);
             }
         }
@@ -90,7 +124,7 @@ impl Lines {
 
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.fields()).finish()
+        f.debug_map().entries(self.fields()).finish()
     }
 }
 
@@ -145,14 +179,33 @@ mod tests {
         let lines =
             Lines::new(&[field("x-authentik-name", "old"), secret, field("x-authentik-name", ""), field("x", "y")]);
         assert_eq!(lines.wire(), b"Authorization: Basic YTpi\r\nX-Authentik-Name: \r\nX: y\r\n");
-        assert!(lines.fields()[0].1.is_sensitive() && !format!("{lines:?}").contains("YTpi"));
+        assert!(lines.fields().next().unwrap().1.is_sensitive() && !format!("{lines:?}").contains("YTpi"));
 
         let sent = HeaderMap::from_iter([field("x-authentik-name", "mallory"), field("x", "z"), field("x-kept", "k")]);
         let (mut set, mut unset) = (sent.clone(), sent);
         lines.set(&mut set);
         lines.unset(&mut unset);
         assert_eq!(unset, HeaderMap::from_iter([field("x-kept", "k")]));
-        unset.extend(lines.fields().iter().cloned().map(|(name, value)| (Some(name), value)));
+        unset.extend(lines.fields().map(|(name, value)| (Some(name.clone()), value.clone())));
         assert_eq!(set, unset);
+    }
+
+    /// PX-100: lines with the same names in the same order share their list; others do not, however many there were.
+    #[test]
+    fn px_100_names_are_kept_once() {
+        let of = |names: &[&'static str]| Lines::new(&names.iter().map(|name| field(name, "v")).collect::<Vec<_>>());
+        let (one, other, reversed) =
+            (of(&["x-kept-a", "x-kept-b"]), of(&["x-kept-a", "x-kept-b"]), of(&["x-kept-b", "x-kept-a"]));
+        assert!(Arc::ptr_eq(&one.0.names, &other.0.names) && !Arc::ptr_eq(&one.0.names, &reversed.0.names));
+        assert_eq!(reversed.wire(), b"X-Kept-B: v\r\nX-Kept-A: v\r\n");
+        let many: Vec<_> = (0..100)
+            .map(|number| {
+                Lines::new(&[(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static("v"))])
+            })
+            .collect();
+        for (number, lines) in many.iter().enumerate() {
+            assert_eq!(lines.names(), [format!("x-{number}").as_str()]);
+        }
+        assert!(KNOWN.lock().unwrap().len() <= MOST_KNOWN);
     }
 }

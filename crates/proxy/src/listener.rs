@@ -161,7 +161,7 @@ impl<P: Plane> Server<P> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl<P: Plane> Server<P> {
     /// Serves one stream.
     pub(crate) async fn serve_stream(
@@ -170,7 +170,8 @@ impl<P: Plane> Server<P> {
         peer: std::net::IpAddr,
         version: http::Version,
     ) {
-        let slot = Slot(Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()));
+        let Ok(place) = Arc::new(Semaphore::new(1)).acquire_owned().await else { return };
+        let slot = Slot(Arc::new(place));
         let life = Life { stop: CancellationToken::new(), abort: self.cut.clone(), crowd: Arc::default() };
         let ids = RequestIds::new(&*self.entropy);
         let mut connection = Connection { server: Arc::new(self), peer, slot, life, ids };

@@ -331,3 +331,5 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(all(feature = "fuzz", not(test)))]
+pub(crate) mod tests;

@@ -38,7 +38,7 @@ pub fn self_signed(names: Vec<String>) -> Result<Arc<CertifiedKey>, TlsError> {
 }
 
 /// What HTTPS listeners speak: TLS 1.2 and 1.3 with ALPN `h2` and `http/1.1` (PX-302), and the certificate that belongs
-/// to the name which the client asks for, or else `otherwise` (PX-300).
+/// to the name which the client asks for, or else that of the default brand, or else `otherwise` (PX-300).
 ///
 /// All suites of the library are of the kind that PX-302 wants, and it takes early data only if told to.
 ///
@@ -65,7 +65,7 @@ struct ByName {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let found = hello.server_name().and_then(|name| self.certificates.find(name));
-        Some(found.unwrap_or_else(|| Arc::clone(&self.otherwise)))
+        Some(found.or_else(|| self.certificates.of_others()).unwrap_or_else(|| Arc::clone(&self.otherwise)))
     }
 }
 

@@ -101,6 +101,9 @@ pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<BrandI
     brand::set_client_certificates(change.conn(), pk, &made.client_certificates).await?;
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
+    if made.brand.web_certificate.is_some() {
+        change.touch(Touched::Configuration);
+    }
     change.event("model_created", json!({"model": named(&made.brand)})).await?;
     Ok(pk)
 }
@@ -140,6 +143,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: BrandId, fields: Fields) -> 
     attributes_diff(&mut difference, &before.attributes, &changed.attributes);
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
+    if shows(&before.brand) != shows(&changed.brand) {
+        change.touch(Touched::Configuration);
+    }
     change.event("model_updated", json!({"model": named(&changed.brand), "diff": difference})).await
 }
 
@@ -163,7 +169,15 @@ pub async fn delete_in(change: &mut Change<'_>, pk: BrandId) -> Result<(), Error
     brand::delete(change.conn(), pk).await?;
     // Who records events has the brand at hand.
     change.touch(Touched::Everyone);
+    if gone.web_certificate.is_some() {
+        change.touch(Touched::Configuration);
+    }
     change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// What listeners are told of a brand: its certificate, and for which names that is (PX-300).
+fn shows(brand: &Brand) -> Option<(CertificateId, &str, bool)> {
+    brand.web_certificate.map(|certificate| (certificate, brand.domain.as_str(), brand.is_default))
 }
 
 fn taken(error: portcullis_store::StoreError) -> Error {
@@ -237,6 +251,9 @@ async fn apply(
     }
     if let Some(given) = fields.web_certificate {
         check_certificate(change, "web_certificate", given.as_slice(), problems).await?;
+        if given != brand.web_certificate && given.is_some_and(|pk| !change.actor().may_use(pk)) {
+            problems.add("web_certificate", "User does not have access to certificate.");
+        }
         brand.web_certificate = given;
     }
     if let Some(certificates) = &fields.client_certificates {

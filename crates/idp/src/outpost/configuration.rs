@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use portcullis_core::duration;
-use portcullis_core::outpost::{Certificate, Configuration, Endpoints, Mode, OwnHost, Provider};
+use portcullis_core::outpost::{BrandHost, Certificate, Configuration, Endpoints, Mode, OwnHost, Provider};
 use portcullis_store::Conn;
 use portcullis_store::application::Application;
-use portcullis_store::{application, certificate, mapping, outpost, provider, proxy_session};
+use portcullis_store::{application, brand, certificate, mapping, outpost, provider, proxy_session};
 use serde_json::Value;
 use url::Url;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::providers::secrets;
-use crate::{certificates, outposts, providers};
+use crate::{brands, certificates, outposts, providers};
 
 /// Lifetime of sessions when the provider's text says none (PX-030).
 const VALIDITY_SECONDS: i64 = 3600;
@@ -29,19 +29,22 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     // Before the reading: a change meanwhile is one to come.
     let revision = ctx.revisions.present();
     let mut conn = ctx.db.read().await?;
-    let (own_host, own) = of_own_host(ctx, &mut conn).await?.unzip();
+    let (brands, mut own) = of_brands(&mut conn).await?;
+    let (own_host, found) = of_own_host(ctx, &mut conn, &brands, &own).await?.unzip();
+    own.extend(found.filter(|found| own.iter().all(|record| record.pk != found.pk)));
     let Some(embedded) = outpost::by_managed(&mut conn, outposts::EMBEDDED).await? else {
         let certificates = own.into_iter().filter_map(|record| with_key(ctx, record)).collect();
-        return Ok(Configuration { revision, certificates, own_host, ..Configuration::default() });
+        return Ok(Configuration { revision, certificates, own_host, brands, ..Configuration::default() });
     };
     let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
     let mut shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
     let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
     let providers = described(ctx, &mut conn, served, host).await?;
     drop(conn);
-    shown.extend(own.filter(|own| shown.iter().all(|record| record.pk != own.pk)));
+    own.retain(|own| shown.iter().all(|record| record.pk != own.pk));
+    shown.extend(own);
     let certificates = shown.into_iter().filter_map(|record| with_key(ctx, record)).collect();
-    Ok(Configuration { revision, providers, certificates, own_host, outpost_name: embedded.name })
+    Ok(Configuration { revision, providers, certificates, own_host, brands, outpost_name: embedded.name })
 }
 
 /// Every proxy provider with an application, by name, as outposts elsewhere are told of it (CO-570). The endpoints are those
@@ -92,12 +95,32 @@ async fn described(
     Ok(providers.collect())
 }
 
-/// The control plane's own host, and the certificate to show there: of those with a private key that are for this name,
-/// the one that ends last (PX-300).
-async fn of_own_host(ctx: &Context, conn: &mut Conn) -> Result<Option<(OwnHost, certificate::Certificate)>, Error> {
+/// What brands show for the control plane (CO-502), and these certificates, each once.
+async fn of_brands(conn: &mut Conn) -> Result<(Vec<BrandHost>, Vec<certificate::Certificate>), Error> {
+    let (mut hosts, mut shown) = (Vec::new(), Vec::<certificate::Certificate>::new());
+    for brand in brand::all(conn).await? {
+        let (Some(pk), Some(domain)) = (brand.web_certificate, brands::domain(&brand)) else { continue };
+        if shown.iter().all(|record| record.pk != pk) {
+            shown.extend(certificate::by_pk(conn, pk).await?);
+        }
+        hosts.push(BrandHost { pk: brand.pk, domain, is_default: brand.is_default, certificate: pk });
+    }
+    Ok((hosts, shown))
+}
+
+/// The control plane's own host, and the certificate to show there: that of the default brand if it is for this name, else
+/// of those with a private key that are, the one that ends last (PX-300).
+async fn of_own_host(
+    ctx: &Context,
+    conn: &mut Conn,
+    brands: &[BrandHost],
+    of_brands: &[certificate::Certificate],
+) -> Result<Option<(OwnHost, certificate::Certificate)>, Error> {
     let url = Url::parse(&ctx.base_url).ok();
     let Some(host) = url.as_ref().and_then(Url::host_str) else { return Ok(None) };
-    let mut known = certificate::with_key(conn).await?.into_iter();
+    let default = brands.iter().find(|brand| brand.is_default).map(|brand| brand.certificate);
+    let default = of_brands.iter().find(|record| Some(record.pk) == default && record.private_key_sealed.is_some());
+    let mut known = default.cloned().into_iter().chain(certificate::with_key(conn).await?);
     Ok(known
         .find(|record| certificates::is_for(record, host))
         .map(|record| (OwnHost { host: host.to_owned(), certificate: record.pk }, record)))

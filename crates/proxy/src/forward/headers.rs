@@ -39,7 +39,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 ///
 /// `TE: trailers` stays, since we hand trailers on; so does the list in `Trailer`, without which
 /// HTTP/1.1 has none.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at the names that are there is cheaper than looking up each that might be.
     let (mut ending, mut connection) = (Vec::new(), false);
     for name in headers.keys() {
@@ -174,7 +174,7 @@ fn push_dotted(text: &mut Vec<u8>, address: Ipv4Addr) {
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
 /// domain around both, an application could sign its visitors in as somebody else (PX-178).
-pub(super) fn remove_own_cookies(headers: &mut HeaderMap) {
+pub(crate) fn remove_own_cookies(headers: &mut HeaderMap) {
     let is_own = |value: &HeaderValue| cookie::sets_ours(value.as_bytes());
     if !headers.get_all(SET_COOKIE).iter().any(is_own) {
         return;
@@ -194,8 +194,8 @@ pub(super) struct Trailers {
 
 impl Trailers {
     pub(super) fn new(set: [Option<&Lines>; 2], forbidden: Option<ForbiddenName>) -> Self {
-        let fields = set.into_iter().flatten().flat_map(Lines::fields);
-        Self { set: fields.map(|(name, _)| name.clone()).collect(), forbidden }
+        let names = set.into_iter().flatten().flat_map(Lines::names);
+        Self { set: names.cloned().collect(), forbidden }
     }
 
     /// Leaves in `Trailer` only what may pass.

@@ -2,9 +2,18 @@
 
 use std::path::Path;
 
+/// Tries so many inputs of a target; how many came far in it.
+pub(super) fn tried(target: &str, rounds: u64) -> usize {
+    let (_, begin) = super::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
+    let mut check = begin();
+    Inputs::of(target, rounds).filter(|input| check(input)).count()
+}
+
 /// Inputs that begin as the lines of a file.
 pub(super) struct Inputs {
     corpus: Vec<Vec<u8>>,
+    /// What libFuzzer found: tried as it is. Mutations of it would mostly be noise.
+    found: Vec<Vec<u8>>,
     dictionary: Vec<Vec<u8>>,
     random: Random,
     rounds: u64,
@@ -17,6 +26,7 @@ impl Inputs {
         let factor = number("PORTCULLIS_FUZZ_ROUNDS").unwrap_or(1);
         Self {
             corpus: lines(&format!("corpus/{target}.txt")),
+            found: lines(&format!("found/{target}.txt")),
             dictionary: lines("dictionary.txt"),
             random: Random(number("PORTCULLIS_FUZZ_SEED").unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             rounds: rounds * factor,
@@ -56,11 +66,14 @@ impl Inputs {
     }
 }
 
-/// All corpus entries as they are, then mutations of them.
+/// What was found, then mutations of the corpus, and at last the corpus as it is.
 impl Iterator for Inputs {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(found) = self.found.pop() {
+            return Some(found);
+        }
         self.rounds = self.rounds.checked_sub(1)?;
         let plain = usize::try_from(self.rounds).ok().and_then(|at| self.corpus.get(at)).cloned();
         Some(plain.unwrap_or_else(|| self.mutated()))

@@ -240,7 +240,9 @@ pub(crate) fn read_answer(read: &mut BytesMut, looked: &mut Looked) -> Result<Op
     let is_1_1 = head.version == Some(1);
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Field)?;
     let whole = read.get(..length).unwrap_or_default();
-    if let Some(plain) = Plain::of(whole, head.headers, status, is_1_1) {
+    if !status.is_informational()
+        && let Some(plain) = Plain::of(whole, head.headers, status, is_1_1)
+    {
         let came = Some(plain.came(read.split_to(length)));
         let (framing, keep_alive) = (plain.framing, plain.keep_alive);
         return Ok(Some(Answered { status, fields: spare::take(), came, framing, keep_alive }));

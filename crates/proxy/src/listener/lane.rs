@@ -20,6 +20,7 @@ use super::Plane;
 use super::connection::{Answer, Way};
 use crate::body::BodyError;
 use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
+use crate::informational;
 use crate::lines::Ready;
 
 /// Room to read heads into.
@@ -46,7 +47,7 @@ where
     F: Future<Output = ()> + Unpin,
 {
     let most = way.connection.server.settings.head_bytes;
-    let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new() };
+    let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new(), ahead: false };
     let (mut last, mut looked) = (false, Looked::default());
     let mut request = Request::default();
     loop {
@@ -78,8 +79,9 @@ where
             let mut answering = pin!(way.answer(&mut request));
             let answer = std::future::poll_fn(|cx| {
                 last = last || over.poll_unpin(cx).is_ready();
-                match answering.as_mut().poll(cx) {
+                match informational::poll_answer(answering.as_mut(), cx, &mut lane.written) {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending if lane.poll_ahead(cx).is_err() => Poll::Ready(None),
                     Poll::Pending => lane.poll_gone(cx).map(|()| None),
                 }
             });
@@ -108,6 +110,8 @@ struct Lane<'a, S> {
     stream: &'a mut S,
     read: BytesMut,
     written: Vec<u8>,
+    /// Whether something that came before the answer is on its way to the client.
+    ahead: bool,
 }
 
 /// How the end of an answer's body is told.
@@ -161,6 +165,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
             };
         }
         Poll::Pending
+    }
+
+    /// Sends what came before the answer, as far as the client takes it now. The rest goes out with the answer.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.ahead |= !self.written.is_empty();
+        if !self.ahead {
+            return Ok(());
+        }
+        while !self.written.is_empty() {
+            match Pin::new(&mut *self.stream).poll_write(cx, &self.written)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => drop(self.written.drain(..count)),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        self.ahead = Pin::new(&mut *self.stream).poll_flush(cx)?.is_pending();
+        Ok(())
     }
 
     /// Sends an answer; whether the connection stays open.

@@ -192,8 +192,13 @@ impl Remote {
         // First what requests are asked about with, then what makes requests.
         self.table.store(Arc::new(Table { outpost: Some(outpost), served }));
         self.configuration.send_if_modified(|present| {
-            let next =
-                Configuration { revision: present.revision, outpost_name, providers, certificates, own_host: None };
+            let next = Configuration {
+                revision: present.revision,
+                outpost_name,
+                providers,
+                certificates,
+                ..Configuration::default()
+            };
             if self.is_ready.swap(true, Ordering::AcqRel) && next == **present {
                 return false;
             }

@@ -44,6 +44,11 @@ impl Certificates {
         self.table.load().find(name).map(|shown| Arc::clone(&shown.key))
     }
 
+    /// The certificate for names that nobody has one for, and for clients that ask for none (CO-502).
+    pub(super) fn of_others(&self) -> Option<Arc<CertifiedKey>> {
+        self.table.load().of_others().map(|shown| Arc::clone(&shown.key))
+    }
+
     pub(super) fn sessions(&self) -> Arc<dyn StoresServerSessions> {
         Arc::clone(&self.sessions) as _
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_core::host::Host;
-use portcullis_core::id::{CertificateId, ProviderPk};
+use portcullis_core::id::{BrandId, CertificateId, ProviderPk};
 use portcullis_core::keys::{Digest, sha256};
 use portcullis_core::origin::Scheme;
 use portcullis_core::outpost::{Certificate, Configuration, Provider};
@@ -24,22 +24,34 @@ enum Read {
 /// How the control plane's own place is called in logs and metrics.
 const OWN_NAME: &str = "(sign-in pages)";
 
-/// A provider that shows a certificate, and the names under which it does.
+/// Who shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Provider(ProviderPk),
+    /// A brand's: for its domain and all names below it.
+    Brand(BrandId),
+    /// Found for the control plane's own host.
+    Own,
+}
+
+/// A provider, or another, that shows a certificate, and the names under which it does.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// None for the control plane itself.
-    provider: Option<ProviderPk>,
+    whose: Whose,
     /// For logs and metrics.
     pub(super) name: String,
     host: String,
     domain: Option<String>,
+    /// Whether it is for the names of nobody, too.
+    of_others: bool,
     pub(super) shown: Arc<Shown>,
 }
 
 impl Place {
     fn is_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shown, &other.shown)
-            && (self.provider, &self.host, &self.domain) == (other.provider, &other.host, &other.domain)
+            && (self.whose, &self.host, &self.domain, self.of_others)
+                == (other.whose, &other.host, &other.domain, other.of_others)
     }
 }
 
@@ -48,7 +60,7 @@ impl Place {
 pub(super) struct Table {
     /// What was read, by what it was read from: nothing is read twice, or complained about twice.
     read: HashMap<CertificateId, (Digest, Read)>,
-    /// By key of the provider; the control plane's own comes last.
+    /// By key of the provider; then those of brands, and the control plane's own.
     places: Vec<Place>,
 }
 
@@ -61,29 +73,36 @@ impl Table {
         let mut providers: Vec<_> = configuration.providers.iter().collect();
         // Where two claim the same name, the lowest key wins, as it does among hosts (PX-055).
         providers.sort_by_key(|provider| provider.pk);
+        let shown = |whose, certificate: CertificateId| match read.get(&certificate) {
+            Some((_, Read::Usable(shown))) => Some(Arc::clone(shown)),
+            Some((_, Read::WithoutKey)) => None,
+            Some((_, Read::Broken)) | None => Some(Arc::clone(&before.of(whose)?.shown)),
+        };
         let place = |provider: &Provider| {
-            let shown = match read.get(&provider.certificate?) {
-                Some((_, Read::Usable(shown))) => Arc::clone(shown),
-                Some((_, Read::WithoutKey)) => return None,
-                Some((_, Read::Broken)) | None => Arc::clone(&before.of(Some(provider.pk))?.shown),
-            };
+            let whose = Whose::Provider(provider.pk);
+            let shown = shown(whose, provider.certificate?)?;
             let rule = RedirectRule::new(&provider.external_host, provider.mode, &provider.cookie_domain).ok()?;
             Some(Place {
-                provider: Some(provider.pk),
+                whose,
                 name: provider.name.clone(),
                 host: rule.host().name().to_owned(),
                 domain: rule.domain().map(str::to_owned),
+                of_others: false,
                 shown,
             })
         };
         let own = configuration.own_host.as_ref().and_then(|own| {
-            let shown = match read.get(&own.certificate) {
-                Some((_, Read::Usable(shown))) => Arc::clone(shown),
-                _ => Arc::clone(&before.of(None)?.shown),
-            };
-            Some(Place { provider: None, name: OWN_NAME.to_owned(), host: own.host.clone(), domain: None, shown })
+            let shown = shown(Whose::Own, own.certificate)?;
+            let (name, host) = (OWN_NAME.to_owned(), own.host.clone());
+            Some(Place { whose: Whose::Own, name, host, domain: None, of_others: false, shown })
         });
-        let places = providers.into_iter().filter_map(place).chain(own).collect();
+        let brands = configuration.brands.iter().filter_map(|brand| {
+            let whose = Whose::Brand(brand.pk);
+            let shown = shown(whose, brand.certificate)?;
+            let (name, host) = (format!("(brand {})", brand.domain), brand.domain.clone());
+            Some(Place { whose, name, host, domain: None, of_others: brand.is_default, shown })
+        });
+        let places = providers.into_iter().filter_map(place).chain(brands).chain(own).collect();
         Self { read, places }
     }
 
@@ -95,24 +114,35 @@ impl Table {
         }
     }
 
-    fn of(&self, provider: Option<ProviderPk>) -> Option<&Place> {
-        self.places.iter().find(|place| place.provider == provider)
+    fn of(&self, whose: Whose) -> Option<&Place> {
+        self.places.iter().find(|place| place.whose == whose)
     }
 
-    /// The certificate for a name (PX-300); none if there is none for it. What providers name goes before what is
-    /// found for the control plane.
+    /// The certificate for a name (PX-300); none if there is none for it. What providers name goes before what brands
+    /// name, and that before what is found for the control plane, unless that alone is for the name.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Shown>> {
         let host = Host::parse(name, Scheme::Https)?;
         let mut exact = self.places.iter().filter(|place| place.host == host.name());
-        let of_provider = exact.clone().find(|place| place.provider.is_some());
+        let of_provider = exact.clone().find(|place| matches!(place.whose, Whose::Provider(_)));
         let around = || {
             let is_around = |place: &&Place| place.domain.as_ref().is_some_and(|domain| host.is_within(domain));
             let mut around: Vec<_> = self.places.iter().filter(is_around).collect();
             around.sort_by_key(|place| Reverse(place.domain.as_ref().map(String::len)));
             around.into_iter().find(|place| place.shown.covers(host.name()))
         };
-        let place = of_provider.or_else(around).or_else(|| exact.next());
+        let of_control_plane = || {
+            let own = exact.find(|place| place.whose == Whose::Own);
+            let is_of = |place: &&Place| matches!(place.whose, Whose::Brand(_)) && host.is_within(&place.host);
+            let brand = self.places.iter().filter(is_of).max_by_key(|place| place.host.len());
+            brand.filter(|brand| own.is_none() || brand.shown.covers(host.name())).or(own)
+        };
+        let place = of_provider.or_else(around).or_else(of_control_plane);
         place.map(|place| &place.shown)
+    }
+
+    /// The certificate for the names of nobody.
+    pub(super) fn of_others(&self) -> Option<&Arc<Shown>> {
+        self.places.iter().find(|place| place.of_others).map(|place| &place.shown)
     }
 
     pub(super) fn places(&self) -> &[Place] {
@@ -127,8 +157,7 @@ impl Table {
 
     /// The places that show something which they did not show before.
     pub(super) fn new_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Place> {
-        let is_new =
-            |place: &&Place| !before.of(place.provider).is_some_and(|old| Arc::ptr_eq(&old.shown, &place.shown));
+        let is_new = |place: &&Place| !before.of(place.whose).is_some_and(|old| Arc::ptr_eq(&old.shown, &place.shown));
         self.places.iter().filter(is_new)
     }
 }

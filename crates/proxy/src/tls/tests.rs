@@ -1,6 +1,6 @@
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::{CertificateId, ProviderPk};
-use portcullis_core::outpost::{Certificate, Configuration, Mode, OwnHost, Provider};
+use portcullis_core::id::{BrandId, CertificateId, ProviderPk};
+use portcullis_core::outpost::{BrandHost, Certificate, Configuration, Mode, OwnHost, Provider};
 use rustls::pki_types::CertificateDer;
 
 use super::*;
@@ -113,6 +113,61 @@ fn px_300_the_control_plane_has_a_certificate() {
     let exact = [(1, "https://id.in.example", "", 2)];
     assert_eq!(shown_with(&exact, Some(3), &[&own, &new]), [Some(1), Some(1), None]);
     assert_eq!(shown_with(&[], None, &[]), [None; 3]);
+}
+
+/// CO-502, PX-300, PX-303: a brand's certificate is shown for its domain and the names below it, the longest domain first,
+/// behind those of providers; the default brand's for all other names; one that is broken keeps the previous, one without key
+/// is ignored.
+#[test]
+fn co_502_brands_show_their_certificates() {
+    let names = [
+        ["example.com", "*.example.com"],
+        ["in.example.com", "a.in.example.com"],
+        ["a.example", "b.example"],
+        ["c.example", "d.example"],
+        ["id.example.com", "e.example"],
+        ["f.example", "g.example"],
+    ];
+    let pairs: Vec<_> = names.iter().zip(1..).map(|(names, number)| pair(number, names)).collect();
+    let [outer, inner, default, app, own, unfit] = <[_; 6]>::try_from(pairs).unwrap();
+    let all = [&outer, &inner, &default, &app, &own, &unfit];
+    let brand = |number: u128, domain: &str, certificate| BrandHost {
+        pk: BrandId(uuid::Uuid::from_u128(number)),
+        domain: domain.to_owned(),
+        is_default: domain == "authentik-default",
+        certificate: id(certificate),
+    };
+    let certificates = Certificates::default();
+    let show = |brands: &[BrandHost], present: &[&Certificate]| {
+        let own_host = Some(OwnHost { host: "id.example.com".to_owned(), certificate: id(5) });
+        let providers = [(1, "https://app.in.example.com", "", 4), (2, "https://plain.in.example.com", "", 0)];
+        let present = present.iter().map(|one| (*one).clone()).collect();
+        let configuration = Configuration { own_host, brands: brands.to_vec(), ..configuration(&providers, present) };
+        certificates.update(&configuration, NOW);
+        let others =
+            certificates.of_others().map(|found| all.iter().position(|one| der(one) == found.cert[0]).unwrap());
+        let names = [
+            "example.com",
+            "EXAMPLE.com.",
+            "b.example.com",
+            "in.example.com",
+            "b.in.example.com",
+            "app.in.example.com",
+        ];
+        let more = ["plain.in.example.com", "id.example.com", "badexample.com"];
+        (others, names.map(|name| shown(&certificates, name, &all)), more.map(|name| shown(&certificates, name, &all)))
+    };
+    let brands = [brand(1, "authentik-default", 3), brand(2, "example.com", 1), brand(3, "in.example.com", 2)];
+    let (o, i, a) = (Some(0), Some(1), Some(3));
+    assert_eq!(show(&brands, &all), (Some(2), [o, o, o, i, i, a], [i, o, None]));
+    // That of the outer brand is not for the control plane's host now; the one that was found for it is.
+    let narrow = [brand(2, "example.com", 6)];
+    assert_eq!(show(&narrow, &all), (None, [Some(5), Some(5), Some(5), Some(5), Some(5), a], [Some(5), Some(4), None]));
+    show(&brands, &all);
+    let cut = Certificate { chain: inner.chain[..100].to_owned(), ..inner.clone() };
+    let bare = Certificate { key: String::new(), ..default.clone() };
+    assert_eq!(show(&brands, &[&outer, &cut, &bare, &app, &own]), (None, [o, o, o, i, i, a], [i, o, None]));
+    assert_eq!(show(&[], &all), (None, [None, None, None, None, None, a], [None, Some(4), None]));
 }
 
 /// PX-029, PX-301: another certificate, another host and no certificate any more are in force at once; a changed

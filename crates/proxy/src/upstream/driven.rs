@@ -25,6 +25,7 @@ use crate::body::{Body, BodyError};
 use crate::http1::{
     Answered, Came, ChunkError, HeadError, Looked, Next, Received, give_back, read_answer, write_fields,
 };
+use crate::informational::Allowance;
 use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
@@ -217,7 +218,7 @@ async fn exchange(
     if written.capacity() > LITTLE {
         *written = Vec::new();
     }
-    let (mut length, mut looked) = (0, Looked::default());
+    let (mut length, mut looked, mut ahead) = (0, Looked::default(), Allowance::default());
     loop {
         let count = match std::future::poll_fn(|cx| connection.poll_read(cx)).await {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -230,7 +231,7 @@ async fn exchange(
         while let Some(answered) = read_answer(&mut connection.read, &mut looked)? {
             match answered.status {
                 StatusCode::SWITCHING_PROTOCOLS => return Err(DrivenError::Switched),
-                status if status.is_informational() => {}
+                status if status.is_informational() => ahead.pass_on(status, answered.fields),
                 _ => return Ok(answered),
             }
         }

@@ -1,5 +1,6 @@
 use authentik_client::models;
 use http::Method;
+use portcullis_idp::outpost;
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -65,6 +66,88 @@ async fn co_556_brands_live_and_go() {
     site.delete(&path).await;
     let (status, gone) = site.send(ADMIN, Method::GET, &path, None).await;
     assert_eq!((status.as_u16(), gone), (404, json!({"detail": "No Brand matches the given query."})));
+}
+
+/// CO-502, PX-300, PX-029: what brands show for the control plane is told to its listeners at once; the default brand's goes
+/// before what is found for the host of the public URL, if it is for that.
+#[tokio::test]
+async fn co_502_listeners_are_told_what_brands_show() {
+    let site = Site::new().await;
+    let make = async |name: &str, host: &str, days: i32| {
+        let wanted = json!({"common_name": name, "subject_alt_name": host, "validity_days": days, "alg": "ecdsa"});
+        let (status, made) =
+            site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(wanted)).await;
+        assert_eq!(status, 200, "{made}");
+        made["pk"].clone()
+    };
+    let told = async || {
+        let configuration = outpost::configuration(&site.ctx).await.unwrap();
+        let brands = configuration.brands.iter();
+        let brands: Vec<_> = brands.map(|b| json!([b.domain, b.is_default, b.certificate])).collect();
+        (json!(brands), json!(configuration.own_host.map(|own| own.certificate)), configuration.certificates.len())
+    };
+    let found = make("found", "id.example", 90).await;
+    let chosen = make("chosen", "id.example", 30).await;
+    let other = make("other", "x.example", 9).await;
+    assert_eq!(told().await, (json!([]), found.clone(), 1));
+    let default = site.get(&format!("{PATH}?default=true")).await["results"][0]["brand_uuid"].clone();
+    let default = format!("{PATH}{}/", default.as_str().unwrap());
+    let revision = site.ctx.revisions.present();
+    site.patch(&default, json!({"web_certificate": chosen})).await;
+    assert!(site.ctx.revisions.present() > revision);
+    let of_default = json!(["authentik-default", true, chosen]);
+    assert_eq!(told().await, (json!([of_default]), chosen.clone(), 1));
+    let wiki = json!({"domain": ".Wiki.Example", "web_certificate": other});
+    let wiki = format!("{PATH}{}/", site.post(PATH, wiki).await["brand_uuid"].as_str().unwrap());
+    let of_wiki = json!(["wiki.example", false, other]);
+    assert_eq!(told().await, (json!([of_wiki, of_default]), chosen.clone(), 2));
+    let revision = site.ctx.revisions.present();
+    site.patch(&wiki, json!({"branding_title": "Wiki"})).await;
+    assert_eq!(site.ctx.revisions.present(), revision);
+    site.patch(&wiki, json!({"domain": "w.example"})).await;
+    assert!(site.ctx.revisions.present() > revision);
+    site.patch(&default, json!({"web_certificate": other})).await;
+    assert_eq!(told().await.1, found, "one that is for the host");
+    let revision = site.ctx.revisions.present();
+    site.delete(&wiki).await;
+    assert!(site.ctx.revisions.present() > revision);
+    site.patch(&default, json!({"web_certificate": null})).await;
+    assert_eq!(told().await, (json!([]), found, 1));
+}
+
+/// CO-502, CO-466, PX-303: a brand shows the certificate of those alone who may use its private key; while it does, the key
+/// stays.
+#[tokio::test]
+async fn co_502_a_brand_s_certificate_keeps_its_key() {
+    let site = Site::new().await;
+    let wanted = json!({"common_name": "wiki.example", "validity_days": 9, "alg": "ecdsa"});
+    let (_, pair) = site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(wanted)).await;
+    let pk = pair["pk"].as_str().unwrap();
+    let brand = site.post(PATH, json!({"domain": "wiki.example"})).await["brand_uuid"].clone();
+    let brand = format!("{PATH}{}/", brand.as_str().unwrap());
+    let mut rights = vec![("authentik_brands.view_brand", None), ("authentik_brands.change_brand", None)];
+    let (_, key) = site.user_with("ada", &rights).await;
+    let show = json!({"web_certificate": pk});
+    let (status, said) = site.send(&key, Method::PATCH, &brand, Some(show.clone())).await;
+    let refused = json!({"web_certificate": ["User does not have access to certificate."]});
+    assert_eq!((status.as_u16(), said), (400, refused));
+    rights.push(("authentik_crypto.view_certificatekeypair_key", Some(pk)));
+    let (_, key_of_reader) = site.user_with("bob", &rights).await;
+    let (status, said) = site.send(&key_of_reader, Method::PATCH, &brand, Some(show.clone())).await;
+    assert_eq!(status, 200, "{said}");
+    let (status, said) = site.send(&key, Method::PATCH, &brand, Some(show)).await;
+    assert_eq!(status, 200, "as it was: {said}");
+
+    let path = format!("/crypto/certificatekeypairs/{pk}/");
+    let refused = site.refused(Method::PATCH, &path, json!({"key_data": ""})).await;
+    assert_eq!(refused, json!({"key_data": ["The brand \"wiki.example\" shows this certificate."]}));
+    assert_eq!(site.get(&path).await["private_key_available"], true);
+    site.patch(&path, json!({"name": "renamed"})).await;
+    site.patch(&brand, json!({"web_certificate": null})).await;
+    assert_eq!(site.patch(&path, json!({"key_data": ""})).await["private_key_available"], false);
+    // One that never had a key may be named, as providers may: it is not shown.
+    site.patch(&brand, json!({"web_certificate": pk})).await;
+    site.patch(&path, json!({"name": "renamed again", "key_data": ""})).await;
 }
 
 /// CO-503, CO-504: one default, one brand for a domain, and values that are what they should be.

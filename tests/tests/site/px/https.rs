@@ -123,6 +123,34 @@ fn px_300_the_sign_in_pages_show_their_certificate() {
     });
 }
 
+/// CO-502, PX-300, PX-029: a brand's certificate is shown for its domain and what is below it, and the default brand's for
+/// names of nobody, from the next connection on.
+#[test]
+fn co_502_brands_show_their_certificates() {
+    run(async {
+        let (site, port) = https_site().await;
+        let domain = format!("{}.localhost", fresh("brand"));
+        let [exact, below, nobody] = [domain.clone(), format!("a.{domain}"), format!("{}.localhost", fresh("nobody"))]
+            .map(|host| format!("https://{host}:{port}/-/health/live/"));
+        let (branded, branded_pem) = certificate(&site, "branded", &format!("{domain},a.{domain}"), 90).await;
+        let (default, default_pem) = certificate(&site, "default", "*.localhost", 90).await;
+        let brand = site.api.post("core/brands/", json!({"domain": domain, "web_certificate": branded})).await;
+        for url in [&exact, &below] {
+            until("the brand's certificate", async || seen(&branded_pem, url).await).await;
+        }
+        assert_eq!(seen(&default_pem, &nobody).await, None);
+        let listed = site.api.get("core/brands/?default=true").await;
+        let of_default = format!("core/brands/{}/", text(&listed["results"][0]["brand_uuid"]));
+        site.api.patch(&of_default, json!({"web_certificate": default})).await;
+        until("the default brand's certificate", async || seen(&default_pem, &nobody).await).await;
+        assert_eq!(seen(&default_pem, &exact).await, None);
+        site.api.delete(&format!("core/brands/{}/", text(&brand["brand_uuid"]))).await;
+        until("the default brand's certificate", async || seen(&default_pem, &exact).await).await;
+        site.api.patch(&of_default, json!({"web_certificate": null})).await;
+        until("no certificate", async || seen(&default_pem, &exact).await.is_none().then_some(())).await;
+    });
+}
+
 /// PX-279: an application behind https must show a certificate that the system's authorities signed, or those that the
 /// operator names, unless its provider does without.
 #[test]

@@ -390,6 +390,11 @@ impl Site {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Requests that reached the upstream since this was asked last.
+    pub(crate) fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
     /// The last request that reached the upstream.
     pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("the upstream saw a request")
