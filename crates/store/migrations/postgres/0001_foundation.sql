@@ -53,6 +53,10 @@ CREATE TABLE account (
 );
 CREATE INDEX account_username ON account (username); -- the order of lists
 CREATE INDEX account_email ON account (email_folded);
+CREATE INDEX account_name ON account (name);
+CREATE INDEX account_path ON account (path, username);
+CREATE INDEX account_joined ON account (date_joined);
+CREATE INDEX account_login ON account (last_login NULLS FIRST);
 CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
 
 -- What users are found by whose attributes are sealed: a digest for each path and the value that it leads to.
@@ -285,6 +289,9 @@ CREATE TABLE provider (
     cookie_domain               TEXT COLLATE "C" NOT NULL,
     cookie_secret_sealed        BYTEA NOT NULL
 );
+-- Which attributes are secret is asked by whoever shows or changes some.
+CREATE INDEX provider_upstream_password ON provider (basic_auth_password_attribute)
+    WHERE basic_auth_password_attribute <> '';
 
 CREATE TABLE provider_mapping (
     provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
@@ -370,6 +377,8 @@ CREATE TABLE binding (
 );
 CREATE INDEX binding_target ON binding (target, position, pk);
 CREATE INDEX binding_policy ON binding (policy);
+CREATE INDEX binding_team ON binding (team) WHERE team IS NOT NULL;
+CREATE INDEX binding_account ON binding (account) WHERE account IS NOT NULL;
 
 CREATE TABLE outpost (
     pk          TEXT COLLATE "C" PRIMARY KEY,
