@@ -214,7 +214,7 @@ impl<'a> World<'a> {
         let asked_about = self.request.person.as_ref().is_some_and(|asked| asked.account.pk == person.account.pk);
         let kept = if asked_about { kept } else { &[] };
         let mut merged = Attributes::new();
-        for team in &person.teams {
+        for team in person.teams.iter() {
             merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, kept));
         }
         merge(&mut merged, &secrets.without(&person.own_attributes, kept));
