@@ -296,19 +296,28 @@ pub async fn delete(conn: &mut Conn, pk: UserPk) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many active superusers there are (CO-038).
+/// Whether there is an active superuser (CO-038).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn active_superusers(conn: &mut Conn) -> Result<i64, StoreError> {
-    Ok(on!(conn, c => sqlx::query_scalar(
+pub async fn any_active_superuser(conn: &mut Conn) -> Result<bool, StoreError> {
+    let mighty: Vec<String> = on!(&mut *conn, c => sqlx::query_scalar(
         "WITH RECURSIVE mighty (pk) AS (
              SELECT pk FROM team WHERE is_superuser
              UNION SELECT team_parent.child FROM team_parent JOIN mighty ON team_parent.parent = mighty.pk)
-         SELECT count(DISTINCT account.pk)
-         FROM mighty CROSS JOIN membership CROSS JOIN account
-         WHERE membership.team = mighty.pk AND account.pk = membership.account AND account.is_active",
-    ).fetch_one(c).await)?)
+         SELECT pk FROM mighty",
+    ).fetch_all(c).await)?;
+    // A group at a time: asked of all in one, PostgreSQL looks at everybody.
+    for team in mighty {
+        let found: Option<i32> = on!(&mut *conn, c => sqlx::query_scalar(
+            "SELECT account.pk FROM membership CROSS JOIN account
+             WHERE membership.team = $1 AND account.pk = membership.account AND account.is_active LIMIT 1",
+        ).bind(team).fetch_optional(c).await)?;
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Names of the attributes that hold upstream passwords of proxy providers (CO-472).

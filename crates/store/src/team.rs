@@ -85,7 +85,7 @@ pub async fn of_account_with_ancestors(conn: &mut Conn, account: UserPk) -> Resu
              UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
          SELECT team.*,
              EXISTS (SELECT 1 FROM membership WHERE membership.account = $1 AND membership.team = team.pk) AS direct
-         FROM team JOIN mine ON mine.pk = team.pk",
+         FROM mine CROSS JOIN team WHERE team.pk = mine.pk",
     ).bind(account.0).fetch_all(c).await))?;
     // Here and not in SQL: collations differ between engines.
     teams.sort_by(|left, right| left.team.name.cmp(&right.team.name));
@@ -126,7 +126,7 @@ pub async fn with_ancestors(conn: &mut Conn, pk: GroupId) -> Result<Vec<Team>, S
         "WITH RECURSIVE up (pk) AS (
              SELECT pk FROM team WHERE pk = $1
              UNION SELECT team_parent.parent FROM team_parent JOIN up ON team_parent.child = up.pk)
-         SELECT team.* FROM team JOIN up ON up.pk = team.pk ORDER BY team.name",
+         SELECT team.* FROM up CROSS JOIN team WHERE team.pk = up.pk ORDER BY team.name",
     ).bind(pk).fetch_all(c).await))
 }
 

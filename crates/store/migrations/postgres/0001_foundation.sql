@@ -144,6 +144,7 @@ CREATE TABLE token (
 CREATE INDEX token_key ON token (key_digest, account);
 CREATE INDEX token_old_key ON token (old_key_digest) WHERE old_key_digest IS NOT NULL;
 CREATE INDEX token_account ON token (account);
+CREATE INDEX token_expires ON token (expires) WHERE expiring;
 
 CREATE TABLE scope_mapping (
     pk          TEXT COLLATE "C" PRIMARY KEY,
@@ -224,6 +225,7 @@ CREATE TABLE recovery_link (
     expires             BIGINT  NOT NULL
 );
 CREATE INDEX recovery_link_expires ON recovery_link (expires);
+CREATE INDEX recovery_link_account ON recovery_link (account);
 
 -- A certificate, perhaps with its private key. What the certificate says is kept beside it, for lists.
 CREATE TABLE certificate (
@@ -393,6 +395,7 @@ CREATE TABLE outpost_provider (
     provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     PRIMARY KEY (outpost, provider)
 );
+CREATE INDEX outpost_provider_provider ON outpost_provider (provider);
 
 CREATE TABLE signing_key (
     kid                 TEXT COLLATE "C" PRIMARY KEY, -- RFC 7638 thumbprint
@@ -507,6 +510,8 @@ CREATE INDEX access_token_traded ON access_token (traded_jti) WHERE traded_jti I
 CREATE INDEX access_token_acted ON access_token (actor_jti) WHERE actor_jti IS NOT NULL;
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
+CREATE INDEX access_token_app_password ON access_token (app_password) WHERE app_password IS NOT NULL;
+CREATE INDEX access_token_source ON access_token (source) WHERE source IS NOT NULL;
 
 -- All of one grant are a family. What was rotated stays until it would have ended, so that a second use is noticed
 -- (OA-265, OA-644).
