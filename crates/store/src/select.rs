@@ -110,6 +110,12 @@ fn pattern(part: &str) -> String {
     format!("%{}%", literally(&part.to_ascii_lowercase()))
 }
 
+/// How long a list is whose end was seen in a slice of it: who looks for few need not be looked for twice.
+fn counted<T>(rows: &[T], limit: i64, offset: i64) -> Option<i64> {
+    let seen = i64::try_from(rows.len()).ok()?;
+    (seen < limit && (seen > 0 || offset == 0)).then(|| offset.saturating_add(seen))
+}
+
 /// A column without its table. Whatever else something is ordered by stays as it is.
 fn bare(column: &str) -> &str {
     column.rsplit_once('.').filter(|_| !column.contains('(')).map_or(column, |(_, bare)| bare)
@@ -313,8 +319,7 @@ impl Select {
         offset: i64,
     ) -> Result<Listed<T>, StoreError> {
         let list_text = self.list_text(table, limit, offset);
-        let count = self.count(conn, table).await?;
-        let rows = many(on!(conn, c => {
+        let rows: Vec<T> = many(on!(&mut *conn, c => {
             let mut query = sqlx::query(AssertSqlSafe(list_text));
             for argument in &self.arguments {
                 query = match argument {
@@ -326,6 +331,10 @@ impl Select {
             }
             query.fetch_all(c).await
         }))?;
+        let count = match counted(&rows, limit, offset) {
+            Some(count) => count,
+            None => self.count(conn, table).await?,
+        };
         Ok(Listed { rows, count })
     }
 }
@@ -347,6 +356,18 @@ mod tests {
         .unwrap();
         assert!(empty.iter().any(|column| column == "last_login"), "{empty:?}");
         assert!(!empty.iter().any(|column| FILLED.contains(&column.as_str())), "{empty:?}");
+    }
+
+    /// CO-524: a list is as long as its end says, where that is seen.
+    #[test]
+    fn co_524_the_end_of_a_list_tells_how_long_it_is() {
+        let rows = |seen: usize| vec![(); seen];
+        assert_eq!(counted(&rows(0), 20, 0), Some(0));
+        assert_eq!(counted(&rows(7), 20, 0), Some(7));
+        assert_eq!(counted(&rows(7), 20, 40), Some(47));
+        assert_eq!(counted(&rows(7), i64::MAX, 0), Some(7));
+        assert_eq!(counted(&rows(20), 20, 0), None, "there may be more");
+        assert_eq!(counted(&rows(0), 20, 40), None, "it may have ended before");
     }
 
     /// CO-525: an order says each column once, and where nothing comes only where there may be nothing.
