@@ -67,6 +67,12 @@ def scale():
     return done.stdout
 
 
+def large():
+    """What is there of a large directory: `benches/directory` measures that, by itself."""
+    _, heading, rest = (ROOT / "docs/performance.md").read_text().partition("\n## A large directory\n")
+    return heading + rest
+
+
 def write(cases, facts, arguments, machine):
     (ROOT / "docs/performance.svg").write_text(plot(cases))
     (ROOT / "docs/performance.md").write_text(f"""# Performance
@@ -109,4 +115,4 @@ One decision in the data plane alone, without a network: a forward-auth question
 order that defeats the processor's caches (`cargo bench -p portcullis-proxy --bench scale`). Memory is resident memory over
 the number of applications, each with one line of `skip_path_regex`, or of cached identities, their headers included.
 
-{scale()}""")
+{scale()}{large()}""")

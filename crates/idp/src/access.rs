@@ -322,7 +322,7 @@ impl<'a> Case<'a> {
         if self.is_deactivated() {
             return Decision::default();
         }
-        let groups = self.person.iter().flat_map(|person| &person.teams).map(|team| team.pk).collect();
+        let groups = self.person.iter().flat_map(|person| person.teams.iter()).map(|team| team.pk).collect();
         let bounds = self.terms.bindings.iter().map(|binding| self.bound(&groups, binding));
         policy::decide(bounds, self.mode, self.terms.empty)
     }

@@ -59,7 +59,7 @@ pub struct Change<'a> {
     tx: Tx,
     touched: Vec<Touched>,
     events: Vec<Event>,
-    superusers_before: Option<i64>,
+    superuser_before: Option<bool>,
 }
 
 /// Where a part of a change began.
@@ -85,7 +85,7 @@ impl<'a> Change<'a> {
                 return Err(Error::Forbidden);
             }
         }
-        Ok(Self { ctx, actor, tx, touched: Vec::new(), events: Vec::new(), superusers_before: None })
+        Ok(Self { ctx, actor, tx, touched: Vec::new(), events: Vec::new(), superuser_before: None })
     }
 
     /// Who makes the change.
@@ -177,8 +177,8 @@ impl<'a> Change<'a> {
     /// When the store fails.
     pub async fn keeping_a_superuser(&mut self) -> Result<(), Error> {
         // What was before the whole change counts, however many parts of it promise this.
-        if self.superusers_before.is_none() {
-            self.superusers_before = Some(account::active_superusers(&mut self.tx).await?);
+        if self.superuser_before.is_none() {
+            self.superuser_before = Some(account::any_active_superuser(&mut self.tx).await?);
         }
         Ok(())
     }
@@ -226,9 +226,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When no active superuser would be left (CO-038), or the store fails; then nothing was changed.
     pub async fn commit(mut self) -> Result<(), Error> {
-        if self.superusers_before.is_some_and(|before| before > 0)
-            && account::active_superusers(&mut self.tx).await? == 0
-        {
+        if self.superuser_before == Some(true) && !account::any_active_superuser(&mut self.tx).await? {
             return Err(Error::whole("The last active superuser cannot be deleted, deactivated or demoted."));
         }
         let (ended, events) = impersonation::review(self.ctx, &mut self.tx).await?;

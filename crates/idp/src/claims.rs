@@ -404,7 +404,7 @@ mod tests {
                 last_login: None,
                 generated_for: None,
             },
-            teams: Vec::new(),
+            teams: std::sync::Arc::default(),
             direct_groups: vec!["a".to_owned(), "b".to_owned()],
             is_superuser: true,
             own_attributes: attributes.as_object().expect("object").clone(),

@@ -18,7 +18,7 @@ use portcullis_store::login_session::LoginSession;
 use tokio::sync::watch;
 
 use crate::blueprints;
-use crate::directory::{Person, actor_of};
+use crate::directory::{Belongings, Person, actor_of};
 use crate::error::Error;
 use crate::event::failing::Failing;
 use crate::limits::{Limits, Rates};
@@ -64,6 +64,8 @@ pub struct Context {
     pub policies: Support,
     /// Signing keys, read from the store at first use; start with the default.
     pub signing: signing::Cache,
+    /// Where users belong, read from the store when they are asked for; start with the default.
+    pub belongings: Belongings,
     /// Clients of outposts, read from the store when they are asked for; start with the default.
     pub clients: client::Known,
     /// Failures that repeat themselves; start with the default.

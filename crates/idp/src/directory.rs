@@ -1,5 +1,6 @@
 //! Who there is: users, groups, memberships and attributes (CO sections 3 and 4).
 
+mod belonging;
 pub mod generated;
 pub mod groups;
 pub(crate) mod lookup;
@@ -9,17 +10,21 @@ pub mod shown;
 pub mod users;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{GroupId, UserPk};
 use portcullis_core::keys::sha256;
 use portcullis_store::account::Account;
 use portcullis_store::team::Team;
-use portcullis_store::{Conn, account, team};
+use portcullis_store::{Conn, account};
 
 use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::rights::Rights;
+
+use belonging::Belonging;
+pub use belonging::Belongings;
 
 /// The highest key that a user brings along from another installation (OA-931): those who come later need keys above it.
 pub const HIGHEST_KEPT_KEY: i32 = 1 << 30;
@@ -30,7 +35,7 @@ pub struct Person {
     /// The record.
     pub account: Account,
     /// All groups, ancestors included, by name (CO-061).
-    pub teams: Vec<Team>,
+    pub teams: Arc<Vec<Team>>,
     /// Names of the groups the user is a direct member of, by name.
     pub direct_groups: Vec<String>,
     /// Whether any of the groups is for administrators (CO-036).
@@ -61,25 +66,45 @@ pub async fn person(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Option
     }
 }
 
+/// The same in a transaction that has not changed where anybody belongs, which costs less if they were looked at before
+/// it began.
+///
+/// # Errors
+/// As [`person`].
+pub async fn person_unchanged(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Option<Person>, Error> {
+    match account::by_pk(conn, pk).await? {
+        Some(account) => Ok(Some(person_of_unchanged(ctx, conn, account).await?)),
+        None => Ok(None),
+    }
+}
+
 /// What follows from a user's groups.
 ///
 /// # Errors
 /// When the store fails or a sealed value cannot be opened.
 pub async fn person_of(ctx: &Context, conn: &mut Conn, account: Account) -> Result<Person, Error> {
-    let joined = team::of_account_with_ancestors(conn, account.pk).await?;
-    let direct_groups = joined.iter().filter(|joined| joined.direct).map(|joined| joined.team.name.clone()).collect();
-    let teams: Vec<_> = joined.into_iter().map(|joined| joined.team).collect();
-    let mut effective_attributes = Attributes::new();
-    for team in &teams {
-        merge(&mut effective_attributes, &team_attributes(ctx, team)?);
-    }
+    let belonging = belonging::of(ctx, conn, account.pk).await?;
+    whole(ctx, &belonging, account)
+}
+
+/// The same in a transaction that has not changed where anybody belongs ([`person_unchanged`]).
+///
+/// # Errors
+/// As [`person_of`].
+pub async fn person_of_unchanged(ctx: &Context, conn: &mut Conn, account: Account) -> Result<Person, Error> {
+    let belonging = belonging::of_unchanged(ctx, conn, account.pk).await?;
+    whole(ctx, &belonging, account)
+}
+
+fn whole(ctx: &Context, belonging: &Belonging, account: Account) -> Result<Person, Error> {
     let own_attributes = account_attributes(ctx, &account)?;
+    let mut effective_attributes = belonging.attributes.clone();
     merge(&mut effective_attributes, &own_attributes);
     Ok(Person {
         uid: uid(ctx, account.pk),
-        is_superuser: teams.iter().any(|team| team.is_superuser),
-        direct_groups,
-        teams,
+        is_superuser: belonging.is_superuser,
+        direct_groups: belonging.direct.clone(),
+        teams: Arc::clone(&belonging.teams),
         own_attributes,
         effective_attributes,
         account,

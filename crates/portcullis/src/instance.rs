@@ -149,6 +149,7 @@ pub(crate) fn context(
             breaches: settings.policies.breached_passwords_url.as_ref().map(breaches::Range::at),
         },
         signing: signing::Cache::default(),
+        belongings: portcullis_idp::directory::Belongings::default(),
         clients: Known::default(),
         notes: Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),

@@ -35,6 +35,10 @@ use crate::tcp;
 
 /// What the data plane did with a request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is returned; a box would be one more piece of memory per request"
+)]
 pub enum Handled {
     /// It has answered, and tells the access log who was served.
     Answered(Response<Body>, Option<Seen>),

@@ -195,7 +195,10 @@ fn agreed<'a>(
         let text = field.to_str().map_err(|_| malformed(shown))?;
         let mut agree = |member: &'a str| match value {
             Some(known) if !known.eq_ignore_ascii_case(member) => Err(malformed(shown)),
-            _ => Ok(value = Some(member)),
+            _ => {
+                value = Some(member);
+                Ok(())
+            }
         };
         // Mostly it is no list.
         if text.bytes().any(|byte| byte == b',') {

@@ -403,7 +403,7 @@ on_both! {
         team::insert(&mut tx, &group).await.expect("is new");
         team::add_member(&mut tx, group.pk, ada).await.expect("joins");
         team::add_member(&mut tx, group.pk, ada).await.expect("is a member already");
-        assert_eq!(account::active_superusers(&mut tx).await.expect("counts"), 1);
+        assert!(account::any_active_superuser(&mut tx).await.expect("reads"));
         assert!(account::may_act(&mut tx, ada, true).await.expect("reads"));
         let target = uuid();
         let named = Binding {
@@ -425,6 +425,43 @@ on_both! {
         tx.commit().await.expect("commits");
         let sessions = login_session::of_account(&mut place.db.read().await.expect("reads"), ada, NOW).await;
         assert_eq!(sessions.expect("reads"), []);
+    }
+
+    /// CO-036, CO-062: who administers follows from any ancestor of a group; the links around a group are those above and
+    /// those below it, and no others.
+    async fn co_062_links_around_a_group_are_found(place: Place) {
+        let ada = add(&place.db, &person("ada")).await;
+        let eve = add(&place.db, &person("eve")).await;
+        let mut tx = place.db.write().await.expect("a transaction");
+        let mut keys = Vec::new();
+        for name in ["top", "left", "right", "low", "other"] {
+            let is_superuser = name == "top";
+            let group = Team { pk: GroupId(uuid()), name: name.to_owned(), is_superuser, attributes_sealed: Vec::new() };
+            team::insert(&mut tx, &group).await.expect("is new");
+            keys.push(group.pk);
+        }
+        let [top, left, right, low, other] = keys[..] else { panic!("five groups") };
+        team::set_parents(&mut tx, left, &[top]).await.expect("stores");
+        team::set_parents(&mut tx, right, &[top]).await.expect("stores");
+        team::set_parents(&mut tx, low, &[left, right]).await.expect("stores");
+        team::set_parents(&mut tx, other, &[right]).await.expect("stores");
+        let sorted = |mut links: Vec<(GroupId, GroupId)>| {
+            links.sort_unstable();
+            links
+        };
+        let above = sorted(team::links_above(&mut tx, low).await.expect("reads"));
+        assert_eq!(above, sorted(vec![(low, left), (low, right), (left, top), (right, top)]));
+        let below = sorted(team::links_below(&mut tx, right).await.expect("reads"));
+        assert_eq!(below, sorted(vec![(low, right), (other, right)]));
+        assert_eq!(team::links_above(&mut tx, top).await.expect("reads"), []);
+        assert!(!account::any_active_superuser(&mut tx).await.expect("reads"), "a group without anybody");
+        team::add_member(&mut tx, low, ada).await.expect("joins");
+        assert!(account::may_act(&mut tx, ada, true).await.expect("reads"));
+        assert!(account::may_act(&mut tx, eve, false).await.expect("reads"));
+        assert!(!account::may_act(&mut tx, eve, true).await.expect("reads"));
+        assert!(account::any_active_superuser(&mut tx).await.expect("reads"));
+        let mighty = account::Filter { is_superuser: Some(true), ..account::Filter::default() };
+        assert_eq!(account::list(&mut tx, &mighty, Slice::ALL).await.expect("reads").count, 1);
     }
 
     /// CO-460: a database can be written anew, and works as before; it knows its tables by name.

@@ -3,6 +3,9 @@
 //! Every query is one text for all engines: `$1` parameters, the column types of the migrations. A
 //! function takes a [`Conn`] and runs its text with [`on!`], which is the only place that branches on
 //! the engine. An engine is a variant here and a directory of migrations with the same numbers.
+//!
+//! Where a few rows of one table lead to those of a large one, the text says `few CROSS JOIN large WHERE …`: SQLite keeps
+//! to that order, where it would begin with all of the large table if it guessed wrong. To PostgreSQL it is any join.
 
 mod postgres;
 pub(crate) mod query;

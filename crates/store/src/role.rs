@@ -161,7 +161,7 @@ pub async fn inherited_by_team(conn: &mut Conn, team: GroupId) -> Result<Vec<Rol
              SELECT parent FROM team_parent WHERE child = $1
              UNION SELECT team_parent.parent FROM team_parent JOIN up ON team_parent.child = up.pk)
          SELECT role.* FROM role WHERE role.pk IN (
-             SELECT team_role.role FROM team_role JOIN up ON up.pk = team_role.team)
+             SELECT team_role.role FROM up CROSS JOIN team_role WHERE team_role.team = up.pk)
          ORDER BY role.name",
     ).bind(team).fetch_all(c).await))
 }
@@ -177,7 +177,7 @@ pub async fn all_of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Role
              UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
          SELECT role.* FROM role WHERE role.pk IN (
              SELECT role FROM account_role WHERE account = $1
-             UNION SELECT team_role.role FROM team_role JOIN mine ON mine.pk = team_role.team)
+             UNION SELECT team_role.role FROM mine CROSS JOIN team_role WHERE team_role.team = mine.pk)
          ORDER BY role.name",
     ).bind(account.0).fetch_all(c).await))
 }
@@ -193,7 +193,7 @@ pub async fn permissions_of(conn: &mut Conn, account: UserPk) -> Result<Permissi
              UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
          SELECT DISTINCT permission, object FROM role_permission WHERE role IN (
              SELECT role FROM account_role WHERE account = $1
-             UNION SELECT team_role.role FROM team_role JOIN mine ON mine.pk = team_role.team)",
+             UNION SELECT team_role.role FROM mine CROSS JOIN team_role WHERE team_role.team = mine.pk)",
     ).bind(account.0).fetch_all(c).await))?;
     Ok(together(rights))
 }
@@ -299,7 +299,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             "pk IN (WITH RECURSIVE mine (pk) AS (
                  SELECT team FROM membership WHERE account IN ({users})
                  UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
-             SELECT team_role.role FROM team_role JOIN mine ON mine.pk = team_role.team)"
+             SELECT team_role.role FROM mine CROSS JOIN team_role WHERE team_role.team = mine.pk)"
         );
         select.always(&if filter.inherited { format!("({direct} OR {through})") } else { direct });
     }

@@ -85,7 +85,7 @@ pub async fn of_account_with_ancestors(conn: &mut Conn, account: UserPk) -> Resu
              UNION SELECT team_parent.parent FROM team_parent JOIN mine ON team_parent.child = mine.pk)
          SELECT team.*,
              EXISTS (SELECT 1 FROM membership WHERE membership.account = $1 AND membership.team = team.pk) AS direct
-         FROM team JOIN mine ON mine.pk = team.pk",
+         FROM mine CROSS JOIN team WHERE team.pk = mine.pk",
     ).bind(account.0).fetch_all(c).await))?;
     // Here and not in SQL: collations differ between engines.
     teams.sort_by(|left, right| left.team.name.cmp(&right.team.name));
@@ -126,18 +126,41 @@ pub async fn with_ancestors(conn: &mut Conn, pk: GroupId) -> Result<Vec<Team>, S
         "WITH RECURSIVE up (pk) AS (
              SELECT pk FROM team WHERE pk = $1
              UNION SELECT team_parent.parent FROM team_parent JOIN up ON team_parent.child = up.pk)
-         SELECT team.* FROM team JOIN up ON up.pk = team.pk ORDER BY team.name",
+         SELECT team.* FROM up CROSS JOIN team WHERE team.pk = up.pk ORDER BY team.name",
     ).bind(pk).fetch_all(c).await))
 }
 
-/// All parent links, `(child, parent)`.
+/// The parent links of a group and of all its ancestors, `(child, parent)`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn links(conn: &mut Conn) -> Result<Vec<(GroupId, GroupId)>, StoreError> {
-    let links: Vec<Link> =
-        many(on!(conn, c => sqlx::query("SELECT child, parent FROM team_parent").fetch_all(c).await))?;
-    Ok(links.into_iter().map(|Link(child, parent)| (child, parent)).collect())
+pub async fn links_above(conn: &mut Conn, pk: GroupId) -> Result<Vec<(GroupId, GroupId)>, StoreError> {
+    let pk = pk.to_string();
+    links(many(on!(conn, c => sqlx::query(
+        "WITH RECURSIVE up (child, parent) AS (
+             SELECT child, parent FROM team_parent WHERE child = $1
+             UNION SELECT team_parent.child, team_parent.parent FROM team_parent JOIN up ON team_parent.child = up.parent)
+         SELECT child, parent FROM up",
+    ).bind(pk).fetch_all(c).await)))
+}
+
+/// The links by which all its descendants belong to a group, `(child, parent)`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn links_below(conn: &mut Conn, pk: GroupId) -> Result<Vec<(GroupId, GroupId)>, StoreError> {
+    let pk = pk.to_string();
+    links(many(on!(conn, c => sqlx::query(
+        "WITH RECURSIVE down (child, parent) AS (
+             SELECT child, parent FROM team_parent WHERE parent = $1
+             UNION SELECT team_parent.child, team_parent.parent FROM team_parent
+                 JOIN down ON team_parent.parent = down.child)
+         SELECT child, parent FROM down",
+    ).bind(pk).fetch_all(c).await)))
+}
+
+fn links(found: Result<Vec<Link>, StoreError>) -> Result<Vec<(GroupId, GroupId)>, StoreError> {
+    Ok(found?.into_iter().map(|Link(child, parent)| (child, parent)).collect())
 }
 
 struct Link(GroupId, GroupId);

@@ -253,6 +253,7 @@ pub(crate) async fn context_with(
         places: portcullis_idp::places::Places::default(),
         policies: portcullis_idp::policies::Support::default(),
         signing: portcullis_idp::signing::Cache::default(),
+        belongings: portcullis_idp::directory::Belongings::default(),
         clients: portcullis_idp::oauth::client::Known::default(),
         notes: portcullis_idp::oauth::machine::Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),

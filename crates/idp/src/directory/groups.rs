@@ -218,7 +218,11 @@ async fn check_links(
             problems.add("parents", format!("Invalid pk \"{parent}\" - object does not exist."));
         }
     }
-    let links = team::links(change.conn()).await?;
+    // Those above its parents and those below it: no others can be part of a circle, or of a chain, through it.
+    let mut links = team::links_below(change.conn(), pk).await?;
+    for parent in parents {
+        links.extend(team::links_above(change.conn(), *parent).await?);
+    }
     if let Err(message) = check_parents(&links, pk, parents) {
         problems.add("parents", message);
     }

@@ -240,7 +240,7 @@ impl<'a> World<'a> {
             let brand = brands::of_host(&mut conn, &http.host).await?;
             merge(&mut merged, &secrets.without(&brands::attributes(self.ctx, &brand)?, &[]));
         }
-        for team in &person.teams {
+        for team in person.teams.iter() {
             merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, kept));
         }
         merge(&mut merged, &secrets.without(&person.own_attributes, kept));

@@ -133,7 +133,7 @@ pub(crate) async fn redeem(
     let conn = change.conn();
     let login = login_session::by_sid(conn, &code.sid, now).await?.filter(|login| login.account == code.account);
     let login = login.ok_or(OAuthError::InvalidGrant)?;
-    let person = directory::person(ctx, conn, code.account).await?.filter(|person| person.account.is_active);
+    let person = directory::person_unchanged(ctx, conn, code.account).await?.filter(|person| person.account.is_active);
     let person = person.ok_or(OAuthError::InvalidGrant)?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     if !access::confirm(conn, &person, application, &foreseen.judged).await?.passing {

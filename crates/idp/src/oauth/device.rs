@@ -436,7 +436,7 @@ pub(crate) async fn redeem(
     if !device_code::take(conn, &found.digest).await? {
         return Err(OAuthError::InvalidGrant);
     }
-    let person = directory::person(ctx, conn, account).await?.filter(|person| person.account.is_active);
+    let person = directory::person_unchanged(ctx, conn, account).await?.filter(|person| person.account.is_active);
     let person = person.ok_or(OAuthError::InvalidGrant)?;
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
     if !access::confirm(conn, &person, application, &foreseen.judged).await?.passing {

@@ -348,7 +348,7 @@ async fn identified(
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
             Ok((_, token)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
             Ok((_, token)) if !tokens::is_taken_from(&token, visitor.client) => return Ok(Err("network_not_allowed")),
-            Ok((account, token)) => (directory::person_of(ctx, conn, account).await?, Some(token)),
+            Ok((account, token)) => (directory::person_of_unchanged(ctx, conn, account).await?, Some(token)),
             Err(reason) => return Ok(Err(reason)),
         },
         Variant::Client(_) => (generated::person(ctx, conn, client).await?, None),

@@ -308,7 +308,7 @@ pub(crate) async fn renew(
         return Err(OAuthError::InvalidGrant);
     }
     let scopes = wanted(client, &token, presented)?;
-    let person = directory::person(ctx, change.conn(), token.account).await?;
+    let person = directory::person_unchanged(ctx, change.conn(), token.account).await?;
     let Some(person) = person.filter(|person| person.account.is_active) else {
         revoke_family(change, &token.grant_id).await?;
         return Err(OAuthError::InvalidGrant);

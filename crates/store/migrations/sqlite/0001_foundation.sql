@@ -51,6 +51,10 @@ CREATE TABLE account (
 );
 CREATE INDEX account_username ON account (username); -- the order of lists
 CREATE INDEX account_email ON account (email_folded);
+CREATE INDEX account_name ON account (name);
+CREATE INDEX account_path ON account (path, username);
+CREATE INDEX account_joined ON account (date_joined);
+CREATE INDEX account_login ON account (last_login);
 CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
 
 -- What users are found by whose attributes are sealed: a digest for each path and the value that it leads to.
@@ -138,6 +142,7 @@ CREATE TABLE token (
 CREATE INDEX token_key ON token (key_digest, account);
 CREATE INDEX token_old_key ON token (old_key_digest) WHERE old_key_digest IS NOT NULL;
 CREATE INDEX token_account ON token (account);
+CREATE INDEX token_expires ON token (expires) WHERE expiring;
 
 CREATE TABLE scope_mapping (
     pk          TEXT PRIMARY KEY,
@@ -218,6 +223,7 @@ CREATE TABLE recovery_link (
     expires             BIGINT  NOT NULL
 );
 CREATE INDEX recovery_link_expires ON recovery_link (expires);
+CREATE INDEX recovery_link_account ON recovery_link (account);
 
 -- A certificate, perhaps with its private key. What the certificate says is kept beside it, for lists.
 CREATE TABLE certificate (
@@ -285,6 +291,9 @@ CREATE TABLE provider (
     cookie_domain               TEXT    NOT NULL,
     cookie_secret_sealed        BLOB    NOT NULL
 );
+-- Which attributes are secret is asked by whoever shows or changes some.
+CREATE INDEX provider_upstream_password ON provider (basic_auth_password_attribute)
+    WHERE basic_auth_password_attribute <> '';
 
 CREATE TABLE provider_mapping (
     provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
@@ -370,6 +379,8 @@ CREATE TABLE binding (
 );
 CREATE INDEX binding_target ON binding (target, position, pk);
 CREATE INDEX binding_policy ON binding (policy);
+CREATE INDEX binding_team ON binding (team) WHERE team IS NOT NULL;
+CREATE INDEX binding_account ON binding (account) WHERE account IS NOT NULL;
 
 CREATE TABLE outpost (
     pk          TEXT PRIMARY KEY,
@@ -384,6 +395,7 @@ CREATE TABLE outpost_provider (
     provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
     PRIMARY KEY (outpost, provider)
 );
+CREATE INDEX outpost_provider_provider ON outpost_provider (provider);
 
 CREATE TABLE signing_key (
     kid                 TEXT    PRIMARY KEY, -- RFC 7638 thumbprint
@@ -498,6 +510,8 @@ CREATE INDEX access_token_traded ON access_token (traded_jti) WHERE traded_jti I
 CREATE INDEX access_token_acted ON access_token (actor_jti) WHERE actor_jti IS NOT NULL;
 CREATE INDEX access_token_sessionless ON access_token (account, provider, issued DESC, jti)
     WHERE sid IS NULL AND revoked IS NULL;
+CREATE INDEX access_token_app_password ON access_token (app_password) WHERE app_password IS NOT NULL;
+CREATE INDEX access_token_source ON access_token (source) WHERE source IS NOT NULL;
 
 -- All of one grant are a family. What was rotated stays until it would have ended, so that a second use is noticed
 -- (OA-265, OA-644).

@@ -356,6 +356,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         places: Places::default(),
         policies: support,
         signing: signing::Cache::default(),
+        belongings: portcullis_idp::directory::Belongings::default(),
         clients: Known::default(),
         notes: Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),

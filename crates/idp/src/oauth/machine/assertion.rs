@@ -480,7 +480,7 @@ impl Verified {
                         return Ok(Err("network_not_allowed"));
                     }
                 }
-                Ok(directory::person(ctx, conn, token.account).await?.ok_or("unknown_user"))
+                Ok(directory::person_unchanged(ctx, conn, token.account).await?.ok_or("unknown_user"))
             }
         }
     }

@@ -119,7 +119,7 @@ pub(super) async fn person(
     described: &Described,
 ) -> Result<Person, Error> {
     if let Some(account) = linked(conn, whose).await? {
-        return directory::person_of(ctx, conn, account).await;
+        return directory::person_of_unchanged(ctx, conn, account).await;
     }
     let now = ctx.now();
     // Policies are asked about the name that it will have: never about somebody else's.
@@ -146,7 +146,7 @@ pub(super) async fn person(
     attributes.insert(GENERATED.to_owned(), json!(true));
     Ok(Person {
         account,
-        teams: Vec::new(),
+        teams: std::sync::Arc::default(),
         direct_groups: Vec::new(),
         is_superuser: false,
         own_attributes: attributes.clone(),

@@ -17,7 +17,7 @@ use crate::oauth::client::Client;
 /// The client's account, or what it would be if it was made now. Nothing is written: policies are asked first.
 pub(super) async fn person(ctx: &Context, conn: &mut Conn, client: &Client) -> Result<Person, Error> {
     match account::generated_for(conn, client.provider.pk).await? {
-        Some(account) => directory::person_of(ctx, conn, account).await,
+        Some(account) => directory::person_of_unchanged(ctx, conn, account).await,
         None => {
             let now = ctx.now();
             let wanted = username(client);
@@ -43,7 +43,7 @@ pub(super) async fn person(ctx: &Context, conn: &mut Conn, client: &Client) -> R
             let attributes = json!({"goauthentik.io/user/generated": true}).as_object().cloned().unwrap_or_default();
             Ok(Person {
                 account,
-                teams: Vec::new(),
+                teams: std::sync::Arc::default(),
                 direct_groups: Vec::new(),
                 is_superuser: false,
                 own_attributes: attributes.clone(),

@@ -111,6 +111,61 @@ async fn oa_288_every_failure_has_the_same_answer() {
     assert!(!last.to_string().contains(KEY));
 }
 
+/// CO-061, CO-064, OA-296: what a token says of groups is what holds when it is issued, whatever was said a moment before.
+#[tokio::test]
+async fn co_061_a_token_says_where_somebody_belongs_now() {
+    let wiki = Wiki::new().await;
+    let admin = async |method: Method, path: &str, body: Value| {
+        let reply = wiki.site.admin(method, path, body).await;
+        assert!(reply.status.is_success(), "{path}: {}", reply.text);
+        reply.json
+    };
+    let groups = async || {
+        let reply = wiki.token_of_ada("openid profile ak_proxy").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let claims = claims(&reply.json["access_token"]);
+        let attributes = {
+            let mut conn = wiki.site.ctx.db.read().await.expect("reads");
+            let person = portcullis_idp::directory::person(&wiki.site.ctx, &mut conn, ada(&wiki)).await;
+            Value::Object(person.expect("reads").expect("ada").effective_attributes)["level"].clone()
+        };
+        (claims["groups"].clone(), claims["ak_proxy"]["is_superuser"].clone(), attributes)
+    };
+    let before = groups().await;
+    assert_eq!((&before.1, &before.2), (&json!(false), &Value::Null));
+    let parent = admin(Method::POST, "/core/groups/", json!({"name": "parent", "attributes": {"level": 1}})).await;
+    let body = json!({"name": "staff", "users": [wiki.ada], "parents": [parent["pk"]]});
+    let staff = admin(Method::POST, "/core/groups/", body).await;
+    let (staff, parent) = (format!("/core/groups/{}/", text_of(&staff)), format!("/core/groups/{}/", text_of(&parent)));
+    let with = |name: &str| {
+        let mut all = before.0.as_array().expect("groups").clone();
+        all.push(json!(name));
+        Value::Array(all)
+    };
+    assert_eq!(groups().await, (with("staff"), json!(false), json!(1)), "joined");
+    assert_eq!(groups().await, (with("staff"), json!(false), json!(1)), "and nothing has changed");
+    admin(Method::PATCH, &parent, json!({"attributes": {"level": 2}})).await;
+    assert_eq!(groups().await, (with("staff"), json!(false), json!(2)), "an attribute of an ancestor");
+    admin(Method::PATCH, &parent, json!({"is_superuser": true})).await;
+    assert_eq!(groups().await, (with("staff"), json!(true), json!(2)), "promoted");
+    admin(Method::PATCH, &staff, json!({"name": "team", "parents": []})).await;
+    assert_eq!(groups().await, (with("team"), json!(false), Value::Null), "renamed, and out of its parent");
+    admin(Method::POST, &format!("{staff}remove_user/"), json!({"pk": wiki.ada})).await;
+    assert_eq!(groups().await, before, "left");
+    admin(Method::POST, &format!("{staff}add_user/"), json!({"pk": wiki.ada})).await;
+    assert_eq!(groups().await.0, with("team"), "came back");
+    admin(Method::DELETE, &staff, Value::Null).await;
+    assert_eq!(groups().await, before, "and the group is gone");
+}
+
+fn ada(wiki: &Wiki) -> UserPk {
+    UserPk(i32::try_from(wiki.ada).expect("small"))
+}
+
+fn text_of(made: &Value) -> &str {
+    made["pk"].as_str().expect("a key")
+}
+
 /// OA-296, OA-801: an app password ends at its own instant, whether or not it was swept.
 #[tokio::test]
 async fn oa_801_an_expired_app_password_is_refused() {
