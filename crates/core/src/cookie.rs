@@ -55,7 +55,9 @@ pub fn without_ours(header: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether a `Set-Cookie` value would set one of our cookies (PX-178).
 pub fn sets_ours(set_cookie: &[u8]) -> bool {
-    is_ours(set_cookie.trim_ascii_start())
+    let pair = set_cookie.trim_ascii_start();
+    // A cookie without a name comes back as its value alone.
+    is_ours(pair.strip_prefix(b"=").map_or(pair, <[u8]>::trim_ascii_start))
 }
 
 fn is_ours(pair: &[u8]) -> bool {
@@ -167,5 +169,6 @@ mod tests {
             );
         }
         assert!(sets_ours(b" authentik_session=planted; Path=/"));
+        assert!(sets_ours(b"= authentik_session=planted") && !sets_ours(b"=session"));
     }
 }

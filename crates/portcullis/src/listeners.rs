@@ -160,6 +160,7 @@ fn limits(settings: &Settings) -> listener::Settings {
         limits,
         body: web.timeout_http_read.0,
         drain: web.drain_timeout.0,
+        early_hints: settings.proxy.early_hints,
         ..listener::Settings::default()
     }
 }

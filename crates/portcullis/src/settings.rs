@@ -444,6 +444,9 @@ settings! {
         max_identity_header_bytes: usize = "16384";
         /// Whether proxied answers carry `X-Powered-By`.
         powered_by: bool = "true";
+        /// Whether `103 Early Hints` of applications over plain `http` reach clients over HTTP/1.1. Only where no proxy in
+        /// front takes one for the answer: it would hand the answer to whoever asks next.
+        early_hints: bool = "false";
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod line;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,7 +90,8 @@ impl AccessLog {
         let headers = headers.iter().filter(|name| **name != USER_AGENT && !is_secret(name));
         let headers = headers.map(|name| (name.clone(), name.as_str().replace('-', "_")));
         // What a line has anyway is not there twice.
-        let headers = headers.filter(|(_, shown)| !line::FIELDS.contains(&shown.as_str())).collect();
+        let mut shown: HashSet<String> = line::FIELDS.iter().map(ToString::to_string).collect();
+        let headers = headers.filter(|(_, name)| shown.insert(name.clone())).collect();
         let from = pipe.clone();
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_out(&from, out))?;
         Ok(Self(Arc::new(Shared { pipe, format, headers, clock, writer: Some(writer) })))

@@ -1,7 +1,7 @@
 //! Carries one request to the upstream, and its answer back (section 16 of the proxy specification).
 
 mod bodies;
-pub(crate) mod headers;
+mod headers;
 mod tunnel;
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::bodies::Continue;
 pub(crate) use self::bodies::Until;
 use self::headers::Trailers;
+pub(crate) use self::headers::clean_aside;
 use crate::body::{Body, BodyError};
 use crate::lines::Lines;
 use crate::listener::Slot;
@@ -161,9 +162,14 @@ impl Forwarder {
     fn clean(&self, answer: &mut Response<Body>, upgrade: Option<HeaderValue>) {
         *answer.version_mut() = Version::HTTP_11;
         *answer.extensions_mut() = Extensions::new();
+        let status = answer.status();
         let headers = answer.headers_mut();
         headers::remove_hop_by_hop(headers);
         headers::remove_own_cookies(headers);
+        if status == StatusCode::NO_CONTENT {
+            // There is no body for it to be the length of (RFC 9110 §8.6).
+            headers.remove(CONTENT_LENGTH);
+        }
         if self.powered_by {
             const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
             headers.insert(X_POWERED_BY, HeaderValue::from_static("goauthentik.io"));

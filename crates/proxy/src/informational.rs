@@ -1,4 +1,4 @@
-//! Informational answers on their way to clients, such as 103 with its early hints (RFC 9110 §15.2, RFC 8297; PX-281).
+//! Early hints on their way to clients (RFC 8297; PX-281).
 //!
 //! A request has one answer, and the steps that it goes through return that. What an upstream says before goes past them:
 //! while the lane polls a request, it has a place open in this thread, and the upstream's connection, which is read in the
@@ -9,11 +9,15 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER};
 use http::{HeaderMap, StatusCode};
 
-use crate::forward::headers::{remove_hop_by_hop, remove_own_cookies};
+use crate::forward::clean_aside;
 use crate::http1::{give_back, write_fields};
+
+/// `103 Early Hints`, which the library has no name for.
+fn is_hint(status: StatusCode) -> bool {
+    status.as_u16() == 103
+}
 
 /// How many of them go before one answer, and how many bytes they have together. The rest is left out.
 const MOST: u8 = 8;
@@ -80,13 +84,9 @@ impl Allowance {
     /// clients in any answer, and without fields about a body, which it has not.
     #[cold]
     pub(crate) fn pass_on(&mut self, status: StatusCode, mut fields: HeaderMap) {
-        if self.answers > 0 && PLACE.get() != Place::Closed {
+        if is_hint(status) && self.answers > 0 && PLACE.get() != Place::Closed {
             self.answers -= 1;
-            remove_hop_by_hop(&mut fields);
-            remove_own_cookies(&mut fields);
-            for name in [CONNECTION, CONTENT_LENGTH, TE, TRAILER] {
-                fields.remove(name);
-            }
+            clean_aside(&mut fields);
             let mut head = Vec::new();
             for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
                 head.extend_from_slice(part.as_bytes());

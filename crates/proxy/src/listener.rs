@@ -87,6 +87,9 @@ pub struct Settings {
     pub connections: usize,
     /// Most bytes of a request head; more is answered with 431.
     pub head_bytes: usize,
+    /// Whether `103 Early Hints` of upstreams reach clients (PX-281). A proxy in front that takes one for the answer would
+    /// give the answer to whoever asks next over the same connection (RFC 8297 §3).
+    pub early_hints: bool,
 }
 
 impl Default for Settings {
@@ -98,6 +101,7 @@ impl Default for Settings {
             drain: Duration::from_secs(30),
             connections: 10_000,
             head_bytes: 48 * 1024,
+            early_hints: false,
         }
     }
 }

@@ -82,7 +82,11 @@ impl Target {
     /// When it is no absolute http or https URL, or has user information or a query.
     pub fn parse(url: &str, verify: bool) -> Result<Self, TargetError> {
         let url = url.trim();
-        let uri: Uri = url.parse().or_else(|_| encoded(url).parse()).map_err(|_| TargetError::NotAbsolute)?;
+        let uri: Uri = match url.is_ascii() {
+            true => url.parse().or_else(|_| encoded(url).parse()),
+            false => encoded(url).parse(),
+        }
+        .map_err(|_| TargetError::NotAbsolute)?;
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(TargetError::NotAbsolute);
@@ -102,8 +106,12 @@ impl Target {
 /// A URL as it is sent: names of any language and other characters encoded as browsers do it.
 fn encoded(url: &str) -> String {
     // Without these it would guess what is meant.
-    let is_absolute = url.contains("://");
-    url::Url::parse(url).ok().filter(|_| is_absolute).map(String::from).unwrap_or_default()
+    let host = url.split_once("://").and_then(|(scheme, rest)| {
+        let is_known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        rest.chars().next().filter(|first| is_known && *first != '/')
+    });
+    let is_sure = host.is_some() && !url.chars().any(|letter| letter == '\\' || letter.is_control());
+    url::Url::parse(url).ok().filter(|_| is_sure).map(String::from).unwrap_or_default()
 }
 
 /// Why the upstream gave no answer.
@@ -317,12 +325,17 @@ mod tests {
         let target = Target::parse("https://app.internal:8443/base/", true).unwrap();
         assert_eq!((target.authority.as_str(), target.base_path.as_str()), ("app.internal:8443", "/base"));
         assert_eq!(Target::parse("http://app", false).unwrap().base_path, "");
+        assert_eq!(Target::parse("http://app/é", false).unwrap().base_path, "/%C3%A9");
         assert_eq!(Target::parse("http://[::1]:80", false).unwrap().authority, "[::1]:80");
         let target = Target::parse("http://bücher.example:8080/ein Regal/", true).unwrap();
         assert_eq!(target.authority, "xn--bcher-kva.example:8080");
         assert_eq!(target.base_path, "/ein%20Regal");
         for (url, error) in [
             ("http:bücher.example", TargetError::NotAbsolute),
+            ("http:///ein Regal", TargetError::NotAbsolute),
+            ("http:app/a b://c", TargetError::NotAbsolute),
+            ("http://app\\@evil/", TargetError::NotAbsolute),
+            ("http://a\npp/", TargetError::NotAbsolute),
             ("app.internal", TargetError::NotAbsolute),
             ("/path", TargetError::NotAbsolute),
             ("ftp://app/", TargetError::NotAbsolute),

@@ -39,7 +39,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 ///
 /// `TE: trailers` stays, since we hand trailers on; so does the list in `Trailer`, without which
 /// HTTP/1.1 has none.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at the names that are there is cheaper than looking up each that might be.
     let (mut ending, mut connection) = (Vec::new(), false);
     for name in headers.keys() {
@@ -174,7 +174,7 @@ fn push_dotted(text: &mut Vec<u8>, address: Ipv4Addr) {
 
 /// Drops attempts of the upstream to set cookies of ours, those of the control plane included: with a cookie
 /// domain around both, an application could sign its visitors in as somebody else (PX-178).
-pub(crate) fn remove_own_cookies(headers: &mut HeaderMap) {
+pub(super) fn remove_own_cookies(headers: &mut HeaderMap) {
     let is_own = |value: &HeaderValue| cookie::sets_ours(value.as_bytes());
     if !headers.get_all(SET_COOKIE).iter().any(is_own) {
         return;
@@ -183,6 +183,16 @@ pub(crate) fn remove_own_cookies(headers: &mut HeaderMap) {
     headers.remove(SET_COOKIE);
     for value in kept {
         headers.append(SET_COOKIE, value);
+    }
+}
+
+/// Takes out of an answer's trailers, or of what comes before an answer, what is not for clients in any answer, and what
+/// says something about a body (RFC 9110 §6.5.1, PX-178, PX-222).
+pub(crate) fn clean_aside(fields: &mut HeaderMap) {
+    remove_hop_by_hop(fields);
+    remove_own_cookies(fields);
+    for name in [CONNECTION, CONTENT_LENGTH, TE, TRAILER] {
+        fields.remove(name);
     }
 }
 

@@ -29,6 +29,7 @@ use super::{Handled, Life, Plane, Server, Slot};
 use crate::access_log::Pending;
 use crate::answer::not_determinable;
 use crate::body::{Body, BodyError};
+use crate::forward::clean_aside;
 use crate::guard::{Guard, Progress};
 use crate::lines;
 use crate::origin;
@@ -236,7 +237,12 @@ impl HttpBody for Answer {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            clean_aside(trailers);
+        }
         if let Some(handed) = &self.handed {
             handed.note(polled.is_ready());
         }

@@ -16,8 +16,8 @@ use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
 
-use super::Plane;
 use super::connection::{Answer, Way};
+use super::{Plane, Settings};
 use crate::body::BodyError;
 use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
 use crate::informational;
@@ -46,7 +46,7 @@ where
     P: Plane,
     F: Future<Output = ()> + Unpin,
 {
-    let most = way.connection.server.settings.head_bytes;
+    let Settings { head_bytes: most, early_hints: hints, .. } = way.connection.server.settings;
     let mut lane = Lane { stream, read: BytesMut::new(), written: Vec::new(), ahead: false };
     let (mut last, mut looked) = (false, Looked::default());
     let mut request = Request::default();
@@ -79,9 +79,14 @@ where
             let mut answering = pin!(way.answer(&mut request));
             let answer = std::future::poll_fn(|cx| {
                 last = last || over.poll_unpin(cx).is_ready();
-                match informational::poll_answer(answering.as_mut(), cx, &mut lane.written) {
+                let polled = if hints {
+                    informational::poll_answer(answering.as_mut(), cx, &mut lane.written)
+                } else {
+                    answering.as_mut().poll(cx)
+                };
+                match polled {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                    Poll::Pending if lane.poll_ahead(cx).is_err() => Poll::Ready(None),
+                    Poll::Pending if hints && lane.poll_ahead(cx).is_err() => Poll::Ready(None),
                     Poll::Pending => lane.poll_gone(cx).map(|()| None),
                 }
             });
@@ -199,6 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
             _ => (frame(status, method, &mut fields, present, exact), present.date),
         };
         self.write_head(status, &fields, ready.as_ref(), &framing, stays);
+        // A stream that lasts keeps no head.
+        drop(ready);
         if !has_date {
             write_today(&mut self.written);
         }

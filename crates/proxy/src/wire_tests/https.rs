@@ -82,22 +82,6 @@ async fn px_300_each_name_gets_its_certificate() {
     assert!(shake(&site, &Arc::new(knowing(der(&a))), "b.example").await.is_err());
 }
 
-/// PX-281: informational answers are passed on over TLS as well, before the answer is there.
-#[tokio::test]
-async fn px_281_informational_answers_are_passed_on_over_tls() {
-    let given = pair(1, &["a.example"]);
-    let certificates = Arc::<Certificates>::default();
-    certificates.update(&configuration(&[(1, "https://a.example", "", 1)], vec![given.clone()]), NOW);
-    let site = https(&certificates).await;
-    let mut stream = shake(&site, &Arc::new(knowing(der(&given))), "a.example").await.unwrap();
-    stream.write_all(GET.as_bytes()).await.unwrap();
-    let (mut peer, _) = site.upstream.answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await;
-    let mut read = [0; 12];
-    stream.read_exact(&mut read).await.unwrap();
-    assert_eq!(&read, b"HTTP/1.1 103");
-    peer.write(OK).await;
-}
-
 /// PX-029, PX-301, PX-302: another certificate is shown from the next handshake on, also to a client that would have
 /// taken its session up again; what is open stays open.
 #[tokio::test]

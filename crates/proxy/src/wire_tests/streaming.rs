@@ -118,7 +118,8 @@ async fn px_281_trailers_pass_unless_they_pose_as_ours() {
     assert_eq!(values(&head, "Trailer"), ["X-Sum"]);
     let body = upstream.until("\r\n\r\n").await;
     assert_eq!(body.to_ascii_lowercase(), "1\r\nx\r\n0\r\nx-sum: 7\r\n\r\n");
-    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Grpc-Status\r\n\r\n2\r\nok\r\n0\r\nGrpc-Status: 0\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Grpc-Status, Connection, Set-Cookie\r\n\r\n2\r\nok\r\n0\r\n\
+         Grpc-Status: 0\r\nConnection: x\r\nSet-Cookie: authentik_session=x\r\n\r\n";
     upstream.write(answer).await;
     client.head().await;
     assert_eq!(client.until("\r\n\r\n").await.to_ascii_lowercase(), "2\r\nok\r\n0\r\ngrpc-status: 0\r\n\r\n");
