@@ -156,6 +156,24 @@ async fn oa_157_unknown_clients_are_recorded() {
     assert_eq!((count, event["client_id"].as_str().map(str::len)), (2, Some(255)));
 }
 
+/// OA-157, OA-664: whoever has a network of IPv6 addresses is recorded once for all of them, another one by themselves.
+#[tokio::test]
+async fn oa_157_a_network_is_recorded_once() {
+    let wiki = Wiki::new().await;
+    let unknown = authorize(&wiki, &[("client_id", "nobody")]);
+    let unregistered = authorize(&wiki, &[("redirect_uri", "http://evil.example/")]);
+    let mut recorded = Vec::new();
+    for from in ["2001:db8:1:2::1", "2001:db8:1:2:ffff::2", "2001:db8:1:3::1"] {
+        for wrong in [&unknown, &unregistered] {
+            let request = Request::builder().uri(wrong).body(Body::empty()).expect("a request");
+            let reply = wiki.site.raw_from(request, from.parse().expect("an address")).await;
+            assert_eq!(reply.status, 400, "{from}");
+        }
+        recorded.push(wiki.site.events("configuration_error").await.0);
+    }
+    assert_eq!(recorded, [2, 2, 4]);
+}
+
 /// OA-153, OA-162: a login may be as old as a client likes, in whatever number of seconds.
 #[tokio::test]
 async fn oa_153_ages_have_no_end() {
