@@ -45,17 +45,20 @@ pub(super) async fn submit(
     uri: Uri,
     body: Body,
 ) -> Response {
-    let in_query = uri.query().is_some() || !headers.contains_key(CONTENT_TYPE);
-    let params = if in_query {
-        Params::parse(uri.query().unwrap_or_default().as_bytes())
-    } else {
-        match form(&origin, &headers, body).await {
-            Ok(params) => Ok(params),
+    let posted = match headers.contains_key(CONTENT_TYPE) {
+        true => match form(&origin, &headers, body).await {
+            Ok(params) => params,
             Err(response) => return response,
-        }
+        },
+        false => Params::default(),
+    };
+    // Our own question keeps the wish in its address, and sends nothing besides.
+    let params = match posted.is_empty() {
+        true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
+        false => Ok(posted),
     };
     let Ok(params) = params else { return unreadable(&origin) };
-    if !in_query && let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
+    if let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
         return again;
     }
     // Only a browser that shows our page says that it comes from here.

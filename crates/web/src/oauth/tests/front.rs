@@ -431,6 +431,19 @@ async fn oa_540_a_wish_to_sign_out_can_be_posted() {
     assert!(!wiki.is_active(text(&tokens, "access_token")).await);
 }
 
+/// OA-540, OA-544: what an application posts counts, whatever its address says besides; without a body the address counts.
+#[tokio::test]
+async fn oa_540_a_posted_wish_counts_before_its_address() {
+    let wiki = Wiki::new().await;
+    let path = "/application/o/wiki/end-session/";
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let all = [("post_logout_redirect_uri", "http://wiki.example/bye"), ("state", "1")];
+    let sent = post(&wiki.site, &format!("{path}?ui_locales=de"), &all, &headers).await;
+    assert_eq!((sent.status.as_u16(), location(&sent)), (303, format!("{path}?{}", encoded(&all)).as_str()));
+    let sent = post(&wiki.site, &format!("{path}?ui_locales=de"), &[], &headers).await;
+    assert_eq!((sent.status.as_u16(), location(&sent)), (303, format!("{path}?ui_locales=de").as_str()));
+}
+
 /// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn co_380_two_hundred_sign_ins_get_themselves() {
