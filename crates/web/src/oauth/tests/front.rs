@@ -126,6 +126,35 @@ async fn oa_163_a_new_login_cannot_be_claimed() {
     }
 }
 
+/// OA-009, OA-163: a request that would be too long when its browser comes back from a sign-in is refused before, and one that
+/// is not comes back.
+#[tokio::test]
+async fn oa_009_who_is_sent_to_sign_in_comes_back() {
+    let (wiki, mut browser) = signed_in().await;
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    let asked = authorize(&wiki, &[("prompt", "login"), ("ui_locales", "x")]).len();
+    let mut came_back = Vec::new();
+    for room in [0, 100, 200, 300] {
+        wiki.site.clock.advance_seconds(100);
+        let filling = "x".repeat(8192 - asked - room);
+        let sent = browser.get(&wiki.site, &authorize(&wiki, &[("prompt", "login"), ("ui_locales", &filling)])).await;
+        came_back.push(sent.status == 302);
+        if sent.status == 302 {
+            let done = browser.post(&wiki.site, location(&sent), &all).await;
+            let back = browser.get(&wiki.site, location(&done)).await;
+            assert!(back.status == 302 && member(&back, "code").is_some(), "{room}: {}", back.status);
+        } else {
+            assert_eq!(sent.status, 414, "{room}");
+        }
+    }
+    let longest = "x".repeat(16 * 1024 - asked);
+    let known = browser.get(&wiki.site, &authorize(&wiki, &[("ui_locales", &longest)])).await;
+    assert!(member(&known, "code").is_some(), "nobody is sent anywhere");
+    let unknown = Browser::default().get(&wiki.site, &authorize(&wiki, &[("ui_locales", &longest)])).await;
+    assert_eq!(unknown.status, 414);
+    assert_eq!(came_back, [false, false, false, true]);
+}
+
 /// OA-165, CO-140, OA-851: a denied user sees so with status 403 and a way back; a silent request is told at once.
 #[tokio::test]
 async fn oa_165_denied_users_see_so() {
