@@ -473,6 +473,20 @@ async fn oa_540_a_posted_wish_counts_before_its_address() {
     assert_eq!((sent.status.as_u16(), location(&sent)), (303, format!("{path}?ui_locales=de").as_str()));
 }
 
+/// OA-540, OA-545: what comes without a cookie and is too long to be asked again ends nothing, and does not say that it did.
+#[tokio::test]
+async fn oa_540_a_long_posted_wish_claims_nothing() {
+    let wiki = Wiki::new().await;
+    let path = "/application/o/wiki/end-session/";
+    let state = "x".repeat(16 * 1024);
+    let all = [("post_logout_redirect_uri", "http://wiki.example/bye"), ("state", state.as_str())];
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let page = post(&wiki.site, path, &all, &headers).await;
+    assert_eq!((page.status.as_u16(), page.headers.get("set-cookie")), (200, None));
+    assert!(page.text.contains("You may still be signed in"), "{}", page.text);
+    assert!(!page.text.contains("have ended") && page.text.contains("/if/flow/default-invalidation-flow/"));
+}
+
 /// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn co_380_two_hundred_sign_ins_get_themselves() {
