@@ -21,8 +21,8 @@ use crate::error::Error;
 
 /// Bytes that are kept, about.
 const MOST: u64 = 16 << 20;
-/// What nobody has asked for is forgotten.
-const IDLE: Duration = Duration::from_secs(600);
+/// It is read again after a minute: nothing tells of what is changed in the database by hand.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// What follows from the groups of a user.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Belongings(moka::sync::Cache<UserPk, Kept>);
 
 impl Default for Belongings {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(IDLE).weigher(|_, kept| weight(kept)).build())
+        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_live(LIFE).weigher(|_, kept| weight(kept)).build())
     }
 }
 
