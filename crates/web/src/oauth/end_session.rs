@@ -45,7 +45,8 @@ pub(super) async fn submit(
     uri: Uri,
     body: Body,
 ) -> Response {
-    let posted = match headers.contains_key(CONTENT_TYPE) {
+    let is_form = headers.contains_key(CONTENT_TYPE);
+    let posted = match is_form {
         true => match form(&origin, &headers, body).await {
             Ok(params) => params,
             Err(response) => return response,
@@ -58,11 +59,14 @@ pub(super) async fn submit(
         false => Ok(posted),
     };
     let Ok(params) = params else { return unreadable(&origin) };
-    if let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
-        return again;
-    }
-    if session_cookies(&headers).next().is_none() {
-        return unknown();
+    // No browser sends neither a form nor a wish.
+    if is_form || !params.is_empty() {
+        if let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
+            return again;
+        }
+        if session_cookies(&headers).next().is_none() {
+            return unknown();
+        }
     }
     // Only a browser that shows our page says that it comes from here.
     let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
