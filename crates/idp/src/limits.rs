@@ -194,7 +194,7 @@ pub(crate) fn subject(ctx: &Context, name: &str) -> Digest {
 }
 
 /// The part of an address that one customer of a provider has: an IPv4 address, an IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & (u128::MAX << 64))),

@@ -455,6 +455,13 @@ on_both! {
         assert_eq!(below, sorted(vec![(low, right), (other, right)]));
         assert_eq!(team::links_above(&mut tx, top).await.expect("reads"), []);
         assert!(!account::any_active_superuser(&mut tx).await.expect("reads"), "a group without anybody");
+        for number in 0..600 {
+            let name = format!("empty-{number}");
+            let empty = Team { pk: GroupId(uuid()), name, is_superuser: false, attributes_sealed: Vec::new() };
+            team::insert(&mut tx, &empty).await.expect("is new");
+            team::set_parents(&mut tx, empty.pk, &[top]).await.expect("stores");
+        }
+        assert!(!account::any_active_superuser(&mut tx).await.expect("reads"), "hundreds of groups without anybody");
         team::add_member(&mut tx, low, ada).await.expect("joins");
         assert!(account::may_act(&mut tx, ada, true).await.expect("reads"));
         assert!(account::may_act(&mut tx, eve, false).await.expect("reads"));

@@ -13,6 +13,7 @@ use portcullis_core::epoch::Mark;
 use portcullis_core::id::UserPk;
 use portcullis_store::team::{self, Team};
 use portcullis_store::{Conn, revocation};
+use serde_json::Value;
 
 use super::team_attributes;
 use crate::context::Context;
@@ -20,8 +21,8 @@ use crate::error::Error;
 
 /// Bytes that are kept, about.
 const MOST: u64 = 16 << 20;
-/// What nobody has asked for is forgotten.
-const IDLE: Duration = Duration::from_secs(600);
+/// It is read again after a minute: nothing tells of what is changed in the database by hand.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// What follows from the groups of a user.
 #[derive(Debug)]
@@ -51,14 +52,30 @@ pub struct Belongings(moka::sync::Cache<UserPk, Kept>);
 
 impl Default for Belongings {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(IDLE).weigher(|_, kept| weight(kept)).build())
+        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_live(LIFE).weigher(|_, kept| weight(kept)).build())
     }
 }
 
-/// About the bytes in memory: sealed attributes are there once more, opened.
+/// About the bytes in memory: sealed attributes are there once more, opened and merged. A value takes much more of it than of a
+/// text, so that values are counted.
 fn weight(kept: &Kept) -> u32 {
-    let bytes = kept.belonging.teams.iter().map(|team| 200 + 2 * team.name.len() + 5 * team.attributes_sealed.len());
-    u32::try_from(500 + bytes.sum::<usize>()).unwrap_or(u32::MAX)
+    let bytes = kept.belonging.teams.iter().map(|team| 200 + 2 * team.name.len() + team.attributes_sealed.len());
+    let bytes = 500 + bytes.sum::<usize>() + attributes_weight(&kept.belonging.attributes);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn attributes_weight(attributes: &Attributes) -> usize {
+    attributes.iter().map(|(key, value)| 50 + key.len() + value_weight(value)).sum()
+}
+
+fn value_weight(value: &Value) -> usize {
+    let within = match value {
+        Value::Object(object) => attributes_weight(object),
+        Value::Array(list) => list.iter().map(value_weight).sum(),
+        Value::String(text) => text.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    100 + within
 }
 
 /// What follows from a user's groups at present, as `conn` sees it.
@@ -110,4 +127,28 @@ async fn read(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Belonging, E
     }
     let is_superuser = teams.iter().any(|team| team.is_superuser);
     Ok(Belonging { teams: Arc::new(teams), direct, is_superuser, attributes })
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::epoch::Epochs;
+    use serde_json::json;
+
+    use super::*;
+
+    /// CO-064: what is kept of attributes weighs what their values take in memory, however short they are as text.
+    #[test]
+    fn co_064_short_values_weigh_what_they_take() {
+        let weighs = |value: Value| {
+            let attributes = Attributes::from_iter([("list".to_owned(), value)]);
+            let belonging = Belonging { teams: Arc::default(), direct: Vec::new(), is_superuser: false, attributes };
+            let epochs = Epochs::default();
+            let mark = epochs.mark(epochs.present(), &[]);
+            weight(&Kept { seq: 0, mark, belonging: Arc::new(belonging) })
+        };
+        assert!(weighs(json!(vec![0; 100_000])) > 100_000 * 72);
+        assert!(weighs(json!(vec![json!({"a": [[]]}); 1000])) > 1000 * 300);
+        assert!((1_000_000..1_001_000).contains(&weighs(json!("x".repeat(1_000_000)))));
+        assert!(weighs(json!(null)) < 1000);
+    }
 }

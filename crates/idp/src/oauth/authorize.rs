@@ -221,8 +221,8 @@ fn is_s256(challenge: &str) -> bool {
 }
 
 async fn note_unknown_client(ctx: &Context, visitor: &Visitor, given: &str) -> Result<(), Error> {
-    // Once per address and five minutes: there is no end of ids that are nobody's (OA-157).
-    let address = visitor.client.to_string();
+    // Once per network and five minutes: there is no end of ids that are nobody's (OA-157), nor of IPv6 addresses.
+    let address = limits::network(visitor.client).to_string();
     let Some(mut tx) = limits::first_of(ctx, &[b"unknown-client", address.as_bytes()], 300).await? else {
         return Ok(());
     };
@@ -235,8 +235,8 @@ async fn note_unknown_client(ctx: &Context, visitor: &Visitor, given: &str) -> R
 }
 
 async fn note_bad_redirect(ctx: &Context, visitor: &Visitor, client: &Client, given: &str) -> Result<(), Error> {
-    // Once per client, address and five minutes: anybody can send these (OA-157).
-    let address = visitor.client.to_string();
+    // Once per client, network and five minutes: anybody can send these (OA-157).
+    let address = limits::network(visitor.client).to_string();
     let what = [b"redirect-uri", client.provider.client_id.as_bytes(), address.as_bytes()];
     let Some(mut tx) = limits::first_of(ctx, &what, 300).await? else { return Ok(()) };
     let given: String = given.chars().take(500).collect();

@@ -15,9 +15,9 @@ use crate::change::Change;
 use crate::claims::{ClaimSet, granted_scopes, offered_scopes};
 use crate::context::{Context, Visitor};
 use crate::error::Error;
-use crate::oauth::client::Served;
+use crate::oauth::client::{Client, Served};
 use crate::oauth::code::{self, Redemption};
-use crate::oauth::issue::{self, Approval, Basis, Ground};
+use crate::oauth::issue::{self, Approval, Basis, Ground, Statement};
 use crate::oauth::machine::{self, Variant, Wish};
 use crate::oauth::{OAuthError, introspect};
 use crate::signing::Signer;
@@ -84,6 +84,15 @@ impl From<signing::SigningError> for OutpostError {
     }
 }
 
+/// What becomes of something that could not be issued, once it is recorded as at the token endpoint (OA-047, OA-125, OA-466).
+/// Call it once nothing holds the store's only writer.
+async fn unissued(ctx: &Context, visitor: &Visitor, client: &Client, error: OAuthError) -> OutpostError {
+    match issue::note_unissued(ctx, visitor, &client.provider, &error).await {
+        Ok(()) => error.into(),
+        Err(failed) => failed.into(),
+    }
+}
+
 async fn served(ctx: &Context, provider: ProviderPk) -> Result<Arc<Served>, OutpostError> {
     Served::by_pk(ctx, provider).await?.ok_or(OutpostError::Refused)
 }
@@ -133,7 +142,10 @@ pub async fn verify_password(
         visitor: &visitor,
         foretold: None,
     };
-    let said = issue::statement(ctx, &basis).await?;
+    let said = match issue::statement(ctx, &basis).await {
+        Ok(said) => said,
+        Err(error) => return Err(unissued(ctx, &visitor, client, error).await),
+    };
     claims::note(ctx, &visitor, &client.provider, &proven.person, &said.flaws).await?;
     Ok(Grant {
         claims: read(&said.claims)?,
@@ -175,14 +187,24 @@ fn digest_of(claims: &ClaimSet) -> String {
 /// [`OutpostError`].
 pub async fn sign(ctx: &Context, provider: ProviderPk, grant: &mut Grant, full: bool) -> Result<(), OutpostError> {
     let Some(statement) = &grant.statement else { return Ok(()) };
-    let signer = Signer::installation(ctx, &mut ctx.db.read().await?).await?;
-    let name = provider.to_string();
-    if full {
-        grant.raw_token = issue::whole_token(&signer, statement, &name)?;
-    } else {
-        grant.upstream_token = Some(issue::upstream_token(ctx, &signer, statement, &name)?);
+    match signed(ctx, provider, statement, full).await {
+        Ok(token) if full => grant.raw_token = token,
+        Ok(token) => grant.upstream_token = Some(token),
+        Err(error) => {
+            let Some(from) = grant.bearings.client else { return Err(error.into()) };
+            return Err(unissued(ctx, &Visitor::at(from), &served(ctx, provider).await?.client, error).await);
+        }
     }
     Ok(())
+}
+
+async fn signed(ctx: &Context, provider: ProviderPk, statement: &ClaimSet, full: bool) -> Result<String, OAuthError> {
+    let signer = Signer::installation(ctx, &mut ctx.db.read().await?).await?;
+    let name = provider.to_string();
+    match full {
+        true => issue::whole_token(&signer, statement, &name),
+        false => issue::upstream_token(ctx, &signer, statement, &name),
+    }
 }
 
 /// Checks a bearer token (PX-092, PX-418). Only a token that this provider issued holds (OA-078, OA-882).
@@ -287,12 +309,15 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         visitor: &visitor,
         foretold: foreseen.foretold.as_ref(),
     };
-    let signer = Signer::of(ctx, change.conn(), &client.provider).await?;
-    let said = issue::statement(ctx, &basis).await?;
-    let raw_token = issue::access_token(ctx, &mut change, &signer, &basis, &said, &redeemed.code.grant_id).await?;
+    let (said, raw_token, upstream) = match issued(ctx, &mut change, &basis, &redeemed.code.grant_id).await {
+        Ok(issued) => issued,
+        Err(error) => {
+            drop(change);
+            return Err(unissued(ctx, &visitor, client, error).await);
+        }
+    };
     change.commit().await?;
     claims::note(ctx, &visitor, &client.provider, &redeemed.person, &said.flaws).await?;
-    let upstream = issue::upstream_token(ctx, &signer, &said.claims, &client.provider.name)?;
     Ok(Grant {
         claims: read(&said.claims)?,
         raw_token,
@@ -312,6 +337,22 @@ pub async fn exchange_code(ctx: &Context, exchange: CodeExchange<'_>) -> Result<
         },
         built_at,
     })
+}
+
+/// What is said of whoever redeemed a code, its access token, and the assertion for the application.
+async fn issued(
+    ctx: &Context,
+    change: &mut Change<'_>,
+    basis: &Basis<'_>,
+    grant_id: &str,
+) -> Result<(Statement, String, String), OAuthError> {
+    let provider = &basis.client.provider;
+    let signer = Signer::of(ctx, change.conn(), provider).await?;
+    let mut said = issue::statement(ctx, basis).await?;
+    let token = issue::access_token(ctx, change, &signer, basis, &said, grant_id).await?;
+    let upstream = issue::upstream_token(ctx, &signer, &said.claims, &provider.name)?;
+    said.measure(&token);
+    Ok((said, token, upstream))
 }
 
 fn same_nonce(requested: Option<&str>, expected: &str) -> bool {

@@ -204,6 +204,7 @@ fn settle_secrets(ctx: &Context, provider: &mut Provider, fields: &Fields) -> Re
 }
 
 fn apply(provider: &mut Provider, fields: &Fields) {
+    let was_public = provider.is_public();
     set(&mut provider.name, &fields.name);
     set(&mut provider.authentication_flow, &fields.authentication_flow);
     set(&mut provider.authorization_flow, &fields.authorization_flow);
@@ -237,6 +238,10 @@ fn apply(provider: &mut Provider, fields: &Fields) {
     set(&mut provider.cap_to_assertion_exp, &fields.cap_to_assertion_exp);
     set(&mut provider.exchange_without_actor, &fields.token_exchange_without_actor);
     set(&mut provider.require_pkce, &fields.require_pkce);
+    if fields.require_pkce.is_none() && (was_public || provider.is_public()) {
+        // It stays so for a client that gets a secret later, until somebody says otherwise (OA-041).
+        provider.require_pkce = true;
+    }
     set(&mut provider.m2m_require_client_auth, &fields.m2m_require_client_auth);
 }
 

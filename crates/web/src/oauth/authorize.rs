@@ -16,7 +16,7 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
-use super::request::{LONGEST_TARGET, form};
+use super::request::{LONGEST_TARGET, form, unread};
 use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
 use crate::pages::respond::{self, PageError};
@@ -24,6 +24,10 @@ use crate::pages::{path, view};
 
 /// Path of the endpoint.
 pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
+/// Bytes that a marker takes in a target, at most.
+const MARKER_ROOM: usize = 256;
+/// Longest target that a sign-in leads back to, in bytes; after it, longer ones lead home (CO-309).
+const LONGEST_RETURN: usize = 8192;
 
 /// `GET /application/o/authorize/`
 pub(super) async fn by_query(
@@ -86,6 +90,8 @@ pub(super) async fn answer(
     let brought = Brought { marker: Marker::open(ctx, &params), consent };
     match decide(ctx, &visitor, &request, login.as_ref(), &brought).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),
+        // It would be lost once somebody has signed in for it.
+        Ok(Outcome::SignIn { .. }) if !comes_back(query) => unread(StatusCode::URI_TOO_LONG),
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
         Ok(Outcome::Ask(question)) => consent::ask(ctx, &params, &question).await,
@@ -113,6 +119,12 @@ fn bad_request(origin: &Origin, text: &str) -> Response {
 fn sign_in(query: &str) -> Response {
     let next = format!("{AUTHORIZE}?{query}");
     found(&format!("{}?next={}", path::SIGN_IN, utf8_percent_encode(&next, NON_ALPHANUMERIC)))
+}
+
+/// Whether a request is short enough to come back from a sign-in, with whatever marker (OA-009).
+fn comes_back(query: &str) -> bool {
+    let longest = query.len().max(marked(query, "").len() + MARKER_ROOM);
+    AUTHORIZE.len() + 1 + longest <= LONGEST_RETURN
 }
 
 /// The request with a marker, by which it knows the login that it asks for.

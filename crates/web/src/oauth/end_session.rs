@@ -15,7 +15,7 @@ use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request
 
 use super::authorize::to_get;
 use super::request::form;
-use crate::pages::browser::{clear_session, signed_in};
+use crate::pages::browser::{clear_session, session_cookies, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::{signed_out, tell};
@@ -45,18 +45,28 @@ pub(super) async fn submit(
     uri: Uri,
     body: Body,
 ) -> Response {
-    let in_query = uri.query().is_some() || !headers.contains_key(CONTENT_TYPE);
-    let params = if in_query {
-        Params::parse(uri.query().unwrap_or_default().as_bytes())
-    } else {
-        match form(&origin, &headers, body).await {
-            Ok(params) => Ok(params),
+    let is_form = headers.contains_key(CONTENT_TYPE);
+    let posted = match is_form {
+        true => match form(&origin, &headers, body).await {
+            Ok(params) => params,
             Err(response) => return response,
-        }
+        },
+        false => Params::default(),
+    };
+    // Our own question keeps the wish in its address, and sends nothing besides.
+    let params = match posted.is_empty() {
+        true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
+        false => Ok(posted),
     };
     let Ok(params) = params else { return unreadable(&origin) };
-    if !in_query && let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
-        return again;
+    // No browser sends neither a form nor a wish.
+    if is_form || !params.is_empty() {
+        if let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
+            return again;
+        }
+        if session_cookies(&headers).next().is_none() {
+            return unknown();
+        }
     }
     // Only a browser that shows our page says that it comes from here.
     let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
@@ -193,6 +203,21 @@ fn left(application: &Application, external_host: &str) -> Response {
         messages: &[],
         trace: &[],
         links: &links,
+        request_id: "",
+    };
+    page(StatusCode::OK, &message)
+}
+
+/// The wish of nobody in particular, which is too long to be asked again: a form of another site brings no cookie, so that
+/// nothing has ended.
+fn unknown() -> Response {
+    let message = Message {
+        status: None,
+        title: "You may still be signed in",
+        text: "The application's request was too long to see who you are. Sign out here.",
+        messages: &[],
+        trace: &[],
+        links: &[Link { href: path::SIGN_OUT, text: "Sign out" }],
         request_id: "",
     };
     page(StatusCode::OK, &message)

@@ -26,7 +26,7 @@ pub(super) async fn of_a_length(request: Request, next: Next) -> Response {
 }
 
 /// The answer to what was not read: nobody keeps it, either (OA-012).
-fn unread(status: StatusCode) -> Response {
+pub(super) fn unread(status: StatusCode) -> Response {
     (status, [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")]).into_response()
 }
 

@@ -341,7 +341,8 @@ async fn oa_041_public_clients_need_pkce() {
     );
 }
 
-/// OA-041, OA-151: a client with a secret needs PKCE where its provider says so, and one without always does.
+/// OA-041, OA-151: a client with a secret needs PKCE where its provider says so, and one without always does, also once it has
+/// a secret, until its provider says otherwise.
 #[tokio::test]
 async fn oa_041_pkce_can_be_asked_of_every_client() {
     let app = App::with_key("rsa").await;
@@ -357,6 +358,11 @@ async fn oa_041_pkce_can_be_asked_of_every_client() {
     assert!(refused.status == 400 && refused.json.get("require_pkce").is_some(), "{}", refused.text);
     let public = app.site.admin(Method::PATCH, &path, json!({"client_type": "public"})).await;
     assert_eq!((public.status.as_u16(), &public.json["require_pkce"]), (200, &json!(true)));
+    let secret = json!({"client_type": "confidential"});
+    let confidential = app.site.admin(Method::PATCH, &path, secret).await;
+    assert_eq!((confidential.status.as_u16(), &confidential.json["require_pkce"]), (200, &json!(true)));
+    let without = app.site.admin(Method::PATCH, &path, json!({"require_pkce": false})).await;
+    assert_eq!((without.status.as_u16(), &without.json["require_pkce"]), (200, &json!(false)));
 }
 
 /// OA-043, OA-805, OA-287, OA-288: where the provider says so, an app password counts beside the client's secret alone; a wrong

@@ -126,6 +126,35 @@ async fn oa_163_a_new_login_cannot_be_claimed() {
     }
 }
 
+/// OA-009, OA-163: a request that would be too long when its browser comes back from a sign-in is refused before, and one that
+/// is not comes back.
+#[tokio::test]
+async fn oa_009_who_is_sent_to_sign_in_comes_back() {
+    let (wiki, mut browser) = signed_in().await;
+    let all = [("uid_field", "ada"), ("password", "correct horse battery")];
+    let asked = authorize(&wiki, &[("prompt", "login"), ("ui_locales", "x")]).len();
+    let mut came_back = Vec::new();
+    for room in [0, 100, 200, 300] {
+        wiki.site.clock.advance_seconds(100);
+        let filling = "x".repeat(8192 - asked - room);
+        let sent = browser.get(&wiki.site, &authorize(&wiki, &[("prompt", "login"), ("ui_locales", &filling)])).await;
+        came_back.push(sent.status == 302);
+        if sent.status == 302 {
+            let done = browser.post(&wiki.site, location(&sent), &all).await;
+            let back = browser.get(&wiki.site, location(&done)).await;
+            assert!(back.status == 302 && member(&back, "code").is_some(), "{room}: {}", back.status);
+        } else {
+            assert_eq!(sent.status, 414, "{room}");
+        }
+    }
+    let longest = "x".repeat(16 * 1024 - asked);
+    let known = browser.get(&wiki.site, &authorize(&wiki, &[("ui_locales", &longest)])).await;
+    assert!(member(&known, "code").is_some(), "nobody is sent anywhere");
+    let unknown = Browser::default().get(&wiki.site, &authorize(&wiki, &[("ui_locales", &longest)])).await;
+    assert_eq!(unknown.status, 414);
+    assert_eq!(came_back, [false, false, false, true]);
+}
+
 /// OA-165, CO-140, OA-851: a denied user sees so with status 403 and a way back; a silent request is told at once.
 #[tokio::test]
 async fn oa_165_denied_users_see_so() {
@@ -154,6 +183,24 @@ async fn oa_157_unknown_clients_are_recorded() {
     browser.get(&wiki.site, &authorize(&wiki, &[("client_id", "x".repeat(300).as_str())])).await;
     let (count, event) = wiki.site.events("configuration_error").await;
     assert_eq!((count, event["client_id"].as_str().map(str::len)), (2, Some(255)));
+}
+
+/// OA-157, OA-664: whoever has a network of IPv6 addresses is recorded once for all of them, another one by themselves.
+#[tokio::test]
+async fn oa_157_a_network_is_recorded_once() {
+    let wiki = Wiki::new().await;
+    let unknown = authorize(&wiki, &[("client_id", "nobody")]);
+    let unregistered = authorize(&wiki, &[("redirect_uri", "http://evil.example/")]);
+    let mut recorded = Vec::new();
+    for from in ["2001:db8:1:2::1", "2001:db8:1:2:ffff::2", "2001:db8:1:3::1"] {
+        for wrong in [&unknown, &unregistered] {
+            let request = Request::builder().uri(wrong).body(Body::empty()).expect("a request");
+            let reply = wiki.site.raw_from(request, from.parse().expect("an address")).await;
+            assert_eq!(reply.status, 400, "{from}");
+        }
+        recorded.push(wiki.site.events("configuration_error").await.0);
+    }
+    assert_eq!(recorded, [2, 2, 4]);
 }
 
 /// OA-153, OA-162: a login may be as old as a client likes, in whatever number of seconds.
@@ -411,6 +458,33 @@ async fn oa_540_a_wish_to_sign_out_can_be_posted() {
     let done = browser.get(&wiki.site, location(&sent)).await;
     assert!(done.text.contains("Signed out of wiki"), "{}", done.text);
     assert!(!wiki.is_active(text(&tokens, "access_token")).await);
+}
+
+/// OA-540, OA-544: what an application posts counts, whatever its address says besides; without a body the address counts.
+#[tokio::test]
+async fn oa_540_a_posted_wish_counts_before_its_address() {
+    let wiki = Wiki::new().await;
+    let path = "/application/o/wiki/end-session/";
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let all = [("post_logout_redirect_uri", "http://wiki.example/bye"), ("state", "1")];
+    let sent = post(&wiki.site, &format!("{path}?ui_locales=de"), &all, &headers).await;
+    assert_eq!((sent.status.as_u16(), location(&sent)), (303, format!("{path}?{}", encoded(&all)).as_str()));
+    let sent = post(&wiki.site, &format!("{path}?ui_locales=de"), &[], &headers).await;
+    assert_eq!((sent.status.as_u16(), location(&sent)), (303, format!("{path}?ui_locales=de").as_str()));
+}
+
+/// OA-540, OA-545: what comes without a cookie and is too long to be asked again ends nothing, and does not say that it did.
+#[tokio::test]
+async fn oa_540_a_long_posted_wish_claims_nothing() {
+    let wiki = Wiki::new().await;
+    let path = "/application/o/wiki/end-session/";
+    let state = "x".repeat(16 * 1024);
+    let all = [("post_logout_redirect_uri", "http://wiki.example/bye"), ("state", state.as_str())];
+    let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
+    let page = post(&wiki.site, path, &all, &headers).await;
+    assert_eq!((page.status.as_u16(), page.headers.get("set-cookie")), (200, None));
+    assert!(page.text.contains("You may still be signed in"), "{}", page.text);
+    assert!(!page.text.contains("have ended") && page.text.contains("/if/flow/default-invalidation-flow/"));
 }
 
 /// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.

@@ -222,6 +222,43 @@ async fn px_150_a_code_needs_the_nonce_of_its_login() {
     }
 }
 
+/// OA-466, OA-664: what is too long is recorded at the embedded outpost as at the token endpoint: with a warning that names the
+/// mapping where it is issued, with an error where it is not, by code and by app password.
+#[tokio::test]
+async fn oa_466_the_embedded_outpost_says_what_is_too_long() {
+    let (wiki, mut browser) = signed_in().await;
+    let (ctx, site) = (&wiki.site.ctx, &wiki.site);
+    for (count, holds) in [(100, true), (700, false)] {
+        for number in 0..count {
+            let body = json!({"name": format!("{}-{count}-{number}", "g".repeat(100)), "users": [wiki.ada]});
+            assert_eq!(site.admin(Method::POST, "/core/groups/", body).await.status, 201);
+        }
+        let reply = browser.get(site, &authorize(&wiki, &[])).await;
+        let code = member(&reply, "code").expect("a code");
+        let exchange = CodeExchange {
+            provider: wiki.pk(),
+            code: &code,
+            redirect_uri: &callback(),
+            code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            nonce: "n-1",
+            client: FROM,
+        };
+        let grant = outpost::exchange_code(ctx, exchange).await;
+        assert_eq!(grant.is_ok(), holds, "{count}");
+        let (warnings, warning) = site.events("configuration_warning").await;
+        assert_eq!((warnings, &warning["provider"]), (1, &json!("wiki")), "{warning}");
+        let (errors, error) = site.events("configuration_error").await;
+        assert_eq!(errors, usize::from(!holds), "{error}");
+        assert!(holds || error["message"].as_str().is_some_and(|said| said.contains("too long")), "{error}");
+    }
+    site.clock.advance_seconds(3601);
+    let mut grant = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds");
+    for full in [false, true] {
+        assert!(matches!(outpost::sign(ctx, wiki.pk(), &mut grant, full).await, Err(OutpostError::Refused)), "{full}");
+    }
+    assert_eq!(site.events("configuration_error").await.0, 2, "once an hour");
+}
+
 /// PX-198: what a session rests on is asked of the store: user, binding, app password and its key.
 #[tokio::test]
 async fn px_198_a_session_stands_only_while_everything_does() {
