@@ -331,6 +331,27 @@ async fn co_730_an_export_names_the_key_pair_of_the_installation() {
     assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], theirs);
 }
 
+/// CO-480, CO-730: an export can be applied where the installation's own key pair is gone: the client signs with its key once
+/// there is a pair of this name again, and the file says so.
+#[tokio::test]
+async fn co_730_an_export_waits_for_the_key_pair_of_the_installation() {
+    let (site, other) = (Site::new().await, Site::new().await);
+    let wish = json!({"common_name": "authentik Self-signed Certificate", "validity_days": 10});
+    let generate = "/crypto/certificatekeypairs/generate/";
+    let pair =
+        async |site: &Site| site.send(ADMIN, http::Method::POST, generate, Some(wish.clone())).await.1["pk"].clone();
+    let client = site.provider_body("app", json!({"signing_key": pair(&site).await, "redirect_uris": []})).await;
+    site.post("/providers/oauth2/", client).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    assert!(exported.contains("make a pair of this name first"), "{exported}");
+    assert!(!exported.contains("bring it as key_data"), "{exported}");
+    attempt(&other, &exported).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], Value::Null);
+    let theirs = pair(&other).await;
+    attempt(&other, &exported).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], theirs);
+}
+
 /// CO-730, OA-807: an export holds neither secret of a client, nor their ends; applied to the same instance it leaves them.
 #[tokio::test]
 async fn oa_807_an_export_holds_no_secret_of_a_client() {
