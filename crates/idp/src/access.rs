@@ -85,7 +85,7 @@ impl Found {
         match &self.answer {
             Ok(outcome) => Finding::Policy { passing: outcome.passing, messages: outcome.messages.clone() },
             // Who is refused reads it: the lines of the expression are for who wrote it.
-            Err(failure) => Finding::Failed { message: event::last_line(&failure.message).to_owned() },
+            Err(failure) => Finding::Failed { message: event::in_one_line(&failure.message).to_owned() },
         }
     }
 }
