@@ -43,6 +43,8 @@ pub struct AccessContext {
     pub flow: Option<FlowFacts>,
     /// The HTTP request.
     pub http: Option<Arc<HttpFacts>>,
+    /// Who sends it, where that is not the user: who tries out what would become of them.
+    pub sender: Option<Arc<Person>>,
     /// The request, for events.
     pub request: Request,
 }
@@ -55,8 +57,8 @@ impl AccessContext {
 
     /// The same, from this visitor.
     pub fn from(self, visitor: &Visitor) -> Self {
-        let Visitor { client, request, http } = visitor.clone();
-        Self { client: Some(client), request, http, ..self }
+        let Visitor { client, request, http, sender } = visitor.clone();
+        Self { client: Some(client), request, http, sender, ..self }
     }
 }
 
@@ -85,7 +87,7 @@ impl Found {
         match &self.answer {
             Ok(outcome) => Finding::Policy { passing: outcome.passing, messages: outcome.messages.clone() },
             // Who is refused reads it: the lines of the expression are for who wrote it.
-            Err(failure) => Finding::Failed { message: event::last_line(&failure.message).to_owned() },
+            Err(failure) => Finding::Failed { message: event::in_one_line(&failure.message).to_owned() },
         }
     }
 }
@@ -290,7 +292,7 @@ impl<'a> Case<'a> {
             client: context.client,
             flow: context.flow.clone(),
             http: context.http.clone(),
-            sender: None,
+            sender: context.sender.clone(),
             request: context.request.clone(),
             context: policies::context(ctx, context.client, &context.entries),
             debug: false,

@@ -289,7 +289,7 @@ pub async fn note(
         let actor = visitor.known(person);
         match kind {
             FlawKind::Failed(expression, error) => {
-                let context = json!({"message": event::last_line(error), "exception": error,
+                let context = json!({"message": event::in_one_line(error), "exception": error,
                     "expression": expression, "mapping": named, "provider": provider.name});
                 record_failing_alone(ctx, &actor, "property_mapping_exception", context).await?;
                 let context = json!({"message": format!("Mapping failed: {name}"), "mapping": named,

@@ -180,9 +180,11 @@ pub fn model(app: &str, model_name: &str, pk: impl ToString, name: &str) -> Valu
     json!({"app": app, "model_name": model_name, "pk": pk.to_string().replace('-', ""), "name": name})
 }
 
-/// What a failure comes to in one line: the last of a traceback.
-pub(crate) fn last_line(text: &str) -> &str {
-    text.trim_end().lines().next_back().unwrap_or_default()
+/// What a failure comes to in one line: its kind and the first line of its message, which in a traceback follows the indented ones.
+pub(crate) fn in_one_line(text: &str) -> &str {
+    let is_traceback = text.starts_with("Traceback ");
+    let mut lines = text.lines().skip(usize::from(is_traceback));
+    lines.find(|line| !is_traceback || !line.starts_with(' ')).unwrap_or_default()
 }
 
 /// Adds a member to an object.
@@ -259,6 +261,22 @@ mod tests {
                 "diff": {"cookie_secret": {"previous": CLEANSED, "new": CLEANSED}, "name": {"previous": "a", "new": "b"}},
             })
         );
+    }
+
+    /// CO-173: a failure in one line is its kind and the first line of what it says, whatever follows.
+    #[test]
+    fn co_173_a_failure_in_one_line_has_its_kind() {
+        let traceback =
+            "Traceback (most recent call last):\n  File \"p\", line 1, in <module>\n    raise ValueError(text)\n";
+        for (text, line) in [
+            (format!("{traceback}ValueError: line1\nsecret"), "ValueError: line1"),
+            (format!("{traceback}ValueError: \nsecret\n"), "ValueError: "),
+            (format!("{traceback}ZeroDivisionError: division by zero\n"), "ZeroDivisionError: division by zero"),
+            ("The policy took too long.\nMore.".to_owned(), "The policy took too long."),
+            (String::new(), ""),
+        ] {
+            assert_eq!(in_one_line(&text), line, "{text}");
+        }
     }
 
     /// CO-472: a diff of attributes names them and shows no value.

@@ -83,7 +83,7 @@ fn entries_of(found: &Found, request: &Value) -> Vec<Entry> {
     }
     match &found.answer {
         Err(failure) => {
-            let said = json!({"message": event::last_line(&failure.message), "exception": failure.message});
+            let said = json!({"message": event::in_one_line(&failure.message), "exception": failure.message});
             entries.push(entry("policy_exception", said));
         }
         Ok(outcome) => entries.extend(outcome.events.iter().map(|noted| Entry {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{ApplicationId, GroupId, RoleId, UserPk};
+use portcullis_core::permission::special;
 use portcullis_expr::{
     AddressFamily, Authenticator, Called, Comparison, Entitlement, Field, Filter, FlowPlan, Group, HostError, Inputs,
     NamedObject, Object, PolicyResult, Program, User, Value,
@@ -22,6 +23,7 @@ use crate::directory::{self, Person, secret_keys, team_attributes};
 use crate::error::Error;
 use crate::list::Slice;
 use crate::policies::{self, HttpFacts, PolicyKind, PolicyRequest};
+use crate::rights::Rights;
 use crate::{authenticators, brands, entitlements, settings};
 
 /// How long a name is looked up.
@@ -119,7 +121,14 @@ impl<'a> World<'a> {
         secrets: &SecretKeys,
     ) -> Result<Surroundings, Error> {
         let brand = objects::brand(self.ctx, &brands::of_host(conn, &http.host).await?, secrets)?;
-        let settings = settings::tenant(self.ctx, conn).await?;
+        // Who tries something out reads what it says: settings are for those who may see them.
+        let may_see = match self.request.sender.as_deref() {
+            Some(by) => {
+                by.is_superuser || Rights::of_person(conn, by).await?.granted().hold(special::VIEW_SYSTEM_SETTINGS)
+            }
+            None => true,
+        };
+        let settings = if may_see { settings::tenant(self.ctx, conn).await? } else { Attributes::default() };
         let tenant = settings.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
         Ok(Surroundings { brand: Some(Arc::new(brand)), tenant })
     }

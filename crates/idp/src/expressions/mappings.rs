@@ -47,7 +47,7 @@ impl MappingEngine for ForMappings {
 /// What policies that the mapping calls are asked; it is also what the mapping finds as `request`.
 fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
     let visitor = question.visitor;
-    let mut sender = None;
+    let mut sender = visitor.sender.clone();
     let (person, provider, application, context, debug) = match &question.about {
         About::Token { person, provider, application, .. } => {
             (Some(*person), Some(*provider), *application, Map::new(), false)

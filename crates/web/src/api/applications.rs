@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::id::{ProviderPk, UserPk};
 use portcullis_core::permission::{Model, Verb, special};
+use portcullis_idp::access::AccessContext;
 use portcullis_idp::applications::{self, Fields, Filter, Order, View};
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::{Context, Error};
@@ -173,9 +174,11 @@ async fn check_access(
 ) -> Result<Response, ApiError> {
     let explained = caller.actor.is_superuser;
     // Whoever may not ask about others asks about themselves.
+    let sender = explained.then(|| Arc::new(caller.person.clone()));
     let person = if explained { subject(&ctx, caller, &mut params, |_, _| true).await? } else { caller.person };
     params.finish()?;
-    let (decision, lines) = applications::check_access(&ctx, &slug, &person, &asked.context(), explained).await?;
+    let context = AccessContext { sender, ..asked.context() };
+    let (decision, lines) = applications::check_access(&ctx, &slug, &person, &context, explained).await?;
     let messages = if explained { decision.messages } else { Vec::new() };
     Ok(test_result(decision.passing, &messages, &lines))
 }

@@ -299,7 +299,7 @@ async fn co_730_an_export_changes_nothing() {
     let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
     site.post("/propertymappings/provider/scope/", mapping).await;
     let exported = export(&site.ctx, &Actor::system()).await.unwrap();
-    for secret in ["the-password-of-the-wiki", "the-app-password-of-ada", ADMIN] {
+    for secret in ["the-password-of-the-wiki", "the-app-password-of-mary", ADMIN] {
         assert!(!exported.contains(secret), "{secret}");
     }
     let events = (site.events("model_created").await, site.events("model_updated").await);
@@ -309,7 +309,7 @@ async fn co_730_an_export_changes_nothing() {
     assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
     let other = Site::new().await;
     attempt(&other, &exported).await.unwrap();
-    let access = only(&other, "/core/users/?username=ada").await["pk"].clone();
+    let access = only(&other, "/core/users/?username=mary").await["pk"].clone();
     let access = format!("/core/applications/wiki/check_access/?for_user={access}");
     assert_eq!(other.get(&access).await["passing"], json!(true));
 }
@@ -327,6 +327,27 @@ async fn co_730_an_export_names_the_key_pair_of_the_installation() {
     site.post("/providers/oauth2/", client).await;
     let exported = export(&site.ctx, &Actor::system()).await.unwrap();
     assert!(!exported.contains("BEGIN CERTIFICATE"), "{exported}");
+    attempt(&other, &exported).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], theirs);
+}
+
+/// CO-480, CO-730: an export can be applied where the installation's own key pair is gone: the client signs with its key once
+/// there is a pair of this name again, and the file says so.
+#[tokio::test]
+async fn co_730_an_export_waits_for_the_key_pair_of_the_installation() {
+    let (site, other) = (Site::new().await, Site::new().await);
+    let wish = json!({"common_name": "authentik Self-signed Certificate", "validity_days": 10});
+    let generate = "/crypto/certificatekeypairs/generate/";
+    let pair =
+        async |site: &Site| site.send(ADMIN, http::Method::POST, generate, Some(wish.clone())).await.1["pk"].clone();
+    let client = site.provider_body("app", json!({"signing_key": pair(&site).await, "redirect_uris": []})).await;
+    site.post("/providers/oauth2/", client).await;
+    let exported = export(&site.ctx, &Actor::system()).await.unwrap();
+    assert!(exported.contains("make a pair of this name first"), "{exported}");
+    assert!(!exported.contains("bring it as key_data"), "{exported}");
+    attempt(&other, &exported).await.unwrap();
+    assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], Value::Null);
+    let theirs = pair(&other).await;
     attempt(&other, &exported).await.unwrap();
     assert_eq!(only(&other, "/providers/oauth2/?name=app").await["signing_key"], theirs);
 }
@@ -565,10 +586,10 @@ async fn co_730_the_example_protects_an_application() {
     assert_eq!(provider["basic_auth_password_attribute"], json!("wiki_password"));
     let served = site.get(&format!("/outposts/instances/{outpost}/")).await["providers"].clone();
     assert_eq!(served, json!([other, application["provider"]]));
-    assert_eq!(site.get("/core/tokens/ada-wiki-script/view_key/").await["key"], json!("the-app-password-of-ada"));
+    assert_eq!(site.get("/core/tokens/mary-wiki-script/view_key/").await["key"], json!("the-app-password-of-mary"));
     let access = format!(
         "/core/applications/wiki/check_access/?for_user={}",
-        only(&site, "/core/users/?username=ada").await["pk"]
+        only(&site, "/core/users/?username=mary").await["pk"]
     );
     assert_eq!(site.get(&access).await["passing"], json!(true));
     let events = (site.events("model_created").await, site.events("model_updated").await);
@@ -587,7 +608,7 @@ async fn co_726_tags_that_come_to_nothing_are_named() {
     let said = format!("authorization_flow: This field may not be null. (!Find in line {line} has come to nothing.)");
     assert!(refused.starts_with("entry 4 ") && refused.ends_with(&said), "{refused}");
     let applied = attempt(&site, EXAMPLE).await.unwrap();
-    let line = 1 + EXAMPLE.lines().position(|line| line.contains("ADA_KEY")).unwrap();
+    let line = 1 + EXAMPLE.lines().position(|line| line.contains("MARY_KEY")).unwrap();
     let said = format!("entry 3: !Env in line {line} has come to nothing");
     assert!(applied.log.iter().any(|line| line.event == said), "{:?}", applied.log);
 }
@@ -596,6 +617,6 @@ const EXAMPLE: &str = include_str!("../../../../docs/src/examples/wiki.yaml");
 
 /// The variables that the example of the handbook reads.
 fn example_secrets() -> Reach {
-    let variables = [("ADA_KEY", "the-app-password-of-ada"), ("WIKI_PASSWORD", "the-password-of-the-wiki")];
+    let variables = [("MARY_KEY", "the-app-password-of-mary"), ("WIKI_PASSWORD", "the-password-of-the-wiki")];
     Reach::new(None, variables.map(|(name, text)| (format!("PORTCULLIS_BLUEPRINT_{name}"), text.to_owned())))
 }

@@ -160,6 +160,45 @@ async fn co_238_requests_know_brand_settings_and_sender() {
     }
 }
 
+/// CO-140, CO-238: who asks as a superuser whether somebody else may use an application is who sends the request.
+#[tokio::test]
+async fn co_238_who_asks_about_another_one_sends_the_request() {
+    let site = site().await;
+    let (ada, key) = site.user("ada").await;
+    let application = site.application("wiki", &json!(null)).await;
+    let source = "ak_message(http_request.user.username + ' asks about ' + request.user.username)\nreturn False";
+    let policy = site.post(POLICIES, json!({"name": "says", "expression": source})).await;
+    let binding = json!({"target": application["pk"], "order": 0, "policy": policy["pk"]});
+    site.post("/policies/bindings/", binding).await;
+    let answer = site.get(&format!("/core/applications/wiki/check_access/?for_user={ada}")).await;
+    assert_eq!(answer["messages"], json!(["akadmin asks about ada"]));
+    site.patch(
+        &format!("{POLICIES}{}/", policy["pk"].as_str().unwrap()),
+        json!({"expression": "return http_request.user.username == 'ada'"}),
+    )
+    .await;
+    let own = site.send(&key, Method::GET, "/core/applications/wiki/check_access/", None).await.1;
+    assert_eq!(own["passing"], true);
+}
+
+/// CO-238, CO-700: whoever tries an expression out finds the settings in it if they may see them.
+#[tokio::test]
+async fn co_238_settings_are_for_those_who_may_see_them() {
+    let site = site().await;
+    let source = "return getattr(http_request.tenant, 'base_url', None) is not None";
+    let policy = site.post(POLICIES, json!({"name": "looks", "expression": source})).await;
+    let path = format!("/policies/all/{}/test/", policy["pk"].as_str().unwrap());
+    let looks = [("authentik_policies.view_policy", None), ("authentik_core.view_user", None)];
+    let (ada, plain) = site.user_with("ada", &looks).await;
+    let sees = [&looks[..], &[("authentik_rbac.view_system_settings", None)]].concat();
+    let (_, trusted) = site.user_with("bob", &sees).await;
+    for (key, passing) in [(plain.as_str(), false), (trusted.as_str(), true), (ADMIN, true)] {
+        let (status, answer) = site.send(key, Method::POST, &path, Some(json!({"user": ada}))).await;
+        assert_eq!((status.as_u16(), &answer["passing"]), (200, &json!(passing)), "{answer}");
+        assert!(!answer.to_string().contains("Error"), "{answer}");
+    }
+}
+
 /// CO-140, CO-173, CO-228: who is refused reads what an expression failed with, not its lines; these are for
 /// administrators.
 #[tokio::test]

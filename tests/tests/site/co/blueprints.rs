@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use crate::stage::basic;
 
 const EXAMPLE: &str = include_str!("../../../../docs/src/examples/wiki.yaml");
-const KEY: &str = "the-app-password-of-ada";
+const KEY: &str = "the-app-password-of-mary";
 
 fn apply(site: &Site, files: &[&Path]) -> Command {
     let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
     let mut command = portcullis(site.data().parent().unwrap(), &[&["apply"], files.as_slice()].concat());
     command
         .env("PORTCULLIS_DATA_DIR", site.data())
-        .env("PORTCULLIS_BLUEPRINT_ADA_KEY", KEY)
+        .env("PORTCULLIS_BLUEPRINT_MARY_KEY", KEY)
         .env("PORTCULLIS_BLUEPRINT_WIKI_PASSWORD", "upstream-s3cret");
     command
 }
@@ -36,19 +36,19 @@ fn co_730_apply_protects_an_application_beside_a_server() {
         let (wiki, gone) = (folder.path().join("wiki.yaml"), folder.path().join("gone.yaml"));
         let text = EXAMPLE.replace("https://wiki.example.com", &external);
         std::fs::write(&wiki, text.replace("http://127.0.0.1:8080", &recorder.url())).unwrap();
-        let entry = "{model: authentik_core.token, state: absent, identifiers: {identifier: ada-wiki-script}}";
+        let entry = "{model: authentik_core.token, state: absent, identifiers: {identifier: mary-wiki-script}}";
         std::fs::write(&gone, format!("version: 1\nentries: [{entry}]\n")).unwrap();
 
         let said = Finished::run(apply(&site, &[&wiki])).await.ok();
         assert!(said.contains("authentik_core.application") && said.contains("wiki.yaml: applied"), "{said}");
-        let ask = async || http().get(&external).header("authorization", basic("ada", KEY)).go().await.status;
+        let ask = async || http().get(&external).header("authorization", basic("mary", KEY)).go().await.status;
         let becomes = async |status: u16| {
             let since = Instant::now();
             until("the change", async || (ask().await == status).then_some(())).await;
             assert!(since.elapsed() < Duration::from_secs(5), "{:?} until {status}", since.elapsed());
         };
         becomes(200).await;
-        assert_eq!(recorder.last().all("authorization"), [basic("ada", "upstream-s3cret")]);
+        assert_eq!(recorder.last().all("authorization"), [basic("mary", "upstream-s3cret")]);
         let again = Finished::run(apply(&site, &[&wiki])).await.ok();
         assert!(!again.contains("was made") && !again.contains("was changed"), "{again}");
         assert_eq!(ask().await, 200);

@@ -1,5 +1,7 @@
 //! What a client would be told of a user (CO-286).
 
+use std::sync::Arc;
+
 use portcullis_core::id::{ProviderPk, UserPk};
 use portcullis_core::permission::{Model, Verb, special};
 use serde_json::Value;
@@ -40,6 +42,10 @@ pub async fn preview(
     }
     let person = directory::person(ctx, &mut conn, user).await?;
     let person = person.ok_or_else(|| Error::field("for_user", "User not found"))?;
+    let sender = match actor.user {
+        Some(sender) => directory::person(ctx, &mut conn, sender).await?.map(Arc::new),
+        None => None,
+    };
     let secrets = secret_keys(ctx, &mut conn).await?;
     let application = client.application.as_ref().ok_or(Error::NotFound("Application"))?;
     let entitlements = entitlements::names(&mut conn, &person, application.uuid).await?;
@@ -54,7 +60,7 @@ pub async fn preview(
         login: None,
         nonce: None,
         ground: Ground::default(),
-        visitor,
+        visitor: &Visitor { sender, ..visitor.clone() },
         foretold: None,
     };
     let said = issue::statement(ctx, &basis).await.map_err(|error| match error {

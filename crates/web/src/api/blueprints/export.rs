@@ -116,12 +116,16 @@ fn in_order(model: Model, mut objects: Vec<Value>) -> Vec<Value> {
 const SIGNING: &str = "signing_key";
 
 /// An entry that has a client sign with the key of a certificate. Private keys are in no file, and a client cannot name one that
-/// is not there: the entry holds once it is.
+/// is not there: the entry holds once it is. The installation's own pair is in no file at all, and may have been deleted.
 fn signs(model: Model, client: &Value, certificate: &str, names: &Names) -> String {
+    let how = match certificate {
+        OURS => "where there is none, make a pair of this name first",
+        _ => "bring it as key_data in the entry of the certificate",
+    };
     let mut text = format!(
-        "  # Holds once certificate {certificate:?} has its private key: bring it as key_data in the entry of the certificate.\n  \
+        "  # Holds once certificate {certificate:?} has its private key: {how}.\n  \
          - model: {}\n    conditions:\n      \
-         - !AtIndex [!FindObject [{}, [name, {}]], private_key_available]\n    identifiers:\n",
+         - !AtIndex [!FindObject [{}, [name, {}]], private_key_available, false]\n    identifiers:\n",
         model.name(),
         Model::Certificate.name(),
         quoted(certificate),

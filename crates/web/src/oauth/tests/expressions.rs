@@ -100,6 +100,17 @@ async fn co_285_mappings_that_are_tried_out_find_the_request() {
     assert_eq!(tried, json!({"successful": true, "result": said}));
 }
 
+/// CO-238, CO-286: in a preview, whoever looks at it sends the request.
+#[tokio::test]
+async fn co_286_whoever_looks_at_a_preview_sends_the_request() {
+    let app = app(&[("own", "return {'by': http_request.user.username, 'of': user.username}")]).await;
+    let listed = app.site.admin(Method::GET, &format!("/providers/oauth2/?client_id={}", app.id()), None).await.json;
+    let path = format!("/providers/oauth2/{}/preview_user/?for_user={}", listed["results"][0]["pk"], app.ada);
+    let preview = app.site.admin(Method::GET, &path, None).await;
+    let said = &preview.json["preview"];
+    assert_eq!((&said["by"], &said["of"]), (&json!("akadmin"), &json!("ada")), "{}", preview.text);
+}
+
 /// CO-281, OA-423: what returns nothing says nothing, and what fails is told of with its line; the login goes on.
 #[tokio::test]
 async fn co_281_an_expression_that_fails_fails_no_login() {
