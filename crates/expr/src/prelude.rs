@@ -200,12 +200,14 @@ def __pc_k(x):
 def __pc_sub(a, b):
     d = a - b
     return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
-def __pc_astimezone(x, zone):
+def __pc_astimezone(x, *a, **k):
+    return __pc_zoned(x, *a, **k) if isinstance(x, __pc_dt.datetime) else x.astimezone(*a, **k)
+def __pc_zoned(x, tz):
     epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
-    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=zone)
-    return (epoch + (x - epoch) + offset).replace(tzinfo=zone)
-def __pc_total_seconds(x, *a):
-    return x if isinstance(x, float) else x.total_seconds(*a)
+    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
+    return (epoch + (x - epoch) + offset).replace(tzinfo=tz)
+def __pc_total_seconds(x, *a, **k):
+    return x if isinstance(x, float) else x.total_seconds(*a, **k)
 def __pc_days(x):
     return int(x // 86400) if isinstance(x, float) else x.days
 def __pc_seconds(x):
@@ -299,21 +301,25 @@ def ak_call_policy(name, **kwargs):
 const CLOCK: &str = r"
 import datetime as __pc_dt
 __pc_utc = __pc_dt.timezone.utc
-def __pc_utcfromtimestamp(c, seconds):
+def __pc_moment(c, seconds):
     whole = int(seconds // 1)
     part = int((seconds - whole) * 1000000 + 0.5)
     at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
     return at.date() if c is __pc_dt.date else at
-def __pc_fromtimestamp(c, seconds, tz=None):
-    at = __pc_utcfromtimestamp(c, seconds)
+def __pc_utcfromtimestamp(c, *a, **k):
+    return __pc_moment(c, *a) if c is __pc_dt.datetime else c.utcfromtimestamp(*a, **k)
+def __pc_fromtimestamp(c, *a, **k):
+    return __pc_local(c, *a, **k) if c is __pc_dt.datetime or c is __pc_dt.date else c.fromtimestamp(*a, **k)
+def __pc_local(c, seconds, tz=None):
+    at = __pc_moment(c, seconds)
     if tz is None:
         return at
     offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
     return (at + offset).replace(tzinfo=tz)
-def __pc_utcnow(c, *a):
-    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a)
-def __pc_today(c, *a):
-    return c.now() if c is __pc_dt.datetime else c.today(*a)
+def __pc_utcnow(c, *a, **k):
+    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a, **k)
+def __pc_today(c, *a, **k):
+    return c.now() if c is __pc_dt.datetime else c.today(*a, **k)
 ";
 
 const SETS: &str = r"
@@ -371,9 +377,10 @@ def __pc_maketrans(x, y=None, z=""):
     for c in z:
         table[ord(c)] = None
     return table
-def __pc_translate(s, table):
-    if not isinstance(s, str):
-        return s.translate(table)
+def __pc_translate(s, *a, **k):
+    if not isinstance(s, str) or len(a) != 1:
+        return s.translate(*a, **k)
+    table = a[0]
     out = []
     for c in s:
         to = table.get(ord(c), c)

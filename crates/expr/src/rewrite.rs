@@ -38,7 +38,7 @@ pub(crate) struct Rewritten {
 }
 
 /// Edits the body of an expression.
-pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Mentions) -> Rewritten {
+pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, mentions: &'a Mentions) -> Rewritten {
     let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
     let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
     let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
@@ -55,6 +55,7 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
         mappings: attributes(&["headers", "GET"]),
         sets: mentions.sets || reads(&["set", "frozenset"]),
         modules: modules(body, mentions),
+        mentions,
         stand_ins: stand_ins(body),
     };
     for (name, part) in
@@ -81,6 +82,7 @@ struct Rewrite<'a> {
     mappings: bool,
     /// Whether sets may be compared.
     sets: bool,
+    mentions: &'a Mentions,
     /// Names of modules.
     modules: Vec<(String, &'static str)>,
     stand_ins: Vec<(String, &'static [&'static str])>,
@@ -199,6 +201,7 @@ impl Rewrite<'_> {
             }
             Expr::Name(name)
                 if name.id.as_str() == "sum"
+                    && !self.mentions.bound.contains("sum")
                     && let Some(
                         Expr::Generator(ExprGenerator { elt, .. }) | Expr::ListComp(ExprListComp { elt, .. }),
                     ) = call.arguments.args.first()
@@ -206,14 +209,14 @@ impl Rewrite<'_> {
             {
                 self.wrap(elt.range(), "__pc_int(", Part::Truth);
             }
-            Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
+            Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)
                 {
                     self.wrap(argument.range(), "__pc_s(", Part::Text);
                 }
             }
-            Expr::Name(name) if name.id.as_str() == "next" => {
+            Expr::Name(_) if self.is_builtin(&call.func, &["next"]) => {
                 if let Some(Expr::Generator(generator)) = call.arguments.args.first() {
                     self.edits.wrap(generator.range(), "iter(", ")");
                 }

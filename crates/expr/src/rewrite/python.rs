@@ -7,25 +7,52 @@ use super::Rewrite;
 use crate::{members::supplied, prelude::Part};
 
 impl Rewrite<'_> {
-    /// `key=ranks.get` becomes a function that calls the method, and so does the first argument of `map` and `filter`.
+    /// `sorted(ranks, key=ranks.get)` gets a function that calls the method instead, and so does whatever else takes a
+    /// function there. Anybody else's `key` is a value, and a function in its place would be a truth that it is not.
     pub(super) fn kept_methods(&mut self, call: &ExprCall) {
-        let keys = call
-            .arguments
-            .keywords
-            .iter()
-            .filter(|keyword| keyword.arg.as_ref().is_some_and(|name| name.as_str() == "key"));
-        let mapped = matches!(&*call.func, Expr::Name(name) if matches!(name.id.as_str(), "map" | "filter"));
-        let given = call.arguments.args.first().filter(|_| mapped);
-        for value in keys.map(|keyword| &keyword.value).chain(given) {
+        let arguments = &call.arguments;
+        let value = if self.is_builtin(&call.func, &["map", "filter"]) {
+            arguments.args.first()
+        } else if self.is_builtin(&call.func, &["sorted", "min", "max"]) || self.sorts(&call.func) {
+            arguments.find_keyword("key").map(|keyword| &keyword.value)
+        } else if self.is_of_module(&call.func, "itertools", "groupby") {
+            arguments.find_argument_value("key", 1)
+        } else {
+            None
+        };
+        if let Some(value) = value {
             if let Expr::Attribute(method) = value
                 && let Expr::Name(of) = &*method.value
-                && of.id.as_str() != "str"
+                && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
                 && self.module(&of.id).is_none()
             {
                 self.parts.insert(Part::Tick);
                 self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
             }
         }
+    }
+
+    /// Whether an expression is one of these built-in functions, which the expression has not made its own.
+    pub(super) fn is_builtin(&self, function: &Expr, names: &[&str]) -> bool {
+        matches!(function, Expr::Name(name)
+            if names.contains(&name.id.as_str()) && !self.mentions.bound.contains(name.id.as_str()))
+    }
+
+    /// Whether an expression is a member of a module, by the module's name or by its own after an import.
+    fn is_of_module(&self, function: &Expr, module: &str, member: &str) -> bool {
+        match function {
+            Expr::Attribute(of) => {
+                of.attr.as_str() == member
+                    && matches!(&*of.value, Expr::Name(name) if self.module(&name.id) == Some(module))
+            }
+            Expr::Name(name) => self.mentions.is_imported(&name.id, module, member),
+            _ => false,
+        }
+    }
+
+    /// Whether an expression is the method `sort` of a list: of what else it may be, the expression is the author.
+    fn sorts(&self, function: &Expr) -> bool {
+        matches!(function, Expr::Attribute(of) if of.attr.as_str() == "sort") && !self.mentions.made.contains("sort")
     }
 
     /// `re.sub(…)` and `pattern.sub(…)` with something other than text to put in.
@@ -45,7 +72,7 @@ impl Rewrite<'_> {
 
     /// `str.lower` becomes a function that calls the method.
     pub(super) fn method_of_text(&mut self, attribute: &ExprAttribute) -> bool {
-        if !matches!(&*attribute.value, Expr::Name(name) if name.id.as_str() == "str") {
+        if !self.is_builtin(&attribute.value, &["str"]) {
             return false;
         }
         if attribute.attr.as_str() == "maketrans" {
