@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Sets,
     /// Truth values that are added up.
     Truth,
+    /// Powers.
+    Power,
     /// Replacement by a function.
     Replace,
     /// `str.maketrans` and `str.translate`.
@@ -63,6 +65,7 @@ impl Part {
             Self::Clock => CLOCK,
             Self::Sets => SETS,
             Self::Truth => TRUTH,
+            Self::Power => POWER,
             Self::Replace => REPLACE,
             Self::Translate => TRANSLATE,
             Self::Combinations => COMBINATIONS,
@@ -89,6 +92,7 @@ impl Part {
             | Self::Clock
             | Self::Sets
             | Self::Truth
+            | Self::Power
             | Self::Replace
             | Self::Translate
             | Self::Combinations
@@ -339,6 +343,17 @@ const TRUTH: &str = r"
 def __pc_int(x):
     return int(x) if isinstance(x, bool) else x
 ";
+
+// What three numbers come to cannot be interrupted, and takes for ever when they are enormous.
+const POWER: &str = r#"
+def __pc_pow(base, exp, mod=None):
+    if mod is None:
+        return pow(base, exp)
+    for x in (base, exp, mod):
+        if isinstance(x, int) and (x >> 16384) not in (0, -1):
+            raise OverflowError("pow() with three arguments takes numbers of up to 16384 bits")
+    return pow(base, exp, mod)
+"#;
 
 const REPLACE: &str = r#"
 import re as __pc_re

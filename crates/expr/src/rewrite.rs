@@ -266,6 +266,10 @@ impl Rewrite<'_> {
         }
         match expr {
             Expr::Call(call) => self.call(call),
+            Expr::Name(_) if self.is_builtin(expr, &["pow"]) => {
+                self.parts.insert(Part::Power);
+                self.edits.replace(expr.range(), "__pc_pow");
+            }
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
             Expr::Subscript(subscript)
                 if self.mappings
