@@ -337,11 +337,31 @@ def __pc_lt(a, b):
     return (a.issubset(b) and a != b) if __pc_sets(a, b) else a < b
 def __pc_gt(a, b):
     return (a.issuperset(b) and a != b) if __pc_sets(a, b) else a > b
+def __pc_chain(*x):
+    held = True
+    for i in range(0, len(x) - 2, 2):
+        a, op, b = x[i], x[i + 1], x[i + 2]
+        if op == '<=':
+            held = __pc_le(a, b)
+        elif op == '>=':
+            held = __pc_ge(a, b)
+        elif op == '<':
+            held = __pc_lt(a, b)
+        else:
+            held = __pc_gt(a, b)
+        if not held:
+            break
+    return held
 ";
 
 const TRUTH: &str = r"
-def __pc_int(x):
-    return int(x) if isinstance(x, bool) else x
+def __pc_sum(items, *a, **k):
+    if not isinstance(items, (list, tuple, range)):
+        items = list(items)
+    try:
+        return sum(items, *a, **k)
+    except TypeError:
+        return sum([int(x) if isinstance(x, bool) else x for x in items if __pc_t()], *a, **k)
 ";
 
 // What three numbers come to cannot be interrupted, and takes for ever when they are enormous.
@@ -409,6 +429,8 @@ const COMBINATIONS: &str = r"
 def __pc_combinations(items, r):
     items = list(items)
     found = [((), 0)]
+    if r < 0:
+        raise ValueError('r must be non-negative')
     for _ in range(r):
         found = [(had + (items[i],), i + 1) for had, start in found for i in range(start, len(items)) if __pc_t()]
     return [had for had, _ in found]
@@ -418,6 +440,8 @@ const PERMUTATIONS: &str = r"
 def __pc_permutations(items, r=None):
     items = list(items)
     found = [()]
+    if r is not None and r < 0:
+        raise ValueError('r must be non-negative')
     for _ in range(len(items) if r is None else r):
         found = [had + (i,) for had in found for i in range(len(items)) if __pc_t() and i not in had]
     return [tuple([items[i] for i in had]) for had in found]

@@ -8,8 +8,8 @@ mod python;
 use std::collections::BTreeSet;
 
 use ruff_python_ast::{
-    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext, ExprGenerator,
-    ExprListComp, InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
+    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -195,20 +195,15 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if function.attr.as_str() == "translate" => {
                 self.method(call, function, "translate", Part::Translate);
             }
-            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, function),
+            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, Some(function)),
             Expr::Attribute(function) => {
                 self.method_of_text(function);
             }
-            Expr::Name(name)
-                if name.id.as_str() == "sum"
-                    && !self.mentions.bound.contains("sum")
-                    && let Some(
-                        Expr::Generator(ExprGenerator { elt, .. }) | Expr::ListComp(ExprListComp { elt, .. }),
-                    ) = call.arguments.args.first()
-                    && !elt.is_literal_expr() =>
-            {
-                self.wrap(elt.range(), "__pc_int(", Part::Truth);
+            Expr::Name(_) if self.is_builtin(&call.func, &["sum"]) => {
+                self.parts.extend([Part::Truth, Part::Tick]);
+                self.edits.replace(call.func.range(), "__pc_sum");
             }
+            Expr::Name(name) if self.mentions.is_imported(&name.id, "re", "sub") => self.replacement(call, None),
             Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)

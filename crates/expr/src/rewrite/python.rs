@@ -56,17 +56,17 @@ impl Rewrite<'_> {
     }
 
     /// `re.sub(…)` and `pattern.sub(…)` with something other than text to put in.
-    pub(super) fn replacement(&mut self, call: &ExprCall, function: &ExprAttribute) {
-        let of_module = matches!(&*function.value, Expr::Name(name) if self.module(&name.id) == Some("re"));
+    pub(super) fn replacement(&mut self, call: &ExprCall, method: Option<&ExprAttribute>) {
+        let of_module = self.is_of_module(&call.func, "re", "sub");
         let repl = call.arguments.find_argument_value("repl", usize::from(of_module));
         if !matches!(repl, Some(Expr::Lambda(_) | Expr::Name(_) | Expr::Attribute(_))) {
             return;
         }
         if of_module {
             self.parts.insert(Part::Replace);
-            self.edits.replace(function.range(), "__pc_re_sub");
-        } else {
-            self.method(call, function, "pattern_sub", Part::Replace);
+            self.edits.replace(call.func.range(), "__pc_re_sub");
+        } else if let Some(method) = method {
+            self.method(call, method, "pattern_sub", Part::Replace);
         }
     }
 
@@ -80,7 +80,8 @@ impl Rewrite<'_> {
             self.edits.replace(attribute.range(), "__pc_maketrans");
         } else {
             self.parts.insert(Part::Tick);
-            let function = format!("(lambda __pc_x,*__pc_a:__pc_t()and __pc_x.{}(*__pc_a))", attribute.attr);
+            let function =
+                format!("(lambda __pc_x,*__pc_a,**__pc_k:__pc_t()and __pc_x.{}(*__pc_a,**__pc_k))", attribute.attr);
             self.edits.replace(attribute.range(), function);
         }
         true
@@ -107,6 +108,7 @@ impl Rewrite<'_> {
             [CmpOp::GtE] => (TokenKind::GreaterEqual, "__pc_ge("),
             [CmpOp::Lt] => (TokenKind::Less, "__pc_lt("),
             [CmpOp::Gt] => (TokenKind::Greater, "__pc_gt("),
+            [_, _, ..] => return self.chain_of_sets(expr, compare),
             _ => return,
         };
         if compare.left.is_number_literal_expr() || compare.comparators.iter().any(Expr::is_number_literal_expr) {
@@ -115,6 +117,38 @@ impl Rewrite<'_> {
         if let Some(operator) = self.token(kind, compare.left.end()) {
             self.wrap(expr.range(), name, Part::Sets);
             self.edits.replace(operator, ",");
+        }
+    }
+
+    /// `a <= b <= c` becomes a call too, where nothing is lost if `c` is looked at before it is needed.
+    fn chain_of_sets(&mut self, expr: &Expr, compare: &ExprCompare) {
+        let known = |expr: &Expr| {
+            matches!(expr, Expr::Name(_))
+                || matches!(expr, Expr::Set(set) if set.elts.iter().all(Expr::is_literal_expr))
+        };
+        if !compare.comparators.iter().skip(1).all(known) {
+            return;
+        }
+        let operands = std::iter::once(&*compare.left).chain(&*compare.comparators);
+        let operators: Option<Vec<_>> = compare
+            .ops
+            .iter()
+            .zip(operands)
+            .map(|(op, left)| {
+                let (kind, text) = match op {
+                    CmpOp::LtE => (TokenKind::LessEqual, ",'<=',"),
+                    CmpOp::GtE => (TokenKind::GreaterEqual, ",'>=',"),
+                    CmpOp::Lt => (TokenKind::Less, ",'<',"),
+                    CmpOp::Gt => (TokenKind::Greater, ",'>',"),
+                    _ => return None,
+                };
+                Some((self.token(kind, left.end())?, text))
+            })
+            .collect();
+        let Some(operators) = operators else { return };
+        self.wrap(expr.range(), "__pc_chain(", Part::Sets);
+        for (at, text) in operators {
+            self.edits.replace(at, text);
         }
     }
 
