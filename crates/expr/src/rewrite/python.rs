@@ -20,15 +20,14 @@ impl Rewrite<'_> {
         } else {
             None
         };
-        if let Some(value) = value {
-            if let Expr::Attribute(method) = value
-                && let Expr::Name(of) = &*method.value
-                && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
-                && self.module(&of.id).is_none()
-            {
-                self.parts.insert(Part::Tick);
-                self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
-            }
+        if let Some(value) = value
+            && let Expr::Attribute(method) = value
+            && let Expr::Name(of) = &*method.value
+            && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
+            && self.module(&of.id).is_none()
+        {
+            self.parts.insert(Part::Tick);
+            self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
         }
     }
 
