@@ -262,7 +262,7 @@ impl Check<'_> {
                 }
                 if let Expr::Attribute(function) = &*call.func
                     && let Expr::Name(module) = &*function.value
-                    && module.id.as_str() == "re"
+                    && self.modules.iter().any(|(known, of)| *known == module.id.as_str() && *of == "re")
                     && PATTERN_FUNCTIONS.contains(&function.attr.as_str())
                     && let Some(Expr::StringLiteral(pattern)) = call.arguments.args.first()
                     && let Err(reason) = crate::helpers::compile_pattern(pattern.value.to_str())

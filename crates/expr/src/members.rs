@@ -2,7 +2,7 @@
 //! the prelude adds to them (CO-221).
 
 use ruff_python_ast::{
-    Stmt,
+    Alias, Stmt,
     visitor::{self, Visitor},
 };
 
@@ -176,26 +176,26 @@ pub(crate) fn names(module: &str) -> String {
     known.iter().copied().chain(added).collect::<Vec<_>>().join(", ")
 }
 
-/// The names under which an expression knows modules, and those modules. A name that is anything else as well is left
-/// out.
+/// The names under which an expression knows modules, and those modules. A name that is anything else as well, another
+/// module in another function included, is left out.
 pub(crate) fn modules(body: &[Stmt], mentions: &Mentions) -> Vec<(String, &'static str)> {
-    struct Imports(Vec<(String, &'static str)>);
+    struct Imports(Vec<(String, String)>);
     impl<'a> Visitor<'a> for Imports {
         fn visit_stmt(&mut self, stmt: &'a Stmt) {
             if let Stmt::Import(import) = stmt {
-                for alias in &import.names {
-                    let found = MODULES.into_iter().find(|module| *module == alias.name.as_str());
-                    self.0
-                        .extend(found.map(|module| (alias.asname.as_ref().unwrap_or(&alias.name).to_string(), module)));
-                }
+                let named =
+                    |alias: &Alias| (alias.asname.as_ref().unwrap_or(&alias.name).to_string(), alias.name.to_string());
+                self.0.extend(import.names.iter().map(named));
             }
             visitor::walk_stmt(self, stmt);
         }
     }
-    let mut imports = Imports(Vec::new());
+    let mut imports = Imports(MODULES.into_iter().map(|module| (module.to_owned(), module.to_owned())).collect());
     imports.visit_body(body);
-    let there = MODULES.into_iter().filter(|module| !mentions.bound.contains(*module));
-    imports.0.extend(there.map(|module| (module.to_owned(), module)));
-    imports.0.retain(|(name, _)| !mentions.assigned.contains(name));
-    imports.0
+    let known = |(name, of): &(String, String)| {
+        let module = MODULES.into_iter().find(|module| module == of)?;
+        let alone = imports.0.iter().all(|(other, of)| other != name || of == module);
+        (alone && !mentions.assigned.contains(name)).then(|| (name.clone(), module))
+    };
+    imports.0.iter().filter_map(known).collect()
 }

@@ -2,32 +2,48 @@
 //!
 //! An evaluation blocks its thread and cannot be killed. So it runs on threads that do nothing else: whoever waits for
 //! it goes on at the deadline, and the thread comes back when the interpreter notices its own limit. Should it never
-//! notice, as with arithmetic on enormous numbers, one of a few threads is lost and nothing else (CO-225).
+//! notice in time, as with arithmetic on enormous numbers, another thread takes its place, so that nobody else waits for
+//! it (CO-225).
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
 use std::collections::VecDeque;
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Room for the interpreter's own recursion at its deepest.
 const STACK: usize = 8 << 20;
+
+/// How long an evaluation may hold its place. One that takes longer goes on, but no longer counts.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Threads that have lost their place and have not come back, at most.
+const LOST: usize = 60;
+
+/// How often those who wait look whether a place can be had, and how often the log hears of lost ones.
+const LOOK: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(60);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A bounded pool of threads that evaluate.
 #[derive(Debug, Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<Owner>);
+
+/// Sends the threads home when the last pool goes.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     threads: usize,
     waiting: usize,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Shared {
@@ -39,9 +55,23 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Those that have a place.
     threads: usize,
     idle: usize,
+    running: Vec<Running>,
+    next: u64,
+    /// Those that have lost it.
+    lost: usize,
+    /// When the log heard of it.
+    told: Option<Instant>,
     closed: bool,
+}
+
+/// A job that is being done.
+struct Running {
+    id: u64,
+    since: Instant,
+    lost: bool,
 }
 
 /// Why an evaluation was not finished.
@@ -62,8 +92,13 @@ impl Pool {
     /// A pool of up to `threads` threads, which are started as they are needed, and room for `waiting` evaluations.
     #[must_use]
     pub fn new(threads: usize, waiting: usize) -> Self {
-        let shared = Shared { queue: Mutex::default(), wake: Condvar::new(), threads: threads.max(1), waiting };
-        Self(Arc::new(shared))
+        Self::with_patience(threads, waiting, PATIENCE)
+    }
+
+    fn with_patience(threads: usize, waiting: usize, patience: Duration) -> Self {
+        let shared =
+            Shared { queue: Mutex::default(), wake: Condvar::new(), threads: threads.max(1), waiting, patience };
+        Self(Arc::new(Owner(Arc::new(shared))))
     }
 
     /// Runs `job` on a thread of the pool. It is given up `within` this time, queueing included.
@@ -82,7 +117,16 @@ impl Pool {
                 let _ = answer.send(job());
             }
         }))?;
-        match tokio::time::timeout(within, &mut answered).await {
+        let shared = &self.0.0;
+        let waiting = async {
+            loop {
+                match tokio::time::timeout(LOOK, &mut answered).await {
+                    Ok(answer) => return answer,
+                    Err(_) => shared.relieve(&mut shared.lock()),
+                }
+            }
+        };
+        match tokio::time::timeout(within, waiting).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) => Err(PoolError::Lost),
             Err(_) => Err(PoolError::Overrun),
@@ -90,30 +134,63 @@ impl Pool {
     }
 
     fn push(&self, job: Job) -> Result<(), PoolError> {
-        let shared = &self.0;
-        let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.idle <= queue.jobs.len() && queue.threads < shared.threads {
-            let worker = Worker(Arc::clone(shared));
-            let spawned = thread::Builder::new().name("expr".to_owned()).stack_size(STACK).spawn(move || worker.work());
-            queue.threads += usize::from(spawned.is_ok());
-        }
-        if queue.threads == 0 || queue.jobs.len() >= shared.waiting + shared.threads {
+        let shared = &self.0.0;
+        let mut queue = shared.lock();
+        if queue.jobs.len() >= shared.waiting + shared.threads {
             return Err(PoolError::Full);
         }
         queue.jobs.push_back(job);
+        shared.relieve(&mut queue);
+        if queue.threads == 0 && queue.lost == 0 {
+            queue.jobs.pop_back();
+            return Err(PoolError::Full);
+        }
         shared.wake.notify_one();
         Ok(())
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // Workers hold the rest; the last pool that goes sends them home.
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(&self.0) <= queue.threads + 1 {
-            queue.closed = true;
-            self.0.wake.notify_all();
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts threads for what waits, after taking their place from those that are not done in time.
+    fn relieve(self: &Arc<Self>, queue: &mut Queue) {
+        let busy = queue.jobs.len() > queue.idle;
+        if busy
+            && queue.threads >= self.threads
+            && queue.lost < LOST
+            && let Some(slow) = queue.running.iter_mut().find(|job| !job.lost && job.since.elapsed() >= self.patience)
+        {
+            slow.lost = true;
+            queue.lost += 1;
+            queue.threads -= 1;
+            queue.tell();
         }
+        if busy && queue.threads < self.threads {
+            let worker = Worker(Arc::clone(self));
+            let spawned = thread::Builder::new().name("expr".to_owned()).stack_size(STACK).spawn(move || worker.work());
+            queue.threads += usize::from(spawned.is_ok());
+        }
+    }
+}
+
+impl Queue {
+    /// Tells the log, not too often.
+    fn tell(&mut self) {
+        if self.told.is_some_and(|told| told.elapsed() < QUIET) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        tracing::error!(lost = self.lost, most = LOST, "expressions take too long; other threads take their place");
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_all();
     }
 }
 
@@ -121,17 +198,32 @@ struct Worker(Arc<Shared>);
 
 impl Worker {
     fn work(&self) {
-        while let Some(job) = self.next() {
+        while let Some((id, job)) = self.next() {
             // A panic loses this job's answer, not the thread.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+            if !self.keeps_place(id) {
+                return;
+            }
         }
     }
 
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Ends a job; whether nobody took the thread's place meanwhile.
+    fn keeps_place(&self, id: u64) -> bool {
+        let mut queue = self.0.lock();
+        let at = queue.running.iter().position(|job| job.id == id);
+        let lost = at.is_some_and(|at| queue.running.swap_remove(at).lost);
+        queue.lost -= usize::from(lost);
+        !lost
+    }
+
+    fn next(&self) -> Option<(u64, Job)> {
+        let mut queue = self.0.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+                let id = queue.next;
+                queue.next += 1;
+                queue.running.push(Running { id, since: Instant::now(), lost: false });
+                return Some((id, job));
             }
             if queue.closed {
                 queue.threads -= 1;
@@ -141,5 +233,67 @@ impl Worker {
             queue = self.0.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// CO-225: evaluations that never notice their limits do not keep others from theirs, and end when they come back.
+    #[tokio::test]
+    async fn co_225_lost_threads_are_replaced() {
+        let pool = Pool::with_patience(2, 8, Duration::ZERO);
+        let mut gates = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            let (open, gate) = mpsc::channel::<()>();
+            let (begin, begun) = mpsc::channel::<()>();
+            let job = move || begin.send(()).is_ok() && gate.recv().is_ok();
+            let mut job = Box::pin(pool.run(Duration::from_secs(60), job));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
+            begun.recv().unwrap();
+            gates.push(open);
+            held.push(job);
+        }
+        assert!(pool.run(Duration::from_secs(60), || true).await.unwrap());
+        assert!(pool.0.0.lock().lost >= 2);
+        for gate in gates {
+            gate.send(()).unwrap();
+        }
+        for job in held {
+            assert!(job.await.unwrap());
+        }
+        // Threads answer before they end.
+        while pool.0.0.lock().lost > 0 {
+            thread::yield_now();
+        }
+        assert!(pool.run(Duration::from_secs(60), || true).await.unwrap());
+        assert!(pool.0.0.lock().threads <= 2);
+    }
+
+    /// CO-225: no more than so many threads are ever replaced.
+    #[tokio::test]
+    async fn co_225_lost_threads_are_bounded() {
+        let pool = Pool::with_patience(1, 0, Duration::ZERO);
+        let mut gates = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..=LOST {
+            let (open, gate) = mpsc::channel::<()>();
+            let (begin, begun) = mpsc::channel::<()>();
+            let job = move || begin.send(()).is_ok() && gate.recv().is_ok();
+            let mut job = Box::pin(pool.run(Duration::from_secs(60), job));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
+            begun.recv().unwrap();
+            gates.push(open);
+            held.push(job);
+        }
+        let mut waiting = Box::pin(pool.run(Duration::from_secs(60), || true));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        assert_eq!(pool.run(Duration::from_secs(60), || true).await, Err(PoolError::Full));
+        drop(gates);
+        assert!(waiting.await.unwrap());
     }
 }

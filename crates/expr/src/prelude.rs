@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Sets,
     /// Truth values that are added up.
     Truth,
+    /// Powers.
+    Power,
     /// Replacement by a function.
     Replace,
     /// `str.maketrans` and `str.translate`.
@@ -63,6 +65,7 @@ impl Part {
             Self::Clock => CLOCK,
             Self::Sets => SETS,
             Self::Truth => TRUTH,
+            Self::Power => POWER,
             Self::Replace => REPLACE,
             Self::Translate => TRANSLATE,
             Self::Combinations => COMBINATIONS,
@@ -89,6 +92,7 @@ impl Part {
             | Self::Clock
             | Self::Sets
             | Self::Truth
+            | Self::Power
             | Self::Replace
             | Self::Translate
             | Self::Combinations
@@ -200,12 +204,14 @@ def __pc_k(x):
 def __pc_sub(a, b):
     d = a - b
     return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
-def __pc_astimezone(x, zone):
+def __pc_astimezone(x, *a, **k):
+    return __pc_zoned(x, *a, **k) if isinstance(x, __pc_dt.datetime) else x.astimezone(*a, **k)
+def __pc_zoned(x, tz):
     epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
-    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=zone)
-    return (epoch + (x - epoch) + offset).replace(tzinfo=zone)
-def __pc_total_seconds(x, *a):
-    return x if isinstance(x, float) else x.total_seconds(*a)
+    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
+    return (epoch + (x - epoch) + offset).replace(tzinfo=tz)
+def __pc_total_seconds(x, *a, **k):
+    return x if isinstance(x, float) else x.total_seconds(*a, **k)
 def __pc_days(x):
     return int(x // 86400) if isinstance(x, float) else x.days
 def __pc_seconds(x):
@@ -299,21 +305,25 @@ def ak_call_policy(name, **kwargs):
 const CLOCK: &str = r"
 import datetime as __pc_dt
 __pc_utc = __pc_dt.timezone.utc
-def __pc_utcfromtimestamp(c, seconds):
+def __pc_moment(c, seconds):
     whole = int(seconds // 1)
     part = int((seconds - whole) * 1000000 + 0.5)
     at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
     return at.date() if c is __pc_dt.date else at
-def __pc_fromtimestamp(c, seconds, tz=None):
-    at = __pc_utcfromtimestamp(c, seconds)
+def __pc_utcfromtimestamp(c, *a, **k):
+    return __pc_moment(c, *a) if c is __pc_dt.datetime else c.utcfromtimestamp(*a, **k)
+def __pc_fromtimestamp(c, *a, **k):
+    return __pc_local(c, *a, **k) if c is __pc_dt.datetime or c is __pc_dt.date else c.fromtimestamp(*a, **k)
+def __pc_local(c, seconds, tz=None):
+    at = __pc_moment(c, seconds)
     if tz is None:
         return at
     offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
     return (at + offset).replace(tzinfo=tz)
-def __pc_utcnow(c, *a):
-    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a)
-def __pc_today(c, *a):
-    return c.now() if c is __pc_dt.datetime else c.today(*a)
+def __pc_utcnow(c, *a, **k):
+    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a, **k)
+def __pc_today(c, *a, **k):
+    return c.now() if c is __pc_dt.datetime else c.today(*a, **k)
 ";
 
 const SETS: &str = r"
@@ -327,12 +337,43 @@ def __pc_lt(a, b):
     return (a.issubset(b) and a != b) if __pc_sets(a, b) else a < b
 def __pc_gt(a, b):
     return (a.issuperset(b) and a != b) if __pc_sets(a, b) else a > b
+def __pc_chain(*x):
+    held = True
+    for i in range(0, len(x) - 2, 2):
+        a, op, b = x[i], x[i + 1], x[i + 2]
+        if op == '<=':
+            held = __pc_le(a, b)
+        elif op == '>=':
+            held = __pc_ge(a, b)
+        elif op == '<':
+            held = __pc_lt(a, b)
+        else:
+            held = __pc_gt(a, b)
+        if not held:
+            break
+    return held
 ";
 
 const TRUTH: &str = r"
-def __pc_int(x):
-    return int(x) if isinstance(x, bool) else x
+def __pc_sum(items, *a, **k):
+    if not isinstance(items, (list, tuple, range)):
+        items = list(items)
+    try:
+        return sum(items, *a, **k)
+    except TypeError:
+        return sum([int(x) if isinstance(x, bool) else x for x in items if __pc_t()], *a, **k)
 ";
+
+// What three numbers come to cannot be interrupted, and takes for ever when they are enormous.
+const POWER: &str = r#"
+def __pc_pow(base, exp, mod=None):
+    if mod is None:
+        return pow(base, exp)
+    for x in (base, exp, mod):
+        if isinstance(x, int) and (x >> 16384) not in (0, -1):
+            raise OverflowError("pow() with three arguments takes numbers of up to 16384 bits")
+    return pow(base, exp, mod)
+"#;
 
 const REPLACE: &str = r#"
 import re as __pc_re
@@ -371,9 +412,10 @@ def __pc_maketrans(x, y=None, z=""):
     for c in z:
         table[ord(c)] = None
     return table
-def __pc_translate(s, table):
-    if not isinstance(s, str):
-        return s.translate(table)
+def __pc_translate(s, *a, **k):
+    if not isinstance(s, str) or len(a) != 1:
+        return s.translate(*a, **k)
+    table = a[0]
     out = []
     for c in s:
         to = table.get(ord(c), c)
@@ -387,6 +429,8 @@ const COMBINATIONS: &str = r"
 def __pc_combinations(items, r):
     items = list(items)
     found = [((), 0)]
+    if r < 0:
+        raise ValueError('r must be non-negative')
     for _ in range(r):
         found = [(had + (items[i],), i + 1) for had, start in found for i in range(start, len(items)) if __pc_t()]
     return [had for had, _ in found]
@@ -396,6 +440,8 @@ const PERMUTATIONS: &str = r"
 def __pc_permutations(items, r=None):
     items = list(items)
     found = [()]
+    if r is not None and r < 0:
+        raise ValueError('r must be non-negative')
     for _ in range(len(items) if r is None else r):
         found = [had + (i,) for had in found for i in range(len(items)) if __pc_t() and i not in had]
     return [tuple([items[i] for i in had]) for had in found]

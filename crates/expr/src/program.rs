@@ -127,7 +127,7 @@ fn compile(source: &str, situation: Situation, options: &Options) -> Result<Prog
     let inputs = run::inputs(&mentions, &rewritten.parts, situation, options);
     let mut code = String::new();
     for module in MODULES {
-        if mentions.reads(module) && !mentions.bound.contains(module) {
+        if mentions.reads(module) && !mentions.assigned.contains(module) {
             code.push_str(&format!("import {module}\n"));
         }
     }

@@ -8,8 +8,8 @@ mod python;
 use std::collections::BTreeSet;
 
 use ruff_python_ast::{
-    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext, ExprGenerator,
-    ExprListComp, InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
+    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Rewritten {
 }
 
 /// Edits the body of an expression.
-pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Mentions) -> Rewritten {
+pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, mentions: &'a Mentions) -> Rewritten {
     let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
     let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
     let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
@@ -55,6 +55,7 @@ pub(crate) fn rewrite(text: &str, body: &[Stmt], tokens: &Tokens, mentions: &Men
         mappings: attributes(&["headers", "GET"]),
         sets: mentions.sets || reads(&["set", "frozenset"]),
         modules: modules(body, mentions),
+        mentions,
         stand_ins: stand_ins(body),
     };
     for (name, part) in
@@ -81,6 +82,7 @@ struct Rewrite<'a> {
     mappings: bool,
     /// Whether sets may be compared.
     sets: bool,
+    mentions: &'a Mentions,
     /// Names of modules.
     modules: Vec<(String, &'static str)>,
     stand_ins: Vec<(String, &'static [&'static str])>,
@@ -193,27 +195,23 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if function.attr.as_str() == "translate" => {
                 self.method(call, function, "translate", Part::Translate);
             }
-            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, function),
+            Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, Some(function)),
             Expr::Attribute(function) => {
                 self.method_of_text(function);
             }
-            Expr::Name(name)
-                if name.id.as_str() == "sum"
-                    && let Some(
-                        Expr::Generator(ExprGenerator { elt, .. }) | Expr::ListComp(ExprListComp { elt, .. }),
-                    ) = call.arguments.args.first()
-                    && !elt.is_literal_expr() =>
-            {
-                self.wrap(elt.range(), "__pc_int(", Part::Truth);
+            Expr::Name(_) if self.is_builtin(&call.func, &["sum"]) => {
+                self.parts.extend([Part::Truth, Part::Tick]);
+                self.edits.replace(call.func.range(), "__pc_sum");
             }
-            Expr::Name(name) if name.id.as_str() == "str" && call.arguments.keywords.is_empty() => {
+            Expr::Name(name) if self.mentions.is_imported(&name.id, "re", "sub") => self.replacement(call, None),
+            Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)
                 {
                     self.wrap(argument.range(), "__pc_s(", Part::Text);
                 }
             }
-            Expr::Name(name) if name.id.as_str() == "next" => {
+            Expr::Name(_) if self.is_builtin(&call.func, &["next"]) => {
                 if let Some(Expr::Generator(generator)) = call.arguments.args.first() {
                     self.edits.wrap(generator.range(), "iter(", ")");
                 }
@@ -263,6 +261,10 @@ impl Rewrite<'_> {
         }
         match expr {
             Expr::Call(call) => self.call(call),
+            Expr::Name(_) if self.is_builtin(expr, &["pow"]) => {
+                self.parts.insert(Part::Power);
+                self.edits.replace(expr.range(), "__pc_pow");
+            }
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
             Expr::Subscript(subscript)
                 if self.mappings

@@ -50,6 +50,10 @@ pub(crate) struct Mentions {
     pub(crate) bound: HashSet<String>,
     /// Those of them that are bound otherwise than by `import`.
     pub(crate) assigned: HashSet<String>,
+    /// Names and members that the expression makes itself, otherwise than by `import`.
+    pub(crate) made: HashSet<String>,
+    /// What is imported from where: name, module, member.
+    pub(crate) imported: Vec<(String, String, String)>,
     /// Attributes that are read, written or called.
     pub(crate) attributes: HashSet<String>,
     /// Whether there are sets that are written down as such.
@@ -70,6 +74,20 @@ impl Mentions {
         mentions
     }
 
+    /// Whether a name is a member of a module and nothing else.
+    pub(crate) fn is_imported(&self, name: &str, module: &str, member: &str) -> bool {
+        let mut found = self.imported.iter().filter(|(as_name, ..)| as_name == name).peekable();
+        found.peek().is_some()
+            && found.all(|(_, of, known)| of == module && known == member)
+            && !self.made.contains(name)
+    }
+
+    fn make(&mut self, name: &str) {
+        self.bound.insert(name.to_owned());
+        self.assigned.insert(name.to_owned());
+        self.made.insert(name.to_owned());
+    }
+
     /// Whether a name is read that the expression does not bind itself.
     pub(crate) fn reads(&self, name: &str) -> bool {
         self.names.contains(name)
@@ -80,11 +98,11 @@ impl<'a> Visitor<'a> for Mentions {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::FunctionDef(def) => {
-                self.bound.insert(def.name.to_string());
+                self.make(&def.name);
                 visitor::walk_stmt(self, stmt);
             }
             Stmt::ClassDef(def) => {
-                self.bound.insert(def.name.to_string());
+                self.make(&def.name);
                 visitor::walk_stmt(self, stmt);
             }
             Stmt::ImportFrom(import) => {
@@ -92,6 +110,11 @@ impl<'a> Visitor<'a> for Mentions {
                 self.names.extend(import.names.iter().map(|alias| alias.name.to_string()));
                 let given = import.names.iter().map(|alias| alias.asname.as_ref().unwrap_or(&alias.name).to_string());
                 self.assigned.extend(given);
+                let module = import.module.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.imported.extend(import.names.iter().map(|alias| {
+                    let name = alias.asname.as_ref().unwrap_or(&alias.name);
+                    (name.to_string(), module.clone(), alias.name.to_string())
+                }));
                 visitor::walk_stmt(self, stmt);
             }
             _ => visitor::walk_stmt(self, stmt),
@@ -103,16 +126,22 @@ impl<'a> Visitor<'a> for Mentions {
             Expr::Name(name) if name.ctx == ExprContext::Load => {
                 self.names.insert(name.id.to_string());
             }
-            Expr::Name(name) => {
-                self.bound.insert(name.id.to_string());
-                self.assigned.insert(name.id.to_string());
-            }
+            Expr::Name(name) => self.make(&name.id),
             Expr::Attribute(attribute) => {
                 self.attributes.insert(attribute.attr.to_string());
+                if attribute.ctx != ExprContext::Load {
+                    self.made.insert(attribute.attr.to_string());
+                }
                 visitor::walk_expr(self, expr);
             }
             Expr::Set(_) | Expr::SetComp(_) => {
                 self.sets = true;
+                visitor::walk_expr(self, expr);
+            }
+            Expr::Call(call) => {
+                // What `struct` is given becomes a member.
+                self.made
+                    .extend(call.arguments.keywords.iter().filter_map(|k| k.arg.as_ref()).map(ToString::to_string));
                 visitor::walk_expr(self, expr);
             }
             Expr::StringLiteral(text) => self.flow_plan |= text.value.to_str() == "flow_plan",
@@ -124,8 +153,7 @@ impl<'a> Visitor<'a> for Mentions {
     fn visit_annotation(&mut self, _: &'a Expr) {}
 
     fn visit_parameter(&mut self, parameter: &'a Parameter) {
-        self.bound.insert(parameter.name.to_string());
-        self.assigned.insert(parameter.name.to_string());
+        self.make(&parameter.name);
     }
 
     fn visit_alias(&mut self, alias: &'a Alias) {
@@ -135,7 +163,9 @@ impl<'a> Visitor<'a> for Mentions {
 
     fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
         let ExceptHandler::ExceptHandler(inner) = handler;
-        self.bound.extend(inner.name.as_ref().map(ToString::to_string));
+        if let Some(name) = &inner.name {
+            self.make(name);
+        }
         visitor::walk_except_handler(self, handler);
     }
 }

@@ -26,7 +26,7 @@ pub use mappings::ForMappings;
 
 /// Programs that are kept compiled (CO-227).
 const KEPT: u64 = 1024;
-/// Evaluations at a time, and how many wait for a turn.
+/// Evaluations at a time, those aside that take too long, and how many wait for a turn (CO-225).
 const THREADS: usize = 4;
 const WAITING: usize = 256;
 

@@ -11,10 +11,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json, json};
 
 /// Policies that cases may call, by name.
-const POLICIES: [(&str, &str); 8] = [
+const POLICIES: [(&str, &str); 9] = [
     ("always", "ak_message('always says hello')\nreturn True"),
     ("never", "ak_message('never')\nreturn False"),
     ("kwargs", "return context.get('extra') == 'given'"),
+    ("keyed", "return True if context['key'] else False"),
     ("logs", "ak_logger.info('called', depth=1)\nak_create_event('called')\nreturn 5"),
     ("broken", "return 1 / 0"),
     ("loop", "return ak_call_policy('loop').passing"),

@@ -7,45 +7,71 @@ use super::Rewrite;
 use crate::{members::supplied, prelude::Part};
 
 impl Rewrite<'_> {
-    /// `key=ranks.get` becomes a function that calls the method, and so does the first argument of `map` and `filter`.
+    /// `sorted(ranks, key=ranks.get)` gets a function that calls the method instead, and so does whatever else takes a
+    /// function there. Anybody else's `key` is a value, and a function in its place would be a truth that it is not.
     pub(super) fn kept_methods(&mut self, call: &ExprCall) {
-        let keys = call
-            .arguments
-            .keywords
-            .iter()
-            .filter(|keyword| keyword.arg.as_ref().is_some_and(|name| name.as_str() == "key"));
-        let mapped = matches!(&*call.func, Expr::Name(name) if matches!(name.id.as_str(), "map" | "filter"));
-        let given = call.arguments.args.first().filter(|_| mapped);
-        for value in keys.map(|keyword| &keyword.value).chain(given) {
-            if let Expr::Attribute(method) = value
-                && let Expr::Name(of) = &*method.value
-                && of.id.as_str() != "str"
-                && self.module(&of.id).is_none()
-            {
-                self.parts.insert(Part::Tick);
-                self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
-            }
+        let arguments = &call.arguments;
+        let value = if self.is_builtin(&call.func, &["map", "filter"]) {
+            arguments.args.first()
+        } else if self.is_builtin(&call.func, &["sorted", "min", "max"]) || self.sorts(&call.func) {
+            arguments.find_keyword("key").map(|keyword| &keyword.value)
+        } else if self.is_of_module(&call.func, "itertools", "groupby") {
+            arguments.find_argument_value("key", 1)
+        } else {
+            None
+        };
+        if let Some(value) = value
+            && let Expr::Attribute(method) = value
+            && let Expr::Name(of) = &*method.value
+            && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
+            && self.module(&of.id).is_none()
+        {
+            self.parts.insert(Part::Tick);
+            self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
         }
     }
 
+    /// Whether an expression is one of these built-in functions, which the expression has not made its own.
+    pub(super) fn is_builtin(&self, function: &Expr, names: &[&str]) -> bool {
+        matches!(function, Expr::Name(name)
+            if names.contains(&name.id.as_str()) && !self.mentions.bound.contains(name.id.as_str()))
+    }
+
+    /// Whether an expression is a member of a module, by the module's name or by its own after an import.
+    fn is_of_module(&self, function: &Expr, module: &str, member: &str) -> bool {
+        match function {
+            Expr::Attribute(of) => {
+                of.attr.as_str() == member
+                    && matches!(&*of.value, Expr::Name(name) if self.module(&name.id) == Some(module))
+            }
+            Expr::Name(name) => self.mentions.is_imported(&name.id, module, member),
+            _ => false,
+        }
+    }
+
+    /// Whether an expression is the method `sort` of a list: of what else it may be, the expression is the author.
+    fn sorts(&self, function: &Expr) -> bool {
+        matches!(function, Expr::Attribute(of) if of.attr.as_str() == "sort") && !self.mentions.made.contains("sort")
+    }
+
     /// `re.sub(…)` and `pattern.sub(…)` with something other than text to put in.
-    pub(super) fn replacement(&mut self, call: &ExprCall, function: &ExprAttribute) {
-        let of_module = matches!(&*function.value, Expr::Name(name) if self.module(&name.id) == Some("re"));
+    pub(super) fn replacement(&mut self, call: &ExprCall, method: Option<&ExprAttribute>) {
+        let of_module = self.is_of_module(&call.func, "re", "sub");
         let repl = call.arguments.find_argument_value("repl", usize::from(of_module));
         if !matches!(repl, Some(Expr::Lambda(_) | Expr::Name(_) | Expr::Attribute(_))) {
             return;
         }
         if of_module {
             self.parts.insert(Part::Replace);
-            self.edits.replace(function.range(), "__pc_re_sub");
-        } else {
-            self.method(call, function, "pattern_sub", Part::Replace);
+            self.edits.replace(call.func.range(), "__pc_re_sub");
+        } else if let Some(method) = method {
+            self.method(call, method, "pattern_sub", Part::Replace);
         }
     }
 
     /// `str.lower` becomes a function that calls the method.
     pub(super) fn method_of_text(&mut self, attribute: &ExprAttribute) -> bool {
-        if !matches!(&*attribute.value, Expr::Name(name) if name.id.as_str() == "str") {
+        if !self.is_builtin(&attribute.value, &["str"]) {
             return false;
         }
         if attribute.attr.as_str() == "maketrans" {
@@ -53,7 +79,8 @@ impl Rewrite<'_> {
             self.edits.replace(attribute.range(), "__pc_maketrans");
         } else {
             self.parts.insert(Part::Tick);
-            let function = format!("(lambda __pc_x,*__pc_a:__pc_t()and __pc_x.{}(*__pc_a))", attribute.attr);
+            let function =
+                format!("(lambda __pc_x,*__pc_a,**__pc_k:__pc_t()and __pc_x.{}(*__pc_a,**__pc_k))", attribute.attr);
             self.edits.replace(attribute.range(), function);
         }
         true
@@ -80,6 +107,7 @@ impl Rewrite<'_> {
             [CmpOp::GtE] => (TokenKind::GreaterEqual, "__pc_ge("),
             [CmpOp::Lt] => (TokenKind::Less, "__pc_lt("),
             [CmpOp::Gt] => (TokenKind::Greater, "__pc_gt("),
+            [_, _, ..] => return self.chain_of_sets(expr, compare),
             _ => return,
         };
         if compare.left.is_number_literal_expr() || compare.comparators.iter().any(Expr::is_number_literal_expr) {
@@ -88,6 +116,38 @@ impl Rewrite<'_> {
         if let Some(operator) = self.token(kind, compare.left.end()) {
             self.wrap(expr.range(), name, Part::Sets);
             self.edits.replace(operator, ",");
+        }
+    }
+
+    /// `a <= b <= c` becomes a call too, where nothing is lost if `c` is looked at before it is needed.
+    fn chain_of_sets(&mut self, expr: &Expr, compare: &ExprCompare) {
+        let known = |expr: &Expr| {
+            matches!(expr, Expr::Name(_))
+                || matches!(expr, Expr::Set(set) if set.elts.iter().all(Expr::is_literal_expr))
+        };
+        if !compare.comparators.iter().skip(1).all(known) {
+            return;
+        }
+        let operands = std::iter::once(&*compare.left).chain(&*compare.comparators);
+        let operators: Option<Vec<_>> = compare
+            .ops
+            .iter()
+            .zip(operands)
+            .map(|(op, left)| {
+                let (kind, text) = match op {
+                    CmpOp::LtE => (TokenKind::LessEqual, ",'<=',"),
+                    CmpOp::GtE => (TokenKind::GreaterEqual, ",'>=',"),
+                    CmpOp::Lt => (TokenKind::Less, ",'<',"),
+                    CmpOp::Gt => (TokenKind::Greater, ",'>',"),
+                    _ => return None,
+                };
+                Some((self.token(kind, left.end())?, text))
+            })
+            .collect();
+        let Some(operators) = operators else { return };
+        self.wrap(expr.range(), "__pc_chain(", Part::Sets);
+        for (at, text) in operators {
+            self.edits.replace(at, text);
         }
     }
 
