@@ -63,7 +63,7 @@ async fn hinting() -> Site {
     site_with(Options { settings: Settings { early_hints: true, ..Settings::default() }, ..Options::default() }).await
 }
 
-/// PX-281, RFC 8297 §3: by default nobody hears of an answer but the answer: a proxy in front may take a hint for it.
+/// PX-281: by default nobody hears of an answer but the answer: a proxy in front may take a hint for it (RFC 8297 §3).
 #[tokio::test]
 async fn px_281_by_default_there_is_one_answer() {
     let site = site().await;
