@@ -97,8 +97,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 ### Where the time goes
 
 Two thirds and more are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
-spread thin: reading and writing two heads, copying some header fields between them, the keyed digest of the credential. Requests
-without a body are read and written without a queue or another task in between
+spread thin: reading two heads, writing them, the keyed digest of the credential. The fields of most answers are not taken apart,
+but handed on in the bytes they came in. Requests without a body are read and written without a queue or another task in between
 ([decision 0011](src/decisions/0011-plain-requests.md)), those with one by the HTTP library. What of it is ours
 is counted in instructions, which do not depend on what else the machine does:
 `cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
