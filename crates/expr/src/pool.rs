@@ -238,9 +238,21 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::mpsc;
 
     use super::*;
+
+    /// An evaluation that has begun, and ends when it hears from its gate, or when that is gone.
+    async fn held_up(pool: &Pool) -> (Pin<Box<impl Future<Output = Result<bool, PoolError>>>>, mpsc::Sender<()>) {
+        let (open, gate) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel::<()>();
+        let job = move || begin.send(()).is_ok() && gate.recv().is_ok();
+        let mut job = Box::pin(pool.run(Duration::from_secs(60), job));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
+        begun.recv().unwrap();
+        (job, open)
+    }
 
     /// CO-225: evaluations that never notice their limits do not keep others from theirs, and end when they come back.
     #[tokio::test]
@@ -249,14 +261,9 @@ mod tests {
         let mut gates = Vec::new();
         let mut held = Vec::new();
         for _ in 0..4 {
-            let (open, gate) = mpsc::channel::<()>();
-            let (begin, begun) = mpsc::channel::<()>();
-            let job = move || begin.send(()).is_ok() && gate.recv().is_ok();
-            let mut job = Box::pin(pool.run(Duration::from_secs(60), job));
-            assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
-            begun.recv().unwrap();
-            gates.push(open);
+            let (job, gate) = held_up(&pool).await;
             held.push(job);
+            gates.push(gate);
         }
         assert!(pool.run(Duration::from_secs(60), || true).await.unwrap());
         assert!(pool.0.0.lock().lost >= 2);
@@ -281,14 +288,9 @@ mod tests {
         let mut gates = Vec::new();
         let mut held = Vec::new();
         for _ in 0..=LOST {
-            let (open, gate) = mpsc::channel::<()>();
-            let (begin, begun) = mpsc::channel::<()>();
-            let job = move || begin.send(()).is_ok() && gate.recv().is_ok();
-            let mut job = Box::pin(pool.run(Duration::from_secs(60), job));
-            assert!(tokio::time::timeout(Duration::ZERO, &mut job).await.is_err());
-            begun.recv().unwrap();
-            gates.push(open);
+            let (job, gate) = held_up(&pool).await;
             held.push(job);
+            gates.push(gate);
         }
         let mut waiting = Box::pin(pool.run(Duration::from_secs(60), || true));
         assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());

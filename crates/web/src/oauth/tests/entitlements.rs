@@ -2,9 +2,8 @@
 
 use portcullis_idp::outpost::{self, OutpostError};
 
+use super::login::FROM;
 use super::*;
-
-const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
 /// Makes an entitlement of the application that `ada` holds: paths of entitlement and binding.
 async fn held(wiki: &Wiki, name: &str) -> (String, String) {

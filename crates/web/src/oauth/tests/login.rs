@@ -1,11 +1,14 @@
 //! A login: authorization endpoint, code, tokens.
 
 use portcullis_core::keys::sha256;
+use portcullis_idp::outpost::CodeExchange;
 
 use super::browser::{Browser, set_password};
 use super::*;
 
 const PASSWORD: &str = "correct horse battery";
+/// Where clients of applications are.
+pub(super) const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// The instance, and a browser in which Ada is signed in.
@@ -43,6 +46,11 @@ pub(super) fn authorize(wiki: &Wiki, more: &[(&str, &str)]) -> String {
 }
 
 /// A member of the answer that a redirect carries.
+/// What an embedded outpost asks about the code that [`authorize`] leads to.
+pub(super) fn exchange<'a>(wiki: &Wiki, code: &'a str, redirect_uri: &'a str, nonce: &'a str) -> CodeExchange<'a> {
+    CodeExchange { provider: wiki.pk(), code, redirect_uri, code_verifier: VERIFIER, nonce, client: FROM }
+}
+
 pub(super) fn member(reply: &Reply, name: &str) -> Option<String> {
     let url = url::Url::parse(location(reply)).expect("a URL");
     url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())

@@ -7,15 +7,13 @@ use portcullis_core::entropy::Entropy;
 use portcullis_core::epoch::Subject;
 use portcullis_core::keys::sha256;
 use portcullis_core::outpost::{SessionRecord, Source};
-use portcullis_idp::outpost::{self, CodeExchange, OutpostError, sessions};
+use portcullis_idp::outpost::{self, OutpostError, sessions};
 use portcullis_store::token;
 use tokio::sync::oneshot;
 
-use super::login::{authorize, callback, member, signed_in};
+use super::login::{FROM, authorize, callback, exchange, member, signed_in};
 use super::*;
 use crate::testing::context;
-
-const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
 /// PX-091, PX-410, OA-080, OA-082: a user name and app password give a grant with the attributes that the
 /// provider uses; no access token is kept, and the same event is recorded as at the endpoint.
@@ -202,14 +200,8 @@ async fn px_150_a_code_needs_the_nonce_of_its_login() {
     for (nonce, holds) in [("n-2", false), ("", false), ("n-1", true)] {
         let reply = browser.get(&wiki.site, &authorize(&wiki, &[])).await;
         let code = member(&reply, "code").expect("a code");
-        let exchange = CodeExchange {
-            provider: wiki.pk(),
-            code: &code,
-            redirect_uri: &callback(),
-            code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-            nonce,
-            client: FROM,
-        };
+        let redirect_uri = callback();
+        let exchange = exchange(&wiki, &code, &redirect_uri, nonce);
         let grant = outpost::exchange_code(ctx, exchange).await;
         assert_eq!(grant.is_ok(), holds, "{nonce}");
         assert!(outpost::exchange_code(ctx, exchange).await.is_err(), "spent");
@@ -235,14 +227,8 @@ async fn oa_466_the_embedded_outpost_says_what_is_too_long() {
         }
         let reply = browser.get(site, &authorize(&wiki, &[])).await;
         let code = member(&reply, "code").expect("a code");
-        let exchange = CodeExchange {
-            provider: wiki.pk(),
-            code: &code,
-            redirect_uri: &callback(),
-            code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-            nonce: "n-1",
-            client: FROM,
-        };
+        let redirect_uri = callback();
+        let exchange = exchange(&wiki, &code, &redirect_uri, "n-1");
         let grant = outpost::exchange_code(ctx, exchange).await;
         assert_eq!(grant.is_ok(), holds, "{count}");
         let (warnings, warning) = site.events("configuration_warning").await;

@@ -1,13 +1,11 @@
 //! Policies of applications, at the endpoints and before the embedded outpost.
 
 use portcullis_idp::flow::{self, Next, Visit};
-use portcullis_idp::outpost::{self, CodeExchange, OutpostError};
+use portcullis_idp::outpost::{self, OutpostError};
 use portcullis_idp::{Visitor, flows};
 
-use super::login::{authorize, callback, member, signed_in};
+use super::login::{FROM, authorize, callback, exchange, member, signed_in};
 use super::*;
-
-const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
 /// Binds a policy of a kind to the application: its path.
 async fn bind(wiki: &Wiki, kind: &str, mut body: Value, negate: bool) -> String {
@@ -67,14 +65,8 @@ async fn co_177_a_policy_is_asked_once_for_a_grant() {
     let (count, context) = executions().await;
     assert_eq!((count, &context["request"]["context"]["oauth_response_type"]), (2, &json!("code")));
     let code = member(&reply, "code").expect("a code");
-    let exchange = CodeExchange {
-        provider: wiki.pk(),
-        code: &code,
-        redirect_uri: &callback(),
-        code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-        nonce: "n-1",
-        client: FROM,
-    };
+    let redirect_uri = callback();
+    let exchange = exchange(&wiki, &code, &redirect_uri, "n-1");
     outpost::exchange_code(&wiki.site.ctx, exchange).await.expect("holds");
     assert_eq!(executions().await.0, 3);
     assert!(outpost::exchange_code(&wiki.site.ctx, exchange).await.is_err());
