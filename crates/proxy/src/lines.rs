@@ -104,7 +104,7 @@ impl Lines {
     }
 
     /// Whether a field of this name, which is no identity header's, is among them.
-    pub(crate) fn set_name(&self, name: &HeaderName) -> bool {
+    pub(crate) fn sets(&self, name: &HeaderName) -> bool {
         self.0.names.others.contains(name)
     }
 

@@ -113,7 +113,7 @@ pub(super) fn tell_in_lines(
     for part in ["\r\nX-Forwarded-Host: ", &origin.host, "\r\n"] {
         lines.extend_from_slice(part.as_bytes());
     }
-    if is_text(&origin.request_id) && !set.into_iter().flatten().any(|lines| lines.set_name(&X_REQUEST_ID)) {
+    if is_text(&origin.request_id) && !set.into_iter().flatten().any(|lines| lines.sets(&X_REQUEST_ID)) {
         for part in ["X-Request-Id: ", &origin.request_id, "\r\n"] {
             lines.extend_from_slice(part.as_bytes());
         }
