@@ -136,10 +136,11 @@ fn class_of(application: &Application, visit: &Visit<'_>) -> PathClass {
         Some(skip.opens(&origin, visit.uri.path(), visit.uri.query()))
     };
     let opens = !skip.is_empty() && opens() == Some(true);
-    let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING]
-        .iter()
-        .any(|name| visit.headers.get(name).is_some_and(|value| value.as_bytes() != b"0"));
-    let preflight = !has_body && is_preflight(application, visit.method, visit.headers);
+    let has_body = || {
+        let says_so = |name| visit.headers.get(name).is_some_and(|value| value.as_bytes() != b"0");
+        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(says_so)
+    };
+    let preflight = is_preflight(application, visit.method, visit.headers) && !has_body();
     if opens || preflight { PathClass::Open } else { PathClass::Protected }
 }
 

@@ -72,31 +72,22 @@ pub fn origin(
     to_origin_form(request.uri_mut())?;
     let headers = request.headers_mut();
     join_cookies(headers);
-    // Only a trusted peer gets past this.
-    if !told {
-        let scheme = if tls { Scheme::Https } else { Scheme::Http };
-        return Ok(Origin {
-            scheme,
-            host: sent,
-            client: peer,
-            peer,
-            peer_trusted,
-            request_id: ids.next(),
-            asked: None,
-        });
-    }
-
-    let host = match agreed(headers, &X_FORWARDED_HOST, "X-Forwarded-Host")? {
-        Some(forwarded) => parse_host(forwarded).ok_or(Contradiction("X-Forwarded-Host is malformed"))?,
-        None => sent,
+    let forwarded = if told.host { agreed(headers, &X_FORWARDED_HOST, "X-Forwarded-Host")? } else { None };
+    let host = match forwarded {
+        Some(forwarded) if !forwarded.eq_ignore_ascii_case(&sent) => {
+            parse_host(forwarded).ok_or(Contradiction("X-Forwarded-Host is malformed"))?
+        }
+        _ => sent,
     };
-    let scheme = match agreed(headers, &X_FORWARDED_PROTO, "X-Forwarded-Proto")? {
+    let proto = if told.scheme { agreed(headers, &X_FORWARDED_PROTO, "X-Forwarded-Proto")? } else { None };
+    let scheme = match proto {
         _ if tls => Scheme::Https,
         None => Scheme::Http,
         Some(proto) => parse_scheme(proto).ok_or(Contradiction("X-Forwarded-Proto is neither http nor https"))?,
     };
-    let client = walk(headers, peer, trust);
-    let request_id = match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
+    let client = if told.addresses { walk(headers, peer, trust) } else { peer };
+    let sent_id = if told.request_id { headers.get(&X_REQUEST_ID) } else { None };
+    let request_id = match sent_id.and_then(|id| id.to_str().ok()) {
         Some(id) if is_sane_id(id) => id.to_owned(),
         _ => ids.next(),
     };
@@ -117,18 +108,30 @@ pub(crate) fn starts_alike(name: &str, known: &str) -> bool {
     name.len() >= known.len() && name.bytes().map(spelled).zip(known.bytes()).all(|(ours, theirs)| ours == theirs)
 }
 
-/// Deletes what only a trusted peer may say (PX-040), and tells whether something of it is left. Another spelling is
-/// believed from nobody.
-fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) -> bool {
+/// What a trusted peer tells about the hop before it.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    host: bool,
+    scheme: bool,
+    addresses: bool,
+    request_id: bool,
+}
+
+/// Deletes what only a trusted peer may say (PX-040), and finds what of it is left. Another spelling is believed from
+/// nobody.
+fn drop_unbelievable(headers: &mut HeaderMap, trusted: bool) -> Told {
     // One pass over the names without allocation; most requests have none of these.
-    let may_be = |name: &str| matches!(name.as_bytes().first(), Some(b'x' | b'f' | b's'));
+    let may_be = |name: &&HeaderName| matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b's'));
     let is_believed = |name: &str| trusted && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let (mut told, mut refused) = (false, Vec::new());
-    for name in headers.keys().filter(|name| may_be(name.as_str()) && is_forwarded(name.as_str())) {
-        if is_believed(name.as_str()) {
-            told = true;
-        } else {
-            refused.push(name.clone());
+    let (mut told, mut refused) = (Told::default(), Vec::new());
+    for name in headers.keys().filter(may_be) {
+        match name.as_str() {
+            "x-forwarded-host" if trusted => told.host = true,
+            "x-forwarded-proto" if trusted => told.scheme = true,
+            "x-forwarded-for" | "forwarded" if trusted => told.addresses = true,
+            "x-request-id" if trusted => told.request_id = true,
+            other if is_forwarded(other) && !is_believed(other) => refused.push(name.clone()),
+            _ => {}
         }
     }
     for name in refused {

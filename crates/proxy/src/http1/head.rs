@@ -116,7 +116,7 @@ impl Places {
 fn field_name(name: &[u8]) -> Option<HeaderName> {
     // What proxies in front of us send with every request, and the map does not know: a new name would be one more piece
     // of memory.
-    const KNOWN: [HeaderName; 5] =
+    static KNOWN: [HeaderName; 5] =
         [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_URI, X_FORWARDED_METHOD];
     let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     let is_known = |known: &&HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
