@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use portcullis_core::id::{BlueprintId, UserPk};
+use portcullis_core::id::{BlueprintId, TokenId, UserPk};
 use portcullis_idp::providers::Kind as Provider;
 use portcullis_idp::{
     Change, Error, applications, bindings, blueprints, brands, certificates, directory, entitlements, mappings,
@@ -158,57 +158,39 @@ async fn object(
     let partial = found.is_some();
     let text = |field: &str| found.and_then(|found| found[field].as_str()).unwrap_or_default().to_owned();
     let pk = found.map(|found| model.key(found));
+    // Every model is read, and then changed or made, by what its own endpoints use.
+    macro_rules! written {
+        ($read:expr, |$pk:ident, $fields:ident| $update:expr, $create:expr) => {{
+            let read = $read;
+            let $fields = known(body, read)?;
+            match pk {
+                Some($pk) => {
+                    $update.await?;
+                    $pk
+                }
+                None => json!($create.await?),
+            }
+        }};
+    }
     Ok(match model {
-        Model::User => {
-            let read = api::users::fields(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    directory::users::update_in(change, user(&pk)?, fields).await?;
-                    pk
-                }
-                None => {
-                    let fields = directory::users::Fields { keys: extras.taken_over.keys(), ..fields };
-                    json!(directory::users::create_in(ctx, change, fields).await?)
-                }
+        Model::User => written!(
+            api::users::fields(body, partial),
+            |pk, fields| directory::users::update_in(change, user(&pk)?, fields),
+            {
+                let fields = directory::users::Fields { keys: extras.taken_over.keys(), ..fields };
+                directory::users::create_in(ctx, change, fields)
             }
-        }
-        Model::Group => {
-            let read = api::groups::fields(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    directory::groups::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(directory::groups::create_in(ctx, change, fields).await?),
-            }
-        }
-        Model::Token => {
-            let read = api::tokens::fields(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    tokens::update_in(change, &text("identifier"), fields).await?;
-                    pk
-                }
-                None => {
-                    if fields.intent.is_none() {
-                        return Err(refused("intent", "This field is required."));
-                    }
-                    if fields.user.is_none() {
-                        return Err(refused("user", "This field is required."));
-                    }
-                    // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
-                    let caller = change.actor().user.unwrap_or(UserPk(0));
-                    let made = tokens::create_in(ctx, change, caller, fields, None).await?;
-                    if let Some(key) = &extras.key {
-                        tokens::keys::set_in(change, &made.identifier, key).await?;
-                    }
-                    json!(made.uuid)
-                }
-            }
-        }
+        ),
+        Model::Group => written!(
+            api::groups::fields(body, partial),
+            |pk, fields| directory::groups::update_in(change, parsed(&pk)?, fields),
+            directory::groups::create_in(ctx, change, fields)
+        ),
+        Model::Token => written!(
+            api::tokens::fields(body, partial),
+            |pk, fields| tokens::update_in(change, &text("identifier"), fields),
+            token(change, fields, extras)
+        ),
         Model::Application => {
             let read = api::applications::read(body, partial);
             let fields = known(body, read)?;
@@ -217,140 +199,85 @@ async fn object(
                 None => json!(applications::create_in(ctx, change, fields).await?),
             }
         }
-        Model::Entitlement => {
-            let read = api::entitlements::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    entitlements::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(entitlements::create_in(ctx, change, fields).await?),
-            }
-        }
-        Model::Binding => {
-            let read = api::bindings::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    bindings::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(bindings::create_in(ctx, change, fields).await?),
-            }
-        }
-        Model::Policy(kind) => {
-            let read = api::policies::read(body, kind, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    policies::update_in(change, kind, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(policies::create_in(ctx, change, kind, fields).await?),
-            }
-        }
-        Model::OAuth2Provider => {
-            let read = api::providers::oauth2::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    providers::oauth2::update_in(change, provider(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(providers::oauth2::create_in(change, fields).await?),
-            }
-        }
-        Model::ProxyProvider => {
-            let read = api::providers::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    providers::update_in(change, provider(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(providers::create_in(ctx, change, fields).await?),
-            }
-        }
-        Model::ScopeMapping => {
-            let read = api::mappings::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    mappings::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(mappings::create_in(change, fields).await?),
-            }
-        }
-        Model::OAuthSource => {
-            let read = api::sources::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    sources::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(sources::create_in(change, fields).await?.pk),
-            }
-        }
-        Model::Certificate => {
-            let read = api::certificates::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    certificates::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(certificates::create_in(change, fields).await?),
-            }
-        }
-        Model::Outpost => {
-            let read = api::outposts::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    outposts::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(outposts::create_in(change, fields).await?),
-            }
-        }
-        Model::Brand => {
-            let read = api::brands::fields(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    brands::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(brands::create_in(change, fields).await?),
-            }
-        }
-        Model::Role => {
-            let read = api::roles::read(body, partial);
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    roles::update_in(change, parsed(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(roles::create_in(ctx, change, fields).await?),
-            }
-        }
-        Model::Instance => {
-            let read = instance::read(ctx, body, partial).await;
-            let fields = known(body, read)?;
-            match pk {
-                Some(pk) => {
-                    blueprints::update_in(change, parsed::<BlueprintId>(&pk)?, fields).await?;
-                    pk
-                }
-                None => json!(blueprints::create_in(change, fields).await?),
-            }
-        }
+        Model::Entitlement => written!(
+            api::entitlements::read(body, partial),
+            |pk, fields| entitlements::update_in(change, parsed(&pk)?, fields),
+            entitlements::create_in(ctx, change, fields)
+        ),
+        Model::Binding => written!(
+            api::bindings::read(body, partial),
+            |pk, fields| bindings::update_in(change, parsed(&pk)?, fields),
+            bindings::create_in(ctx, change, fields)
+        ),
+        Model::Policy(kind) => written!(
+            api::policies::read(body, kind, partial),
+            |pk, fields| policies::update_in(change, kind, parsed(&pk)?, fields),
+            policies::create_in(ctx, change, kind, fields)
+        ),
+        Model::OAuth2Provider => written!(
+            api::providers::oauth2::read(body, partial),
+            |pk, fields| providers::oauth2::update_in(change, provider(&pk)?, fields),
+            providers::oauth2::create_in(change, fields)
+        ),
+        Model::ProxyProvider => written!(
+            api::providers::read(body, partial),
+            |pk, fields| providers::update_in(change, provider(&pk)?, fields),
+            providers::create_in(ctx, change, fields)
+        ),
+        Model::ScopeMapping => written!(
+            api::mappings::read(body, partial),
+            |pk, fields| mappings::update_in(change, parsed(&pk)?, fields),
+            mappings::create_in(change, fields)
+        ),
+        Model::OAuthSource => written!(
+            api::sources::read(body, partial),
+            |pk, fields| sources::update_in(change, parsed(&pk)?, fields),
+            async { sources::create_in(change, fields).await.map(|made| made.pk) }
+        ),
+        Model::Certificate => written!(
+            api::certificates::read(body, partial),
+            |pk, fields| certificates::update_in(change, parsed(&pk)?, fields),
+            certificates::create_in(change, fields)
+        ),
+        Model::Outpost => written!(
+            api::outposts::read(body, partial),
+            |pk, fields| outposts::update_in(change, parsed(&pk)?, fields),
+            outposts::create_in(change, fields)
+        ),
+        Model::Brand => written!(
+            api::brands::fields(body, partial),
+            |pk, fields| brands::update_in(change, parsed(&pk)?, fields),
+            brands::create_in(change, fields)
+        ),
+        Model::Role => written!(
+            api::roles::read(body, partial),
+            |pk, fields| roles::update_in(change, parsed(&pk)?, fields),
+            roles::create_in(ctx, change, fields)
+        ),
+        Model::Instance => written!(
+            instance::read(ctx, body, partial).await,
+            |pk, fields| blueprints::update_in(change, parsed::<BlueprintId>(&pk)?, fields),
+            blueprints::create_in(change, fields)
+        ),
         Model::Flow | Model::Stage(_) | Model::StageBinding => pk.unwrap_or_default(),
     })
+}
+
+/// Makes a token, with the key it is to have.
+async fn token(change: &mut Change<'_>, fields: tokens::Fields, extras: &Extras) -> Result<TokenId, Refusal> {
+    if fields.intent.is_none() {
+        return Err(refused("intent", "This field is required."));
+    }
+    if fields.user.is_none() {
+        return Err(refused("user", "This field is required."));
+    }
+    // Whoever applies a blueprint makes it for somebody else; the number 0 is nobody's.
+    let caller = change.actor().user.unwrap_or(UserPk(0));
+    let made = tokens::create_in(change.context(), change, caller, fields, None).await?;
+    if let Some(key) = &extras.key {
+        tokens::keys::set_in(change, &made.identifier, key).await?;
+    }
+    Ok(made.uuid)
 }
 
 /// The fields of an object that its reader reads.
