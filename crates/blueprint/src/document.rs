@@ -207,6 +207,11 @@ impl Entry {
         self.model.text()
     }
 
+    /// Whether it counts only when something holds.
+    pub fn is_conditional(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
     /// Works out the entry; none if its conditions do not hold (CO-725). All entries of a document share a budget.
     ///
     /// # Errors

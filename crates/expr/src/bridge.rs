@@ -262,6 +262,10 @@ impl<'a> Bridge<'a> {
                 Json::Object(map)
             }
             MontyObject::DateTime(at) => Json::String(timestamp(at)),
+            // As a difference of two instants is: seconds.
+            MontyObject::TimeDelta(delta) => Json::from(
+                f64::from(delta.days) * 86400.0 + f64::from(delta.seconds) + f64::from(delta.microseconds) / 1e6,
+            ),
             MontyObject::Cycle(..) => return None,
             MontyObject::ClassInstance(instance) if instance.class_type.name == "struct" => {
                 self.json(&MontyObject::Dict(instance.attrs.clone()))?
@@ -289,6 +293,7 @@ impl<'a> Bridge<'a> {
                 text.unwrap_or_else(|| format!("<{}>", instance.class_type.name))
             }
             MontyObject::DateTime(at) => timestamp(at),
+            MontyObject::Date(day) => format!("{:04}-{:02}-{:02}", day.year, day.month, day.day),
             other => other.to_string(),
         }
     }

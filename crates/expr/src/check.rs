@@ -253,6 +253,15 @@ impl Check<'_> {
             {
                 self.unsupported(expr.range(), "formatting with `%`", "use an f-string");
             }
+            Expr::Subscript(subscript)
+                if subscript.ctx == ExprContext::Store && matches!(&*subscript.slice, Expr::Slice(_)) =>
+            {
+                self.unsupported(
+                    expr.range(),
+                    "assignment to a slice",
+                    "put a new list together: xs[:1] + new + xs[2:]",
+                );
+            }
             Expr::Await(_) => self.unsupported(expr.range(), "`await`", ""),
             Expr::Call(call) => {
                 for keyword in &call.arguments.keywords {

@@ -4,13 +4,14 @@
 //! allocator of its own is to add up many small ones. So a thread looks at the size of the process every other
 //! millisecond while something is being evaluated; when the process has grown by several times the limit since an
 //! evaluation began, it raises an alarm that every running evaluation notices at its next step. The one that has been
-//! running all the while is held responsible; others start anew. An evaluation is over long before the thread looks
-//! at it, as a rule, and pays a fraction of a microsecond for being watched.
+//! running all the while is held responsible; others start anew. One that does not notice within a moment, because it
+//! waits for an answer, keeps nobody else waiting: the alarm is over, and it ends when the answer comes. An evaluation is
+//! over long before the thread looks at it, as a rule, and pays a fraction of a microsecond for being watched.
 
 use std::{
     sync::{
-        Condvar, LazyLock, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -27,6 +28,9 @@ const IDLE: u32 = 50;
 /// How many times the limit of an evaluation the process may grow: it has other things to do meanwhile.
 const SLACK: usize = 4;
 
+/// For how many looks the alarm is raised: whoever computes notices at the next step, however busy the machine is.
+const RAISED: u32 = 100;
+
 /// What the interpreter takes for memory in use while the alarm is raised.
 const ALARM: usize = usize::MAX / 2;
 
@@ -35,6 +39,8 @@ struct Watch {
     running: Vec<Running>,
     next: u64,
     alarms: u64,
+    /// For how many looks the alarm has been raised.
+    raised: u32,
     asleep: bool,
 }
 
@@ -44,6 +50,8 @@ struct Running {
     /// The size of the process when it was first seen.
     base: Option<usize>,
     accused: bool,
+    /// Whether it ends when it is heard of next.
+    doomed: Arc<AtomicBool>,
 }
 
 static WATCH: LazyLock<Mutex<Watch>> = LazyLock::new(Mutex::default);
@@ -58,6 +66,7 @@ fn lock() -> MutexGuard<'static, Watch> {
 pub(crate) struct Watched {
     id: u64,
     alarms: u64,
+    doomed: Arc<AtomicBool>,
 }
 
 impl Watched {
@@ -71,20 +80,26 @@ impl Watched {
         let mut watch = lock();
         let id = watch.next;
         watch.next += 1;
-        watch.running.push(Running { id, limit, base: None, accused: false });
+        let doomed = Arc::new(AtomicBool::new(false));
+        watch.running.push(Running { id, limit, base: None, accused: false, doomed: Arc::clone(&doomed) });
         if watch.asleep {
             WAKE.notify_one();
         }
         // An alarm that is raised already counts as one that came later.
         let raised = u64::from(LIVE_MEMORY.load(Ordering::Relaxed) != 0);
-        Self { id, alarms: watch.alarms - raised }
+        Self { id, alarms: watch.alarms - raised, doomed }
+    }
+
+    /// Whether the evaluation was responsible for an alarm that was over before it noticed.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Relaxed)
     }
 
     /// Whether an alarm was raised meanwhile for which another evaluation is responsible.
     pub(crate) fn is_innocent(&self) -> bool {
         let watch = lock();
         let accused = watch.running.iter().any(|running| running.id == self.id && running.accused);
-        watch.alarms != self.alarms && !accused
+        watch.alarms != self.alarms && !accused && !self.is_doomed()
     }
 }
 
@@ -118,7 +133,7 @@ fn watch() {
         if !watch.running.is_empty()
             && let Some(size) = resident()
         {
-            look(&mut watch, size);
+            look(&mut watch, size, &LIVE_MEMORY);
         }
         drop(watch);
         thread::sleep(PERIOD);
@@ -126,7 +141,7 @@ fn watch() {
 }
 
 /// Compares the size of the process with what it was when each evaluation was first seen.
-fn look(watch: &mut Watch, size: usize) {
+fn look(watch: &mut Watch, size: usize, live: &AtomicUsize) {
     let mut alarm = false;
     for running in &mut watch.running {
         let base = *running.base.get_or_insert(size);
@@ -137,7 +152,26 @@ fn look(watch: &mut Watch, size: usize) {
     }
     if alarm {
         watch.alarms += 1;
-        LIVE_MEMORY.store(ALARM, Ordering::Relaxed);
+        watch.raised = 0;
+        live.store(ALARM, Ordering::Relaxed);
+    } else if watch.running.iter().any(|running| running.accused) {
+        watch.raised += 1;
+        if watch.raised >= RAISED {
+            end_alarm(watch, size);
+            live.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Ends an alarm that those who are responsible for it do not notice: what they hold counts against nobody else, and what
+/// they take from now on raises another.
+fn end_alarm(watch: &mut Watch, size: usize) {
+    for running in &mut watch.running {
+        running.base = Some(size);
+        if running.accused {
+            running.accused = false;
+            running.doomed.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -153,18 +187,41 @@ fn resident() -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn running(id: u64, base: Option<usize>) -> Running {
+        Running { id, limit: 10, base, accused: false, doomed: Arc::default() }
+    }
+
+    /// CO-225: an alarm is over in a moment, noticed or not: who does not notice ends later, and keeps nobody else waiting.
+    #[test]
+    fn co_225_an_alarm_that_is_not_noticed_ends() {
+        let live = AtomicUsize::new(0);
+        let mut watch = Watch { running: vec![running(1, Some(100)), running(2, Some(150))], ..Watch::default() };
+        look(&mut watch, 150, &live);
+        assert!(watch.running[0].accused && live.load(Ordering::Relaxed) == ALARM);
+        for _ in 0..RAISED {
+            assert_eq!(live.load(Ordering::Relaxed), ALARM);
+            assert!(!watch.running[0].doomed.load(Ordering::Relaxed));
+            look(&mut watch, 190, &live);
+        }
+        let ends: Vec<_> = watch.running.iter().map(|one| (one.accused, one.doomed.load(Ordering::Relaxed))).collect();
+        assert_eq!((ends, live.load(Ordering::Relaxed)), (vec![(false, true), (false, false)], 0));
+        look(&mut watch, 230, &live);
+        assert_eq!((watch.alarms, live.load(Ordering::Relaxed)), (1, 0), "what it holds counts against nobody");
+        look(&mut watch, 231, &live);
+        assert_eq!((watch.alarms, live.load(Ordering::Relaxed)), (2, ALARM));
+    }
+
     /// CO-224: the one that was there when the process grew is responsible, one that came later is not.
     #[test]
     fn co_224_growth_is_laid_to_what_was_running_all_the_while() {
-        let running = |id, base| Running { id, limit: 10, base, accused: false };
+        let live = AtomicUsize::new(0);
         let mut watch = Watch { running: vec![running(1, Some(100)), running(2, None)], ..Watch::default() };
-        look(&mut watch, 140);
+        look(&mut watch, 140, &live);
         assert!(!watch.running.iter().any(|running| running.accused));
         watch.running[1].base = None;
-        look(&mut watch, 141);
+        look(&mut watch, 141, &live);
         let accused: Vec<bool> = watch.running.iter().map(|running| running.accused).collect();
-        LIVE_MEMORY.store(0, Ordering::Relaxed);
-        assert_eq!(accused, [true, false]);
+        assert_eq!((accused, live.load(Ordering::Relaxed)), (vec![true, false], ALARM));
     }
 
     /// CO-224: the system tells how large the process is.

@@ -38,6 +38,10 @@ pub(crate) enum Part {
     Replace,
     /// `str.maketrans` and `str.translate`.
     Translate,
+    /// `itertools.chain.from_iterable`.
+    Chained,
+    /// Methods of sets with any number of arguments.
+    Gathered,
     /// `itertools.combinations`.
     Combinations,
     /// `itertools.groupby`.
@@ -68,6 +72,8 @@ impl Part {
             Self::Power => POWER,
             Self::Replace => REPLACE,
             Self::Translate => TRANSLATE,
+            Self::Chained => CHAINED,
+            Self::Gathered => GATHERED,
             Self::Combinations => COMBINATIONS,
             Self::GroupBy => GROUP_BY,
             Self::Permutations => PERMUTATIONS,
@@ -95,6 +101,8 @@ impl Part {
             | Self::Power
             | Self::Replace
             | Self::Translate
+            | Self::Chained
+            | Self::Gathered
             | Self::Combinations
             | Self::GroupBy
             | Self::Permutations
@@ -362,6 +370,41 @@ def __pc_sum(items, *a, **k):
         return sum(items, *a, **k)
     except TypeError:
         return sum([int(x) if isinstance(x, bool) else x for x in items if __pc_t()], *a, **k)
+";
+
+const CHAINED: &str = r"
+def __pc_chained(of):
+    return [x for xs in of if __pc_t() for x in xs if __pc_t()]
+";
+
+// The interpreter's own methods take one argument each.
+const GATHERED: &str = r"
+def __pc_union(s, *a):
+    if not isinstance(s, (set, frozenset)):
+        return s.union(*a)
+    s = s.copy()
+    for x in a:
+        s = s.union(x)
+    return s
+def __pc_intersection(s, *a):
+    if not isinstance(s, (set, frozenset)):
+        return s.intersection(*a)
+    s = s.copy()
+    for x in a:
+        s = s.intersection(x)
+    return s
+def __pc_difference(s, *a):
+    if not isinstance(s, (set, frozenset)):
+        return s.difference(*a)
+    s = s.copy()
+    for x in a:
+        s = s.difference(x)
+    return s
+def __pc_update(s, *a, **k):
+    if not isinstance(s, set):
+        return s.update(*a, **k)
+    for x in a:
+        s.update(x)
 ";
 
 // What three numbers come to cannot be interrupted, and takes for ever when they are enormous.

@@ -129,6 +129,10 @@ impl Rewrite<'_> {
                 | Stmt::FunctionDef(_)
                 | Stmt::ClassDef(_)
         );
+        // After a semicolon the parser takes these names for the beginning of a statement of several lines.
+        let rest = self.text.get(stmt.start().to_usize()..).unwrap_or_default();
+        let word = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
+        let compound = compound || matches!(word, Some("match" | "case" | "type"));
         let text = match self.indent(stmt) {
             Some(indent) if compound => format!("{text}\n {indent}"),
             _ => format!("{text};"),
@@ -195,6 +199,14 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if function.attr.as_str() == "translate" => {
                 self.method(call, function, "translate", Part::Translate);
             }
+            Expr::Attribute(function)
+                if function.attr.as_str() == "from_iterable"
+                    && self.is_of_module(&function.value, "itertools", "chain") =>
+            {
+                self.parts.extend([Part::Chained, Part::Tick]);
+                self.edits.replace(call.func.range(), "__pc_chained");
+            }
+            Expr::Attribute(function) if self.gathers(call, function) => {}
             Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, Some(function)),
             Expr::Attribute(function) => {
                 self.method_of_text(function);
@@ -293,6 +305,7 @@ impl Rewrite<'_> {
                 }
             }
             Expr::BinOp(binary) if binary.op == Operator::Sub && self.ordered => {
+                self.truths(&[&binary.left, &binary.right]);
                 if let Some(minus) = self.token(TokenKind::Minus, binary.left.end()) {
                     self.wrap(expr.range(), "__pc_sub(", Part::Order);
                     self.edits.replace(minus, ",");
@@ -303,6 +316,9 @@ impl Rewrite<'_> {
                     self.wrap(expr.range(), "__pc_or(", Part::Union);
                     self.edits.replace(bar, ",");
                 }
+            }
+            Expr::BinOp(binary) if binary.op != Operator::BitAnd && binary.op != Operator::BitXor => {
+                self.truths(&[&binary.left, &binary.right]);
             }
             Expr::Lambda(lambda) => {
                 self.parts.insert(Part::Tick);
@@ -430,7 +446,12 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
                 self.rewrite.parts.insert(Part::Tick);
                 self.rewrite.edits.wrap(while_.test.range(), "__pc_t()and(", ")");
             }
-            Stmt::AugAssign(assign) => self.rewrite.union_in_place(assign),
+            Stmt::AugAssign(assign) => {
+                self.rewrite.union_in_place(assign);
+                if !matches!(assign.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor) {
+                    self.rewrite.truths(&[&assign.value]);
+                }
+            }
             Stmt::Import(_) | Stmt::ImportFrom(_) => return self.rewrite.import(stmt),
             Stmt::Return(back) if self.yields => match &back.value {
                 Some(value) => self.rewrite.edits.wrap(value.range(), "(", ", __pc_y)[1]"),

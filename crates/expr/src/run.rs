@@ -175,7 +175,7 @@ pub(crate) fn run(program: &Program, inputs: &Inputs, host: &dyn Host, budget: &
         let watched = Watched::start(budget.limits().memory);
         let steps = budget.steps();
         // A panic of the interpreter or the host ends this evaluation and nothing else (CO-225).
-        let answer = catch_unwind(AssertUnwindSafe(|| Run::new(program, inputs, host, budget).run()))
+        let answer = catch_unwind(AssertUnwindSafe(|| Run::new(program, inputs, host, budget, &watched).run()))
             .unwrap_or_else(|_| Err(RunError::interpreter()));
         let out_of_memory = matches!(&answer, Err(error) if error.kind == RunErrorKind::Limit(Limit::Memory));
         if out_of_memory && watched.is_innocent() && !budget.time_left().is_zero() {
@@ -220,6 +220,7 @@ pub(crate) struct Run<'a> {
     pub(crate) ended: Option<Ended>,
     /// The flow's context as it went in.
     pub(crate) flow: Option<MontyObject>,
+    watched: &'a Watched,
     print: Print,
     started: Instant,
     /// Time that may be spent computing.
@@ -229,7 +230,13 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(program: &'a Program, inputs: &'a Inputs, host: &'a dyn Host, budget: &'a Budget) -> Self {
+    fn new(
+        program: &'a Program,
+        inputs: &'a Inputs,
+        host: &'a dyn Host,
+        budget: &'a Budget,
+        watched: &'a Watched,
+    ) -> Self {
         Self {
             program,
             inputs,
@@ -241,6 +248,7 @@ impl<'a> Run<'a> {
             found: Vec::new(),
             ended: None,
             flow: None,
+            watched,
             print: Print::default(),
             started: Instant::now(),
             compute: budget.compute(),
@@ -294,6 +302,11 @@ impl<'a> Run<'a> {
         now >= self.budget.deadline() || computed > self.compute
     }
 
+    /// An answer, unless the evaluation has used too much memory meanwhile.
+    fn unless_doomed(&self, answer: Answer) -> Answer {
+        if self.watched.is_doomed() { Limit::Memory.into() } else { answer }
+    }
+
     /// Answers what the interpreter asks, and lets it run on.
     fn answer(&mut self, suspended: RunProgress) -> Result<RunProgress, MontyException> {
         let asked = Instant::now();
@@ -320,6 +333,7 @@ impl<'a> Run<'a> {
                 if self.budget.io_calls() != questions {
                     self.waited += asked.elapsed();
                 }
+                let answer = self.unless_doomed(answer);
                 let print = PrintWriter::Callback(&mut self.print);
                 match answer {
                     Answer::Value(value) => call.resume(ExtFunctionResult::Return(value), print),
@@ -349,6 +363,7 @@ impl<'a> Run<'a> {
                 if self.budget.io_calls() != questions {
                     self.waited += asked.elapsed();
                 }
+                let answer = self.unless_doomed(answer);
                 let print = PrintWriter::Callback(&mut self.print);
                 match answer {
                     Answer::Value(value) => lookup.resume(value, print),

@@ -345,6 +345,9 @@ async fn check(
     mut problems: Problems,
 ) -> Result<(), Error> {
     let invalid = |pk: &dyn std::fmt::Display| format!("Invalid pk \"{pk}\" - object does not exist.");
+    // An orphan may be disabled, moved in the order and so on, as long as it stays what it is (CO-180).
+    let nothing = |binding: &Binding| binding.team.is_none() && binding.account.is_none() && binding.policy.is_none();
+    let orphan = nothing(binding) && before.is_some_and(|before| nothing(before) && before.target == binding.target);
     // A binding on anything else would promise too much.
     let on_entitlement = entitlement::by_uuid(change.conn(), EntitlementId(binding.target)).await?.is_some();
     if let Some(target) = fields.target
@@ -353,7 +356,7 @@ async fn check(
     {
         match flow::by_pk(change.conn(), FlowId(target)).await? {
             // It is asked before anybody is known, so that these would keep everybody out (CO-172).
-            Some(flow) if flow.authentication != "require_authenticated" && binding.policy.is_none() => {
+            Some(flow) if flow.authentication != "require_authenticated" && binding.policy.is_none() && !orphan => {
                 problems.add("target", "Nobody is known when this flow begins: only policies can be bound to it.");
             }
             Some(flow) if flow.designation != "authorization" => {}
@@ -391,7 +394,7 @@ async fn check(
         let named = members.iter().filter(|is_set| **is_set).count();
         let supported = if on_entitlement { "'group', 'user'" } else { "'group', 'policy', 'user'" };
         // A policy on an entitlement is nothing that could be set there (CO-150).
-        if named == 0 || (on_entitlement && binding.policy.is_some()) {
+        if (named == 0 && !orphan) || (on_entitlement && binding.policy.is_some()) {
             problems.add("non_field_errors", format!("One of {supported} must be set."));
         } else if named > 1 {
             problems.add("non_field_errors", format!("Only one of {supported} can be set."));

@@ -509,6 +509,7 @@ pub enum Order {
     LastUpdated,
     LastLogin,
     PasswordChanged,
+    IsSuperuser,
 }
 
 /// Those who administer. SQLite takes the tables of a `CROSS JOIN` in this order: in another one, everybody would be
@@ -620,6 +621,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::LastUpdated => "last_updated",
             Order::LastLogin => "last_login",
             Order::PasswordChanged => "password_changed",
+            Order::IsSuperuser => MIGHTY,
         };
         select.order(column, *descending);
     }

@@ -186,6 +186,12 @@ pub enum Order {
     Provider,
     Group,
     MetaPublisher,
+    MetaLaunchUrl,
+    MetaIcon,
+    MetaDescription,
+    MetaHide,
+    OpenInNewTab,
+    PolicyEngineMode,
 }
 
 /// All applications that meet conditions. Not in slices: which of them the caller may see is decided
@@ -220,6 +226,12 @@ pub async fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<Application>, 
             Order::Provider => "provider",
             Order::Group => "portal_group",
             Order::MetaPublisher => "meta_publisher",
+            Order::MetaLaunchUrl => "meta_launch_url",
+            Order::MetaIcon => "meta_icon",
+            Order::MetaDescription => "meta_description",
+            Order::MetaHide => "meta_hide",
+            Order::OpenInNewTab => "open_in_new_tab",
+            Order::PolicyEngineMode => "policy_engine_mode",
         };
         select.order(column, *descending);
     }

@@ -286,6 +286,10 @@ pub enum Order {
     Policy,
     Enabled,
     Timeout,
+    Group,
+    User,
+    Negate,
+    FailureResult,
 }
 
 /// The bindings that meet conditions.
@@ -324,6 +328,10 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Policy => "policy",
             Order::Enabled => "enabled",
             Order::Timeout => "timeout",
+            Order::Group => "team",
+            Order::User => "account",
+            Order::Negate => "negate",
+            Order::FailureResult => "failure_result",
         };
         select.order(column, *descending);
     }

@@ -182,6 +182,9 @@ pub enum Order {
     Expires,
     KeyType,
     Managed,
+    Sha256,
+    Sha1,
+    HasKey,
 }
 
 /// The certificates that meet conditions.
@@ -211,6 +214,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Expires => "expires",
             Order::KeyType => "key_type",
             Order::Managed => "managed",
+            Order::Sha256 => "fingerprint_sha256",
+            Order::Sha1 => "fingerprint_sha1",
+            Order::HasKey => "(private_key_sealed IS NOT NULL)",
         };
         select.order(column, *descending);
     }

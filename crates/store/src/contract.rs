@@ -231,6 +231,8 @@ on_both! {
         assert_eq!(latest[..3], ["Adam", "zoe", "_x"]);
         let oldest = listed(account::Order::LastLogin, false).await;
         assert_eq!(oldest[3..], ["_x", "zoe", "Adam"]);
+        let mightiest = listed(account::Order::IsSuperuser, true).await;
+        assert_eq!(mightiest, ["zoe", "Zoe B", "_x", "émile", "Adam", "a-b"], "all alike: by key");
     }
 
     /// CO-525: a search finds parts of texts whatever the case of ASCII letters, and takes every sign for itself.

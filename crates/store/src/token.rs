@@ -408,6 +408,7 @@ pub enum Order {
     Expires,
     Expiring,
     Managed,
+    LastUsed,
 }
 
 /// The tokens that meet conditions.
@@ -457,6 +458,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Expires => "expires",
             Order::Expiring => "expiring",
             Order::Managed => "managed",
+            Order::LastUsed => "last_used",
         };
         select.order(column, *descending);
     }

@@ -415,6 +415,28 @@ mod tests {
         assert_eq!((refused.status.as_u16(), refused.json), (400, said));
     }
 
+    /// CO-069: a number keeps its digits, or is refused by its field; as text it is kept.
+    #[tokio::test]
+    async fn co_069_numbers_keep_their_digits() {
+        let site = Site::new().await;
+        let write = async |attributes: &str| {
+            let request = Request::post("/api/v3/core/groups/")
+                .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+                .header(header::CONTENT_TYPE, "application/json");
+            let body = format!(r#"{{"name": "staff", "attributes": {attributes}}}"#);
+            let answer = site.raw(request.body(Body::from(body)).expect("a request")).await;
+            (answer.status.as_u16(), answer.json)
+        };
+        for number in ["123456789012345678901234567890", "-9223372036854775809", "0.12345678901234567890"] {
+            let (status, refused) = write(&format!(r#"{{"a": [{{"n": {number}}}]}}"#)).await;
+            assert_eq!((status, refused["attributes"].is_array()), (400, true), "{number}: {refused}");
+        }
+        let kept =
+            r#"{"n":18446744073709551615,"m":-9223372036854775808,"f":0.1,"t":"123456789012345678901234567890"}"#;
+        let (status, made) = write(kept).await;
+        assert_eq!((status, made["attributes"].to_string()), (201, kept.to_owned()));
+    }
+
     /// CO-480, CO-481: the first start makes groups, akadmin, flows, mappings, the outpost, a key and the token.
     #[tokio::test]
     async fn co_480_the_first_start_makes_everything() {

@@ -1,6 +1,6 @@
 //! What the interpreter lacks of Python, made of what it has (CO-221).
 
-use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, token::TokenKind};
+use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, UnaryOp, token::TokenKind};
 use ruff_text_size::Ranged;
 
 use super::Rewrite;
@@ -38,7 +38,7 @@ impl Rewrite<'_> {
     }
 
     /// Whether an expression is a member of a module, by the module's name or by its own after an import.
-    fn is_of_module(&self, function: &Expr, module: &str, member: &str) -> bool {
+    pub(super) fn is_of_module(&self, function: &Expr, module: &str, member: &str) -> bool {
         match function {
             Expr::Attribute(of) => {
                 of.attr.as_str() == member
@@ -46,6 +46,35 @@ impl Rewrite<'_> {
             }
             Expr::Name(name) => self.mentions.is_imported(&name.id, module, member),
             _ => false,
+        }
+    }
+
+    /// `sets.union(a, b)`, `set().union(*all)` and `set.union(*all)`: the interpreter's methods take one argument each.
+    pub(super) fn gathers(&mut self, call: &ExprCall, function: &ExprAttribute) -> bool {
+        let Some(name) =
+            ["union", "intersection", "difference", "update"].into_iter().find(|name| *name == function.attr.as_str())
+        else {
+            return false;
+        };
+        let unbound = self.is_builtin(&function.value, &["set", "frozenset"]);
+        let one = matches!(&*call.arguments.args, [only] if !only.is_starred_expr());
+        if unbound {
+            self.parts.insert(Part::Gathered);
+            self.edits.replace(call.func.range(), format!("__pc_{name}"));
+        } else if !one && (call.arguments.keywords.is_empty() || !call.arguments.args.is_empty()) {
+            self.method(call, function, name, Part::Gathered);
+        }
+        unbound || !one
+    }
+
+    /// Comparisons that are reckoned with count as numbers: `years - (today < birthday)`.
+    pub(super) fn truths(&mut self, operands: &[&Expr]) {
+        for operand in operands {
+            if matches!(operand, Expr::Compare(_))
+                || matches!(operand, Expr::UnaryOp(unary) if unary.op == UnaryOp::Not)
+            {
+                self.edits.wrap(operand.range(), "(1 if ", " else 0)");
+            }
         }
     }
 

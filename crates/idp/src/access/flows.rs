@@ -36,6 +36,8 @@ pub enum Age {
 pub struct Gathered {
     /// Whom it is about.
     pub pending: Option<UserPk>,
+    /// Whether a policy may say whom it is about: nobody has shown who they are (CO-246).
+    pub open: bool,
     /// The client that the browser wants to reach.
     pub client_id: Option<String>,
     /// The rest, by key.
@@ -53,7 +55,7 @@ impl Gathered {
             Some(client_id) => wanted(conn, &client_id).await?.map(Arc::new),
             None => None,
         };
-        Ok(FlowFacts { pending, application, entries: self.entries })
+        Ok(FlowFacts { pending, application, open: self.open, entries: self.entries })
     }
 }
 
@@ -68,8 +70,36 @@ pub(crate) async fn wanted(conn: &mut Conn, client_id: &str) -> Result<Option<Ap
     }
 }
 
-/// Whether somebody, or a stranger, may run a flow, and where a policy that passes wants the browser to go afterwards
-/// (CO-246): a target on this site. Everybody may where nothing is bound to it.
+/// What policies that pass have written into the context of a flow, as far as it changes what comes (CO-246). Of several
+/// that write the same, the last counts.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Where the browser goes afterwards: a target on this site.
+    pub redirect: Option<String>,
+    /// Whom the flow is about.
+    pub pending: Option<UserPk>,
+    /// The name that is offered to whoever signs in.
+    pub identifier: Option<String>,
+}
+
+impl Written {
+    fn of<'a>(outcomes: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
+        let mut written = Self::default();
+        for changes in outcomes {
+            let redirect =
+                changes.get("redirect").and_then(Value::as_str).filter(|target| local_target(target) == *target);
+            written.redirect = redirect.map(str::to_owned).or(written.redirect);
+            let pending = changes.get("pending_user").and_then(Value::as_i64).and_then(|pk| i32::try_from(pk).ok());
+            written.pending = pending.map(UserPk).or(written.pending);
+            let identifier = changes.get("pending_user_identifier").and_then(Value::as_str);
+            written.identifier = identifier.map(str::to_owned).or(written.identifier);
+        }
+        written
+    }
+}
+
+/// Whether somebody, or a stranger, may run a flow, and what the policies that pass have made of its context. Everybody
+/// may where nothing is bound to it.
 ///
 /// # Errors
 /// When the store fails; treat that as no.
@@ -79,7 +109,7 @@ pub async fn admits(
     person: Option<&Person>,
     context: AccessContext,
     gathered: Gathered,
-) -> Result<(Decision, Option<String>), Error> {
+) -> Result<(Decision, Written), Error> {
     let mut conn = ctx.db.read().await?;
     let mut terms = terms(&mut conn, flow).await?;
     let Terms { bindings, policies, .. } = &mut terms;
@@ -92,9 +122,8 @@ pub async fn admits(
     let case = case.heard(ctx, context).await;
     record::alone(ctx, &case, context).await?;
     let passed = case.found.iter().filter_map(|found| found.answer.as_ref().ok()).filter(|outcome| outcome.passing);
-    let mut targets = passed.filter_map(|outcome| outcome.context_changes.get("redirect")?.as_str());
-    let redirect = targets.rfind(|target| local_target(target) == *target).map(str::to_owned);
-    Ok((case.judged().decision, redirect))
+    let written = Written::of(passed.map(|outcome| &outcome.context_changes));
+    Ok((case.judged().decision, written))
 }
 
 /// What the policies on the age of passwords that are bound to a flow say about somebody. Each of them counts.

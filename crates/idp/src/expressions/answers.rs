@@ -98,7 +98,7 @@ impl<'a> World<'a> {
                 gathered.push(("application".to_owned(), Object::Application(Arc::new(found)).into()));
             }
             context.extend(gathered.iter().cloned());
-            flow = Some(FlowPlan { context: gathered, may_set_pending_user: false });
+            flow = Some(FlowPlan { context: gathered, may_set_pending_user: facts.open });
         }
         let inputs = Inputs {
             name: name.to_owned(),

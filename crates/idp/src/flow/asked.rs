@@ -137,6 +137,7 @@ impl Desk<'_> {
             user_fields: stage.user_fields.clone(),
             password_fields: stage.password_stage.is_some() && self.flow.slug == crate::flows::AUTHENTICATION,
             allow_show_password: self.stages.password.allow_show_password,
+            identifier: Some(self.run.identifier.clone()).filter(|identifier| !identifier.is_empty()),
             application,
             recovery: self.flow.slug == crate::flows::AUTHENTICATION && self.recovery().await?,
             enable_remember_me: stage.enable_remember_me,

@@ -113,6 +113,8 @@ pub struct Identification {
     pub password_fields: bool,
     /// Whether the page may show the password.
     pub allow_show_password: bool,
+    /// The name that is offered, or was typed before.
+    pub identifier: Option<String>,
     /// Name of the application that somebody wants to reach.
     pub application: Option<String>,
     /// Whether the recovery flow can be taken instead.

@@ -38,7 +38,7 @@ pub(super) struct Run {
     pub(super) step: Step,
     /// Public id of the session that the flow is for, when it needs one.
     pub(super) sid: Option<String>,
-    /// What was typed as user name.
+    /// What was typed as user name, or is offered as one.
     pub(super) identifier: String,
     /// Whom that names, if anybody.
     pub(super) pending: Option<Pending>,

@@ -1,7 +1,9 @@
 //! Where a flow begins, and for whom it is (CO-300, CO-308).
 
+use portcullis_core::id::UserPk;
 use portcullis_core::target::{HOME, local_target};
-use portcullis_store::account::Account;
+use portcullis_core::username::LONGEST_IDENTIFIER;
+use portcullis_store::account::{self, Account};
 use portcullis_store::flow::Flow;
 use portcullis_store::login_session::LoginSession;
 use serde_json::Value;
@@ -13,6 +15,7 @@ use crate::access::flows::Gathered;
 use crate::access::{self, AccessContext};
 use crate::context::Context;
 use crate::error::Error;
+use crate::sessions::may_sign_in;
 use crate::{directory, flows, passkeys, portal, recovery, setup};
 
 /// What the reference's clients know as well.
@@ -111,11 +114,15 @@ async fn admit(
     };
     let next = param(visit.query, "next");
     let says_where = next.as_deref().is_some_and(|next| local_target(next) == next);
-    let gathered = gathered(run, next.as_deref().filter(|_| says_where));
+    let mut gathered = gathered(run, next.as_deref().filter(|_| says_where));
+    gathered.open = flow.slug == flows::AUTHENTICATION && person.is_none() && run.step == Step::Identification;
     let context = AccessContext::of(&visit.visitor);
-    let (decision, redirect) = access::flows::admits(ctx, flow, person.as_ref(), context, gathered).await?;
+    let (decision, written) = access::flows::admits(ctx, flow, person.as_ref(), context, gathered).await?;
     if decision.passing {
-        run.redirect = redirect;
+        run.redirect = written.redirect;
+        if run.step == Step::Identification {
+            offer(ctx, written.pending, written.identifier, run).await?;
+        }
         return Ok(());
     }
     // Who was sent here to sign in again would be sent here again.
@@ -130,6 +137,21 @@ async fn admit(
     Ok(())
 }
 
+/// Takes over whom a policy says that the flow is about, which is as good as their name typed; or the name that it offers
+/// (CO-246).
+async fn offer(ctx: &Context, pending: Option<UserPk>, identifier: Option<String>, run: &mut Run) -> Result<(), Error> {
+    if let Some(pk) = pending
+        && let Some(account) = account::by_pk(&mut ctx.db.read().await?, pk).await?.filter(may_sign_in)
+    {
+        account.username.clone_into(&mut run.identifier);
+        run.is_about(&account);
+        run.step = Step::Password;
+    } else if let Some(identifier) = identifier {
+        run.identifier = identifier.trim().chars().take(LONGEST_IDENTIFIER).collect();
+    }
+    Ok(())
+}
+
 /// What policies may know of a run that begins (CO-305).
 fn gathered(run: &Run, next: Option<&str>) -> Gathered {
     let identifier = Some(run.identifier.as_str()).filter(|identifier| !identifier.is_empty());
@@ -140,7 +162,7 @@ fn gathered(run: &Run, next: Option<&str>) -> Gathered {
     ];
     let entries = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     let client_id = next.and_then(portal::client_of);
-    Gathered { pending: run.pending.map(|pending| pending.account), client_id, entries }
+    Gathered { pending: run.pending.map(|pending| pending.account), open: false, client_id, entries }
 }
 
 async fn open_link(ctx: &Context, visit: &Visit<'_>, run: &mut Run) -> Result<(), Error> {

@@ -50,6 +50,8 @@ pub struct FlowFacts {
     pub pending: Option<Arc<Person>>,
     /// The application that the browser wants to reach: `application`.
     pub application: Option<Arc<Application>>,
+    /// Whether a policy may say whom it is about (CO-246).
+    pub open: bool,
     /// The rest, by key.
     pub entries: Map<String, Value>,
 }

@@ -23,7 +23,7 @@ use super::policies::test_result;
 use super::{Routes, providers};
 use crate::asked::Asked;
 
-const ORDERS: [(&str, Order); 7] = [
+const ORDERS: [(&str, Order); 13] = [
     ("pk", Order::Pk),
     ("pbm_uuid", Order::Pk),
     ("name", Order::Name),
@@ -31,6 +31,12 @@ const ORDERS: [(&str, Order); 7] = [
     ("provider", Order::Provider),
     ("group", Order::Group),
     ("meta_publisher", Order::MetaPublisher),
+    ("meta_launch_url", Order::MetaLaunchUrl),
+    ("meta_icon", Order::MetaIcon),
+    ("meta_description", Order::MetaDescription),
+    ("meta_hide", Order::MetaHide),
+    ("open_in_new_tab", Order::OpenInNewTab),
+    ("policy_engine_mode", Order::PolicyEngineMode),
 ];
 
 /// The routes of the resource.
@@ -69,6 +75,7 @@ async fn list(
     let no_portal = caller.actor.serving().is_some();
     let everything = params.flag("superuser_full_list") == Some(true) && caller.actor.is_superuser;
     let with_launch_url = params.flag("only_with_launch_url") == Some(true);
+    let sender = Some(Arc::new(caller.person.clone()));
     let person =
         subject(&ctx, caller, &mut params, |actor, user| actor.holds_on(special::VIEW_USER_APPLICATIONS, &user))
             .await?;
@@ -83,7 +90,9 @@ async fn list(
         order: params.order(&ORDERS, &[(Order::Name, false)]),
     };
     params.finish()?;
-    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person), &asked.context()).await?;
+    // Whoever asks about others is who sends the request.
+    let context = AccessContext { sender, ..asked.context() };
+    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person), &context).await?;
     if no_portal {
         found.clear();
     }

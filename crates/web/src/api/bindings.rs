@@ -21,13 +21,17 @@ use super::params::Params;
 use super::users::partial_group_json;
 use super::{Routes, policies, used_by};
 
-const ORDERS: [(&str, Order); 6] = [
+const ORDERS: [(&str, Order); 10] = [
     ("pk", Order::Pk),
     ("order", Order::Order),
     ("target", Order::Target),
     ("policy", Order::Policy),
     ("enabled", Order::Enabled),
     ("timeout", Order::Timeout),
+    ("group", Order::Group),
+    ("user", Order::User),
+    ("negate", Order::Negate),
+    ("failure_result", Order::FailureResult),
 ];
 
 /// The routes of the resource.

@@ -4,6 +4,7 @@
 //! fields are ignored. After the last field, [`Body::finish`] refuses the request if there was a problem.
 
 mod doubled;
+mod lossy;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -23,6 +24,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
 const DOUBLED: &str = "Value must be a dictionary, and not have any duplicate keys.";
+const LOSSY: &str = "Write numbers of more than 64 bits, or with more than 17 digits, as text: they cannot be kept.";
 const NO_UUID: &str = "Must be a valid UUID.";
 
 /// The body of a write.
@@ -31,6 +33,8 @@ pub struct Body {
     object: Map<String, Value>,
     /// Fields that a parser has dropped something of.
     doubled: BTreeSet<String>,
+    /// Fields with a number that a parser does not keep as it is.
+    lossy: BTreeSet<String>,
     problems: Problems,
     /// Fields that were asked for, if somebody wants to know.
     asked: Option<BTreeSet<String>>,
@@ -54,7 +58,10 @@ impl FromRequest<Arc<Context>> for Body {
             return Err(ApiError::MediaType(media_type));
         }
         match serde_json::from_slice(&bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
-            Value::Object(object) => Ok(Self { object, doubled: doubled::fields(&bytes), ..Self::default() }),
+            Value::Object(object) => {
+                let (doubled, lossy) = (doubled::fields(&bytes), lossy::fields(&bytes));
+                Ok(Self { object, doubled, lossy, ..Self::default() })
+            }
             _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
         }
     }
@@ -230,10 +237,13 @@ impl Body {
         })
     }
 
-    /// Any JSON but null, in which no key occurs twice (CO-069).
+    /// Any JSON but null, in which no key occurs twice and every number keeps its digits (CO-069).
     pub fn json(&mut self, field: &str) -> Option<Value> {
         if self.doubled.contains(field) {
             return self.bad(field, DOUBLED);
+        }
+        if self.lossy.contains(field) {
+            return self.bad(field, LOSSY);
         }
         self.some(field)
     }

@@ -27,13 +27,16 @@ const KEY_TYPES: [&str; 5] = ["rsa", "ec", "dsa", "ed25519", "ed448"];
 /// Ed448 is a kind that clients know and nothing here can make.
 const ALGORITHMS: [(&str, Algorithm); 3] =
     [("rsa", Algorithm::Rsa), ("ecdsa", Algorithm::Ecdsa), ("ed25519", Algorithm::Ed25519)];
-const ORDERS: [(&str, Order); 6] = [
+const ORDERS: [(&str, Order); 9] = [
     ("pk", Order::Pk),
     ("name", Order::Name),
     ("cert_subject", Order::Subject),
     ("cert_expiry", Order::Expires),
     ("key_type", Order::KeyType),
     ("managed", Order::Managed),
+    ("fingerprint_sha256", Order::Sha256),
+    ("fingerprint_sha1", Order::Sha1),
+    ("private_key_available", Order::HasKey),
 ];
 
 pub(super) fn routes() -> Routes {
@@ -85,7 +88,10 @@ async fn generate(
     body.require(&["common_name", "validity_days"], false);
     let (common_name, days) = (body.filled_text("common_name"), body.integer("validity_days"));
     let names = body.text("subject_alt_name").unwrap_or_default();
-    let algorithm = body.choice("alg", &ALGORITHMS.map(|(name, _)| name));
+    let algorithm = body.choice("alg", &["rsa", "ecdsa", "ed25519", "ed448"]);
+    if algorithm.as_deref() == Some("ed448") {
+        body.problem("alg", "Keys of the kind ed448 cannot be made here. Use rsa, ecdsa or ed25519.");
+    }
     body.finish()?;
     let wanted = Wanted {
         common_name: common_name.unwrap_or_default(),

@@ -81,12 +81,15 @@ async fn submit(
         return Err(ApiError::CrossOrigin);
     }
     let query = inner(&uri);
+    // What is no name of a step names no step of ours (CO-302).
+    let component = fields.get("component").filter(|component| !component.is_null());
+    let component = component.map(|component| component.as_str().unwrap_or_default());
     if authorization::is_for(&slug) {
-        let token = fields.get("token").and_then(Value::as_str).unwrap_or_default();
+        let is_consent = component.is_none_or(|component| component == "ak-stage-consent");
+        let token = fields.get("token").and_then(Value::as_str).filter(|_| is_consent).unwrap_or_default();
         let answer = authorization::answer(&ctx, &origin, &headers, &slug, &query, Some(token)).await;
         return told(&ctx, &origin, &headers, answer);
     }
-    let component = fields.get("component").and_then(Value::as_str);
     let turn = flow::answer(&ctx, &visit(&slug, &query, &headers, visitor), component, &fields).await;
     finished(&ctx, &origin, &headers, turn)
 }

@@ -34,7 +34,7 @@ pub(super) fn routes() -> Routes {
 }
 
 const INTENTS: [&str; 4] = ["verification", "api", "recovery", "app_password"];
-const ORDERS: [(&str, Order); 8] = [
+const ORDERS: [(&str, Order); 9] = [
     ("pk", Order::Pk),
     ("identifier", Order::Identifier),
     ("intent", Order::Intent),
@@ -43,6 +43,7 @@ const ORDERS: [(&str, Order); 8] = [
     ("expires", Order::Expires),
     ("expiring", Order::Expiring),
     ("managed", Order::Managed),
+    ("last_used", Order::LastUsed),
 ];
 
 async fn list(State(ctx): Ctx, caller: Caller, mut params: Params) -> Result<Response, ApiError> {

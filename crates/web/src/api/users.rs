@@ -46,7 +46,7 @@ pub(super) fn routes() -> Routes {
         .route("/core/users/impersonate_end/", get(impersonate_end))
 }
 
-const ORDERS: [(&str, Order); 12] = [
+const ORDERS: [(&str, Order); 13] = [
     ("pk", Order::Pk),
     ("uuid", Order::Uuid),
     ("username", Order::Username),
@@ -59,6 +59,7 @@ const ORDERS: [(&str, Order); 12] = [
     ("last_updated", Order::LastUpdated),
     ("last_login", Order::LastLogin),
     ("password_change_date", Order::PasswordChanged),
+    ("is_superuser", Order::IsSuperuser),
 ];
 
 async fn list(

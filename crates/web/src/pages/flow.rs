@@ -166,7 +166,8 @@ impl Asking<'_> {
         match challenge {
             Challenge::Identification(_) if self.turn.flow.slug == flows::RECOVERY => self.recovery(),
             Challenge::Identification(asked) => {
-                let hint = portal::hint_of(local_target(&self.next)).unwrap_or_default();
+                let hint = asked.identifier.clone().or_else(|| portal::hint_of(local_target(&self.next)));
+                let hint = hint.unwrap_or_default();
                 self.sign_in(&hint, asked.recovery, asked.passkey.as_ref())
             }
             Challenge::Password { user, recovery, passkey, .. } => {

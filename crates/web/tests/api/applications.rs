@@ -195,6 +195,9 @@ async fn co_137_lists_hold_what_the_caller_may_use() {
     assert_eq!(list(bob_key.clone(), "?page_size=1&page=2").await.0, 404);
     assert_eq!(slugs(&list(ADMIN.to_owned(), "?superuser_full_list=true&ordering=-slug").await.1), ["c", "b", "a"]);
 
+    site.patch(&format!("{APPLICATIONS}c/"), json!({"meta_description": "last"})).await;
+    assert_eq!(slugs(&list(ada_key.clone(), "?ordering=-meta_description,slug").await.1), ["c", "a", "b"]);
+
     let for_ada = format!("{APPLICATIONS}?for_user={ada}");
     assert_eq!(slugs(&site.get(&for_ada).await), ["a", "b", "c"]);
     assert_eq!(site.send(&bob_key, Method::GET, &for_ada, None).await.0, 403);

@@ -1,5 +1,5 @@
 use authentik_client::models;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -149,6 +149,33 @@ async fn co_180_orphans_stay_and_deny() {
         assert_eq!((&orphan["user"], &orphan["group"], &orphan["policy"]), (&json!(null), &json!(null), &json!(null)));
         let _: models::PolicyBinding = serde_json::from_value(orphan.clone()).unwrap();
     }
+}
+
+/// CO-170, CO-180: an orphan can be disabled and moved, by a part of it or the whole as it was read, and nothing else.
+#[tokio::test]
+async fn co_170_an_orphan_can_be_disabled() {
+    let site = Site::new().await;
+    let (ada, _) = site.user("ada").await;
+    let (bob, _) = site.user("bob").await;
+    let target = site.application("wiki", &json!(null)).await["pk"].clone();
+    let other = site.application("blog", &json!(null)).await["pk"].clone();
+    let made = site.post(BINDINGS, json!({"target": target, "order": 0, "user": ada})).await;
+    let path = format!("{BINDINGS}{}/", made["pk"].as_str().unwrap());
+    let nothing = json!({"user": null});
+    assert!(site.refused(Method::PATCH, &path, nothing.clone()).await["non_field_errors"].is_array());
+    site.delete(&format!("/core/users/{ada}/")).await;
+    assert!(!may(&site, "wiki", bob).await);
+
+    let moved = json!({"target": other});
+    assert!(site.refused(Method::PATCH, &path, moved).await["non_field_errors"].is_array());
+    assert_eq!(site.patch(&path, json!({"order": 3})).await["order"], 3);
+    let mut whole = site.get(&path).await;
+    whole["enabled"] = json!(false);
+    let (status, changed) = site.send(ADMIN, Method::PUT, &path, Some(whole)).await;
+    assert_eq!((status, &changed["enabled"]), (StatusCode::OK, &json!(false)));
+    assert!(may(&site, "wiki", bob).await);
+    assert_eq!(site.patch(&path, json!({"user": bob})).await["user"], bob);
+    assert!(site.refused(Method::PATCH, &path, nothing).await["non_field_errors"].is_array());
 }
 
 /// CO-132: a changed binding is told to everything that rests on the application's provider.

@@ -73,6 +73,10 @@ async fn co_734_instances_are_validated() {
             json!({"name": "x", "content": "version: 2\nentries: []"}),
             json!({"content": ["Failed to validate blueprint", "- line 1: Only version 1 is known."]}),
         ),
+        (
+            json!({"name": "x", "content": group("one") + "  - {model: a.b, identifiers: {c: d}}\n"}),
+            json!({"content": ["Failed to validate blueprint", "- entry 2 (a.b), line 5: This model is not known."]}),
+        ),
         (json!({"name": "x", "path": "missing.yaml"}), json!({"path": ["Blueprint file does not exist"]})),
         (json!({"name": "x", "path": "../etc/passwd"}), json!({"path": ["Blueprint file does not exist"]})),
         (
@@ -236,7 +240,8 @@ async fn co_839_what_is_required_must_go_well() {
     site.post(PATH, json!({"name": "broken", "content": broken, "enabled": false})).await;
     let refused = attempt(&site, &meta("broken", true)).await.unwrap_err();
     assert!(refused.to_string().starts_with("broken: entry 1 (authentik_core.group)"), "{refused}");
-    let half = format!("{}  - {{model: a.b, identifiers: {{c: d}}}}\n", group("half"));
+    let half =
+        format!("{}  - {{model: authentik_core.group, identifiers: {{name: odd}}, attrs: {{no: 1}}}}\n", group("half"));
     site.post(PATH, json!({"name": "half", "content": half, "enabled": false})).await;
     attempt(&site, &meta("half", false)).await.unwrap();
     assert_eq!((groups(&site, "half").await, &instance(&site, "half").await["status"]), (0, &json!("error")));

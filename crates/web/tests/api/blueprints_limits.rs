@@ -61,7 +61,11 @@ async fn co_730_a_blueprint_is_applied_once() {
 #[tokio::test]
 async fn co_730_others_are_limited() {
     let site = Site::new().await;
-    applied(&site, &instance("wrong", &document("  - {model: a.b, identifiers: {c: d}}\n"))).await;
+    applied(
+        &site,
+        &instance("wrong", &document("  - {model: authentik_core.group, identifiers: {name: odd}, attrs: {no: 1}}\n")),
+    )
+    .await;
     attempt(&site, &document(&leads_to("wrong", false).repeat(100))).await.unwrap();
     let refused = refused(&site, &leads_to("wrong", false).repeat(101)).await;
     assert_eq!((refused.entry, refused.message.as_str()), (Some(101), "This leads to more than 100 blueprints."));
@@ -72,7 +76,10 @@ async fn co_730_others_are_limited() {
 async fn co_730_what_was_undone_is_applied_again() {
     let site = Site::new().await;
     let group = document("  - {model: authentik_core.group, identifiers: {name: inner}}\n");
-    let wrong = document(&format!("{}  - {{model: a.b, identifiers: {{c: d}}}}\n", leads_to("inner", true)));
+    let wrong = document(&format!(
+        "{}  - {{model: authentik_core.group, identifiers: {{name: odd}}, attrs: {{no: 1}}}}\n",
+        leads_to("inner", true)
+    ));
     applied(&site, &format!("{}{}", instance("inner", &group), instance("wrong", &wrong))).await;
     applied(&site, &format!("{}{}", leads_to("wrong", false), leads_to("inner", true))).await;
     assert_eq!(count(&site, "/core/groups/?name=inner").await, 1);
@@ -128,7 +135,10 @@ async fn co_730_a_bad_password_undoes_its_part() {
         )
     };
     let long = "x".repeat(10_000);
-    let undone = format!("{}  - {{model: a.b, identifiers: {{c: d}}}}\n", user("undone", ""));
+    let undone = format!(
+        "{}  - {{model: authentik_core.group, identifiers: {{name: odd}}, attrs: {{no: 1}}}}\n",
+        user("undone", "")
+    );
     let all = [("empty", user("empty", "")), ("long", user("long", &long)), ("undone", undone)];
     let kept: String = all.iter().map(|(name, entries)| instance(name, &document(entries))).collect();
     applied(&site, &kept).await;

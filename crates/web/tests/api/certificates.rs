@@ -123,6 +123,9 @@ async fn co_568_pairs_are_validated() {
         let refused = site.refused(Method::POST, &generate, wanted.clone()).await;
         assert!(refused[field].is_array(), "{wanted}: {refused}");
     }
+    let wanted = json!({"common_name": "x", "validity_days": 1, "alg": "ed448"});
+    let refused = site.refused(Method::POST, &generate, wanted).await;
+    assert_eq!(refused["alg"], json!(["Keys of the kind ed448 cannot be made here. Use rsa, ecdsa or ed25519."]));
 }
 
 /// CO-568: lists are filtered by name, by having a key and by the key's type.
@@ -137,6 +140,8 @@ async fn co_568_pairs_are_filtered() {
     for (query, names) in [
         ("", vec!["edwards", "with", "without"]),
         ("?ordering=-name", vec!["without", "with", "edwards"]),
+        ("?ordering=private_key_available,-name", vec!["without", "with", "edwards"]),
+        ("?ordering=-private_key_available,-name", vec!["with", "edwards", "without"]),
         ("?name=with", vec!["with"]),
         ("?search=WITH", vec!["with", "without"]),
         ("?has_key=true", vec!["edwards", "with"]),

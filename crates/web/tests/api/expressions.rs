@@ -215,3 +215,18 @@ async fn co_173_failures_show_no_lines_of_an_expression() {
     assert_eq!(answer["messages"], json!(["ZeroDivisionError: division by zero"]));
     assert!(answer["log_messages"].to_string().contains("return 1 / 0"), "{answer}");
 }
+
+/// CO-137, CO-238: who asks what another may use is who sends the request, for expressions too.
+#[tokio::test]
+async fn co_238_who_asks_about_others_sends_the_request() {
+    let site = site().await;
+    let (ada, ada_key) = site.user("ada").await;
+    let target = site.application("wiki", &json!(null)).await["pk"].clone();
+    let expression = "return (request.user.username, http_request.user.username) == ('ada', 'akadmin')";
+    let policy = site.post("/policies/expression/", json!({"name": "both", "expression": expression})).await;
+    site.post("/policies/bindings/", json!({"target": target, "order": 0, "policy": policy["pk"]})).await;
+    let for_ada = format!("/core/applications/?for_user={ada}");
+    assert_eq!(site.get(&for_ada).await["pagination"]["count"], 1);
+    let (_, own) = site.send(&ada_key, Method::GET, "/core/applications/", None).await;
+    assert_eq!(own["pagination"]["count"], 0);
+}

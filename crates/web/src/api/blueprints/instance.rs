@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::files;
 use super::folder::{self, Found};
+use super::model::Model;
+use super::run::{APPLY, SKIP};
 use crate::api::answer::ApiError;
 use crate::api::body::Body;
 
@@ -62,7 +64,13 @@ pub(super) fn fields(file: Option<Found>, body: &mut Body, partial: bool) -> Res
     }
     if let Some(content) = fields.content.as_ref().filter(|content| !content.is_empty()) {
         match Blueprint::read(content) {
-            Ok(blueprint) => fields.metadata = Some(folder::metadata_json(&blueprint.metadata)),
+            Ok(blueprint) => {
+                if let Some(unknown) = unknown_model(&blueprint) {
+                    body.problem("content", "Failed to validate blueprint");
+                    body.problem("content", format!("- {unknown}"));
+                }
+                fields.metadata = Some(folder::metadata_json(&blueprint.metadata));
+            }
             Err(fault) => {
                 body.problem("content", "Failed to validate blueprint");
                 body.problem("content", format!("- {fault}"));
@@ -77,4 +85,15 @@ pub(super) fn fields(file: Option<Found>, body: &mut Body, partial: bool) -> Res
         _ => {}
     }
     Ok(fields)
+}
+
+/// The first entry that can never be applied because nobody knows its model, unless such entries are left out (CO-731).
+fn unknown_model(blueprint: &Blueprint) -> Option<String> {
+    let skips = blueprint.metadata.label(SKIP) == Some("true");
+    let mut entries = blueprint.entries.iter().enumerate().filter(|(_, entry)| !skips && !entry.is_conditional());
+    entries.find_map(|(index, entry)| {
+        let model = entry.model_text()?.to_lowercase();
+        let is_known = model == APPLY || Model::parse(&model).is_some();
+        (!is_known).then(|| format!("entry {} ({model}), line {}: This model is not known.", index + 1, entry.line))
+    })
 }

@@ -24,8 +24,8 @@ use super::passwords::{self, Passwords};
 use super::write::{self, Refusal, Written};
 
 /// Entries whose model or attributes are not known are left out, if a blueprint has this label (CO-731).
-const SKIP: &str = "portcullis.io/skip-unsupported";
-const APPLY: &str = "authentik_blueprints.metaapplyblueprint";
+pub(super) const SKIP: &str = "portcullis.io/skip-unsupported";
+pub(super) const APPLY: &str = "authentik_blueprints.metaapplyblueprint";
 pub(super) const LOGGER: &str = "blueprints";
 /// The most blueprints that one may lead to, over however many others.
 const MOST_OTHERS: usize = 100;

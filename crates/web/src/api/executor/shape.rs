@@ -180,7 +180,7 @@ fn identification(asked: &Identification) -> Value {
         "enable_remember_me": asked.enable_remember_me,
         "recovery_url": recovery_url(asked.recovery),
         "passkey_challenge": asked.passkey,
-        "pending_user_identifier": null,
+        "pending_user_identifier": asked.identifier,
         "captcha_stage": null,
     });
     if let Some(application) = &asked.application {

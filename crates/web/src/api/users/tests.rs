@@ -234,6 +234,8 @@ async fn co_526_users_are_filtered() {
         ("is_active=False", vec!["cat"]),
         ("is_superuser=1", vec!["akadmin"]),
         ("is_superuser=0&ordering=-username", vec!["cat", "bob", "ada"]),
+        ("ordering=-is_superuser,username", vec!["akadmin", "ada", "bob", "cat"]),
+        ("ordering=is_superuser,-username", vec!["cat", "bob", "ada", "akadmin"]),
         ("groups_by_name=staff&groups_by_name=none", vec!["ada"]),
         ("roles_by_name=none", vec![]),
         ("roles_by_pk=00000000-0000-4000-8000-000000000000", vec![]),

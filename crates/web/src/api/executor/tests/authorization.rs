@@ -94,6 +94,9 @@ async fn co_321_consent_is_asked_for_and_remembered() {
     assert_eq!(asked["permissions"], json!([]));
     let guessed = client.answer(&wiki.site, slug, &query, json!({"token": "guessed"})).await;
     assert_eq!((&guessed["component"], errors(&guessed)), (&json!("ak-stage-consent"), vec!["token"]));
+    let other = json!({"component": "ak-stage-password", "token": asked["token"]});
+    let other = client.answer(&wiki.site, slug, &query, other).await;
+    assert_eq!((&other["component"], errors(&other)), (&json!("ak-stage-consent"), vec!["token"]), "CO-302");
     let done = client
         .answer(&wiki.site, slug, &query, json!({"component": "ak-stage-consent", "token": asked["token"]}))
         .await;

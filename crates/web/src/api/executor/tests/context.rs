@@ -106,6 +106,41 @@ async fn co_246_a_policy_may_say_where_to_go() {
     }
 }
 
+/// CO-246: a policy that passes says whom a sign-in is about, who then is asked for the password only, or offers a name;
+/// what it writes about anything else, or about somebody who cannot sign in, changes nothing.
+#[tokio::test]
+async fn co_246_a_policy_may_say_whom_a_sign_in_is_about() {
+    let site = Site::with_expressions().await;
+    let ada = site.user("ada").await;
+    set_password(&site, ada, PASSWORD).await;
+    site.admin(Method::PATCH, &format!("/core/users/{}/", site.user("bob").await), json!({"is_active": false})).await;
+    let expression = "plan = context['flow_plan'].context\n\
+        name = plan.get('redirect', '/')[1:]\n\
+        if name in ('ada', 'bob', 'akadmin'):\n    plan['pending_user'] = ak_user_by(username=name)\n\
+        elif name:\n    plan['pending_user_identifier'] = name\n\
+        plan['auth_method'] = 'password'\n\
+        plan['other'] = 1\n\
+        return name != 'akadmin'";
+    bind(&site, SIGN_IN, expression).await;
+    let asked = async |next: &str| Client::new().show(&site, SIGN_IN, next).await;
+    let ada = asked("next=%2Fada").await;
+    assert_eq!((&ada["component"], &ada["pending_user"]), (&json!("ak-stage-password"), &json!("ada")));
+    let bob = asked("next=%2Fbob").await;
+    assert_eq!((&bob["component"], &bob["pending_user_identifier"]), (&json!("ak-stage-identification"), &json!(null)));
+    let eve = asked("next=%2Feve").await;
+    assert_eq!(
+        (&eve["component"], &eve["pending_user_identifier"]),
+        (&json!("ak-stage-identification"), &json!("eve"))
+    );
+    assert_eq!(asked("next=%2Fakadmin").await["component"], "ak-stage-access-denied");
+
+    let mut client = Client::new();
+    let wrong = client.answer(&site, SIGN_IN, "next=%2Fada", json!({"password": "wrong"})).await;
+    assert_eq!(wrong["component"], "ak-stage-password");
+    let done = client.answer(&site, SIGN_IN, "next=%2Fada", json!({"password": PASSWORD})).await;
+    assert_eq!((&done["component"], &done["to"]), (&json!("xak-flow-redirect"), &json!("/ada")));
+}
+
 /// CO-383, CO-412: a session keeps who signed in, when, how, from where, with which browser and on the way to which
 /// application; its last use is written once a minute.
 #[tokio::test]

@@ -52,7 +52,13 @@ async fn co_302_a_client_signs_in_step_by_step() {
 async fn co_302_an_answer_to_another_step_is_an_error() {
     let (site, _) = with_ada().await;
     let mut client = Client::new();
-    for component in ["ak-stage-password", "ak-stage-user-login", "ak-stage-authenticator-validate"] {
+    for component in [
+        json!("ak-stage-password"),
+        json!("ak-stage-user-login"),
+        json!("ak-stage-authenticator-validate"),
+        json!(7),
+        json!(["ak-stage-identification"]),
+    ] {
         let answer = json!({"component": component, "uid_field": "ada", "password": PASSWORD});
         let asked = client.answer(&site, SIGN_IN, "", answer).await;
         assert_eq!((&asked["component"], errors(&asked)), (&json!("ak-stage-identification"), vec!["component"]));
