@@ -172,7 +172,9 @@ impl<P: Plane> Way<P> {
     ) -> Response<Body> {
         let server = &*self.connection.server;
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
-            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here.", "");
+            let unknown = self.unknown(request, pending);
+            let sentence = "This method is not served here.";
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, sentence, &unknown.request_id);
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             answer.headers_mut().insert(ALLOW, allowed);
             return answer;
@@ -182,10 +184,12 @@ impl<P: Plane> Way<P> {
             Ok(origin) => &*found.insert(Arc::new(origin)),
             // To a proxy that asks, it is its own configuration that is wrong (PX-245).
             Err(_) if matches!(Reserved::of(request.uri().path(), ""), Some(Reserved::ForwardAuth(_))) => {
+                self.unknown(request, pending);
                 return not_determinable();
             }
             Err(contradiction) => {
-                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, "");
+                let unknown = self.unknown(request, pending);
+                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, &unknown.request_id);
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 return answer;
             }
@@ -210,6 +214,16 @@ impl<P: Plane> Way<P> {
             }
             None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
         }
+    }
+
+    /// What is known of a request that is refused at once, also to the log.
+    fn unknown(&self, request: &Request<Body>, pending: &mut Option<Pending>) -> Arc<Origin> {
+        let Connection { server, peer, ids, .. } = &self.connection;
+        let unknown = Arc::new(origin::unknown(request.headers(), *peer, self.tls, &server.trust, ids));
+        if let Some(pending) = pending {
+            pending.from(&unknown);
+        }
+        unknown
     }
 }
 
