@@ -200,3 +200,19 @@ async fn px_283_http2_streams_must_make_progress() {
     assert!(cut.is_err());
     assert_eq!(client.send_request(ask("/")).await.unwrap().status(), StatusCode::OK);
 }
+
+/// PX-281, PX-283: over HTTP/2, request bodies that nobody takes hold up no other request of their connection.
+#[tokio::test(start_paused = true)]
+async fn px_281_http2_bodies_that_wait_hold_up_no_other() {
+    let (mut client, _connection) = http2_client(65_535).await;
+    let post = |path: &str, length: usize| {
+        let body = Body::from(vec![b'x'; length]);
+        Request::post(format!("http://a{path}")).body(body).unwrap()
+    };
+    let started = Instant::now();
+    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(client.send_request(post("/late", 4_000_000)))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.send_request(post("/", 100_000)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(started.elapsed().as_secs(), 1);
+    drop(waiting);
+}
