@@ -4,6 +4,7 @@
 //! over HTTP/2 is the host that the client asked for: any client could make as many connections as there are names for
 //! an application.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -28,6 +29,9 @@ const CONTENT: Duration = Duration::from_secs(600);
 /// Requests that are under way over one connection at a time; for more there is another. Servers take at least as many
 /// (RFC 9113 §6.5.2). Beyond what they take, requests would wait for the end of others, which may be streams that last.
 const MOST_OPEN: usize = 100;
+/// Requests that are sent over one connection in all. Many servers end one after a thousand, and whether what is on its way
+/// then was seen is not known.
+const MOST_SENT: u32 = 900;
 /// How much of an answer may wait for its client.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// How much of all answers over one connection may: clients that take nothing hold up nobody else.
@@ -60,12 +64,12 @@ enum Spoken {
 }
 
 /// A connection over HTTP/2.
-#[derive(Clone)]
 struct Shared {
     sender: SendRequest<Body>,
     used: Arc<Mutex<Instant>>,
     /// Counts the requests that are under way by being held.
     open: Arc<()>,
+    sent: u32,
 }
 
 impl Shared {
@@ -78,9 +82,12 @@ impl Shared {
     }
 
     /// A place for a request, if there is one.
-    fn place(&self) -> Option<Place> {
+    fn place(&mut self) -> Option<Place> {
         // One is the connection's own, which is locked: nobody else takes a place meanwhile.
-        (Arc::strong_count(&self.open) <= MOST_OPEN).then(|| Place(Arc::clone(&self.open)))
+        let place = (Arc::strong_count(&self.open) <= MOST_OPEN).then(|| Place(Arc::clone(&self.open)))?;
+        self.note_use();
+        self.sent += 1;
+        Some(place)
     }
 }
 
@@ -99,6 +106,7 @@ impl Secure {
         // Over HTTP/2 the host is in the URI, and some servers refuse a request that says it twice (RFC 9113 §8.3.1). What
         // `Connection` names would be taken out: `TE`, which goes on.
         let of_http1 = [HOST, CONNECTION].map(|name| request.headers_mut().remove(&name).map(|value| (name, value)));
+        let mut again = true;
         loop {
             // Who waits for another's connection to no end has waited long enough, too.
             let found = tokio::time::timeout(self.limit, self.find()).await.unwrap_or(Err(DialError::Timeout));
@@ -111,11 +119,14 @@ impl Secure {
                     classify(error.into(), is_connect)
                 });
             };
+            let mut copy = if again && !is_new { copy(&request) } else { None };
             match sender.try_send_request(request).await {
                 Ok(answer) => return Ok(answer.map(|body| placed(body, place))),
-                Err(mut error) => match error.take_message() {
+                Err(mut error) => match (error.take_message(), copy.take_if(|_| was_left(error.error()))) {
                     // Nothing of it was sent: the connection was dead already.
-                    Some(unsent) if !is_new => request = unsent,
+                    (Some(unsent), _) if !is_new => request = unsent,
+                    // It was on its way when the connection ended: many servers end one after a thousand requests.
+                    (_, Some(copy)) => (request, again) = (copy, false),
                     _ => return Err(classify(error.into_error().into(), false)),
                 },
             }
@@ -128,10 +139,10 @@ impl Secure {
         match &mut *spoken {
             Spoken::Http1 { since } if since.elapsed() < CONTENT => return Ok(None),
             Spoken::Http2(all) => {
-                all.retain(|shared| !shared.sender.is_closed());
-                if let Some((shared, place)) = all.iter().find_map(|shared| Some((shared, shared.place()?))) {
-                    shared.note_use();
-                    return Ok(Some((shared.sender.clone(), place, false)));
+                all.retain(|shared| !shared.sender.is_closed() && shared.sent < MOST_SENT);
+                let mut found = all.iter_mut().filter_map(|shared| Some((shared.place()?, shared.sender.clone())));
+                if let Some((place, sender)) = found.next() {
+                    return Ok(Some((sender, place, false)));
                 }
             }
             Spoken::Http1 { .. } | Spoken::Unknown => *spoken = Spoken::Unknown,
@@ -156,8 +167,8 @@ impl Secure {
                 tracing::debug!(%error, "a connection to an upstream broke");
             }
         });
-        let shared =
-            Shared { sender: sender.clone(), used: Arc::new(Mutex::new(Instant::now())), open: Arc::default() };
+        let used = Arc::new(Mutex::new(Instant::now()));
+        let shared = Shared { sender: sender.clone(), used, open: Arc::default(), sent: 1 };
         tokio::spawn(forget_unused(Arc::downgrade(self), shared.used.clone(), self.keep));
         let place = Place(Arc::clone(&shared.open));
         match &mut *spoken {
@@ -166,6 +177,34 @@ impl Secure {
         }
         Ok(Some((sender, place, true)))
     }
+}
+
+/// A request that may be sent once more, if this one may (PX-284).
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
+        return None;
+    }
+    let mut copy = Request::new(Body::Empty);
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
+}
+
+/// Whether a request got no answer because the upstream takes no more over its connection, or that is dead.
+fn was_left(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(present) = cause {
+        if let Some(error) = present.downcast_ref::<h2::Error>() {
+            let is_refused = error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && is_refused;
+        }
+        if present.is::<std::io::Error>() {
+            return true;
+        }
+        cause = present.source();
+    }
+    false
 }
 
 /// An answer's body that keeps its request's place to its end.

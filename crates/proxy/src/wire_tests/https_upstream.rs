@@ -251,3 +251,36 @@ async fn px_284_a_silent_http2_connection_is_given_up() {
     inner.upstream.answer(OK).await;
     assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
 }
+
+/// PX-284: a request without a body that is on its way when the application ends the connection, as many do after a thousand
+/// requests, is sent again over another one; others are not, since nobody knows whether they were seen.
+#[tokio::test]
+async fn px_284_requests_on_their_way_survive_the_end_of_an_http2_connection() {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let (_, mut answer) = connection.accept().await.unwrap().unwrap();
+                answer.send_response(Response::new(()), true).unwrap();
+                // The second of a connection is never looked at.
+                let _second = connection.accept().await;
+                connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+                while connection.accept().await.is_some() {}
+            });
+        }
+    });
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for (method, statuses) in [("GET", ["200", "200", "200"]), ("POST", ["502", "200", "502"])] {
+        for status in statuses {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let mut client = outer.send(head).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), client.rest()).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {answer}");
+        }
+    }
+}
