@@ -161,7 +161,14 @@ impl<P: Plane> Way<P> {
         if let Some(pending) = &mut pending {
             pending.answered(answer.status());
         }
-        answer.map(|body| Answer { body, failure: None, handed: Handed::of_stream(), _open: open, pending })
+        answer.map(|body| Answer {
+            body,
+            failure: None,
+            handed: Handed::of_stream(),
+            rest: Bytes::new(),
+            _open: open,
+            pending,
+        })
     }
 
     async fn dispatch(
@@ -233,9 +240,15 @@ pub(super) struct Answer {
     /// Why the body is cut off, until what came before is sent.
     failure: Option<BodyError>,
     handed: Option<Arc<Handed>>,
+    /// What came from the body and was not handed over yet: only over HTTP/2.
+    rest: Bytes,
     _open: Open,
     pending: Option<Pending>,
 }
+
+/// The most that is handed over at a time over HTTP/2, where it is not seen how much of it the client has taken: with more, a
+/// slow client would look like one that takes nothing (PX-283).
+const PART: usize = 16 * 1024;
 
 impl AsMut<Body> for Answer {
     fn as_mut(&mut self) -> &mut Body {
@@ -251,7 +264,10 @@ impl HttpBody for Answer {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = match self.rest.is_empty() {
+            true => Pin::new(&mut self.body).poll_frame(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
+        };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -259,6 +275,11 @@ impl HttpBody for Answer {
         }
         if let Some(handed) = &self.handed {
             handed.note(polled.is_ready());
+            if let Poll::Ready(Some(Ok(frame))) = &mut polled
+                && let Some(data) = frame.data_mut().filter(|data| data.len() > PART)
+            {
+                self.rest = data.split_off(PART);
+            }
         }
         if let Poll::Ready(Some(Err(failure))) = polled {
             // The connection breaks at once when it hears of this, with the head still unsent perhaps.
@@ -276,7 +297,7 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failure.is_none() && self.body.is_end_stream()
+        self.failure.is_none() && self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
