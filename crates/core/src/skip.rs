@@ -97,9 +97,22 @@ impl Expression {
     }
 }
 
-/// Whether an expression opens more than its author is likely to mean (PX-024).
-pub fn is_broad(regex: &Regex) -> bool {
-    ["", "/", "/zq7-x1/probe-93.k"].iter().any(|probe| regex.is_match(probe))
+/// Lines that open more than their author is likely to mean, each with its number from 1 (PX-024). `domain` is that of the
+/// cookies, in domain mode.
+pub fn broad_lines<'a>(text: &'a str, mode: Mode, domain: &str) -> Vec<(usize, &'a str)> {
+    let paths = ["", "/", "/zq7-x1/probe-93.k"];
+    let whole_url = mode == Mode::ForwardDomain;
+    let domain = domain.trim_start_matches('.');
+    let hosts = [format!("https://zq7-x1.{domain}"), format!("http://zq7-x1.{domain}"), format!("https://{domain}")];
+    // What matches a path alone matches it in any URL, unless it is anchored.
+    let urls = hosts.iter().flat_map(|host| paths.map(|path| format!("{host}{path}")));
+    let probes: Vec<String> = if whole_url { urls.collect() } else { paths.map(str::to_owned).to_vec() };
+    let is_broad = |line: &str| {
+        let compiled = Expression::compile(line, whole_url);
+        compiled.is_ok_and(|expression| probes.iter().any(|probe| expression.regex.is_match(probe)))
+    };
+    let lines = text.split('\n').map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
+    lines.filter(|(_, line)| is_broad(line)).map(|(number, line)| (number + 1, line)).collect()
 }
 
 #[cfg(test)]
@@ -159,12 +172,17 @@ mod tests {
         assert!(set("https?://a|b").opens("https://a", "/", None));
     }
 
-    /// PX-024: an expression that opens everything is called broad.
+    /// PX-024: an expression that opens everything is called broad, in domain mode also one that opens every site.
     #[test]
     fn px_024_broad_expressions_are_found() {
-        for broad in ["", "/", ".*", "^/", "x*", "^/$"] {
-            assert!(is_broad(&compile(broad).expect("valid")), "{broad}");
+        for broad in ["/", ".*", "^/", "x*", "^/$"] {
+            assert_eq!(broad_lines(&format!("^/public/\n\n{broad}"), Mode::Proxy, ""), [(3, broad)]);
         }
-        assert!(!is_broad(&compile("^/public/").expect("valid")));
+        for broad in ["/", ".*", "https://", "^https?://", "^https://.*\\.example\\.com/", "example.com/$", "://[^/]+$"]
+        {
+            assert_eq!(broad_lines(broad, Mode::ForwardDomain, ".example.com"), [(1, broad)]);
+        }
+        let narrow = "^https://wiki\\.example\\.com/\n/public/\n^/\n^https://[^/]*/healthz$\n(";
+        assert_eq!(broad_lines(narrow, Mode::ForwardDomain, "example.com"), []);
     }
 }

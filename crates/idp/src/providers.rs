@@ -346,9 +346,12 @@ async fn settle(
     if provider.external_host != host {
         check::moves(change, provider.pk, "external_host", problems).await?;
     }
-    let warnings = check::rules(provider, fields, problems);
+    let mut warnings = check::rules(provider, fields, problems);
     check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;
+    if provider.external_host != host {
+        warnings.extend(check::shared_host(change.conn(), provider).await?);
+    }
     let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "");
     let rule = rule.map_err(|error| Error::field("external_host", error.to_string()))?;
     let strict = |url| json!({"matching_mode": "strict", "url": url, "redirect_uri_type": "authorization"});

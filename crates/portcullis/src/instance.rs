@@ -22,6 +22,7 @@ use portcullis_idp::outbound::{Outbound, Policy};
 use portcullis_idp::outposts::channel::Channels;
 use portcullis_idp::sources::jwks;
 use portcullis_idp::{event, policies, setup, signing};
+use portcullis_proxy::access_log::Format;
 use portcullis_store::Db;
 use serde_json::json;
 
@@ -29,8 +30,9 @@ use crate::Failure;
 use crate::breaches;
 use crate::data_dir::{self, DataDir};
 use crate::mail;
+use crate::observe;
 use crate::places;
-use crate::settings::{LogFormat, Secret, Settings};
+use crate::settings::{Secret, Settings};
 
 /// Why a node that has drawn a key for itself cannot use the database of others.
 const FOREIGN: &str = "this node has no secret key, and the database was made with one: \
@@ -212,18 +214,29 @@ impl Instance {
             tracing::info!(setup.url = url, "the instance waits for its set-up; the code is in the setup_code_file");
             return Ok(());
         }
-        match settings.log.format {
-            LogFormat::Json => tracing::info!(setup.url = url, setup.code = code, "the instance waits for its set-up"),
-            LogFormat::Text => {
-                let note = format!(
-                    "\n  This instance is new. Choose the administrator's password in a browser:\n\n\
-                     \x20     {url}\n      setup code: {code}\n\n\
-                     \x20 The code is good until it is used or the process ends.\n\n"
+        let note = match observe::form(settings.log.format) {
+            Format::Json => {
+                let message = format!(
+                    "This instance is new. Choose the administrator's password in a browser: {url} setup code: {code}"
                 );
-                // Without a console the code cannot be had; the next start shows another one.
-                let _ = std::io::stderr().write_all(note.as_bytes());
+                let line = json!({
+                    "timestamp": self.context.clock.now().to_string(),
+                    "level": "INFO",
+                    "message": message,
+                    "setup.url": url,
+                    "setup.code": code,
+                });
+                format!("{line}\n")
             }
-        }
+            Format::Text => format!(
+                "\n  This instance is new. Choose the administrator's password in a browser:\n\n\
+                 \x20     {url}\n      setup code: {code}\n\n\
+                 \x20 The code is good until it is used or the process ends.\n\n"
+            ),
+        };
+        // Whatever is logged otherwise: without the code nobody gets in. Nor without a console; the next start shows
+        // another one.
+        let _ = std::io::stderr().write_all(note.as_bytes());
         Ok(())
     }
 }

@@ -63,9 +63,21 @@ fn filter(level: &LogLevel) -> Targets {
 
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let lines = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    match form(format) {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// How lines look on standard error.
+pub(crate) fn form(format: LogFormat) -> Format {
+    form_on(format, std::io::stderr().is_terminal())
+}
+
+const fn form_on(format: LogFormat, terminal: bool) -> Format {
+    match (format, terminal) {
+        (LogFormat::Text, _) | (LogFormat::Auto, true) => Format::Text,
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => Format::Json,
     }
 }
 
@@ -77,10 +89,7 @@ pub(crate) fn access_log(settings: &Settings, clock: Arc<dyn Clock>) -> Result<O
     if !settings.log.access {
         return Ok(None);
     }
-    let format = match settings.log.format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
+    let format = form(settings.log.format);
     let headers: Vec<_> = settings.log.http_headers.iter().map(|name| name.0.clone()).collect();
     Ok(Some(AccessLog::start(format, &headers, clock, Box::new(std::io::stderr()))?))
 }
@@ -101,4 +110,19 @@ pub(crate) fn start_metrics() -> Result<PrometheusHandle, Failure> {
         }
     });
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PX-320: without a word about it, lines are JSON wherever no person looks on.
+    #[test]
+    fn px_320_lines_are_json_unless_they_go_to_a_terminal() {
+        assert_eq!((form_on(LogFormat::Auto, false), form_on(LogFormat::Auto, true)), (Format::Json, Format::Text));
+        for terminal in [false, true] {
+            assert_eq!(form_on(LogFormat::Json, terminal), Format::Json);
+            assert_eq!(form_on(LogFormat::Text, terminal), Format::Text);
+        }
+    }
 }

@@ -276,8 +276,8 @@ settings! {
 
     /// What is logged, and how. Everything goes to standard error.
     log "log." Log {
-        /// `text` for people, `json` for machines: one object a line.
-        format: LogFormat = "text";
+        /// `text` for people, `json` for machines: one object a line. `auto` is `text` on a terminal, `json` elsewhere.
+        format: LogFormat = "auto";
         /// Whether every request is logged.
         access: bool = "true";
         /// Request headers that the access log shows. Credentials and cookies are never shown.

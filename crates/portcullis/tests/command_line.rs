@@ -80,7 +80,7 @@ impl Served {
             let line = lines.next().unwrap_or_else(|| panic!("ended early: {before_ready}")).unwrap();
             before_ready.push_str(&line);
             before_ready.push('\n');
-            if line.ends_with(" ready") {
+            if line.contains("\"message\":\"ready\"") {
                 break;
             }
         }
@@ -296,6 +296,9 @@ fn co_486_a_new_instance_tells_its_setup_code() {
     let served = Served::start(&place, &[]);
     assert!(served.before_ready.contains("http://localhost:9000/if/flow/initial-setup/"), "{}", served.before_ready);
     assert!(served.before_ready.contains("setup code: "));
+    let line = served.before_ready.lines().find(|line| line.contains("setup code: ")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["setup.code"].as_str().unwrap().replace('-', "").len(), 32, "{line}");
     served.signal("TERM");
     served.end();
     fs::write(place.path("code"), "there before, and open to all").unwrap();
@@ -335,9 +338,10 @@ fn oa_669_the_access_log_says_how_requests_proved_themselves() {
     assert!(get(http, me, &format!("Authorization: Bearer {key}\r\n")).starts_with("HTTP/1.1 200"));
     assert!(get(http, me, "Authorization: Bearer guess\r\n").starts_with("HTTP/1.1 403"));
     let log = served.log();
-    let of_status = |status: &str| log.iter().find(|line| line.contains(me) && line.contains(status)).unwrap();
-    assert!(of_status(" 200 ").contains(" auth_via=api_token"), "{log:?}");
-    assert!(of_status(" 403 ").contains(" auth_via=unauthenticated"), "{log:?}");
+    let lines: Vec<serde_json::Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_status = |status: u16| lines.iter().find(|line| line["event"] == me && line["status"] == status).unwrap();
+    assert_eq!(of_status(200)["auth_via"], "api_token", "{log:?}");
+    assert_eq!(of_status(403)["auth_via"], "unauthenticated", "{log:?}");
 }
 
 /// PX-007: SIGTERM and SIGINT end the process with exit code 0; SIGUSR1 does not end it.

@@ -72,6 +72,8 @@ pub struct Application {
     pub durations: Durations,
     /// Whether the bad lines were reported.
     pub reported_lines: AtomicBool,
+    /// Whether it was reported that another application has its host.
+    pub reported_host: AtomicBool,
     /// When a question that says nothing was last reported, in seconds.
     pub reported_question: AtomicI64,
     /// When somebody who cannot be told to the application was last reported, in seconds.
@@ -144,6 +146,7 @@ impl Application {
             credentials,
             sessions,
             reported_lines: AtomicBool::new(false),
+            reported_host: AtomicBool::new(false),
             reported_question: AtomicI64::new(0),
             reported_identity: AtomicI64::new(0),
             refused,

@@ -11,6 +11,7 @@ use portcullis_core::outpost::Configuration;
 
 use crate::application::Application;
 use crate::identity_cache::Caches;
+use crate::metrics::Durations;
 use crate::settings::ProxySettings;
 
 /// All applications of one configuration.
@@ -23,6 +24,10 @@ pub struct Table {
     /// Longest domain first.
     domains: Vec<(String, Arc<Application>)>,
     fallback: Option<Arc<Application>>,
+    /// Those that are never found, because the other one has the same host (PX-055).
+    shadowed: Vec<(Arc<Application>, Arc<Application>)>,
+    /// How long requests take that are no application's.
+    others: Arc<Durations>,
 }
 
 impl Table {
@@ -34,7 +39,8 @@ impl Table {
         let mut providers: Vec<_> = configuration.providers.iter().collect();
         // Where two claim the same place, the lowest key wins, whatever order they came in (PX-055).
         providers.sort_by_key(|provider| provider.pk);
-        let mut table = Self::default();
+        let others = Arc::new(Durations::new(&configuration.outpost_name, "other", None));
+        let mut table = Self { others, ..Self::default() };
         for provider in providers {
             let old = before.by_pk.get(&provider.pk);
             let application = match old {
@@ -79,6 +85,7 @@ impl Table {
                 served_by = first.provider.name,
                 "two providers have the same external_host"
             );
+            self.shadowed.push((Arc::clone(&application), Arc::clone(first)));
         } else {
             self.by_host.insert(key, Arc::clone(&application));
             self.by_name
@@ -148,6 +155,16 @@ impl Applications {
     /// What all of them share.
     pub fn caches(&self) -> &Caches {
         &self.caches
+    }
+
+    /// How long requests take that are no application's.
+    pub fn others(&self) -> Arc<Durations> {
+        Arc::clone(&self.table.load().others)
+    }
+
+    /// Applications that are never found, each with the one that has its host (PX-055).
+    pub fn shadowed(&self) -> Vec<(Arc<Application>, Arc<Application>)> {
+        self.table.load().shadowed.clone()
     }
 
     /// All applications.

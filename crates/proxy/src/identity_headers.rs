@@ -94,8 +94,16 @@ impl Outfit {
             }
             _ => return Err(Fault::BadHost),
         };
-        Ok(Self { headers: Lines::new(&headers(application, grant)?), target, host })
+        let headers = Lines::spelled(&headers(application, grant)?, |name| as_given(grant, name));
+        Ok(Self { headers, target, host })
     }
+}
+
+/// How whoever made the claims writes the name of an additional header: with underscores, it is sent that way (PX-219).
+fn as_given<'a>(grant: &'a Grant, name: &HeaderName) -> Option<&'a str> {
+    let entries = grant.claims.ak_proxy.user_attributes.get("additionalHeaders")?.as_object()?;
+    let is_it = |key: &&String| key.contains('_') && name.as_str().eq_ignore_ascii_case(key);
+    entries.keys().rev().find(is_it).map(String::as_str)
 }
 
 /// The headers of a grant beside those that are the same for everybody, with them within the limit of PX-209.

@@ -56,11 +56,24 @@ impl Names {
 impl Lines {
     /// Finishes fields, of which later ones replace earlier ones.
     pub fn new(fields: &[(HeaderName, HeaderValue)]) -> Self {
+        Self::spelled(fields, |_| None)
+    }
+
+    /// The same, with names as they are given in HTTP/1.1 where `given` knows better than title case (PX-219).
+    pub(crate) fn spelled<'a>(
+        fields: &[(HeaderName, HeaderValue)],
+        given: impl Fn(&HeaderName) -> Option<&'a str>,
+    ) -> Self {
         let is_last = |at: usize, name| fields.iter().skip(at + 1).all(|(later, _)| later != name);
         let last = || fields.iter().enumerate().filter(|(at, (name, _))| is_last(*at, name)).map(|(_, field)| field);
         let mut wire = Vec::new();
         for (name, value) in last() {
+            let start = wire.len();
             write_field(&mut wire, name, value);
+            let spelled = given(name).filter(|spelled| name.as_str().eq_ignore_ascii_case(spelled));
+            if let (Some(spelled), Some(line)) = (spelled, wire.get_mut(start..start + name.as_str().len())) {
+                line.copy_from_slice(spelled.as_bytes());
+            }
         }
         let wire = Bytes::from(wire.into_boxed_slice());
         let mut rest = wire.clone();
@@ -188,6 +201,18 @@ mod tests {
         assert_eq!(unset, HeaderMap::from_iter([field("x-kept", "k")]));
         unset.extend(lines.fields().map(|(name, value)| (Some(name.clone()), value.clone())));
         assert_eq!(set, unset);
+    }
+
+    /// PX-219: a name that is given with underscores is written as it is given; one that is not that name changes nothing.
+    #[test]
+    fn px_219_names_are_written_as_they_are_given() {
+        let given = |name: &HeaderName| Some(if name == "remote_user" { "REMOTE_USER" } else { "other" });
+        let lines = Lines::spelled(&[field("x-a", "1"), field("remote_user", "ada"), field("x-b", "2")], given);
+        assert_eq!(lines.wire(), b"X-A: 1\r\nREMOTE_USER: ada\r\nX-B: 2\r\n");
+        assert_eq!(
+            lines.fields().nth(1).unwrap(),
+            (&HeaderName::from_static("remote_user"), &HeaderValue::from_static("ada"))
+        );
     }
 
     /// PX-100: lines with the same names in the same order share their list; others do not, however many there were.

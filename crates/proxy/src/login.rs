@@ -193,17 +193,18 @@ impl DataPlane {
 
 /// The target that a `start` URL asks for (PX-140).
 fn wanted(query: &str) -> Option<String> {
-    // A template that does not encode its value writes a whole URL, whose `&` are not ours. Some encode what follows the
-    // host, and nothing else.
-    if let Some(rest) = query.strip_prefix("rd=")
-        && rest.split('&').next().is_some_and(|value| value.contains("://"))
-    {
-        let host = rest.split("://").nth(1).and_then(|after| after.split(['/', '?', '#', '&']).next());
-        if !host.is_some_and(|host| host.contains('%')) {
-            return Some(rest.to_owned());
-        }
+    if let Some(rest) = query.strip_prefix("rd=").filter(|_| is_bare_target(query)) {
+        return Some(rest.to_owned());
     }
     url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "rd").map(|(_, value)| value.into_owned())
+}
+
+/// Whether the query of a `start` URL is one target that is not encoded (PX-140): a template that does not encode its value
+/// writes a whole URL, whose `&` are not ours. Some encode what follows the host, and nothing else.
+pub(crate) fn is_bare_target(query: &str) -> bool {
+    let Some(rest) = query.strip_prefix("rd=") else { return false };
+    let host = rest.split("://").nth(1).and_then(|after| after.split(['/', '?', '#', '&']).next());
+    rest.split('&').next().is_some_and(|value| value.contains("://")) && !host.is_some_and(|host| host.contains('%'))
 }
 
 fn presented<'a>(visit: &Visit<'a>, name: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {

@@ -49,6 +49,11 @@ impl Kind {
     }
 }
 
+/// The label of a method.
+fn label(method: &Method) -> &'static str {
+    METHODS.iter().find(|name| **name == method.as_str()).copied().unwrap_or("other")
+}
+
 /// One histogram per method, made when it is first needed.
 #[derive(Debug, Default)]
 struct ByMethod([OnceLock<Histogram>; METHODS.len()]);
@@ -100,7 +105,7 @@ impl Durations {
         if kind == Kind::App {
             self.requests.record(method, took, make);
         } else {
-            make("GET").record(took);
+            make(label(method)).record(took);
         }
     }
 
@@ -139,6 +144,24 @@ pub fn outpost_connected(name: &str, uuid: &str, connected: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// PX-317, PX-318: whatever is no application's business is told apart by type and method.
+    #[test]
+    fn px_317_types_and_methods_are_labels() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let rendered = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let durations = Durations::new("edge", "other", None);
+            for kind in [Kind::App, Kind::Ping, Kind::Static] {
+                durations.request(&Method::HEAD, Duration::ZERO, kind);
+            }
+        });
+        let page = rendered.render();
+        for kind in ["app", "ping", "static"] {
+            let labels = format!("{{outpost_name=\"edge\",method=\"HEAD\",host=\"other\",type=\"{kind}\"");
+            assert!(page.contains(&labels), "{labels} in {page}");
+        }
+    }
 
     /// PX-318: a method that a client made up has no label of its own.
     #[test]

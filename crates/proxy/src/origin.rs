@@ -86,12 +86,31 @@ pub fn origin(
         Some(proto) => parse_scheme(proto).ok_or(Contradiction("X-Forwarded-Proto is neither http nor https"))?,
     };
     let client = if told.addresses { walk(headers, peer, trust) } else { peer };
-    let sent_id = if told.request_id { headers.get(&X_REQUEST_ID) } else { None };
-    let request_id = match sent_id.and_then(|id| id.to_str().ok()) {
+    let request_id = if told.request_id { request_id(headers, ids) } else { ids.next() };
+    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id, asked: None })
+}
+
+/// What is known of a request that is refused before its origin is found: a request id, at the least (PX-323).
+pub(crate) fn unknown(headers: &HeaderMap, peer: IpAddr, tls: bool, trust: &Trust, ids: &RequestIds) -> Origin {
+    let peer = peer.to_canonical();
+    let peer_trusted = trust.contains(peer);
+    Origin {
+        scheme: if tls { Scheme::Https } else { Scheme::Http },
+        host: String::new(),
+        client: peer,
+        peer,
+        peer_trusted,
+        request_id: if peer_trusted { request_id(headers, ids) } else { ids.next() },
+        asked: None,
+    }
+}
+
+/// The id that a trusted peer has given a request, else a new one (PX-323).
+fn request_id(headers: &HeaderMap, ids: &RequestIds) -> String {
+    match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
         Some(id) if is_sane_id(id) => id.to_owned(),
         _ => ids.next(),
-    };
-    Ok(Origin { scheme, host, client, peer, peer_trusted, request_id, asked: None })
+    }
 }
 
 /// Whether a field tells about the hop before us, in any spelling that a server might take for it.

@@ -7,6 +7,7 @@ use portcullis_core::outpost::Mode;
 use portcullis_core::path::{Dialect, Reserved};
 
 use crate::application::Application;
+use crate::login::is_bare_target;
 use crate::login::sign_out::{Leaving, leaving};
 
 /// What a target needs.
@@ -35,6 +36,8 @@ pub enum Endpoint {
     SignOut,
     /// Says that the process lives.
     Ping,
+    /// A compiled-in file.
+    Static,
     /// Tells another proxy whether a request may pass.
     ForwardAuth(Dialect),
     /// Nothing is there.
@@ -52,21 +55,27 @@ impl PathClass {
         origin: &Origin,
     ) -> Self {
         let reserved = Reserved::of(uri.path(), application.rule.base());
-        match reserved {
-            Some(Reserved::Start) => return Self::Portcullis(Endpoint::Start),
-            Some(Reserved::Callback) => return Self::Portcullis(Endpoint::Callback),
-            Some(Reserved::SignOut) => return Self::Portcullis(Endpoint::SignOut),
-            Some(Reserved::Ping) => return Self::Portcullis(Endpoint::Ping),
-            Some(Reserved::ForwardAuth(dialect)) if application.provider.mode != Mode::Proxy => {
-                return Self::Portcullis(Endpoint::ForwardAuth(dialect));
+        let endpoint = reserved.map(|reserved| match reserved {
+            Reserved::Start => Endpoint::Start,
+            Reserved::Callback => Endpoint::Callback,
+            Reserved::SignOut => Endpoint::SignOut,
+            Reserved::Ping => Endpoint::Ping,
+            Reserved::Static => Endpoint::Static,
+            Reserved::ForwardAuth(dialect) if application.provider.mode != Mode::Proxy => {
+                Endpoint::ForwardAuth(dialect)
             }
-            Some(Reserved::Static | Reserved::ForwardAuth(_) | Reserved::Unknown) | None => {}
-        }
-        if let Some(endpoint) = signature(application, method, uri, headers, origin) {
+            Reserved::ForwardAuth(_) | Reserved::Unknown => Endpoint::Nothing,
+        });
+        let takes_signatures = match endpoint {
+            // A callback wins anyway; a ping needs no application; a question is signed by what it asks about (PX-064).
+            Some(Endpoint::Callback | Endpoint::Ping | Endpoint::ForwardAuth(_)) => false,
+            // All of this is where a browser wants to be afterwards (PX-140).
+            Some(Endpoint::Start) => !uri.query().is_some_and(is_bare_target),
+            Some(_) | None => true,
+        };
+        let signed = if takes_signatures { signature(application, method, uri, headers, origin) } else { None };
+        if let Some(endpoint) = signed.or(endpoint) {
             return Self::Portcullis(endpoint);
-        }
-        if reserved.is_some() {
-            return Self::Portcullis(Endpoint::Nothing);
         }
         if application.provider.mode != Mode::Proxy {
             return Self::Elsewhere;

@@ -1,5 +1,6 @@
 //! The data plane: one request from its origin to the upstream and back.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,7 @@ impl DataPlane {
             self.certificates.update(&present, self.clock.now());
             self.control.came_into_force(&present);
             self.report_bad_lines();
+            self.report_shadowed();
         }
     }
 
@@ -147,20 +149,9 @@ impl DataPlane {
     pub async fn handle(&self, request: &mut Request<Body>, origin: &Origin) -> Handled {
         let application = match self.applications.find(origin) {
             Some(application) => application,
-            None => match Reserved::of(request.uri().path(), "") {
-                Some(Reserved::Ping) => return Handled::Answered(self.ping(request.uri()).await, None),
-                Some(Reserved::Static) => return Handled::Answered(answer::empty(StatusCode::NOT_FOUND), None),
-                // Only nginx asks under a name of its own (PX-054).
-                Some(Reserved::ForwardAuth(dialect)) => {
-                    let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(origin, request.headers()));
-                    match asked.flatten() {
-                        Some(application) => application,
-                        None if !self.control.is_ready() => return Handled::Answered(answer::not_yet(origin), None),
-                        None => return Handled::Answered(answer::no_application(origin), None),
-                    }
-                }
-                _ if !self.control.is_ready() => return Handled::Answered(answer::not_yet(origin), None),
-                _ => return Handled::NotOurs,
+            None => match Box::pin(self.unmatched(request.method(), request.uri(), request.headers(), origin)).await {
+                ControlFlow::Continue(application) => application,
+                ControlFlow::Break(handled) => return handled,
             },
         };
         let class = PathClass::of(
@@ -204,10 +195,42 @@ impl DataPlane {
             }
         };
         let user = notes.identity.as_ref().map_or(&application.nobody, |identity| &identity.name);
-        let kind = if class == PathClass::Portcullis(Endpoint::Ping) { Kind::Ping } else { Kind::App };
+        let kind = match class {
+            PathClass::Portcullis(Endpoint::Ping) => Kind::Ping,
+            PathClass::Portcullis(Endpoint::Static) => Kind::Static,
+            _ => Kind::App,
+        };
         application.durations.request(&method, notes.answered.unwrap_or_else(Instant::now) - began, kind);
         let seen = Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) };
         Handled::Answered(response, Some(seen))
+    }
+
+    /// The application that a request is about whose host is none's, or what becomes of the request (PX-058).
+    async fn unmatched(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        origin: &Origin,
+    ) -> ControlFlow<Handled, Arc<Application>> {
+        let began = Instant::now();
+        let (answer, kind) = match Reserved::of(uri.path(), "") {
+            Some(Reserved::Ping) => (self.ping(uri).await, Kind::Ping),
+            Some(Reserved::Static) => (answer::empty(StatusCode::NOT_FOUND), Kind::Static),
+            // Only nginx asks under a name of its own (PX-054).
+            Some(Reserved::ForwardAuth(dialect)) => {
+                let asked = (dialect == Dialect::Nginx).then(|| self.asked_about(origin, headers));
+                match asked.flatten() {
+                    Some(application) => return ControlFlow::Continue(application),
+                    None if !self.control.is_ready() => (answer::not_yet(origin), Kind::App),
+                    None => (answer::no_application(origin), Kind::App),
+                }
+            }
+            _ if !self.control.is_ready() => (answer::not_yet(origin), Kind::App),
+            _ => return ControlFlow::Break(Handled::NotOurs),
+        };
+        self.applications.others().request(method, began.elapsed(), kind);
+        ControlFlow::Break(Handled::Answered(answer, None))
     }
 
     /// One request through an application: who sends it, whether they may, what goes on, what comes back.
@@ -259,7 +282,7 @@ impl DataPlane {
             Endpoint::Callback => self.callback(application, visit).await,
             Endpoint::SignOut => self.sign_out(application, visit).await,
             Endpoint::Ping => Ok(self.ping(visit.uri).await),
-            Endpoint::ForwardAuth(_) | Endpoint::Nothing => Err(Refusal::NotFound),
+            Endpoint::Static | Endpoint::ForwardAuth(_) | Endpoint::Nothing => Err(Refusal::NotFound),
         }
     }
 

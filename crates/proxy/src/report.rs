@@ -1,4 +1,4 @@
-//! What an administrator has to mend, told to the control plane (PX-232, PX-254, PX-363).
+//! What an administrator has to mend, told to the control plane (PX-055, PX-232, PX-254, PX-363).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +45,25 @@ impl DataPlane {
                 provider: application.provider.name.clone(),
                 message: "Lines of skip_path_regex are no expressions: they open nothing.".to_owned(),
                 details: json!({"lines": application.bad_lines.iter().map(line).collect::<Vec<_>>()}),
+                client: None,
+            });
+        }
+    }
+
+    /// Reports providers that nobody reaches because another one has the same host, once for each time that they change
+    /// (PX-055).
+    pub(crate) fn report_shadowed(&self) {
+        for (application, by) in self.applications.shadowed() {
+            if application.reported_host.swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            self.report(ConfigurationError {
+                provider: application.provider.name.clone(),
+                message:
+                    "Another provider has the same host in external_host and answers in its place: give this one a \
+                          host of its own."
+                        .to_owned(),
+                details: json!({"host": application.rule.host().to_string(), "served_by": by.provider.name}),
                 client: None,
             });
         }

@@ -145,6 +145,9 @@ pub struct UpstreamSettings {
     pub connect: Duration,
     /// How long an unused connection is kept (PX-284).
     pub idle: Duration,
+    /// How long an upstream may say nothing over HTTP/2 while requests are under way, before it is asked whether it is
+    /// there; and how long it may take to say so.
+    pub alive: Duration,
     /// Certificate authorities beside those of the system (PX-279).
     pub authorities: Vec<CertificateDer<'static>>,
     /// The proxy that all connections go through, if there is one.
@@ -153,7 +156,13 @@ pub struct UpstreamSettings {
 
 impl Default for UpstreamSettings {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(90), authorities: Vec::new(), via: None }
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(90),
+            alive: Duration::from_secs(20),
+            authorities: Vec::new(),
+            via: None,
+        }
     }
 }
 
@@ -200,7 +209,7 @@ impl Upstreams {
         let pools = &*target.pools;
         if !upgrade && target.scheme == Scheme::HTTPS {
             let pool = pools.secure.get_or_init(|| self.secure(target));
-            return pool.send(request).await.map(|answer| answer.map(Body::from));
+            return pool.send(request).await;
         }
         if upgrade {
             shared_by(&target.authority, request.uri_mut())?;
@@ -219,10 +228,9 @@ impl Upstreams {
             pools.clear();
         }
         let make = || {
-            let UpstreamSettings { connect, idle, .. } = self.settings;
             let tls = Some(self.tls.connector(target.verify, false));
-            let dial = Dial::new(&target.authority, tls, connect).through(self.settings.via.clone());
-            Secure::new(dial, self.client(target, false), target.authority.clone(), connect, idle)
+            let dial = Dial::new(&target.authority, tls, self.settings.connect).through(self.settings.via.clone());
+            Secure::new(dial, self.client(target, false), target.authority.clone(), &self.settings)
         };
         pools.entry((target.authority.clone(), target.verify)).or_insert_with(make).clone()
     }

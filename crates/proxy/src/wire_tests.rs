@@ -1,6 +1,7 @@
 //! The wire side as a whole: a real listener, a client and an upstream that are bare sockets.
 
 mod framing;
+mod grpc;
 mod https;
 mod https_upstream;
 mod lane;

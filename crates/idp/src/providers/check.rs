@@ -169,7 +169,7 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problem
         problems.add("cookie_domain", problem);
     }
     durations(provider, problems);
-    skip_lines(&provider.skip_path_regex, mode, problems)
+    skip_lines(provider, mode, problems)
 }
 
 /// In mode `proxy` every request to the host is the application's, those to the sign-in pages and the API among them: it
@@ -181,6 +181,21 @@ pub(super) fn other_host(base_url: &str, provider: &Provider, problems: &mut Pro
         problems
             .add("external_host", "The host of base_url is that of the sign-in pages; an application needs another.");
     }
+}
+
+/// A warning for each provider that has the same host: one of them is never asked (PX-055).
+pub(super) async fn shared_host(conn: &mut Conn, provider: &Provider) -> Result<Vec<String>, Error> {
+    let host = |url: &str| RedirectRule::new(url, Mode::Proxy, "").ok().map(|rule| rule.host().clone());
+    let Some(own) = host(&provider.external_host) else { return Ok(Vec::new()) };
+    let proxies = provider::proxies(conn).await?;
+    let same = |other: &&Provider| other.pk != provider.pk && host(&other.external_host).as_ref() == Some(&own);
+    let message = |other: &Provider| {
+        let name = &other.name;
+        format!(
+            "The host of external_host, {own}, is that of the provider {name} as well: the one with the lower pk answers."
+        )
+    };
+    Ok(proxies.iter().filter(same).map(message).collect())
 }
 
 /// An http or https URL with a host and perhaps a path, and nothing else (PX-020).
@@ -238,11 +253,11 @@ pub(super) fn durations(provider: &Provider, problems: &mut Problems) {
 }
 
 /// Lines that are no expression are problems; lines that open everything are worth a warning (PX-024).
-fn skip_lines(text: &str, mode: Mode, problems: &mut Problems) -> Vec<String> {
+fn skip_lines(provider: &Provider, mode: Mode, problems: &mut Problems) -> Vec<String> {
+    let text = &provider.skip_path_regex;
     for bad in skip::SkipSet::compile(text, mode).1 {
         problems.add("skip_path_regex", format!("Line {}: {}", bad.line, bad.reason));
     }
-    let lines = text.split('\n').map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
-    let broad = lines.filter(|(_, line)| skip::compile(line).is_ok_and(|regex| skip::is_broad(&regex)));
-    broad.map(|(number, line)| format!("Line {} of skip_path_regex opens every path: {line}", number + 1)).collect()
+    let broad = skip::broad_lines(text, mode, &provider.cookie_domain);
+    broad.iter().map(|(number, line)| format!("Line {number} of skip_path_regex opens every path: {line}")).collect()
 }

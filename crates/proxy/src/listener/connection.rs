@@ -161,7 +161,14 @@ impl<P: Plane> Way<P> {
         if let Some(pending) = &mut pending {
             pending.answered(answer.status());
         }
-        answer.map(|body| Answer { body, failure: None, handed: Handed::of_stream(), _open: open, pending })
+        answer.map(|body| Answer {
+            body,
+            failure: None,
+            handed: Handed::of_stream(),
+            rest: Bytes::new(),
+            _open: open,
+            pending,
+        })
     }
 
     async fn dispatch(
@@ -172,7 +179,9 @@ impl<P: Plane> Way<P> {
     ) -> Response<Body> {
         let server = &*self.connection.server;
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
-            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here.", "");
+            let unknown = self.unknown(request, pending);
+            let sentence = "This method is not served here.";
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, sentence, &unknown.request_id);
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             answer.headers_mut().insert(ALLOW, allowed);
             return answer;
@@ -182,10 +191,12 @@ impl<P: Plane> Way<P> {
             Ok(origin) => &*found.insert(Arc::new(origin)),
             // To a proxy that asks, it is its own configuration that is wrong (PX-245).
             Err(_) if matches!(Reserved::of(request.uri().path(), ""), Some(Reserved::ForwardAuth(_))) => {
+                self.unknown(request, pending);
                 return not_determinable();
             }
             Err(contradiction) => {
-                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, "");
+                let unknown = self.unknown(request, pending);
+                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, &unknown.request_id);
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 return answer;
             }
@@ -211,6 +222,16 @@ impl<P: Plane> Way<P> {
             None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
         }
     }
+
+    /// What is known of a request that is refused at once, also to the log.
+    fn unknown(&self, request: &Request<Body>, pending: &mut Option<Pending>) -> Arc<Origin> {
+        let Connection { server, peer, ids, .. } = &self.connection;
+        let unknown = Arc::new(origin::unknown(request.headers(), *peer, self.tls, &server.trust, ids));
+        if let Some(pending) = pending {
+            pending.from(&unknown);
+        }
+        unknown
+    }
 }
 
 /// An answer's body on its way to the client. Its end, however it comes, is the request's end.
@@ -219,9 +240,15 @@ pub(super) struct Answer {
     /// Why the body is cut off, until what came before is sent.
     failure: Option<BodyError>,
     handed: Option<Arc<Handed>>,
+    /// What came from the body and was not handed over yet: only over HTTP/2.
+    rest: Bytes,
     _open: Open,
     pending: Option<Pending>,
 }
+
+/// The most that is handed over at a time over HTTP/2, where it is not seen how much of it the client has taken: with more, a
+/// slow client would look like one that takes nothing (PX-283).
+const PART: usize = 16 * 1024;
 
 impl AsMut<Body> for Answer {
     fn as_mut(&mut self) -> &mut Body {
@@ -237,7 +264,10 @@ impl HttpBody for Answer {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = match self.rest.is_empty() {
+            true => Pin::new(&mut self.body).poll_frame(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
+        };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -245,6 +275,11 @@ impl HttpBody for Answer {
         }
         if let Some(handed) = &self.handed {
             handed.note(polled.is_ready());
+            if let Poll::Ready(Some(Ok(frame))) = &mut polled
+                && let Some(data) = frame.data_mut().filter(|data| data.len() > PART)
+            {
+                self.rest = data.split_off(PART);
+            }
         }
         if let Poll::Ready(Some(Err(failure))) = polled {
             // The connection breaks at once when it hears of this, with the head still unsent perhaps.
@@ -262,7 +297,7 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failure.is_none() && self.body.is_end_stream()
+        self.failure.is_none() && self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -19,6 +19,11 @@ use crate::guard::{Guard, Progress};
 /// Requests that one connection may have open.
 const MAX_STREAMS: u32 = 128;
 
+/// What of request bodies may wait to be taken: of all of a connection together, enough that a few which wait do not hold
+/// up the others. The proxies of many people share one.
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
 /// How long a connection may take to end after our good-bye: the ends of its answers may be on their way.
 const GOOD_BYE: Duration = Duration::from_secs(300);
 
@@ -39,6 +44,8 @@ impl<P: Plane> Connection<P> {
         let connection = http2::Builder::new(Streams { patience: settings.limits.write })
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(Some(20))
             // A client that is gone or deaf is noticed this way.

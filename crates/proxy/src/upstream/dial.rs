@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -159,7 +161,10 @@ impl Dial {
 
     async fn connect(self) -> Result<Stream, DialError> {
         let tcp = match &self.via {
-            None => TcpStream::connect((&*self.host, self.port)).await,
+            None => match tokio::net::lookup_host((&*self.host, self.port)).await {
+                Ok(addresses) => first_of(addresses.collect(), self.limit).await,
+                Err(error) => Err(error),
+            },
             Some(via) => via.connect(&self.host, self.port).await,
         };
         let tcp = tcp.map_err(DialError::Connect)?;
@@ -169,6 +174,27 @@ impl Dial {
         let stream = tls.connect(name, tcp).await.map_err(DialError::Tls)?;
         Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+/// Connects to the first of several addresses that answers. None is waited for so long that no time is left for the others;
+/// for the last there is what is left.
+async fn first_of(addresses: Vec<SocketAddr>, limit: Duration) -> io::Result<TcpStream> {
+    let end = Instant::now() + limit;
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (address, left) in addresses.iter().zip((1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev()) {
+        let connecting = TcpStream::connect(address);
+        let connected = match left {
+            1 => connecting.await,
+            left => tokio::time::timeout(end.saturating_duration_since(Instant::now()) / left, connecting)
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 impl tower::Service<Uri> for Dial {
@@ -256,5 +282,30 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// PX-283: where an application has several addresses, one that does not answer leaves time for the others.
+    #[tokio::test]
+    async fn px_283_a_silent_address_leaves_time_for_the_others() {
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let silent = silent.listen(0).unwrap();
+        let (dead, alive) = (silent.local_addr().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        // Nobody accepts: at some point the system takes no more.
+        let mut waiting = Vec::new();
+        while let Ok(connected) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(dead)).await {
+            waiting.push(connected.unwrap());
+        }
+        let alive = alive.local_addr().unwrap();
+        let found = first_of(vec![dead, alive], Duration::from_secs(1)).await.unwrap();
+        assert_eq!(found.peer_addr().unwrap(), alive);
+        assert!(first_of(Vec::new(), Duration::from_secs(1)).await.is_err());
     }
 }

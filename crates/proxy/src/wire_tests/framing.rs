@@ -80,6 +80,21 @@ async fn px_044_a_request_without_a_clear_host_gets_400() {
     }
 }
 
+/// PX-310, PX-323: a page about a request that is refused at once has a request id, which is a trusted peer's if that gave one.
+#[tokio::test]
+async fn px_310_pages_of_refused_requests_have_a_request_id() {
+    let site = site().await;
+    let head = "X-Request-Id: from-a-trusted-peer\r\nConnection: close\r\n\r\n";
+    for start in ["GET / HTTP/1.1\r\nHost: a b\r\n", "TRACE / HTTP/1.1\r\nHost: a\r\n"] {
+        let answer = site.send(format!("{start}{head}")).await.rest().await;
+        assert!(answer.contains("Request <code>from-a-trusted-peer</code>"), "{answer}");
+    }
+    let strange = site_with(Options { trust: Trust::new(Vec::new()), ..Options::default() }).await;
+    let answer = strange.send(format!("GET / HTTP/1.1\r\nHost: a b\r\n{head}")).await.rest().await;
+    let id = answer.split_once("Request <code>").unwrap().1.split_once('<').unwrap().0;
+    assert!(id.len() == 32 && !answer.contains("from-a-trusted-peer"), "{answer}");
+}
+
 /// PX-287: TRACE and CONNECT are not served.
 #[tokio::test]
 async fn px_287_trace_and_connect_get_405() {

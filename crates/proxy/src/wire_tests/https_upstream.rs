@@ -62,6 +62,32 @@ async fn px_284_http2_connections_are_shared_by_the_target() {
     assert_eq!(told(&mut events), ["came"]);
 }
 
+/// PX-277, PX-285: over HTTP/2 the host is said once, where others look for it; an application hears that trailers are welcome.
+#[tokio::test]
+async fn px_285_http2_requests_say_their_host_once() {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+            let fields = ["host", "connection", "te"].map(|name| request.headers().get(name).cloned());
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(format!("{} {fields:?}", request.uri()))))
+        });
+        let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+        drop(server.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await);
+    });
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for body in ["", "hello"] {
+        let head = "Host: a.example:1\r\nTE: trailers\r\nConnection: te, close";
+        let answer =
+            outer.send(format!("POST /x HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        let answer = { answer }.rest().await;
+        assert!(answer.contains("https://a.example:1/x [None, None, Some(\"trailers\")]"), "{answer}");
+    }
+}
+
 /// PX-284: a connection over HTTP/2 that nobody uses is closed after a while; the next request makes another.
 #[tokio::test]
 async fn px_284_unused_http2_connections_are_closed() {
@@ -134,4 +160,127 @@ async fn px_284_http1_connections_are_shared_by_the_target() {
     }
     let told = told(&mut events);
     assert_eq!(told.iter().filter(|event| **event == "came").count(), 2, "{told:?}");
+}
+
+/// PX-281, PX-285: clients that take nothing of their answers hold up nobody else's over the connection that they share.
+#[tokio::test]
+async fn px_281_stalled_answers_over_http2_hold_up_no_other() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let (url, mut events) = counted(to(inner.address)).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let (mut deaf, sent) = (Vec::new(), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    for _ in 0..4 {
+        deaf.push(outer.send(GET).await);
+        let (mut upstream, _) = inner.upstream.accept().await;
+        upstream.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            let part = [b'x'; 64 * 1024];
+            while upstream.0.write_all(&part).await.is_ok() {
+                sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+    }
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = sent.load(std::sync::atomic::Ordering::Relaxed);
+        if std::mem::replace(&mut before, now) == now {
+            break;
+        }
+    }
+    let mut client = outer.send(GET).await;
+    inner.upstream.answer(OK).await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), client.until("\r\n\r\nok")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(told(&mut events), ["came"]);
+}
+
+/// PX-284, PX-285: where many requests last, as streams of events do, further ones go over another connection.
+#[tokio::test]
+async fn px_284_requests_that_last_keep_no_others_waiting() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let (url, mut events) = counted(to(inner.address)).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let mut lasting = Vec::new();
+    for number in 0..130 {
+        let client = outer.send(GET).await;
+        let accepted = tokio::time::timeout(Duration::from_secs(10), inner.upstream.accept()).await;
+        lasting.push((client, accepted.unwrap_or_else(|_| panic!("request {number} waits"))));
+    }
+    assert_eq!(told(&mut events), ["came", "came"]);
+    // A place that is free again is taken again.
+    let (mut client, (mut upstream, _)) = lasting.remove(0);
+    upstream.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    client.until("\r\n\r\nok").await;
+    lasting.extend({
+        let client = outer.send(GET).await;
+        [(client, inner.upstream.accept().await)]
+    });
+    assert_eq!(told(&mut events), [""; 0]);
+}
+
+/// PX-284, PX-288: an application that vanishes without a word takes no further requests with it.
+#[tokio::test]
+async fn px_284_a_silent_http2_connection_is_given_up() {
+    let inner = site_with(Options { https: true, ..Options::default() }).await;
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = to(relay.local_addr().unwrap());
+    let (url, _events) = counted(place.clone()).await;
+    let brief = UpstreamSettings { alive: Duration::from_millis(100), ..UpstreamSettings::default() };
+    let outer = outer(url, brief).await;
+    let silence = CancellationToken::new();
+    let (address, silent) = (inner.address, silence.clone());
+    tokio::spawn(async move {
+        let (mut client, _) = relay.accept().await.unwrap();
+        let mut server = TcpStream::connect(address).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+            () = silent.cancelled() => std::future::pending().await,
+        }
+    });
+    let mut client = outer.send(GET).await;
+    inner.upstream.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    client.until("\r\n\r\nok").await;
+    silence.cancel();
+    let mut waiting = outer.send(GET).await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), waiting.head()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    *place.lock().unwrap() = inner.address;
+    let mut client = outer.send(GET).await;
+    inner.upstream.answer(OK).await;
+    assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+}
+
+/// PX-284: a request without a body that is on its way when the application ends the connection, as many do after a thousand
+/// requests, is sent again over another one; others are not, since nobody knows whether they were seen.
+#[tokio::test]
+async fn px_284_requests_on_their_way_survive_the_end_of_an_http2_connection() {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let (_, mut answer) = connection.accept().await.unwrap().unwrap();
+                answer.send_response(Response::new(()), true).unwrap();
+                // The second of a connection is never looked at.
+                let _second = connection.accept().await;
+                connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+                while connection.accept().await.is_some() {}
+            });
+        }
+    });
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for (method, statuses) in [("GET", ["200", "200", "200"]), ("POST", ["502", "200", "502"])] {
+        for status in statuses {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let mut client = outer.send(head).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), client.rest()).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {answer}");
+        }
+    }
 }

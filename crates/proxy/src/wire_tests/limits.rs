@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -199,4 +199,36 @@ async fn px_283_http2_streams_must_make_progress() {
     let cut = deaf.into_body().collect().await;
     assert!(cut.is_err());
     assert_eq!(client.send_request(ask("/")).await.unwrap().status(), StatusCode::OK);
+}
+
+/// PX-283: over HTTP/2, too, a client that takes a long answer slowly is served, however much of it is at hand at once.
+#[tokio::test(start_paused = true)]
+async fn px_283_http2_clients_may_be_slow() {
+    let (mut client, _connection) = http2_client(1000).await;
+    let mut answer = client.send_request(ask("/much")).await.unwrap().into_body();
+    assert_eq!(answer.size_hint().exact(), Some(1_000_000));
+    let mut read = 0;
+    while let Some(frame) = answer.frame().await {
+        let count = frame.unwrap().into_data().unwrap().len();
+        // A thousand bytes a second.
+        tokio::time::sleep(Duration::from_millis(count.try_into().unwrap())).await;
+        read += count;
+    }
+    assert_eq!(read, 1_000_000);
+}
+
+/// PX-281, PX-283: over HTTP/2, request bodies that nobody takes hold up no other request of their connection.
+#[tokio::test(start_paused = true)]
+async fn px_281_http2_bodies_that_wait_hold_up_no_other() {
+    let (mut client, _connection) = http2_client(65_535).await;
+    let post = |path: &str, length: usize| {
+        let body = Body::from(vec![b'x'; length]);
+        Request::post(format!("http://a{path}")).body(body).unwrap()
+    };
+    let started = Instant::now();
+    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(client.send_request(post("/late", 4_000_000)))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.send_request(post("/", 100_000)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(started.elapsed().as_secs(), 1);
+    drop(waiting);
 }

@@ -132,6 +132,28 @@ async fn px_024_skip_expressions_are_checked() {
     assert!(warnings[0]["message"].as_str().unwrap().contains("Line 2"));
 }
 
+/// PX-024, PX-055: what opens a whole domain is worth a warning, and so is a host that another provider has.
+#[tokio::test]
+async fn px_055_a_host_that_another_provider_has_is_warned_of() {
+    let site = Site::new().await;
+    let more = json!({"mode": "forward_domain", "cookie_domain": "example.com", "external_host": "https://auth.example.com",
+        "skip_path_regex": "^https://"});
+    let made = site.post(PROVIDERS, site.provider_body("domain", more).await).await;
+    let warnings = site.events("configuration_warning").await;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["message"], "Line 1 of skip_path_regex opens every path: ^https://");
+
+    let more = json!({"external_host": "https://AUTH.example.com:443/path"});
+    let second = site.post(PROVIDERS, site.provider_body("second", more).await).await;
+    let told = site.events("configuration_warning").await;
+    let about = told.iter().find(|event| event["provider"]["name"] == "second").unwrap();
+    assert!(about["message"].as_str().unwrap().contains("auth.example.com, is that of the provider domain"), "{about}");
+    // Not again while the host stays, whatever else changes.
+    site.patch(&format!("{PROVIDERS}{}/", second["pk"]), json!({"name": "renamed"})).await;
+    site.patch(&format!("{PROVIDERS}{}/", made["pk"]), json!({"skip_path_regex": ""})).await;
+    assert_eq!(site.events("configuration_warning").await.len(), 2);
+}
+
 /// PX-025, OA-070: the five managed mappings are always there, and chosen ones stay.
 #[tokio::test]
 async fn oa_070_managed_mappings_are_always_there() {

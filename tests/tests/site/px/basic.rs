@@ -176,6 +176,8 @@ fn px_217_additional_headers_convert_values() {
         }
         assert_eq!(seen.all("x-gone"), [""; 0]);
         assert_eq!(seen.all("remote_user"), ["underscore"]);
+        let bytes = stage.recorder.bytes();
+        assert!(portcullis_testkit::raw::find(&bytes, b"\r\nREMOTE_USER: underscore\r\n").is_some(), "as it is given");
     });
 }
 

@@ -378,7 +378,7 @@ fn px_364_few_endpoints_are_used() {
         let used = until("the end of the session", async || {
             let log = site.log();
             let requests = log.lines().filter(|line| !line.contains("Created Event"));
-            let paths = requests.filter_map(|line| line.split_once("/application/o/")?.1.split_whitespace().next());
+            let paths = requests.filter_map(|line| line.split_once("/application/o/")?.1.split('"').next());
             let path =
                 |path: &str| path.split('?').next().unwrap().replace(&format!("{}/", stage.app.slug), "").to_owned();
             let used: std::collections::BTreeSet<String> = paths.map(path).collect();

@@ -62,7 +62,7 @@ words!(LimitName {
     "api" => Api,
 });
 words!(KeepSessions { "file" => File, "memory" => Memory });
-words!(LogFormat { "text" => Text, "json" => Json });
+words!(LogFormat { "auto" => Auto, "text" => Text, "json" => Json });
 words!(EmptyBasicPassword { "send" => Send, "omit" => Omit });
 words!(ForwardJwt { "assertion" => Assertion, "full" => Full, "off" => Off });
 
@@ -78,6 +78,8 @@ pub(crate) enum KeepSessions {
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
+    /// For people where people look on, for machines elsewhere.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.

@@ -200,6 +200,29 @@ async fn px_008_configurations_are_followed() {
     following.abort();
 }
 
+/// PX-055: a provider whose host another one has is reported as an event, once for each time that it changes.
+#[tokio::test]
+async fn px_055_a_shadowed_provider_is_reported() {
+    let twin = |first: &Provider| {
+        let mut twin = another(first, 9, "https://WIKI.example:443/", Mode::Proxy, "");
+        twin.name = "Twin".to_owned();
+        vec![twin]
+    };
+    let site = Site::several(|_| {}, |_| {}, twin).await;
+    let reports = async || {
+        site.plane.report_shadowed();
+        tokio::task::yield_now().await;
+        site.core.memory().reports.clone()
+    };
+    for _ in 0..2 {
+        let told = reports().await;
+        assert_eq!((told.len(), told[0].provider.as_str()), (1, "Twin"));
+        assert_eq!(told[0].details, serde_json::json!({"host": "wiki.example", "served_by": "Wiki provider"}));
+    }
+    site.reconfigure(|configuration| configuration.providers[1].external_host = "https://twin.example".to_owned());
+    assert_eq!((reports().await.len(), found(&site, "twin.example")), (1, Some(9)));
+}
+
 /// PX-564, PX-232: a line that is no expression is reported as an event, once for each time that the provider changes;
 /// the other lines stay in force.
 #[tokio::test]

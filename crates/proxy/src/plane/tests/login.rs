@@ -301,6 +301,29 @@ async fn px_065_an_incomplete_callback_is_an_ordinary_request() {
     }
 }
 
+/// PX-064, PX-140: signatures count on the reserved endpoints, too, where a callback wins; not in a target that is not
+/// encoded.
+#[tokio::test]
+async fn px_064_signatures_on_reserved_endpoints() {
+    for endpoint in ["start", "sign_out", "unknown", "callback"] {
+        let site = Site::new().await;
+        let login = start(&site, "/x").await;
+        let path = format!("{}&X-authentik-logout=true", login.code(&site));
+        let path = path.replace("/callback?", &format!("/{endpoint}?"));
+        let response = site.send(get(&path).header("cookie", &login.cookie)).await;
+        assert_eq!(header(&response, "location"), "https://wiki.example/x", "{endpoint}");
+        assert_eq!(site.core.memory().sessions.len(), 1, "{endpoint}");
+    }
+    let site = Site::new().await;
+    let cookie = site.session().await;
+    let bare = get("/outpost.goauthentik.io/start?rd=https://wiki.example/?a&X-authentik-logout=true");
+    started(&site.send(bare.header("cookie", &cookie)).await);
+    assert_eq!(site.core.memory().sessions.len(), 1);
+    let signed = get("/outpost.goauthentik.io/start?X-authentik-logout=true").header("cookie", &cookie);
+    assert!(header(&site.send(signed).await, "location").contains("/end-session/"));
+    assert!(site.core.memory().sessions.is_empty());
+}
+
 /// PX-061, PX-166, PX-547: with a path in `external_host` all of this happens below it.
 #[tokio::test]
 async fn px_061_a_host_with_a_path() {
