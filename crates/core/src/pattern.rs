@@ -48,9 +48,22 @@ pub fn matches_whole(pattern: &str, text: &str) -> bool {
     compile(pattern).is_ok_and(|compiled| compiled.is_match(text))
 }
 
-/// Whether a pattern fits addresses that have nothing in common (OA-841).
+/// Most paths that are tried behind the hosts of strangers.
+const MOST_PATHS: usize = 32;
+
+/// Whether a pattern fits addresses at hosts that have nothing in common (OA-841): with what it says itself behind the host, or
+/// with something else.
 pub fn is_broad(pattern: &str) -> bool {
-    ["https://one.example/callback", "http://two.test/"].iter().all(|text| matches_whole(pattern, text))
+    let Ok(compiled) = compile(pattern) else { return false };
+    // What it says, were it a text.
+    let said: String = pattern.chars().filter(|c| !r"\^$()".contains(*c)).collect();
+    let own = said.match_indices(['/', ':', '?']).map(|(at, _)| said.get(at..).unwrap_or_default());
+    let paths: Vec<&str> = ["", "/", "/callback", "/a/b?c=d"].into_iter().chain(own).take(MOST_PATHS).collect();
+    let fits = |host: &str| {
+        let mut all = ["https", "http"].iter().flat_map(|scheme| paths.iter().map(move |path| (scheme, path)));
+        all.any(|(scheme, path)| compiled.is_match(&format!("{scheme}://{host}{path}")))
+    };
+    ["one.example", "two.test"].into_iter().all(fits)
 }
 
 #[cfg(test)]
@@ -88,7 +101,27 @@ mod tests {
     /// OA-841: a pattern that fits anything is noticed.
     #[test]
     fn oa_841_broad_patterns_are_noticed() {
-        assert!(is_broad(".*") && is_broad("https?://.+"));
-        assert!(!is_broad(r"https://one\.example/.*"));
+        for broad in [
+            ".*",
+            "https?://.+",
+            "https://.*",
+            "http://.*/",
+            "https://.*/oauth2/callback",
+            r"^https://[a-z.]+/(login|oauth)/cb\?x=1$",
+            r"https://app\.example/cb|https://.*",
+            r"(https://[^/]+:8443/cb)",
+        ] {
+            assert!(is_broad(broad), "{broad}");
+        }
+        for narrow in [
+            r"https://one\.example/.*",
+            r"https://.*\.one\.example/cb",
+            r"https://(one\.example|one\.test)/cb",
+            r"http://127\.0\.0\.1:\d+/.*",
+            r"app://.*",
+            "(",
+        ] {
+            assert!(!is_broad(narrow), "{narrow}");
+        }
     }
 }

@@ -92,7 +92,10 @@ pub async fn exchange(
     let answered = match grant_type {
         "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
-            client::prove(ctx, visitor, &credentials, &client).await?;
+            match grant_type {
+                device::GRANT => client::prove_device(ctx, visitor, &credentials, &client).await?,
+                _ => client::prove(ctx, visitor, &credentials, &client).await?,
+            }
             match grant_type {
                 refresh::GRANT => by_refresh_token(ctx, visitor, &client, &credentials, params).await,
                 device::GRANT => by_device(ctx, visitor, &client, params).await,

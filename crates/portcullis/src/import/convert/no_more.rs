@@ -92,6 +92,8 @@ fn oa_930_clients_keep_their_fields() {
             "client_secret_expires": "2030-01-01T00:00:00Z", "second_client_secret": "second",
             "second_client_secret_expires": "2031-01-01T00:00:00Z", "refresh_family_max_age": "days=9",
             "token_exchange_without_actor": true, "require_pkce": true, "m2m_require_client_auth": true,
+            "allow_pkce_plain": true, "device_require_client_auth": true, "device_code_validity": "minutes=3",
+            "allowed_origins": ["https://x.example"], "allow_query_token": true, "allow_broad_redirect_uris": true,
             "authentication_flow": "f"})
     };
     let trusting = json!({"pk": "t", "name": "trusting", "jwt_federation_providers": ["gone"]});
@@ -118,6 +120,11 @@ fn oa_930_clients_keep_their_fields() {
         "token_exchange_without_actor: true",
         "require_pkce: true",
         "m2m_require_client_auth: true",
+        "allow_pkce_plain: true",
+        "device_require_client_auth: true",
+        "device_code_validity: \"minutes=3\"",
+        "allow_query_token: true",
+        "allow_broad_redirect_uris: true",
         "authentication_flow: !Find [authentik_flows.flow, [slug, \"sign-in\"]]",
     ] {
         assert!(text.contains(part), "{part}: {text}");
