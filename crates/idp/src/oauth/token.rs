@@ -294,7 +294,7 @@ pub(super) async fn for_machine(
         issue::foretell(ctx, &basis_of_machine(client, application, &proven, variant, scopes, visitor)).await;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, visitor, client, variant, proven).await?;
+    let mut proven = machine::confirm(ctx, &mut change, visitor, client, variant, scopes, proven).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, variant, &mut proven).await?;
     let basis = basis_of_machine(client, application, &proven, variant, scopes, visitor);
     let basis = Basis { foretold: Some(&foretold), ..basis };

@@ -129,6 +129,7 @@ CREATE TABLE token (
     managed         TEXT,
     allowed_applications TEXT NOT NULL, -- JSON list of UUID; empty: every application
     allowed_networks TEXT   NOT NULL, -- JSON list of text; empty: every network
+    allowed_scopes  TEXT   NOT NULL, -- JSON list of text; empty: every scope
     created         BIGINT  NOT NULL,
     last_used       BIGINT,
     last_used_from  TEXT,
@@ -136,6 +137,7 @@ CREATE TABLE token (
     old_key_ends    BIGINT,
     old_key_used    BIGINT,
     reminded        INTEGER NOT NULL, -- days before its end at which its owner was last reminded; 0: not yet
+    needs_rotation  BOOLEAN NOT NULL, -- nobody knows its key: it was drawn when the one before had ended
     CHECK (NOT expiring OR expires IS NOT NULL),
     CHECK ((old_key_digest IS NULL) = (old_key_ends IS NULL))
 );

@@ -384,10 +384,9 @@ impl Verified {
         conn: &mut Conn,
         visitor: &Visitor,
         client: &Client,
-        application: &Application,
     ) -> Result<Result<Option<Person>, &'static str>, Error> {
         let Some(actor) = &self.actor else { return Ok(Ok(None)) };
-        Ok(match actor.person(ctx, conn, visitor, client, application).await? {
+        Ok(match actor.person(ctx, conn, visitor, client, &[]).await? {
             Ok(person) if !person.account.is_active => Err("actor_inactive"),
             // What it would be if it was made.
             Ok(person) if person.account.pk.0 < 0 => Ok(None),
@@ -477,8 +476,9 @@ impl Verified {
         conn: &mut Conn,
         visitor: &Visitor,
         client: &Client,
-        application: &Application,
+        scopes: &[String],
     ) -> Result<Result<Person, &'static str>, Error> {
+        let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
         match &self.by {
             By::Source { source, issuer, subject, described } => {
                 if source::by_pk(conn, source.pk).await?.is_none_or(|source| !source.enabled) {
@@ -505,6 +505,9 @@ impl Verified {
                     }
                     if !tokens::is_taken_from(&password, visitor.client) {
                         return Ok(Err("network_not_allowed"));
+                    }
+                    if !tokens::covers(&password, scopes) {
+                        return Ok(Err("scope_not_allowed"));
                     }
                 }
                 Ok(directory::person_unchanged(ctx, conn, token.account).await?.ok_or("unknown_user"))

@@ -66,7 +66,7 @@ fn oa_933_a_comment_is_one_to_its_end() {
 fn oa_596_tokens_keep_their_limits() {
     let token = |name: &str, limited_to: Value| {
         json!({"identifier": name, "intent": "app_password", "user": 3, "key": "k", "expiring": true,
-            "allowed_networks": ["10.0.0.0/8"], "allowed_applications": limited_to})
+            "allowed_networks": ["10.0.0.0/8"], "allowed_scopes": ["openid"], "allowed_applications": limited_to})
     };
     let there = Snapshot {
         users: vec![json!({"pk": 3, "username": "ada", "type": "internal"})],
@@ -77,7 +77,7 @@ fn oa_596_tokens_keep_their_limits() {
     let plan = applications(&there, &Here::default(), &Refused::new());
     let one = document(&plan, "token one");
     assert!(one.contains("allowed_applications: [!Find [authentik_core.application, [slug, \"wiki\"]]]"), "{one}");
-    assert!(one.contains("10.0.0.0/8"), "{one}");
+    assert!(one.contains("10.0.0.0/8") && one.contains("openid"), "{one}");
     assert!(!document(&plan, "token all").contains("allowed_applications"));
     assert!(!plan.items.iter().any(|item| item.name == "token two"));
     assert!(is_told(&plan, &["\"two\"", "application that is not here"]), "{:?}", plan.notes);

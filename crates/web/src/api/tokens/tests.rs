@@ -219,6 +219,19 @@ async fn oa_609_expired_tokens_are_swept() {
     assert_ne!(key_of(&site, "ada-api").await, key);
     assert_eq!(site.bearer(&key, Method::GET, "/core/users/me/", None).await.status, 403);
     assert_eq!(site.events("secret_rotate").await.0, 1);
+    // Until somebody draws or sets a key; other changes leave it at that.
+    let marked =
+        async || site.admin(Method::GET, "/core/tokens/ada-api/", None).await.json.get("needs_rotation").cloned();
+    site.admin(Method::PATCH, "/core/tokens/ada-api/", json!({"description": "x"})).await;
+    assert_eq!(marked().await, Some(json!(true)));
+    assert_eq!(site.admin(Method::POST, "/core/tokens/ada-api/rotate/", json!({})).await.status, 200);
+    assert_eq!(marked().await, None);
+    site.clock.advance_seconds(2 * DAY);
+    tokens::sweep(&site.ctx).await.expect("sweeps");
+    assert_eq!(marked().await, Some(json!(true)));
+    let body = json!({"key": "a key that somebody has chosen for themselves"});
+    assert_eq!(site.admin(Method::POST, "/core/tokens/ada-api/set_key/", body).await.status, 204);
+    assert_eq!(marked().await, None);
     assert_eq!(site.bearer(TOKEN, Method::GET, "/core/users/me/", None).await.status, 200);
 }
 
