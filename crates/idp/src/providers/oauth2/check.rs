@@ -268,7 +268,7 @@ fn redirects(uris: &[RedirectUri], problems: &mut Problems) -> Vec<String> {
     for RedirectUri { matching_mode, url, .. } in uris {
         if matching_mode == "regex" {
             match pattern::check(url) {
-                Ok(()) if pattern::is_broad(url) => {
+                Ok(()) if pattern::is_loose(url) => {
                     warnings.push(format!("A pattern of redirect_uris fits addresses of strangers: {url}"));
                 }
                 Ok(()) => {}
