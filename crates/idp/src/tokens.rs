@@ -250,6 +250,7 @@ async fn make(
     problems.check()?;
     token::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
+    rules.note(change, &made).await?;
     Ok(made)
 }
 
@@ -319,6 +320,9 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     change.touch(Touched::Token(changed.uuid));
     let difference = diff(&snapshot(&before), &snapshot(&changed));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
+    if fields.expires.is_some() {
+        rules.note(change, &changed).await?;
+    }
     Ok(changed)
 }
 
@@ -493,14 +497,26 @@ impl Lifetime<'_> {
 
     /// Longest lifetime of an app password in seconds.
     fn longest(&self) -> i64 {
-        let limit = self.person.effective_attributes.get(MAXIMUM_LIFETIME).and_then(Value::as_str);
-        let Some(limit) = limit else { return self.settings.app_password_lifetime };
-        duration::parse(limit).map_or_else(
-            |_| {
-                tracing::warn!(user = self.person.account.username, "{MAXIMUM_LIFETIME} is no duration");
-                self.settings.app_password_lifetime
-            },
-            |microseconds| microseconds / 1_000_000,
-        )
+        self.own_limit().and_then(Result::ok).unwrap_or(self.settings.app_password_lifetime)
+    }
+
+    /// The limit that the owner's attributes name, in seconds, if they name one and it is a duration.
+    fn own_limit(&self) -> Option<Result<i64, ()>> {
+        let limit = self.person.effective_attributes.get(MAXIMUM_LIFETIME).filter(|limit| !limit.is_null())?;
+        let parsed = limit.as_str().ok_or(()).and_then(|text| duration::parse(text).map_err(drop));
+        Some(parsed.map(|microseconds| microseconds / 1_000_000))
+    }
+
+    /// Warns that the owner's attributes name a limit that is none, so that the system's counts (OA-603).
+    async fn note(&self, change: &mut Change<'_>, token: &Token) -> Result<(), Error> {
+        if token.intent != APP_PASSWORD || !matches!(self.own_limit(), Some(Err(()))) {
+            return Ok(());
+        }
+        let message = format!(
+            "Attribute {MAXIMUM_LIFETIME} is no duration, such as days=30: the longest lifetime is that of the system."
+        );
+        let owner = &self.person.account;
+        let owner = model("authentik_core", "user", owner.uuid, &owner.username);
+        change.event("configuration_warning", json!({"message": message, "model": named(token), "owner": owner})).await
     }
 }
