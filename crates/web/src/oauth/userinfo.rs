@@ -11,11 +11,12 @@ use portcullis_core::auth_via::AuthVia;
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::oauth::userinfo::{Refusal, answer, may_be_in_query};
+use portcullis_idp::oauth::userinfo::{Refusal, Told, answer, may_be_in_query};
 use portcullis_idp::oauth::{OAuthError, origins};
 
 use super::answer::{json, refused};
 use super::back_channel::{allow, sender};
+use super::meters::counted;
 use super::request::{authorization, form, visitor};
 
 /// `GET /application/o/userinfo/`
@@ -56,9 +57,9 @@ async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, uri: &Uri, in
         Err(_) => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
     };
     let told = match (bearer, in_form, in_query) {
-        (Some(token), None, None) | (None, Some(token), None) => answer(ctx, &visitor(origin), token).await,
+        (Some(token), None, None) | (None, Some(token), None) => tokens_user(ctx, origin, token).await,
         (None, None, Some(token)) => match may_be_in_query(ctx, token).await {
-            Ok(true) => answer(ctx, &visitor(origin), token).await,
+            Ok(true) => tokens_user(ctx, origin, token).await,
             // As if there was none: it is not looked for there (OA-884).
             Ok(false) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
             Err(error) => Err(Refusal::Failed(error)),
@@ -80,6 +81,12 @@ async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, uri: &Uri, in
         Err(Refusal::InsufficientScope) => challenge(ctx, StatusCode::FORBIDDEN, Some("insufficient_scope")),
         Err(Refusal::Failed(error)) => refused(origin, &OAuthError::Unavailable(error)),
     }
+}
+
+/// Whom a token is about.
+async fn tokens_user(ctx: &Context, origin: &Origin, token: &str) -> Result<Told, Refusal> {
+    let visitor = visitor(origin);
+    counted("userinfo", "", &visitor, answer(ctx, &visitor, token)).await
 }
 
 /// What follows the scheme `Bearer`, whatever its case.

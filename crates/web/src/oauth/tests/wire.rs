@@ -477,6 +477,9 @@ async fn oa_668_requests_are_counted() {
         app.ask("/application/o/token/", &[("grant_type", "password"), ("client_secret", secret)]).await;
     }
     app.ask("/application/o/introspect/", &[("client_secret", app.secret()), ("token", "x")]).await;
+    app.userinfo("x").await;
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    app.ask("/application/o/token/", &[("grant_type", exchange)]).await;
     drop(counting);
     let told = told.render();
     for (endpoint, grant, variant, outcome) in [
@@ -486,6 +489,8 @@ async fn oa_668_requests_are_counted() {
         ("token", "password", "oauth_client_secret", "ok"),
         ("token", "password", "jwt", "invalid_grant"),
         ("introspect", "", "", "ok"),
+        ("userinfo", "", "", "invalid_token"),
+        ("token", exchange, "", "unauthorized_client"),
     ] {
         let labels = format!("endpoint=\"{endpoint}\",grant=\"{grant}\",variant=\"{variant}\",outcome=\"{outcome}\"");
         let line = format!("portcullis_oauth_requests_total{{{labels}}} 1");
