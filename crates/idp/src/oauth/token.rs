@@ -349,6 +349,7 @@ async fn issue_all(
         false => None,
     };
     issue::remember_client(change.conn(), basis, &said).await?;
+    refresh::note_subject(change.conn(), basis, &said.claims, grant_id).await?;
     said.measure(&access_token);
     change.commit().await?;
     claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;

@@ -542,6 +542,7 @@ CREATE TABLE refresh_token (
     second_factor   BOOLEAN NOT NULL, -- whether one was shown in it
     auth_time       BIGINT  NOT NULL,
     scope           TEXT    NOT NULL,
+    subject         TEXT    NOT NULL, -- that of a mapping; empty: as the client has it
     began           BIGINT  NOT NULL, -- when the first one of its family was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
