@@ -136,6 +136,32 @@ fn oa_930_clients_keep_their_fields() {
     assert!(!application.contains("provider"), "{application}");
 }
 
+/// OA-042, OA-043, OA-841: what a server does not say of devices and of broad patterns is as it is there.
+#[test]
+fn oa_042_what_is_not_said_is_as_it_is_there() {
+    let client = |name: &str, code: &str, pattern: &str| {
+        let uris = json!([{"matching_mode": "regex", "url": pattern}]);
+        json!({"pk": name, "name": name, "access_code_validity": code, "redirect_uris": uris})
+    };
+    let there = Snapshot {
+        oauth2_providers: vec![
+            client("long", "minutes=20", "https://.*"),
+            client("short", "minutes=1", "https://a/.*"),
+        ],
+        ..Snapshot::default()
+    };
+    let plan = foundations(&there, &Here::default());
+    let (long, short) = (document(&plan, "provider long"), document(&plan, "provider short"));
+    for (text, validity) in [(&long, "minutes=20"), (&short, "minutes=10")] {
+        assert!(text.contains(&format!("device_code_validity: \"{validity}\"")), "{text}");
+        assert!(text.contains("device_require_client_auth: false"), "{text}");
+    }
+    assert!(
+        long.contains("allow_broad_redirect_uris: true") && !short.contains("allow_broad_redirect_uris"),
+        "{short}"
+    );
+}
+
 /// OA-930: roles of one user each stay behind, and nobody gets a role that this installation keeps.
 #[test]
 fn oa_930_own_roles_stay_behind() {
