@@ -61,10 +61,10 @@ pub(super) async fn submit(
     };
     let Ok(params) = params else { return unreadable(&origin) };
     // No browser sends neither a form nor a wish.
-    if is_form || !params.is_empty() {
-        if let Some(again) = once_more(&origin, &headers, uri.path(), &params) {
-            return again;
-        }
+    if (is_form || !params.is_empty())
+        && let Some(again) = once_more(&origin, &headers, uri.path(), &params)
+    {
+        return again;
     }
     // Only a browser that shows our page says that it comes from here.
     let ours = is_from_here(&headers, &origin) && posted_nothing;
