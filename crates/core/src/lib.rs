@@ -29,6 +29,7 @@ pub mod pattern;
 pub mod permission;
 pub mod policy;
 pub mod redirect;
+pub mod site;
 pub mod skip;
 pub mod target;
 pub mod totp;

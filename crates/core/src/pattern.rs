@@ -48,9 +48,100 @@ pub fn matches_whole(pattern: &str, text: &str) -> bool {
     compile(pattern).is_ok_and(|compiled| compiled.is_match(text))
 }
 
-/// Whether a pattern fits addresses that have nothing in common (OA-841).
+/// Most alternatives, and most paths of each, that are tried behind the hosts of strangers.
+const MOST: usize = 16;
+
+/// Whether a pattern fits addresses at hosts that have nothing in common (OA-841): with what it says itself behind the host, or
+/// with something else.
 pub fn is_broad(pattern: &str) -> bool {
-    ["https://one.example/callback", "http://two.test/"].iter().all(|text| matches_whole(pattern, text))
+    fits_strangers(pattern, |text| text.split_once("://").map_or("", |(_, rest)| rest))
+}
+
+/// The same, also where a stranger's address says in its path or query what the pattern means of the host, as
+/// `https://two.test/.one.example/cb` does for `https://.*\.one\.example/cb`.
+pub fn is_loose(pattern: &str) -> bool {
+    is_broad(pattern) || fits_strangers(pattern, |text| text)
+}
+
+/// Whether a pattern fits addresses of strangers that end like the chosen part of what it says.
+fn fits_strangers(pattern: &str, part: impl Fn(&str) -> &str) -> bool {
+    let Ok(compiled) = compile(pattern) else { return false };
+    let own = samples(pattern);
+    let own = own.iter().take(MOST).flat_map(|text| {
+        let text = part(text);
+        let tails = text.match_indices(['/', ':', '?']).map(|(at, _)| text.get(at..).unwrap_or_default());
+        tails.take(MOST)
+    });
+    let paths: Vec<&str> = ["", "/", "/callback", "/a/b?c=d"].into_iter().chain(own).collect();
+    let fits = |host: &str| {
+        let mut all = ["https", "http"].iter().flat_map(|scheme| paths.iter().map(move |path| (scheme, path)));
+        all.any(|(scheme, path)| compiled.is_match(&format!("{scheme}://{host}{path}")))
+    };
+    ["one.example", "two.test"].into_iter().all(fits)
+}
+
+/// Texts that a pattern likely fits: one for each of its alternatives, of those inside it the first. What that misses is no
+/// address that somebody registers.
+fn samples(pattern: &str) -> Vec<String> {
+    let (mut done, mut text, mut item) = (Vec::new(), String::new(), 0);
+    let (mut groups, mut skipped) = (Vec::new(), None::<usize>);
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        if let Some(depth) = skipped {
+            // Further alternatives of a group.
+            match c {
+                '\\' => drop(chars.next()),
+                '(' => skipped = Some(depth + 1),
+                ')' if depth > 0 => skipped = Some(depth - 1),
+                ')' => (skipped, item) = (None, groups.pop().unwrap_or_default()),
+                _ => {}
+            }
+            continue;
+        }
+        match c {
+            '(' => {
+                groups.push(text.len());
+                if chars.next_if_eq(&'?').is_some() && chars.by_ref().find(|c| ":>)".contains(*c)) == Some(')') {
+                    groups.pop();
+                }
+            }
+            ')' => item = groups.pop().unwrap_or_default(),
+            '|' if groups.is_empty() => done.push(std::mem::take(&mut text)),
+            '|' => skipped = Some(0),
+            '^' | '$' | '*' | '+' | '?' => {}
+            '{' => {
+                let times: String = chars.by_ref().take_while(|c| *c != '}').take_while(char::is_ascii_digit).collect();
+                let again = times.parse::<usize>().unwrap_or(1).min(64).saturating_sub(1);
+                text.push_str(&text.get(item..).unwrap_or_default().repeat(again));
+            }
+            '[' => {
+                item = text.len();
+                let negated = chars.next_if_eq(&'^').is_some();
+                let first = chars.next().filter(|first| *first != '\\').or_else(|| chars.next());
+                while chars.next().is_some_and(|c| c != ']') {}
+                text.push(first.filter(|_| !negated).map_or('a', of_class));
+            }
+            _ => {
+                item = text.len();
+                match c {
+                    '.' => text.push('a'),
+                    '\\' => text.extend(chars.next().filter(|c| !"Azb".contains(*c)).map(of_class)),
+                    _ => text.push(c),
+                }
+            }
+        }
+    }
+    done.push(text);
+    done
+}
+
+/// What stands for a class of this letter, or itself.
+const fn of_class(letter: char) -> char {
+    match letter {
+        'd' => '0',
+        'w' => 'a',
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +179,32 @@ mod tests {
     /// OA-841: a pattern that fits anything is noticed.
     #[test]
     fn oa_841_broad_patterns_are_noticed() {
-        assert!(is_broad(".*") && is_broad("https?://.+"));
-        assert!(!is_broad(r"https://one\.example/.*"));
+        for broad in [
+            ".*",
+            "https?://.+",
+            "https://.*",
+            "http://.*/",
+            "https://.*/oauth2/callback",
+            r"^https://[a-z.]+/(login|oauth)/cb\?x=1$",
+            r"https://app\.example/cb|https://.*",
+            r"(https://[^/]+:8443/cb)",
+            r"https://(?:[a-z0-9-]+\.)+[a-z]{2,}/auth/v\d{2}/[A-Z]x",
+            r"https?://(?P<host>.*)/(a(b|c)|d)+/end",
+        ] {
+            assert!(is_broad(broad) && is_loose(broad), "{broad}");
+        }
+        for narrow in [
+            r"https://one\.example/.*",
+            r"https://.*\.one\.example/cb",
+            r"https://(one\.example|one\.test)/cb",
+            r"http://127\.0\.0\.1:\d+/.*",
+            r"app://.*",
+            r"https://[a-z]{3}\.one\.example/(a|b",
+            r"https://(a|one\.example)/cb",
+            "(",
+        ] {
+            assert!(!is_broad(narrow), "{narrow}");
+            assert_eq!(is_loose(narrow), narrow == r"https://.*\.one\.example/cb", "{narrow}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! Where a browser may be sent after a page of ours (CO-309).
 
+/// Longest target, in bytes: no request has a longer one (OA-009).
+pub const LONGEST: usize = 16 * 1024;
+
 /// Home.
 pub const HOME: &str = "/";
 
@@ -8,7 +11,7 @@ pub const HOME: &str = "/";
 pub fn local_target(next: &str) -> &str {
     let mut bytes = next.bytes();
     let local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
-    let plain = next.len() <= 8192 && next.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
+    let plain = next.len() <= LONGEST && next.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
     if local && plain { next } else { HOME }
 }
 

@@ -127,6 +127,14 @@ pub struct Options {
     pub hidden_keys: bool,
     /// Whether generated keys of tokens say what they are (OA-613).
     pub labelled_keys: bool,
+    /// How many seconds a generated account stays after its last assertion has ended, if not
+    /// [`Options::GENERATED_ACCOUNT_RETENTION`] (OA-648).
+    pub generated_account_retention: Option<i64>,
+}
+
+impl Options {
+    /// Thirty days, in seconds.
+    pub const GENERATED_ACCOUNT_RETENTION: i64 = 30 * 24 * 3600;
 }
 
 /// Counts changes to what outposts are configured by, and how many of them the embedded one works by.

@@ -57,6 +57,9 @@ pub struct Fields {
     pub expected_audiences: Option<Vec<String>>,
     pub allowed_algorithms: Option<Vec<String>>,
     pub max_assertion_lifetime: Option<String>,
+    pub assertion_leeway: Option<String>,
+    pub audience_check: Option<bool>,
+    pub require_exp: Option<bool>,
     pub single_use: Option<bool>,
 }
 
@@ -298,6 +301,9 @@ fn apply(source: &mut Source, fields: &Fields) {
     set_list(&mut source.expected_audiences, fields.expected_audiences.as_ref());
     set_list(&mut source.allowed_algorithms, fields.allowed_algorithms.as_ref());
     set(&mut source.max_assertion_lifetime, &fields.max_assertion_lifetime);
+    set(&mut source.assertion_leeway, &fields.assertion_leeway);
+    set(&mut source.audience_check, &fields.audience_check);
+    set(&mut source.require_exp, &fields.require_exp);
     set(&mut source.single_use, &fields.single_use);
 }
 
@@ -334,6 +340,9 @@ fn blank(ctx: &Context) -> Source {
         expected_audiences: json!([]),
         allowed_algorithms: json!([]),
         max_assertion_lifetime: "days=1".to_owned(),
+        assertion_leeway: "seconds=30".to_owned(),
+        audience_check: true,
+        require_exp: true,
         single_use: false,
         discovered_issuer: String::new(),
         fetched_jwks: json!({}),
@@ -374,6 +383,9 @@ fn snapshot(source: &Source) -> Value {
         "expected_audiences": source.expected_audiences,
         "allowed_algorithms": source.allowed_algorithms,
         "max_assertion_lifetime": source.max_assertion_lifetime,
+        "assertion_leeway": source.assertion_leeway,
+        "audience_check": source.audience_check,
+        "require_exp": source.require_exp,
         "single_use": source.single_use,
     })
 }

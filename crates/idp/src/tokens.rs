@@ -13,6 +13,7 @@ use portcullis_core::duration;
 use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::permission::{Model, Verb};
+use portcullis_core::username::exceeds;
 use portcullis_store::account::Account;
 use portcullis_store::grant::descent::Ended;
 use portcullis_store::token::Token;
@@ -60,6 +61,8 @@ pub struct Fields {
     pub allowed_applications: Option<Vec<ApplicationId>>,
     /// The only networks an app password is taken from; empty for every one.
     pub allowed_networks: Option<Vec<String>>,
+    /// The only scopes that may be asked for with an app password; empty for every one.
+    pub allowed_scopes: Option<Vec<String>>,
 }
 
 /// The keyed digest that a key is found by (CO-105, CO-463).
@@ -101,12 +104,19 @@ pub fn is_taken_from(token: &Token, address: IpAddr) -> bool {
     token.allowed_networks.is_empty() || token.allowed_networks.iter().any(holds)
 }
 
+/// Whether an app password is good for all of these scopes (OA-816).
+pub fn covers(token: &Token, scopes: &[String]) -> bool {
+    token.allowed_scopes.is_empty() || scopes.iter().all(|scope| token.allowed_scopes.contains(scope))
+}
+
 const OF_OUTPOST: &str = "This identifier is that of an outpost's token.";
 
-/// Most applications, and most networks, that one token is limited to.
+/// Most applications, networks and scopes that one token is limited to.
 const MOST_LIMITS: usize = 100;
+/// Longest name of a scope, in characters.
+const LONGEST_SCOPE: usize = 255;
 
-/// Limits an app password to applications and networks (OA-816). Networks are written down as addresses of networks:
+/// Limits an app password to applications, networks and scopes (OA-816). Networks are written down as addresses of networks:
 /// a single address is one of its own.
 async fn limit(conn: &mut Conn, token: &mut Token, fields: &Fields, problems: &mut Problems) -> Result<(), Error> {
     const ONLY: &str = "Only app passwords can be limited.";
@@ -130,7 +140,7 @@ async fn limit(conn: &mut Conn, token: &mut Token, fields: &Fields, problems: &m
         if !networks.is_empty() && token.intent != APP_PASSWORD {
             problems.add("allowed_networks", ONLY);
         } else if networks.len() > MOST_LIMITS {
-            problems.add("allowed_networks", too_many);
+            problems.add("allowed_networks", too_many.clone());
         }
         token.allowed_networks.clear();
         for text in networks.iter().take(MOST_LIMITS) {
@@ -140,6 +150,19 @@ async fn limit(conn: &mut Conn, token: &mut Token, fields: &Fields, problems: &m
                 None => problems.add("allowed_networks", format!("\"{text}\" is no address or network.")),
             }
         }
+    }
+    if let Some(scopes) = &fields.allowed_scopes {
+        if !scopes.is_empty() && token.intent != APP_PASSWORD {
+            problems.add("allowed_scopes", ONLY);
+        } else if scopes.len() > MOST_LIMITS {
+            problems.add("allowed_scopes", too_many);
+        }
+        for text in scopes.iter().take(MOST_LIMITS) {
+            if text.is_empty() || text.contains(char::is_whitespace) || exceeds(text, LONGEST_SCOPE) {
+                problems.add("allowed_scopes", format!("\"{text}\" is no name of a scope."));
+            }
+        }
+        token.allowed_scopes.clone_from(scopes);
     }
     Ok(())
 }
@@ -212,11 +235,13 @@ async fn make(
         managed: None,
         allowed_applications: Vec::new(),
         allowed_networks: Vec::new(),
+        allowed_scopes: Vec::new(),
         created: now,
         last_used: None,
         last_used_from: None,
         old_key: None,
         reminded: 0,
+        needs_rotation: false,
     };
     let for_other = owner != caller && change.actor().is_superuser;
     let rules = Lifetime { settings: &settings, person: &person, by_admin, for_other, now };
@@ -225,6 +250,7 @@ async fn make(
     problems.check()?;
     token::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
+    rules.note(change, &made).await?;
     Ok(made)
 }
 
@@ -284,7 +310,9 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
         changed.reminded = 0;
     }
     token::update(change.conn(), &changed).await.map_err(taken)?;
-    let limits = |token: &Token| (token.allowed_applications.clone(), token.allowed_networks.clone());
+    let limits = |token: &Token| {
+        (token.allowed_applications.clone(), token.allowed_networks.clone(), token.allowed_scopes.clone())
+    };
     if limits(&before) != limits(&changed) || !changed.holds(ctx.now()) {
         // What it opened elsewhere, or from elsewhere, ends; the rest is made again, if the token still holds.
         end_what_it_opened(change, &changed).await?;
@@ -292,6 +320,9 @@ pub async fn update_in(change: &mut Change<'_>, identifier: &str, fields: Fields
     change.touch(Touched::Token(changed.uuid));
     let difference = diff(&snapshot(&before), &snapshot(&changed));
     change.event("model_updated", json!({"model": named(&changed), "diff": difference})).await?;
+    if fields.expires.is_some() {
+        rules.note(change, &changed).await?;
+    }
     Ok(changed)
 }
 
@@ -397,7 +428,8 @@ pub(crate) fn named(token: &Token) -> Value {
 fn snapshot(token: &Token) -> Value {
     let expires = token.expires.map(|at| at.to_string());
     json!({"identifier": token.identifier, "description": token.description, "expiring": token.expiring, "expires": expires,
-        "allowed_applications": token.allowed_applications, "allowed_networks": token.allowed_networks})
+        "allowed_applications": token.allowed_applications, "allowed_networks": token.allowed_networks,
+        "allowed_scopes": token.allowed_scopes})
 }
 
 fn check_identifier(identifier: Option<&str>, problems: &mut Problems) {
@@ -465,14 +497,26 @@ impl Lifetime<'_> {
 
     /// Longest lifetime of an app password in seconds.
     fn longest(&self) -> i64 {
-        let limit = self.person.effective_attributes.get(MAXIMUM_LIFETIME).and_then(Value::as_str);
-        let Some(limit) = limit else { return self.settings.app_password_lifetime };
-        duration::parse(limit).map_or_else(
-            |_| {
-                tracing::warn!(user = self.person.account.username, "{MAXIMUM_LIFETIME} is no duration");
-                self.settings.app_password_lifetime
-            },
-            |microseconds| microseconds / 1_000_000,
-        )
+        self.own_limit().and_then(Result::ok).unwrap_or(self.settings.app_password_lifetime)
+    }
+
+    /// The limit that the owner's attributes name, in seconds, if they name one and it is a duration.
+    fn own_limit(&self) -> Option<Result<i64, ()>> {
+        let limit = self.person.effective_attributes.get(MAXIMUM_LIFETIME).filter(|limit| !limit.is_null())?;
+        let parsed = limit.as_str().ok_or(()).and_then(|text| duration::parse(text).map_err(drop));
+        Some(parsed.map(|microseconds| microseconds / 1_000_000))
+    }
+
+    /// Warns that the owner's attributes name a limit that is none, so that the system's counts (OA-603).
+    async fn note(&self, change: &mut Change<'_>, token: &Token) -> Result<(), Error> {
+        if token.intent != APP_PASSWORD || !matches!(self.own_limit(), Some(Err(()))) {
+            return Ok(());
+        }
+        let message = format!(
+            "Attribute {MAXIMUM_LIFETIME} is no duration, such as days=30: the longest lifetime is that of the system."
+        );
+        let owner = &self.person.account;
+        let owner = model("authentik_core", "user", owner.uuid, &owner.username);
+        change.event("configuration_warning", json!({"message": message, "model": named(token), "owner": owner})).await
     }
 }

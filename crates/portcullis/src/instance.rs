@@ -141,6 +141,7 @@ pub(crate) fn context(
             strict_admin_set: settings.passwords.strict_admin_set,
             hidden_keys: !settings.tokens.viewable_keys,
             labelled_keys: settings.tokens.labelled_keys,
+            generated_account_retention: i64::try_from(settings.tokens.generated_account_retention.0.as_secs()).ok(),
         },
         limits: settings.limits.of_sign_in(),
         rates: Rates::default(),

@@ -324,6 +324,10 @@ settings! {
         /// An app password then begins with `pcap_`, an API token with `pcat_`, and both end with six characters of a
         /// checksum. Keys without them are as good.
         labelled_keys: bool = "false";
+        /// How long an account that was made for a machine's assertion stays after the last one has ended.
+        ///
+        /// It gets no tokens without another assertion; with one it is the same account, with the same subject.
+        generated_account_retention: Span = "30d";
     }
 
     /// When failed attempts to sign in slow somebody down. Counters are kept in the database, without names or addresses.

@@ -356,12 +356,15 @@ on_both! {
                      refresh_token_validity, refresh_token_threshold, include_claims_in_id_token, sub_mode, issuer_mode,
                      logout_uri, logout_method, jwt_federation_sources, jwt_federation_providers, federation_audiences,
                      cap_to_assertion_exp, second_secret_sealed, client_jwks, refresh_family_max_age,
-                     exchange_without_actor, require_pkce, m2m_require_client_auth, mode, external_host,
+                     exchange_without_actor, require_pkce, m2m_require_client_auth, allow_pkce_plain,
+                     device_code_validity, device_require_client_auth, allowed_origins, allow_query_token,
+                     allow_broad_redirect_uris, mode, external_host,
                      internal_host, internal_host_ssl_validation, skip_path_regex, intercept_header_auth,
                      basic_auth_enabled, basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain,
                      cookie_secret_sealed)
                  VALUES ('p', 'proxy', 'p', 'f', 'f', 'p', '', $1, '[]', '[]', '', '', '', '', TRUE, '', '', '', '',
-                     '[]', '[]', '[]', TRUE, $1, '{}', '', FALSE, FALSE, FALSE, '', '', '', TRUE, '', TRUE, FALSE, '', '', '', $1)",
+                     '[]', '[]', '[]', TRUE, $1, '{}', '', FALSE, FALSE, FALSE, FALSE, '', FALSE, '[]', FALSE, FALSE,
+                     '', '', '', TRUE, '', TRUE, FALSE, '', '', '', $1)",
             ).bind(Vec::<u8>::new()).execute(c).await.expect("is new");
         });
         let digest = [7; 32];

@@ -4,6 +4,7 @@ mod list;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
+use portcullis_core::site;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -91,6 +92,18 @@ pub struct Provider {
     pub require_pkce: bool,
     /// Whether an app password counts beside the client's secret alone (OA-043).
     pub m2m_require_client_auth: bool,
+    /// Whether the challenge of a code may be its verifier (OA-041).
+    pub allow_pkce_plain: bool,
+    /// How long a device waits for somebody to let it in (OA-042).
+    pub device_code_validity: String,
+    /// Whether a client that has a secret shows it for devices; see [`Provider::proves_devices`] (OA-043).
+    pub device_require_client_auth: bool,
+    /// List of origins whose pages may read answers, besides those of strict redirect URIs (OA-580).
+    pub allowed_origins: Value,
+    /// Whether an access token may come in the query at user information (OA-884).
+    pub allow_query_token: bool,
+    /// Whether patterns of redirect URIs may fit hosts that have nothing in common (OA-841).
+    pub allow_broad_redirect_uris: bool,
     /// `proxy`, `forward_single` or `forward_domain`.
     pub mode: String,
     /// Where browsers reach the application.
@@ -144,6 +157,11 @@ impl Provider {
     /// Whether a code is for who has the verifier of its challenge alone: always where the client has no secret (OA-041).
     pub fn needs_pkce(&self) -> bool {
         self.require_pkce || self.is_public()
+    }
+
+    /// Whether its client shows its secret at the device endpoint and for a device's code: never one that has none (OA-043).
+    pub fn proves_devices(&self) -> bool {
+        self.device_require_client_auth && !self.is_public()
     }
 
     /// Whether its client may use a grant (OA-050).
@@ -211,6 +229,12 @@ impl Record for Provider {
             exchange_without_actor: row.flag("exchange_without_actor")?,
             require_pkce: row.flag("require_pkce")?,
             m2m_require_client_auth: row.flag("m2m_require_client_auth")?,
+            allow_pkce_plain: row.flag("allow_pkce_plain")?,
+            device_code_validity: row.text("device_code_validity")?,
+            device_require_client_auth: row.flag("device_require_client_auth")?,
+            allowed_origins: row.json("allowed_origins")?,
+            allow_query_token: row.flag("allow_query_token")?,
+            allow_broad_redirect_uris: row.flag("allow_broad_redirect_uris")?,
             mode: row.text("mode")?,
             external_host: row.text("external_host")?,
             internal_host: row.text("internal_host")?,
@@ -349,10 +373,11 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
              logout_uri, logout_method, federation_audiences, cap_to_assertion_exp, client_secret_expires,
              client_secret_used, second_secret_sealed, second_secret_expires, second_secret_used, client_jwks,
              encryption_key, refresh_family_max_age, exchange_without_actor, require_pkce,
-             m2m_require_client_auth)
+             m2m_require_client_auth, allow_pkce_plain, device_code_validity, device_require_client_auth,
+             allowed_origins, allow_query_token, allow_broad_redirect_uris)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
              $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
-             $43, $44, $45, $46, $47, $48)
+             $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54)
          RETURNING pk",
     )
     .bind(provider.uuid.to_string())
@@ -403,9 +428,36 @@ pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, 
     .bind(provider.exchange_without_actor)
     .bind(provider.require_pkce)
     .bind(provider.m2m_require_client_auth)
+    .bind(provider.allow_pkce_plain)
+    .bind(&provider.device_code_validity)
+    .bind(provider.device_require_client_auth)
+    .bind(provider.allowed_origins.to_string())
+    .bind(provider.allow_query_token)
+    .bind(provider.allow_broad_redirect_uris)
     .fetch_one(c)
     .await)?;
+    set_origins(conn, ProviderPk(pk), provider).await?;
     Ok(ProviderPk(pk))
+}
+
+/// Keeps what [`has_origin`] looks for.
+async fn set_origins(conn: &mut Conn, pk: ProviderPk, provider: &Provider) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("DELETE FROM provider_origin WHERE provider = $1").bind(pk.0).execute(c).await.map(drop))?;
+    for origin in site::of(&provider.redirect_uris, &provider.allowed_origins) {
+        on!(conn, c => sqlx::query("INSERT INTO provider_origin (origin, provider) VALUES ($1, $2)")
+            .bind(origin).bind(pk.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Whether a page of this origin belongs to any client (OA-583).
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_origin(conn: &mut Conn, origin: &str) -> Result<bool, StoreError> {
+    let text = "SELECT COUNT(*) FROM (SELECT 1 FROM provider_origin WHERE origin = $1 LIMIT 1) AS found";
+    let count = on!(conn, c => sqlx::query_scalar::<_, i64>(text).bind(origin).fetch_one(c).await)?;
+    Ok(count > 0)
 }
 
 /// Stores every field of a provider but key, kind and uuid.
@@ -426,7 +478,9 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
              client_secret_expires = $37, client_secret_used = $38, second_secret_sealed = $39,
              second_secret_expires = $40, second_secret_used = $41, client_jwks = $42, encryption_key = $43,
              refresh_family_max_age = $44, exchange_without_actor = $45, require_pkce = $46,
-             m2m_require_client_auth = $47
+             m2m_require_client_auth = $47, allow_pkce_plain = $48, device_code_validity = $49,
+             device_require_client_auth = $50, allowed_origins = $51, allow_query_token = $52,
+             allow_broad_redirect_uris = $53
          WHERE pk = $1",
     )
     .bind(provider.pk.0)
@@ -476,10 +530,16 @@ pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreErr
     .bind(provider.exchange_without_actor)
     .bind(provider.require_pkce)
     .bind(provider.m2m_require_client_auth)
+    .bind(provider.allow_pkce_plain)
+    .bind(&provider.device_code_validity)
+    .bind(provider.device_require_client_auth)
+    .bind(provider.allowed_origins.to_string())
+    .bind(provider.allow_query_token)
+    .bind(provider.allow_broad_redirect_uris)
     .execute(c)
     .await
     .map(drop))?;
-    Ok(())
+    set_origins(conn, provider.pk, provider).await
 }
 
 /// Deletes a provider with all that was granted through it; its application stays (CO-130).

@@ -35,6 +35,8 @@ pub struct RefreshToken {
     pub auth_time: Timestamp,
     /// Granted scopes, joined by spaces.
     pub scope: String,
+    /// The subject that a mapping gave the user in what was issued last; empty for the one that the client has of them (OA-426).
+    pub subject: String,
     /// When the first token of its family was issued.
     pub began: Timestamp,
     /// When it was issued.
@@ -67,6 +69,7 @@ impl Record for RefreshToken {
             second_factor: row.flag("second_factor")?,
             auth_time: row.instant("auth_time")?,
             scope: row.text("scope")?,
+            subject: row.text("subject")?,
             began: row.instant("began")?,
             issued: row.instant("issued")?,
             expires: row.instant("expires")?,
@@ -83,8 +86,8 @@ impl Record for RefreshToken {
 pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO refresh_token (digest, grant_id, provider, account, sid, auth_method, auth_time, scope, issued,
-             expires, second_factor, began)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             expires, second_factor, began, subject)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(&token.digest)
     .bind(&token.grant_id)
@@ -98,7 +101,18 @@ pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<(), StoreEr
     .bind(token.expires.0)
     .bind(token.second_factor)
     .bind(token.began.0)
+    .bind(&token.subject)
     .execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Notes whom tokens of a grant are about, where a mapping says so; empty where it does not (OA-426).
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_subject(conn: &mut Conn, grant_id: &str, subject: &str) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("UPDATE refresh_token SET subject = $2 WHERE grant_id = $1 AND subject <> $2")
+        .bind(grant_id).bind(subject).execute(c).await.map(drop))?;
     Ok(())
 }
 

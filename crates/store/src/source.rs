@@ -74,6 +74,12 @@ pub struct Source {
     pub allowed_algorithms: Value,
     /// Longest lifetime of an assertion, a duration as typed.
     pub max_assertion_lifetime: String,
+    /// How far clocks may differ in `nbf` and `iat`, a duration as typed (OA-044).
+    pub assertion_leeway: String,
+    /// Whether an assertion must be for the client (OA-824).
+    pub audience_check: bool,
+    /// Whether an assertion must say when it ends (OA-825).
+    pub require_exp: bool,
     /// Whether an assertion counts once (OA-349).
     pub single_use: bool,
     /// `issuer` of the discovery document; empty while unknown.
@@ -127,6 +133,9 @@ impl Record for Source {
             expected_audiences: row.json("expected_audiences")?,
             allowed_algorithms: row.json("allowed_algorithms")?,
             max_assertion_lifetime: row.text("max_assertion_lifetime")?,
+            assertion_leeway: row.text("assertion_leeway")?,
+            audience_check: row.flag("audience_check")?,
+            require_exp: row.flag("require_exp")?,
             single_use: row.flag("single_use")?,
             discovered_issuer: row.text("discovered_issuer")?,
             fetched_jwks: row.json("fetched_jwks")?,
@@ -165,9 +174,9 @@ pub async fn insert(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
              access_token_url, profile_url, pkce, consumer_key, consumer_secret_sealed, additional_scopes,
              oidc_well_known_url, oidc_jwks_url, oidc_jwks, authorization_code_auth_method, expected_issuers,
              expected_audiences, allowed_algorithms, max_assertion_lifetime, discovered_issuer, fetched_jwks,
-             fetched_at, single_use)
+             fetched_at, single_use, assertion_leeway, audience_check, require_exp)
          VALUES ($1, $2, $3, FALSE, FALSE, NULL, NULL, '[]', '[]', '', '', '', '', '', '', NULL, NULL, NULL, NULL, '',
-             '', $4, '', '', '', '{}', '', '[]', '[]', '[]', '', '', '{}', NULL, FALSE)",
+             '', $4, '', '', '', '{}', '', '[]', '[]', '[]', '', '', '{}', NULL, FALSE, '', TRUE, TRUE)",
     ).bind(source.pk.to_string()).bind(&source.name).bind(&source.slug)
     .bind(&source.consumer_secret_sealed).execute(c).await.map(drop))?;
     update(conn, source).await
@@ -187,7 +196,7 @@ pub async fn update(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
              oidc_well_known_url = $24, oidc_jwks_url = $25, oidc_jwks = $26, authorization_code_auth_method = $27,
              expected_issuers = $28, expected_audiences = $29, allowed_algorithms = $30, max_assertion_lifetime = $31,
              discovered_issuer = $32, fetched_jwks = $33, fetched_at = $34,
-             fresh_until = $35, single_use = $36
+             fresh_until = $35, single_use = $36, assertion_leeway = $37, audience_check = $38, require_exp = $39
          WHERE pk = $1",
     )
     .bind(source.pk.to_string())
@@ -226,6 +235,9 @@ pub async fn update(conn: &mut Conn, source: &Source) -> Result<(), StoreError> 
     .bind(source.fetched_at.map(|at| at.0))
     .bind(source.fresh_until.map(|at| at.0))
     .bind(source.single_use)
+    .bind(&source.assertion_leeway)
+    .bind(source.audience_check)
+    .bind(source.require_exp)
     .execute(c)
     .await
     .map(drop))?;

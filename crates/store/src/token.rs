@@ -39,6 +39,8 @@ pub struct Token {
     pub allowed_applications: Vec<ApplicationId>,
     /// The only networks it is taken from, if there are any here, as they were written.
     pub allowed_networks: Vec<String>,
+    /// The only scopes that are asked for with it, if there are any here.
+    pub allowed_scopes: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it last opened something.
@@ -49,6 +51,8 @@ pub struct Token {
     pub old_key: Option<OldKey>,
     /// How many days before its end its owner was last reminded; 0 when they were not (OA-612).
     pub reminded: i32,
+    /// Whether nobody knows its key, which was drawn when the one before had ended (OA-609).
+    pub needs_rotation: bool,
 }
 
 /// A key that was replaced, and holds for a while beside the new one (OA-608).
@@ -109,6 +113,7 @@ impl Record for Token {
             managed: row.text_or_null("managed")?,
             allowed_applications: list_of(row, "allowed_applications")?,
             allowed_networks: list_of(row, "allowed_networks")?,
+            allowed_scopes: list_of(row, "allowed_scopes")?,
             created: row.instant("created")?,
             last_used: row.instant_or_null("last_used")?,
             last_used_from: row.text_or_null("last_used_from")?,
@@ -119,6 +124,7 @@ impl Record for Token {
                 _ => None,
             },
             reminded: row.small("reminded")?,
+            needs_rotation: row.flag("needs_rotation")?,
         })
     }
 }
@@ -176,7 +182,8 @@ pub async fn of_username(
              token.allowed_networks AS token_allowed_networks, token.created AS token_created,
              token.last_used AS token_last_used, token.last_used_from AS token_last_used_from,
              token.old_key_digest AS token_old_key_digest, token.old_key_ends AS token_old_key_ends,
-             token.old_key_used AS token_old_key_used, token.reminded AS token_reminded
+             token.old_key_used AS token_old_key_used, token.reminded AS token_reminded,
+             token.allowed_scopes AS token_allowed_scopes, token.needs_rotation AS token_needs_rotation
          FROM (SELECT 1) AS nobody
          LEFT JOIN account ON account.username_folded = $1
          LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
@@ -245,8 +252,8 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO token (uuid, identifier, intent, account, description, key_digest, key_sealed, expiring, expires,
              managed, allowed_applications, allowed_networks, created, last_used, last_used_from, old_key_digest,
-             old_key_ends, old_key_used, reminded)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             old_key_ends, old_key_used, reminded, allowed_scopes, needs_rotation)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -267,6 +274,8 @@ pub async fn insert(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(token.old_key.as_ref().map(|old| old.ends.0))
     .bind(token.old_key.as_ref().and_then(|old| old.last_used).map(|at| at.0))
     .bind(token.reminded)
+    .bind(json!(token.allowed_scopes).to_string())
+    .bind(token.needs_rotation)
     .execute(c)
     .await
     .map(drop))?;
@@ -281,7 +290,8 @@ pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "UPDATE token SET identifier = $2, description = $3, key_digest = $4, key_sealed = $5, expiring = $6,
              expires = $7, managed = $8, allowed_applications = $9, allowed_networks = $10, old_key_digest = $11,
-             old_key_ends = $12, old_key_used = $13, reminded = $14 WHERE uuid = $1",
+             old_key_ends = $12, old_key_used = $13, reminded = $14, allowed_scopes = $15, needs_rotation = $16
+         WHERE uuid = $1",
     )
     .bind(token.uuid.to_string())
     .bind(&token.identifier)
@@ -297,6 +307,8 @@ pub async fn update(conn: &mut Conn, token: &Token) -> Result<(), StoreError> {
     .bind(token.old_key.as_ref().map(|old| old.ends.0))
     .bind(token.old_key.as_ref().and_then(|old| old.last_used).map(|at| at.0))
     .bind(token.reminded)
+    .bind(json!(token.allowed_scopes).to_string())
+    .bind(token.needs_rotation)
     .execute(c)
     .await
     .map(drop))?;

@@ -14,6 +14,11 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &Origin) -> bool {
     headers.get_all(header::ORIGIN).iter().all(same) && headers.get_all("sec-fetch-site").iter().all(fetched_here)
 }
 
+/// Whether a browser says that a page of ours sent a request: another client need not say anything.
+pub fn is_from_here(headers: &HeaderMap, origin: &Origin) -> bool {
+    headers.contains_key(header::ORIGIN) && is_same_origin(headers, origin)
+}
+
 fn without_default_port(origin: &str) -> &str {
     let (scheme, port) = if origin.starts_with("https:") { ("https:", ":443") } else { ("http:", ":80") };
     origin.strip_suffix(port).filter(|rest| rest.len() > scheme.len()).unwrap_or(origin)

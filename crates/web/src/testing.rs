@@ -79,6 +79,12 @@ impl Site {
         Self::made(wishes, |ctx| ctx.options.hidden_keys = true).await
     }
 
+    /// With other options.
+    pub(crate) async fn with_options(change: impl FnOnce(&mut portcullis_idp::context::Options)) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| change(&mut ctx.options)).await
+    }
+
     /// With these limits.
     pub(crate) async fn limited(limits: portcullis_idp::limits::Limits) -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };

@@ -11,7 +11,8 @@ const LONGEST: usize = 512;
 /// Most parameters that are kept.
 const MOST: usize = 50;
 /// Parameters that stand for a credential or for the state of a sign-in, besides those whose name says so.
-const OPAQUE: [&str; 6] = ["code", "state", "nonce", "logout_hint", "assertion", "samlrequest"];
+const OPAQUE: [&str; 8] =
+    ["code", "code_challenge", "code_verifier", "state", "nonce", "logout_hint", "assertion", "samlrequest"];
 /// Pages that work on a request to another place, which is in one of their parameters.
 const OF_FLOWS: [(&str, &str); 2] = [("/if/flow/", "next"), ("/api/v3/flows/executor/", "query")];
 
@@ -78,7 +79,10 @@ mod tests {
     /// CO-411: an event says what was asked for, and by which client; credentials in the query are cleansed.
     #[test]
     fn co_411_the_request_is_told() {
-        let told = of("/api/v3/core/users/", "page=2&type=a&type=b&type=c&id_token_hint=x&code=y&State=z&flag");
+        let told = of(
+            "/api/v3/core/users/",
+            "page=2&type=a&type=b&type=c&id_token_hint=x&code=y&code_challenge=c&State=z&flag",
+        );
         assert_eq!((&told["path"], &told["method"]), (&json!("/api/v3/core/users/"), &json!("GET")));
         assert_eq!(told["request_id"], "77");
         assert_eq!(told["user_agent"].as_str().map(str::len), Some(LONGEST));
@@ -86,6 +90,7 @@ mod tests {
             told["args"],
             json!({
                 "page": "2", "type": ["a", "b", "c"], "id_token_hint": CLEANSED, "code": CLEANSED, "State": CLEANSED,
+                "code_challenge": CLEANSED,
                 "flag": "",
             })
         );

@@ -13,7 +13,7 @@ use portcullis_store::{Conn, flow};
 use serde_json::json;
 
 use super::client::Client;
-use super::code::{context, digest};
+use super::code::{self, context, digest};
 use super::consent::{self, Question};
 use super::issue::{self, Approval, Basis, Ground};
 use super::marker::Marker;
@@ -53,7 +53,7 @@ pub struct Request {
     mode: Mode,
     scopes: Vec<String>,
     nonce: Option<String>,
-    challenge: Option<String>,
+    challenge: Option<Challenge>,
     prompt: Vec<String>,
     max_age: Option<i64>,
     /// Tells the request from every other.
@@ -153,7 +153,7 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         mode: Mode::Query,
         scopes: Vec::new(),
         nonce: params.get("nonce").map(str::to_owned),
-        challenge: params.get("code_challenge").map(str::to_owned),
+        challenge: None,
         prompt: params.text("prompt").split_ascii_whitespace().map(str::to_owned).collect(),
         max_age: None,
         binding: String::new(),
@@ -191,10 +191,13 @@ fn read(ctx: &Context, client: Client, params: &Params) -> Result<Request, Answe
         }
     }
     let method = params.get("code_challenge_method");
-    let challenge_is_good = match &request.challenge {
+    let challenge_is_good = match params.get("code_challenge") {
         // A client without a secret must be able to prove that the code is its own (OA-041).
         None => method.is_none() && !(kind.code && request.client.provider.needs_pkce()),
-        Some(challenge) => method == Some("S256") && is_s256(challenge),
+        Some(text) => {
+            request.challenge = Challenge::read(text, method, request.client.provider.allow_pkce_plain);
+            request.challenge.is_some()
+        }
     };
     let none_and_more = request.prompts("none") && request.prompt.len() > 1;
     let max_age = params.get("max_age").map(whole_seconds);
@@ -216,8 +219,26 @@ fn whole_seconds(text: &str) -> Option<i64> {
     digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX).into())
 }
 
-fn is_s256(challenge: &str) -> bool {
-    challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+/// What the verifier of a code is compared with (OA-151).
+struct Challenge {
+    text: String,
+    method: &'static str,
+}
+
+impl Challenge {
+    /// One whose method is allowed and whose text is of the form that it has; without a method it is the verifier itself
+    /// (RFC 7636 §4.3).
+    fn read(text: &str, method: Option<&str>, may_be_plain: bool) -> Option<Self> {
+        let (method, is_good) = match method {
+            Some(code::S256) => {
+                let is_in_set = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+                (code::S256, text.len() == 43 && text.bytes().all(is_in_set))
+            }
+            None | Some(code::PLAIN) if may_be_plain => (code::PLAIN, code::is_verifier(text)),
+            _ => return None,
+        };
+        is_good.then(|| Self { text: text.to_owned(), method })
+    }
 }
 
 async fn note_unknown_client(ctx: &Context, visitor: &Visitor, given: &str) -> Result<(), Error> {
@@ -347,8 +368,8 @@ pub async fn decide(
     let entries = json!({
         "oauth_scopes": request.scopes,
         "oauth_grant_type": request.kind.grant(),
-        "oauth_code_challenge": request.challenge,
-        "oauth_code_challenge_method": request.challenge.as_ref().map(|_| "S256"),
+        "oauth_code_challenge": request.challenge.as_ref().map(|challenge| &challenge.text),
+        "oauth_code_challenge_method": request.challenge.as_ref().map(|challenge| challenge.method),
         "oauth_max_age": request.max_age,
         "oauth_redirect_uri": request.redirect_uri,
         "oauth_response_type": request.kind.name(),
@@ -459,8 +480,8 @@ async fn approve(
         redirect_uri: request.redirect_uri.clone(),
         scope: request.scopes.join(" "),
         nonce: request.nonce.clone(),
-        challenge: request.challenge.clone(),
-        challenge_method: request.challenge.as_ref().map(|_| "S256".to_owned()),
+        challenge: request.challenge.as_ref().map(|challenge| challenge.text.clone()),
+        challenge_method: request.challenge.as_ref().map(|challenge| challenge.method.to_owned()),
         auth_time: login.auth_time,
         expires: now.plus_seconds(validity.clamp(1, LONGEST_CODE_SECONDS)),
         consumed: None,

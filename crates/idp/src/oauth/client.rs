@@ -284,6 +284,24 @@ pub async fn prove(
     }
 }
 
+/// The same at the device endpoint and for a device's code. Where the provider does not ask for it, who shows nothing is taken at
+/// their word (OA-043, OA-370); what is shown has to be right.
+///
+/// # Errors
+/// [`OAuthError::InvalidClient`], [`OAuthError::Throttled`].
+pub(super) async fn prove_device(
+    ctx: &Context,
+    visitor: &Visitor,
+    credentials: &Credentials,
+    client: &Client,
+) -> Result<(), OAuthError> {
+    let shows_nothing = credentials.secret.is_empty() && credentials.assertion.is_none();
+    if shows_nothing && !client.provider.proves_devices() {
+        return Ok(());
+    }
+    prove(ctx, visitor, credentials, client).await
+}
+
 /// Notes which secret was used. Where that cannot be written at present the client is answered all the same.
 pub(super) async fn note_use(ctx: &Context, client: &Client, which: Which) {
     if !secrets::is_to_be_noted(ctx, &client.provider, which) {

@@ -19,6 +19,11 @@ use crate::directory::{self, Person};
 use crate::entitlements;
 use crate::error::Error;
 
+/// The way of PKCE in which the challenge is a hash of the verifier.
+pub(super) const S256: &str = "S256";
+/// The one in which it is the verifier, for clients that are allowed it (OA-041).
+pub(super) const PLAIN: &str = "plain";
+
 /// What a client brings to redeem a code.
 pub(crate) struct Redemption<'a> {
     /// The code.
@@ -168,18 +173,24 @@ async fn revoke_what_came_from(
     change.event("suspicious_request", context).await
 }
 
+/// Whether a text has the form of a verifier (RFC 7636 §4.1).
+pub(super) fn is_verifier(text: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (43..=128).contains(&text.len()) && text.bytes().all(unreserved)
+}
+
 /// Checks the PKCE verifier against the challenge (OA-243).
 fn proves(code: &AuthorizationCode, verifier: Option<&str>) -> bool {
     let (Some(challenge), Some(verifier)) = (code.challenge.as_deref(), verifier) else {
         // One without the other: a downgrade, or a code that was planted.
         return code.challenge.is_none() && verifier.is_none();
     };
-    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
+    if !is_verifier(verifier) {
         return false;
     }
     match code.challenge_method.as_deref() {
-        Some("S256") => {
+        Some(PLAIN) => same_secret(verifier.as_bytes(), challenge.as_bytes()),
+        Some(S256) => {
             let hashed = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
             same_secret(hashed.as_bytes(), challenge.as_bytes())
         }

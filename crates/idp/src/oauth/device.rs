@@ -1,5 +1,6 @@
 //! The device grant (OA section 12): something without a browser is let in by somebody who has one.
 
+use portcullis_core::duration;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_store::Conn;
@@ -27,10 +28,12 @@ use crate::{entitlements, event};
 /// The grant's name on the wire.
 pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// How long a device waits at most (OA-042), in seconds.
+/// How long a device waits where the provider's text says no time (OA-042), in seconds.
 const VALIDITY_SECONDS: i64 = 600;
 /// Time between two of its questions, and what is added when it asks sooner (OA-375), in seconds.
 const PAUSE_SECONDS: i64 = 5;
+/// The time between two questions grows to this at most, in seconds.
+const LONGEST_PAUSE_SECONDS: i64 = 600;
 /// A code is remembered for so long after its end, so that the device learns why it is refused.
 pub(super) const TOMBSTONE_SECONDS: i64 = 600;
 /// What people type: no vowels, nothing that looks like something else (OA-377).
@@ -106,7 +109,8 @@ pub async fn start(
     params: &Params,
 ) -> Result<Started, OAuthError> {
     let credentials = Credentials::read(authorization, params)?;
-    let client = client::authenticate(ctx, visitor, &credentials).await?;
+    let client = client::identify(ctx, visitor, &credentials).await?;
+    client::prove_device(ctx, visitor, &credentials, &client).await?;
     if client.application.is_none() {
         return Err(OAuthError::InvalidClient { by_header: credentials.by_header });
     }
@@ -114,6 +118,7 @@ pub async fn start(
         return Err(OAuthError::UnauthorizedClient);
     }
     let scopes = claims::granted_scopes(params.text("scope"), &client.mappings);
+    let validity = duration::seconds_or(&client.provider.device_code_validity, VALIDITY_SECONDS).max(1);
     let device = ctx.entropy.token();
     let mut tx = ctx.db.write().await?;
     match limits::start(ctx, &mut tx, visitor.client).await {
@@ -128,7 +133,7 @@ pub async fn start(
             user_code: by_user(ctx, &user).to_vec(),
             provider: client.provider.pk,
             scope: scopes.join(" "),
-            expires: ctx.now().plus_seconds(VALIDITY_SECONDS),
+            expires: ctx.now().plus_seconds(validity),
             pause_seconds: PAUSE_SECONDS,
             asked: None,
             account: None,
@@ -146,7 +151,7 @@ pub async fn start(
                 verification_uri_complete: format!("{verification_uri}?code={user_code}"),
                 verification_uri,
                 user_code,
-                expires_in: VALIDITY_SECONDS,
+                expires_in: validity,
                 interval: PAUSE_SECONDS,
             });
         }
@@ -407,13 +412,13 @@ async fn known(ctx: &Context, conn: &mut Conn, client: &Client, code: &str) -> R
 async fn wait(ctx: &Context, found: &DeviceCode) -> Result<OAuthError, Error> {
     let now = ctx.now();
     let hurries = found.asked.is_some_and(|asked| now < asked.plus_seconds(found.pause_seconds));
-    if hurries && found.pause_seconds >= VALIDITY_SECONDS {
+    if hurries && found.pause_seconds >= LONGEST_PAUSE_SECONDS {
         // It does not listen: nothing more is written for it.
         return Ok(OAuthError::SlowDown);
     }
     let pause = if hurries { found.pause_seconds.saturating_add(PAUSE_SECONDS) } else { found.pause_seconds };
     let mut tx = ctx.db.write().await?;
-    device_code::asked(&mut tx, &found.digest, now, pause.min(VALIDITY_SECONDS)).await?;
+    device_code::asked(&mut tx, &found.digest, now, pause.min(LONGEST_PAUSE_SECONDS)).await?;
     tx.commit().await?;
     Ok(if hurries { OAuthError::SlowDown } else { OAuthError::AuthorizationPending })
 }

@@ -7,6 +7,7 @@ use portcullis_store::{Conn, mapping};
 use serde_json::{Value, json};
 
 use super::client::has_keys;
+use super::code;
 use super::response_type::ResponseType;
 use super::{issuer, place};
 use crate::claims::{self, ACR};
@@ -54,6 +55,7 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
     let grants = OFFERED.into_iter().filter(|grant| provider.may_use(grant));
     // Public clients exchange nothing (OA-735).
     let grants: Vec<_> = grants.filter(|grant| *grant != super::exchange::GRANT || !provider.is_public()).collect();
+    let challenges = if provider.allow_pkce_plain { vec![code::S256, code::PLAIN] } else { vec![code::S256] };
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
@@ -78,7 +80,7 @@ pub async fn document(ctx: &Context, application: &Application, provider: &Provi
         "request_parameter_supported": false,
         "claims_parameter_supported": false,
         "request_uri_parameter_supported": false,
-        "code_challenge_methods_supported": ["S256"],
+        "code_challenge_methods_supported": challenges,
         "authorization_response_iss_parameter_supported": true,
         "backchannel_logout_supported": true,
         "backchannel_logout_session_supported": true,

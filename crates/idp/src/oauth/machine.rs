@@ -273,11 +273,12 @@ pub async fn confirm(
     visitor: &Visitor,
     client: &Client,
     variant: &Variant,
+    scopes: &[String],
     proven: Proven,
 ) -> Result<Proven, OAuthError> {
     let conn = change.conn();
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
-    let known = identified(ctx, conn, visitor, client, application, variant).await?;
+    let known = identified(ctx, conn, visitor, client, variant, scopes).await?;
     let known = known.map_err(|_| OAuthError::InvalidGrant)?;
     if let Variant::Verified(verified) = variant
         && !verified.spend(ctx, conn).await?
@@ -302,7 +303,7 @@ async fn check(
 ) -> Result<Result<Proven, &'static str>, Error> {
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let mut conn = ctx.db.read().await?;
-    let known = match identified(ctx, &mut conn, visitor, client, application, variant).await? {
+    let known = match identified(ctx, &mut conn, visitor, client, variant, wish.scopes).await? {
         Ok(known) => known,
         Err(reason) => return Ok(Err(reason)),
     };
@@ -340,24 +341,26 @@ async fn identified(
     conn: &mut Conn,
     visitor: &Visitor,
     client: &Client,
-    application: &Application,
     variant: &Variant,
+    scopes: &[String],
 ) -> Result<Result<Known, &'static str>, Error> {
+    let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let mut actor = None;
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
             Ok((_, token)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
             Ok((_, token)) if !tokens::is_taken_from(&token, visitor.client) => return Ok(Err("network_not_allowed")),
+            Ok((_, token)) if !tokens::covers(&token, scopes) => return Ok(Err("scope_not_allowed")),
             Ok((account, token)) => (directory::person_of_unchanged(ctx, conn, account).await?, Some(token)),
             Err(reason) => return Ok(Err(reason)),
         },
         Variant::Client(_) => (generated::person(ctx, conn, client).await?, None),
         Variant::Verified(verified) => {
-            match verified.actor(ctx, conn, visitor, client, application).await? {
+            match verified.actor(ctx, conn, visitor, client).await? {
                 Ok(found) => actor = found,
                 Err(reason) => return Ok(Err(reason)),
             }
-            match verified.person(ctx, conn, visitor, client, application).await? {
+            match verified.person(ctx, conn, visitor, client, scopes).await? {
                 Ok(person) => (person, None),
                 Err(reason) => return Ok(Err(reason)),
             }

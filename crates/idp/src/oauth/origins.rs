@@ -2,34 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_core::host;
 use portcullis_core::outpost::Mode;
+use portcullis_core::{host, site};
 use portcullis_store::provider::{self, Provider};
-use portcullis_store::select::Slice;
-use serde_json::Value;
-use url::Url;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::providers;
 
-/// Origins of a client's strict redirect URIs (OA-580).
+/// Origins of a client's strict redirect URIs, and those that are listed besides (OA-580).
 pub fn of(provider: &Provider) -> BTreeSet<String> {
-    let entries = provider.redirect_uris.as_array().map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter_map(origin).collect()
+    site::of(&provider.redirect_uris, &provider.allowed_origins)
 }
 
-/// Origin of the first of them.
+/// Origin of the first of its redirect URIs that has one.
 pub fn first(provider: &Provider) -> Option<String> {
-    provider.redirect_uris.as_array()?.iter().find_map(origin)
-}
-
-fn origin(entry: &Value) -> Option<String> {
-    let text = |name: &str| entry.get(name).and_then(Value::as_str);
-    let for_answers = text("redirect_uri_type").unwrap_or("authorization") == "authorization";
-    let url = text("url").filter(|_| for_answers && text("matching_mode") == Some("strict"))?;
-    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    Some(url.origin().ascii_serialization())
+    provider.redirect_uris.as_array()?.iter().find_map(site::of_entry)
 }
 
 /// Origins of the client of this id; none for an unknown one.
@@ -49,7 +37,7 @@ pub async fn of_client(ctx: &Context, client_id: &str) -> Result<BTreeSet<String
 pub async fn where_sign_in_ends(ctx: &Context, client_id: &str) -> Result<BTreeSet<String>, Error> {
     let mut conn = ctx.db.read().await?;
     let Some(provider) = provider::by_client_id(&mut conn, client_id).await? else { return Ok(BTreeSet::new()) };
-    let mut places = of(&provider);
+    let mut places = site::of_redirects(&provider.redirect_uris);
     let domain = host::cookie_domain(&provider.cookie_domain);
     if providers::mode(&provider.mode) == Some(Mode::ForwardDomain) && !domain.is_empty() {
         // Targets are upgraded where the provider's own host is https (PX-164).
@@ -67,6 +55,5 @@ pub async fn where_sign_in_ends(ctx: &Context, client_id: &str) -> Result<BTreeS
 /// When the store fails.
 pub async fn is_of_any(ctx: &Context, origin: &str) -> Result<bool, Error> {
     let mut conn = ctx.db.read().await?;
-    let all = provider::list(&mut conn, &provider::Filter::default(), Slice::ALL).await?;
-    Ok(all.rows.iter().any(|provider| of(provider).contains(origin)))
+    Ok(provider::has_origin(&mut conn, origin).await?)
 }

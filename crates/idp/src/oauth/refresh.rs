@@ -156,6 +156,7 @@ pub(crate) async fn begin(
         second_factor: beginning.second_factor,
         auth_time: beginning.auth_time,
         scope: beginning.scopes.join(" "),
+        subject: String::new(),
         began: ctx.now(),
         issued: ctx.now(),
         expires: ctx.now(),
@@ -168,6 +169,25 @@ pub(crate) async fn begin(
         revoke_family(change, &grant_id).await?;
     }
     Ok(Some(value))
+}
+
+/// Notes in the transaction that issues something beside a refresh token whom that is about, so that the token says the same
+/// (OA-426).
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn note_subject(
+    conn: &mut Conn,
+    basis: &Basis<'_>,
+    claims: &ClaimSet,
+    grant_id: &str,
+) -> Result<(), Error> {
+    if !basis.scopes.iter().any(|scope| scope == OFFLINE) {
+        return Ok(());
+    }
+    let said = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    let is_own = claims::subject(&basis.client.provider, basis.person).is_some_and(|own| own == said);
+    Ok(refresh_token::set_subject(conn, grant_id, if is_own { "" } else { said }).await?)
 }
 
 /// When everything ends that descends from one sign-in, if the provider says so (OA-268). What it says now counts, also for
@@ -423,7 +443,8 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
     let mut said = ClaimSet::new();
     let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
     say("iss", json!(issuer(ctx, issuing, slug)));
-    if let Some(subject) = claims::subject(issuing, person) {
+    let of_mapping = Some(token.subject.clone()).filter(|subject| !subject.is_empty());
+    if let Some(subject) = of_mapping.or_else(|| claims::subject(issuing, person)) {
         say("sub", json!(subject));
     }
     say("aud", json!(issuing.client_id));

@@ -92,7 +92,10 @@ pub async fn exchange(
     let answered = match grant_type {
         "client_credentials" | "password" => by_machine(ctx, visitor, &client, &credentials, params, relay).await,
         _ => {
-            client::prove(ctx, visitor, &credentials, &client).await?;
+            match grant_type {
+                device::GRANT => client::prove_device(ctx, visitor, &credentials, &client).await?,
+                _ => client::prove(ctx, visitor, &credentials, &client).await?,
+            }
             match grant_type {
                 refresh::GRANT => by_refresh_token(ctx, visitor, &client, &credentials, params).await,
                 device::GRANT => by_device(ctx, visitor, &client, params).await,
@@ -291,7 +294,7 @@ pub(super) async fn for_machine(
         issue::foretell(ctx, &basis_of_machine(client, application, &proven, variant, scopes, visitor)).await;
     let actor = visitor.stranger("");
     let mut change = Change::begin(ctx, &actor).await?;
-    let mut proven = machine::confirm(ctx, &mut change, visitor, client, variant, proven).await?;
+    let mut proven = machine::confirm(ctx, &mut change, visitor, client, variant, scopes, proven).await?;
     machine::note_success(ctx, &mut change, visitor, client, application, variant, &mut proven).await?;
     let basis = basis_of_machine(client, application, &proven, variant, scopes, visitor);
     let basis = Basis { foretold: Some(&foretold), ..basis };
@@ -346,6 +349,7 @@ async fn issue_all(
         false => None,
     };
     issue::remember_client(change.conn(), basis, &said).await?;
+    refresh::note_subject(change.conn(), basis, &said.claims, grant_id).await?;
     said.measure(&access_token);
     change.commit().await?;
     claims::note(ctx, basis.visitor, provider, basis.person, &said.flaws).await?;

@@ -1,8 +1,8 @@
 //! What a client learns about its user with an access token (OA section 18).
 
 use portcullis_core::keys::Purpose;
-use portcullis_store::grant;
 use portcullis_store::provider::Provider;
+use portcullis_store::{grant, provider};
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
@@ -26,6 +26,17 @@ pub enum Refusal {
     InsufficientScope,
     /// The store failed.
     Failed(Error),
+}
+
+/// The error that is told.
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::Failed(_) => "server_error",
+        })
+    }
 }
 
 impl From<Error> for Refusal {
@@ -73,6 +84,20 @@ pub async fn answer(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Tol
     let mut conn = ctx.db.read().await?;
     let claims = super::issue::travelling(&mut conn, client.provider.pk, &active.claims).await?;
     Ok(Told { claims: json!(about_user(claims)), provider: client.provider })
+}
+
+/// Whether a token may come in the query, where logs and histories keep it: only what its provider allows it for (OA-884).
+///
+/// # Errors
+/// When the store fails.
+pub async fn may_be_in_query(ctx: &Context, token: &str) -> Result<bool, Error> {
+    if token.is_empty() || token.len() > LONGEST {
+        return Ok(false);
+    }
+    let mut conn = ctx.db.read().await?;
+    let digest = ctx.keys.digest(Purpose::GrantLookup, &[b"access", token.as_bytes()]);
+    let Some(record) = grant::token_by_digest(&mut conn, &digest).await? else { return Ok(false) };
+    Ok(provider::by_pk(&mut conn, record.provider).await?.is_some_and(|provider| provider.allow_query_token))
 }
 
 fn about_user(claims: ClaimSet) -> Map<String, Value> {

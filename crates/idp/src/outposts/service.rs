@@ -130,11 +130,13 @@ async fn new_token(change: &mut Change<'_>, outpost: &Outpost, owner: UserPk) ->
         expires: None,
         allowed_applications: Vec::new(),
         allowed_networks: Vec::new(),
+        allowed_scopes: Vec::new(),
         created: ctx.now(),
         last_used: None,
         last_used_from: None,
         old_key: None,
         reminded: 0,
+        needs_rotation: false,
     };
     token::insert(change.conn(), &made).await?;
     change.event("model_created", json!({"model": tokens::named(&made)})).await

@@ -57,6 +57,12 @@ pub struct Fields {
     pub token_exchange_without_actor: Option<bool>,
     pub require_pkce: Option<bool>,
     pub m2m_require_client_auth: Option<bool>,
+    pub allow_pkce_plain: Option<bool>,
+    pub device_code_validity: Option<String>,
+    pub device_require_client_auth: Option<bool>,
+    pub allowed_origins: Option<Vec<String>>,
+    pub allow_query_token: Option<bool>,
+    pub allow_broad_redirect_uris: Option<bool>,
 }
 
 /// Where browsers may be sent (OA-025).
@@ -160,7 +166,8 @@ async fn settle(
     fields: &Fields,
     mut problems: Problems,
 ) -> Result<Vec<String>, Error> {
-    let (named_before, sent_to) = ([provider.signing_key, provider.encryption_key], provider.redirect_uris.clone());
+    let named_before = [provider.signing_key, provider.encryption_key];
+    let (sent_to, read_by) = (provider.redirect_uris.clone(), provider.allowed_origins.clone());
     apply(provider, fields);
     let secrets = settle_secrets(ctx, provider, fields)?;
     let actor = change.actor();
@@ -169,6 +176,9 @@ async fn settle(
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), &mut problems).await?;
     if provider.redirect_uris != sent_to {
         super::check::moves(change, provider.pk, "redirect_uris", &mut problems).await?;
+    }
+    if provider.allowed_origins != read_by {
+        super::check::moves(change, provider.pk, "allowed_origins", &mut problems).await?;
     }
     let warnings = check::rules(provider, fields, &secrets, &mut problems);
     problems.check()?;
@@ -243,6 +253,12 @@ fn apply(provider: &mut Provider, fields: &Fields) {
         provider.require_pkce = true;
     }
     set(&mut provider.m2m_require_client_auth, &fields.m2m_require_client_auth);
+    set(&mut provider.allow_pkce_plain, &fields.allow_pkce_plain);
+    set(&mut provider.device_code_validity, &fields.device_code_validity);
+    set(&mut provider.device_require_client_auth, &fields.device_require_client_auth);
+    set(&mut provider.allowed_origins, &fields.allowed_origins.as_ref().map(|list| json!(list)));
+    set(&mut provider.allow_query_token, &fields.allow_query_token);
+    set(&mut provider.allow_broad_redirect_uris, &fields.allow_broad_redirect_uris);
 }
 
 /// What events tell of a client: everything but its secret.
@@ -278,6 +294,12 @@ async fn snapshot(change: &mut Change<'_>, provider: &Provider) -> Result<Value,
         "exchange_without_actor": provider.exchange_without_actor,
         "require_pkce": provider.require_pkce,
         "m2m_require_client_auth": provider.m2m_require_client_auth,
+        "allow_pkce_plain": provider.allow_pkce_plain,
+        "device_code_validity": provider.device_code_validity,
+        "device_require_client_auth": provider.device_require_client_auth,
+        "allowed_origins": provider.allowed_origins,
+        "allow_in_query": provider.allow_query_token,
+        "allow_broad_redirect_uris": provider.allow_broad_redirect_uris,
         "first_ends": provider.client_secret_expires.map(|at| at.to_string()),
         "second_ends": provider.second_secret_expires.map(|at| at.to_string()),
     }))

@@ -64,6 +64,9 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
     Ok(())
 }
 
+/// Most that clocks may differ (OA-005), in microseconds.
+const LONGEST_LEEWAY: i64 = 30_000_000;
+
 /// What keys on P-521 sign with.
 const ES512: &str = "ES512";
 
@@ -123,9 +126,9 @@ pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
     }
     for algorithm in texts(&source.allowed_algorithms) {
         if algorithm == ES512 {
-            problems.add("allowed_algorithms", "ES512 cannot be verified. Use ES256, ES384, EdDSA or one of RSA.");
+            problems.add("allowed_algs", "ES512 cannot be verified. Use ES256, ES384, EdDSA or one of RSA.");
         } else if jwks::algorithm(algorithm).is_none() {
-            problems.add("allowed_algorithms", format!("\"{algorithm}\" is not a valid choice."));
+            problems.add("allowed_algs", format!("\"{algorithm}\" is not a valid choice."));
         }
     }
     match duration::parse(&source.max_assertion_lifetime) {
@@ -134,6 +137,13 @@ pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
         }
         Ok(_) => {}
         Err(error) => problems.add("max_assertion_lifetime", error.to_string()),
+    }
+    match duration::parse(&source.assertion_leeway) {
+        Ok(microseconds) if microseconds > LONGEST_LEEWAY => {
+            problems.add("assertion_leeway", "Ensure this value is at most 30 seconds.");
+        }
+        Ok(_) => {}
+        Err(error) => problems.add("assertion_leeway", error.to_string()),
     }
 }
 

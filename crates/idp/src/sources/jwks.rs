@@ -183,10 +183,24 @@ fn last_good(mut source: Source, now: Timestamp) -> Source {
 /// When the store fails.
 pub(crate) async fn flaw(ctx: &Context, source: &Source, message: &str) -> Result<(), Error> {
     const HOUR: i64 = 3600;
+    note(ctx, source, "configuration_error", message, HOUR).await
+}
+
+/// Records something about a source, once in so many seconds.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn note(
+    ctx: &Context,
+    source: &Source,
+    action: &str,
+    message: &str,
+    seconds: i64,
+) -> Result<(), Error> {
     let what = [b"source".as_slice(), source.pk.0.as_bytes(), message.as_bytes()];
-    let Some(mut tx) = limits::first_of(ctx, &what, HOUR).await? else { return Ok(()) };
+    let Some(mut tx) = limits::first_of(ctx, &what, seconds).await? else { return Ok(()) };
     let context = json!({"message": message, "source": named(source)});
-    let recorded = event::record(ctx, &mut tx, &Actor::system(), "configuration_error", context).await?;
+    let recorded = event::record(ctx, &mut tx, &Actor::system(), action, context).await?;
     tx.commit().await?;
     event::log(&recorded);
     Ok(())

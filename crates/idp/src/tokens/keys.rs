@@ -124,6 +124,7 @@ pub async fn rotate(ctx: &Context, actor: &Actor, identifier: &str, overlap: i64
     let mut changed = with_right(&mut change, special::SET_TOKEN_KEY, identifier).await?;
     let settings = Settings::load(change.conn()).await?;
     let key = generate(ctx, &changed.intent, &settings);
+    changed.needs_rotation = false;
     let ends = ctx.now().plus_seconds(overlap.min(LONGEST_OVERLAP));
     let old_key_ends = (overlap > 0).then_some(ends);
     let mut context = json!({"secret": named(&changed), "type": "token"});
@@ -198,6 +199,7 @@ async fn store(change: &mut Change<'_>, changed: &mut Token, key: &str) -> Resul
     if length > LONGEST {
         return Err(Error::field("key", "Ensure this field has no more than 255 characters."));
     }
+    changed.needs_rotation = false;
     replace(change.context(), change, changed, key).await?;
     change.event("model_updated", json!({"model": named(changed), "message": "The key was replaced."})).await?;
     if length < SHORT {

@@ -68,6 +68,7 @@ async fn retire(ctx: &Context, change: &mut Change<'_>, settings: &Settings, see
     let lifetime = settings.default_token_duration.max(60);
     expired.expires = Some(ctx.now().plus_seconds(lifetime));
     let key = keys::generate(ctx, API, settings);
+    expired.needs_rotation = true;
     keys::replace(ctx, change, &mut expired, &key).await?;
     change.event("secret_rotate", json!({"token": named(&expired), "message": "The token expired."})).await
 }

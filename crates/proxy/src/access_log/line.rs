@@ -10,7 +10,7 @@ use portcullis_core::path::RESERVED;
 use super::{Format, Pending};
 
 /// Parameters whose values are secrets, or stand for them.
-const SECRET_PARAMETERS: [&str; 21] = [
+const SECRET_PARAMETERS: [&str; 22] = [
     "code",
     "state",
     "token",
@@ -23,6 +23,8 @@ const SECRET_PARAMETERS: [&str; 21] = [
     "client_assertion",
     "assertion",
     "code_verifier",
+    // It may be the verifier itself.
+    "code_challenge",
     "password",
     "secret",
     "key",

@@ -131,6 +131,7 @@ CREATE TABLE token (
     managed         TEXT COLLATE "C",
     allowed_applications TEXT COLLATE "C" NOT NULL, -- JSON list of UUID; empty: every application
     allowed_networks TEXT COLLATE "C" NOT NULL, -- JSON list of text; empty: every network
+    allowed_scopes  TEXT COLLATE "C" NOT NULL, -- JSON list of text; empty: every scope
     created         BIGINT  NOT NULL,
     last_used       BIGINT,
     last_used_from  TEXT COLLATE "C",
@@ -138,6 +139,7 @@ CREATE TABLE token (
     old_key_ends    BIGINT,
     old_key_used    BIGINT,
     reminded        INTEGER NOT NULL, -- days before its end at which its owner was last reminded; 0: not yet
+    needs_rotation  BOOLEAN NOT NULL, -- nobody knows its key: it was drawn when the one before had ended
     CHECK (NOT expiring OR expires IS NOT NULL),
     CHECK ((old_key_digest IS NULL) = (old_key_ends IS NULL))
 );
@@ -280,6 +282,12 @@ CREATE TABLE provider (
     exchange_without_actor      BOOLEAN NOT NULL,
     require_pkce                BOOLEAN NOT NULL,
     m2m_require_client_auth     BOOLEAN NOT NULL,
+    allow_pkce_plain            BOOLEAN NOT NULL,
+    device_code_validity        TEXT COLLATE "C" NOT NULL,
+    device_require_client_auth  BOOLEAN NOT NULL,
+    allowed_origins             TEXT COLLATE "C" NOT NULL, -- JSON list of text
+    allow_query_token           BOOLEAN NOT NULL,
+    allow_broad_redirect_uris   BOOLEAN NOT NULL,
     mode                        TEXT COLLATE "C" NOT NULL,
     external_host               TEXT COLLATE "C" NOT NULL,
     internal_host               TEXT COLLATE "C" NOT NULL,
@@ -296,6 +304,14 @@ CREATE TABLE provider (
 -- Which attributes are secret is asked by whoever shows or changes some.
 CREATE INDEX provider_upstream_password ON provider (basic_auth_password_attribute)
     WHERE basic_auth_password_attribute <> '';
+
+-- Before a request of a page elsewhere its client is not known: any client's origin will do.
+CREATE TABLE provider_origin (
+    origin      TEXT COLLATE "C" NOT NULL,
+    provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    PRIMARY KEY (origin, provider)
+);
+CREATE INDEX provider_origin_provider ON provider_origin (provider);
 
 CREATE TABLE provider_mapping (
     provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
@@ -528,6 +544,7 @@ CREATE TABLE refresh_token (
     second_factor   BOOLEAN NOT NULL, -- whether one was shown in it
     auth_time       BIGINT  NOT NULL,
     scope           TEXT COLLATE "C" NOT NULL,
+    subject         TEXT COLLATE "C" NOT NULL, -- that of a mapping; empty: as the client has it
     began           BIGINT  NOT NULL, -- when the first one of its family was issued
     issued          BIGINT  NOT NULL,
     expires         BIGINT  NOT NULL,
@@ -616,6 +633,9 @@ CREATE TABLE oauth_source (
     expected_audiences      TEXT COLLATE "C" NOT NULL, -- JSON list of text, besides the defaults
     allowed_algorithms      TEXT COLLATE "C" NOT NULL, -- JSON list of text; empty: the defaults
     max_assertion_lifetime  TEXT COLLATE "C" NOT NULL, -- a duration, as typed
+    assertion_leeway            TEXT COLLATE "C" NOT NULL, -- duration as typed
+    audience_check              BOOLEAN NOT NULL,
+    require_exp                 BOOLEAN NOT NULL,
     single_use              BOOLEAN NOT NULL,
     discovered_issuer       TEXT COLLATE "C" NOT NULL, -- empty: unknown
     fetched_jwks            TEXT COLLATE "C" NOT NULL, -- JSON object: the last good one

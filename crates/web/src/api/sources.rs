@@ -241,8 +241,11 @@ pub(super) fn read(body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
         authorization_code_auth_method: body.choice("authorization_code_auth_method", &AUTH_METHODS),
         expected_issuers: body.texts("expected_issuers"),
         expected_audiences: body.texts("expected_audiences"),
-        allowed_algorithms: body.texts("allowed_algorithms"),
+        allowed_algorithms: body.texts("allowed_algs"),
         max_assertion_lifetime: body.filled_text("max_assertion_lifetime"),
+        assertion_leeway: body.filled_text("assertion_leeway"),
+        audience_check: body.flag("audience_check"),
+        require_exp: body.flag("require_exp"),
         single_use: body.flag("single_use"),
     };
     body.finish()?;
@@ -332,8 +335,11 @@ pub(super) fn object(ctx: &Context, source: &Source) -> Value {
         // Our own (OA-044, OA-349).
         ("expected_issuers", source.expected_issuers.clone()),
         ("expected_audiences", source.expected_audiences.clone()),
-        ("allowed_algorithms", source.allowed_algorithms.clone()),
+        ("allowed_algs", source.allowed_algorithms.clone()),
         ("max_assertion_lifetime", json!(source.max_assertion_lifetime)),
+        ("assertion_leeway", json!(source.assertion_leeway)),
+        ("audience_check", json!(source.audience_check)),
+        ("require_exp", json!(source.require_exp)),
         ("single_use", json!(source.single_use)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));

@@ -107,6 +107,7 @@ pub(super) fn fields(body: &mut Body, partial: bool) -> Result<tokens::Fields, A
         expiring: body.flag("expiring"),
         allowed_applications: body.uuids("allowed_applications"),
         allowed_networks: body.texts("allowed_networks"),
+        allowed_scopes: body.texts("allowed_scopes"),
     };
     body.finish()?;
     Ok(fields)
@@ -185,11 +186,13 @@ pub(super) fn token_json(shown: &ShownToken) -> Value {
         "expiring": token.expiring,
     });
     let old_key_used = token.old_key.as_ref().and_then(|old| old.last_used);
-    // Our own, where there is something to say: clients that know no such keys need not read them (OA-596).
+    // Our own, where there is something to say: clients that know no such keys need not read them (OA-596, OA-609).
     for (key, is_there, value) in [
         ("allowed_applications", !token.allowed_applications.is_empty(), json!(token.allowed_applications)),
         ("allowed_networks", !token.allowed_networks.is_empty(), json!(token.allowed_networks)),
-        ("last_used", token.last_used.is_some(), json!(instant(token.last_used))),
+        ("allowed_scopes", !token.allowed_scopes.is_empty(), json!(token.allowed_scopes)),
+        ("needs_rotation", token.needs_rotation, json!(true)),
+        ("last_used_at", token.last_used.is_some(), json!(instant(token.last_used))),
         ("last_used_from", token.last_used_from.is_some(), json!(token.last_used_from)),
         ("old_key_ends", token.old_key.is_some(), json!(instant(token.old_key.as_ref().map(|old| old.ends)))),
         ("old_key_last_used", old_key_used.is_some(), json!(instant(old_key_used))),

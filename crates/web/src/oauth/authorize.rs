@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
+use portcullis_core::target::LONGEST as LONGEST_LOCAL;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::OAuthError;
 use portcullis_idp::oauth::authorize::{Answer, Brought, Mode, Outcome, Refusal, check, decide};
@@ -21,13 +22,14 @@ use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
 use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
+use crate::same_origin::is_from_here;
 
 /// Path of the endpoint.
 pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
+/// Longest request in the address of a sign-in page, in bytes: listeners take heads of 48 KiB.
+const LONGEST_ENCODED: usize = 36 * 1024;
 /// Bytes that a marker takes in a target, at most.
 const MARKER_ROOM: usize = 256;
-/// Longest target that a sign-in leads back to, in bytes; after it, longer ones lead home (CO-309).
-const LONGEST_RETURN: usize = 8192;
 
 /// `GET /application/o/authorize/`
 pub(super) async fn by_query(
@@ -51,7 +53,7 @@ pub(super) async fn by_form(
         Ok(params) => {
             let query = params.encoded();
             if !params.is_empty()
-                && let Some(again) = to_get(&headers, AUTHORIZE, &query)
+                && let Some(again) = once_more(&origin, &headers, AUTHORIZE, &params)
             {
                 return again;
             }
@@ -124,7 +126,9 @@ fn sign_in(query: &str) -> Response {
 /// Whether a request is short enough to come back from a sign-in, with whatever marker (OA-009).
 fn comes_back(query: &str) -> bool {
     let longest = query.len().max(marked(query, "").len() + MARKER_ROOM);
-    AUTHORIZE.len() + 1 + longest <= LONGEST_RETURN
+    // In the address of the sign-in page nothing but letters and digits stays as it is.
+    let encoded: usize = query.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum();
+    AUTHORIZE.len() + 1 + longest <= LONGEST_LOCAL && encoded <= LONGEST_ENCODED
 }
 
 /// The request with a marker, by which it knows the login that it asks for.
@@ -148,11 +152,21 @@ fn deliver(answer: &Answer) -> Response {
 }
 
 /// Has a browser without a session ask once more, by itself: to a form of another site it adds no cookie, and looks like
-/// nobody's (OA-085, OA-540). None for one with a session, and for what is too long to be asked so.
-pub(super) fn to_get(headers: &HeaderMap, path: &str, query: &str) -> Option<Response> {
-    let target = format!("{path}?{query}");
-    if session_cookies(headers).next().is_some() || target.len() > LONGEST_TARGET {
+/// nobody's (OA-085, OA-540). What is too long for an address is posted from a page of ours. None for one with a session, and
+/// for one that comes from there.
+pub(super) fn once_more(origin: &Origin, headers: &HeaderMap, path: &str, params: &Params) -> Option<Response> {
+    if session_cookies(headers).next().is_some() {
         return None;
+    }
+    let query = params.encoded();
+    let target = format!("{path}?{query}");
+    if target.len() > LONGEST_TARGET {
+        if is_from_here(headers, origin) {
+            return None;
+        }
+        let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let page = view::Again { action: path, members: &members };
+        return Some(respond::page_with_script(StatusCode::OK, &page, &[]));
     }
     let mut response = found(&target);
     *response.status_mut() = StatusCode::SEE_OTHER;

@@ -13,14 +13,14 @@ use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session,
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
-use super::authorize::to_get;
+use super::authorize::once_more;
 use super::request::form;
-use crate::pages::browser::{clear_session, session_cookies, signed_in};
+use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
 use crate::pages::respond::{self, PageError, page};
 use crate::pages::sign_out::{signed_out, tell};
 use crate::pages::view::{Confirm, Link, Message};
-use crate::same_origin::is_same_origin;
+use crate::same_origin::is_from_here;
 
 /// `GET /application/o/{slug}/end-session/`
 pub(super) async fn ask(
@@ -54,22 +54,20 @@ pub(super) async fn submit(
         false => Params::default(),
     };
     // Our own question keeps the wish in its address, and sends nothing besides.
-    let params = match posted.is_empty() {
+    let posted_nothing = posted.is_empty();
+    let params = match posted_nothing {
         true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
         false => Ok(posted),
     };
     let Ok(params) = params else { return unreadable(&origin) };
     // No browser sends neither a form nor a wish.
-    if is_form || !params.is_empty() {
-        if let Some(again) = to_get(&headers, uri.path(), &params.encoded()) {
-            return again;
-        }
-        if session_cookies(&headers).next().is_none() {
-            return unknown();
-        }
+    if (is_form || !params.is_empty())
+        && let Some(again) = once_more(&origin, &headers, uri.path(), &params)
+    {
+        return again;
     }
     // Only a browser that shows our page says that it comes from here.
-    let ours = headers.contains_key("origin") && is_same_origin(&headers, &origin);
+    let ours = is_from_here(&headers, &origin) && posted_nothing;
     leave(&ctx, &origin, &slug, &headers, &params, ours).await
 }
 
@@ -203,21 +201,6 @@ fn left(application: &Application, external_host: &str) -> Response {
         messages: &[],
         trace: &[],
         links: &links,
-        request_id: "",
-    };
-    page(StatusCode::OK, &message)
-}
-
-/// The wish of nobody in particular, which is too long to be asked again: a form of another site brings no cookie, so that
-/// nothing has ended.
-fn unknown() -> Response {
-    let message = Message {
-        status: None,
-        title: "You may still be signed in",
-        text: "The application's request was too long to see who you are. Sign out here.",
-        messages: &[],
-        trace: &[],
-        links: &[Link { href: path::SIGN_OUT, text: "Sign out" }],
         request_id: "",
     };
     page(StatusCode::OK, &message)

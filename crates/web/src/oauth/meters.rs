@@ -5,16 +5,16 @@ use std::future::Future;
 
 use metrics::{Label, counter, histogram};
 use portcullis_idp::Visitor;
-use portcullis_idp::oauth::OAuthError;
 use tokio::time::Instant;
 
 /// Grants with a label of their own; all others are `other`.
-const GRANTS: [&str; 5] = [
+const GRANTS: [&str; 6] = [
     "authorization_code",
     "refresh_token",
     "client_credentials",
     "password",
     "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
 ];
 
 /// The label of a grant.
@@ -24,12 +24,12 @@ pub(super) fn grant(named: &str) -> &'static str {
 
 /// Counts a request to an endpoint, whose answer is `asked`; `grant` is empty where there is none, and so is the label
 /// `variant` where no machine has proven itself, or tried to.
-pub(super) async fn counted<T>(
+pub(super) async fn counted<T, E: std::fmt::Display>(
     endpoint: &'static str,
     grant: &'static str,
     visitor: &Visitor,
-    asked: impl Future<Output = Result<T, OAuthError>>,
-) -> Result<T, OAuthError> {
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let began = Instant::now();
     let answer = asked.await;
     let outcome = match &answer {

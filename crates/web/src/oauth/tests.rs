@@ -31,6 +31,7 @@ mod rotation;
 mod said;
 mod scopes;
 mod secrets;
+mod settings;
 mod signed;
 mod wire;
 

@@ -6,15 +6,17 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use portcullis_core::auth_via::AuthVia;
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
-use portcullis_idp::oauth::userinfo::{Refusal, answer};
+use portcullis_idp::oauth::params::Params;
+use portcullis_idp::oauth::userinfo::{Refusal, Told, answer, may_be_in_query};
 use portcullis_idp::oauth::{OAuthError, origins};
 
 use super::answer::{json, refused};
 use super::back_channel::{allow, sender};
+use super::meters::counted;
 use super::request::{authorization, form, visitor};
 
 /// `GET /application/o/userinfo/`
@@ -22,37 +24,51 @@ pub(super) async fn by_header(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
-    tell(&ctx, &origin, &headers, None).await
+    tell(&ctx, &origin, &headers, &uri, None).await
 }
 
-/// `POST /application/o/userinfo/`: the token is in the header or in a form, never in both (OA-525).
+/// `POST /application/o/userinfo/`: the token is in the header or in a form, never in both (OA-525);
+/// in the query only for clients that may have it there (OA-884).
 pub(super) async fn by_form(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
     body: Body,
 ) -> Response {
     if !headers.contains_key(CONTENT_TYPE) {
-        return tell(&ctx, &origin, &headers, None).await;
+        return tell(&ctx, &origin, &headers, &uri, None).await;
     }
     match form(&origin, &headers, body).await {
-        Ok(params) => tell(&ctx, &origin, &headers, params.get("access_token")).await,
+        Ok(params) => tell(&ctx, &origin, &headers, &uri, params.get("access_token")).await,
         Err(_) => challenge(&ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
     }
 }
 
-async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, in_form: Option<&str>) -> Response {
+async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, uri: &Uri, in_form: Option<&str>) -> Response {
+    let Ok(in_query) = Params::parse(uri.query().unwrap_or_default().as_bytes()) else {
+        return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request"));
+    };
+    let in_query = in_query.get("access_token");
     let bearer = match authorization(headers) {
         Ok(value) => value.and_then(bearer),
         Err(_) => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
     };
-    let token = match (bearer, in_form) {
-        (Some(_), Some(_)) => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
-        (Some(token), None) | (None, Some(token)) => token,
-        (None, None) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
+    let told = match (bearer, in_form, in_query) {
+        (Some(token), None, None) | (None, Some(token), None) => tokens_user(ctx, origin, token).await,
+        (None, None, Some(token)) => match may_be_in_query(ctx, token).await {
+            Ok(true) => tokens_user(ctx, origin, token).await,
+            // As if there was none: it is not looked for there (OA-884).
+            Ok(false) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
+            Err(error) => Err(Refusal::Failed(error)),
+        },
+        (None, None, None) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
+        // RFC 6750 §2: one way at a time.
+        _ => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
     };
-    match answer(ctx, &visitor(origin), token).await {
+    match told {
         Ok(told) => {
             origin.succeeded(AuthVia::AccessToken);
             let mut response = json(StatusCode::OK, &told.claims);
@@ -65,6 +81,12 @@ async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, in_form: Opti
         Err(Refusal::InsufficientScope) => challenge(ctx, StatusCode::FORBIDDEN, Some("insufficient_scope")),
         Err(Refusal::Failed(error)) => refused(origin, &OAuthError::Unavailable(error)),
     }
+}
+
+/// Whom a token is about.
+async fn tokens_user(ctx: &Context, origin: &Origin, token: &str) -> Result<Told, Refusal> {
+    let visitor = visitor(origin);
+    counted("userinfo", "", &visitor, answer(ctx, &visitor, token)).await
 }
 
 /// What follows the scheme `Bearer`, whatever its case.

@@ -269,6 +269,16 @@ pub struct Deliver<'a> {
     pub members: &'a [(&'static str, String)],
 }
 
+/// Has the browser post a request of another site once more, by itself, from a page of ours (OA-085).
+#[derive(Template)]
+#[template(path = "deliver.html")]
+pub struct Again<'a> {
+    /// Path of ours.
+    pub action: &'a str,
+    /// What the request says.
+    pub members: &'a [(String, String)],
+}
+
 /// Who is signed in, and what is open to them.
 #[derive(Template)]
 #[template(path = "home.html")]

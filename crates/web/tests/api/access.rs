@@ -354,6 +354,7 @@ impl Field {
             second_factor: false,
             auth_time: now,
             scope: "offline_access openid".to_owned(),
+            subject: String::new(),
             began: now,
             issued: now,
             expires: now.plus_seconds(3600),

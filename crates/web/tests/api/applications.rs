@@ -147,7 +147,7 @@ async fn co_133_clients_are_found_at_their_first_redirect_uri() {
         (
             json!([
                 uri("strict", "https://out.example/", "logout"),
-                uri("regex", "https://.*/cb", "authorization"),
+                uri("regex", r"https://.*\.app\.example/cb", "authorization"),
                 uri("strict", "app.example:/cb", "authorization"),
                 uri("strict", "https://first.example/cb", "authorization"),
                 uri("strict", "https://second.example/cb", "authorization"),

@@ -82,6 +82,12 @@ async fn co_558_what_is_not_said_has_its_default() {
         ("token_exchange_without_actor", json!(false)),
         ("require_pkce", json!(false)),
         ("m2m_require_client_auth", json!(false)),
+        ("allow_pkce_plain", json!(false)),
+        ("device_code_validity", json!("minutes=10")),
+        ("device_require_client_auth", json!(true)),
+        ("allowed_origins", json!([])),
+        ("allow_query_token", json!(false)),
+        ("allow_broad_redirect_uris", json!(false)),
         ("property_mappings", json!([])),
         ("authentication_flow", json!(null)),
         ("assigned_application_slug", json!(null)),
@@ -117,7 +123,9 @@ async fn co_595_what_was_sent_comes_back() {
         "client_secret_expires": "2030-01-02T03:04:05.000000Z", "second_client_secret": " another one, that is good, too ",
         "second_client_secret_expires": "2031-01-02T03:04:05.000000Z", "client_jwks": {"keys": [jwk("k1"), jwk("k2")]},
         "refresh_family_max_age": "weeks=4", "token_exchange_without_actor": true, "encryption_key": rsa,
-        "require_pkce": true, "m2m_require_client_auth": true,
+        "require_pkce": true, "m2m_require_client_auth": true, "allow_pkce_plain": true,
+        "device_code_validity": "minutes=3", "device_require_client_auth": false, "allow_query_token": true,
+        "allowed_origins": ["https://page.example", "http://localhost:5173"], "allow_broad_redirect_uris": true,
         "signing_key": key, "logout_uri": "http://app/logout", "logout_method": "frontchannel",
         "sub_mode": "user_upn", "issuer_mode": "global",
         "federation_audiences": ["https://a.example"], "cap_to_assertion_exp": false,
@@ -246,12 +254,57 @@ async fn oa_803_a_public_client_needs_no_secret() {
     let site = Site::new().await;
     let more = json!({
         "client_type": "public", "client_secret": "", "signing_key": key(&site, "rsa").await,
-        "redirect_uris": [{"matching_mode": "regex", "url": "https?://.*"}],
+        "redirect_uris": [{"matching_mode": "regex", "url": "https?://.*"}], "allow_broad_redirect_uris": true,
     });
     let made = site.post(PATH, body(&site, "app", more).await).await;
     assert_eq!(made["client_secret"], "");
     let warnings = site.events("configuration_warning").await;
     assert!(warnings[0]["message"].as_str().unwrap().contains("https?://.*"));
+}
+
+/// OA-841: a pattern that fits hosts of strangers is kept by who confirms it, and the confirmation is not taken back without it.
+#[tokio::test]
+async fn oa_841_broad_patterns_are_confirmed() {
+    let site = Site::new().await;
+    let broad = json!([{"matching_mode": "regex", "url": "https://.*/oauth2/callback"}]);
+    let refused = site.refused(Method::POST, PATH, body(&site, "app", json!({"redirect_uris": broad})).await).await;
+    let said = refused["redirect_uris"][0].as_str().unwrap();
+    assert!(said.contains("https://.*/oauth2/callback") && said.contains("allow_broad_redirect_uris"), "{said}");
+    let made = site.post(PATH, body(&site, "app", json!({})).await).await;
+    let path = format!("{PATH}{}/", made["pk"]);
+    assert!(site.refused(Method::PATCH, &path, json!({"redirect_uris": broad})).await.get("redirect_uris").is_some());
+    assert_eq!(site.get(&path).await["redirect_uris"], made["redirect_uris"]);
+    assert!(site.events("configuration_warning").await.is_empty());
+    site.patch(&path, json!({"redirect_uris": broad, "allow_broad_redirect_uris": true})).await;
+    assert_eq!(site.events("configuration_warning").await.len(), 1);
+    // What was confirmed can be sent again by who knows nothing of the confirmation.
+    let again = body(&site, "app", json!({"redirect_uris": broad})).await;
+    assert_eq!(site.send(ADMIN, Method::PUT, &path, Some(again)).await.0, 200);
+    let back = site.refused(Method::PATCH, &path, json!({"allow_broad_redirect_uris": false})).await;
+    assert!(back.get("redirect_uris").is_some(), "{back}");
+}
+
+/// OA-042, OA-043, OA-580: what devices and other sites may is checked; a public client has nothing to show.
+#[tokio::test]
+async fn oa_580_settings_of_devices_and_origins_are_checked() {
+    let site = Site::new().await;
+    for (more, field) in [
+        (json!({"device_code_validity": "soon"}), "device_code_validity"),
+        (json!({"device_code_validity": "milliseconds=5"}), "device_code_validity"),
+        (json!({"allowed_origins": ["*"]}), "allowed_origins"),
+        (json!({"allowed_origins": ["https://*.example"]}), "allowed_origins"),
+        (json!({"allowed_origins": ["https://page.example/"]}), "allowed_origins"),
+        (json!({"allowed_origins": ["https://page.example:443"]}), "allowed_origins"),
+        (json!({"allowed_origins": ["null"]}), "allowed_origins"),
+        (json!({"allowed_origins": "https://page.example"}), "allowed_origins"),
+    ] {
+        let refused = site.refused(Method::POST, PATH, body(&site, "app", more.clone()).await).await;
+        assert_eq!(refused.as_object().unwrap().keys().collect::<Vec<_>>(), [field], "{more}");
+    }
+    let made = site.post(PATH, body(&site, "app", json!({"client_type": "public"})).await).await;
+    assert_eq!(made["device_require_client_auth"], false);
+    let changed = site.patch(&format!("{PATH}{}/", made["pk"]), json!({"client_type": "confidential"})).await;
+    assert_eq!(changed["device_require_client_auth"], true);
 }
 
 /// CO-412, OA-024, OA-052: events tell what changed but no secret, and warn of other subjects.

@@ -75,7 +75,8 @@ async fn co_595_sources_come_back_as_sent() {
     let site = Site::new().await;
     let more = json!({
         "oidc_jwks": keys(), "expected_issuers": ["https://a.example"], "expected_audiences": ["x", "y"],
-        "allowed_algorithms": ["EdDSA"], "max_assertion_lifetime": "hours=2", "single_use": true, "user_path_template": "machines",
+        "allowed_algs": ["EdDSA"], "max_assertion_lifetime": "hours=2", "single_use": true,
+        "assertion_leeway": "seconds=5", "audience_check": false, "require_exp": false, "user_path_template": "machines",
         "profile_url": "https://a.example/me", "pkce": "S256", "enabled": false, "additional_scopes": "a b",
     });
     let mut sent = body("cluster", more);
@@ -149,13 +150,16 @@ async fn co_567_sources_are_validated() {
         (json!({"user_path_template": "%(name)s"}), "user_path_template"),
         (json!({"oidc_jwks": {"keys": 7}}), "oidc_jwks"),
         (json!({"oidc_jwks": []}), "oidc_jwks"),
-        (json!({"allowed_algorithms": ["HS256"]}), "allowed_algorithms"),
-        (json!({"allowed_algorithms": ["none"]}), "allowed_algorithms"),
-        (json!({"allowed_algorithms": ["ES512"]}), "allowed_algorithms"),
+        (json!({"allowed_algs": ["HS256"]}), "allowed_algs"),
+        (json!({"allowed_algs": ["none"]}), "allowed_algs"),
+        (json!({"allowed_algs": ["ES512"]}), "allowed_algs"),
         (json!({"oidc_jwks": {"keys": [{"kty": "EC", "crv": "P-521", "kid": "k"}]}}), "oidc_jwks"),
         (json!({"oidc_jwks": {"keys": [{"kty": "EC", "alg": "ES512", "kid": "k"}]}}), "oidc_jwks"),
         (json!({"single_use": "perhaps"}), "single_use"),
         (json!({"max_assertion_lifetime": "x"}), "max_assertion_lifetime"),
+        (json!({"assertion_leeway": "x"}), "assertion_leeway"),
+        (json!({"assertion_leeway": "seconds=31"}), "assertion_leeway"),
+        (json!({"require_exp": "off"}), "require_exp"),
         (json!({"profile_url": "words"}), "profile_url"),
         (json!({"expected_issuers": [7]}), "expected_issuers"),
         (json!({"enrollment_flow": "5f1f0c7e-0000-4000-8000-000000000000"}), "enrollment_flow"),
@@ -164,8 +168,8 @@ async fn co_567_sources_are_validated() {
         let problems = site.refused(Method::POST, PATH, body("new", more.clone())).await;
         assert!(problems[field].is_array() && problems.as_object().unwrap().len() == 1, "{more}: {problems}");
     }
-    let told = site.refused(Method::POST, PATH, body("new", json!({"allowed_algorithms": ["ES512"]}))).await;
-    assert!(told["allowed_algorithms"][0].as_str().unwrap().contains("ES512 cannot be verified"), "{told}");
+    let told = site.refused(Method::POST, PATH, body("new", json!({"allowed_algs": ["ES512"]}))).await;
+    assert!(told["allowed_algs"][0].as_str().unwrap().contains("ES512 cannot be verified"), "{told}");
     let (_, key) = site.user("ada").await;
     assert_eq!(site.send(&key, Method::POST, PATH, Some(body("x", json!({})))).await.0, 403);
 }

@@ -178,6 +178,7 @@ async fn by_source(
         for key in keys.into_iter().take(MOST_KEYS.saturating_sub(tried)) {
             tried += 1;
             let Some(claims) = signed_by(&key, &read.alg, jwt) else { continue };
+            weak(ctx, &source).await?;
             match accepted(ctx, client, application, &source, &claims) {
                 Err(why) => reason = why,
                 Ok((issuer, subject)) => {
@@ -185,7 +186,7 @@ async fn by_source(
                         Ok(described) => described,
                         Err(why) => return Ok(Err(why)),
                     };
-                    let expires = instant(&claims, "exp").map(Timestamp::from_seconds).unwrap_or_default();
+                    let expires = Timestamp::from_seconds(end(&claims, &source, ctx.now().seconds()));
                     let by = By::Source { source: Box::new(source), issuer, subject, described };
                     let is_capped = client.provider.cap_to_assertion_exp;
                     let kid = read.kid.clone();
@@ -222,23 +223,49 @@ pub(in crate::oauth) fn instant(claims: &Map<String, Value>, name: &str) -> Opti
     value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
 }
 
+/// When an assertion ends. One that need not say so ends when the longest of its source would.
+fn end(claims: &Map<String, Value>, source: &Source, now: i64) -> i64 {
+    let since = instant(claims, "iat").unwrap_or(now);
+    instant(claims, "exp").unwrap_or_else(|| since.saturating_add(longest(source)))
+}
+
+fn longest(source: &Source) -> i64 {
+    duration::seconds_or(&source.max_assertion_lifetime, LIFETIME)
+}
+
+/// Says once a day what is not looked at in assertions of a source (OA-824, OA-825).
+async fn weak(ctx: &Context, source: &Source) -> Result<(), Error> {
+    const DAY: i64 = 24 * 3600;
+    for (is_checked, message) in [
+        (source.audience_check, "The source does not check whom assertions are for"),
+        (source.require_exp, "The source takes assertions that do not end"),
+    ] {
+        if !is_checked {
+            jwks::note(ctx, source, "configuration_warning", message, DAY).await?;
+        }
+    }
+    Ok(())
+}
+
 /// When an assertion holds (OA-005, OA-327).
 fn times(claims: &Map<String, Value>, source: &Source, now: Timestamp) -> Result<(), &'static str> {
     let now = now.seconds();
-    let Some(expires) = instant(claims, "exp") else { return Err("assertion_without_end") };
+    if instant(claims, "exp").is_none() && (source.require_exp || claims.contains_key("exp")) {
+        return Err("assertion_without_end");
+    }
+    let (expires, leeway) = (end(claims, source, now), duration::seconds_or(&source.assertion_leeway, LEEWAY));
     if expires <= now {
         return Err("assertion_expired");
     }
     for name in ["nbf", "iat"] {
         match (claims.contains_key(name), instant(claims, name)) {
             (true, None) => return Err("assertion_malformed"),
-            (true, Some(at)) if at > now.saturating_add(LEEWAY) => return Err("assertion_of_the_future"),
+            (true, Some(at)) if at > now.saturating_add(leeway) => return Err("assertion_of_the_future"),
             _ => {}
         }
     }
-    let longest = duration::seconds_or(&source.max_assertion_lifetime, LIFETIME);
     let since = instant(claims, "iat").unwrap_or(now);
-    if expires.saturating_sub(since) > longest {
+    if expires.saturating_sub(since) > longest(source) {
         return Err("assertion_lives_too_long");
     }
     Ok(())
@@ -267,7 +294,7 @@ fn accepted(
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).any(|audience| audiences.contains(&audience)),
         _ => false,
     };
-    if !meant {
+    if source.audience_check && !meant {
         return Err("assertion_audience");
     }
     let subject = text("sub");
@@ -357,10 +384,9 @@ impl Verified {
         conn: &mut Conn,
         visitor: &Visitor,
         client: &Client,
-        application: &Application,
     ) -> Result<Result<Option<Person>, &'static str>, Error> {
         let Some(actor) = &self.actor else { return Ok(Ok(None)) };
-        Ok(match actor.person(ctx, conn, visitor, client, application).await? {
+        Ok(match actor.person(ctx, conn, visitor, client, &[]).await? {
             Ok(person) if !person.account.is_active => Err("actor_inactive"),
             // What it would be if it was made.
             Ok(person) if person.account.pk.0 < 0 => Ok(None),
@@ -450,8 +476,9 @@ impl Verified {
         conn: &mut Conn,
         visitor: &Visitor,
         client: &Client,
-        application: &Application,
+        scopes: &[String],
     ) -> Result<Result<Person, &'static str>, Error> {
+        let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
         match &self.by {
             By::Source { source, issuer, subject, described } => {
                 if source::by_pk(conn, source.pk).await?.is_none_or(|source| !source.enabled) {
@@ -478,6 +505,9 @@ impl Verified {
                     }
                     if !tokens::is_taken_from(&password, visitor.client) {
                         return Ok(Err("network_not_allowed"));
+                    }
+                    if !tokens::covers(&password, scopes) {
+                        return Ok(Err("scope_not_allowed"));
                     }
                 }
                 Ok(directory::person_unchanged(ctx, conn, token.account).await?.ok_or("unknown_user"))

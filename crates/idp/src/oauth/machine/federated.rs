@@ -13,9 +13,10 @@ use portcullis_store::{Conn, mapping};
 use serde_json::{Map, Value, json};
 
 use super::NOTE_SECONDS;
+use super::assertion::instant;
 use crate::change::{Change, Touched};
 use crate::claims::ClaimSet;
-use crate::context::{Context, Visitor};
+use crate::context::{Context, Options, Visitor};
 use crate::directory::{self, Person, lookup};
 use crate::error::Error;
 use crate::event::failing::record_failing_alone;
@@ -182,7 +183,7 @@ pub(super) async fn keep(
         }
         None => (make(change, whose, application, person).await?, person.own_attributes.clone()),
     };
-    let until = attributes.get(EXPIRES).and_then(Value::as_i64).unwrap_or(0).max(expires.seconds());
+    let until = instant(&attributes, EXPIRES).unwrap_or(0).max(expires.seconds());
     refresh(ctx, change, described, until, &mut account, &mut attributes).await?;
     let link = Link {
         account: account.pk,
@@ -276,7 +277,7 @@ fn distinct(whose: &Whose<'_>, username: &str) -> String {
 pub(super) fn has_ended(person: &Person, now: Timestamp) -> bool {
     let own = &person.own_attributes;
     let generated = own.get(GENERATED).and_then(Value::as_bool).unwrap_or(false);
-    generated && own.get(EXPIRES).and_then(Value::as_i64).is_some_and(|until| until <= now.seconds())
+    generated && instant(own, EXPIRES).is_some_and(|until| until <= now.seconds())
 }
 
 /// Deletes accounts whose latest assertion ended long ago, with everything of theirs (OA-647, OA-648). One that an
@@ -285,15 +286,15 @@ pub(super) fn has_ended(person: &Person, now: Timestamp) -> bool {
 /// # Errors
 /// When the store fails.
 pub(in crate::oauth) async fn sweep(ctx: &Context) -> Result<(), Error> {
-    const RETENTION: i64 = 30 * 24 * 3600;
     const BATCH: i64 = 100;
-    let before = ctx.now().plus_seconds(-RETENTION);
+    let retention = ctx.options.generated_account_retention.unwrap_or(Options::GENERATED_ACCOUNT_RETENTION);
+    let before = ctx.now().plus_seconds(-retention);
     let actor = crate::context::Actor::system();
     let mut change = Change::begin(ctx, &actor).await?;
     for pk in federated::ended(change.conn(), before, BATCH).await? {
         let Some(account) = account::by_pk(change.conn(), pk).await? else { continue };
         let attributes = directory::account_attributes(ctx, &account)?;
-        match attributes.get(EXPIRES).and_then(Value::as_i64).map(Timestamp::from_seconds) {
+        match instant(&attributes, EXPIRES).map(Timestamp::from_seconds) {
             Some(until) if until < before => {
                 end_sessions(&mut change, &account, None, true).await?;
                 account::delete(change.conn(), account.pk).await?;

@@ -2,7 +2,7 @@
 
 use portcullis_core::id::CertificateId;
 use portcullis_core::username::exceeds;
-use portcullis_core::{duration, pattern};
+use portcullis_core::{duration, pattern, site};
 use portcullis_store::provider::Provider;
 use portcullis_store::{Conn, StoreError, certificate};
 use url::Url;
@@ -13,13 +13,16 @@ use crate::context::Context;
 use crate::error::{Error, Problems};
 use crate::oauth::authorize::is_usable;
 use crate::signing::SHORTEST_SECRET;
-use crate::sources::jwks;
+use crate::sources::{jwks, texts};
 use crate::{certificates, signing};
 
 /// Longest client id and client secret, in characters.
 const LONGEST: usize = 255;
 /// Longest lifetime of a code (OA-026), in microseconds.
 const LONGEST_CODE: i64 = 600_000_000;
+
+/// Most origins that are listed.
+const MOST_ORIGINS: usize = 100;
 
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     for (field, missing) in [
@@ -113,6 +116,14 @@ pub(super) fn rules(
     if provider.is_public() && provider.m2m_require_client_auth {
         problems.add("m2m_require_client_auth", "A public client has no secret.");
     }
+    if let Some(bad) = texts(&provider.allowed_origins).into_iter().find(|text| !site::is_origin(text)) {
+        problems.add(
+            "allowed_origins",
+            format!("{bad:?} is no origin. Enter scheme and host, as https://app.example.com."),
+        );
+    } else if texts(&provider.allowed_origins).len() > MOST_ORIGINS {
+        problems.add("allowed_origins", format!("Enter at most {MOST_ORIGINS} origins."));
+    }
     if let Err(problem) = client_keys(provider) {
         problems.add("client_jwks", problem);
     }
@@ -122,7 +133,9 @@ pub(super) fn rules(
     {
         problems.add("logout_uri", BAD_URL);
     }
-    redirects(fields.redirect_uris.as_deref().unwrap_or_default(), problems)
+    let warnings = redirects(fields.redirect_uris.as_deref().unwrap_or_default(), problems);
+    confirmed(provider, problems);
+    warnings
 }
 
 fn credentials(provider: &Provider, [secret, second]: &[String; 2], problems: &mut Problems) {
@@ -205,6 +218,13 @@ fn lifetimes(provider: &Provider, problems: &mut Problems) {
         Ok(_) => {}
         Err(error) => problems.add("access_code_validity", error.to_string()),
     }
+    match duration::parse(&provider.device_code_validity) {
+        Ok(microseconds) if microseconds < 1_000_000 => {
+            problems.add("device_code_validity", "Ensure this value is at least one second.");
+        }
+        Ok(_) => {}
+        Err(error) => problems.add("device_code_validity", error.to_string()),
+    }
     match duration::parse(&provider.refresh_token_threshold) {
         // Long-lived tokens that anybody can use are to change with every use (OA-864).
         Ok(microseconds) if microseconds > 0 && provider.is_public() => {
@@ -225,12 +245,30 @@ fn lifetimes(provider: &Provider, problems: &mut Problems) {
     }
 }
 
+/// A pattern that fits strangers is for who says that it is meant so (OA-841).
+fn confirmed(provider: &Provider, problems: &mut Problems) {
+    if provider.allow_broad_redirect_uris {
+        return;
+    }
+    for entry in provider.redirect_uris.as_array().into_iter().flatten() {
+        let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let url = text("url");
+        if text("matching_mode") == "regex" && pattern::is_broad(url) {
+            let message = format!(
+                "{url} fits addresses of strangers, who would get what is meant for the client. Name its hosts, or confirm the \
+                 pattern with \"allow_broad_redirect_uris\": true."
+            );
+            problems.add("redirect_uris", message);
+        }
+    }
+}
+
 fn redirects(uris: &[RedirectUri], problems: &mut Problems) -> Vec<String> {
     let mut warnings = Vec::new();
     for RedirectUri { matching_mode, url, .. } in uris {
         if matching_mode == "regex" {
             match pattern::check(url) {
-                Ok(()) if pattern::is_broad(url) => {
+                Ok(()) if pattern::is_loose(url) => {
                     warnings.push(format!("A pattern of redirect_uris fits addresses of strangers: {url}"));
                 }
                 Ok(()) => {}

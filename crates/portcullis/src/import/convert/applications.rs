@@ -8,6 +8,7 @@ use super::{
     OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, plain, text,
 };
 use crate::import::entry::{Entry, Item, Node};
+use portcullis_core::{duration, pattern};
 use serde_json::{Value, json};
 
 /// What clients may use of a server that has no list of it: all but tokens in addresses.
@@ -44,6 +45,11 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         "token_exchange_without_actor",
         "require_pkce",
         "m2m_require_client_auth",
+        "allow_pkce_plain",
+        "device_require_client_auth",
+        "allowed_origins",
+        "allow_query_token",
+        "allow_broad_redirect_uris",
     ];
     let proxy = [
         "mode",
@@ -82,6 +88,10 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
         if model == OAUTH2 && provider.get("grant_types").is_none() {
             // A server that does not say lets every client use these (OA-050).
             attrs.push(("grant_types", json!(GRANTS).into()));
+        }
+        if model == OAUTH2 {
+            attrs.extend(of_devices(provider));
+            attrs.extend(confirmed(provider));
         }
         for (field, otherwise) in [
             ("authorization_flow", portcullis_idp::flows::IMPLICIT_CONSENT),
@@ -140,6 +150,36 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
             plan.note(&format!("Provider {name:?} is a {kind}: there is nothing like it here."));
         }
     }
+}
+
+/// How devices are let in: from a server that says nothing of it, without the client's secret, and for as long as the longer of what
+/// codes live there and what devices are given here (OA-042, OA-043).
+fn of_devices(provider: &Value) -> Vec<(&'static str, Node)> {
+    const USUAL: &str = "minutes=10";
+    let mut attrs = Vec::new();
+    let here = text(provider, "device_code_validity");
+    let code = text(provider, "access_code_validity");
+    let longer = |code: &String| duration::read(code) > duration::read(USUAL);
+    attrs.push((
+        "device_code_validity",
+        match here.is_empty() {
+            false => json!(here).into(),
+            true => json!(Some(code).filter(longer).unwrap_or_else(|| USUAL.to_owned())).into(),
+        },
+    ));
+    if provider.get("device_require_client_auth").is_none() {
+        attrs.push(("device_require_client_auth", json!(false).into()));
+    }
+    attrs
+}
+
+/// A pattern that fits strangers is meant so where it comes from, and is told of in the review (OA-841, OA-935).
+fn confirmed(provider: &Value) -> Option<(&'static str, Node)> {
+    let uris = get(provider, "redirect_uris");
+    let mut patterns = uris.as_array().into_iter().flatten().filter(|uri| text(uri, "matching_mode") == "regex");
+    let is_new = provider.get("allow_broad_redirect_uris").is_none();
+    (is_new && patterns.any(|uri| pattern::is_broad(&text(uri, "url"))))
+        .then(|| ("allow_broad_redirect_uris", json!(true).into()))
 }
 
 /// Whether a provider encrypts its tokens with what does not come: they are not to be sent in the clear.

@@ -66,7 +66,7 @@ fn oa_933_a_comment_is_one_to_its_end() {
 fn oa_596_tokens_keep_their_limits() {
     let token = |name: &str, limited_to: Value| {
         json!({"identifier": name, "intent": "app_password", "user": 3, "key": "k", "expiring": true,
-            "allowed_networks": ["10.0.0.0/8"], "allowed_applications": limited_to})
+            "allowed_networks": ["10.0.0.0/8"], "allowed_scopes": ["openid"], "allowed_applications": limited_to})
     };
     let there = Snapshot {
         users: vec![json!({"pk": 3, "username": "ada", "type": "internal"})],
@@ -77,7 +77,7 @@ fn oa_596_tokens_keep_their_limits() {
     let plan = applications(&there, &Here::default(), &Refused::new());
     let one = document(&plan, "token one");
     assert!(one.contains("allowed_applications: [!Find [authentik_core.application, [slug, \"wiki\"]]]"), "{one}");
-    assert!(one.contains("10.0.0.0/8"), "{one}");
+    assert!(one.contains("10.0.0.0/8") && one.contains("openid"), "{one}");
     assert!(!document(&plan, "token all").contains("allowed_applications"));
     assert!(!plan.items.iter().any(|item| item.name == "token two"));
     assert!(is_told(&plan, &["\"two\"", "application that is not here"]), "{:?}", plan.notes);
@@ -92,6 +92,8 @@ fn oa_930_clients_keep_their_fields() {
             "client_secret_expires": "2030-01-01T00:00:00Z", "second_client_secret": "second",
             "second_client_secret_expires": "2031-01-01T00:00:00Z", "refresh_family_max_age": "days=9",
             "token_exchange_without_actor": true, "require_pkce": true, "m2m_require_client_auth": true,
+            "allow_pkce_plain": true, "device_require_client_auth": true, "device_code_validity": "minutes=3",
+            "allowed_origins": ["https://x.example"], "allow_query_token": true, "allow_broad_redirect_uris": true,
             "authentication_flow": "f"})
     };
     let trusting = json!({"pk": "t", "name": "trusting", "jwt_federation_providers": ["gone"]});
@@ -118,6 +120,11 @@ fn oa_930_clients_keep_their_fields() {
         "token_exchange_without_actor: true",
         "require_pkce: true",
         "m2m_require_client_auth: true",
+        "allow_pkce_plain: true",
+        "device_require_client_auth: true",
+        "device_code_validity: \"minutes=3\"",
+        "allow_query_token: true",
+        "allow_broad_redirect_uris: true",
         "authentication_flow: !Find [authentik_flows.flow, [slug, \"sign-in\"]]",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -127,6 +134,32 @@ fn oa_930_clients_keep_their_fields() {
     assert!(is_told(&plan, &["\"gone\"", "encrypts its tokens"]), "{:?}", plan.notes);
     let application = document(&applications(&there, &here, &plan.refused), "application app");
     assert!(!application.contains("provider"), "{application}");
+}
+
+/// OA-042, OA-043, OA-841: what a server does not say of devices and of broad patterns is as it is there.
+#[test]
+fn oa_042_what_is_not_said_is_as_it_is_there() {
+    let client = |name: &str, code: &str, pattern: &str| {
+        let uris = json!([{"matching_mode": "regex", "url": pattern}]);
+        json!({"pk": name, "name": name, "access_code_validity": code, "redirect_uris": uris})
+    };
+    let there = Snapshot {
+        oauth2_providers: vec![
+            client("long", "minutes=20", "https://.*"),
+            client("short", "minutes=1", "https://a/.*"),
+        ],
+        ..Snapshot::default()
+    };
+    let plan = foundations(&there, &Here::default());
+    let (long, short) = (document(&plan, "provider long"), document(&plan, "provider short"));
+    for (text, validity) in [(&long, "minutes=20"), (&short, "minutes=10")] {
+        assert!(text.contains(&format!("device_code_validity: \"{validity}\"")), "{text}");
+        assert!(text.contains("device_require_client_auth: false"), "{text}");
+    }
+    assert!(
+        long.contains("allow_broad_redirect_uris: true") && !short.contains("allow_broad_redirect_uris"),
+        "{short}"
+    );
 }
 
 /// OA-930: roles of one user each stay behind, and nobody gets a role that this installation keeps.

@@ -104,7 +104,8 @@ pub(super) fn tokens(plan: &mut Plan, there: &Snapshot, names: &Names) {
             }
             continue;
         };
-        let mut attrs = picked(token, &["key", "intent", "description", "expiring", "expires", "allowed_networks"]);
+        let fields = ["key", "intent", "description", "expiring", "expires", "allowed_networks", "allowed_scopes"];
+        let mut attrs = picked(token, &fields);
         let limited_to = get(token, "allowed_applications");
         let limited_to = limited_to.as_array().map(Vec::as_slice).unwrap_or_default();
         if !limited_to.is_empty() {

@@ -49,8 +49,11 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
             "authorization_code_auth_method",
             "expected_issuers",
             "expected_audiences",
-            "allowed_algorithms",
+            "allowed_algs",
             "max_assertion_lifetime",
+            "assertion_leeway",
+            "audience_check",
+            "require_exp",
             "single_use",
         ];
         // Every source needs a secret; a later run leaves the one alone that an administrator has set meanwhile.

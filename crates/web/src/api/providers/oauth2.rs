@@ -219,6 +219,12 @@ pub(in crate::api) fn read(body: &mut Body, partial: bool) -> Result<Fields, Api
         token_exchange_without_actor: body.flag("token_exchange_without_actor"),
         require_pkce: body.flag("require_pkce"),
         m2m_require_client_auth: body.flag("m2m_require_client_auth"),
+        allow_pkce_plain: body.flag("allow_pkce_plain"),
+        device_code_validity: body.filled_text("device_code_validity"),
+        device_require_client_auth: body.flag("device_require_client_auth"),
+        allowed_origins: body.texts("allowed_origins"),
+        allow_query_token: body.flag("allow_query_token"),
+        allow_broad_redirect_uris: body.flag("allow_broad_redirect_uris"),
     };
     body.finish()?;
     Ok(fields)
@@ -292,7 +298,7 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("issuer_mode", json!(provider.issuer_mode)),
         ("jwt_federation_sources", provider.jwt_federation_sources.clone()),
         ("jwt_federation_providers", provider.jwt_federation_providers.clone()),
-        // Our own (OA-041, OA-043, OA-044, OA-268, OA-336, OA-710, OA-738, OA-807).
+        // Our own (OA-041 to OA-044, OA-268, OA-336, OA-580, OA-710, OA-738, OA-807, OA-841, OA-884).
         ("federation_audiences", provider.federation_audiences.clone()),
         ("cap_to_assertion_exp", json!(provider.cap_to_assertion_exp)),
         ("client_secret_expires", json!(instant(provider.client_secret_expires))),
@@ -305,6 +311,12 @@ pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Resul
         ("token_exchange_without_actor", json!(provider.exchange_without_actor)),
         ("require_pkce", json!(provider.needs_pkce())),
         ("m2m_require_client_auth", json!(provider.m2m_require_client_auth)),
+        ("allow_pkce_plain", json!(provider.allow_pkce_plain)),
+        ("device_code_validity", json!(provider.device_code_validity)),
+        ("device_require_client_auth", json!(provider.proves_devices())),
+        ("allowed_origins", provider.allowed_origins.clone()),
+        ("allow_query_token", json!(provider.allow_query_token)),
+        ("allow_broad_redirect_uris", json!(provider.allow_broad_redirect_uris)),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Ok(Value::Object(object))

@@ -181,6 +181,31 @@ async fn co_102_lifetimes_have_a_maximum() {
     assert_eq!(site.admin(Method::POST, "/core/tokens/", for_other).await.status, 201);
 }
 
+/// OA-603: an attribute that is no duration counts as none, and whoever relies on it is warned.
+#[tokio::test]
+async fn oa_603_an_attribute_that_is_no_duration_is_told() {
+    let site = Site::new().await;
+    let user = site.user("ada").await;
+    let key = site.api_key(user, "ada-api").await;
+    for (number, bad) in [json!("soon"), json!(30), json!("")].into_iter().enumerate() {
+        let body = json!({"attributes": {"goauthentik.io/user/token-maximum-lifetime": bad}});
+        assert_eq!(site.admin(Method::PATCH, &format!("/core/users/{user}/"), body).await.status, 200);
+        let warned = site.events("configuration_warning").await.0;
+        let asked = |days: i64| {
+            let expires = site.ctx.now().plus_seconds(days * DAY).to_string();
+            json!({"identifier": format!("t{number}"), "intent": "app_password", "expires": expires})
+        };
+        assert_eq!(site.bearer(&key, Method::POST, "/core/tokens/", asked(361)).await.status, 400);
+        assert_eq!(site.bearer(&key, Method::POST, "/core/tokens/", asked(359)).await.status, 201);
+        let (count, event) = site.events("configuration_warning").await;
+        assert_eq!((count, &event["owner"]["name"]), (warned + 1, &json!("ada")), "{event}");
+        assert!(event["message"].as_str().expect("text").contains("token-maximum-lifetime"), "{event}");
+    }
+    let warned = site.events("configuration_warning").await.0;
+    let named = site.bearer(&key, Method::PATCH, "/core/tokens/t0/", json!({"description": "x"})).await;
+    assert_eq!((named.status.as_u16(), site.events("configuration_warning").await.0), (200, warned));
+}
+
 /// CO-103, OA-610, OA-642: an expired token is refused at once, swept or not.
 #[tokio::test]
 async fn oa_610_expiry_holds_at_use() {
@@ -219,6 +244,19 @@ async fn oa_609_expired_tokens_are_swept() {
     assert_ne!(key_of(&site, "ada-api").await, key);
     assert_eq!(site.bearer(&key, Method::GET, "/core/users/me/", None).await.status, 403);
     assert_eq!(site.events("secret_rotate").await.0, 1);
+    // Until somebody draws or sets a key; other changes leave it at that.
+    let marked =
+        async || site.admin(Method::GET, "/core/tokens/ada-api/", None).await.json.get("needs_rotation").cloned();
+    site.admin(Method::PATCH, "/core/tokens/ada-api/", json!({"description": "x"})).await;
+    assert_eq!(marked().await, Some(json!(true)));
+    assert_eq!(site.admin(Method::POST, "/core/tokens/ada-api/rotate/", json!({})).await.status, 200);
+    assert_eq!(marked().await, None);
+    site.clock.advance_seconds(2 * DAY);
+    tokens::sweep(&site.ctx).await.expect("sweeps");
+    assert_eq!(marked().await, Some(json!(true)));
+    let body = json!({"key": "a key that somebody has chosen for themselves"});
+    assert_eq!(site.admin(Method::POST, "/core/tokens/ada-api/set_key/", body).await.status, 204);
+    assert_eq!(marked().await, None);
     assert_eq!(site.bearer(TOKEN, Method::GET, "/core/users/me/", None).await.status, 200);
 }
 

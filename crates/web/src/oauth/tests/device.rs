@@ -124,6 +124,38 @@ async fn oa_370_only_clients_begin() {
     assert_eq!(refused(&[("client_id", id), ("client_secret", secret)]).await, "invalid_client");
 }
 
+/// OA-042, OA-872: a device waits for as long as its client's provider says.
+#[tokio::test]
+async fn oa_042_devices_wait_as_long_as_the_provider_says() {
+    let app = app(json!({"device_code_validity": "minutes=2"})).await;
+    let started = start(&app, &[]).await;
+    assert_eq!(started.json["expires_in"], 120);
+    app.site.clock.advance_seconds(119);
+    assert_eq!(refusal(&app, text(&started, "device_code")).await, "authorization_pending");
+    app.site.clock.advance_seconds(1);
+    assert_eq!(refusal(&app, text(&started, "device_code")).await, "expired_token");
+}
+
+/// OA-043, OA-213, OA-370, OA-805: a client that has a secret need not show it where its provider says so; a wrong one is refused
+/// all the same.
+#[tokio::test]
+async fn oa_043_devices_can_do_without_the_secret() {
+    let app = app(json!({"client_type": "confidential", "device_require_client_auth": false})).await;
+    let started = start(&app, &[("scope", "openid")]).await;
+    assert_eq!(started.status, 200, "{}", started.text);
+    let code = text(&started, "device_code");
+    let mut browser = signed_in(&app).await;
+    answer(&app, &mut browser, text(&started, "user_code"), "allow").await;
+    for secret in ["wrong", " "] {
+        assert_eq!(text(&start(&app, &[("client_secret", secret)]).await, "error"), "invalid_client");
+        let all = [("grant_type", GRANT), ("device_code", code), ("client_secret", secret)];
+        assert_eq!(text(&app.ask("/application/o/token/", &all).await, "error"), "invalid_client");
+    }
+    assert_eq!(poll(&app, code).await.status, 200);
+    app.change(json!({"device_require_client_auth": true})).await;
+    assert_eq!(text(&start(&app, &[]).await, "error"), "invalid_client");
+}
+
 /// OA-374, OA-375, OA-376, OA-873, OA-712, OA-093: a device waits until somebody says yes on a page that names
 /// application, code and scopes; a link alone lets nobody in. It then gets tokens once, of the login that said yes and
 /// not bound to its session.

@@ -83,10 +83,10 @@ async fn oa_596_the_last_use_is_told() {
     let wiki = Wiki::new().await;
     let shown = async || wiki.site.admin(Method::GET, "/core/tokens/ada-key/", None).await.json;
     let before = shown().await;
-    assert!(before.get("last_used").is_none() && before.get("last_used_from").is_none());
+    assert!(before.get("last_used_at").is_none() && before.get("last_used_from").is_none());
     assert_eq!(asks_from(&wiki, [192, 0, 2, 44], &wiki.client_id).await, 200);
     let after = shown().await;
-    assert_eq!(after["last_used"], json!(wiki.site.ctx.now().to_string()));
+    assert_eq!(after["last_used_at"], json!(wiki.site.ctx.now().to_string()));
     assert_eq!(after["last_used_from"], "192.0.2.44");
 }
 
@@ -112,7 +112,31 @@ async fn oa_816_limits_are_validated() {
         let refused = limit(&wiki, body.clone()).await;
         assert_eq!((refused.status.as_u16(), refused.json), (400, problems), "{body}");
     }
+    let refused = limit(&wiki, json!({"allowed_scopes": ["openid profile"]})).await;
+    assert_eq!(refused.json, json!({"allowed_scopes": ["\"openid profile\" is no name of a scope."]}));
     let body = json!({"identifier": "api", "intent": "api", "allowed_networks": ["10.0.0.0/8"]});
     let refused = wiki.site.admin(Method::POST, "/core/tokens/", body).await;
     assert_eq!(refused.json, json!({"allowed_networks": ["Only app passwords can be limited."]}));
+}
+
+/// OA-816, OA-596, OA-296: an app password that is limited to scopes buys nothing with another one, and what it bought before ends.
+#[tokio::test]
+async fn oa_816_app_passwords_buy_chosen_scopes() {
+    let wiki = Wiki::new().await;
+    let before = wiki.token_of_ada("openid email").await;
+    assert_eq!(before.status, 200, "{}", before.text);
+    let token = text(&before, "access_token");
+    assert!(wiki.is_active(token).await);
+    let limited = limit(&wiki, json!({"allowed_scopes": ["openid", "profile"]})).await;
+    assert_eq!((limited.status.as_u16(), &limited.json["allowed_scopes"]), (200, &json!(["openid", "profile"])));
+    assert!(!wiki.is_active(token).await);
+    for good in ["", "openid", "profile openid", "openid unheard-of"] {
+        assert_eq!(wiki.token_of_ada(good).await.status, 200, "{good}");
+    }
+    let refused = wiki.token_of_ada("openid email").await;
+    assert_eq!((refused.status.as_u16(), text(&refused, "error")), (400, "invalid_grant"));
+    assert_eq!(wiki.site.events("login_failed").await.1["reason"], "scope_not_allowed");
+    let header =
+        portcullis_idp::outpost::verify_password(&wiki.site.ctx, wiki.pk(), "ada", KEY, [192, 0, 2, 1].into()).await;
+    assert!(header.is_err(), "a proxy asks for all scopes");
 }

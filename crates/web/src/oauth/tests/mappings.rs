@@ -7,6 +7,7 @@ use portcullis_idp::mappings::engine::{About, MappingEngine, Outcome, Question};
 use super::assertions::issuer::Key;
 use super::assertions::{KUBERNETES, Shop};
 use super::clients::App;
+use super::refresh::offer;
 use super::*;
 
 /// Expressions are JSON; `fail` fails, and `claims` gives what a source vouches for.
@@ -157,6 +158,38 @@ async fn oa_426_another_subject_is_the_same_everywhere() {
     ] {
         assert_eq!(said["sub"], "me@example.com");
     }
+}
+
+/// OA-426, OA-464: a refresh token is about whom its grant is about, also after it was rotated and when the mapping says
+/// something else.
+#[tokio::test]
+async fn oa_426_a_refresh_token_has_the_subject_of_its_grant() {
+    let app = app(&[("a", r#"{"sub": "me@example.com"}"#)]).await;
+    offer(&app.site, "oauth2", &app.provider["pk"], "offline_access").await;
+    let reply = app.authorize(&[("scope", "openid offline_access")]).await;
+    let issued = app.redeem(&reply, true).await;
+    let told = async |token: &str| {
+        let all = [("client_secret", app.secret()), ("token", token)];
+        app.ask("/application/o/introspect/", &all).await.json["sub"].clone()
+    };
+    let first = text(&issued, "refresh_token").to_owned();
+    assert_eq!(told(&first).await, "me@example.com");
+    let renew = async |token: &str| {
+        let all = [("grant_type", "refresh_token"), ("refresh_token", token), ("client_secret", app.secret())];
+        app.ask("/application/o/token/", &all).await
+    };
+    let renewed = renew(&first).await;
+    let second = text(&renewed, "refresh_token").to_owned();
+    assert_eq!(
+        (told(&second).await, &claims(&renewed.json["id_token"])["sub"]),
+        (json!("me@example.com"), &json!("me@example.com"))
+    );
+    app.change(json!({"property_mappings": []})).await;
+    offer(&app.site, "oauth2", &app.provider["pk"], "openid").await;
+    offer(&app.site, "oauth2", &app.provider["pk"], "offline_access").await;
+    let plain = renew(&second).await;
+    assert_eq!(told(text(&plain, "refresh_token")).await, claims(&plain.json["access_token"])["sub"]);
+    assert_ne!(claims(&plain.json["access_token"])["sub"], "me@example.com");
 }
 
 /// CO-284: secret attributes of other applications are in no proxy's claim, whatever a mapping gives.

@@ -116,7 +116,7 @@ async fn oa_608_uses_of_the_old_key_are_marked() {
     assert_eq!(asks(&wiki, &new).await.status, 200);
     let after = shown().await;
     assert_eq!(after["old_key_last_used"], json!(used.to_string()));
-    assert_eq!(after["last_used"], json!(wiki.site.clock.now().to_string()));
+    assert_eq!(after["last_used_at"], json!(wiki.site.clock.now().to_string()));
 }
 
 /// OA-613: where keys are labelled, they begin with what they are and end with a checksum; keys without hold as well,

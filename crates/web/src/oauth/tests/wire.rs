@@ -141,15 +141,18 @@ async fn oa_582_what_other_sites_may_read() {
         {"matching_mode": "strict", "url": "https://app.example/cb"},
         {"matching_mode": "strict", "url": "https://bye.example/", "redirect_uri_type": "logout"},
         {"matching_mode": "regex", "url": "https://rx\\.example/cb"},
-    ]}))
+    ], "allowed_origins": ["https://page.example"]}))
     .await;
     let shared = |reply: &Reply| {
         let text = |name: &str| reply.headers.get(name).map(|value| value.to_str().expect("text").to_owned());
         (text("access-control-allow-origin"), text("access-control-allow-credentials"))
     };
-    let (all, own) = ((Some("*".to_owned()), None), (Some("https://app.example".to_owned()), Some("true".to_owned())));
+    let for_one = |origin: &str| (Some(origin.to_owned()), Some("true".to_owned()));
+    let (all, own, listed) =
+        ((Some("*".to_owned()), None), for_one("https://app.example"), for_one("https://page.example"));
     for (origin, expected) in [
         ("https://app.example", &own),
+        ("https://page.example", &listed),
         ("https://bye.example", &all),
         ("https://rx.example", &all),
         ("https://evil.example", &all),
@@ -172,6 +175,27 @@ async fn oa_582_what_other_sites_may_read() {
     assert_eq!((preflight.status.as_u16(), &preflight.json), (200, &json!({})));
     assert_eq!(preflight.headers["access-control-allow-methods"], "GET, POST, OPTIONS");
     assert_eq!(preflight.headers["access-control-allow-headers"], "Authorization, Content-Type, DPoP");
+    let echoed = async |origin: &str| {
+        let request = Request::options("/application/o/token/").header("origin", origin);
+        shared(&app.site.raw(request.body(Body::empty()).expect("a request")).await)
+    };
+    assert_eq!(echoed("https://app.example").await, own);
+    assert_eq!(echoed("https://page.example").await, listed);
+    for other in
+        ["https://bye.example", "https://rx.example", "https://APP.example", "null", "https://app.example:443", "%"]
+    {
+        assert_eq!(echoed(other).await, (None, None), "{other}");
+    }
+    // What is known of origins goes with the client's settings, and with the client.
+    let moved = json!([{"matching_mode": "strict", "url": "http://new.example:8080/cb"}]);
+    app.change(json!({"redirect_uris": moved, "allowed_origins": []})).await;
+    assert_eq!(echoed("http://new.example:8080").await, for_one("http://new.example:8080"));
+    assert_eq!(
+        (echoed("https://app.example").await, echoed("https://page.example").await),
+        ((None, None), (None, None))
+    );
+    app.site.admin(Method::DELETE, &format!("/providers/oauth2/{}/", app.provider["pk"]), None).await;
+    assert_eq!(echoed("http://new.example:8080").await, (None, None));
 }
 
 /// OA-010, OA-011, OA-012, OA-219, OA-702: an error is three members, of which the text is the same whatever was wrong, and
@@ -453,6 +477,9 @@ async fn oa_668_requests_are_counted() {
         app.ask("/application/o/token/", &[("grant_type", "password"), ("client_secret", secret)]).await;
     }
     app.ask("/application/o/introspect/", &[("client_secret", app.secret()), ("token", "x")]).await;
+    app.userinfo("x").await;
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    app.ask("/application/o/token/", &[("grant_type", exchange)]).await;
     drop(counting);
     let told = told.render();
     for (endpoint, grant, variant, outcome) in [
@@ -462,6 +489,8 @@ async fn oa_668_requests_are_counted() {
         ("token", "password", "oauth_client_secret", "ok"),
         ("token", "password", "jwt", "invalid_grant"),
         ("introspect", "", "", "ok"),
+        ("userinfo", "", "", "invalid_token"),
+        ("token", exchange, "", "unauthorized_client"),
     ] {
         let labels = format!("endpoint=\"{endpoint}\",grant=\"{grant}\",variant=\"{variant}\",outcome=\"{outcome}\"");
         let line = format!("portcullis_oauth_requests_total{{{labels}}} 1");

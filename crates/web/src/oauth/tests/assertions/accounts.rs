@@ -63,6 +63,27 @@ async fn oa_648_accounts_go_long_after_their_last_assertion() {
     assert!(shop.users().await.is_empty());
 }
 
+/// OA-648, OA-647: how long it stays is a setting; an end with a fraction is one.
+#[tokio::test]
+async fn oa_648_how_long_accounts_stay_is_a_setting() {
+    let key = Key::new("k1");
+    let site = Site::with_options(|options| options.generated_account_retention = Some(HOUR)).await;
+    let shop = Shop::at(site, json!({"oidc_jwks": {"keys": [key.jwk()]}, "expected_issuers": [KUBERNETES]})).await;
+    assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
+    let user = shop.users().await.pop().expect("an account");
+    let mut attributes = user["attributes"].clone();
+    let end = attributes["goauthentik.io/user/expires"].as_i64().expect("a number");
+    attributes["goauthentik.io/user/expires"] = json!(end as f64 + 0.5);
+    let path = format!("/core/users/{}/", user["pk"]);
+    assert_eq!(shop.site.admin(Method::PATCH, &path, json!({"attributes": attributes})).await.status, 200);
+    shop.site.clock.advance_seconds(2 * HOUR);
+    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
+    assert_eq!(shop.users().await.len(), 1);
+    shop.site.clock.advance_seconds(1);
+    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
+    assert!(shop.users().await.is_empty());
+}
+
 /// OA-330, OA-832: policies decide about the account that is linked, and about nobody before there is one: who is
 /// denied leaves nothing behind.
 #[tokio::test]

@@ -144,3 +144,54 @@ async fn oa_683_cheap_checks_come_first() {
     assert_eq!(shop.assert(&key.sign(&shop.pod())).await.status, 200);
     assert!(issuer.asked() > asked, "keys are looked at now");
 }
+
+/// OA-044, OA-005, OA-327: clocks may differ by what the source allows, which is half a minute where it says nothing.
+#[tokio::test]
+async fn oa_044_clocks_differ_as_the_source_allows() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let ahead = async |seconds: i64| {
+        let at = shop.now() + seconds;
+        key.sign(&shop.pod_with(json!({"iat": at, "nbf": at})))
+    };
+    assert_eq!(shop.assert(&ahead(30).await).await.status, 200);
+    shop.refused(&ahead(31).await, "assertion_of_the_future").await;
+    let set = shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", json!({"assertion_leeway": "seconds=0"})).await;
+    assert_eq!(set.status, 200, "{}", set.text);
+    shop.refused(&ahead(1).await, "assertion_of_the_future").await;
+    assert_eq!(shop.assert(&ahead(0).await).await.status, 200);
+}
+
+/// OA-044, OA-824, OA-825: what a source need not check is not checked, a warning a day says so, and what names no end ends when
+/// the longest one would.
+#[tokio::test]
+async fn oa_824_a_source_can_check_less() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    let elsewhere = key.sign(&shop.pod_with(json!({"aud": "somebody else"})));
+    let endless = key.sign(&shop.pod_with(json!({"exp": null})));
+    shop.refused(&elsewhere, "assertion_audience").await;
+    shop.refused(&endless, "assertion_without_end").await;
+    let set = async |more: Value| {
+        let set = shop.site.admin(Method::PATCH, "/sources/oauth/cluster/", more).await;
+        assert_eq!(set.status, 200, "{}", set.text);
+    };
+    set(json!({"audience_check": false})).await;
+    assert_eq!(shop.site.events("configuration_warning").await.0, 0);
+    for _ in 0..2 {
+        assert_eq!(shop.assert(&elsewhere).await.status, 200);
+        let (count, event) = shop.site.events("configuration_warning").await;
+        assert_eq!((count, &event["source"]["name"]), (1, &json!("cluster")));
+    }
+    shop.refused(&endless, "assertion_without_end").await;
+    set(json!({"audience_check": true, "require_exp": false, "max_assertion_lifetime": "minutes=10"})).await;
+    let issued = shop.assert(&endless).await;
+    assert_eq!((issued.status.as_u16(), &issued.json["expires_in"]), (200, &json!(600)));
+    assert_eq!(shop.site.events("configuration_warning").await.0, 2);
+    shop.refused(&key.sign(&shop.pod_with(json!({"exp": "never"}))), "assertion_without_end").await;
+    shop.refused(&key.sign(&shop.pod_with(json!({"exp": shop.now()}))), "assertion_expired").await;
+    shop.site.clock.advance_seconds(600);
+    shop.refused(&endless, "assertion_expired").await;
+    let shorter = shop.pod_with(json!({"aud": "somebody else", "exp": shop.now() + 300, "iat": shop.now()}));
+    shop.refused(&key.sign(&shorter), "assertion_audience").await;
+}
