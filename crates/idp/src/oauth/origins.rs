@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use portcullis_core::host;
 use portcullis_core::outpost::Mode;
 use portcullis_store::provider::{self, Provider};
-use portcullis_store::select::Slice;
 use serde_json::Value;
 use url::Url;
 
@@ -15,8 +14,11 @@ use crate::providers;
 
 /// Origins of a client's strict redirect URIs (OA-580).
 pub fn of(provider: &Provider) -> BTreeSet<String> {
-    let entries = provider.redirect_uris.as_array().map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter_map(origin).collect()
+    all_of(&provider.redirect_uris).collect()
+}
+
+fn all_of(redirect_uris: &Value) -> impl Iterator<Item = String> {
+    redirect_uris.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter_map(origin)
 }
 
 /// Origin of the first of them.
@@ -67,6 +69,6 @@ pub async fn where_sign_in_ends(ctx: &Context, client_id: &str) -> Result<BTreeS
 /// When the store fails.
 pub async fn is_of_any(ctx: &Context, origin: &str) -> Result<bool, Error> {
     let mut conn = ctx.db.read().await?;
-    let all = provider::list(&mut conn, &provider::Filter::default(), Slice::ALL).await?;
-    Ok(all.rows.iter().any(|provider| of(provider).contains(origin)))
+    let all = provider::all_redirect_uris(&mut conn).await?;
+    Ok(all.iter().any(|uris| all_of(uris).any(|known| known == origin)))
 }
