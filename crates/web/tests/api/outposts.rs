@@ -208,7 +208,8 @@ async fn px_008_what_has_changed_is_read_again() {
     assert_eq!(renewed("without an application").await, ["b", "z"]);
     site.patch("/core/applications/c/", json!({"provider": keys[2]})).await;
     assert_eq!(renewed("with one again").await, ["b", "c", "z"]);
-    site.patch(&embedded, json!({"providers": keys[..2], "name": "Gate"})).await;
+    let config = json!({"authentik_host": "https://login.example"});
+    site.patch(&embedded, json!({"providers": keys[..2], "config": config})).await;
     assert_eq!(renewed("not served").await, ["b", "z"]);
     let pair = json!({"common_name": "k", "subject_alt_name": "z.example", "validity_days": 9});
     let pair =
@@ -227,7 +228,7 @@ async fn px_008_what_has_changed_is_read_again() {
     site.patch(&at(2), json!({"name": "y"})).await;
     let after = outpost::configuration_after(&site.ctx, &before.borrow()).await.unwrap();
     assert_eq!(after.providers[0].application_name, "kept");
-    site.patch(&embedded, json!({"name": "Door"})).await;
+    site.patch(&embedded, json!({"config": {"authentik_host": ""}})).await;
     let after = outpost::configuration_after(&site.ctx, &before.borrow()).await.unwrap();
     assert_ne!(after.providers[0].application_name, "kept");
 }
