@@ -160,7 +160,7 @@ pub enum Order {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Event>, StoreError> {
-    let mut select = Select::default();
+    let mut select = Select::numbered("seq");
     for (column, part) in [
         ("action", &filter.action),
         ("username", &filter.username),
@@ -182,7 +182,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         }
     }
     select.any_text("action IN (?)", &filter.actions);
-    select.search_also(&["context", "account", "action", "app", "client_ip"], &["pk"], &filter.search);
+    select.search_also(&["context", "account", "action", "app"], &["pk", "client_ip"], &filter.search);
     for (order, descending) in &filter.order {
         let column = match order {
             Order::Pk => "pk",

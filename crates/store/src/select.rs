@@ -131,9 +131,9 @@ enum Condition {
     Like(Like),
 }
 
-/// Whether a term, in lower case, may be part of a UUID.
-fn may_be_of_uuid(term: &str) -> bool {
-    term.len() <= 36 && term.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+/// Whether a term, in lower case, may be part of a UUID or of a network address.
+fn may_be_of_id(term: &str) -> bool {
+    term.len() <= 45 && term.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-' | b':' | b'.'))
 }
 
 /// The pattern of what may stand anywhere in a text, in lower case.
@@ -161,6 +161,8 @@ pub(crate) fn literally(part: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Select {
     key: Option<&'static str>,
+    /// What rows are found by, if not their key: what indexes hold, so that rows that are skipped are not looked at.
+    row: Option<&'static str>,
     conditions: Vec<Condition>,
     arguments: Vec<Argument>,
     order: Vec<(&'static str, &'static str)>,
@@ -170,6 +172,11 @@ impl Select {
     /// A list of rows whose key is in the column `key`, if that is not `pk`.
     pub(crate) fn keyed(key: &'static str) -> Self {
         Self { key: Some(key), ..Self::default() }
+    }
+
+    /// A list of rows whose number is in the column `row`; their key is in `pk`.
+    pub(crate) fn numbered(row: &'static str) -> Self {
+        Self { row: Some(row), ..Self::default() }
     }
 
     /// Adds a condition in which `?` stands for `value`.
@@ -227,11 +234,11 @@ impl Select {
         self.search_also(columns, &[], text);
     }
 
-    /// As [`Self::search`]; also in `uuids`, columns of UUIDs, which are looked at only for what may be part of one.
-    pub(crate) fn search_also(&mut self, columns: &[&str], uuids: &[&str], text: &str) {
+    /// As [`Self::search`]; also in `ids`, columns of UUIDs or addresses, which are looked at only for what may be part of one.
+    pub(crate) fn search_also(&mut self, columns: &[&str], ids: &[&str], text: &str) {
         for term in search_terms(text) {
-            let of_uuid = may_be_of_uuid(&term.to_ascii_lowercase());
-            let columns = columns.iter().chain(uuids.iter().filter(|_| of_uuid));
+            let of_id = may_be_of_id(&term.to_ascii_lowercase());
+            let columns = columns.iter().chain(ids.iter().filter(|_| of_id));
             self.like(columns.map(|column| (*column).to_owned()).collect(), term);
         }
     }
@@ -338,7 +345,7 @@ impl Select {
     }
 
     fn list_text(&self, engine: Engine, table: &str, limit: i64, offset: i64) -> String {
-        let key = self.key.unwrap_or("pk");
+        let key = self.row.or(self.key).unwrap_or("pk");
         let order: Vec<_> = self.order.iter().map(|(column, direction)| format!("{column} {direction}")).collect();
         let order = if order.is_empty() { "1".to_owned() } else { order.join(", ") };
         let conditions = self.joined(engine);
@@ -402,9 +409,9 @@ mod tests {
         assert!(!empty.iter().any(|column| FILLED.contains(&column.as_str())), "{empty:?}");
     }
 
-    /// CO-525: a search looks into UUIDs for what may be in one, and into each column on its own where that is quicker.
+    /// CO-525: a search looks into UUIDs and addresses for what may be in one, and into each column on its own where that is quicker.
     #[test]
-    fn co_525_uuids_are_searched_for_what_may_be_in_one() {
+    fn co_525_ids_are_searched_for_what_may_be_in_one() {
         let mut select = Select::default();
         select.search_also(&["name", "email"], &["uuid"], "Ada, BA-7");
         let (name, email) = ("name LIKE $1 ESCAPE '\\'", "email LIKE $1 ESCAPE '\\'");

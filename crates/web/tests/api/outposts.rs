@@ -1,5 +1,7 @@
 //! `outposts/instances/` and `outposts/proxy/`: outposts elsewhere.
 
+use std::sync::Mutex;
+
 use authentik_client::models;
 use http::Method;
 use portcullis_idp::outpost;
@@ -183,11 +185,12 @@ async fn px_008_what_has_changed_is_read_again() {
     let embedded = site.get(PATH).await["results"][0]["pk"].as_str().unwrap().to_owned();
     let embedded = format!("{PATH}{embedded}/");
     site.patch(&embedded, json!({"providers": keys})).await;
-    let before = std::cell::RefCell::new(outpost::configuration(&site.ctx).await.unwrap());
+    let before = Mutex::new(outpost::configuration(&site.ctx).await.unwrap());
+    let last = || before.lock().unwrap().clone();
     let renewed = async |what: &str| {
-        let renewed = outpost::configuration_after(&site.ctx, &before.borrow()).await.unwrap();
+        let renewed = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
         assert_eq!(renewed, outpost::configuration(&site.ctx).await.unwrap(), "{what}");
-        assert_ne!(renewed, before.replace(renewed.clone()), "{what}");
+        assert_ne!(renewed, std::mem::replace(&mut *before.lock().unwrap(), renewed.clone()), "{what}");
         renewed.providers.iter().map(|provider| provider.name.clone()).collect::<Vec<_>>()
     };
     let at = |number: usize| format!("/providers/proxy/{}/", keys[number]);
@@ -216,19 +219,19 @@ async fn px_008_what_has_changed_is_read_again() {
         site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await.1["pk"].clone();
     site.patch(&at(0), json!({"certificate": pair})).await;
     renewed("a certificate").await;
-    assert_eq!(before.borrow().certificates.len(), 1);
+    assert_eq!(last().certificates.len(), 1);
     site.patch(&at(0), json!({"certificate": null})).await;
     renewed("no certificate").await;
-    assert!(before.borrow().certificates.is_empty());
+    assert!(last().certificates.is_empty());
     site.delete(&at(0)).await;
     assert_eq!(renewed("a deleted provider").await, ["b"]);
 
     // What did not change is not looked at.
-    before.borrow_mut().providers[0].application_name = "kept".to_owned();
+    before.lock().unwrap().providers[0].application_name = "kept".to_owned();
     site.patch(&at(2), json!({"name": "y"})).await;
-    let after = outpost::configuration_after(&site.ctx, &before.borrow()).await.unwrap();
+    let after = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
     assert_eq!(after.providers[0].application_name, "kept");
     site.patch(&embedded, json!({"config": {"authentik_host": ""}})).await;
-    let after = outpost::configuration_after(&site.ctx, &before.borrow()).await.unwrap();
+    let after = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
     assert_ne!(after.providers[0].application_name, "kept");
 }
