@@ -25,7 +25,6 @@ use crate::context::{Context, Request, Visitor};
 use crate::directory::Person;
 use crate::error::Error;
 use crate::event;
-use crate::list::Slice;
 use crate::policies::{self, Failure, FlowFacts, HttpFacts, Outcome, PolicyRequest, run};
 use crate::settings::Settings;
 
@@ -172,11 +171,12 @@ pub async fn visible(
         bindings.entry(binding.target).or_default().push(binding);
     }
     let policies = Arc::new(by_key(policies_of::bound(&mut conn).await?));
-    let providers = if policies.is_empty() {
-        Vec::new()
-    } else {
-        provider::list(&mut conn, &provider::Filter::default(), Slice::ALL).await?.rows
+    // Only policies ask for the provider.
+    let by_policy = |application: &&Application| {
+        bindings.get(&application.uuid.0).is_some_and(|all| all.iter().any(|binding| binding.policy.is_some()))
     };
+    let keys: Vec<_> = applications.iter().filter(by_policy).filter_map(|application| application.provider).collect();
+    let providers = provider::by_pks(&mut conn, &keys).await?;
     let providers: HashMap<_, _> = providers.into_iter().map(|found| (found.pk, Arc::new(found))).collect();
     let empty = open_by_default(&mut conn).await?;
     drop(conn);

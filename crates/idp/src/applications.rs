@@ -22,7 +22,7 @@ use crate::oauth::origins;
 
 pub use portcullis_store::application::{Filter, Order};
 pub(crate) use view::one as view_of;
-pub use view::{View, all_in, check_access, get, get_usable, list, slug_of};
+pub use view::{View, Wanted, all_in, check_access, get, get_usable, list, slug_of};
 
 /// Slugs that would hide endpoints (CO section 6, OA-051).
 const RESERVED: [&str; 8] = ["authorize", "token", "device", "userinfo", "introspect", "revoke", "par", "register"];

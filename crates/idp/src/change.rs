@@ -277,7 +277,7 @@ pub(crate) fn tell(ctx: &Context, touched: &Touched) {
         Touched::Embedded(Embedded::OfSid(sid)) => ctx.epochs.bump(Subject::Session(sid)),
         Touched::Provider(pk) => {
             ctx.epochs.bump(Subject::Provider(pk.0));
-            ctx.revisions.add();
+            ctx.revisions.add_of(*pk);
         }
         Touched::Everyone => ctx.epochs.bump(Subject::Everyone),
         Touched::Configuration => ctx.revisions.add(),

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use portcullis_core::attributes::Patterns;
@@ -15,7 +14,10 @@ use portcullis_core::keys::Keyring;
 use portcullis_core::origin::{Asked, Origin};
 use portcullis_store::Db;
 use portcullis_store::login_session::LoginSession;
-use tokio::sync::watch;
+
+mod revisions;
+
+pub use revisions::Revisions;
 
 use crate::blueprints;
 use crate::directory::{Belongings, Person, actor_of};
@@ -135,57 +137,6 @@ pub struct Options {
 impl Options {
     /// Thirty days, in seconds.
     pub const GENERATED_ACCOUNT_RETENTION: i64 = 30 * 24 * 3600;
-}
-
-/// Counts changes to what outposts are configured by, and how many of them the embedded one works by.
-#[derive(Debug)]
-pub struct Revisions {
-    made: watch::Sender<u64>,
-    in_force: watch::Sender<u64>,
-}
-
-impl Default for Revisions {
-    fn default() -> Self {
-        Self { made: watch::Sender::new(0), in_force: watch::Sender::new(0) }
-    }
-}
-
-impl Revisions {
-    /// How long a change waits for the embedded outpost (PX-028).
-    const PATIENCE: Duration = Duration::from_secs(2);
-
-    /// Tells outposts to fetch their configuration again. Call it after the change is committed.
-    pub fn add(&self) {
-        self.made.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// The changes made so far.
-    pub fn present(&self) -> u64 {
-        *self.made.borrow()
-    }
-
-    /// Hears of further changes.
-    pub fn follow(&self) -> watch::Receiver<u64> {
-        self.made.subscribe()
-    }
-
-    /// The embedded outpost works by the configuration that was read at `revision`.
-    pub fn came_into_force(&self, revision: u64) {
-        self.in_force.send_modify(|present| *present = revision.max(*present));
-    }
-
-    /// Waits, but not for long, until the embedded outpost works by all changes made so far: who changed
-    /// something meets it at the next request.
-    pub async fn in_force(&self) {
-        if self.made.receiver_count() == 0 {
-            return;
-        }
-        let (wanted, mut present) = (self.present(), self.in_force.subscribe());
-        let follows = present.wait_for(|revision| *revision >= wanted);
-        if tokio::time::timeout(Self::PATIENCE, follows).await.is_err() {
-            tracing::warn!("the embedded outpost has not taken over the configuration yet");
-        }
-    }
 }
 
 impl Context {

@@ -1,5 +1,7 @@
 //! What a signed-in person sees of the applications.
 
+use std::collections::HashMap;
+
 use portcullis_core::id::UserPk;
 use portcullis_store::application::{self, Application};
 use portcullis_store::provider;
@@ -30,13 +32,13 @@ pub async fn open_to(ctx: &Context, user: UserPk, context: &AccessContext) -> Re
     drop(conn);
     let usable = access::visible(ctx, &person, all, context).await?;
     let mut conn = ctx.db.read().await?;
+    let keys: Vec<_> = usable.iter().filter_map(|application| application.provider).collect();
+    let providers: HashMap<_, _> =
+        provider::by_pks(&mut conn, &keys).await?.into_iter().map(|provider| (provider.pk, provider)).collect();
     let mut open = Vec::new();
     for application in usable {
-        let provider = match application.provider {
-            Some(pk) => provider::by_pk(&mut conn, pk).await?,
-            None => None,
-        };
-        let href = applications::launch_url(&application, provider.as_ref(), Some(&person));
+        let provider = application.provider.and_then(|pk| providers.get(&pk));
+        let href = applications::launch_url(&application, provider, Some(&person));
         if let Some(href) = href.filter(|href| !application.meta_hide && applications::is_launchable(Some(href))) {
             open.push(Open { application, href });
         }

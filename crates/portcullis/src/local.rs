@@ -54,7 +54,8 @@ impl Local {
     }
 
     async fn read_again(&self) -> Result<(), Error> {
-        let present = outpost::configuration(&self.context).await?;
+        let before = Arc::clone(&self.configuration.borrow());
+        let present = outpost::configuration_after(&self.context, &before).await?;
         self.configuration.send_replace(Arc::new(present));
         self.tell().await
     }

@@ -2,9 +2,10 @@
 
 use portcullis_core::id::{ApplicationId, ProviderPk};
 
+use crate::among;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many, maybe};
+use crate::row::{Columns, Record, maybe};
 
 /// An application. Its key is also what bindings are bound to (CO-005).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,12 +81,12 @@ pub async fn by_provider(conn: &mut Conn, provider: ProviderPk) -> Result<Option
         .bind(provider.0).fetch_optional(c).await))
 }
 
-/// Every application that has a provider.
+/// The applications of these providers, in no particular order.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn with_provider(conn: &mut Conn) -> Result<Vec<Application>, StoreError> {
-    many(on!(conn, c => sqlx::query("SELECT * FROM application WHERE provider IS NOT NULL").fetch_all(c).await))
+pub async fn of_providers(conn: &mut Conn, keys: &[ProviderPk]) -> Result<Vec<Application>, StoreError> {
+    among::of(conn, "SELECT * FROM application WHERE provider IN (?)", &[], keys.iter().map(|key| key.0)).await
 }
 
 /// Keeps a new application.

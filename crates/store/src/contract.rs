@@ -1,7 +1,5 @@
 //! What holds on both engines: each test runs on SQLite and on PostgreSQL.
 
-use std::collections::BTreeMap;
-
 use portcullis_core::clock::Timestamp;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
 use portcullis_core::id::{ApplicationId, BindingId, EntitlementId, GroupId, ProviderPk, ReputationId, UserPk};
@@ -60,6 +58,11 @@ macro_rules! on_both {
         })*
     };
 }
+
+mod events;
+mod lists;
+mod schema;
+mod server;
 
 fn uuid() -> Uuid {
     let entropy: &dyn Entropy = &SystemEntropy;
@@ -127,32 +130,6 @@ on_both! {
         assert!(matches!(account::insert_under_own_key(&mut tx, &taken).await, Err(StoreError::Taken(_))));
     }
 
-    /// CO-540: users are found by digests of their attributes, each of several conditions by one of several; never by those that
-    /// they had.
-    async fn co_540_users_are_found_by_digests(place: Place) {
-        let mut tx = place.db.write().await.expect("writes");
-        let ada = account::insert(&mut tx, &person("ada")).await.expect("inserts");
-        let eve = account::insert(&mut tx, &person("eve")).await.expect("inserts");
-        let digest = |number: u16| number.to_be_bytes().to_vec();
-        let many: Vec<_> = (0..250).map(digest).collect();
-        account::set_attributes(&mut tx, ada, &[1], &many).await.expect("stores");
-        account::set_attributes(&mut tx, eve, &[2], &[digest(7)]).await.expect("stores");
-        let found = async |tx: &mut Conn, attributes: &[&[u16]]| {
-            let attributes = attributes.iter().map(|some| some.iter().copied().map(digest).collect()).collect();
-            let filter = account::Filter { attributes, ..account::Filter::default() };
-            let listed = account::list(tx, &filter, Slice::ALL).await.expect("reads");
-            listed.rows.into_iter().map(|account| account.pk).collect::<Vec<_>>()
-        };
-        assert_eq!(found(&mut tx, &[&[7]]).await, [ada, eve]);
-        assert_eq!(found(&mut tx, &[&[7], &[249, 999]]).await, [ada]);
-        assert!(found(&mut tx, &[&[]]).await.is_empty() && found(&mut tx, &[&[999]]).await.is_empty());
-        assert!(account::any_attribute(&mut tx, &[digest(999), digest(249)]).await.expect("reads"));
-        account::set_attributes(&mut tx, ada, &[1], &[digest(8)]).await.expect("stores");
-        assert_eq!(found(&mut tx, &[&[7]]).await, [eve]);
-        account::delete(&mut tx, eve).await.expect("deletes");
-        assert!(!account::any_attribute(&mut tx, &[digest(7)]).await.expect("reads"));
-    }
-
     /// CO-005: what was kept comes back as it was, under an integer key that is never used again.
     async fn co_005_what_is_kept_comes_back(place: Place) {
         let ada = Account { last_login: Some(Timestamp(-1)), password_hash: Some("$x".to_owned()), ..person("Ada é\u{10ffff}") };
@@ -211,91 +188,6 @@ on_both! {
             async |conn| entitlement::insert(conn, &one()).await,
         ).await;
         assert_eq!(column, "entitlement.application", "of two columns");
-    }
-
-    /// CO-525: lists are in the order of code points; nothing comes first, and last when the order is turned round.
-    async fn co_525_lists_have_one_order(place: Place) {
-        for (username, last_login) in [("zoe", Some(2)), ("Zoe B", None), ("_x", Some(1)), ("émile", None), ("Adam", Some(3)), ("a-b", None)] {
-            add(&place.db, &Account { last_login: last_login.map(Timestamp), ..person(username) }).await;
-        }
-        let listed = async |order, descending| {
-            let filter = account::Filter { order: vec![(order, descending)], ..account::Filter::default() };
-            let mut conn = place.db.read().await.expect("reads");
-            let listed = account::list(&mut conn, &filter, Slice::ALL).await.expect("reads");
-            assert_eq!(listed.count, 6);
-            listed.rows.into_iter().map(|account| account.username).collect::<Vec<_>>()
-        };
-        let by_name = listed(account::Order::Username, false).await;
-        assert_eq!(by_name, ["Adam", "Zoe B", "_x", "a-b", "zoe", "émile"]);
-        let latest = listed(account::Order::LastLogin, true).await;
-        assert_eq!(latest[..3], ["Adam", "zoe", "_x"]);
-        let oldest = listed(account::Order::LastLogin, false).await;
-        assert_eq!(oldest[3..], ["_x", "zoe", "Adam"]);
-        let mightiest = listed(account::Order::IsSuperuser, true).await;
-        assert_eq!(mightiest, ["zoe", "Zoe B", "_x", "émile", "Adam", "a-b"], "all alike: by key");
-    }
-
-    /// CO-525: a search finds parts of texts whatever the case of ASCII letters, and takes every sign for itself.
-    async fn co_525_searches_find_the_same(place: Place) {
-        for username in ["Straße_1", "STRASSE 100%", "Übung\\", "o'neil"] {
-            add(&place.db, &person(username)).await;
-        }
-        let found = async |search: &str| {
-            let mut conn = place.db.read().await.expect("reads");
-            let filter = account::Filter { search: search.to_owned(), ..account::Filter::default() };
-            account::list(&mut conn, &filter, Slice::ALL).await.expect("reads").count
-        };
-        for (search, count) in [("stra", 2), ("STRA 100%", 1), ("_1", 1), ("%", 1), ("\\", 1), ("'", 1), ("übung", 0), ("Übung", 1), ("ÜBUNG", 1)] {
-            assert_eq!(found(search).await, count, "{search}");
-        }
-    }
-
-    /// CO-440, CO-523: what a stranger has sent can be noted, whatever is in it; a name with what no name holds is nobody's.
-    async fn co_440_what_strangers_send_can_be_noted(place: Place) {
-        let strange = "a\0b";
-        let mut tx = place.db.write().await.expect("a transaction");
-        assert_eq!(account::for_sign_in(&mut tx, strange).await.expect("asks"), None);
-        assert_eq!(token::of_username(&mut tx, strange, &[0; 32]).await.expect("asks"), (None, None));
-        let note = event::Event {
-            pk: uuid(),
-            action: "login_failed".to_owned(),
-            app: String::new(),
-            account: json!({"username": strange}),
-            context: json!({"username": strange, "model": {"pk": strange}}),
-            brand: json!({"name": strange}),
-            client_ip: None,
-            created: NOW,
-            expires: NOW,
-        };
-        event::insert(&mut tx, &note).await.expect("is noted");
-        assert_eq!(event::by_pk(&mut tx, note.pk).await.expect("reads"), Some(note));
-        let score = reputation::Reputation {
-            pk: ReputationId(uuid()),
-            identifier: strange.to_owned(),
-            ip: String::new(),
-            score: -1,
-            ip_geo_data: json!({}),
-            ip_asn_data: json!({}),
-            updated: NOW,
-            expires: NOW.plus_seconds(1),
-        };
-        let change = reputation::Change { by: -1, lowest: -5, highest: 5 };
-        reputation::add(&mut tx, &score, change).await.expect("is noted");
-        reputation::add(&mut tx, &score, change).await.expect("is noted");
-        assert_eq!(reputation::sum(&mut tx, None, Some(strange), NOW).await.expect("reads"), -2);
-    }
-
-    /// CO-569: filters that ignore case ignore that of ASCII letters, on both sides.
-    async fn co_569_filters_ignore_the_same_case(place: Place) {
-        let mut tx = place.db.write().await.expect("a transaction");
-        let new = Outpost { pk: portcullis_core::id::OutpostId(uuid()), name: "ÄB Gate".to_owned(), kind: "proxy".to_owned(), config: json!({}), managed: None };
-        outpost::insert(&mut tx, &new).await.expect("is new");
-        tx.commit().await.expect("commits");
-        for (name, count) in [("ÄB Gate", 1), ("Äb gATE", 1), ("äb gate", 0)] {
-            let filter = outpost::Filter { name: Some(name.to_owned()), ..outpost::Filter::default() };
-            let listed = outpost::list(&mut place.db.read().await.expect("reads"), &filter, Slice::ALL).await;
-            assert_eq!(listed.expect("reads").count, count, "{name}");
-        }
     }
 
     /// CO-004: a part that fails is undone by itself, and the rest goes on and is kept; what is not committed is nothing.
@@ -486,162 +378,4 @@ on_both! {
         place.db.close().await;
         assert!(place.db.read().await.is_err());
     }
-}
-
-/// Columns by table and name: type and whether there may be nothing; and the names of indexes.
-type Schema = (BTreeMap<(String, String), (String, bool)>, Vec<String>);
-
-/// CO-004: both engines have the same tables, columns and indexes; text compares by its bytes.
-#[tokio::test]
-async fn co_004_both_engines_have_the_same_tables() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let sqlite = Place::new(Database::File { path: directory.path().join("p.db"), directory }).await;
-    let postgres = Place::new(Database::Postgres { url: postgres::server().database() }).await;
-    let (ours, theirs) = (of_sqlite(&sqlite.db).await, of_postgres(&postgres.db).await);
-    for (column, kind) in &ours.0 {
-        let same = theirs.0.get(column);
-        // A number that is read as a large one is a large one there; here they all are.
-        let large = same == Some(&("BIGINT".to_owned(), kind.1)) && kind.0 == "INTEGER";
-        assert!(
-            same == Some(kind) || large,
-            "{column:?} of migrations/sqlite is {kind:?}, of migrations/postgres {same:?}"
-        );
-    }
-    for column in theirs.0.keys() {
-        assert!(ours.0.contains_key(column), "{column:?} is in migrations/postgres only");
-    }
-    assert_eq!(ours.1, theirs.1, "indexes");
-}
-
-async fn of_sqlite(db: &Db) -> Schema {
-    let mut conn = db.read().await.expect("reads");
-    let columns: Vec<(String, String, String, bool)> = on!(&mut conn, c => sqlx::query_as(
-        "SELECT m.name, c.name, c.type, c.\"notnull\" OR c.pk > 0 FROM sqlite_master m, pragma_table_info(m.name) c
-         WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND m.name NOT LIKE 'sqlite%'",
-    ).fetch_all(c).await)
-    .expect("reads");
-    let indexes = on!(&mut conn, c => sqlx::query_scalar(
-        "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name",
-    ).fetch_all(c).await)
-    .expect("reads");
-    (columns.into_iter().map(|(table, name, kind, some)| ((table, name), (kind, some))).collect(), indexes)
-}
-
-async fn of_postgres(db: &Db) -> Schema {
-    let mut conn = db.read().await.expect("reads");
-    let columns: Vec<(String, String, String, bool)> = on!(&mut conn, c => sqlx::query_as(
-        "SELECT table_name::text, column_name::text, upper(data_type) || coalesce(' ' || collation_name, ''), is_nullable = 'NO'
-         FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%'",
-    ).fetch_all(c).await).expect("reads");
-    let indexes = on!(&mut conn, c => sqlx::query_scalar(
-        "SELECT indexname::text COLLATE \"C\" FROM pg_indexes WHERE schemaname = 'public'
-             AND indexname NOT IN (SELECT conname FROM pg_constraint) ORDER BY 1",
-    ).fetch_all(c).await)
-    .expect("reads");
-    let kind = |kind: &str| {
-        match kind {
-            "TEXT C" => "TEXT",
-            "BYTEA" => "BLOB",
-            other => other,
-        }
-        .to_owned()
-    };
-    (columns.into_iter().map(|(table, name, of, some)| ((table, name), (kind(&of), some))).collect(), indexes)
-}
-
-/// CO-522: a server that is gone, refuses, or ends a connection is told from what will not go away; nothing that is said
-/// of it holds the password.
-#[tokio::test]
-async fn co_522_a_server_that_is_gone_passes() {
-    let server = postgres::server();
-    let database = Database::Postgres { url: server.database() };
-    let Database::Postgres { url } = &database else { unreachable!() };
-    let db = Place::open(&database).await;
-    let ended = {
-        let mut conn = db.read().await.expect("a connection");
-        on!(&mut conn, c => sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())").execute(c).await.map(drop))
-    };
-    let ended = StoreError::from(ended.expect_err("ended"));
-    assert_eq!(ended.passing(), Some("the database cannot be reached"), "{ended}");
-    db.read().await.expect("another connection");
-
-    let wrong =
-        on!(&mut db.read().await.expect("reads"), c => sqlx::query("SELECT nothing").execute(c).await.map(drop));
-    assert_eq!(StoreError::from(wrong.expect_err("no such column")).passing(), None);
-
-    let unknown = Db::connect_postgres(&server.url("nowhere"), 4).await.expect_err("no such database");
-    let nobody = url.replace(&format!(":{}/", server.port), ":1/");
-    let nobody = Db::connect_postgres(&nobody, 4).await.expect_err("nobody listens");
-    assert_eq!(nobody.passing(), Some("the database cannot be reached"));
-    let nonsense = Db::connect_postgres(&format!("{url}&sslmode=perhaps"), 4).await.expect_err("no such mode");
-    for error in [unknown, nobody, nonsense] {
-        assert!(!format!("{error} {error:?}").contains("not-asked-for"), "{error:?}");
-    }
-}
-
-/// CO-008: the URL says whether the connection is private, and whose certificate is believed.
-#[tokio::test]
-async fn co_008_the_url_says_whether_by_tls() {
-    let server = postgres::server();
-    let database = Database::Postgres { url: server.database() };
-    let Database::Postgres { url } = &database else { unreachable!() };
-    let by = |mode: &str| url.replace("127.0.0.1", "localhost").replace("sslmode=disable", mode);
-    let certificate = server.certificate.display();
-    for (mode, private) in [
-        ("sslmode=disable".to_owned(), false),
-        ("sslmode=require".to_owned(), true),
-        (format!("sslmode=verify-full&sslrootcert={certificate}"), true),
-    ] {
-        let db = Db::connect_postgres(&by(&mode), 4).await.expect("connects");
-        let found: bool = on!(&mut db.read().await.expect("reads"), c => sqlx::query_scalar(
-            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-        ).fetch_one(c).await)
-        .expect("reads");
-        assert_eq!(found, private, "{mode}");
-    }
-    Db::connect_postgres(&by("sslmode=verify-full"), 4).await.expect_err("nobody vouches for it");
-    let elsewhere = by(&format!("sslmode=verify-full&sslrootcert={certificate}")).replace("localhost", "127.0.0.1");
-    Db::connect_postgres(&elsewhere, 4).await.expect_err("it is for another name");
-}
-
-/// CO-522: who cannot have the turn to write is told so, and leaves a connection behind that works.
-#[tokio::test]
-async fn co_522_a_turn_that_does_not_come_passes() {
-    let place = Place::new(Database::Postgres { url: postgres::server().database() }).await;
-    let Database::Postgres { url } = &place.database else { unreachable!() };
-    let name = postgres::name_of(url);
-    let another = place.another().await;
-    let held = another.write().await.expect("a transaction");
-    let waits = tokio::spawn({
-        let db = place.db.clone();
-        async move { db.write().await.map(drop) }
-    });
-    let blocked = format!("SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'advisory'");
-    let pid = portcullis_testkit::until("somebody who waits", async || {
-        Some(postgres::server().run("postgres", &blocked)).filter(|pid| !pid.is_empty())
-    })
-    .await;
-    postgres::server().run("postgres", &format!("SELECT pg_cancel_backend({pid})"));
-    waits.await.expect("no panic").expect_err("was told to give up");
-    drop(held);
-    add(&place.db, &person("ada")).await;
-}
-
-/// CO-460: processes that serve hear of each other's commits; who needs the database alone gets it when none serves.
-#[tokio::test]
-async fn co_460_processes_know_of_each_other() {
-    let place = Place::new(Database::Postgres { url: postgres::server().database() }).await;
-    let another = place.another().await;
-    let (Db::Pg(one), Db::Pg(other)) = (&place.db, &another) else { unreachable!() };
-    let mut ears = one.listen().await.expect("listens").expect("nobody is alone");
-    assert!(other.be_alone().await.expect("asks").is_none(), "one serves");
-    let mut tx = another.write().await.expect("a transaction");
-    db::tell_others(&mut tx).await.expect("says so");
-    tx.commit().await.expect("commits");
-    ears.hear().await.expect("hears");
-    drop(ears);
-    let alone = portcullis_testkit::until("the end of the other", async || other.be_alone().await.expect("asks")).await;
-    assert!(one.listen().await.expect("asks").is_none(), "somebody is alone");
-    drop(alone);
-    portcullis_testkit::until("the end of the other", async || one.listen().await.expect("asks")).await;
 }

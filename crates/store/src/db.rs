@@ -219,7 +219,22 @@ pub enum SqliteConn {
     Writer(Transaction<'static, Sqlite>),
 }
 
+/// What keeps a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Pg,
+}
+
 impl Conn {
+    /// Which engine this is a connection to: for the few texts that differ.
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Pg(_) => Engine::Pg,
+        }
+    }
+
     /// Whether this is a transaction that writes. Whoever waits in one keeps every other writer waiting.
     pub fn is_writing(&self) -> bool {
         matches!(self, Self::Sqlite(SqliteConn::Writer(_)) | Self::Pg(PgConn::Writer(_)))

@@ -1,7 +1,6 @@
 //! What happened (CO section 14). Events are added and, when their time is over, removed; never changed.
 
 use portcullis_core::clock::Timestamp;
-use portcullis_core::id::UserPk;
 use serde_json::Value;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -9,7 +8,11 @@ use uuid::Uuid;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe, storable};
-use crate::select::{Listed, Select, Slice, literally};
+use crate::select::{Listed, Select, Slice};
+
+mod about;
+
+pub use about::about;
 
 /// Events that are added with one statement, at most: so many texts of it are kept prepared.
 pub const AT_ONCE: usize = 16;
@@ -76,7 +79,7 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
         on!(conn, c => {
             let mut query = QueryBuilder::new(
                 "INSERT INTO event (pk, action, app, account, context, brand, client_ip, created, expires, username,
-                     brand_name, model_app, model_name, model_pk, authorized_app) ",
+                     brand_name, model_app, model_name, model_pk, authorized_app, actor, mentions, tried) ",
             );
             query.push_values(some, |mut row, event| {
                 row.push_bind(event.pk.to_string())
@@ -93,7 +96,10 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                     .push_bind(text(&event.context, "/model/app").map(storable))
                     .push_bind(text(&event.context, "/model/model_name").map(storable))
                     .push_bind(text(&event.context, "/model/pk").map(storable))
-                    .push_bind(text(&event.context, "/authorized_application/pk").map(storable));
+                    .push_bind(text(&event.context, "/authorized_application/pk").map(storable))
+                    .push_bind(about::actor(event))
+                    .push_bind(about::mentions(event))
+                    .push_bind(about::tried(event).map(storable));
             });
             query.build().execute(c).await.map(drop)
         })?;
@@ -154,7 +160,7 @@ pub enum Order {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<Listed<Event>, StoreError> {
-    let mut select = Select::default();
+    let mut select = Select::numbered("seq");
     for (column, part) in [
         ("action", &filter.action),
         ("username", &filter.username),
@@ -176,7 +182,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         }
     }
     select.any_text("action IN (?)", &filter.actions);
-    select.search(&["pk", "action", "app", "account", "context", "client_ip"], &filter.search);
+    select.search_also(&["context", "account", "action", "app"], &["pk", "client_ip"], &filter.search);
     for (order, descending) in &filter.order {
         let column = match order {
             Order::Pk => "pk",
@@ -213,33 +219,6 @@ pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, S
     ).bind(now.0).bind(limit).execute(c).await.map(|done| done.rows_affected()))?)
 }
 
-/// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
-/// as an object, and failed sign-ins as one of `identifiers`. Some others may be among them.
-///
-/// # Errors
-/// When the database fails.
-pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
-    // Members of JSON as they are written.
-    let by = literally(&format!("{{\"pk\":{account},"));
-    let on_behalf_of = format!("%\"on\\_behalf\\_of\":{by}%");
-    let (by, of) = (format!("{by}%"), literally(&format!("\"model_name\":\"user\",\"pk\":\"{account}\"")));
-    let of = format!("%{of}%");
-    let mut found: Vec<Event> = many(on!(conn, c => sqlx::query(
-        "SELECT * FROM event WHERE account LIKE $1 ESCAPE '\\' OR context LIKE $2 ESCAPE '\\'
-             OR account LIKE $3 ESCAPE '\\'",
-    ).bind(by).bind(of).bind(on_behalf_of).fetch_all(c).await))?;
-    for identifier in identifiers {
-        let value = format!("%{}%", literally(&format!("\"username\":{}", Value::from(*identifier))));
-        let failed: Vec<Event> = many(on!(conn, c => sqlx::query(
-            "SELECT * FROM event WHERE action = 'login_failed' AND context LIKE $1 ESCAPE '\\'",
-        ).bind(value).fetch_all(c).await))?;
-        found.extend(failed);
-    }
-    found.sort_by_key(|event| event.pk);
-    found.dedup_by_key(|event| event.pk);
-    Ok(found)
-}
-
 /// Stores who did something and what is known of them anew, when a user is deleted (CO-818). The one change
 /// that an event can see.
 ///
@@ -247,13 +226,14 @@ pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Re
 /// When the database fails.
 pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "UPDATE event SET account = $2, context = $3, client_ip = $4, username = $5 WHERE pk = $1",
+        "UPDATE event SET account = $2, context = $3, client_ip = $4, username = $5, tried = $6 WHERE pk = $1",
     )
     .bind(event.pk.to_string())
     .bind(event.account.to_string())
     .bind(event.context.to_string())
     .bind(&event.client_ip)
     .bind(storable(text(&event.account, "/username").unwrap_or_default()))
+    .bind(about::tried(event).map(storable))
     .execute(c).await.map(drop))?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! live in `portcullis-idp`.
 
 pub mod account;
+mod among;
 pub mod application;
 pub mod authenticator;
 pub mod binding;

@@ -2,6 +2,7 @@
 
 use portcullis_core::id::{MappingId, ProviderPk};
 
+use crate::among;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
@@ -189,21 +190,21 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
     select.list(conn, "scope_mapping", slice).await
 }
 
-/// The scopes of every provider, in the order in which its mappings were given.
+/// The scopes of these providers; those of each in the order in which its mappings were given.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn scopes(conn: &mut Conn) -> Result<Vec<(ProviderPk, String)>, StoreError> {
+pub async fn scopes(conn: &mut Conn, keys: &[ProviderPk]) -> Result<Vec<(ProviderPk, String)>, StoreError> {
     struct Scope(ProviderPk, String);
     impl Record for Scope {
         fn read(row: &impl Columns) -> sqlx::Result<Self> {
             Ok(Self(ProviderPk(row.small("provider")?), row.text("scope_name")?))
         }
     }
-    let scopes: Vec<Scope> = many(on!(conn, c => sqlx::query(
-        "SELECT provider_mapping.provider, scope_mapping.scope_name FROM provider_mapping
+    let statement = "SELECT provider_mapping.provider, scope_mapping.scope_name FROM provider_mapping
          JOIN scope_mapping ON scope_mapping.pk = provider_mapping.mapping
-         ORDER BY provider_mapping.provider, provider_mapping.position, scope_mapping.pk",
-    ).fetch_all(c).await))?;
+         WHERE provider_mapping.provider IN (?)
+         ORDER BY provider_mapping.provider, provider_mapping.position, scope_mapping.pk";
+    let scopes: Vec<Scope> = among::of(conn, statement, &[], keys.iter().map(|key| key.0)).await?;
     Ok(scopes.into_iter().map(|Scope(provider, scope)| (provider, scope)).collect())
 }

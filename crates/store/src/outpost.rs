@@ -3,9 +3,10 @@
 use portcullis_core::id::{OutpostId, ProviderPk};
 use serde_json::Value;
 
+use crate::among;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, Record, many, maybe};
+use crate::row::{Columns, Record, maybe};
 use crate::select::{Listed, Select, Slice};
 
 /// An outpost.
@@ -130,21 +131,21 @@ pub async fn attach(conn: &mut Conn, pk: OutpostId, provider: ProviderPk) -> Res
     Ok(())
 }
 
-/// Which outposts serve which providers: names by key of the provider, names ascending.
+/// Which outposts serve these providers: names by key of the provider, names of each ascending.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn names_by_provider(conn: &mut Conn) -> Result<Vec<(ProviderPk, String)>, StoreError> {
+pub async fn names_by_provider(conn: &mut Conn, keys: &[ProviderPk]) -> Result<Vec<(ProviderPk, String)>, StoreError> {
     struct Link(ProviderPk, String);
     impl Record for Link {
         fn read(row: &impl Columns) -> sqlx::Result<Self> {
             Ok(Self(ProviderPk(row.small("provider")?), row.text("name")?))
         }
     }
-    let links: Vec<Link> = many(on!(conn, c => sqlx::query(
-        "SELECT outpost_provider.provider, outpost.name FROM outpost_provider
-         JOIN outpost ON outpost.pk = outpost_provider.outpost ORDER BY outpost.name",
-    ).fetch_all(c).await))?;
+    let statement = "SELECT outpost_provider.provider, outpost.name FROM outpost_provider
+         JOIN outpost ON outpost.pk = outpost_provider.outpost
+         WHERE outpost_provider.provider IN (?) ORDER BY outpost.name";
+    let links: Vec<Link> = among::of(conn, statement, &[], keys.iter().map(|key| key.0)).await?;
     Ok(links.into_iter().map(|Link(provider, name)| (provider, name)).collect())
 }
 

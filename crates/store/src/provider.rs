@@ -1,18 +1,20 @@
 //! Providers: how an application takes part in authentication (PX-020, OA section 2).
 
 mod list;
+mod written;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
-use portcullis_core::site;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::among;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
 
 pub use list::{Filter, Order, list};
+pub use written::{insert, update};
 
 /// A provider. Durations are the administrator's text (CO-022).
 #[derive(Clone, PartialEq)]
@@ -259,6 +261,29 @@ pub async fn by_pk(conn: &mut Conn, pk: ProviderPk) -> Result<Option<Provider>, 
     maybe(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE pk = $1").bind(pk.0).fetch_optional(c).await))
 }
 
+/// The providers with these keys, in no particular order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_pks(conn: &mut Conn, keys: &[ProviderPk]) -> Result<Vec<Provider>, StoreError> {
+    among::of(conn, "SELECT * FROM provider WHERE pk IN (?)", &[], keys.iter().map(|key| key.0)).await
+}
+
+/// Those of these providers that an outpost serves and that have an application (PX-027), in no particular order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn served_among(
+    conn: &mut Conn,
+    outpost: portcullis_core::id::OutpostId,
+    keys: &[ProviderPk],
+) -> Result<Vec<Provider>, StoreError> {
+    let statement = "SELECT provider.* FROM provider JOIN outpost_provider ON outpost_provider.provider = provider.pk
+         WHERE outpost_provider.outpost = $1 AND provider.pk IN (?)
+           AND EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)";
+    among::of(conn, statement, &[&outpost.to_string()], keys.iter().map(|key| key.0)).await
+}
+
 /// The provider with this OAuth client id, compared byte for byte (OA-023).
 ///
 /// # Errors
@@ -358,98 +383,6 @@ pub async fn note_secret(conn: &mut Conn, pk: ProviderPk, second: bool, now: Tim
     Ok(())
 }
 
-/// Keeps a new provider and gives its key.
-///
-/// # Errors
-/// [`StoreError::Taken`] when the name or the client id exists; else when the database fails.
-pub async fn insert(conn: &mut Conn, provider: &Provider) -> Result<ProviderPk, StoreError> {
-    let pk = on!(conn, c => sqlx::query_scalar::<_, i32>(
-        "INSERT INTO provider (uuid, kind, name, authentication_flow, authorization_flow, invalidation_flow, client_id,
-             client_secret_sealed, redirect_uris, access_code_validity, access_token_validity, refresh_token_validity,
-             sub_mode, jwt_federation_sources, jwt_federation_providers, mode, external_host, internal_host,
-             internal_host_ssl_validation, certificate, skip_path_regex, intercept_header_auth, basic_auth_enabled,
-             basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain, cookie_secret_sealed,
-             client_type, grant_types, refresh_token_threshold, include_claims_in_id_token, signing_key, issuer_mode,
-             logout_uri, logout_method, federation_audiences, cap_to_assertion_exp, client_secret_expires,
-             client_secret_used, second_secret_sealed, second_secret_expires, second_secret_used, client_jwks,
-             encryption_key, refresh_family_max_age, exchange_without_actor, require_pkce,
-             m2m_require_client_auth, allow_pkce_plain, device_code_validity, device_require_client_auth,
-             allowed_origins, allow_query_token, allow_broad_redirect_uris)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
-             $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54)
-         RETURNING pk",
-    )
-    .bind(provider.uuid.to_string())
-    .bind(&provider.kind)
-    .bind(&provider.name)
-    .bind(provider.authentication_flow.map(|pk| pk.to_string()))
-    .bind(provider.authorization_flow.to_string())
-    .bind(provider.invalidation_flow.to_string())
-    .bind(&provider.client_id)
-    .bind(&provider.client_secret_sealed)
-    .bind(provider.redirect_uris.to_string())
-    .bind(&provider.access_code_validity)
-    .bind(&provider.access_token_validity)
-    .bind(&provider.refresh_token_validity)
-    .bind(&provider.sub_mode)
-    .bind(provider.jwt_federation_sources.to_string())
-    .bind(provider.jwt_federation_providers.to_string())
-    .bind(&provider.mode)
-    .bind(&provider.external_host)
-    .bind(&provider.internal_host)
-    .bind(provider.internal_host_ssl_validation)
-    .bind(provider.certificate.map(|pk| pk.to_string()))
-    .bind(&provider.skip_path_regex)
-    .bind(provider.intercept_header_auth)
-    .bind(provider.basic_auth_enabled)
-    .bind(&provider.basic_auth_user_attribute)
-    .bind(&provider.basic_auth_password_attribute)
-    .bind(&provider.cookie_domain)
-    .bind(&provider.cookie_secret_sealed)
-    .bind(&provider.client_type)
-    .bind(provider.grant_types.to_string())
-    .bind(&provider.refresh_token_threshold)
-    .bind(provider.include_claims_in_id_token)
-    .bind(provider.signing_key.map(|pk| pk.to_string()))
-    .bind(&provider.issuer_mode)
-    .bind(&provider.logout_uri)
-    .bind(&provider.logout_method)
-    .bind(provider.federation_audiences.to_string())
-    .bind(provider.cap_to_assertion_exp)
-    .bind(provider.client_secret_expires.map(|at| at.0))
-    .bind(provider.client_secret_used.map(|at| at.0))
-    .bind(&provider.second_secret_sealed)
-    .bind(provider.second_secret_expires.map(|at| at.0))
-    .bind(provider.second_secret_used.map(|at| at.0))
-    .bind(provider.client_jwks.to_string())
-    .bind(provider.encryption_key.map(|pk| pk.to_string()))
-    .bind(&provider.refresh_family_max_age)
-    .bind(provider.exchange_without_actor)
-    .bind(provider.require_pkce)
-    .bind(provider.m2m_require_client_auth)
-    .bind(provider.allow_pkce_plain)
-    .bind(&provider.device_code_validity)
-    .bind(provider.device_require_client_auth)
-    .bind(provider.allowed_origins.to_string())
-    .bind(provider.allow_query_token)
-    .bind(provider.allow_broad_redirect_uris)
-    .fetch_one(c)
-    .await)?;
-    set_origins(conn, ProviderPk(pk), provider).await?;
-    Ok(ProviderPk(pk))
-}
-
-/// Keeps what [`has_origin`] looks for.
-async fn set_origins(conn: &mut Conn, pk: ProviderPk, provider: &Provider) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query("DELETE FROM provider_origin WHERE provider = $1").bind(pk.0).execute(c).await.map(drop))?;
-    for origin in site::of(&provider.redirect_uris, &provider.allowed_origins) {
-        on!(conn, c => sqlx::query("INSERT INTO provider_origin (origin, provider) VALUES ($1, $2)")
-            .bind(origin).bind(pk.0).execute(c).await.map(drop))?;
-    }
-    Ok(())
-}
-
 /// Whether a page of this origin belongs to any client (OA-583).
 ///
 /// # Errors
@@ -458,88 +391,6 @@ pub async fn has_origin(conn: &mut Conn, origin: &str) -> Result<bool, StoreErro
     let text = "SELECT COUNT(*) FROM (SELECT 1 FROM provider_origin WHERE origin = $1 LIMIT 1) AS found";
     let count = on!(conn, c => sqlx::query_scalar::<_, i64>(text).bind(origin).fetch_one(c).await)?;
     Ok(count > 0)
-}
-
-/// Stores every field of a provider but key, kind and uuid.
-///
-/// # Errors
-/// [`StoreError::Taken`] when the name or the client id is another's; else when the database fails.
-pub async fn update(conn: &mut Conn, provider: &Provider) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "UPDATE provider SET name = $2, authentication_flow = $3, authorization_flow = $4, invalidation_flow = $5,
-             client_id = $6, client_secret_sealed = $7, redirect_uris = $8, access_code_validity = $9,
-             access_token_validity = $10, refresh_token_validity = $11, sub_mode = $12, jwt_federation_sources = $13,
-             jwt_federation_providers = $14, mode = $15, external_host = $16, internal_host = $17,
-             internal_host_ssl_validation = $18, certificate = $19, skip_path_regex = $20, intercept_header_auth = $21,
-             basic_auth_enabled = $22, basic_auth_user_attribute = $23, basic_auth_password_attribute = $24,
-             cookie_domain = $25, cookie_secret_sealed = $26, client_type = $27, grant_types = $28,
-             refresh_token_threshold = $29, include_claims_in_id_token = $30, signing_key = $31, issuer_mode = $32,
-             logout_uri = $33, logout_method = $34, federation_audiences = $35, cap_to_assertion_exp = $36,
-             client_secret_expires = $37, client_secret_used = $38, second_secret_sealed = $39,
-             second_secret_expires = $40, second_secret_used = $41, client_jwks = $42, encryption_key = $43,
-             refresh_family_max_age = $44, exchange_without_actor = $45, require_pkce = $46,
-             m2m_require_client_auth = $47, allow_pkce_plain = $48, device_code_validity = $49,
-             device_require_client_auth = $50, allowed_origins = $51, allow_query_token = $52,
-             allow_broad_redirect_uris = $53
-         WHERE pk = $1",
-    )
-    .bind(provider.pk.0)
-    .bind(&provider.name)
-    .bind(provider.authentication_flow.map(|pk| pk.to_string()))
-    .bind(provider.authorization_flow.to_string())
-    .bind(provider.invalidation_flow.to_string())
-    .bind(&provider.client_id)
-    .bind(&provider.client_secret_sealed)
-    .bind(provider.redirect_uris.to_string())
-    .bind(&provider.access_code_validity)
-    .bind(&provider.access_token_validity)
-    .bind(&provider.refresh_token_validity)
-    .bind(&provider.sub_mode)
-    .bind(provider.jwt_federation_sources.to_string())
-    .bind(provider.jwt_federation_providers.to_string())
-    .bind(&provider.mode)
-    .bind(&provider.external_host)
-    .bind(&provider.internal_host)
-    .bind(provider.internal_host_ssl_validation)
-    .bind(provider.certificate.map(|pk| pk.to_string()))
-    .bind(&provider.skip_path_regex)
-    .bind(provider.intercept_header_auth)
-    .bind(provider.basic_auth_enabled)
-    .bind(&provider.basic_auth_user_attribute)
-    .bind(&provider.basic_auth_password_attribute)
-    .bind(&provider.cookie_domain)
-    .bind(&provider.cookie_secret_sealed)
-    .bind(&provider.client_type)
-    .bind(provider.grant_types.to_string())
-    .bind(&provider.refresh_token_threshold)
-    .bind(provider.include_claims_in_id_token)
-    .bind(provider.signing_key.map(|pk| pk.to_string()))
-    .bind(&provider.issuer_mode)
-    .bind(&provider.logout_uri)
-    .bind(&provider.logout_method)
-    .bind(provider.federation_audiences.to_string())
-    .bind(provider.cap_to_assertion_exp)
-    .bind(provider.client_secret_expires.map(|at| at.0))
-    .bind(provider.client_secret_used.map(|at| at.0))
-    .bind(&provider.second_secret_sealed)
-    .bind(provider.second_secret_expires.map(|at| at.0))
-    .bind(provider.second_secret_used.map(|at| at.0))
-    .bind(provider.client_jwks.to_string())
-    .bind(provider.encryption_key.map(|pk| pk.to_string()))
-    .bind(&provider.refresh_family_max_age)
-    .bind(provider.exchange_without_actor)
-    .bind(provider.require_pkce)
-    .bind(provider.m2m_require_client_auth)
-    .bind(provider.allow_pkce_plain)
-    .bind(&provider.device_code_validity)
-    .bind(provider.device_require_client_auth)
-    .bind(provider.allowed_origins.to_string())
-    .bind(provider.allow_query_token)
-    .bind(provider.allow_broad_redirect_uris)
-    .execute(c)
-    .await
-    .map(drop))?;
-    set_origins(conn, provider.pk, provider).await
 }
 
 /// Deletes a provider with all that was granted through it; its application stays (CO-130).
@@ -568,20 +419,20 @@ pub async fn mapping_keys(conn: &mut Conn, pk: ProviderPk) -> Result<Vec<Mapping
     Ok(keys.into_iter().map(|Key(key)| key).collect())
 }
 
-/// The mappings of every provider, in the order they were given.
+/// The mappings of these providers; those of each in the order they were given.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mapping_links(conn: &mut Conn) -> Result<Vec<(ProviderPk, MappingId)>, StoreError> {
+pub async fn mapping_links(conn: &mut Conn, keys: &[ProviderPk]) -> Result<Vec<(ProviderPk, MappingId)>, StoreError> {
     struct Link(ProviderPk, MappingId);
     impl Record for Link {
         fn read(row: &impl Columns) -> sqlx::Result<Self> {
             Ok(Self(ProviderPk(row.small("provider")?), row.parsed("mapping")?))
         }
     }
-    let links: Vec<Link> = many(on!(conn, c => sqlx::query(
-        "SELECT provider, mapping FROM provider_mapping ORDER BY provider, position, mapping",
-    ).fetch_all(c).await))?;
+    let statement = "SELECT provider, mapping FROM provider_mapping WHERE provider IN (?)
+         ORDER BY provider, position, mapping";
+    let links: Vec<Link> = among::of(conn, statement, &[], keys.iter().map(|key| key.0)).await?;
     Ok(links.into_iter().map(|Link(provider, mapping)| (provider, mapping)).collect())
 }
 

@@ -3,7 +3,7 @@
 use portcullis_core::id::UserPk;
 use sqlx::AssertSqlSafe;
 
-use crate::db::{Conn, on};
+use crate::db::{Conn, Engine, on};
 use crate::error::StoreError;
 use crate::row::{Record, many};
 
@@ -99,10 +99,41 @@ pub fn search_terms(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || c == ',').filter(|term| !term.is_empty())
 }
 
-/// That a column holds a pattern in lower case, whatever the case of ASCII letters in it. SQLite's `LIKE` looks at
-/// none, PostgreSQL's does; `lower` changes ASCII letters only on both, because columns have the collation `C`.
-fn like(column: &str) -> String {
-    format!("lower({column}) LIKE ? ESCAPE '\\'")
+/// Columns in one of which a pattern in lower case must be found, whatever the case of ASCII letters in them.
+#[derive(Clone, Debug)]
+struct Like {
+    columns: Vec<String>,
+    /// Number of the argument.
+    pattern: usize,
+}
+
+impl Like {
+    /// As a condition. SQLite's `LIKE` knows no case of ASCII letters, and is quickest with columns as they are stored.
+    /// PostgreSQL's knows it, and so all columns are looked at as one text, in lower case: `lower` changes ASCII letters only,
+    /// because columns have the collation `C`. No term of a search has a blank in it, so that none is found where one column
+    /// ends and the next begins.
+    fn text(&self, engine: Engine) -> String {
+        let one = |column: &str| format!("{column} LIKE ${} ESCAPE '\\'", self.pattern);
+        match (engine, self.columns.as_slice()) {
+            (Engine::Sqlite, several) => {
+                let each: Vec<_> = several.iter().map(|column| one(column)).collect();
+                format!("({})", each.join(" OR "))
+            }
+            (Engine::Pg, [column]) => one(&format!("lower({column})")),
+            (Engine::Pg, several) => one(&format!("lower(concat_ws(' ', {}))", several.join(", "))),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Condition {
+    Text(String),
+    Like(Like),
+}
+
+/// Whether a term, in lower case, may be part of a UUID or of a network address.
+fn may_be_of_id(term: &str) -> bool {
+    term.len() <= 45 && term.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-' | b':' | b'.'))
 }
 
 /// The pattern of what may stand anywhere in a text, in lower case.
@@ -130,7 +161,9 @@ pub(crate) fn literally(part: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Select {
     key: Option<&'static str>,
-    conditions: Vec<String>,
+    /// What rows are found by, if not their key: what indexes hold, so that rows that are skipped are not looked at.
+    row: Option<&'static str>,
+    conditions: Vec<Condition>,
     arguments: Vec<Argument>,
     order: Vec<(&'static str, &'static str)>,
 }
@@ -139,6 +172,11 @@ impl Select {
     /// A list of rows whose key is in the column `key`, if that is not `pk`.
     pub(crate) fn keyed(key: &'static str) -> Self {
         Self { key: Some(key), ..Self::default() }
+    }
+
+    /// A list of rows whose number is in the column `row`; their key is in `pk`.
+    pub(crate) fn numbered(row: &'static str) -> Self {
+        Self { row: Some(row), ..Self::default() }
     }
 
     /// Adds a condition in which `?` stands for `value`.
@@ -166,7 +204,7 @@ impl Select {
 
     /// Adds a condition without a value.
     pub(crate) fn always(&mut self, condition: &str) {
-        self.conditions.push(condition.to_owned());
+        self.conditions.push(Condition::Text(condition.to_owned()));
     }
 
     /// Adds a condition in which `?` stands for a list of values: `column IN (?)`. An empty list adds nothing.
@@ -177,7 +215,7 @@ impl Select {
         let first = self.arguments.len();
         self.arguments.extend(values.iter().map(|value| Argument::Text(value.as_ref().to_owned())));
         let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
-        self.conditions.push(condition.replace('?', &places.join(", ")));
+        self.conditions.push(Condition::Text(condition.replace('?', &places.join(", "))));
     }
 
     /// As [`Self::any_text`] for bytes, but that nothing is in an empty list.
@@ -188,19 +226,20 @@ impl Select {
         let first = self.arguments.len();
         self.arguments.extend(values.iter().map(|value| Argument::Bytes(value.clone())));
         let places: Vec<_> = (first + 1..=self.arguments.len()).map(|n| format!("${n}")).collect();
-        self.conditions.push(condition.replace('?', &places.join(", ")));
+        self.conditions.push(Condition::Text(condition.replace('?', &places.join(", "))));
     }
 
     /// Each term must occur in at least one of the columns, whatever its case (CO-525).
     pub(crate) fn search(&mut self, columns: &[&str], text: &str) {
-        // No term has a blank in it, so that none is found where one column ends and the next begins. One look at all of
-        // them costs a third of one look at each.
-        let all = match columns {
-            [one] => (*one).to_owned(),
-            several => format!("concat_ws(' ', {})", several.join(", ")),
-        };
+        self.search_also(columns, &[], text);
+    }
+
+    /// As [`Self::search`]; also in `ids`, columns of UUIDs or addresses, which are looked at only for what may be part of one.
+    pub(crate) fn search_also(&mut self, columns: &[&str], ids: &[&str], text: &str) {
         for term in search_terms(text) {
-            self.text(&like(&all), pattern(term));
+            let of_id = may_be_of_id(&term.to_ascii_lowercase());
+            let columns = columns.iter().chain(ids.iter().filter(|_| of_id));
+            self.like(columns.map(|column| (*column).to_owned()).collect(), term);
         }
     }
 
@@ -209,7 +248,12 @@ impl Select {
         if part.len() > LONGEST_PART {
             return self.always("FALSE");
         }
-        self.text(&like(column), pattern(part));
+        self.like(vec![column.to_owned()], part);
+    }
+
+    fn like(&mut self, columns: Vec<String>, part: &str) {
+        self.arguments.push(Argument::Text(pattern(part)));
+        self.conditions.push(Condition::Like(Like { columns, pattern: self.arguments.len() }));
     }
 
     /// Orders by `column`, after what was named before. Nothing comes before everything, on either engine.
@@ -228,7 +272,7 @@ impl Select {
     }
 
     fn condition(&mut self, condition: &str) {
-        self.conditions.push(condition.replace('?', &format!("${}", self.arguments.len())));
+        self.conditions.push(Condition::Text(condition.replace('?', &format!("${}", self.arguments.len()))));
     }
 
     /// Runs the list on `table`. Of a list that is short only because of its conditions, nothing is said; one in which there
@@ -265,20 +309,27 @@ impl Select {
             [] => "FALSE".to_owned(),
             _ => format!("CAST({table}.{} AS TEXT) IN ({})", self.key.unwrap_or("pk"), places.join(", ")),
         };
-        self.conditions.push(match owner {
+        self.conditions.push(Condition::Text(match owner {
             // The key is an integer: it may stand in the text.
             Some(owner) => format!("({named} OR {table}.account = {})", owner.0),
             None => named,
-        });
+        }));
     }
 
-    fn joined(&self) -> String {
-        if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") }
+    fn joined(&self, engine: Engine) -> String {
+        let text = |condition: &Condition| match condition {
+            Condition::Text(text) => text.clone(),
+            Condition::Like(like) => like.text(engine),
+        };
+        match self.conditions.as_slice() {
+            [] => "TRUE".to_owned(),
+            several => several.iter().map(text).collect::<Vec<_>>().join(" AND "),
+        }
     }
 
     async fn count(&self, conn: &mut Conn, table: &str) -> Result<i64, StoreError> {
         // Only texts of this crate and `$n` are in these statements; values are bound below.
-        let text = format!("SELECT count(*) FROM {table} WHERE {}", self.joined());
+        let text = format!("SELECT count(*) FROM {table} WHERE {}", self.joined(conn.engine()));
         Ok(on!(conn, c => {
             let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(text));
             for argument in &self.arguments {
@@ -293,11 +344,11 @@ impl Select {
         })?)
     }
 
-    fn list_text(&self, table: &str, limit: i64, offset: i64) -> String {
-        let key = self.key.unwrap_or("pk");
+    fn list_text(&self, engine: Engine, table: &str, limit: i64, offset: i64) -> String {
+        let key = self.row.or(self.key).unwrap_or("pk");
         let order: Vec<_> = self.order.iter().map(|(column, direction)| format!("{column} {direction}")).collect();
         let order = if order.is_empty() { "1".to_owned() } else { order.join(", ") };
-        let conditions = self.joined();
+        let conditions = self.joined(engine);
         if limit == i64::MAX {
             return format!(
                 "SELECT {table}.* FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {limit} OFFSET {offset}"
@@ -318,7 +369,7 @@ impl Select {
         limit: i64,
         offset: i64,
     ) -> Result<Listed<T>, StoreError> {
-        let list_text = self.list_text(table, limit, offset);
+        let list_text = self.list_text(conn.engine(), table, limit, offset);
         let rows: Vec<T> = many(on!(&mut *conn, c => {
             let mut query = sqlx::query(AssertSqlSafe(list_text));
             for argument in &self.arguments {
@@ -358,6 +409,22 @@ mod tests {
         assert!(!empty.iter().any(|column| FILLED.contains(&column.as_str())), "{empty:?}");
     }
 
+    /// CO-525: a search looks into UUIDs and addresses for what may be in one, and into each column on its own where that is quicker.
+    #[test]
+    fn co_525_ids_are_searched_for_what_may_be_in_one() {
+        let mut select = Select::default();
+        select.search_also(&["name", "email"], &["uuid"], "Ada, BA-7");
+        let (name, email) = ("name LIKE $1 ESCAPE '\\'", "email LIKE $1 ESCAPE '\\'");
+        let second = "name LIKE $2 ESCAPE '\\' OR email LIKE $2 ESCAPE '\\' OR uuid LIKE $2 ESCAPE '\\'";
+        let first = format!("({name} OR {email} OR uuid LIKE $1 ESCAPE '\\')");
+        assert_eq!(select.joined(Engine::Sqlite), format!("{first} AND ({second})"));
+        let mut select = Select::default();
+        select.search_also(&["name", "email"], &["uuid"], "Eve_");
+        assert_eq!(select.joined(Engine::Sqlite), format!("({name} OR {email})"));
+        let all = "lower(concat_ws(' ', name, email)) LIKE $1 ESCAPE '\\'";
+        assert_eq!(select.joined(Engine::Pg), all);
+    }
+
     /// CO-524: a list is as long as its end says, where that is seen.
     #[test]
     fn co_524_the_end_of_a_list_tells_how_long_it_is() {
@@ -379,7 +446,7 @@ mod tests {
         {
             select.order(column, descending);
         }
-        let text = select.list_text("t", 20, 40);
+        let text = select.list_text(Engine::Sqlite, "t", 20, 40);
         let order = "ORDER BY last_login DESC NULLS LAST, (SELECT a.pk FROM a) ASC NULLS FIRST, pk DESC";
         assert!(text.ends_with(order), "{text}");
         assert!(text.contains(&format!("{order} LIMIT 20 OFFSET 40)")), "{text}");

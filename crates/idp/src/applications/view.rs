@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::context::Context;
 use crate::directory::Person;
 use crate::error::Error;
+use crate::list::{Listed, Slice};
 use crate::policies::LogLine;
 use crate::providers;
 
@@ -30,21 +31,46 @@ impl View {
     }
 }
 
-/// The applications that meet conditions: all of them, or those that somebody may use (CO-137).
+/// Which applications are to be listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Conditions and order.
+    pub filter: &'a Filter,
+    /// Those that somebody may use (CO-137); all if none.
+    pub usable_by: Option<&'a Person>,
+    /// Those that can be opened, by this person (CO-551).
+    pub launchable_by: Option<&'a Person>,
+}
+
+/// A part of the applications that are wanted, and how many these are. What is not visible counts for nothing, and only those
+/// of the part are looked at closer.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn list(
     ctx: &Context,
-    filter: &Filter,
-    usable_by: Option<&Person>,
+    wanted: Wanted<'_>,
     context: &AccessContext,
-) -> Result<Vec<View>, Error> {
-    let mut applications = application::list(&mut ctx.db.read().await?, filter).await?;
-    if let Some(person) = usable_by {
+    slice: &Slice,
+) -> Result<Listed<View>, Error> {
+    let mut applications = application::list(&mut ctx.db.read().await?, wanted.filter).await?;
+    if let Some(person) = wanted.usable_by {
         applications = access::visible(ctx, person, applications, context).await?;
     }
-    views(&mut ctx.db.read().await?, applications).await
+    let mut conn = ctx.db.read().await?;
+    if let Some(person) = wanted.launchable_by {
+        let mut found = views(&mut conn, applications).await?;
+        found.retain(|view| super::is_launchable(view.launch_url(Some(person)).as_deref()));
+        return Ok(part(found, slice));
+    }
+    let Listed { rows, count } = part(applications, slice);
+    Ok(Listed { rows: views(&mut conn, rows).await?, count })
+}
+
+fn part<T>(all: Vec<T>, slice: &Slice) -> Listed<T> {
+    let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
+    Listed { rows: all.into_iter().skip(number(slice.offset)).take(number(slice.limit)).collect(), count }
 }
 
 /// The application with this slug.
@@ -113,11 +139,8 @@ pub(crate) async fn one(conn: &mut Conn, application: Application) -> Result<Vie
 }
 
 async fn views(conn: &mut Conn, applications: Vec<Application>) -> Result<Vec<View>, Error> {
-    let records = match applications.as_slice() {
-        [Application { provider: Some(pk), .. }] => provider::by_pk(conn, *pk).await?.into_iter().collect(),
-        [] | [Application { provider: None, .. }] => Vec::new(),
-        _ => provider::list(conn, &provider::Filter::default(), crate::list::Slice::ALL).await?.rows,
-    };
+    let keys: Vec<_> = applications.iter().filter_map(|application| application.provider).collect();
+    let records = provider::by_pks(conn, &keys).await?;
     let mut views: HashMap<ProviderPk, providers::View> =
         providers::views(conn, records).await?.into_iter().map(|view| (view.provider.pk, view)).collect();
     let view = |application: Application| View {

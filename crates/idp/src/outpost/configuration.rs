@@ -1,8 +1,9 @@
 //! The configuration of the embedded outpost (PX-020, PX-027).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use portcullis_core::duration;
+use portcullis_core::id::{CertificateId, ProviderPk};
 use portcullis_core::outpost::{BrandHost, Certificate, Configuration, Endpoints, Mode, OwnHost, Provider};
 use portcullis_store::Conn;
 use portcullis_store::application::Application;
@@ -47,6 +48,48 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
     Ok(Configuration { revision, providers, certificates, own_host, brands, outpost_name: embedded.name })
 }
 
+/// The configuration as it is now, when `before` is what it was: where only providers have changed, only these are read.
+///
+/// # Errors
+/// When the store fails.
+pub async fn configuration_after(ctx: &Context, before: &Configuration) -> Result<Configuration, Error> {
+    let revision = ctx.revisions.present();
+    match ctx.revisions.since(before.revision) {
+        Some(changed) => match renewed(ctx, before, &changed).await? {
+            Some(providers) => Ok(Configuration { revision, providers, ..before.clone() }),
+            None => configuration(ctx).await,
+        },
+        None => configuration(ctx).await,
+    }
+}
+
+/// The providers that are served, of which these have changed. None if certificates have to be looked at, too.
+async fn renewed(
+    ctx: &Context,
+    before: &Configuration,
+    changed: &BTreeSet<ProviderPk>,
+) -> Result<Option<Vec<Provider>>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let Some(embedded) = outpost::by_managed(&mut conn, outposts::EMBEDDED).await? else { return Ok(None) };
+    let keys: Vec<_> = changed.iter().copied().collect();
+    let served = provider::served_among(&mut conn, embedded.pk, &keys).await?;
+    let (stale, kept): (Vec<_>, Vec<_>) = before.providers.iter().partition(|provider| changed.contains(&provider.pk));
+    let shows = |certificate: &Option<CertificateId>| certificate.is_some();
+    if stale.iter().any(|provider| shows(&provider.certificate)) || served.iter().any(|now| shows(&now.certificate)) {
+        return Ok(None);
+    }
+    let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
+    let mut providers = described(ctx, &mut conn, served, host).await?;
+    providers.extend(kept.into_iter().cloned());
+    // What clients may not send is remembered without a change to the provider.
+    let mut headers = headers(&mut conn).await?;
+    for provider in &mut providers {
+        provider.header_names = headers.remove(&provider.pk).unwrap_or_default();
+    }
+    providers.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(Some(providers))
+}
+
 /// Every proxy provider with an application, by name, as outposts elsewhere are told of it (CO-570). The endpoints are those
 /// of the base URL, which is what issued tokens name; rewriting is their own business (PX-340, PX-412).
 ///
@@ -65,22 +108,20 @@ async fn described(
     served: Vec<provider::Provider>,
     host: &str,
 ) -> Result<Vec<Provider>, Error> {
-    let applications: HashMap<_, _> = application::with_provider(conn)
+    let keys: Vec<_> = served.iter().map(|provider| provider.pk).collect();
+    let applications: HashMap<_, _> = application::of_providers(conn, &keys)
         .await?
         .into_iter()
         .filter_map(|application| Some((application.provider?, application)))
         .collect();
     let mut scopes: HashMap<_, Vec<String>> = HashMap::new();
-    for (provider, scope) in mapping::scopes(conn).await? {
+    for (provider, scope) in mapping::scopes(conn, &keys).await? {
         let scopes = scopes.entry(provider).or_default();
         if !scopes.contains(&scope) {
             scopes.push(scope);
         }
     }
-    let mut headers: HashMap<_, Vec<String>> = HashMap::new();
-    for (provider, name) in proxy_session::headers(conn).await? {
-        headers.entry(provider).or_default().push(name);
-    }
+    let mut headers = headers(conn).await?;
     let providers = served.into_iter().filter_map(|record| {
         let application = applications.get(&record.pk)?;
         let scopes = scopes.remove(&record.pk).unwrap_or_default();
@@ -93,6 +134,15 @@ async fn described(
         }
     });
     Ok(providers.collect())
+}
+
+/// Names of headers that claims have held (PX-221).
+async fn headers(conn: &mut Conn) -> Result<HashMap<ProviderPk, Vec<String>>, Error> {
+    let mut headers: HashMap<_, Vec<String>> = HashMap::new();
+    for (provider, name) in proxy_session::headers(conn).await? {
+        headers.entry(provider).or_default().push(name);
+    }
+    Ok(headers)
 }
 
 /// What brands show for the control plane (CO-502), and these certificates, each once.

@@ -84,17 +84,19 @@ pub(crate) async fn of_outpost(conn: &mut Conn, pk: portcullis_core::id::Outpost
     views(conn, providers).await
 }
 
-/// Adds what refers to providers, with three queries however many there are.
+/// Adds what refers to providers, with three queries for a page of them.
 pub(crate) async fn views(conn: &mut Conn, providers: impl IntoIterator<Item = Provider>) -> Result<Vec<View>, Error> {
+    let providers = Vec::from_iter(providers);
+    let keys: Vec<_> = providers.iter().map(|provider| provider.pk).collect();
     let mut mappings: HashMap<ProviderPk, Vec<MappingId>> = HashMap::new();
-    for (provider, mapping) in provider::mapping_links(conn).await? {
+    for (provider, mapping) in provider::mapping_links(conn, &keys).await? {
         mappings.entry(provider).or_default().push(mapping);
     }
     let mut outposts: HashMap<ProviderPk, Vec<String>> = HashMap::new();
-    for (provider, name) in outpost::names_by_provider(conn).await? {
+    for (provider, name) in outpost::names_by_provider(conn, &keys).await? {
         outposts.entry(provider).or_default().push(name);
     }
-    let mut applications: HashMap<ProviderPk, Application> = application::with_provider(conn)
+    let mut applications: HashMap<ProviderPk, Application> = application::of_providers(conn, &keys)
         .await?
         .into_iter()
         .filter_map(|application| Some((application.provider?, application)))

@@ -51,12 +51,14 @@ CREATE TABLE account (
     last_login          BIGINT,
     generated_for       INTEGER           -- provider whose client secret this account stands for
 );
-CREATE INDEX account_username ON account (username); -- the order of lists
+-- Orders of lists. Each has the key beside it: a page is found without a look at the rows before it.
+CREATE INDEX account_username ON account (username, pk);
 CREATE INDEX account_email ON account (email_folded);
-CREATE INDEX account_name ON account (name);
-CREATE INDEX account_path ON account (path, username);
-CREATE INDEX account_joined ON account (date_joined);
-CREATE INDEX account_login ON account (last_login NULLS FIRST);
+CREATE INDEX account_address ON account (email, pk);
+CREATE INDEX account_name ON account (name, pk);
+CREATE INDEX account_path ON account (path, username, pk);
+CREATE INDEX account_joined ON account (date_joined, pk);
+CREATE INDEX account_login ON account (last_login NULLS FIRST, pk);
 CREATE UNIQUE INDEX account_generated ON account (generated_for) WHERE generated_for IS NOT NULL;
 
 -- What users are found by whose attributes are sealed: a digest for each path and the value that it leads to.
@@ -733,8 +735,16 @@ CREATE TABLE event (
     model_app       TEXT COLLATE "C",
     model_name      TEXT COLLATE "C",
     model_pk        TEXT COLLATE "C",
-    authorized_app  TEXT COLLATE "C"
+    authorized_app  TEXT COLLATE "C",
+    -- Whom it says something of, for when they are deleted (CO-818).
+    actor           INTEGER,          -- who did it
+    mentions        TEXT COLLATE "C", -- others: ',7,42,'
+    tried           TEXT COLLATE "C"  -- the name that somebody failed to sign in under
 );
-CREATE INDEX event_created ON event (created);
+CREATE INDEX event_created ON event (created, seq);
 CREATE INDEX event_expires ON event (expires);
 CREATE INDEX event_model ON event (model_pk);
+CREATE INDEX event_listed ON event (username, seq);
+CREATE INDEX event_actor ON event (actor) WHERE actor IS NOT NULL;
+CREATE INDEX event_mentions ON event (seq) WHERE mentions IS NOT NULL;
+CREATE INDEX event_tried ON event (tried) WHERE tried IS NOT NULL;

@@ -49,8 +49,10 @@ CREATE TABLE account (
     last_login          BIGINT,
     generated_for       INTEGER           -- provider whose client secret this account stands for
 );
-CREATE INDEX account_username ON account (username); -- the order of lists
+-- The order of lists; and all that a search looks at, which it reads here instead of whole rows.
+CREATE INDEX account_username ON account (username, name, email, uuid);
 CREATE INDEX account_email ON account (email_folded);
+CREATE INDEX account_address ON account (email);
 CREATE INDEX account_name ON account (name);
 CREATE INDEX account_path ON account (path, username);
 CREATE INDEX account_joined ON account (date_joined);
@@ -731,8 +733,16 @@ CREATE TABLE event (
     model_app       TEXT,
     model_name      TEXT,
     model_pk        TEXT,
-    authorized_app  TEXT
+    authorized_app  TEXT,
+    -- Whom it says something of, for when they are deleted (CO-818).
+    actor           INTEGER,       -- who did it
+    mentions        TEXT,          -- others: ',7,42,'
+    tried           TEXT           -- the name that somebody failed to sign in under
 );
 CREATE INDEX event_created ON event (created);
 CREATE INDEX event_expires ON event (expires);
 CREATE INDEX event_model ON event (model_pk);
+CREATE INDEX event_listed ON event (username, action, app, client_ip); -- lists read here what they look at
+CREATE INDEX event_actor ON event (actor) WHERE actor IS NOT NULL;
+CREATE INDEX event_mentions ON event (mentions) WHERE mentions IS NOT NULL;
+CREATE INDEX event_tried ON event (tried) WHERE tried IS NOT NULL;

@@ -9,8 +9,9 @@ use axum::routing::get;
 use portcullis_core::id::{ProviderPk, UserPk};
 use portcullis_core::permission::{Model, Verb, special};
 use portcullis_idp::access::AccessContext;
-use portcullis_idp::applications::{self, Fields, Filter, Order, View};
+use portcullis_idp::applications::{self, Fields, Filter, Order, View, Wanted};
 use portcullis_idp::directory::{self, Person};
+use portcullis_idp::list::Listed;
 use portcullis_idp::{Context, Error};
 use serde_json::{Value, json};
 
@@ -92,18 +93,16 @@ async fn list(
     params.finish()?;
     // Whoever asks about others is who sends the request.
     let context = AccessContext { sender, ..asked.context() };
-    let mut found = applications::list(&ctx, &filter, (!everything).then_some(&person), &context).await?;
+    let wanted = Wanted {
+        filter: &filter,
+        usable_by: (!everything).then_some(&person),
+        launchable_by: with_launch_url.then_some(&person),
+    };
+    let Listed { rows, count } = applications::list(&ctx, wanted, &context, &paging.slice()).await?;
     if no_portal {
-        found.clear();
+        return paging.answer(0, Vec::new());
     }
-    if with_launch_url {
-        found.retain(|view| applications::is_launchable(view.launch_url(Some(&person)).as_deref()));
-    }
-    let slice = paging.slice();
-    let skipped = usize::try_from(slice.offset).unwrap_or(usize::MAX);
-    let taken = usize::try_from(slice.limit).unwrap_or(usize::MAX);
-    let page = found.iter().skip(skipped).take(taken).map(|view| object(view, &person)).collect();
-    paging.answer(i64::try_from(found.len()).unwrap_or(i64::MAX), page)
+    paging.answer(count, rows.iter().map(|view| object(view, &person)).collect())
 }
 
 async fn create(

@@ -185,3 +185,25 @@ async fn co_818_events_forget_deleted_users() {
         }
     }
 }
+
+/// CO-818: a deleted user is found in events wherever they are named, under whichever name; others are left as they are.
+#[tokio::test]
+async fn co_818_deleted_users_are_found_in_all_events() {
+    let site = Site::new().await;
+    site.patch("/admin/settings/", json!({"gdpr_compliance": true})).await;
+    let made =
+        async |name: &str| site.post("/core/users/", json!({"username": name, "name": name})).await["pk"].clone();
+    let (ada, eve) = (made("ada-lovelace").await, made("eve").await);
+    let path = format!("/core/users/{ada}/");
+    site.patch(&path, json!({"username": "countess", "email": "countess@example.org"})).await;
+    site.patch(&format!("/core/users/{eve}/"), json!({"name": "countess's friend"})).await;
+    let group = site.post("/core/groups/", json!({"name": "g"})).await["pk"].as_str().unwrap().to_owned();
+    let join = format!("/core/groups/{group}/add_user/");
+    assert_eq!(site.send(ADMIN, Method::POST, &join, Some(json!({"pk": ada}))).await.0, 204);
+    site.delete(&path).await;
+    let all = json!(listed(&site, "").await);
+    let named: Vec<_> = all.as_array().unwrap().iter().filter(|one| one.to_string().contains("countess")).collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert_eq!(named[0]["context"]["model"]["pk"], eve.to_string());
+    assert!(!all.to_string().contains("ada-lovelace"), "{all}");
+}

@@ -1,7 +1,10 @@
 //! `outposts/instances/` and `outposts/proxy/`: outposts elsewhere.
 
+use std::sync::Mutex;
+
 use authentik_client::models;
 use http::Method;
+use portcullis_idp::outpost;
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -169,4 +172,66 @@ async fn px_400_accounts_of_others_are_not_used() {
     assert_eq!(said, json!({"non_field_errors": ["The user name of the outpost's service account is taken."]}));
     site.delete(&at).await;
     assert_eq!(site.get(&format!("/core/users/?username={name}")).await["pagination"]["count"], 1);
+}
+
+/// PX-008, PX-027: a configuration of which only what has changed is read again is the same as one that is read as a whole.
+#[tokio::test]
+async fn px_008_what_has_changed_is_read_again() {
+    let site = Site::new().await;
+    let keys = [provider(&site, "a").await, provider(&site, "b").await, provider(&site, "c").await];
+    for (slug, key) in ["a", "b", "c"].into_iter().zip(&keys) {
+        site.application(slug, key).await;
+    }
+    let embedded = site.get(PATH).await["results"][0]["pk"].as_str().unwrap().to_owned();
+    let embedded = format!("{PATH}{embedded}/");
+    site.patch(&embedded, json!({"providers": keys})).await;
+    let before = Mutex::new(outpost::configuration(&site.ctx).await.unwrap());
+    let last = || before.lock().unwrap().clone();
+    let renewed = async |what: &str| {
+        let renewed = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
+        assert_eq!(renewed, outpost::configuration(&site.ctx).await.unwrap(), "{what}");
+        assert_ne!(renewed, std::mem::replace(&mut *before.lock().unwrap(), renewed.clone()), "{what}");
+        renewed.providers.iter().map(|provider| provider.name.clone()).collect::<Vec<_>>()
+    };
+    let at = |number: usize| format!("/providers/proxy/{}/", keys[number]);
+    site.patch(&at(0), json!({"name": "z", "external_host": "https://z.example"})).await;
+    assert_eq!(renewed("another name").await, ["b", "c", "z"]);
+    site.patch("/core/applications/b/", json!({"slug": "bee"})).await;
+    renewed("another slug").await;
+    let scope = json!({"name": "s", "scope_name": "s", "expression": "return {}"});
+    let scope = site.post("/propertymappings/provider/scope/", scope).await["pk"].clone();
+    site.patch(&at(1), json!({"property_mappings": [scope]})).await;
+    renewed("another mapping").await;
+    let scope = format!("/propertymappings/provider/scope/{}/", scope.as_str().unwrap());
+    site.patch(&scope, json!({"scope_name": "t"})).await;
+    renewed("another scope").await;
+    site.delete(&scope).await;
+    renewed("no scope").await;
+    site.patch("/core/applications/c/", json!({"provider": null})).await;
+    assert_eq!(renewed("without an application").await, ["b", "z"]);
+    site.patch("/core/applications/c/", json!({"provider": keys[2]})).await;
+    assert_eq!(renewed("with one again").await, ["b", "c", "z"]);
+    let config = json!({"authentik_host": "https://login.example"});
+    site.patch(&embedded, json!({"providers": keys[..2], "config": config})).await;
+    assert_eq!(renewed("not served").await, ["b", "z"]);
+    let pair = json!({"common_name": "k", "subject_alt_name": "z.example", "validity_days": 9});
+    let pair =
+        site.send(ADMIN, Method::POST, "/crypto/certificatekeypairs/generate/", Some(pair)).await.1["pk"].clone();
+    site.patch(&at(0), json!({"certificate": pair})).await;
+    renewed("a certificate").await;
+    assert_eq!(last().certificates.len(), 1);
+    site.patch(&at(0), json!({"certificate": null})).await;
+    renewed("no certificate").await;
+    assert!(last().certificates.is_empty());
+    site.delete(&at(0)).await;
+    assert_eq!(renewed("a deleted provider").await, ["b"]);
+
+    // What did not change is not looked at.
+    before.lock().unwrap().providers[0].application_name = "kept".to_owned();
+    site.patch(&at(2), json!({"name": "y"})).await;
+    let after = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
+    assert_eq!(after.providers[0].application_name, "kept");
+    site.patch(&embedded, json!({"config": {"authentik_host": ""}})).await;
+    let after = outpost::configuration_after(&site.ctx, &last()).await.unwrap();
+    assert_ne!(after.providers[0].application_name, "kept");
 }

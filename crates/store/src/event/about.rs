@@ -1,0 +1,115 @@
+//! Which users events say something of (CO-818): kept beside each event, so that who is deleted is found without a look at
+//! all that ever happened.
+
+use std::collections::BTreeSet;
+
+use portcullis_core::id::UserPk;
+use portcullis_core::username::{LONGEST_IDENTIFIER, exceeds};
+use serde_json::Value;
+
+use super::{Event, text};
+use crate::db::{Conn, on};
+use crate::error::StoreError;
+use crate::row::many;
+
+/// The key of a user in an object that says who did something.
+fn pk(account: &Value) -> Option<i32> {
+    account.get("pk").and_then(Value::as_i64).and_then(|pk| i32::try_from(pk).ok())
+}
+
+/// Who did it, if that was a user.
+pub(super) fn actor(event: &Event) -> Option<i32> {
+    pk(&event.account)
+}
+
+/// The users that an event names besides who did it and what it is about: `,7,42,`.
+pub(super) fn mentions(event: &Event) -> Option<String> {
+    let mut found = BTreeSet::new();
+    named(&event.context, &mut found);
+    // That one has columns of its own.
+    if let Some(model) = event.context.get("model").and_then(user) {
+        found.remove(&model);
+    }
+    found.extend(event.account.get("on_behalf_of").and_then(pk));
+    let found: Vec<_> = found.iter().map(i32::to_string).collect();
+    (!found.is_empty()).then(|| format!(",{},", found.join(",")))
+}
+
+/// The name that somebody failed to sign in under. What is longer than any is nobody's.
+pub(super) fn tried(event: &Event) -> Option<&str> {
+    let is_failure = event.action == "login_failed";
+    text(&event.context, "/username").filter(|name| is_failure && !exceeds(name, LONGEST_IDENTIFIER))
+}
+
+/// The user that an object names as such (CO-411).
+fn user(object: &Value) -> Option<i32> {
+    let member = |name: &str| object.get(name).and_then(Value::as_str);
+    member("pk").filter(|_| member("model_name") == Some("user"))?.parse().ok()
+}
+
+fn named(value: &Value, found: &mut BTreeSet<i32>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| named(value, found)),
+        Value::Object(object) => {
+            found.extend(user(value));
+            object.values().for_each(|value| named(value, found));
+        }
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    }
+}
+
+/// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
+/// as an object, and failed sign-ins as one of `identifiers`. Some others may be among them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
+    let mut found: Vec<Event> = many(on!(&mut *conn, c => sqlx::query(
+        "SELECT * FROM event WHERE actor = $1 OR (model_pk = $2 AND model_name = 'user')
+             OR (mentions IS NOT NULL AND mentions LIKE $3)",
+    ).bind(account.0).bind(account.to_string()).bind(format!("%,{account},%")).fetch_all(c).await))?;
+    for identifier in identifiers {
+        let failed: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1")
+            .bind(*identifier).fetch_all(c).await))?;
+        found.extend(failed);
+    }
+    found.sort_by_key(|event| event.pk);
+    found.dedup_by_key(|event| event.pk);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::clock::Timestamp;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn event(action: &str, account: Value, context: Value) -> Event {
+        Event {
+            pk: Uuid::nil(),
+            action: action.to_owned(),
+            app: String::new(),
+            account,
+            context,
+            brand: json!({}),
+            client_ip: None,
+            created: Timestamp(0),
+            expires: Timestamp(0),
+        }
+    }
+
+    /// CO-818: an event is known by who did it, on whose behalf, whom it names wherever that is, and by the name that was tried.
+    #[test]
+    fn co_818_events_know_whom_they_are_about() {
+        let user = |pk: &str| json!({"app": "authentik_core", "model_name": "user", "pk": pk, "name": "x"});
+        let context = json!({"model": user("7"), "list": [{"deep": user("9")}, user("8"), user("no key")], "pk": "3"});
+        let both = event("x", json!({"pk": 5, "on_behalf_of": {"pk": 6}}), context);
+        assert_eq!((actor(&both), mentions(&both).as_deref()), (Some(5), Some(",6,8,9,")));
+        let none = event("x", json!({"username": "ada"}), json!({"model": user("7"), "username": "ada"}));
+        assert_eq!((actor(&none), mentions(&none), tried(&none)), (None, None, None));
+        let failed = |name: &str| event("login_failed", json!({}), json!({"username": name}));
+        assert_eq!(tried(&failed("ada")), Some("ada"));
+        assert_eq!(tried(&failed(&"a".repeat(300))), None);
+    }
+}
