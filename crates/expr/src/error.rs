@@ -127,4 +127,7 @@ pub enum Limit {
     /// Questions to the host.
     #[error("the expression looked up more than it may")]
     IoCalls,
+    /// Memory that others hold, for as long as this one had time.
+    #[error("other expressions use all the memory there is for expressions")]
+    Busy,
 }

@@ -5,19 +5,25 @@
 //! millisecond while something is being evaluated; when the process has grown by several times the limit since an
 //! evaluation began, it raises an alarm that every running evaluation notices at its next step. The one that has been
 //! running all the while is held responsible; others start anew. One that does not notice within a moment, because it
-//! waits for an answer, keeps nobody else waiting: the alarm is over, and it ends when the answer comes. An evaluation is
-//! over long before the thread looks at it, as a rule, and pays a fraction of a microsecond for being watched.
+//! waits for an answer or computes where it cannot be interrupted, keeps nobody else waiting as long as there is room: the
+//! alarm is over, and it ends when it is heard of next. When the process has grown by more than all evaluations may have
+//! together, the alarm lasts until those that are responsible are gone: whatever they do next ends them, nothing begins
+//! meanwhile, and who waits does so until its own time is over. An evaluation is over long before the thread looks at it,
+//! as a rule, and pays a fraction of a microsecond for being watched.
 
 use std::{
     sync::{
         Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, ThreadId},
     time::Duration,
 };
 
 use monty_types::{BASELINE_MEMORY, LIVE_MEMORY};
+use tokio::time::Instant;
+
+use crate::error::Limit;
 
 /// How often the thread looks.
 const PERIOD: Duration = Duration::from_millis(2);
@@ -28,7 +34,11 @@ const IDLE: u32 = 50;
 /// How many times the limit of an evaluation the process may grow: it has other things to do meanwhile.
 const SLACK: usize = 4;
 
-/// For how many looks the alarm is raised: whoever computes notices at the next step, however busy the machine is.
+/// How much the process may grow from one moment without evaluations to the next, while one of them does not end when it
+/// ought to.
+const TOGETHER: usize = 128 << 20;
+
+/// For how many looks the alarm is raised, while there is room: whoever computes notices at the next step, however busy the machine is.
 const RAISED: u32 = 100;
 
 /// What the interpreter takes for memory in use while the alarm is raised.
@@ -41,6 +51,8 @@ struct Watch {
     alarms: u64,
     /// For how many looks the alarm has been raised.
     raised: u32,
+    /// The size of the process when it was first seen after there had been no evaluation.
+    floor: Option<usize>,
     asleep: bool,
 }
 
@@ -50,6 +62,7 @@ struct Running {
     /// The size of the process when it was first seen.
     base: Option<usize>,
     accused: bool,
+    thread: ThreadId,
     /// Whether it ends when it is heard of next.
     doomed: Arc<AtomicBool>,
 }
@@ -81,7 +94,14 @@ impl Watched {
         let id = watch.next;
         watch.next += 1;
         let doomed = Arc::new(AtomicBool::new(false));
-        watch.running.push(Running { id, limit, base: None, accused: false, doomed: Arc::clone(&doomed) });
+        watch.running.push(Running {
+            id,
+            limit,
+            base: None,
+            accused: false,
+            thread: thread::current().id(),
+            doomed: Arc::clone(&doomed),
+        });
         if watch.asleep {
             WAKE.notify_one();
         }
@@ -110,14 +130,39 @@ impl Drop for Watched {
         if !watch.running.iter().any(|running| running.accused) {
             LIVE_MEMORY.store(0, Ordering::Relaxed);
         }
+        if watch.running.is_empty() {
+            watch.floor = None;
+        }
     }
 }
 
+/// Whether an alarm is raised, so that nothing should begin.
+pub(crate) fn is_alarmed() -> bool {
+    LIVE_MEMORY.load(Ordering::Relaxed) != 0
+}
+
 /// Waits until the alarm is over.
-pub(crate) fn wait() {
-    while LIVE_MEMORY.load(Ordering::Relaxed) != 0 {
+///
+/// # Errors
+/// [`Limit::Busy`] when it is not over `within` this time, [`Limit::Memory`] when an evaluation is responsible that waits
+/// for this one on this very thread.
+pub(crate) fn wait(within: Duration) -> Result<(), Limit> {
+    let since = Instant::now();
+    while is_alarmed() {
+        if is_ours(&lock(), thread::current().id()) {
+            return Err(Limit::Memory);
+        }
+        if since.elapsed() >= within {
+            return Err(Limit::Busy);
+        }
         thread::sleep(PERIOD);
     }
+    Ok(())
+}
+
+/// Whether an evaluation on a thread is responsible for the alarm.
+fn is_ours(watch: &Watch, thread: ThreadId) -> bool {
+    watch.running.iter().any(|running| running.accused && running.thread == thread)
 }
 
 fn watch() {
@@ -142,6 +187,7 @@ fn watch() {
 
 /// Compares the size of the process with what it was when each evaluation was first seen.
 fn look(watch: &mut Watch, size: usize, live: &AtomicUsize) {
+    let floor = *watch.floor.get_or_insert(size);
     let mut alarm = false;
     for running in &mut watch.running {
         let base = *running.base.get_or_insert(size);
@@ -155,8 +201,8 @@ fn look(watch: &mut Watch, size: usize, live: &AtomicUsize) {
         watch.raised = 0;
         live.store(ALARM, Ordering::Relaxed);
     } else if watch.running.iter().any(|running| running.accused) {
-        watch.raised += 1;
-        if watch.raised >= RAISED {
+        watch.raised = watch.raised.saturating_add(1);
+        if watch.raised >= RAISED && size.saturating_sub(floor) <= TOGETHER {
             end_alarm(watch, size);
             live.store(0, Ordering::Relaxed);
         }
@@ -188,7 +234,7 @@ mod tests {
     use super::*;
 
     fn running(id: u64, base: Option<usize>) -> Running {
-        Running { id, limit: 10, base, accused: false, doomed: Arc::default() }
+        Running { id, limit: 10, base, accused: false, thread: thread::current().id(), doomed: Arc::default() }
     }
 
     /// CO-225: an alarm is over in a moment, noticed or not: who does not notice ends later, and keeps nobody else waiting.
@@ -209,6 +255,38 @@ mod tests {
         assert_eq!((watch.alarms, live.load(Ordering::Relaxed)), (1, 0), "what it holds counts against nobody");
         look(&mut watch, 231, &live);
         assert_eq!((watch.alarms, live.load(Ordering::Relaxed)), (2, ALARM));
+    }
+
+    /// CO-225: while an evaluation that is to end still runs and the process has grown by more than all may have, the alarm
+    /// stays: that one ends at its next step, and nothing begins.
+    #[test]
+    fn co_225_an_alarm_lasts_while_there_is_no_room() {
+        let live = AtomicUsize::new(0);
+        let mut watch = Watch { running: vec![running(1, None), running(2, None)], ..Watch::default() };
+        look(&mut watch, 100, &live);
+        look(&mut watch, 141, &live);
+        for _ in 0..=RAISED {
+            look(&mut watch, 141, &live);
+        }
+        assert_eq!(live.load(Ordering::Relaxed), 0, "there is room");
+        let full = 101 + TOGETHER;
+        for _ in 0..10 * RAISED {
+            look(&mut watch, full, &live);
+            assert_eq!(live.load(Ordering::Relaxed), ALARM);
+        }
+        look(&mut watch, full - 1, &live);
+        assert_eq!(live.load(Ordering::Relaxed), 0, "there is room again");
+    }
+
+    /// CO-225: what an evaluation that is to end waits for on its own thread does not wait for that one.
+    #[test]
+    fn co_225_nobody_waits_for_itself() {
+        let mut watch = Watch { running: vec![running(1, Some(100))], ..Watch::default() };
+        let here = thread::current().id();
+        assert!(!is_ours(&watch, here));
+        look(&mut watch, 141, &AtomicUsize::new(0));
+        assert!(is_ours(&watch, here));
+        assert!(!thread::spawn(move || is_ours(&watch, thread::current().id())).join().unwrap());
     }
 
     /// CO-224: the one that was there when the process grew is responsible, one that came later is not.

@@ -44,6 +44,8 @@ struct Shared {
     threads: usize,
     waiting: usize,
     patience: Duration,
+    /// Whether nobody's place is taken for now: who has one holds more memory than it may, or waits for one that does.
+    held: fn() -> bool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -92,12 +94,12 @@ impl Pool {
     /// A pool of up to `threads` threads, which are started as they are needed, and room for `waiting` evaluations.
     #[must_use]
     pub fn new(threads: usize, waiting: usize) -> Self {
-        Self::with_patience(threads, waiting, PATIENCE)
+        Self::with_patience(threads, waiting, PATIENCE, crate::memory::is_alarmed)
     }
 
-    fn with_patience(threads: usize, waiting: usize, patience: Duration) -> Self {
-        let shared =
-            Shared { queue: Mutex::default(), wake: Condvar::new(), threads: threads.max(1), waiting, patience };
+    fn with_patience(threads: usize, waiting: usize, patience: Duration, held: fn() -> bool) -> Self {
+        let threads = threads.max(1);
+        let shared = Shared { queue: Mutex::default(), wake: Condvar::new(), threads, waiting, patience, held };
         Self(Arc::new(Owner(Arc::new(shared))))
     }
 
@@ -161,6 +163,7 @@ impl Shared {
         if busy
             && queue.threads >= self.threads
             && queue.lost < LOST
+            && !(self.held)()
             && let Some(slow) = queue.running.iter_mut().find(|job| !job.lost && job.since.elapsed() >= self.patience)
         {
             slow.lost = true;
@@ -257,7 +260,7 @@ mod tests {
     /// CO-225: evaluations that never notice their limits do not keep others from theirs, and end when they come back.
     #[tokio::test]
     async fn co_225_lost_threads_are_replaced() {
-        let pool = Pool::with_patience(2, 8, Duration::ZERO);
+        let pool = Pool::with_patience(2, 8, Duration::ZERO, || false);
         let mut gates = Vec::new();
         let mut held = Vec::new();
         for _ in 0..4 {
@@ -281,10 +284,27 @@ mod tests {
         assert!(pool.0.0.lock().threads <= 2);
     }
 
+    /// CO-225: while one that is to end for its memory still runs, nobody's place is taken.
+    #[tokio::test]
+    async fn co_225_no_thread_is_replaced_while_memory_is_short() {
+        let pool = Pool::with_patience(1, 1, Duration::ZERO, || true);
+        let (held, gate) = held_up(&pool).await;
+        let mut waiting = Box::pin(pool.run(Duration::from_secs(60), || true));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        assert_eq!(pool.run(Duration::ZERO, || true).await, Err(PoolError::Overrun));
+        let (lost, threads) = {
+            let queue = pool.0.0.lock();
+            (queue.lost, queue.threads)
+        };
+        assert_eq!((lost, threads), (0, 1));
+        gate.send(()).unwrap();
+        assert!(held.await.unwrap() && waiting.await.unwrap());
+    }
+
     /// CO-225: no more than so many threads are ever replaced.
     #[tokio::test]
     async fn co_225_lost_threads_are_bounded() {
-        let pool = Pool::with_patience(1, 0, Duration::ZERO);
+        let pool = Pool::with_patience(1, 0, Duration::ZERO, || false);
         let mut gates = Vec::new();
         let mut held = Vec::new();
         for _ in 0..=LOST {

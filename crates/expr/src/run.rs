@@ -172,6 +172,8 @@ impl Input {
 /// Evaluates a program.
 pub(crate) fn run(program: &Program, inputs: &Inputs, host: &dyn Host, budget: &Budget) -> Result<Outcome, RunError> {
     loop {
+        // Nothing begins while one that is to end for its memory still runs.
+        memory::wait(budget.time_left())?;
         let watched = Watched::start(budget.limits().memory);
         let steps = budget.steps();
         // A panic of the interpreter or the host ends this evaluation and nothing else (CO-225).
@@ -181,8 +183,6 @@ pub(crate) fn run(program: &Program, inputs: &Inputs, host: &dyn Host, budget: &
         if out_of_memory && watched.is_innocent() && !budget.time_left().is_zero() {
             // Another evaluation filled the memory. Nothing of this one has had an effect, so it starts anew.
             budget.set_steps(steps);
-            drop(watched);
-            memory::wait();
             continue;
         }
         return answer;
