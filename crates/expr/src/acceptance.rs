@@ -78,6 +78,28 @@ fn co_224_memory_is_limited_in_small_pieces_too() {
     drop(guard);
 }
 
+/// CO-225: lists that the interpreter makes at one go are bounded, however many evaluations want them at once.
+#[tokio::test]
+async fn co_225_what_is_found_at_one_go_is_bounded() {
+    let guard = MEMORY.lock().await;
+    let source = "import re\nt = 'a ' * 3900000\nx = []\nfor i in range(1000):\n    x.append(re.findall('a', t))";
+    let pool = Pool::new(4, 64);
+    let before = resident();
+    let jobs: Vec<_> = (0..8)
+        .map(|_| {
+            let pool = pool.clone();
+            let job = move || run_within(source, Limits::default());
+            tokio::spawn(async move { pool.run(Duration::from_secs(30), job).await.unwrap().unwrap_err() })
+        })
+        .collect();
+    for job in jobs {
+        let error = job.await.unwrap();
+        assert!(error.message().starts_with("MemoryError: findall() takes texts of up to 262144 "), "{error}");
+        assert!(resident().saturating_sub(before) < 128 << 20);
+    }
+    drop(guard);
+}
+
 /// CO-224: each limit has an error of its own.
 #[test]
 fn co_224_each_limit_has_its_own_error() {

@@ -147,8 +147,8 @@ const MEMBERS: [(&str, &[&str]); 8] = [
     ("functools", &["partial", "reduce"]),
 ];
 
-/// What the prelude adds: module, name, what stands for it, and where that is defined.
-const SUPPLIED: [(&str, &str, &str, Option<Part>); 6] = [
+/// What the prelude adds or has in its place: module, name, what stands for it, and where that is defined.
+const SUPPLIED: [(&str, &str, &str, Option<Part>); 10] = [
     // Dicts keep their order.
     ("collections", "OrderedDict", "dict", None),
     ("datetime", "UTC", "__pc_utc", Some(Part::Clock)),
@@ -156,6 +156,10 @@ const SUPPLIED: [(&str, &str, &str, Option<Part>); 6] = [
     ("itertools", "groupby", "__pc_groupby", Some(Part::GroupBy)),
     ("itertools", "permutations", "__pc_permutations", Some(Part::Permutations)),
     ("itertools", "product", "__pc_product", Some(Part::Product)),
+    ("json", "loads", "__pc_loads", Some(Part::Loads)),
+    ("re", "findall", "__pc_re_findall", Some(Part::Found)),
+    ("re", "finditer", "__pc_re_finditer", Some(Part::Found)),
+    ("re", "split", "__pc_re_split", Some(Part::Found)),
 ];
 
 /// What stands for a member that the prelude adds.
@@ -172,7 +176,8 @@ pub(crate) fn holds(module: &str, name: &str) -> bool {
 /// What a module holds, for a hint.
 pub(crate) fn names(module: &str) -> String {
     let known = MEMBERS.iter().find(|(of, _)| *of == module).map_or(&[][..], |(_, names)| *names);
-    let added = SUPPLIED.iter().filter(|(of, ..)| *of == module).map(|(_, name, ..)| *name);
+    let added = SUPPLIED.iter().filter(|(of, name, ..)| *of == module && !known.contains(name));
+    let added = added.map(|(_, name, ..)| *name);
     known.iter().copied().chain(added).collect::<Vec<_>>().join(", ")
 }
 

@@ -34,6 +34,10 @@ pub(crate) enum Part {
     Truth,
     /// Powers.
     Power,
+    /// What regular expressions find, as long as it fits into memory.
+    Found,
+    /// `json.loads`, as long as it fits into memory.
+    Loads,
     /// Replacement by a function.
     Replace,
     /// `str.maketrans` and `str.translate`.
@@ -70,6 +74,8 @@ impl Part {
             Self::Sets => SETS,
             Self::Truth => TRUTH,
             Self::Power => POWER,
+            Self::Found => FOUND,
+            Self::Loads => LOADS,
             Self::Replace => REPLACE,
             Self::Translate => TRANSLATE,
             Self::Chained => CHAINED,
@@ -99,6 +105,8 @@ impl Part {
             | Self::Sets
             | Self::Truth
             | Self::Power
+            | Self::Found
+            | Self::Loads
             | Self::Replace
             | Self::Translate
             | Self::Chained
@@ -127,62 +135,64 @@ fn collection_method(name: &str) -> &'static str {
     match name {
         "all" => {
             "
-def __pc_all(c, *a, **k):
-    return c[:] if isinstance(c, list) else c.all(*a, **k)
+def __pc_all(__pc_o, *__pc_a, **__pc_k):
+    return __pc_o[:] if isinstance(__pc_o, list) else __pc_o.all(*__pc_a, **__pc_k)
 "
         }
         "filter" => {
             "
-def __pc_filter(c, *a, **k):
-    return [c[i] for i in __pc_select(c, a, k, True)] if isinstance(c, list) else c.filter(*a, **k)
+def __pc_filter(__pc_o, *__pc_a, **__pc_k):
+    return [__pc_o[i] for i in __pc_select(__pc_o, __pc_a, __pc_k, True)] if isinstance(__pc_o, list) else __pc_o.filter(*__pc_a, **__pc_k)
 "
         }
         "exclude" => {
             "
-def __pc_exclude(c, *a, **k):
-    return [c[i] for i in __pc_select(c, a, k, False)] if isinstance(c, list) else c.exclude(*a, **k)
+def __pc_exclude(__pc_o, *__pc_a, **__pc_k):
+    return [__pc_o[i] for i in __pc_select(__pc_o, __pc_a, __pc_k, False)] if isinstance(__pc_o, list) else __pc_o.exclude(*__pc_a, **__pc_k)
 "
         }
         "first" => {
             "
-def __pc_first(c, *a, **k):
-    return (c[0] if c else None) if isinstance(c, list) else c.first(*a, **k)
+def __pc_first(__pc_o, *__pc_a, **__pc_k):
+    return (__pc_o[0] if __pc_o else None) if isinstance(__pc_o, list) else __pc_o.first(*__pc_a, **__pc_k)
 "
         }
         "last" => {
             "
-def __pc_last(c, *a, **k):
-    return (c[-1] if c else None) if isinstance(c, list) else c.last(*a, **k)
+def __pc_last(__pc_o, *__pc_a, **__pc_k):
+    return (__pc_o[-1] if __pc_o else None) if isinstance(__pc_o, list) else __pc_o.last(*__pc_a, **__pc_k)
 "
         }
         "exists" => {
             "
-def __pc_exists(c, *a, **k):
-    return len(c) > 0 if isinstance(c, list) else c.exists(*a, **k)
+def __pc_exists(__pc_o, *__pc_a, **__pc_k):
+    return len(__pc_o) > 0 if isinstance(__pc_o, list) else __pc_o.exists(*__pc_a, **__pc_k)
 "
         }
         "count" => {
             "
-def __pc_count(c, *a):
-    if isinstance(c, list) and not a:
-        return len(c)
-    return c.count(a[0]) if len(a) == 1 else c.count(*a)
+def __pc_count(__pc_o, *__pc_a, **__pc_k):
+    if isinstance(__pc_o, list) and not __pc_a:
+        return len(__pc_o)
+    if len(__pc_a) == 1 and not __pc_k:
+        return __pc_o.count(__pc_a[0])
+    return __pc_o.count(*__pc_a, **__pc_k)
 "
         }
         "order_by" => {
             "
-def __pc_order_by(c, *a, **k):
-    return [c[i] for i in __pc_select(c, a, k, None)] if isinstance(c, list) else c.order_by(*a, **k)
+def __pc_order_by(__pc_o, *__pc_a, **__pc_k):
+    return [__pc_o[i] for i in __pc_select(__pc_o, __pc_a, __pc_k, None)] if isinstance(__pc_o, list) else __pc_o.order_by(*__pc_a, **__pc_k)
 "
         }
         "values_list" => {
             "
-def __pc_values_list(c, *a, flat=False, **k):
-    if not isinstance(c, list):
-        return c.values_list(*a, **k)
-    if flat and len(a) == 1:
-        return [getattr(x, a[0]) for x in c]
-    return [tuple([getattr(x, n) for n in a]) for x in c]
+def __pc_values_list(__pc_o, *__pc_a, **__pc_k):
+    if not isinstance(__pc_o, list):
+        return __pc_o.values_list(*__pc_a, **__pc_k)
+    if __pc_k.get('flat') and len(__pc_a) == 1:
+        return [getattr(x, __pc_a[0]) for x in __pc_o]
+    return [tuple([getattr(x, n) for n in __pc_a]) for x in __pc_o]
 "
         }
         _ => "",
@@ -212,14 +222,14 @@ def __pc_k(x):
 def __pc_sub(a, b):
     d = a - b
     return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
-def __pc_astimezone(x, *a, **k):
-    return __pc_zoned(x, *a, **k) if isinstance(x, __pc_dt.datetime) else x.astimezone(*a, **k)
+def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
+    return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)
 def __pc_zoned(x, tz):
     epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
     offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
     return (epoch + (x - epoch) + offset).replace(tzinfo=tz)
-def __pc_total_seconds(x, *a, **k):
-    return x if isinstance(x, float) else x.total_seconds(*a, **k)
+def __pc_total_seconds(__pc_o, *__pc_a, **__pc_k):
+    return __pc_o if isinstance(__pc_o, float) else __pc_o.total_seconds(*__pc_a, **__pc_k)
 def __pc_days(x):
     return int(x // 86400) if isinstance(x, float) else x.days
 def __pc_seconds(x):
@@ -318,20 +328,20 @@ def __pc_moment(c, seconds):
     part = int((seconds - whole) * 1000000 + 0.5)
     at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
     return at.date() if c is __pc_dt.date else at
-def __pc_utcfromtimestamp(c, *a, **k):
-    return __pc_moment(c, *a) if c is __pc_dt.datetime else c.utcfromtimestamp(*a, **k)
-def __pc_fromtimestamp(c, *a, **k):
-    return __pc_local(c, *a, **k) if c is __pc_dt.datetime or c is __pc_dt.date else c.fromtimestamp(*a, **k)
+def __pc_utcfromtimestamp(__pc_o, *__pc_a, **__pc_k):
+    return __pc_moment(__pc_o, *__pc_a) if __pc_o is __pc_dt.datetime else __pc_o.utcfromtimestamp(*__pc_a, **__pc_k)
+def __pc_fromtimestamp(__pc_o, *__pc_a, **__pc_k):
+    return __pc_local(__pc_o, *__pc_a, **__pc_k) if __pc_o is __pc_dt.datetime or __pc_o is __pc_dt.date else __pc_o.fromtimestamp(*__pc_a, **__pc_k)
 def __pc_local(c, seconds, tz=None):
     at = __pc_moment(c, seconds)
     if tz is None:
         return at
     offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
     return (at + offset).replace(tzinfo=tz)
-def __pc_utcnow(c, *a, **k):
-    return c.now(__pc_utc).replace(tzinfo=None) if c is __pc_dt.datetime else c.utcnow(*a, **k)
-def __pc_today(c, *a, **k):
-    return c.now() if c is __pc_dt.datetime else c.today(*a, **k)
+def __pc_utcnow(__pc_o, *__pc_a, **__pc_k):
+    return __pc_o.now(__pc_utc).replace(tzinfo=None) if __pc_o is __pc_dt.datetime else __pc_o.utcnow(*__pc_a, **__pc_k)
+def __pc_today(__pc_o, *__pc_a, **__pc_k):
+    return __pc_o.now() if __pc_o is __pc_dt.datetime else __pc_o.today(*__pc_a, **__pc_k)
 ";
 
 const SETS: &str = r"
@@ -377,34 +387,35 @@ def __pc_chained(of):
     return [x for xs in of if __pc_t() for x in xs if __pc_t()]
 ";
 
-// The interpreter's own methods take one argument each.
+// The interpreter's own methods take one argument each. What else has such a method may know any keyword, so that names of
+// parameters are ours.
 const GATHERED: &str = r"
-def __pc_union(s, *a):
-    if not isinstance(s, (set, frozenset)):
-        return s.union(*a)
-    s = s.copy()
-    for x in a:
-        s = s.union(x)
-    return s
-def __pc_intersection(s, *a):
-    if not isinstance(s, (set, frozenset)):
-        return s.intersection(*a)
-    s = s.copy()
-    for x in a:
-        s = s.intersection(x)
-    return s
-def __pc_difference(s, *a):
-    if not isinstance(s, (set, frozenset)):
-        return s.difference(*a)
-    s = s.copy()
-    for x in a:
-        s = s.difference(x)
-    return s
-def __pc_update(s, *a, **k):
-    if not isinstance(s, set):
-        return s.update(*a, **k)
-    for x in a:
-        s.update(x)
+def __pc_union(__pc_o, *__pc_a, **__pc_k):
+    if __pc_k or not isinstance(__pc_o, (set, frozenset)):
+        return __pc_o.union(*__pc_a, **__pc_k)
+    __pc_o = __pc_o.copy()
+    for x in __pc_a:
+        __pc_o = __pc_o.union(x)
+    return __pc_o
+def __pc_intersection(__pc_o, *__pc_a, **__pc_k):
+    if __pc_k or not isinstance(__pc_o, (set, frozenset)):
+        return __pc_o.intersection(*__pc_a, **__pc_k)
+    __pc_o = __pc_o.copy()
+    for x in __pc_a:
+        __pc_o = __pc_o.intersection(x)
+    return __pc_o
+def __pc_difference(__pc_o, *__pc_a, **__pc_k):
+    if __pc_k or not isinstance(__pc_o, (set, frozenset)):
+        return __pc_o.difference(*__pc_a, **__pc_k)
+    __pc_o = __pc_o.copy()
+    for x in __pc_a:
+        __pc_o = __pc_o.difference(x)
+    return __pc_o
+def __pc_update(__pc_o, *__pc_a, **__pc_k):
+    if __pc_k or not isinstance(__pc_o, set):
+        return __pc_o.update(*__pc_a, **__pc_k)
+    for x in __pc_a:
+        __pc_o.update(x)
 ";
 
 // What three numbers come to cannot be interrupted, and takes for ever when they are enormous.
@@ -418,8 +429,59 @@ def __pc_pow(base, exp, mod=None):
     return pow(base, exp, mod)
 "#;
 
-const REPLACE: &str = r#"
+// The interpreter makes all of a list before it looks at the time or the memory again. An item is some two hundred bytes, so
+// that a quarter of a million of them are what an evaluation may hold at most (CO-225). Each character may begin an item,
+// and each group makes another.
+const FOUND: &str = r#"
 import re as __pc_re
+def __pc_few(name, pattern, string, most=0):
+    pattern = pattern.pattern if isinstance(pattern, __pc_re.Pattern) else pattern
+    if not isinstance(pattern, str) or not isinstance(string, str):
+        return
+    n = min(len(string), most) if isinstance(most, int) and most > 0 else len(string)
+    most = 262144 // (1 + pattern.count("(") - pattern.count("(?:"))
+    if n > most:
+        raise MemoryError(f"{name}() takes texts of up to {most} characters with this pattern")
+def __pc_re_findall(pattern, string, flags=0):
+    __pc_few("findall", pattern, string)
+    return __pc_re.findall(pattern, string, flags)
+def __pc_re_finditer(pattern, string, flags=0):
+    __pc_few("finditer", pattern, string)
+    return __pc_re.finditer(pattern, string, flags)
+def __pc_re_split(pattern, string, maxsplit=0, flags=0):
+    __pc_few("split", pattern, string, maxsplit)
+    return __pc_re.split(pattern, string, maxsplit, flags)
+def __pc_few_of(name, of, a, k):
+    if isinstance(of, __pc_re.Pattern):
+        __pc_few(name, of, *(a if a else [k.get("string")])[:1], *(a[1:2] if len(a) > 1 else [k.get("maxsplit", 0)]))
+    elif len(a) > 1 and not isinstance(of, str):
+        __pc_few(name, *a[:2])
+def __pc_findall(__pc_o, *__pc_a, **__pc_k):
+    __pc_few_of("findall", __pc_o, __pc_a, __pc_k)
+    if len(__pc_a) == 1 and not __pc_k:
+        return __pc_o.findall(__pc_a[0])
+    return __pc_o.findall(*__pc_a, **__pc_k)
+def __pc_finditer(__pc_o, *__pc_a, **__pc_k):
+    __pc_few_of("finditer", __pc_o, __pc_a, __pc_k)
+    if len(__pc_a) == 1 and not __pc_k:
+        return __pc_o.finditer(__pc_a[0])
+    return __pc_o.finditer(*__pc_a, **__pc_k)
+def __pc_split(__pc_o, *__pc_a, **__pc_k):
+    __pc_few_of("split", __pc_o, __pc_a, __pc_k)
+    return __pc_o.split(*__pc_a, **__pc_k)
+"#;
+
+const LOADS: &str = r#"
+import json as __pc_json
+def __pc_loads(s, **k):
+    if isinstance(s, str) and s.count(",") + s.count("[") + s.count("{") > 131072:
+        raise MemoryError("json.loads() takes texts of up to 131072 values")
+    if isinstance(s, bytes) and s.count(b",") + s.count(b"[") + s.count(b"{") > 131072:
+        raise MemoryError("json.loads() takes texts of up to 131072 values")
+    return __pc_json.loads(s, **k)
+"#;
+
+const REPLACE: &str = r#"
 def __pc_replaced(found, f, s, count):
     out = []
     at = 0
@@ -434,15 +496,15 @@ def __pc_replaced(found, f, s, count):
 def __pc_re_sub(pattern, repl, string, count=0, flags=0):
     if isinstance(repl, str):
         return __pc_re.sub(pattern, repl, string, count=count, flags=flags)
-    found = pattern.finditer(string) if isinstance(pattern, __pc_re.Pattern) else __pc_re.finditer(pattern, string, flags)
+    found = __pc_finditer(pattern, string) if isinstance(pattern, __pc_re.Pattern) else __pc_re_finditer(pattern, string, flags)
     return __pc_replaced(found, repl, string, count)
-def __pc_pattern_sub(pattern, *a, **k):
-    repl = a[0] if a else k.get("repl")
-    if isinstance(repl, str) or not isinstance(pattern, __pc_re.Pattern):
-        return pattern.sub(*a, **k)
-    string = a[1] if len(a) > 1 else k["string"]
-    count = a[2] if len(a) > 2 else k.get("count", 0)
-    return __pc_replaced(pattern.finditer(string), repl, string, count)
+def __pc_pattern_sub(__pc_o, *__pc_a, **__pc_k):
+    repl = __pc_a[0] if __pc_a else __pc_k.get("repl")
+    if isinstance(repl, str) or not isinstance(__pc_o, __pc_re.Pattern):
+        return __pc_o.sub(*__pc_a, **__pc_k)
+    string = __pc_a[1] if len(__pc_a) > 1 else __pc_k["string"]
+    count = __pc_a[2] if len(__pc_a) > 2 else __pc_k.get("count", 0)
+    return __pc_replaced(__pc_finditer(__pc_o, string), repl, string, count)
 "#;
 
 const TRANSLATE: &str = r#"
@@ -455,12 +517,12 @@ def __pc_maketrans(x, y=None, z=""):
     for c in z:
         table[ord(c)] = None
     return table
-def __pc_translate(s, *a, **k):
-    if not isinstance(s, str) or len(a) != 1:
-        return s.translate(*a, **k)
-    table = a[0]
+def __pc_translate(__pc_o, *__pc_a, **__pc_k):
+    if not isinstance(__pc_o, str) or len(__pc_a) != 1:
+        return __pc_o.translate(*__pc_a, **__pc_k)
+    table = __pc_a[0]
     out = []
-    for c in s:
+    for c in __pc_o:
         to = table.get(ord(c), c)
         if to is not None:
             out.append(chr(to) if isinstance(to, int) else to)

@@ -208,6 +208,9 @@ impl Rewrite<'_> {
             }
             Expr::Attribute(function) if self.gathers(call, function) => {}
             Expr::Attribute(function) if function.attr.as_str() == "sub" => self.replacement(call, Some(function)),
+            Expr::Attribute(function) if let Some(name) = self.finds(function) => {
+                self.method(call, function, name, Part::Found);
+            }
             Expr::Attribute(function) => {
                 self.method_of_text(function);
             }
@@ -249,7 +252,11 @@ impl Rewrite<'_> {
     }
 
     fn attribute(&mut self, expr: &Expr, attribute: &ExprAttribute) {
-        if self.stand_in(attribute) || attribute.ctx != ExprContext::Load || self.method_of_text(attribute) {
+        if self.stand_in(attribute)
+            || attribute.ctx != ExprContext::Load
+            || self.method_of_text(attribute)
+            || self.method_of_sets(attribute)
+        {
             return;
         }
         match attribute.attr.as_str() {

@@ -58,6 +58,8 @@ pub(crate) struct Mentions {
     pub(crate) attributes: HashSet<String>,
     /// Whether there are sets that are written down as such.
     pub(crate) sets: bool,
+    /// Whether `re` or something of it is imported, or read without that.
+    pub(crate) patterns: bool,
     /// Whether a text is exactly `flow_plan`.
     pub(crate) flow_plan: bool,
 }
@@ -111,6 +113,7 @@ impl<'a> Visitor<'a> for Mentions {
                 let given = import.names.iter().map(|alias| alias.asname.as_ref().unwrap_or(&alias.name).to_string());
                 self.assigned.extend(given);
                 let module = import.module.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.patterns |= module == "re";
                 self.imported.extend(import.names.iter().map(|alias| {
                     let name = alias.asname.as_ref().unwrap_or(&alias.name);
                     (name.to_string(), module.clone(), alias.name.to_string())
@@ -124,6 +127,7 @@ impl<'a> Visitor<'a> for Mentions {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
             Expr::Name(name) if name.ctx == ExprContext::Load => {
+                self.patterns |= name.id.as_str() == "re";
                 self.names.insert(name.id.to_string());
             }
             Expr::Name(name) => self.make(&name.id),
@@ -158,6 +162,7 @@ impl<'a> Visitor<'a> for Mentions {
 
     fn visit_alias(&mut self, alias: &'a Alias) {
         let name = alias.asname.as_ref().unwrap_or(&alias.name);
+        self.patterns |= alias.name.as_str() == "re";
         self.bound.insert(name.split('.').next().unwrap_or_default().to_owned());
     }
 

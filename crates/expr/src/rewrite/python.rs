@@ -1,10 +1,13 @@
 //! What the interpreter lacks of Python, made of what it has (CO-221).
 
 use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, UnaryOp, token::TokenKind};
-use ruff_text_size::Ranged;
+use ruff_text_size::{Ranged, TextRange};
 
 use super::Rewrite;
 use crate::{members::supplied, prelude::Part};
+
+/// Methods of sets that take any number of arguments.
+const GATHERED: [&str; 4] = ["union", "intersection", "difference", "update"];
 
 impl Rewrite<'_> {
     /// `sorted(ranks, key=ranks.get)` gets a function that calls the method instead, and so does whatever else takes a
@@ -27,7 +30,14 @@ impl Rewrite<'_> {
             && self.module(&of.id).is_none()
         {
             self.parts.insert(Part::Tick);
-            self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
+            if let (Some(name), Some(dot)) = (self.finds(method), self.dot(method)) {
+                self.parts.insert(Part::Found);
+                let open = format!("(lambda __pc_x,*__pc_a:__pc_t()and __pc_{name}(");
+                self.edits.wrap(value.range(), open, "");
+                self.cut(TextRange::new(dot.start(), method.end()), ",__pc_x,*__pc_a))");
+            } else {
+                self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
+            }
         }
     }
 
@@ -49,30 +59,40 @@ impl Rewrite<'_> {
         }
     }
 
+    /// The name of a method that may be one of a regular expression which makes a list. Methods of modules are supplied.
+    pub(super) fn finds(&self, attribute: &ExprAttribute) -> Option<&'static str> {
+        let name = ["findall", "finditer", "split"].into_iter().find(|name| *name == attribute.attr.as_str())?;
+        let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
+        let of_text = attribute.value.is_string_literal_expr() || self.is_builtin(&attribute.value, &["str"]);
+        (self.mentions.patterns && !of_module && !of_text).then_some(name)
+    }
+
+    /// `set.union` becomes the function that stands for it, also where it is not called: `reduce(set.union, sets)`.
+    pub(super) fn method_of_sets(&mut self, attribute: &ExprAttribute) -> bool {
+        let kept =
+            GATHERED.contains(&attribute.attr.as_str()) && self.is_builtin(&attribute.value, &["set", "frozenset"]);
+        if kept {
+            self.parts.insert(Part::Gathered);
+            self.edits.replace(attribute.range(), format!("__pc_{}", attribute.attr));
+        }
+        kept
+    }
+
     /// `sets.union(a, b)`, `set().union(*all)` and `set.union(*all)`: the interpreter's methods take one argument each.
     pub(super) fn gathers(&mut self, call: &ExprCall, function: &ExprAttribute) -> bool {
-        let Some(name) =
-            ["union", "intersection", "difference", "update"].into_iter().find(|name| *name == function.attr.as_str())
-        else {
-            return false;
-        };
-        let unbound = self.is_builtin(&function.value, &["set", "frozenset"]);
+        let Some(name) = GATHERED.into_iter().find(|name| *name == function.attr.as_str()) else { return false };
+        let unbound = self.method_of_sets(function);
         let one = matches!(&*call.arguments.args, [only] if !only.is_starred_expr());
-        if unbound {
-            self.parts.insert(Part::Gathered);
-            self.edits.replace(call.func.range(), format!("__pc_{name}"));
-        } else if !one && (call.arguments.keywords.is_empty() || !call.arguments.args.is_empty()) {
+        if !unbound && !one && (call.arguments.keywords.is_empty() || !call.arguments.args.is_empty()) {
             self.method(call, function, name, Part::Gathered);
         }
         unbound || !one
     }
 
-    /// Comparisons that are reckoned with count as numbers: `years - (today < birthday)`.
+    /// Truth values that are seen to be some and are reckoned with count as numbers: `years - (today < birthday)`.
     pub(super) fn truths(&mut self, operands: &[&Expr]) {
         for operand in operands {
-            if matches!(operand, Expr::Compare(_))
-                || matches!(operand, Expr::UnaryOp(unary) if unary.op == UnaryOp::Not)
-            {
+            if is_truth(operand) {
                 self.edits.wrap(operand.range(), "(1 if ", " else 0)");
             }
         }
@@ -91,9 +111,10 @@ impl Rewrite<'_> {
             return;
         }
         if of_module {
-            self.parts.insert(Part::Replace);
+            self.parts.extend([Part::Found, Part::Replace]);
             self.edits.replace(call.func.range(), "__pc_re_sub");
         } else if let Some(method) = method {
+            self.parts.insert(Part::Found);
             self.method(call, method, "pattern_sub", Part::Replace);
         }
     }
@@ -200,5 +221,15 @@ impl Rewrite<'_> {
         }
         let breaks = self.text.get(stmt.range().to_std_range()).unwrap_or_default().matches('\n').count();
         self.edits.replace(stmt.range(), format!("{}{}", added.join(";"), "\n".repeat(breaks)));
+    }
+}
+
+/// Whether an expression comes to a truth value, whatever it is made of.
+fn is_truth(expr: &Expr) -> bool {
+    match expr {
+        Expr::Compare(_) | Expr::BooleanLiteral(_) => true,
+        Expr::UnaryOp(unary) => unary.op == UnaryOp::Not,
+        Expr::BoolOp(joined) => joined.values.iter().all(is_truth),
+        _ => false,
     }
 }
