@@ -1,40 +1,69 @@
 //! Plain scalars by the rules of YAML 1.1 (CO-720): `yes` is true, `010` is eight.
 
+use portcullis_core::number::is_kept;
 use serde_json::{Number, Value};
 
-/// What a plain scalar means.
-pub(crate) fn plain(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Value::Bool(true),
-        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Value::Bool(false),
-        _ => {}
+use crate::Fault;
+
+/// Why a number is refused: it would not be the same after it was read (CO-069).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unkept;
+
+impl Unkept {
+    /// The fault of such a number.
+    pub(crate) fn at(self, line: usize) -> Fault {
+        let most = "Numbers of more than 64 bits, or with more digits than a double has, cannot be kept";
+        Fault::new(line, format!("{most}: write them as text, in quotes."))
     }
-    integer(text).or_else(|| float(text)).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn integer(text: &str) -> Option<Value> {
+/// What a plain scalar means.
+pub(crate) fn plain(text: &str) -> Result<Value, Unkept> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Ok(Value::Bool(true)),
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Ok(Value::Bool(false)),
+        _ => {}
+    }
+    let number = match integer(text)? {
+        Some(integer) => Some(integer),
+        None => float(text)?,
+    };
+    Ok(number.unwrap_or_else(|| Value::String(text.to_owned())))
+}
+
+fn integer(text: &str) -> Result<Option<Value>, Unkept> {
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
         None => (false, text),
     };
     if !digits.starts_with(|first: char| first.is_ascii_digit()) {
-        return None;
+        return Ok(None);
     }
     let plain: String = digits.chars().filter(|letter| *letter != '_').collect();
     let magnitude = if let Some(binary) = plain.strip_prefix("0b") {
-        i128::from_str_radix(binary, 2).ok()?
+        whole(binary, 2)?
     } else if let Some(hexadecimal) = plain.strip_prefix("0x") {
-        i128::from_str_radix(hexadecimal, 16).ok()?
+        whole(hexadecimal, 16)?
     } else if plain.contains(':') {
-        sexagesimal(&plain)?
+        sexagesimal(&plain)
     } else if plain.len() > 1 && plain.starts_with('0') {
-        i128::from_str_radix(&plain, 8).ok()?
+        whole(&plain, 8)?
     } else {
-        plain.parse().ok()?
+        whole(&plain, 10)?
     };
+    let Some(magnitude) = magnitude else { return Ok(None) };
     let value = if negative { -magnitude } else { magnitude };
-    Number::from_i128(value).map(Value::Number)
+    let fits = i64::try_from(value).is_ok() || u64::try_from(value).is_ok();
+    Number::from_i128(value).filter(|_| fits).map(|number| Some(Value::Number(number))).ok_or(Unkept)
+}
+
+/// The number of these digits, if they are digits.
+fn whole(digits: &str, radix: u32) -> Result<Option<i128>, Unkept> {
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return Ok(None);
+    }
+    i128::from_str_radix(digits, radix).map(Some).map_err(|_| Unkept)
 }
 
 /// `1:30` is ninety.
@@ -52,7 +81,7 @@ fn sexagesimal(text: &str) -> Option<i128> {
 }
 
 /// Numbers with a point. What JSON cannot say (`.inf`, `.nan`) stays text.
-fn float(text: &str) -> Option<Value> {
+fn float(text: &str) -> Result<Option<Value>, Unkept> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let fits = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+' | b'_');
     let begins = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
@@ -61,10 +90,16 @@ fn float(text: &str) -> Option<Value> {
         || !digits.bytes().any(|byte| byte.is_ascii_digit())
         || !digits.bytes().all(fits)
     {
-        return None;
+        return Ok(None);
     }
     let plain: String = text.chars().filter(|letter| *letter != '_').collect();
-    Number::from_f64(plain.parse().ok()?).map(Value::Number)
+    let Ok(read) = plain.parse::<f64>() else { return Ok(None) };
+    kept(&plain, read).map(Some)
+}
+
+/// A double, if it is what is written.
+pub(crate) fn kept(text: &str, read: f64) -> Result<Value, Unkept> {
+    Number::from_f64(read).filter(|_| is_kept(text)).map(Value::Number).ok_or(Unkept)
 }
 
 #[cfg(test)]
@@ -102,10 +137,30 @@ mod tests {
             ("1.2.3", json!("1.2.3")),
             (".", json!(".")),
             ("2026-01-01", json!("2026-01-01")),
-            ("99999999999999999999", json!("99999999999999999999")),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("99999999999999999999x", json!("99999999999999999999x")),
+            ("0.9435702537977213", json!(0.943_570_253_797_721_3)),
             ("hours=1", json!("hours=1")),
         ] {
-            assert_eq!(plain(text), value, "{text}");
+            assert_eq!(plain(text), Ok(value), "{text}");
+        }
+    }
+
+    /// CO-069, CO-720: numbers that would not be the same afterwards are refused, however they are written.
+    #[test]
+    fn co_069_numbers_that_would_change_are_refused() {
+        let long = "9".repeat(60);
+        for text in [
+            "99999999999999999999",
+            "-9223372036854775809",
+            "0x10000000000000000",
+            "07777777777777777777777777",
+            &long,
+            "0.1000000000000000055",
+            "1.0e+999",
+            "9007199254740993.0",
+        ] {
+            assert_eq!(plain(text), Err(Unkept), "{text}");
         }
     }
 }

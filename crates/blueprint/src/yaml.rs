@@ -107,7 +107,10 @@ impl<'a> Loader<'a> {
             }
             Event::Scalar(text, style, anchor, yaml_tag) => {
                 let is_text = style != ScalarStyle::Plain || yaml_tag.is_some();
-                let value = if is_text { Value::String(text.into_owned()) } else { scalar::plain(&text) };
+                let value = match is_text {
+                    true => Value::String(text.into_owned()),
+                    false => scalar::plain(&text).map_err(|unkept| unkept.at(line))?,
+                };
                 (anchor, yaml_tag, Node::new(line, Kind::Plain(value)))
             }
             Event::SequenceStart(anchor, yaml_tag) => {
@@ -208,11 +211,15 @@ fn core_schema(name: &str, node: Node) -> Result<Node, Fault> {
             _ => Err(wrong()),
         };
     };
+    let plain = || scalar::plain(text).map_err(|unkept| unkept.at(line));
     let value = match name {
         "str" => Value::String(text.to_owned()),
-        "bool" => Some(scalar::plain(text)).filter(Value::is_boolean).ok_or_else(wrong)?,
-        "int" => Some(scalar::plain(text)).filter(|value| value.is_i64() || value.is_u64()).ok_or_else(wrong)?,
-        "float" => text.parse::<f64>().ok().map(Value::from).filter(Value::is_number).ok_or_else(wrong)?,
+        "bool" => Some(plain()?).filter(Value::is_boolean).ok_or_else(wrong)?,
+        "int" => Some(plain()?).filter(|value| value.is_i64() || value.is_u64()).ok_or_else(wrong)?,
+        "float" => {
+            let read = text.parse::<f64>().ok().filter(|read| read.is_finite()).ok_or_else(wrong)?;
+            scalar::kept(text, read).map_err(|unkept| unkept.at(line))?
+        }
         "null" => Value::Null,
         _ => return Err(wrong()),
     };

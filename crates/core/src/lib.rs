@@ -21,6 +21,7 @@ pub mod keys;
 pub mod label;
 pub mod marks;
 pub mod negotiate;
+pub mod number;
 pub mod origin;
 pub mod outpost;
 pub mod page;

@@ -44,6 +44,8 @@ pub struct AccessContext {
     pub http: Option<Arc<HttpFacts>>,
     /// Who sends it, where that is not the user: who tries out what would become of them.
     pub sender: Option<Arc<Person>>,
+    /// Whether the sender gets to read what policies say: messages and lines.
+    pub explained: bool,
     /// The request, for events.
     pub request: Request,
 }
@@ -56,8 +58,8 @@ impl AccessContext {
 
     /// The same, from this visitor.
     pub fn from(self, visitor: &Visitor) -> Self {
-        let Visitor { client, request, http, sender } = visitor.clone();
-        Self { client: Some(client), request, http, sender, ..self }
+        let Visitor { client, request, http, sender, explained } = visitor.clone();
+        Self { client: Some(client), request, http, sender, explained, ..self }
     }
 }
 
@@ -293,6 +295,7 @@ impl<'a> Case<'a> {
             flow: context.flow.clone(),
             http: context.http.clone(),
             sender: context.sender.clone(),
+            explained: context.explained,
             request: context.request.clone(),
             context: policies::context(ctx, context.client, &context.entries),
             debug: false,

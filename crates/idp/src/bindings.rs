@@ -350,14 +350,21 @@ async fn check(
     let orphan = nothing(binding) && before.is_some_and(|before| nothing(before) && before.target == binding.target);
     // A binding on anything else would promise too much.
     let on_entitlement = entitlement::by_uuid(change.conn(), EntitlementId(binding.target)).await?.is_some();
-    if let Some(target) = fields.target
+    let names = [
+        ("target", fields.target.is_some()),
+        ("user", fields.user.is_some()),
+        ("group", fields.group.is_some()),
+        ("policy", fields.policy.is_some()),
+    ];
+    let target = binding.target;
+    if let Some((field, _)) = names.into_iter().find(|(_, is_given)| *is_given)
         && !on_entitlement
         && application::by_uuid(change.conn(), ApplicationId(target)).await?.is_none()
     {
         match flow::by_pk(change.conn(), FlowId(target)).await? {
             // It is asked before anybody is known, so that these would keep everybody out (CO-172).
             Some(flow) if flow.authentication != "require_authenticated" && binding.policy.is_none() && !orphan => {
-                problems.add("target", "Nobody is known when this flow begins: only policies can be bound to it.");
+                problems.add(field, "Nobody is known when this flow begins: only policies can be bound to it.");
             }
             Some(flow) if flow.designation != "authorization" => {}
             Some(_) => problems.add("target", "Bind to the application: its own bindings decide who may use it."),

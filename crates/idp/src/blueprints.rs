@@ -220,11 +220,11 @@ fn settle(ctx: &Context, view: &mut View, fields: Fields, mut problems: Problems
         if name.is_empty() {
             problems.add("name", "This field may not be blank.");
         }
-        problems.limit("name", &name);
+        problems.limit_indexed("name", &name);
         blueprint.name = name;
     }
     if let Some(path) = fields.path {
-        problems.limit("path", &path);
+        problems.limit_indexed("path", &path);
         blueprint.path = path;
     }
     *content = fields.content.unwrap_or_else(|| std::mem::take(content));

@@ -260,23 +260,25 @@ pub struct Visitor {
     pub http: Option<Arc<HttpFacts>>,
     /// Who sends the request, where somebody tries out what would become of another one (CO-286, CO-140).
     pub sender: Option<Arc<Person>>,
+    /// Whether they get to read what comes of it.
+    pub explained: bool,
 }
 
 impl Visitor {
     /// A visitor of whom only the address is known.
     pub fn at(client: IpAddr) -> Self {
-        Self { client, request: Request::default(), http: None, sender: None }
+        Self { client, request: Request::default(), http: None, sender: None, explained: false }
     }
 
     /// Whoever sent the request that came from `origin`. Policies know nothing of it.
     pub fn sent_from(origin: &Origin) -> Self {
-        Self { client: origin.client, request: Request::of(origin), http: None, sender: None }
+        Self { client: origin.client, request: Request::of(origin), http: None, sender: None, explained: false }
     }
 
     /// Where an actor is.
     pub fn of(actor: &Actor) -> Self {
         let client = actor.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Self { client, request: actor.request.clone(), http: None, sender: None }
+        Self { client, request: actor.request.clone(), http: None, sender: None, explained: false }
     }
 
     /// The same visitor, who comes with this session.

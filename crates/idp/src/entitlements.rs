@@ -331,7 +331,7 @@ async fn check(conn: &mut Conn, fields: &Fields, problems: &mut Problems) -> Res
         if name.is_empty() {
             problems.add("name", "This field may not be blank.");
         }
-        problems.limit("name", name);
+        problems.limit_indexed("name", name);
     }
     if let Some(app) = fields.app
         && application::by_uuid(conn, app).await?.is_none()

@@ -118,6 +118,16 @@ impl Problems {
         }
     }
 
+    /// The same for a text by which objects are found or sorted. It has no more than 2048 bytes either: PostgreSQL's indexes
+    /// hold no more than some 2700.
+    pub fn limit_indexed(&mut self, field: &str, text: &str) {
+        const MOST: usize = 2048;
+        self.limit(field, text);
+        if text.len() > MOST && !exceeds(text, MOST) {
+            self.add(field, format!("Ensure this field has no more than {MOST} bytes."));
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -168,7 +168,10 @@ pub async fn sign_in(ctx: &Context, visit: &Visit<'_>, identifier: &str, passwor
     let mut desk = Desk::at(ctx, visit).await?;
     // What was typed before is typed again; what failed before is not forgotten.
     if matches!(desk.run.step, Step::Identification | Step::Password) {
-        first_factor::identify(&mut desk, identifier).await?;
+        // The name of whom a policy has chosen stands in the form, and nobody has typed it.
+        if desk.run.chosen.is_none() || desk.run.step != Step::Password || identifier.trim() != desk.run.identifier {
+            first_factor::identify(&mut desk, identifier).await?;
+        }
         if desk.run.step == Step::Password {
             first_factor::check(&mut desk, password).await?;
         }
@@ -263,14 +266,16 @@ impl<'a> Desk<'a> {
     }
 
     /// The user whom the run is about must still be who they were: active, with the same password. Before anything is
-    /// proved, the name means whoever bears it now, and nobody learns that this is somebody else or nobody (CO-311).
+    /// proved, the name means whoever bears it now, and nobody learns that this is somebody else or nobody (CO-311). Whom a
+    /// policy has chosen stays the same user, whatever their name is (CO-246).
     async fn check_pending(&mut self) -> Result<(), Error> {
         let mut conn = self.ctx.db.read().await?;
         if matches!(self.run.step, Step::Identification | Step::Password) {
-            if self.run.identifier.is_empty() {
-                return Ok(());
-            }
-            let named = first_factor::find(self, &mut conn, &self.run.identifier).await?;
+            let named = match self.run.chosen {
+                Some(pk) => account::by_pk(&mut conn, pk).await?.filter(may_sign_in),
+                None if self.run.identifier.is_empty() => return Ok(()),
+                None => first_factor::find(self, &mut conn, &self.run.identifier).await?,
+            };
             self.run.pending = named.as_ref().map(run::Pending::of);
         } else if let Some(pending) = self.run.pending
             && !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account))
@@ -485,12 +490,12 @@ fn param(query: &str, name: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Text of an answer, if there is any. Numbers count as their digits.
+/// Text of an answer, if there is any. Whole numbers count as their digits; how others were written is not known.
 fn text(fields: &Fields, name: &str) -> Option<String> {
     match fields.get(name)? {
         Value::String(text) if text.is_empty() || text.contains('\0') => None,
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
     }
 }

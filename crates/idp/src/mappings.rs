@@ -350,7 +350,7 @@ pub(crate) async fn reaches_api(conn: &mut Conn, client: ProviderPk) -> Result<b
 fn settle(ctx: &Context, actor: &Actor, mapping: &mut ScopeMapping, fields: Fields) -> Result<(), Error> {
     let mut problems = Problems::default();
     if let Some(name) = fields.name {
-        problems.limit("name", &name);
+        problems.limit_indexed("name", &name);
         mapping.name = name;
     }
     if let Some(scope_name) = fields.scope_name {

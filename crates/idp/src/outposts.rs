@@ -307,7 +307,7 @@ fn check(outpost: &Outpost, fields: &Fields, problems: &mut Problems) {
         if is_embedded(outpost) && name != &outpost.name {
             problems.add("name", "Embedded outpost's name cannot be changed");
         }
-        problems.limit("name", name);
+        problems.limit_indexed("name", name);
     }
     if let Some(kind) = fields.kind.as_ref().filter(|kind| *kind != &outpost.kind) {
         problems.add("type", format!("\"{kind}\" is not a valid choice."));

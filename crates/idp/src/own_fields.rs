@@ -85,7 +85,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     }
     if let Some(name) = wanted.name.filter(|name| *name != changed.name) {
         if may(change.conn(), &person, "name", true).await? {
-            problems.limit("name", &name);
+            problems.limit_indexed("name", &name);
             changed.name = name;
         } else {
             problems.add("name", "Not allowed to change name.");

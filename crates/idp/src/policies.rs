@@ -310,6 +310,7 @@ pub async fn test(
         flow: None,
         http,
         sender,
+        explained: true,
         request: actor.request.clone(),
         context: request::context(ctx, actor.client, &context),
         debug: true,
@@ -353,7 +354,7 @@ fn check_name(name: &str, problems: &mut Problems) {
     if name.is_empty() && !problems.has("name") {
         problems.add("name", "This field may not be blank.");
     }
-    problems.limit("name", name);
+    problems.limit_indexed("name", name);
 }
 
 fn taken(error: portcullis_store::StoreError) -> Error {

@@ -263,7 +263,7 @@ fn apply(role: &mut Role, fields: Fields, problems: &mut Problems) {
         if name.is_empty() {
             problems.add("name", "This field may not be blank.");
         }
-        problems.limit("name", &name);
+        problems.limit_indexed("name", &name);
         role.name = name;
     }
 }

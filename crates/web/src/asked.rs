@@ -26,7 +26,7 @@ pub(crate) fn visitor(origin: &Origin, headers: &HeaderMap, method: &str, path: 
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value)));
     let http = Some(Arc::new(facts.with_headers(headers)));
-    Visitor { client: origin.client, request: Request::of(origin), http, sender: None }
+    Visitor { client: origin.client, request: Request::of(origin), http, sender: None, explained: false }
 }
 
 /// A request to the API, as policies see it.

@@ -170,7 +170,7 @@ fn apply(team: &mut Team, fields: &Fields, problems: &mut Problems) {
         if name.is_empty() {
             problems.add("name", "This field may not be blank.");
         }
-        problems.limit("name", name);
+        problems.limit_indexed("name", name);
         team.name.clone_from(name);
     }
     if let Some(is_superuser) = fields.is_superuser {

@@ -384,7 +384,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.username.clone_from(name);
     }
     if let Some(name) = &fields.name {
-        problems.limit("name", name);
+        problems.limit_indexed("name", name);
         account.name.clone_from(name);
     }
     if let Some(email) = &fields.email {
@@ -404,7 +404,7 @@ fn apply(account: &mut Account, fields: &Fields, problems: &mut Problems) {
         account.kind.clone_from(kind);
     }
     if let Some(path) = &fields.path {
-        problems.limit("path", path);
+        problems.limit_indexed("path", path);
         if let Err(message) = check_path(path) {
             problems.add("path", message);
         }

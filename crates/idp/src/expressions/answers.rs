@@ -121,8 +121,9 @@ impl<'a> World<'a> {
         secrets: &SecretKeys,
     ) -> Result<Surroundings, Error> {
         let brand = objects::brand(self.ctx, &brands::of_host(conn, &http.host).await?, secrets)?;
-        // Who tries something out reads what it says: settings are for those who may see them.
-        let may_see = match self.request.sender.as_deref() {
+        // Who tries something out reads what it says: settings are for those who may see them. Where only the decision is
+        // told, it is the one that holds (CO-137).
+        let may_see = match self.request.sender.as_deref().filter(|_| self.request.explained) {
             Some(by) => {
                 by.is_superuser || Rights::of_person(conn, by).await?.granted().hold(special::VIEW_SYSTEM_SETTINGS)
             }

@@ -47,14 +47,14 @@ impl MappingEngine for ForMappings {
 /// What policies that the mapping calls are asked; it is also what the mapping finds as `request`.
 fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
     let visitor = question.visitor;
-    let mut sender = visitor.sender.clone();
+    let (mut sender, mut explained) = (visitor.sender.clone(), visitor.explained);
     let (person, provider, application, context, debug) = match &question.about {
         About::Token { person, provider, application, .. } => {
             (Some(*person), Some(*provider), *application, Map::new(), false)
         }
         About::Source { .. } => (None, None, None, Map::new(), false),
         About::Test { person, context, sender: by } => {
-            sender = by.cloned().map(Arc::new);
+            (sender, explained) = (by.cloned().map(Arc::new), true);
             (*person, None, None, (*context).clone(), true)
         }
     };
@@ -66,6 +66,7 @@ fn request(ctx: &Context, question: &Question<'_>) -> PolicyRequest {
         flow: None,
         http: visitor.http.clone(),
         sender,
+        explained,
         request: visitor.request.clone(),
         context: policies::context(ctx, Some(visitor.client), &context),
         debug,

@@ -56,7 +56,7 @@ pub(super) async fn identify(desk: &mut Desk<'_>, identifier: &str) -> Result<()
     let identifier: String = identifier.trim().chars().take(LONGEST_TYPED).collect();
     let found = find(desk, &mut desk.ctx.db.read().await?, &identifier).await?;
     desk.run.identifier = identifier;
-    desk.run.pending = None;
+    (desk.run.pending, desk.run.chosen) = (None, None);
     match found {
         Some(account) => desk.run.is_about(&account),
         None if desk.stages.identification.pretend_user_exists => {}

@@ -42,6 +42,9 @@ pub(super) struct Run {
     pub(super) identifier: String,
     /// Whom that names, if anybody.
     pub(super) pending: Option<Pending>,
+    /// Whom a policy has chosen, whether or not they may sign in, until a name is typed (CO-246).
+    #[serde(default)]
+    pub(super) chosen: Option<UserPk>,
     /// Wrong passwords in this run (CO-312).
     pub(super) failures: u32,
     /// How the user has proved who they are.
@@ -129,6 +132,7 @@ impl Run {
             sid: None,
             identifier: String::new(),
             pending: None,
+            chosen: None,
             failures: 0,
             auth_method: String::new(),
             devices: Vec::new(),

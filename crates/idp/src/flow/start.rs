@@ -138,13 +138,16 @@ async fn admit(
 }
 
 /// Takes over whom a policy says that the flow is about, which is as good as their name typed; or the name that it offers
-/// (CO-246).
+/// (CO-246). Who may not sign in is asked for a password like everybody (CO-311).
 async fn offer(ctx: &Context, pending: Option<UserPk>, identifier: Option<String>, run: &mut Run) -> Result<(), Error> {
     if let Some(pk) = pending
-        && let Some(account) = account::by_pk(&mut ctx.db.read().await?, pk).await?.filter(may_sign_in)
+        && let Some(account) = account::by_pk(&mut ctx.db.read().await?, pk).await?
     {
         account.username.clone_into(&mut run.identifier);
-        run.is_about(&account);
+        run.chosen = Some(pk);
+        if may_sign_in(&account) {
+            run.is_about(&account);
+        }
         run.step = Step::Password;
     } else if let Some(identifier) = identifier {
         run.identifier = identifier.trim().chars().take(LONGEST_IDENTIFIER).collect();

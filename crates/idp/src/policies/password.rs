@@ -130,6 +130,7 @@ mod tests {
     fn asked(context: &Value) -> PolicyRequest {
         PolicyRequest {
             sender: None,
+            explained: false,
             person: None,
             application: None,
             provider: None,

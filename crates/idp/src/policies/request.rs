@@ -73,6 +73,8 @@ pub struct PolicyRequest {
     pub http: Option<Arc<HttpFacts>>,
     /// Who sends that request, where it is not the user: who tries a policy out.
     pub sender: Option<Arc<Person>>,
+    /// Whether the sender gets to read what the policy says, so that it finds what they may see.
+    pub explained: bool,
     /// The request, for events.
     pub request: Request,
     /// `context` (CO-181).

@@ -141,7 +141,7 @@ pub(super) fn rules(provider: &Provider, fields: &Fields, problems: &mut Problem
         ("basic_auth_password_attribute", &provider.basic_auth_password_attribute),
         ("cookie_domain", &provider.cookie_domain),
     ] {
-        problems.limit(field, text);
+        problems.limit_indexed(field, text);
     }
     if !provider.external_host.is_empty() && !is_external(&provider.external_host) {
         problems.add("external_host", BAD_URL);

@@ -84,7 +84,7 @@ pub(super) fn rules(source: &Source, fields: &Fields, problems: &mut Problems) {
         ("slug", &source.slug, fields.slug.is_some()),
         ("consumer_key", &source.consumer_key, fields.consumer_key.is_some()),
     ] {
-        problems.limit(field, text);
+        problems.limit_indexed(field, text);
         if text.is_empty() && given {
             problems.add(field, BLANK);
         }

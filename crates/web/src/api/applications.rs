@@ -185,7 +185,7 @@ async fn check_access(
     let sender = explained.then(|| Arc::new(caller.person.clone()));
     let person = if explained { subject(&ctx, caller, &mut params, |_, _| true).await? } else { caller.person };
     params.finish()?;
-    let context = AccessContext { sender, ..asked.context() };
+    let context = AccessContext { sender, explained, ..asked.context() };
     let (decision, lines) = applications::check_access(&ctx, &slug, &person, &context, explained).await?;
     let messages = if explained { decision.messages } else { Vec::new() };
     Ok(test_result(decision.passing, &messages, &lines))

@@ -80,7 +80,7 @@ async fn list(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut params:
 }
 
 async fn create(State(ctx): State<Arc<Context>>, Admin(caller): Admin, mut body: Body) -> Result<Response, ApiError> {
-    let fields = instance::read(&ctx, &mut body, false).await?;
+    let fields = instance::read(&ctx, &mut body, None, false).await?;
     let pk = blueprints::create(&ctx, &caller.actor, fields).await?;
     Ok(created(applied_if_enabled(&ctx, &caller.actor, pk).await?))
 }
@@ -106,8 +106,8 @@ async fn update(
 ) -> Result<Response, ApiError> {
     let pk = key.parse(KIND)?;
     // Whether it exists comes before what is wrong with the body.
-    one(&ctx, &caller.actor, pk).await?;
-    let fields = instance::read(&ctx, &mut body, partial).await?;
+    let known = blueprints::get(&ctx, &caller.actor, pk).await?.content;
+    let fields = instance::read(&ctx, &mut body, Some(&known), partial).await?;
     blueprints::update(&ctx, &caller.actor, pk, fields).await?;
     Ok(Json(applied_if_enabled(&ctx, &caller.actor, pk).await?).into_response())
 }

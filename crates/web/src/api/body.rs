@@ -6,7 +6,7 @@
 mod doubled;
 mod lossy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -19,12 +19,14 @@ use serde_json::{Map, Value};
 use super::answer::ApiError;
 use super::caller::Caller;
 use crate::body;
+use lossy::Numbers;
 
 const MAX_BYTES: usize = 1024 * 1024;
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
 const DOUBLED: &str = "Value must be a dictionary, and not have any duplicate keys.";
-const LOSSY: &str = "Write numbers of more than 64 bits, or with more than 17 digits, as text: they cannot be kept.";
+const LOSSY: &str =
+    "Write numbers of more than 64 bits, or with more digits than a double has, as text: they cannot be kept.";
 const NO_UUID: &str = "Must be a valid UUID.";
 
 /// The body of a write.
@@ -35,6 +37,8 @@ pub struct Body {
     doubled: BTreeSet<String>,
     /// Fields with a number that a parser does not keep as it is.
     lossy: BTreeSet<String>,
+    /// Fields that are numbers, as these were written.
+    literals: BTreeMap<String, String>,
     problems: Problems,
     /// Fields that were asked for, if somebody wants to know.
     asked: Option<BTreeSet<String>>,
@@ -57,17 +61,21 @@ impl FromRequest<Arc<Context>> for Body {
         if essence != "application/json" {
             return Err(ApiError::MediaType(media_type));
         }
-        match serde_json::from_slice(&bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
-            Value::Object(object) => {
-                let (doubled, lossy) = (doubled::fields(&bytes), lossy::fields(&bytes));
-                Ok(Self { object, doubled, lossy, ..Self::default() })
-            }
-            _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
-        }
+        Self::read(&bytes)
     }
 }
 
 impl Body {
+    fn read(bytes: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(bytes).map_err(|error| ApiError::Unparsable(error.to_string()))? {
+            Value::Object(object) => {
+                let (doubled, Numbers { lossy, literals }) = (doubled::fields(bytes), lossy::numbers(bytes));
+                Ok(Self { object, doubled, lossy, literals, ..Self::default() })
+            }
+            _ => Err(ApiError::field("non_field_errors", "Invalid data. Expected a dictionary.")),
+        }
+    }
+
     /// Fields that did not come as a request: [`Body::unknown`] tells which of them nobody has asked for.
     pub fn of(object: Map<String, Value>) -> Self {
         Self { object, asked: Some(BTreeSet::new()), ..Self::default() }
@@ -75,11 +83,13 @@ impl Body {
 
     /// Takes a field out, before anybody reads it.
     pub fn take(&mut self, field: &str) -> Option<Value> {
+        self.literals.remove(field);
         self.object.remove(field)
     }
 
     /// Puts a field in.
     pub fn put(&mut self, field: &str, value: Value) {
+        self.literals.remove(field);
         self.object.insert(field.to_owned(), value);
     }
 
@@ -151,7 +161,7 @@ impl Body {
         Some(text)
     }
 
-    /// Text exactly as sent: passwords, keys, expressions.
+    /// Text exactly as sent: passwords, keys, expressions. A number is the text that it was written as.
     pub fn exact_text(&mut self, field: &str) -> Option<String> {
         match self.some(field)? {
             Value::String(text) if text.contains('\0') => {
@@ -159,7 +169,7 @@ impl Body {
                 None
             }
             Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
+            Value::Number(number) => Some(self.literals.get(field).cloned().unwrap_or_else(|| number.to_string())),
             _ => self.bad(field, "Not a valid string."),
         }
     }
@@ -356,6 +366,22 @@ mod tests {
                 ("list", "Expected a list of items but got type \"dict\"."),
             ]
         );
+    }
+
+    /// CO-069, CO-451: a number that stands for a text is the text that it was written as, and not the number that it is
+    /// read as; in JSON every number keeps its digits or is refused.
+    #[test]
+    fn co_069_numbers_are_the_text_that_they_were_written_as() {
+        let sent = br#"{"a": 1.50, "b": 12345678901234567890123, "c": 1E5, "d": 7, "e": 0.9435702537977213, "a": 1.0}"#;
+        let mut body = Body::read(sent).expect("an object");
+        for (field, text) in [("a", "1.0"), ("b", "12345678901234567890123"), ("c", "1E5"), ("d", "7")] {
+            assert_eq!(body.exact_text(field).as_deref(), Some(text));
+        }
+        assert_eq!(body.json("e"), Some(json!(0.943_570_253_797_721_3)));
+        assert_eq!(body.json("b"), None);
+        body.put("a", json!(2));
+        assert_eq!(body.exact_text("a").as_deref(), Some("2"));
+        assert_eq!(messages(body), [("b".to_owned(), vec![LOSSY.to_owned()])]);
     }
 
     /// CO-527: absent fields read as absent, an explicit null is told apart, required ones may be left out

@@ -225,3 +225,25 @@ async fn co_561_bindings_are_listed_by_filter() {
     assert_eq!(orders("policy__isnull=false".to_owned()).await.len(), 0);
     assert_eq!(site.send(ADMIN, Method::GET, &format!("{BINDINGS}?target=x"), None).await.0, 400);
 }
+
+/// CO-172: who runs a flow before they are known is asked by policies alone, also where a binding is changed later.
+#[tokio::test]
+async fn co_172_no_binding_of_a_sign_in_flow_becomes_that_of_a_user() {
+    let site = Site::new().await;
+    let (user, _) = site.user("ada").await;
+    let staff = group(&site, "staff", json!([]), json!([])).await;
+    let flow = site.get("/flows/instances/default-authentication-flow/").await["pk"].clone();
+    let policy = json!({"name": "yes", "result": true, "wait_min": 0, "wait_max": 0});
+    let policy = site.post("/policies/dummy/", policy).await["pk"].clone();
+    let made = site.post(BINDINGS, json!({"target": flow, "order": 0, "policy": policy})).await;
+    let path = format!("{BINDINGS}{}/", made["pk"].as_str().unwrap());
+    let words = json!(["Nobody is known when this flow begins: only policies can be bound to it."]);
+    for (field, value) in [("user", json!(user)), ("group", staff)] {
+        let mut body = json!({"policy": null});
+        body[field] = value;
+        let refused = site.refused(Method::PATCH, &path, body.clone()).await;
+        assert_eq!(refused[field], words, "{body}: {refused}");
+        assert_eq!(site.get(&path).await["policy"], policy);
+    }
+    site.patch(&path, json!({"order": 1, "policy": policy})).await;
+}

@@ -2,7 +2,7 @@
 
 use authentik_client::models;
 use http::Method;
-use portcullis_idp::blueprints::Reach;
+use portcullis_idp::blueprints::{Fields, Reach};
 use portcullis_web::api::blueprints::Watch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -360,4 +360,22 @@ async fn co_474_texts_of_instances_are_sealed() {
     for secret in ["a-passw0rd-in-a-blueprint", "a-s3cret-in-a-context"] {
         assert!(!site.database_holds(secret), "{secret}");
     }
+}
+
+/// CO-734: a text that is sent back as it is stored is taken as it is, also one that is refused from now on.
+#[tokio::test]
+async fn co_734_a_text_that_is_stored_is_not_read_again() {
+    let site = Site::new().await;
+    let made = site.post(PATH, json!({"name": "old", "content": group("one"), "enabled": false})).await;
+    let (path, old) = (format!("{PATH}{}/", made["pk"].as_str().unwrap()), "version: 2\nentries: []");
+    let fields = Fields { content: Some(old.to_owned()), ..Fields::default() };
+    let actor = portcullis_idp::Actor { is_superuser: true, ..portcullis_idp::Actor::system() };
+    let pk = made["pk"].as_str().unwrap().parse().unwrap();
+    portcullis_idp::blueprints::update(&site.ctx, &actor, pk, fields).await.unwrap();
+    let sent = json!({"name": "renamed", "content": old, "enabled": false});
+    let (status, answer) = site.send(ADMIN, Method::PUT, &path, Some(sent)).await;
+    assert_eq!((status.as_u16(), &answer["name"], &answer["content"]), (200, &json!("renamed"), &json!(old)));
+    assert_eq!(answer["metadata"], made["metadata"]);
+    let other = json!({"content": format!("{old}\n# other")});
+    assert_eq!(site.refused(Method::PATCH, &path, other).await["content"][0], "Failed to validate blueprint");
 }

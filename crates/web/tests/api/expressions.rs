@@ -230,3 +230,26 @@ async fn co_238_who_asks_about_others_sends_the_request() {
     let (_, own) = site.send(&ada_key, Method::GET, "/core/applications/", None).await;
     assert_eq!(own["pagination"]["count"], 0);
 }
+
+/// CO-137, CO-238: a list holds what the decision lets pass, whatever a policy asks of the settings; so it is for those who
+/// ask about others.
+#[tokio::test]
+async fn co_137_lists_agree_with_decisions_about_settings() {
+    let site = site().await;
+    let (ada, key) = site.user("ada").await;
+    let target = site.application("wiki", &json!(null)).await["pk"].clone();
+    let expression = "return http_request.tenant.default_user_change_email in (True, False)";
+    let policy = site.post(POLICIES, json!({"name": "asks", "expression": expression})).await;
+    site.post("/policies/bindings/", json!({"target": target, "order": 0, "policy": policy["pk"]})).await;
+    let asks = [("authentik_core.view_user_applications", None)];
+    let (_, delegate) = site.user_with("bob", &asks).await;
+    let for_ada = format!("/core/applications/?for_user={ada}");
+    for (key, path) in
+        [(key.as_str(), "/core/applications/"), (delegate.as_str(), for_ada.as_str()), (ADMIN, for_ada.as_str())]
+    {
+        let (status, list) = site.send(key, Method::GET, path, None).await;
+        assert_eq!((status.as_u16(), &list["pagination"]["count"]), (200, &json!(1)), "{path}: {list}");
+    }
+    let own = site.send(&key, Method::GET, "/core/applications/wiki/check_access/", None).await.1;
+    assert_eq!(own["passing"], true);
+}

@@ -220,3 +220,28 @@ async fn co_705_groups_are_joined_through_those_who_may_fill_them() {
     let robots = site.get("/core/groups/?name=robot").await;
     assert_eq!(robots["results"][0]["users_obj"][0]["username"], "robot");
 }
+
+/// CO-523: names that an index cannot hold are refused by field, however few characters they have.
+#[tokio::test]
+async fn co_523_names_that_no_index_holds_are_refused() {
+    let site = Site::new().await;
+    let mut letter = 1_u32;
+    let mut name = |length: usize| -> String {
+        let mut next = || {
+            letter = letter.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from_u32(0x4e00 + (letter >> 8) % 0x5000).unwrap()
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let words = json!(["Ensure this field has no more than 2048 bytes."]);
+    let (long, longest) = (name(2048), name(682));
+    let user = json!({"username": "ada", "name": long, "groups": []});
+    assert_eq!(site.refused(Method::POST, "/core/users/", user).await["name"], words);
+    let path = json!({"username": "ada", "name": "Ada", "path": long, "groups": []});
+    assert_eq!(site.refused(Method::POST, "/core/users/", path).await["path"], words);
+    assert_eq!(site.refused(Method::POST, "/core/groups/", json!({"name": long})).await["name"], words);
+    assert_eq!(site.refused(Method::POST, "/rbac/roles/", json!({"name": long})).await["name"], words);
+    let username = name(150);
+    site.post("/core/users/", json!({"username": username, "name": longest, "path": longest, "groups": []})).await;
+    site.post("/core/groups/", json!({"name": longest})).await;
+}

@@ -104,7 +104,7 @@ pub(super) fn rules(
     problems: &mut Problems,
 ) -> Vec<String> {
     for (field, text) in [("name", &provider.name), ("logout_uri", &provider.logout_uri)] {
-        problems.limit(field, text);
+        problems.limit_indexed(field, text);
     }
     if provider.name.is_empty() && fields.name.is_some() {
         problems.add("name", BLANK);

@@ -60,7 +60,7 @@ pub async fn preview(
         login: None,
         nonce: None,
         ground: Ground::default(),
-        visitor: &Visitor { sender, ..visitor.clone() },
+        visitor: &Visitor { sender, explained: true, ..visitor.clone() },
         foretold: None,
     };
     let said = issue::statement(ctx, &basis).await.map_err(|error| match error {

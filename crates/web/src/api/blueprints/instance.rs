@@ -30,22 +30,32 @@ pub(super) fn object(view: &View) -> Value {
     })
 }
 
-/// What is to be stored of an instance. A text is read before it is kept, and a path must be of a file that is there
-/// (CO-734).
+/// What is to be stored of an instance. A text is read before it is kept, unless it is the one that is `known`, and a path
+/// must be of a file that is there (CO-734).
 ///
 /// # Errors
 /// [`ApiError::Invalid`] by field.
-pub(super) async fn read(ctx: &Context, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) async fn read(
+    ctx: &Context,
+    body: &mut Body,
+    known: Option<&str>,
+    partial: bool,
+) -> Result<Fields, ApiError> {
     let path = body.iter().find(|(field, _)| *field == "path").and_then(|(_, path)| path.as_str()).map(str::trim);
     let file = match path.filter(|path| !path.is_empty()).map(str::to_owned) {
         Some(path) => files::file(ctx, &path).await,
         None => None,
     };
-    fields(file, body, partial)
+    fields(file, body, known, partial)
 }
 
 /// As [`read`], with the file that the path names.
-pub(super) fn fields(file: Option<Found>, body: &mut Body, partial: bool) -> Result<Fields, ApiError> {
+pub(super) fn fields(
+    file: Option<Found>,
+    body: &mut Body,
+    known: Option<&str>,
+    partial: bool,
+) -> Result<Fields, ApiError> {
     body.require(&["name"], partial);
     let mut fields = Fields {
         name: body.filled_text("name"),
@@ -62,7 +72,8 @@ pub(super) fn fields(file: Option<Found>, body: &mut Body, partial: bool) -> Res
             None => body.problem("path", "Blueprint file does not exist"),
         }
     }
-    if let Some(content) = fields.content.as_ref().filter(|content| !content.is_empty()) {
+    let is_new = |content: &&String| !content.is_empty() && known != Some(content.as_str());
+    if let Some(content) = fields.content.as_ref().filter(is_new) {
         match Blueprint::read(content) {
             Ok(blueprint) => {
                 if let Some(unknown) = unknown_model(&blueprint) {

@@ -255,7 +255,7 @@ async fn object(
             roles::create_in(ctx, change, fields)
         ),
         Model::Instance => written!(
-            instance::read(ctx, body, partial).await,
+            instance::read(ctx, body, None, partial).await,
             |pk, fields| blueprints::update_in(change, parsed::<BlueprintId>(&pk)?, fields),
             blueprints::create_in(change, fields)
         ),
@@ -301,7 +301,7 @@ pub(super) fn writable(model: Model, object: &Value) -> BTreeSet<String> {
         Model::Outpost => drop(api::outposts::read(of, true)),
         Model::Brand => drop(api::brands::fields(of, true)),
         Model::Role => drop(api::roles::read(of, true)),
-        Model::Instance => drop(instance::fields(None, of, true)),
+        Model::Instance => drop(instance::fields(None, of, None, true)),
         Model::Flow | Model::Stage(_) | Model::StageBinding => {}
     }
     body.into_asked()

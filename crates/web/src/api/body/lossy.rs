@@ -1,11 +1,23 @@
-//! Numbers whose digits a parser does not keep: whole ones of more than 64 bits, fractions finer than a double is
-//! (CO-069).
+//! Numbers as they are written. Of some a parser does not keep the digits: whole ones of more than 64 bits, fractions
+//! finer than a double is (CO-069).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The fields of a body, which is JSON, that hold such a number at any depth.
-pub(super) fn fields(body: &[u8]) -> BTreeSet<String> {
-    let (mut found, mut field, mut depth, mut last): (_, _, _, &[u8]) = (BTreeSet::new(), String::new(), 0_usize, &[]);
+use portcullis_core::number::is_kept;
+
+/// What is to be known of the numbers of a body.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// The fields that hold, at any depth, a number which is not kept.
+    pub(super) lossy: BTreeSet<String>,
+    /// The fields that are numbers, as these are written.
+    pub(super) literals: BTreeMap<String, String>,
+}
+
+/// The numbers of a body, which is JSON.
+pub(super) fn numbers(body: &[u8]) -> Numbers {
+    let mut found = Numbers::default();
+    let (mut field, mut depth, mut last): (_, _, &[u8]) = (String::new(), 0_usize, &[]);
     let mut rest = body;
     while let Some(first) = rest.first() {
         let length = match first {
@@ -19,8 +31,14 @@ pub(super) fn fields(body: &[u8]) -> BTreeSet<String> {
             b':' if depth == 1 => field = serde_json::from_slice(last).unwrap_or_default(),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b'-' | b'0'..=b'9' if !is_kept(token) => {
-                found.insert(field.clone());
+            b'-' | b'0'..=b'9' => {
+                let literal = String::from_utf8_lossy(token);
+                if !is_kept(&literal) {
+                    found.lossy.insert(field.clone());
+                }
+                if depth == 1 {
+                    found.literals.insert(field.clone(), literal.into_owned());
+                }
             }
             _ => {}
         }
@@ -44,30 +62,6 @@ fn is_of_number(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
-/// Whether a number is the same after it was read.
-fn is_kept(literal: &[u8]) -> bool {
-    let read = serde_json::from_slice::<serde_json::Number>(literal).map(|number| number.to_string());
-    let literal = std::str::from_utf8(literal).unwrap_or_default();
-    read.is_ok_and(|read| read == literal || decimal(&read) == decimal(literal))
-}
-
-/// A number as its digits without zeros at either end, and the power of ten that they are to be taken times.
-fn decimal(number: &str) -> (bool, String, i64) {
-    let (mantissa, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let trimmed = digits.trim_end_matches('0');
-    let dropped = digits.len() - trimmed.len();
-    let digits = trimmed.trim_start_matches('0').to_owned();
-    if digits.is_empty() {
-        return (false, digits, 0);
-    }
-    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    let power = power.parse::<i64>().unwrap_or(i64::MAX);
-    (negative, digits, power.saturating_add(length(dropped)).saturating_sub(length(fraction.len())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,8 +73,11 @@ mod tests {
             br#"{"a": {"n": 123456789012345678901}, "b \"": [1, [0.1000000000000000055]], "c": -9223372036854775809,
             "d": [18446744073709551615, -9223372036854775808, 0, -0, 1.10, 1e3, 1E+20, 0.5e-7, 2.5e0, 100.0, 1e22],
             "e": "123456789012345678901: {\" 1", "f": {"1": {"g": 1e-400}}, "h": 12345678901234567890123}"#;
-        assert_eq!(fields(body).into_iter().collect::<Vec<_>>(), ["a", "b \"", "c", "f", "h"]);
-        assert!(fields(b"[1, 123456789012345678901]").contains(""));
-        assert!(fields(b"").is_empty());
+        assert_eq!(numbers(body).lossy.into_iter().collect::<Vec<_>>(), ["a", "b \"", "c", "f", "h"]);
+        assert!(numbers(b"[1, 123456789012345678901]").lossy.contains(""));
+        assert!(numbers(b"").lossy.is_empty());
+        let literals = numbers(br#"{"a": 1.0e5, "b": [7], "c": {"a": 8}, "d": -0, "a": 2.50}"#).literals;
+        let literals: Vec<_> = literals.iter().map(|(field, literal)| (field.as_str(), literal.as_str())).collect();
+        assert_eq!(literals, [("a", "2.50"), ("d", "-0")]);
     }
 }

@@ -82,7 +82,8 @@ async fn co_523_texts_have_a_limit() {
         body[field] = json!(long);
         let refused = site.admin(Method::POST, path, body.clone()).await;
         assert_eq!((refused.status.as_u16(), &refused.json), (400, &json!({field: said})), "{path} {field}");
-        body[field] = json!(&long[2..]);
+        // What is found or sorted by it is limited in bytes as well.
+        body[field] = if field.ends_with("description") { json!(&long[2..]) } else { json!("e".repeat(2048)) };
         assert_eq!(site.admin(Method::POST, path, body).await.status, 201, "{path} {field}");
     }
 }

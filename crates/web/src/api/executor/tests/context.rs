@@ -107,7 +107,7 @@ async fn co_246_a_policy_may_say_where_to_go() {
 }
 
 /// CO-246: a policy that passes says whom a sign-in is about, who then is asked for the password only, or offers a name;
-/// what it writes about anything else, or about somebody who cannot sign in, changes nothing.
+/// what it writes about anything else changes nothing. Who cannot sign in is asked like everybody (CO-311).
 #[tokio::test]
 async fn co_246_a_policy_may_say_whom_a_sign_in_is_about() {
     let site = Site::with_expressions().await;
@@ -126,7 +126,7 @@ async fn co_246_a_policy_may_say_whom_a_sign_in_is_about() {
     let ada = asked("next=%2Fada").await;
     assert_eq!((&ada["component"], &ada["pending_user"]), (&json!("ak-stage-password"), &json!("ada")));
     let bob = asked("next=%2Fbob").await;
-    assert_eq!((&bob["component"], &bob["pending_user_identifier"]), (&json!("ak-stage-identification"), &json!(null)));
+    assert_eq!((&bob["component"], &bob["pending_user"]), (&json!("ak-stage-password"), &json!("bob")), "CO-311");
     let eve = asked("next=%2Feve").await;
     assert_eq!(
         (&eve["component"], &eve["pending_user_identifier"]),
@@ -139,6 +139,60 @@ async fn co_246_a_policy_may_say_whom_a_sign_in_is_about() {
     assert_eq!(wrong["component"], "ak-stage-password");
     let done = client.answer(&site, SIGN_IN, "next=%2Fada", json!({"password": PASSWORD})).await;
     assert_eq!((&done["component"], &done["to"]), (&json!("xak-flow-redirect"), &json!("/ada")));
+}
+
+/// CO-246, CO-310: whom a policy has chosen stays that user, whatever their name means at the stage, until a name is
+/// typed.
+#[tokio::test]
+async fn co_246_who_is_chosen_is_nobody_else() {
+    let site = Site::with_expressions().await;
+    let ada = site.user("ada").await;
+    set_password(&site, ada, PASSWORD).await;
+    tune(&site, stages::IDENTIFICATION, json!({"user_fields": ["email"]})).await;
+    let expression = "context['flow_plan'].context['pending_user'] = ak_user_by(username='ada')\nreturn True";
+    bind(&site, SIGN_IN, expression).await;
+    let mut client = Client::new();
+    let wrong = client.answer(&site, SIGN_IN, "next=%2Fa", json!({"password": "wrong"})).await;
+    assert_eq!(wrong["component"], "ak-stage-password");
+    let done = client.answer(&site, SIGN_IN, "next=%2Fa", json!({"password": PASSWORD})).await;
+    assert_eq!((&done["component"], &done["to"]), (&json!("xak-flow-redirect"), &json!("/a")));
+
+    let mut client = Client::new();
+    client.answer(&site, SIGN_IN, "next=%2Fa", json!({"password": "wrong"})).await;
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), json!({"is_active": false})).await;
+    let gone = client.answer(&site, SIGN_IN, "next=%2Fa", json!({"password": PASSWORD})).await;
+    assert_eq!((&gone["component"], errors(&gone)), (&json!("ak-stage-password"), vec!["password"]));
+    assert_eq!(client.whoami(&site).await, 403);
+}
+
+/// CO-246, CO-311: a policy that takes a name from the request tells nobody whether that user may sign in.
+#[tokio::test]
+async fn co_311_who_is_chosen_is_asked_alike() {
+    let site = Site::with_expressions().await;
+    for name in ["ada", "gone", "robot"] {
+        let pk = site.user(name).await;
+        set_password(&site, pk, PASSWORD).await;
+        let change = match name {
+            "gone" => json!({"is_active": false}),
+            "robot" => json!({"type": "service_account"}),
+            _ => json!({}),
+        };
+        site.admin(Method::PATCH, &format!("/core/users/{pk}/"), change).await;
+    }
+    let expression = "plan = context['flow_plan'].context\n\
+        plan['pending_user'] = ak_user_by(username=plan.get('redirect', '/')[1:])\n\
+        return True";
+    bind(&site, SIGN_IN, expression).await;
+    let mut seen = Vec::new();
+    for (name, password) in [("ada", "wrong"), ("gone", PASSWORD), ("robot", PASSWORD)] {
+        let (mut client, query) = (Client::new(), format!("next=%2F{name}"));
+        let asked = client.show(&site, SIGN_IN, &query).await;
+        let answered = client.answer(&site, SIGN_IN, &query, json!({"password": password})).await;
+        assert_eq!((&asked["component"], &asked["pending_user"]), (&json!("ak-stage-password"), &json!(name)));
+        assert_eq!(client.whoami(&site).await, 403, "{name}");
+        seen.push(format!("{asked}{answered}").replace(name, "<name>"));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
 }
 
 /// CO-383, CO-412: a session keeps who signed in, when, how, from where, with which browser and on the way to which
