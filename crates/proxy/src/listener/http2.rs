@@ -19,8 +19,8 @@ use crate::guard::{Guard, Progress};
 /// Requests that one connection may have open.
 const MAX_STREAMS: u32 = 128;
 
-/// What of request bodies may wait to be taken: of all of a connection together, enough that a few which wait do not hold
-/// up the others. The proxies of many people share one.
+/// What of request bodies may wait to be taken, in bytes: of all of a connection together, enough that a few which wait do
+/// not hold up the others. The proxies of many people share one. Anybody may have that much held.
 const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 const STREAM_WINDOW: u32 = 128 * 1024;
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
@@ -30,8 +31,8 @@ type Driver = http2::Connection<TokioIo<Stream>, Body, Noting>;
 /// A connection.
 pub(super) struct Shared {
     sender: SendRequest<Body>,
-    /// Knows what the upstream takes.
-    driver: Arc<Mutex<Driver>>,
+    /// Knows what the upstream takes; gone when the connection has ended.
+    driver: Arc<Mutex<Option<Driver>>>,
     open: Arc<Open>,
     used: Instant,
     sent: u32,
@@ -72,10 +73,17 @@ impl Shared {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        let driver = Arc::new(Mutex::new(driver));
+        let driver = Arc::new(Mutex::new(Some(driver)));
         let driven = driver.clone();
         heard.execute(async move {
-            let ended = std::future::poll_fn(|cx| Pin::new(&mut *lock(&driven)).poll(cx)).await;
+            let ended = std::future::poll_fn(|cx| match &mut *lock(&driven) {
+                Some(driver) => Pin::new(driver).poll(cx),
+                None => Poll::Ready(Ok(())),
+            })
+            .await;
+            // What waits in it is given back.
+            let driver = lock(&driven).take();
+            drop(driver);
             if let Err(error) = ended {
                 tracing::debug!(%error, cause = std::error::Error::source(&error), "a connection to an upstream broke");
             }
@@ -96,7 +104,7 @@ impl Shared {
 
     /// Requests that the upstream takes at a time; none before it has said so.
     fn takes(&self) -> usize {
-        lock(&self.driver).current_max_send_streams()
+        lock(&self.driver).as_ref().map_or(0, Driver::current_max_send_streams)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -138,7 +146,7 @@ impl Shared {
     }
 }
 
-fn lock(driver: &Mutex<Driver>) -> std::sync::MutexGuard<'_, Driver> {
+fn lock(driver: &Mutex<Option<Driver>>) -> MutexGuard<'_, Option<Driver>> {
     driver.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
