@@ -97,7 +97,7 @@ impl Secure {
         // Over HTTP/2 the host is in the URI, and some servers refuse a request that says it twice (RFC 9113 §8.3.1). What
         // `Connection` names would be taken out: `TE`, which goes on.
         let of_http1 = [HOST, CONNECTION].map(|name| request.headers_mut().remove(&name).map(|value| (name, value)));
-        let mut attempt = 1;
+        let (mut attempt, mut was_lost) = (1, false);
         loop {
             let found = tokio::time::timeout(self.limit, self.find()).await.unwrap_or(Err(DialError::Timeout));
             let Some(Found { mut sender, place, is_new }) = found.map_err(|error| classify(error.into(), true))? else {
@@ -109,14 +109,17 @@ impl Secure {
                     classify(error.into(), is_connect)
                 });
             };
-            let may_lose = attempt == 1 && !is_new && request.method().is_idempotent();
+            let may_lose = !was_lost && !is_new && request.method().is_idempotent();
             let copy = if attempt < MOST_ATTEMPTS { copy(&request) } else { None };
             let mut error = match sender.try_send_request(request).await {
                 Ok(answer) => return Ok(answer.map(|body| placed(body, place))),
                 Err(error) => error,
             };
-            let unsent = error.take_message().filter(|_| attempt < MOST_ATTEMPTS);
+            // That the connection had ended before is found out so often at most as there are connections.
+            let unsent = error.take_message().filter(|_| !is_new || attempt < MOST_ATTEMPTS);
+            let counts = u32::from(is_new || unsent.is_none());
             let fate = if unsent.is_some() { Fate::Unseen } else { fate(error.error()) };
+            was_lost |= fate == Fate::Lost;
             if fate != Fate::Failed {
                 self.leave(&place);
             }
@@ -124,7 +127,7 @@ impl Secure {
             let error = error.into_error();
             let Some(next) = again else { return Err(classify(error.into(), false)) };
             tracing::debug!(%error, cause = error.source(), attempt, "a request is sent again over another connection");
-            (request, attempt) = (next, attempt + 1);
+            (request, attempt) = (next, attempt + counts);
         }
     }
 
@@ -161,7 +164,8 @@ impl Secure {
             return Way::Http1;
         }
         known.all.retain(|shared| !shared.is_closed());
-        if let Some(found) = known.all.iter_mut().filter(|shared| !shared.is_spent()).find_map(Shared::place) {
+        // The newest is the farthest from its end.
+        if let Some(found) = known.all.iter_mut().rev().filter(|shared| !shared.is_spent()).find_map(Shared::place) {
             return Way::Http2(found);
         }
         let dialled = match &known.dialled {
