@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use moka::policy::EvictionPolicy;
+use portcullis_core::causes::causes;
 use portcullis_core::clock::{Clock, Timestamp};
 use portcullis_core::entropy::Entropy;
 use portcullis_core::keys::{HmacKey, process_key};
@@ -341,7 +342,7 @@ fn log(refusal: &Refusal, application: &Application, origin: &Origin) {
             tracing::warn!(
                 provider.name = provider,
                 request.id = id,
-                error = error as &dyn std::error::Error,
+                error = %causes(error),
                 "{refusal}"
             );
         }

@@ -14,6 +14,15 @@ pub(crate) fn set_up(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keep_alive.with_retries(4))
 }
 
+/// The same for a connection to an upstream; also one that no longer confirms what is sent to it is noticed within two
+/// minutes. The system does that by itself: however long an application thinks, no request is lost (PX-283).
+pub(crate) fn set_up_upstream(stream: &TcpStream) -> io::Result<()> {
+    set_up(stream)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +34,16 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         set_up(&stream).unwrap();
         assert!(SockRef::from(&stream).keepalive().unwrap() && stream.nodelay().unwrap());
+    }
+    /// PX-283, PX-284: an upstream that confirms nothing more is noticed, whether something was sent or not.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn px_284_upstreams_that_vanish_are_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        set_up_upstream(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(120)));
     }
 }

@@ -145,9 +145,6 @@ pub struct UpstreamSettings {
     pub connect: Duration,
     /// How long an unused connection is kept (PX-284).
     pub idle: Duration,
-    /// How long an upstream may say nothing over HTTP/2 while requests are under way, before it is asked whether it is
-    /// there; and how long it may take to say so.
-    pub alive: Duration,
     /// Certificate authorities beside those of the system (PX-279).
     pub authorities: Vec<CertificateDer<'static>>,
     /// The proxy that all connections go through, if there is one.
@@ -156,13 +153,7 @@ pub struct UpstreamSettings {
 
 impl Default for UpstreamSettings {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(90),
-            alive: Duration::from_secs(20),
-            authorities: Vec::new(),
-            via: None,
-        }
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(90), authorities: Vec::new(), via: None }
     }
 }
 

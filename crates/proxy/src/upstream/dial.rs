@@ -25,12 +25,12 @@ use tokio_rustls::client::TlsStream;
 use super::via::Via;
 
 /// Why no connection came to be.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error("connect failed: {0}")]
-    Connect(#[source] io::Error),
+    Connect(#[source] Arc<io::Error>),
     #[error("TLS handshake failed: {0}")]
-    Tls(#[source] io::Error),
+    Tls(#[source] Arc<io::Error>),
     #[error("not a host name that a certificate could have")]
     Name,
     #[error("took too long to connect")]
@@ -167,11 +167,11 @@ impl Dial {
             },
             Some(via) => via.connect(&self.host, self.port).await,
         };
-        let tcp = tcp.map_err(DialError::Connect)?;
-        crate::tcp::set_up(&tcp).map_err(DialError::Connect)?;
+        let tcp = tcp.and_then(|tcp| crate::tcp::set_up_upstream(&tcp).map(|()| tcp));
+        let tcp = tcp.map_err(|error| DialError::Connect(error.into()))?;
         let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
         let name = ServerName::try_from(self.host.to_string()).map_err(|_| DialError::Name)?;
-        let stream = tls.connect(name, tcp).await.map_err(DialError::Tls)?;
+        let stream = tls.connect(name, tcp).await.map_err(|error| DialError::Tls(error.into()))?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 }

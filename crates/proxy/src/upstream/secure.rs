@@ -1,12 +1,14 @@
-//! Connections to one https upstream, over HTTP/2 if it speaks that.
+//! Requests to one https upstream, over HTTP/2 if it speaks that.
 //!
-//! They are shared by the target alone (PX-284). The usual client shares them by the URI of a request, whose authority
+//! Connections are shared by the target alone (PX-284). The usual client shares them by the URI of a request, whose authority
 //! over HTTP/2 is the host that the client asked for: any client could make as many connections as there are names for
 //! an application.
 
+mod connection;
+
 use std::error::Error;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,26 +18,19 @@ use http::uri::Authority;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::connection::{Open, Place, Shared};
 use super::dial::{Dial, DialError};
 use super::{Client, SendError, UpstreamSettings, classify, shared_by};
 use crate::body::{Body, BodyError};
 
 /// For how long an upstream that did not want HTTP/2 is not asked again.
 const CONTENT: Duration = Duration::from_secs(600);
-/// Requests that are under way over one connection at a time; for more there is another. Servers take at least as many
-/// (RFC 9113 §6.5.2). Beyond what they take, requests would wait for the end of others, which may be streams that last.
-const MOST_OPEN: usize = 100;
-/// Requests that are sent over one connection in all. Many servers end one after a thousand, and whether what is on its way
-/// then was seen is not known.
-const MOST_SENT: u32 = 900;
-/// How much of an answer may wait for its client.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-/// How much of all answers over one connection may: clients that take nothing hold up nobody else.
-const CONNECTION_WINDOW: u32 = i32::MAX.cast_unsigned();
+/// How often one request is sent at most, where upstreams say that they did not look at it.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// The pool of one https upstream.
 pub(super) struct Secure {
@@ -46,59 +41,55 @@ pub(super) struct Secure {
     authority: Authority,
     limit: Duration,
     keep: Duration,
-    alive: Duration,
-    /// Locked while somebody connects: whoever comes meanwhile may share the connection.
-    spoken: tokio::sync::Mutex<Spoken>,
+    known: Mutex<Known>,
+    /// A place on a connection has become free.
+    freed: Arc<Notify>,
 }
 
-/// What the upstream speaks, as far as is known.
+/// What is known of the upstream.
 #[derive(Default)]
-enum Spoken {
-    #[default]
-    Unknown,
-    Http1 {
-        since: Instant,
-    },
-    /// Not one of them has ended, as far as is known.
-    Http2(Vec<Shared>),
+struct Known {
+    /// Since when it wants no HTTP/2.
+    http1: Option<Instant>,
+    /// Connections over HTTP/2. Not one of them has ended, as far as is known.
+    all: Vec<Shared>,
+    /// The outcome of the connection that is being made, or was made last.
+    dialled: Option<Dialled>,
 }
 
-/// A connection over HTTP/2.
-struct Shared {
+/// Gone with its sender when a connection is made, or is not.
+type Dialled = watch::Receiver<Option<Result<(), DialError>>>;
+
+/// Where a request may go.
+enum Way {
+    Http1,
+    Http2(Found),
+    /// Nowhere before this connection is made, or a place is free.
+    Full(Dialled),
+}
+
+/// A place on a connection over HTTP/2.
+struct Found {
     sender: SendRequest<Body>,
-    used: Arc<Mutex<Instant>>,
-    /// Counts the requests that are under way by being held.
-    open: Arc<()>,
-    sent: u32,
+    place: Place,
+    is_new: bool,
 }
 
-impl Shared {
-    fn note_use(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn last_use(&self) -> Instant {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for a request, if there is one.
-    fn place(&mut self) -> Option<Place> {
-        // One is the connection's own, which is locked: nobody else takes a place meanwhile.
-        let place = (Arc::strong_count(&self.open) <= MOST_OPEN).then(|| Place(Arc::clone(&self.open)))?;
-        self.note_use();
-        self.sent += 1;
-        Some(place)
-    }
+/// What became of a request that got no answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The upstream did not look at it (RFC 9113 §8.7).
+    Unseen,
+    /// The connection broke; nobody knows.
+    Lost,
+    Failed,
 }
-
-/// A request's place on a connection, until its answer has come as a whole.
-struct Place(#[expect(dead_code, reason = "counts by being held")] Arc<()>);
 
 impl Secure {
     /// A pool without connections.
     pub(super) fn new(dial: Dial, http1: Client, authority: Authority, settings: &UpstreamSettings) -> Arc<Self> {
-        let UpstreamSettings { connect: limit, idle: keep, alive, .. } = *settings;
-        Arc::new(Self { dial, http1, authority, limit, keep, alive, spoken: tokio::sync::Mutex::default() })
+        let UpstreamSettings { connect: limit, idle: keep, .. } = *settings;
+        Arc::new(Self { dial, http1, authority, limit, keep, known: Mutex::default(), freed: Arc::default() })
     }
 
     /// Sends a request whose URI has the host that is asked for. Dropping the future cancels it.
@@ -106,11 +97,10 @@ impl Secure {
         // Over HTTP/2 the host is in the URI, and some servers refuse a request that says it twice (RFC 9113 §8.3.1). What
         // `Connection` names would be taken out: `TE`, which goes on.
         let of_http1 = [HOST, CONNECTION].map(|name| request.headers_mut().remove(&name).map(|value| (name, value)));
-        let mut again = true;
+        let (mut attempt, mut was_lost) = (1, false);
         loop {
-            // Who waits for another's connection to no end has waited long enough, too.
             let found = tokio::time::timeout(self.limit, self.find()).await.unwrap_or(Err(DialError::Timeout));
-            let Some((mut sender, place, is_new)) = found.map_err(|error| classify(error.into(), true))? else {
+            let Some(Found { mut sender, place, is_new }) = found.map_err(|error| classify(error.into(), true))? else {
                 request.headers_mut().extend(of_http1.into_iter().flatten().map(|(name, value)| (Some(name), value)));
                 shared_by(&self.authority, request.uri_mut())?;
                 let sent = self.http1.request(request).await;
@@ -119,69 +109,113 @@ impl Secure {
                     classify(error.into(), is_connect)
                 });
             };
-            let mut copy = if again && !is_new { copy(&request) } else { None };
-            match sender.try_send_request(request).await {
+            let may_lose = !was_lost && !is_new && request.method().is_idempotent();
+            let copy = if attempt < MOST_ATTEMPTS { copy(&request) } else { None };
+            let mut error = match sender.try_send_request(request).await {
                 Ok(answer) => return Ok(answer.map(|body| placed(body, place))),
-                Err(mut error) => match (error.take_message(), copy.take_if(|_| was_left(error.error()))) {
-                    // Nothing of it was sent: the connection was dead already.
-                    (Some(unsent), _) if !is_new => request = unsent,
-                    // It was on its way when the connection ended: many servers end one after a thousand requests.
-                    (_, Some(copy)) => (request, again) = (copy, false),
-                    _ => return Err(classify(error.into_error().into(), false)),
+                Err(error) => error,
+            };
+            // That the connection had ended before is found out so often at most as there are connections.
+            let unsent = error.take_message().filter(|_| !is_new || attempt < MOST_ATTEMPTS);
+            let counts = u32::from(is_new || unsent.is_none());
+            let fate = if unsent.is_some() { Fate::Unseen } else { fate(error.error()) };
+            was_lost |= fate == Fate::Lost;
+            if fate != Fate::Failed {
+                self.leave(&place);
+            }
+            let again = unsent.or(copy.filter(|_| fate == Fate::Unseen || fate == Fate::Lost && may_lose));
+            let error = error.into_error();
+            let Some(next) = again else { return Err(classify(error.into(), false)) };
+            tracing::debug!(%error, cause = error.source(), attempt, "a request is sent again over another connection");
+            (request, attempt) = (next, attempt + counts);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place on a connection over HTTP/2; nothing if the upstream speaks HTTP/1.1.
+    async fn find(self: &Arc<Self>) -> Result<Option<Found>, DialError> {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // What becomes free from here on is heard.
+            freed.as_mut().enable();
+            let mut dialled = match self.way() {
+                Way::Http1 => return Ok(None),
+                Way::Http2(found) => return Ok(Some(found)),
+                Way::Full(dialled) => dialled,
+            };
+            tokio::select! {
+                outcome = dialled.wait_for(Option::is_some) => match outcome.ok().and_then(|outcome| outcome.clone()) {
+                    // Who came late has time left for another.
+                    None | Some(Ok(()) | Err(DialError::Timeout)) => {}
+                    Some(Err(error)) => return Err(error),
                 },
+                () = freed => {}
             }
         }
     }
 
-    /// A place on a connection over HTTP/2, and whether that is new; nothing if the upstream speaks HTTP/1.1.
-    async fn find(self: &Arc<Self>) -> Result<Option<(SendRequest<Body>, Place, bool)>, DialError> {
-        let mut spoken = self.spoken.lock().await;
-        match &mut *spoken {
-            Spoken::Http1 { since } if since.elapsed() < CONTENT => return Ok(None),
-            Spoken::Http2(all) => {
-                all.retain(|shared| !shared.sender.is_closed() && shared.sent < MOST_SENT);
-                let mut found = all.iter_mut().filter_map(|shared| Some((shared.place()?, shared.sender.clone())));
-                if let Some((place, sender)) = found.next() {
-                    return Ok(Some((sender, place, false)));
-                }
-            }
-            Spoken::Http1 { .. } | Spoken::Unknown => *spoken = Spoken::Unknown,
+    /// Where a request may go now. Whatever is missing is begun.
+    fn way(self: &Arc<Self>) -> Way {
+        let mut known = self.known();
+        if known.http1.is_some_and(|since| since.elapsed() < CONTENT) {
+            return Way::Http1;
         }
-        let stream = self.dial.clone().dial().await?;
-        if !stream.speaks_http2() {
-            *spoken = Spoken::Http1 { since: Instant::now() };
-            return Ok(None);
+        known.all.retain(|shared| !shared.is_closed());
+        // The newest is the farthest from its end.
+        if let Some(found) = known.all.iter_mut().rev().filter(|shared| !shared.is_spent()).find_map(Shared::place) {
+            return Way::Http2(found);
         }
-        let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            // All requests go over it: they are not to wait for somebody who is gone.
-            .keep_alive_interval(Some(self.alive))
-            .keep_alive_timeout(self.alive)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| DialError::Connect(std::io::Error::other(error)))?;
+        let dialled = match &known.dialled {
+            Some(dialled) if dialled.has_changed().is_ok() => dialled.clone(),
+            _ => known.dialled.insert(self.clone().dial()).clone(),
+        };
+        // Until there is a successor, one that is spent is as good as any.
+        known.all.iter_mut().find_map(Shared::place).map_or(Way::Full(dialled), Way::Http2)
+    }
+
+    /// Makes a connection for all who wait for one.
+    fn dial(self: Arc<Self>) -> Dialled {
+        let (told, dialled) = watch::channel(None);
         tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to an upstream broke");
+            let made = async {
+                let stream = self.dial.clone().dial().await?;
+                if stream.speaks_http2() { Shared::new(stream, self.freed.clone()).await.map(Some) } else { Ok(None) }
+            };
+            let made = tokio::time::timeout(self.limit, made).await.unwrap_or(Err(DialError::Timeout));
+            let mut known = self.known();
+            let outcome = made.map(|made| match made {
+                Some(shared) => {
+                    tokio::spawn(forget_unused(Arc::downgrade(&self), Arc::downgrade(shared.open()), self.keep));
+                    known.http1 = None;
+                    if let Some(spent) = known.all.iter().position(Shared::is_spent) {
+                        known.all.remove(spent);
+                    }
+                    known.all.push(shared);
+                }
+                None => (known.http1, known.all) = (Some(Instant::now()), Vec::new()),
+            });
+            if let Err(error) = &outcome {
+                tracing::debug!(%error, "no connection to an upstream");
+                known.all.iter_mut().for_each(Shared::renew);
             }
+            drop(known);
+            let _nobody_waits = told.send(Some(outcome));
         });
-        let used = Arc::new(Mutex::new(Instant::now()));
-        let shared = Shared { sender: sender.clone(), used, open: Arc::default(), sent: 1 };
-        tokio::spawn(forget_unused(Arc::downgrade(self), shared.used.clone(), self.keep));
-        let place = Place(Arc::clone(&shared.open));
-        match &mut *spoken {
-            Spoken::Http2(all) => all.push(shared),
-            other => *other = Spoken::Http2(vec![shared]),
-        }
-        Ok(Some((sender, place, true)))
+        dialled
+    }
+
+    /// Sends nothing more over a connection. It closes when the last answer that is under way over it is complete.
+    fn leave(&self, place: &Place) {
+        self.known().all.retain(|shared| !place.is_on(shared));
     }
 }
 
-/// A request that may be sent once more, if this one may (PX-284).
+/// A request that may be sent once more, if it has no body.
 fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
+    if !matches!(request.body(), Body::Empty) {
         return None;
     }
     let mut copy = Request::new(Body::Empty);
@@ -191,20 +225,24 @@ fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     Some(copy)
 }
 
-/// Whether a request got no answer because the upstream takes no more over its connection, or that is dead.
-fn was_left(error: &hyper::Error) -> bool {
+/// What became of a request that went out and got no answer.
+fn fate(error: &hyper::Error) -> Fate {
     let mut cause = error.source();
     while let Some(present) = cause {
         if let Some(error) = present.downcast_ref::<h2::Error>() {
+            // A good-bye is the error of those requests alone that it says were not looked at.
             let is_refused = error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return error.is_remote() && is_refused;
+            if error.is_remote() && is_refused {
+                return Fate::Unseen;
+            }
+            return if error.is_io() { Fate::Lost } else { Fate::Failed };
         }
         if present.is::<std::io::Error>() {
-            return true;
+            return Fate::Lost;
         }
         cause = present.source();
     }
-    false
+    Fate::Failed
 }
 
 /// An answer's body that keeps its request's place to its end.
@@ -237,16 +275,16 @@ impl HttpBody for Placed {
 
 /// Lets go of a connection that nobody has used for a while. It closes when the last answer that is under way over it is
 /// complete.
-async fn forget_unused(pool: Weak<Secure>, used: Arc<Mutex<Instant>>, keep: Duration) {
+async fn forget_unused(pool: Weak<Secure>, open: Weak<Open>, keep: Duration) {
+    let mut end = Instant::now() + keep;
     loop {
-        let end = *used.lock().unwrap_or_else(PoisonError::into_inner) + keep;
         tokio::time::sleep_until(end).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let mut spoken = pool.spoken.lock().await;
-        let Spoken::Http2(all) = &mut *spoken else { return };
-        let Some(place) = all.iter().position(|shared| Arc::ptr_eq(&shared.used, &used)) else { return };
-        if all.get(place).is_some_and(|shared| shared.last_use() + keep <= Instant::now()) {
-            all.remove(place);
+        let (Some(pool), Some(open)) = (pool.upgrade(), open.upgrade()) else { return };
+        let mut known = pool.known();
+        let Some(place) = known.all.iter().position(|shared| Arc::ptr_eq(shared.open(), &open)) else { return };
+        end = known.all.get(place).map_or(end, |shared| shared.last_use() + keep);
+        if end <= Instant::now() {
+            known.all.remove(place);
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use h2::server::SendResponse;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
@@ -220,38 +221,6 @@ async fn px_284_requests_that_last_keep_no_others_waiting() {
     assert_eq!(told(&mut events), [""; 0]);
 }
 
-/// PX-284, PX-288: an application that vanishes without a word takes no further requests with it.
-#[tokio::test]
-async fn px_284_a_silent_http2_connection_is_given_up() {
-    let inner = site_with(Options { https: true, ..Options::default() }).await;
-    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = to(relay.local_addr().unwrap());
-    let (url, _events) = counted(place.clone()).await;
-    let brief = UpstreamSettings { alive: Duration::from_millis(100), ..UpstreamSettings::default() };
-    let outer = outer(url, brief).await;
-    let silence = CancellationToken::new();
-    let (address, silent) = (inner.address, silence.clone());
-    tokio::spawn(async move {
-        let (mut client, _) = relay.accept().await.unwrap();
-        let mut server = TcpStream::connect(address).await.unwrap();
-        tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-            () = silent.cancelled() => std::future::pending().await,
-        }
-    });
-    let mut client = outer.send(GET).await;
-    inner.upstream.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
-    client.until("\r\n\r\nok").await;
-    silence.cancel();
-    let mut waiting = outer.send(GET).await;
-    let answer = tokio::time::timeout(Duration::from_secs(10), waiting.head()).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
-    *place.lock().unwrap() = inner.address;
-    let mut client = outer.send(GET).await;
-    inner.upstream.answer(OK).await;
-    assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
-}
-
 /// PX-284: a request without a body that is on its way when the application ends the connection, as many do after a thousand
 /// requests, is sent again over another one; others are not, since nobody knows whether they were seen.
 #[tokio::test]
@@ -283,4 +252,145 @@ async fn px_284_requests_on_their_way_survive_the_end_of_an_http2_connection() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {answer}");
         }
     }
+}
+
+/// A request that came over the connection of that number.
+type Came = (usize, SendResponse<bytes::Bytes>);
+
+/// An application that speaks HTTP/2, takes so many requests at a time over one connection, and leaves those who connect once
+/// more than so often without a word.
+async fn bare(at_a_time: u32, connections: usize) -> (String, mpsc::UnboundedReceiver<Came>) {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (told, came) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut left = Vec::new();
+        for number in 0.. {
+            let stream = listener.accept().await.unwrap().0;
+            if number >= connections {
+                left.push(stream);
+                continue;
+            }
+            let (told, acceptor) = (told.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.unwrap();
+                let mut builder = h2::server::Builder::new();
+                let mut connection = builder.max_concurrent_streams(at_a_time).handshake(stream).await.unwrap();
+                while let Some(Ok((_, answer))) = connection.accept().await {
+                    let _ = told.send((number, answer));
+                }
+            });
+        }
+    });
+    (url, came)
+}
+
+async fn next(came: &mut mpsc::UnboundedReceiver<Came>) -> Came {
+    tokio::time::timeout(Duration::from_secs(5), came.recv()).await.expect("no request came").unwrap()
+}
+
+fn ok(mut answer: SendResponse<bytes::Bytes>) {
+    answer.send_response(Response::new(()), true).unwrap();
+}
+
+/// PX-284: a request that the application says it did not look at is sent again over another connection, whatever its method;
+/// three times in all.
+#[tokio::test]
+async fn px_284_refused_requests_are_sent_again() {
+    let (url, mut came) = bare(100, usize::MAX).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    for (refusals, status) in [(2, "200"), (3, "502")] {
+        let mut client =
+            outer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        let mut connections = Vec::new();
+        for _ in 0..refusals {
+            let (number, mut answer) = next(&mut came).await;
+            answer.send_reset(h2::Reason::REFUSED_STREAM);
+            connections.push(number);
+        }
+        if refusals < 3 {
+            let (number, answer) = next(&mut came).await;
+            connections.push(number);
+            ok(answer);
+        }
+        assert!(client.rest().await.starts_with(&format!("HTTP/1.1 {status}")));
+        assert!(connections.is_sorted_by(|one, other| one < other), "{connections:?}");
+        assert!(came.try_recv().is_err());
+    }
+    // Nobody knows whether what was taken back otherwise was seen.
+    let mut client = outer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    next(&mut came).await.1.send_reset(h2::Reason::INTERNAL_ERROR);
+    assert!(client.rest().await.starts_with("HTTP/1.1 502"));
+    assert!(came.try_recv().is_err());
+}
+
+/// PX-284: an application that takes few requests at a time over a connection is given no more: further ones go over another.
+#[tokio::test]
+async fn px_284_connections_get_what_the_application_takes() {
+    let (url, mut came) = bare(2, usize::MAX).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let (mut clients, mut numbers) = (Vec::new(), Vec::new());
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        clients.push(outer.send(GET).await);
+    }
+    for _ in 0..5 {
+        let (number, answer) = next(&mut came).await;
+        numbers.push(number);
+        answers.push(answer);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 0, 1, 1, 2]);
+}
+
+/// PX-283, PX-284: who waits for a connection that does not come takes a place that became free meanwhile.
+#[tokio::test]
+async fn px_284_free_places_are_taken_while_a_connection_is_made() {
+    let (url, mut came) = bare(1, 1).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let mut first = outer.send(GET).await;
+    let (_, answer) = next(&mut came).await;
+    let (mut second, mut third) = (outer.send(GET).await, outer.send(GET).await);
+    assert!(tokio::time::timeout(Duration::from_millis(100), came.recv()).await.is_err());
+    ok(answer);
+    for _ in 0..2 {
+        ok(next(&mut came).await.1);
+    }
+    for client in [&mut first, &mut second, &mut third] {
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+/// PX-284: after many requests another connection is preferred, but the old one does until that is there.
+#[tokio::test]
+async fn px_284_a_connection_serves_until_its_successor_does() {
+    for (connections, last) in [(1, 0), (2, 1)] {
+        let (url, mut came) = bare(100, connections).await;
+        let outer = outer(url, UpstreamSettings::default()).await;
+        let mut client = outer.send("").await;
+        let mut number = 0;
+        for _ in 0..1000 {
+            client.write(GET).await;
+            let (over, answer) = next(&mut came).await;
+            ok(answer);
+            assert!(client.head().await.starts_with("HTTP/1.1 200"));
+            number = over;
+        }
+        assert_eq!(number, last);
+    }
+}
+
+/// PX-281: little of an answer waits for a client that takes nothing.
+#[tokio::test]
+async fn px_281_little_of_an_answer_waits_for_its_client() {
+    let (url, mut came) = bare(100, 1).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let _client = outer.send(GET).await;
+    let (_, mut answer) = next(&mut came).await;
+    let mut stream = answer.send_response(Response::new(()), false).unwrap();
+    stream.reserve_capacity(1 << 20);
+    let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await.unwrap().unwrap();
+    assert!((1..=128 * 1024).contains(&room), "{room}");
 }
