@@ -22,7 +22,7 @@ const MAX_STREAMS: u32 = 128;
 /// What of request bodies may wait to be taken, in bytes: of all of a connection together, enough that a few which wait do
 /// not hold up the others. The proxies of many people share one. Anybody may have that much held.
 const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
-const STREAM_WINDOW: u32 = 128 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// How long a connection may take to end after our good-bye: the ends of its answers may be on their way.
 const GOOD_BYE: Duration = Duration::from_secs(300);
