@@ -17,17 +17,18 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
-use super::request::{LONGEST_TARGET, form, unread};
+use super::request::{LONGEST_TARGET, form};
 use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
 use crate::pages::respond::{self, PageError};
 use crate::pages::{path, view};
-use crate::same_origin::is_from_here;
 
 /// Path of the endpoint.
 pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
 /// Longest request in the address of a sign-in page, in bytes: listeners take heads of 48 KiB.
 const LONGEST_ENCODED: usize = 36 * 1024;
+/// Query of what a page of ours posts once more. Who forges it is answered as somebody without a cookie.
+const AGAIN: &str = "again";
 /// Bytes that a marker takes in a target, at most.
 const MARKER_ROOM: usize = 256;
 
@@ -47,13 +48,14 @@ pub(super) async fn by_form(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
     body: Body,
 ) -> Response {
     match form(&origin, &headers, body).await {
         Ok(params) => {
             let query = params.encoded();
             if !params.is_empty()
-                && let Some(again) = once_more(&origin, &headers, AUTHORIZE, &params)
+                && let Some(again) = once_more(&headers, &uri, &params, params.text("redirect_uri"))
             {
                 return again;
             }
@@ -93,7 +95,7 @@ pub(super) async fn answer(
     match decide(ctx, &visitor, &request, login.as_ref(), &brought).await {
         Ok(Outcome::Answer(answer)) => deliver(&answer),
         // It would be lost once somebody has signed in for it.
-        Ok(Outcome::SignIn { .. }) if !comes_back(query) => unread(StatusCode::URI_TOO_LONG),
+        Ok(Outcome::SignIn { .. }) if !comes_back(query) => too_long(origin),
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
         Ok(Outcome::Ask(question)) => consent::ask(ctx, &params, &question).await,
@@ -115,6 +117,12 @@ fn refused(origin: &Origin, refusal: Refusal) -> Response {
 
 fn bad_request(origin: &Origin, text: &str) -> Response {
     respond::error(origin, StatusCode::BAD_REQUEST, "This sign-in cannot go on", text)
+}
+
+fn too_long(origin: &Origin) -> Response {
+    let text = "The request of the application is too long to be kept while you sign in. Open Portcullis, sign in there, and \
+                start again from the application.";
+    respond::error(origin, StatusCode::URI_TOO_LONG, "This sign-in cannot go on", text)
 }
 
 /// Sends the browser to the sign-in page, and from there back to this request (OA-158).
@@ -152,21 +160,22 @@ fn deliver(answer: &Answer) -> Response {
 }
 
 /// Has a browser without a session ask once more, by itself: to a form of another site it adds no cookie, and looks like
-/// nobody's (OA-085, OA-540). What is too long for an address is posted from a page of ours. None for one with a session, and
-/// for one that comes from there.
-pub(super) fn once_more(origin: &Origin, headers: &HeaderMap, path: &str, params: &Params) -> Option<Response> {
+/// nobody's (OA-085, OA-540). What is too long for an address is posted from a page of ours, whose policy of forms names where
+/// the request says it ends, `back`: that address is not checked yet, and the form itself leads to nobody else. None for one
+/// with a session, and for one that comes from that page, whatever the browser says of its origin.
+pub(super) fn once_more(headers: &HeaderMap, uri: &Uri, params: &Params, back: &str) -> Option<Response> {
     if session_cookies(headers).next().is_some() {
         return None;
     }
     let query = params.encoded();
-    let target = format!("{path}?{query}");
+    let target = format!("{}?{query}", uri.path());
     if target.len() > LONGEST_TARGET {
-        if is_from_here(headers, origin) {
+        if uri.query() == Some(AGAIN) {
             return None;
         }
         let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let page = view::Again { action: path, members: &members };
-        return Some(respond::page_with_script(StatusCode::OK, &page, &[]));
+        let page = view::Again { action: &format!("{}?{AGAIN}", uri.path()), members: &members };
+        return Some(respond::page_with_script(StatusCode::OK, &page, &[back]));
     }
     let mut response = found(&target);
     *response.status_mut() = StatusCode::SEE_OTHER;

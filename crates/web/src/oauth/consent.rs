@@ -4,51 +4,49 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Request, State};
+use axum::body::Body;
+use axum::extract::{Extension, State};
 use axum::response::Response;
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::consent::Question;
 use portcullis_idp::oauth::origins;
 use portcullis_idp::oauth::params::Params;
-use serde::Deserialize;
 
 use super::authorize::{AUTHORIZE, answer, found};
-use crate::pages::form::form;
+use super::request::posted;
 use crate::pages::respond::{PageError, page_posting_to};
 use crate::pages::{path, view};
 use crate::same_origin::is_same_origin;
 
-/// What the form sends.
-#[derive(Deserialize)]
-pub(super) struct ConsentForm {
-    #[serde(default)]
-    token: String,
-}
+/// Name of the field that makes a yes count; no request of an application has a parameter of this name.
+const YES: &str = "consent";
 
 /// `GET` of the page's address, as after a reload: the request is read anew.
 pub(super) async fn show(uri: Uri) -> Response {
     found(&format!("{AUTHORIZE}?{}", uri.query().unwrap_or_default()))
 }
 
-/// `POST` of the page: a yes to the request in the query.
+/// `POST` of the page: a yes to the request that it carries, which may be too long for an address.
 pub(super) async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
-    uri: Uri,
-    request: Request,
+    headers: HeaderMap,
+    body: Body,
 ) -> Response {
-    let headers = request.headers().clone();
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
-    let query = uri.query().unwrap_or_default();
-    let sent: ConsentForm = match form(request).await {
+    let sent = match posted(&origin, &headers, body).await {
         Ok(sent) => sent,
-        Err(error) => return error.into_page(&origin),
+        Err(response) => return response,
     };
-    answer(&ctx, &origin, &headers, Params::parse(query.as_bytes()), query, Some(&sent.token)).await
+    let yes = url::form_urlencoded::parse(&sent).find(|(name, _)| name == YES);
+    let yes = yes.map_or_else(String::new, |(_, token)| token.into_owned());
+    let params = Params::parse(&sent);
+    let query = params.as_ref().map(Params::encoded).unwrap_or_default();
+    answer(&ctx, &origin, &headers, params, &query, Some(&yes)).await
 }
 
 /// The page. Where a yes leads is named in its policy of forms.
@@ -58,12 +56,15 @@ pub(super) async fn ask(ctx: &Context, params: &Params, question: &Question) -> 
         origins::where_sign_in_ends(ctx, params.text("client_id")).await.unwrap_or_else(|_| BTreeSet::new());
     places.insert(question.back.redirect_uri.clone());
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    let query = params.encoded();
+    let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let page = view::Consent {
         application: &question.application,
         username: &question.username,
         known: &question.known,
         additional: &question.additional,
-        action: &format!("{}?{}", path::CONSENT, params.encoded()),
+        action: path::CONSENT,
+        members: &members,
         token: &question.token,
         again: question.again,
         back: &question.back.url(),

@@ -22,6 +22,9 @@ use crate::pages::sign_out::{signed_out, tell};
 use crate::pages::view::{Confirm, Link, Message};
 use crate::same_origin::is_from_here;
 
+/// Query of what our own question posts. Its body keeps the wish, which may be too long for an address.
+const ANSWERED: &str = "answered";
+
 /// `GET /application/o/{slug}/end-session/`
 pub(super) async fn ask(
     State(ctx): State<Arc<Context>>,
@@ -53,21 +56,20 @@ pub(super) async fn submit(
         },
         false => Params::default(),
     };
-    // Our own question keeps the wish in its address, and sends nothing besides.
-    let posted_nothing = posted.is_empty();
-    let params = match posted_nothing {
+    let params = match posted.is_empty() {
         true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
         false => Ok(posted),
     };
     let Ok(params) = params else { return unreadable(&origin) };
     // No browser sends neither a form nor a wish.
     if (is_form || !params.is_empty())
-        && let Some(again) = once_more(&origin, &headers, uri.path(), &params)
+        && let Some(again) = once_more(&headers, &uri, &params, params.text("post_logout_redirect_uri"))
     {
         return again;
     }
-    // Only a browser that shows our page says that it comes from here.
-    let ours = is_from_here(&headers, &origin) && posted_nothing;
+    // Only a browser that shows our page says that it comes from here, and only our question leads to this address: what is
+    // posted once more comes from here, too.
+    let ours = is_from_here(&headers, &origin) && uri.query() == Some(ANSWERED);
     leave(&ctx, &origin, &slug, &headers, &params, ours).await
 }
 
@@ -175,10 +177,13 @@ async fn finish(
 
 /// Asks before another site's wish is followed (OA-544).
 fn question(application: &Application, account: &Account, wish: &Wish, params: &Params) -> Response {
+    let query = params.encoded();
+    let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let question = Confirm {
         title: &format!("Sign out of {}?", application.name),
         text: &format!("You are signed in as {}.", account.username),
-        action: &format!("/application/o/{}/end-session/?{}", application.slug, params.encoded()),
+        action: &format!("/application/o/{}/end-session/?{ANSWERED}", application.slug),
+        members: &members,
         button: "Sign out",
         back: path::HOME,
     };

@@ -32,11 +32,16 @@ pub(super) fn unread(status: StatusCode) -> Response {
 
 /// Parameters of a form that was posted.
 pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Params, Response> {
-    let malformed = || refused(origin, &OAuthError::InvalidRequest);
+    let body = posted(origin, headers, body).await?;
+    Params::parse(&body).map_err(|_| refused(origin, &OAuthError::InvalidRequest))
+}
+
+/// A form that was posted, as it was sent.
+pub(super) async fn posted(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Response> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(malformed());
+        return Err(refused(origin, &OAuthError::InvalidRequest));
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > LONGEST) {
@@ -46,7 +51,7 @@ pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Re
         Unread::TooLong => unread(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::TooSlow => unread(StatusCode::REQUEST_TIMEOUT),
     })?;
-    Params::parse(&body).map_err(|_| malformed())
+    Ok(body.into())
 }
 
 /// The `Authorization` header. Two of them are none that can be believed.

@@ -35,6 +35,7 @@ pub async fn show(
             title: "Change your e-mail address?",
             text: &text,
             action: &action,
+            members: &[],
             button: "Change it",
             back: path::HOME,
         };

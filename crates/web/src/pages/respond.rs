@@ -74,6 +74,10 @@ fn policy(places: &[&str], script: Script) -> String {
     for url in places.iter().filter_map(|place| Url::parse(place).ok()) {
         let origin = url.origin();
         let source = if origin.is_tuple() { origin.ascii_serialization() } else { format!("{}:", url.scheme()) };
+        // A host may have characters that end a source, or the policy.
+        if source.contains([';', ',', '\'', '"', ' ']) {
+            continue;
+        }
         forms.push(' ');
         forms.push_str(&source);
         // All hosts of a domain, on whatever port.
@@ -249,6 +253,8 @@ mod tests {
         let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"], Script::None);
         assert!(policy.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{policy}");
         assert!(!policy.contains("script-src"));
+        let odd = self::policy(&["https://x;sandbox/", "https://x,y.example/"], Script::None);
+        assert!(odd.contains("form-action 'self'; base-uri"), "{odd}");
         let domain = self::policy(&["https://example.com", "https://*.example.com"], Script::Own);
         assert!(domain.contains("data:; script-src 'self'; form-action "), "{domain}");
         assert!(domain.contains("form-action 'self' https://example.com https://*.example.com:*; "), "{domain}");

@@ -34,6 +34,7 @@ pub async fn show(
                     account.username
                 ),
                 action: &action,
+                members: &[],
                 button: "Sign out",
                 back: path::HOME,
             };

@@ -207,6 +207,8 @@ pub struct Confirm<'a> {
     pub text: &'a str,
     /// Where the confirmation is posted.
     pub action: &'a str,
+    /// What is posted with it.
+    pub members: &'a [(String, String)],
     /// The confirming button.
     pub button: &'a str,
     /// Where to go instead.
@@ -249,8 +251,10 @@ pub struct Consent<'a> {
     pub known: &'a [String],
     /// What is new.
     pub additional: &'a [String],
-    /// Path and query to post a yes to; keeps the request.
+    /// Path to post a yes to.
     pub action: &'a str,
+    /// The request, posted with the yes: it may be too long for an address.
+    pub members: &'a [(String, String)],
     /// What makes the yes count.
     pub token: &'a str,
     /// Whether a yes was sent that did not count.
@@ -273,7 +277,7 @@ pub struct Deliver<'a> {
 #[derive(Template)]
 #[template(path = "deliver.html")]
 pub struct Again<'a> {
-    /// Path of ours.
+    /// Path and query of ours.
     pub action: &'a str,
     /// What the request says.
     pub members: &'a [(String, String)],

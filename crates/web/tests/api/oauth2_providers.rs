@@ -291,6 +291,7 @@ async fn oa_580_settings_of_devices_and_origins_are_checked() {
     for (more, field) in [
         (json!({"device_code_validity": "soon"}), "device_code_validity"),
         (json!({"device_code_validity": "milliseconds=5"}), "device_code_validity"),
+        (json!({"device_code_validity": "days=1;seconds=1"}), "device_code_validity"),
         (json!({"allowed_origins": ["*"]}), "allowed_origins"),
         (json!({"allowed_origins": ["https://*.example"]}), "allowed_origins"),
         (json!({"allowed_origins": ["https://page.example/"]}), "allowed_origins"),

@@ -253,6 +253,10 @@ fn times(claims: &Map<String, Value>, source: &Source, now: Timestamp) -> Result
     if instant(claims, "exp").is_none() && (source.require_exp || claims.contains_key("exp")) {
         return Err("assertion_without_end");
     }
+    if instant(claims, "exp").is_none() && instant(claims, "iat").is_none() {
+        // It would end a lifetime after each use, and count again once its use is forgotten (OA-349).
+        return Err("assertion_without_end");
+    }
     let (expires, leeway) = (end(claims, source, now), duration::seconds_or(&source.assertion_leeway, LEEWAY));
     if expires <= now {
         return Err("assertion_expired");

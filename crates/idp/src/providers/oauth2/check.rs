@@ -21,6 +21,9 @@ const LONGEST: usize = 255;
 /// Longest lifetime of a code (OA-026), in microseconds.
 const LONGEST_CODE: i64 = 600_000_000;
 
+/// Longest lifetime of a device code (OA-042), in microseconds: a day.
+const LONGEST_DEVICE: i64 = 86_400_000_000;
+
 /// Most origins that are listed.
 const MOST_ORIGINS: usize = 100;
 
@@ -221,6 +224,9 @@ fn lifetimes(provider: &Provider, problems: &mut Problems) {
     match duration::parse(&provider.device_code_validity) {
         Ok(microseconds) if microseconds < 1_000_000 => {
             problems.add("device_code_validity", "Ensure this value is at least one second.");
+        }
+        Ok(microseconds) if microseconds > LONGEST_DEVICE => {
+            problems.add("device_code_validity", "Ensure this value is at most one day.");
         }
         Ok(_) => {}
         Err(error) => problems.add("device_code_validity", error.to_string()),

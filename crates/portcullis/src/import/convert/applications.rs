@@ -153,9 +153,10 @@ pub(super) fn providers(plan: &mut Plan, there: &Snapshot, here: &Here, names: &
 }
 
 /// How devices are let in: from a server that says nothing of it, without the client's secret, and for as long as the longer of what
-/// codes live there and what devices are given here (OA-042, OA-043).
+/// codes live there and what devices are given here, a day at most (OA-042, OA-043).
 fn of_devices(provider: &Value) -> Vec<(&'static str, Node)> {
     const USUAL: &str = "minutes=10";
+    const LONGEST: &str = "days=1";
     let mut attrs = Vec::new();
     let here = text(provider, "device_code_validity");
     let code = text(provider, "access_code_validity");
@@ -164,6 +165,7 @@ fn of_devices(provider: &Value) -> Vec<(&'static str, Node)> {
         "device_code_validity",
         match here.is_empty() {
             false => json!(here).into(),
+            true if duration::read(&code) > duration::read(LONGEST) => json!(LONGEST).into(),
             true => json!(Some(code).filter(longer).unwrap_or_else(|| USUAL.to_owned())).into(),
         },
     ));

@@ -147,12 +147,14 @@ fn oa_042_what_is_not_said_is_as_it_is_there() {
         oauth2_providers: vec![
             client("long", "minutes=20", "https://.*"),
             client("short", "minutes=1", "https://a/.*"),
+            client("longest", "days=2", "https://a/.*"),
         ],
         ..Snapshot::default()
     };
     let plan = foundations(&there, &Here::default());
     let (long, short) = (document(&plan, "provider long"), document(&plan, "provider short"));
-    for (text, validity) in [(&long, "minutes=20"), (&short, "minutes=10")] {
+    let longest = document(&plan, "provider longest");
+    for (text, validity) in [(&long, "minutes=20"), (&short, "minutes=10"), (&longest, "days=1")] {
         assert!(text.contains(&format!("device_code_validity: \"{validity}\"")), "{text}");
         assert!(text.contains("device_require_client_auth: false"), "{text}");
     }

@@ -45,6 +45,24 @@ impl Browser {
     }
 }
 
+/// What the forms of a page send besides what people enter.
+pub(super) fn hidden(page: &str) -> Vec<(String, String)> {
+    let read = |text: &str| {
+        let plain = text.replace("&#60;", "<").replace("&#62;", ">").replace("&#34;", "\"").replace("&#39;", "'");
+        plain.replace("&#38;", "&")
+    };
+    let fields = page.split("<input type=\"hidden\" name=\"").skip(1).map(|rest| {
+        let (name, rest) = rest.split_once("\" value=\"").expect("a value");
+        (read(name), read(rest.split_once("\">").expect("its end").0))
+    });
+    fields.collect()
+}
+
+/// Pairs as they are posted.
+pub(super) fn lent(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
 /// Gives a user a password.
 pub(super) async fn set_password(site: &Site, user: i64, password: &str) {
     let path = format!("/core/users/{user}/set_password/");

@@ -3,7 +3,7 @@
 use portcullis_core::id::UserPk;
 use portcullis_store::{application, consent};
 
-use super::browser::Browser;
+use super::browser::{Browser, hidden, lent};
 use super::login::{authorize, callback, code, member, redeem, signed_in};
 use super::*;
 
@@ -28,6 +28,8 @@ async fn again(wiki: &Wiki, browser: &mut Browser) {
 struct Page {
     text: String,
     action: String,
+    /// The request.
+    members: Vec<(String, String)>,
     token: String,
     cancel: String,
 }
@@ -41,7 +43,8 @@ impl Page {
         (reply.status == 200 && reply.text.contains(">Continue</button>")).then(|| Self {
             text: reply.text.clone(),
             action: between("method=\"post\" action=\"").expect("a form"),
-            token: between("name=\"token\" value=\"").expect("a token"),
+            members: hidden(&reply.text).into_iter().filter(|(name, _)| name != "consent").collect(),
+            token: between("name=\"consent\" value=\"").expect("a token"),
             cancel: between("class=\"button quiet\" href=\"").expect("a link"),
         })
     }
@@ -52,7 +55,18 @@ impl Page {
     }
 
     async fn yes(&self, wiki: &Wiki, browser: &mut Browser) -> Reply {
-        browser.post(&wiki.site, &self.action, &[("token", &self.token)]).await
+        self.say(wiki, browser, &self.token).await
+    }
+
+    async fn say(&self, wiki: &Wiki, browser: &mut Browser, token: &str) -> Reply {
+        browser.post(&wiki.site, &self.action, &self.with(token)).await
+    }
+
+    /// What its form posts.
+    fn with<'a>(&'a self, token: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut all = lent(&self.members);
+        all.push(("consent", token));
+        all
     }
 }
 
@@ -186,22 +200,22 @@ async fn oa_167_a_yes_cannot_be_claimed() {
         assert!(Page::of(reply).is_some_and(|page| page.text.contains("did not count")), "{what}: {}", reply.text);
     };
     for forged in ["", "x", "AAAA", &page.token[1..], &format!("{}A", page.token)] {
-        asks_again(&browser.post(&wiki.site, &page.action, &[("token", forged)]).await, forged);
+        asks_again(&page.say(&wiki, &mut browser, forged).await, forged);
     }
     for other in [[("scope", "openid email")], [("nonce", "n-2")], [("state", "other")], [("code_challenge", "")]] {
         let mut more = other.to_vec();
         if other[0].0 == "code_challenge" {
             more.push(("code_challenge_method", ""));
         }
-        let target = Page::open(&wiki, &mut browser, &more).await.action;
-        asks_again(&browser.post(&wiki.site, &target, &[("token", &page.token)]).await, other[0].0);
+        let target = Page::open(&wiki, &mut browser, &more).await;
+        asks_again(&target.say(&wiki, &mut browser, &page.token).await, other[0].0);
     }
     let mut another = Browser::default();
     again(&wiki, &mut another).await;
     asks_again(&page.yes(&wiki, &mut another).await, "another session");
     let nobody = page.yes(&wiki, &mut Browser::default()).await;
     assert!(location(&nobody).starts_with("/if/flow/default-authentication-flow/"));
-    let in_query = format!("{}&token={}", authorize(&wiki, &[]), page.token);
+    let in_query = format!("{}&consent={}", authorize(&wiki, &[]), page.token);
     assert!(Page::of(&browser.get(&wiki.site, &in_query).await).is_some(), "a GET agrees to nothing");
     wiki.site.clock.advance_seconds(600);
     asks_again(&page.yes(&wiki, &mut browser).await, "expired");
@@ -224,7 +238,7 @@ async fn co_387_other_sites_cannot_agree() {
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ] {
-        let reply = post(&wiki.site, &page.action, &[("token", &page.token)], &[foreign, ("cookie", &cookie)]).await;
+        let reply = post(&wiki.site, &page.action, &page.with(&page.token), &[foreign, ("cookie", &cookie)]).await;
         assert_eq!(reply.status, 403, "{foreign:?}");
         assert!(reply.headers.get("location").is_none());
     }
@@ -272,14 +286,34 @@ async fn oa_166_consent_works_in_every_mode() {
     let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let all: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let page = Page::of(&browser.post(&wiki.site, "/application/o/authorize/", &all).await).expect("asks");
-    let reloaded = browser.get(&wiki.site, &page.action).await;
-    assert_eq!(location(&reloaded), page.action.replace(&format!("/if/flow/{EXPLICIT}/"), "/application/o/authorize/"));
+    let query = encoded(&lent(&page.members));
+    let reloaded = browser.get(&wiki.site, &format!("{}?{query}", page.action)).await;
+    assert_eq!(location(&reloaded), format!("/application/o/authorize/?{query}"));
     assert!(Page::of(&browser.get(&wiki.site, location(&reloaded)).await).is_some());
     let answered = page.yes(&wiki, &mut browser).await;
     assert_eq!(answered.status, 200);
     assert!(answered.text.contains("name=\"code\"") && answered.text.contains("a\nb"), "{}", answered.text);
     assert_eq!(browser.get(&wiki.site, &format!("/if/flow/{EXPLICIT}/")).await.status, 302);
     assert_eq!(browser.post(&wiki.site, &format!("/if/flow/{EXPLICIT}/"), &[]).await.status, 404);
+}
+
+/// OA-166, OA-009: who is asked about a request that is too long for an address can say yes to it.
+#[tokio::test]
+async fn oa_166_a_long_request_can_be_agreed_to() {
+    let (wiki, mut browser) = asking().await;
+    let state = "x".repeat(20 * 1024);
+    let target = authorize(&wiki, &[("state", "")]);
+    let query = target.split_once('?').expect("a query").1;
+    let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    pairs.retain(|(name, _)| name != "state");
+    pairs.push(("state".to_owned(), state.clone()));
+    let asked = browser.post(&wiki.site, "/application/o/authorize/", &lent(&pairs)).await;
+    let page = Page::of(&asked).expect("asks");
+    assert_eq!(page.action, format!("/if/flow/{EXPLICIT}/"));
+    assert!(Page::of(&page.say(&wiki, &mut browser, "x").await).is_some(), "asks once more");
+    let back = page.yes(&wiki, &mut browser).await;
+    assert_eq!(member(&back, "state"), Some(state));
+    assert!(member(&back, "code").is_some());
 }
 
 /// CO-038, CO-037: consent goes with its user, also when they are only deactivated, with its provider, and with the

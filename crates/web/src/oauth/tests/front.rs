@@ -1,6 +1,6 @@
 //! The authorization endpoint, sign-in and sign-out, as a browser meets them.
 
-use super::browser::{Browser, set_password};
+use super::browser::{Browser, hidden, lent, set_password};
 use super::login::{authorize, callback, code, member, redeem, signed_in};
 use super::*;
 
@@ -144,7 +144,7 @@ async fn oa_009_who_is_sent_to_sign_in_comes_back() {
             let back = browser.get(&wiki.site, location(&done)).await;
             assert!(back.status == 302 && member(&back, "code").is_some(), "{room}: {}", back.status);
         } else {
-            assert_eq!(sent.status, 414, "{room}");
+            assert!(sent.status == 414 && sent.text.contains("too long"), "{room}: {}", sent.text);
         }
     }
     let longest = "x".repeat(16 * 1024 - asked);
@@ -386,7 +386,9 @@ async fn px_419_a_logout_hint_works_once() {
     assert!(!wiki.is_active(text(&tokens, "access_token")).await, "OA-547");
     assert!(browser.get(&wiki.site, &hinted).await.text.contains("Sign out of wiki?"), "spent");
     assert!(browser.get(&wiki.site, "/").await.text.contains("Signed in as"), "the session goes on");
-    assert!(browser.post(&wiki.site, end, &[]).await.text.contains("Signed out of wiki"));
+    assert!(browser.post(&wiki.site, end, &[]).await.text.contains("Sign out of wiki?"), "only the page's form counts");
+    let answered = browser.post(&wiki.site, &format!("{end}?answered"), &[]).await;
+    assert!(answered.text.contains("Signed out of wiki"), "{}", answered.text);
     for garbage in ["?logout_hint=x", "?id_token_hint=a.b.c", "?id_token_hint=%ff", "?post_logout_redirect_uri=data:x"]
     {
         let reply = browser.get(&wiki.site, &format!("{end}{garbage}")).await;
@@ -474,11 +476,13 @@ async fn oa_540_a_posted_wish_counts_before_its_address() {
 }
 
 /// What a page of ours posts by itself, which somebody without a cookie was given for a long form of another site.
-fn posts_again(page: &Reply, path: &str, longest: &str) {
+fn posts_again(page: &Reply, path: &str, sent: &[(&str, &str)]) {
     assert_eq!((page.status.as_u16(), page.headers.get("set-cookie")), (200, None), "{}", page.text);
-    assert!(page.text.contains(&format!("action=\"{path}\" data-submit")) && page.text.contains(longest));
+    assert!(page.text.contains(&format!("action=\"{path}?again\" data-submit")), "{}", page.text);
+    assert_eq!(lent(&hidden(&page.text)), sent);
     let policy = page.headers["content-security-policy"].to_str().expect("text");
-    assert!(policy.contains("form-action 'self'") && policy.contains("script-src 'self'"), "{policy}");
+    assert!(policy.contains("form-action 'self' http://wiki.example; "), "{policy}");
+    assert!(policy.contains("script-src 'self'"), "{policy}");
 }
 
 /// OA-540, OA-544, OA-545: what comes without a cookie and is too long for an address is posted once more from here, with the
@@ -490,13 +494,26 @@ async fn oa_540_a_long_posted_wish_is_posted_again() {
     let state = "x".repeat(16 * 1024);
     let all = [("post_logout_redirect_uri", "http://wiki.example/bye"), ("state", state.as_str())];
     let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
-    posts_again(&post(&wiki.site, path, &all, &headers).await, path, &state);
-    let asked = browser.post(&wiki.site, path, &all).await;
+    posts_again(&post(&wiki.site, path, &all, &headers).await, path, &all);
+    posts_again(&post(&wiki.site, &format!("{path}?answered"), &all, &headers).await, path, &all);
+    let again = format!("{path}?again");
+    let asked = browser.post(&wiki.site, &again, &all).await;
     assert!(asked.status == 200 && asked.text.contains("Sign out of wiki?"), "{}", asked.text);
     assert_eq!(browser.get(&wiki.site, "/").await.status, 200);
-    // Nobody is signed in there, and the page is not posted again and again.
-    let nobody = Browser::default().post(&wiki.site, path, &all).await;
-    assert!(nobody.text.contains("have ended") || nobody.status == 302, "{}", nobody.text);
+    // Nobody is signed in there, and the page is not posted again and again, whatever the browser says of where it comes from.
+    for from in ["http://id.example", "https://id.example", "null"] {
+        let nobody = post(&wiki.site, &again, &all, &[("origin", from)]).await;
+        assert!(nobody.text.contains("have ended") && nobody.headers.get("set-cookie").is_none(), "{}", nobody.text);
+    }
+    // The question keeps the wish, however long.
+    let question = format!("action=\"{path}?answered\"");
+    assert!(asked.text.contains(&question) && lent(&hidden(&asked.text)) == all, "{}", asked.text);
+    let cookie = browser.cookie.clone().expect("signed in");
+    let elsewhere = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site"), ("cookie", &cookie)];
+    let forged = post(&wiki.site, &format!("{path}?answered"), &all, &elsewhere).await;
+    assert!(forged.text.contains(&question), "another site answers nothing: {}", forged.text);
+    let out = browser.post(&wiki.site, &format!("{path}?answered"), &all).await;
+    assert!(out.text.contains("Signed out of wiki"), "{}", out.text);
 }
 
 /// OA-085, OA-850, OA-009: so it is with a request to sign in; one that nobody is signed in for is refused, as it would be lost.
@@ -511,11 +528,15 @@ async fn oa_085_a_long_posted_request_is_posted_again() {
     pairs.retain(|(name, _)| *name != "state");
     pairs.push(("state", &state));
     let headers = [("origin", "http://wiki.example"), ("sec-fetch-site", "cross-site")];
-    posts_again(&post(&wiki.site, path, &pairs, &headers).await, path, &"&#60;&#34;x".repeat(6000));
-    let done = browser.post(&wiki.site, path, &pairs).await;
+    posts_again(&post(&wiki.site, path, &pairs, &headers).await, path, &pairs);
+    let again = format!("{path}?again");
+    let done = browser.post(&wiki.site, &again, &pairs).await;
     assert!(done.status == 302 && member(&done, "code").is_some(), "{}", done.text);
     assert_eq!(member(&done, "state").as_deref(), Some(state.as_str()));
-    assert_eq!(Browser::default().post(&wiki.site, path, &pairs).await.status, 414);
+    for from in ["http://id.example", "https://id.example", "null"] {
+        let lost = post(&wiki.site, &again, &pairs, &[("origin", from)]).await;
+        assert!(lost.status == 414 && lost.text.contains("is too long"), "{}", lost.text);
+    }
 }
 
 /// CO-380, OA-282: two hundred people who sign in at the same time each get themselves.

@@ -1,6 +1,6 @@
 //! What comes of applications and pages while somebody acts as somebody else (CO-388).
 
-use super::browser::Browser;
+use super::browser::{Browser, hidden, lent};
 use super::login::{authorize, callback, code, member, redeem, signed_in};
 use super::*;
 
@@ -93,12 +93,9 @@ async fn co_388_nothing_of_it_outlives_it() {
 
     assert_eq!(wiki.site.admin(Method::PATCH, &path, json!({"authorization_flow": flow.json["pk"]})).await.status, 200);
     let asks = browser.get(&wiki.site, &authorize(&wiki, &[])).await;
-    let after = |text: &str, start: &str| Some(text.split_once(start)?.1.split_once('"')?.0.replace("&#38;", "&"));
-    let (action, answer) = (
-        after(&asks.text, "action=\"").expect("a form"),
-        after(&asks.text, "name=\"token\" value=\"").expect("a token"),
-    );
-    let agreed = browser.post(&wiki.site, &action, &[("token", &answer)]).await;
+    let action = format!("/if/flow/{EXPLICIT}/");
+    assert!(asks.text.contains(&format!("action=\"{action}\"")), "{}", asks.text);
+    let agreed = browser.post(&wiki.site, &action, &lent(&hidden(&asks.text))).await;
     assert!(member(&agreed, "code").is_some(), "{} {}", agreed.status, agreed.text);
     let consents = wiki.site.admin(Method::GET, &format!("/core/user_consent/?user={}", wiki.ada), None).await;
     assert_eq!(consents.json["results"], json!([]));

@@ -162,8 +162,8 @@ async fn oa_044_clocks_differ_as_the_source_allows() {
     assert_eq!(shop.assert(&ahead(0).await).await.status, 200);
 }
 
-/// OA-044, OA-824, OA-825: what a source need not check is not checked, a warning a day says so, and what names no end ends when
-/// the longest one would.
+/// OA-044, OA-349, OA-824, OA-825: what a source need not check is not checked, a warning a day says so, and what names no end ends when
+/// the longest one would, if it says since when it lives: otherwise a use could be forgotten before its end.
 #[tokio::test]
 async fn oa_824_a_source_can_check_less() {
     let key = Key::new("k1");
@@ -189,6 +189,7 @@ async fn oa_824_a_source_can_check_less() {
     assert_eq!((issued.status.as_u16(), &issued.json["expires_in"]), (200, &json!(600)));
     assert_eq!(shop.site.events("configuration_warning").await.0, 2);
     shop.refused(&key.sign(&shop.pod_with(json!({"exp": "never"}))), "assertion_without_end").await;
+    shop.refused(&key.sign(&shop.pod_with(json!({"exp": null, "iat": null}))), "assertion_without_end").await;
     shop.refused(&key.sign(&shop.pod_with(json!({"exp": shop.now()}))), "assertion_expired").await;
     shop.site.clock.advance_seconds(600);
     shop.refused(&endless, "assertion_expired").await;
