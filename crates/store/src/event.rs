@@ -12,7 +12,7 @@ use crate::select::{Listed, Select, Slice};
 
 mod about;
 
-pub use about::about;
+pub use about::{about, attempted};
 
 /// Events that are added with one statement, at most: so many texts of it are kept prepared.
 pub const AT_ONCE: usize = 16;
@@ -99,7 +99,7 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                     .push_bind(text(&event.context, "/authorized_application/pk").map(storable))
                     .push_bind(about::actor(event))
                     .push_bind(about::mentions(event))
-                    .push_bind(about::tried(event).map(storable));
+                    .push_bind(about::tried(event));
             });
             query.build().execute(c).await.map(drop)
         })?;
@@ -233,7 +233,7 @@ pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreErr
     .bind(event.context.to_string())
     .bind(&event.client_ip)
     .bind(storable(text(&event.account, "/username").unwrap_or_default()))
-    .bind(about::tried(event).map(storable))
+    .bind(about::tried(event))
     .execute(c).await.map(drop))?;
     Ok(())
 }

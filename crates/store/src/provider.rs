@@ -16,6 +16,10 @@ use crate::row::{Columns, Record, many, maybe};
 pub use list::{Filter, Order, list};
 pub use written::{insert, update};
 
+// By name, so that a test can ask the database how it runs them: there may be many.
+const TOKENS: &str = "DELETE FROM access_token WHERE provider = $1";
+const SESSIONS: &str = "DELETE FROM proxy_session WHERE provider = $1";
+
 /// A provider. Durations are the administrator's text (CO-022).
 #[derive(Clone, PartialEq)]
 pub struct Provider {
@@ -457,11 +461,7 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
 /// # Errors
 /// When the database fails.
 pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
-    for statement in [
-        "DELETE FROM authorization_code WHERE provider = $1",
-        "DELETE FROM access_token WHERE provider = $1",
-        "DELETE FROM proxy_session WHERE provider = $1",
-    ] {
+    for statement in ["DELETE FROM authorization_code WHERE provider = $1", TOKENS, SESSIONS] {
         on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())
@@ -477,4 +477,32 @@ pub async fn end_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreErro
         on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+
+    struct Step(String);
+
+    impl Record for Step {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.text("detail")?))
+        }
+    }
+
+    /// OA-052: what a provider has granted is found by an index when it ends, however much others have.
+    #[tokio::test]
+    async fn oa_052_grants_are_not_looked_for_among_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&directory.path().join("test.db")).await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        for statement in [TOKENS, SESSIONS] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<Step> = many(on!(&mut conn, c => sqlx::query(explain).fetch_all(c).await)).unwrap();
+            let steps: Vec<&str> = plan.iter().map(|step| step.0.as_str()).collect();
+            assert!(!steps.is_empty() && steps.iter().all(|step| step.starts_with("SEARCH")), "{statement}: {steps:?}");
+        }
+    }
 }

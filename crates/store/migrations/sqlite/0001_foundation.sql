@@ -522,6 +522,7 @@ CREATE TABLE access_token (
 CREATE INDEX access_token_grant ON access_token (grant_id);
 CREATE INDEX access_token_sid ON access_token (sid);
 CREATE INDEX access_token_account ON access_token (account, provider);
+CREATE INDEX access_token_provider ON access_token (provider);
 CREATE INDEX access_token_expires ON access_token (expires);
 CREATE INDEX access_token_actor ON access_token (actor);
 CREATE INDEX access_token_traded ON access_token (traded_jti) WHERE traded_jti IS NOT NULL;
@@ -737,7 +738,7 @@ CREATE TABLE event (
     -- Whom it says something of, for when they are deleted (CO-818).
     actor           INTEGER,       -- who did it
     mentions        TEXT,          -- others: ',7,42,'
-    tried           TEXT           -- the name that somebody failed to sign in under
+    tried           TEXT           -- the name that somebody failed to sign in under, folded
 );
 CREATE INDEX event_created ON event (created);
 CREATE INDEX event_expires ON event (expires);

@@ -39,7 +39,7 @@ on_both! {
     }
 
     /// CO-818: the events about a user are those that they did, in whose name they were done, that name them, or in which
-    /// somebody tried to be them; in the end under no name of theirs.
+    /// somebody tried to be them, however they wrote it; in the end under no name of theirs.
     async fn co_818_events_about_a_user_are_found(place: Place) {
         let mut tx = place.db.write().await.expect("a transaction");
         let user = |pk: &str| json!({"app": "authentik_core", "model_name": "user", "pk": pk});
@@ -64,6 +64,8 @@ on_both! {
             add("a", json!({}), json!({"model": user("7")})).await,
             add("a", json!({}), json!({"model": user("9"), "list": [user("7"), user("8")]})).await,
             add("login_failed", json!({}), json!({"username": "ada"})).await,
+            add("login_failed", json!({}), json!({"username": " ADA"})).await,
+            add("login_failed", json!({}), json!({"username": "ada@EXAMPLE.org"})).await,
         ];
         add("a", json!({"pk": 77}), json!({"username": "ada"})).await;
         add("a", json!({}), json!({"model": {"model_name": "provider", "pk": "7"}, "user": user("77")})).await;
@@ -73,11 +75,13 @@ on_both! {
             keys.sort();
             keys
         };
-        let found = event::about(&mut tx, UserPk(7), &["ada", "ada@example.org"]).await.expect("reads");
+        let found = event::about(&mut tx, UserPk(7), &["Ada", "Ada@Example.org"]).await.expect("reads");
         assert_eq!(sorted(&found), sorted(&about));
-        let renamed = event::Event { context: json!({"username": "x"}), ..about[4].clone() };
-        event::pseudonymise(&mut tx, &renamed).await.expect("stores");
-        let found = event::about(&mut tx, UserPk(7), &["ada"]).await.expect("reads");
+        for failed in &about[4..] {
+            let renamed = event::Event { context: json!({"username": "x"}), ..failed.clone() };
+            event::pseudonymise(&mut tx, &renamed).await.expect("stores");
+        }
+        let found = event::about(&mut tx, UserPk(7), &["ada", "ada@example.org"]).await.expect("reads");
         assert_eq!(sorted(&found), sorted(&about[..4]));
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use portcullis_core::id::UserPk;
-use portcullis_core::username::{LONGEST_IDENTIFIER, exceeds};
+use portcullis_core::username::{LONGEST_IDENTIFIER, exceeds, fold};
 use serde_json::Value;
 
 use super::{Event, text};
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::many;
+use crate::row::{many, storable};
 
 /// The key of a user in an object that says who did something.
 fn pk(account: &Value) -> Option<i32> {
@@ -35,10 +35,17 @@ pub(super) fn mentions(event: &Event) -> Option<String> {
     (!found.is_empty()).then(|| format!(",{},", found.join(",")))
 }
 
-/// The name that somebody failed to sign in under. What is longer than any is nobody's.
-pub(super) fn tried(event: &Event) -> Option<&str> {
+/// The name that somebody failed to sign in under, in the form of [`attempted`].
+pub(super) fn tried(event: &Event) -> Option<String> {
     let is_failure = event.action == "login_failed";
-    text(&event.context, "/username").filter(|name| is_failure && !exceeds(name, LONGEST_IDENTIFIER))
+    text(&event.context, "/username").filter(|_| is_failure).and_then(attempted)
+}
+
+/// The form in which what somebody types to sign in is compared with whom it may name: sign-in does not mind case either
+/// (CO-030, CO-310). None for what names nobody: nothing at all, or more than any name has.
+pub fn attempted(typed: &str) -> Option<String> {
+    let typed = typed.trim();
+    (!typed.is_empty() && !exceeds(typed, LONGEST_IDENTIFIER)).then(|| fold(&storable(typed)))
 }
 
 /// The user that an object names as such (CO-411).
@@ -59,7 +66,7 @@ fn named(value: &Value, found: &mut BTreeSet<i32>) {
 }
 
 /// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
-/// as an object, and failed sign-ins as one of `identifiers`. Some others may be among them.
+/// as an object, and failed sign-ins as one of `identifiers`, in whatever form it was typed. Some others may be among them.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,9 +75,9 @@ pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Re
         "SELECT * FROM event WHERE actor = $1 OR (model_pk = $2 AND model_name = 'user')
              OR (mentions IS NOT NULL AND mentions LIKE $3)",
     ).bind(account.0).bind(account.to_string()).bind(format!("%,{account},%")).fetch_all(c).await))?;
-    for identifier in identifiers {
+    for identifier in identifiers.iter().filter_map(|identifier| attempted(identifier)) {
         let failed: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1")
-            .bind(*identifier).fetch_all(c).await))?;
+            .bind(identifier).fetch_all(c).await))?;
         found.extend(failed);
     }
     found.sort_by_key(|event| event.pk);
@@ -109,7 +116,12 @@ mod tests {
         let none = event("x", json!({"username": "ada"}), json!({"model": user("7"), "username": "ada"}));
         assert_eq!((actor(&none), mentions(&none), tried(&none)), (None, None, None));
         let failed = |name: &str| event("login_failed", json!({}), json!({"username": name}));
-        assert_eq!(tried(&failed("ada")), Some("ada"));
-        assert_eq!(tried(&failed(&"a".repeat(300))), None);
+        for typed in ["ada", "ADA", " Ada ", "ａｄａ"] {
+            assert_eq!(tried(&failed(typed)).as_deref(), Some("ada"), "{typed}");
+        }
+        assert_eq!(tried(&failed("a\0b")), attempted("A\0B"), "what a stranger sends can be stored");
+        for nobody in ["", " ", &"a".repeat(300)] {
+            assert_eq!(tried(&failed(nobody)), None);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod context;
+mod forgotten;
 mod limits;
 mod login;
 mod mail;
