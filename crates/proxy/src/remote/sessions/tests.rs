@@ -83,7 +83,7 @@ async fn px_174_sessions_survive_a_restart_sealed() {
         sessions.end(key(&ended)).await.unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(!text.contains("token-of-a-session") && !text.contains("ada"), "{text}");
+    assert!(!text.contains("token-of-a-session") && !text.contains("uuid-of-ada"), "{text}");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
     let again = in_file(&path, TOKEN);
