@@ -295,17 +295,18 @@ fn blank(ctx: &Context) -> Certificate {
 
 /// Brings a certificate to what was asked for, if the result holds: it can be read, and its key is its own.
 fn settle(ctx: &Context, certificate: &mut Certificate, fields: Fields) -> Result<(), Error> {
+    let mut problems = Problems::default();
     if let Some(name) = fields.name {
+        problems.limit_indexed("name", &name);
         certificate.name = name;
     }
     if !certificate.chain.is_empty() && fields.certificate_data.is_none() && fields.key_data.is_none() {
-        return Ok(());
+        return problems.check();
     }
     // What is not brought along has to fit what is.
     let at_fault = if fields.key_data.is_some() { "key_data" } else { "certificate_data" };
     let chain = fields.certificate_data.unwrap_or_else(|| certificate.chain.clone());
     let key = fields.key_data.map_or_else(|| private_key(ctx, certificate), Ok)?;
-    let mut problems = Problems::default();
     let read = material::chain(&chain).map_err(|problem| problems.add("certificate_data", problem)).ok();
     let parsed = material::key(&key).map_err(|problem| problems.add(at_fault, problem)).ok().flatten();
     if let (Some(read), Some(parsed)) = (&read, parsed)

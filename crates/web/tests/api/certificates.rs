@@ -90,6 +90,7 @@ async fn co_568_pairs_are_validated() {
     for (more, problems) in [
         (json!({"name": "taken"}), json!({"name": ["Certificate-Key Pair with this name already exists."]})),
         (json!({"name": " "}), json!({"name": ["This field may not be blank."]})),
+        (json!({"name": "é".repeat(2048)}), json!({"name": ["Ensure this field has no more than 2048 bytes."]})),
         (json!({"certificate_data": "x"}), json!({"certificate_data": ["Unable to load certificate."]})),
         (json!({"key_data": "x"}), json!({"key_data": [bad_key]})),
         (json!({"key_data": foreign_key}), json!({"key_data": [not_its_key]})),
@@ -109,6 +110,8 @@ async fn co_568_pairs_are_validated() {
     let path = format!("{PAIRS}{}/", text(&stored["pk"]));
     let refused = site.refused(Method::PATCH, &path, json!({"certificate_data": foreign})).await;
     assert_eq!(refused, json!({"certificate_data": [not_its_key]}));
+    let refused = site.refused(Method::PATCH, &path, json!({"name": "x".repeat(2049)})).await;
+    assert_eq!(refused, json!({"name": ["Ensure this field has no more than 2048 characters."]}));
     assert_eq!(site.get(&path).await, stored);
 
     let generate = format!("{PAIRS}generate/");
