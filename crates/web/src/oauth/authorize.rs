@@ -17,10 +17,10 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
-use super::request::{LONGEST_TARGET, form};
+use super::request::{LONGEST_TARGET, form, keep, kept_form};
 use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
-use crate::pages::respond::{self, PageError};
+use crate::pages::respond::{self, PageError, Script};
 use crate::pages::{path, view};
 
 /// Path of the endpoint.
@@ -28,7 +28,7 @@ pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
 /// Longest request in the address of a sign-in page, in bytes: listeners take heads of 48 KiB.
 const LONGEST_ENCODED: usize = 36 * 1024;
 /// Query of what a page of ours posts once more. Who forges it is answered as somebody without a cookie.
-const AGAIN: &str = "again";
+pub(super) const AGAIN: &str = "again";
 /// Bytes that a marker takes in a target, at most.
 const MARKER_ROOM: usize = 256;
 
@@ -51,7 +51,11 @@ pub(super) async fn by_form(
     uri: Uri,
     body: Body,
 ) -> Response {
-    match form(&origin, &headers, body).await {
+    let posted = match uri.query() {
+        Some(AGAIN) => kept_form(&origin, &headers, body).await,
+        _ => form(&origin, &headers, body).await,
+    };
+    match posted {
         Ok(params) => {
             let query = params.encoded();
             if !params.is_empty()
@@ -98,7 +102,7 @@ pub(super) async fn answer(
         Ok(Outcome::SignIn { .. }) if !comes_back(query) => too_long(origin),
         Ok(Outcome::SignIn { again: false }) => sign_in(query),
         Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
-        Ok(Outcome::Ask(question)) => consent::ask(ctx, &params, &question).await,
+        Ok(Outcome::Ask(question)) => consent::ask(&params, &question),
         Ok(Outcome::Denied { application, messages, trace, back }) => {
             respond::denied(origin, &application, &messages, &trace, Some(&back.url()))
         }
@@ -160,22 +164,20 @@ fn deliver(answer: &Answer) -> Response {
 }
 
 /// Has a browser without a session ask once more, by itself: to a form of another site it adds no cookie, and looks like
-/// nobody's (OA-085, OA-540). What is too long for an address is posted from a page of ours, whose policy of forms names where
-/// the request says it ends, `back`: that address is not checked yet, and the form itself leads to nobody else. None for one
-/// with a session, and for one that comes from that page, whatever the browser says of its origin.
+/// nobody's (OA-085, OA-540). What is too long for an address is posted from a page of ours, which may end anywhere:
+/// the address where the request says it ends, `back`, is not checked yet. None for one with a session, and for one that comes
+/// from that page, whatever the browser says of its origin.
 pub(super) fn once_more(headers: &HeaderMap, uri: &Uri, params: &Params, back: &str) -> Option<Response> {
     if session_cookies(headers).next().is_some() {
         return None;
     }
-    let query = params.encoded();
-    let target = format!("{}?{query}", uri.path());
+    let target = format!("{}?{}", uri.path(), params.encoded());
     if target.len() > LONGEST_TARGET {
         if uri.query() == Some(AGAIN) {
             return None;
         }
-        let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let page = view::Again { action: &format!("{}?{AGAIN}", uri.path()), members: &members };
-        return Some(respond::page_with_script(StatusCode::OK, &page, &[back]));
+        let page = view::Again { action: &format!("{}?{AGAIN}", uri.path()), members: &keep(params) };
+        return Some(respond::page_ending_anywhere(&page, back, Script::Own));
     }
     let mut response = found(&target);
     *response.status_mut() = StatusCode::SEE_OTHER;

@@ -1,22 +1,20 @@
 //! The page on which a user agrees before an application learns who they are (OA-166, OA-167), at the address of its
 //! flow.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Context;
 use portcullis_idp::oauth::consent::Question;
-use portcullis_idp::oauth::origins;
 use portcullis_idp::oauth::params::Params;
 
 use super::authorize::{AUTHORIZE, answer, found};
-use super::request::posted;
-use crate::pages::respond::{PageError, page_posting_to};
+use super::request::{keep, kept, posted_by_us};
+use crate::pages::respond::{PageError, Script, page_ending_anywhere};
 use crate::pages::{path, view};
 use crate::same_origin::is_same_origin;
 
@@ -38,36 +36,29 @@ pub(super) async fn submit(
     if !is_same_origin(&headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
-    let sent = match posted(&origin, &headers, body).await {
+    let sent = match posted_by_us(&origin, &headers, body).await {
         Ok(sent) => sent,
         Err(response) => return response,
     };
     let yes = url::form_urlencoded::parse(&sent).find(|(name, _)| name == YES);
     let yes = yes.map_or_else(String::new, |(_, token)| token.into_owned());
-    let params = Params::parse(&sent);
+    let params = kept(&sent);
     let query = params.as_ref().map(Params::encoded).unwrap_or_default();
     answer(&ctx, &origin, &headers, params, &query, Some(&yes)).await
 }
 
-/// The page. Where a yes leads is named in its policy of forms.
-pub(super) async fn ask(ctx: &Context, params: &Params, question: &Question) -> Response {
-    // A page that names fewer places still works where the application is at the address it returns to.
-    let mut places =
-        origins::where_sign_in_ends(ctx, params.text("client_id")).await.unwrap_or_else(|_| BTreeSet::new());
-    places.insert(question.back.redirect_uri.clone());
-    let places: Vec<&str> = places.iter().map(String::as_str).collect();
-    let query = params.encoded();
-    let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+/// The page. A yes leads to the client, and from there wherever that sends people.
+pub(super) fn ask(params: &Params, question: &Question) -> Response {
     let page = view::Consent {
         application: &question.application,
         username: &question.username,
         known: &question.known,
         additional: &question.additional,
         action: path::CONSENT,
-        members: &members,
+        members: &keep(params),
         token: &question.token,
         again: question.again,
         back: &question.back.url(),
     };
-    page_posting_to(StatusCode::OK, &page, &places)
+    page_ending_anywhere(&page, &question.back.redirect_uri, Script::None)
 }

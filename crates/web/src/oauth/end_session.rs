@@ -13,11 +13,11 @@ use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session,
 use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
-use super::authorize::once_more;
-use super::request::form;
+use super::authorize::{AGAIN, once_more};
+use super::request::{form, keep, kept_form};
 use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
-use crate::pages::respond::{self, PageError, page};
+use crate::pages::respond::{self, PageError, Script, page};
 use crate::pages::sign_out::{signed_out, tell};
 use crate::pages::view::{Confirm, Link, Message};
 use crate::same_origin::is_from_here;
@@ -49,12 +49,14 @@ pub(super) async fn submit(
     body: Body,
 ) -> Response {
     let is_form = headers.contains_key(CONTENT_TYPE);
-    let posted = match is_form {
-        true => match form(&origin, &headers, body).await {
-            Ok(params) => params,
-            Err(response) => return response,
-        },
-        false => Params::default(),
+    let posted = match uri.query() {
+        _ if !is_form => Ok(Params::default()),
+        Some(AGAIN | ANSWERED) => kept_form(&origin, &headers, body).await,
+        _ => form(&origin, &headers, body).await,
+    };
+    let posted = match posted {
+        Ok(params) => params,
+        Err(response) => return response,
     };
     let params = match posted.is_empty() {
         true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
@@ -177,19 +179,18 @@ async fn finish(
 
 /// Asks before another site's wish is followed (OA-544).
 fn question(application: &Application, account: &Account, wish: &Wish, params: &Params) -> Response {
-    let query = params.encoded();
-    let members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let question = Confirm {
         title: &format!("Sign out of {}?", application.name),
         text: &format!("You are signed in as {}.", account.username),
         action: &format!("/application/o/{}/end-session/?{ANSWERED}", application.slug),
-        members: &members,
+        members: &keep(params),
         button: "Sign out",
         back: path::HOME,
     };
-    // Browsers hold the policy of forms against the redirect that follows, too.
-    let back: Vec<&str> = wish.back.as_deref().into_iter().collect();
-    respond::page_posting_to(StatusCode::OK, &question, &back)
+    match &wish.back {
+        Some(back) => respond::page_ending_anywhere(&question, back, Script::None),
+        None => page(StatusCode::OK, &question),
+    }
 }
 
 /// The session here goes on: offers the way back, and the full sign-out (OA-548).

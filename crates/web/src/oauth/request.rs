@@ -16,6 +16,11 @@ use crate::body::{Unread, read};
 
 /// Longest body, in bytes.
 const LONGEST: usize = 64 * 1024;
+/// Longest body that a page of ours posts: what came to it is encoded twice, which makes three characters five.
+const LONGEST_KEPT: usize = 2 * LONGEST;
+/// Field in which a page of ours keeps a whole request, encoded. A field for each parameter would not do: browsers post a lone
+/// line feed or carriage return as both.
+const KEPT: &str = "portcullis_request";
 /// Longest request target, in bytes.
 pub(super) const LONGEST_TARGET: usize = 16 * 1024;
 
@@ -32,22 +37,45 @@ pub(super) fn unread(status: StatusCode) -> Response {
 
 /// Parameters of a form that was posted.
 pub(super) async fn form(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Params, Response> {
-    let body = posted(origin, headers, body).await?;
+    let body = posted(origin, headers, body, LONGEST).await?;
     Params::parse(&body).map_err(|_| refused(origin, &OAuthError::InvalidRequest))
 }
 
+/// The hidden field of a page of ours that keeps a request.
+pub(super) fn keep(params: &Params) -> [(String, String); 1] {
+    [(KEPT.to_owned(), params.encoded())]
+}
+
+/// The request that a form of ours keeps. Only its own addresses ask for it, and nothing else of the form counts there, so that
+/// no request of an application is read in two ways.
+pub(super) fn kept(form: &[u8]) -> Result<Params, OAuthError> {
+    let found = url::form_urlencoded::parse(form).find(|(name, _)| name == KEPT);
+    found.map_or_else(|| Ok(Params::default()), |(_, query)| Params::parse(query.as_bytes()))
+}
+
+/// Parameters that a form of ours kept.
+pub(super) async fn kept_form(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Params, Response> {
+    let body = posted_by_us(origin, headers, body).await?;
+    kept(&body).map_err(|_| refused(origin, &OAuthError::InvalidRequest))
+}
+
+/// A form of ours that was posted, as it was sent.
+pub(super) async fn posted_by_us(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Response> {
+    posted(origin, headers, body, LONGEST_KEPT).await
+}
+
 /// A form that was posted, as it was sent.
-pub(super) async fn posted(origin: &Origin, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Response> {
+async fn posted(origin: &Origin, headers: &HeaderMap, body: Body, longest: usize) -> Result<Vec<u8>, Response> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(refused(origin, &OAuthError::InvalidRequest));
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > LONGEST) {
+    if announced.is_some_and(|length| length > longest) {
         return Err(unread(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let body = read(body, LONGEST).await.map_err(|why| match why {
+    let body = read(body, longest).await.map_err(|why| match why {
         Unread::TooLong => unread(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::TooSlow => unread(StatusCode::REQUEST_TIMEOUT),
     })?;

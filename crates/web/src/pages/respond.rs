@@ -23,12 +23,23 @@ pub fn page(status: StatusCode, page: &impl Template) -> Response {
 /// A page whose form leads to other places than ours in the end. Browsers hold the policy of forms against
 /// every redirect that follows, so those places are named in it; what is no URL is left out.
 pub fn page_posting_to(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
-    answer(status, page, &policy(places, Script::None))
+    answer(status, page, &policy(&named(places), Script::None))
 }
 
 /// The same with a script of ours.
 pub fn page_with_script(status: StatusCode, page: &impl Template, places: &[&str]) -> Response {
-    answer(status, page, &policy(places, Script::Own))
+    answer(status, page, &policy(&named(places), Script::Own))
+}
+
+/// A page whose only form leads to ourselves, and in the end to `back`, an application's address, and from there wherever the
+/// application sends people: browsers hold the policy of forms against all of that, and block it once what was agreed to is
+/// spent.
+///
+/// This is sound because the policy of forms keeps a foreign form from sending what people enter elsewhere, and there is no
+/// such form: the page has one, to a path of ours, no field to enter anything, no markup from elsewhere, and at most our own
+/// script. Where our answer leads is checked when it is given.
+pub fn page_ending_anywhere(page: &impl Template, back: &str, script: Script) -> Response {
+    answer(StatusCode::OK, page, &policy(&anywhere(back), script))
 }
 
 /// A page with frames of other sites, which goes on to `next` by itself after so many seconds (OA-550, OA-551).
@@ -38,7 +49,8 @@ pub fn page_framing(page: &impl Template, frames: &[String], seconds: u32, next:
         .filter_map(|frame| Url::parse(frame).ok().map(|url| url.origin().ascii_serialization()))
         .collect();
     let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
-    let mut response = answer(StatusCode::OK, page, &format!("{}; frame-src {sources}", policy(&[], Script::None)));
+    let mut response =
+        answer(StatusCode::OK, page, &format!("{}; frame-src {sources}", policy("'self'", Script::None)));
     if let Ok(refresh) = HeaderValue::from_str(&format!("{seconds};url={next}")) {
         response.headers_mut().insert(REFRESH, refresh);
     }
@@ -47,7 +59,8 @@ pub fn page_framing(page: &impl Template, frames: &[String], seconds: u32, next:
 
 /// Which scripts a page may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Script {
+pub enum Script {
+    /// None at all.
     None,
     /// Files of ours.
     Own,
@@ -68,8 +81,8 @@ fn answer(status: StatusCode, page: &impl Template, policy: &str) -> Response {
     (status, headers, html).into_response()
 }
 
-/// No script but our own file, nothing from elsewhere, no frame around it (D9 of the design).
-fn policy(places: &[&str], script: Script) -> String {
+/// Sources of forms: we, and the origins of these places, or their schemes where they have no host.
+fn named(places: &[&str]) -> String {
     let mut forms = "'self'".to_owned();
     for url in places.iter().filter_map(|place| Url::parse(place).ok()) {
         let origin = url.origin();
@@ -85,6 +98,20 @@ fn policy(places: &[&str], script: Script) -> String {
             forms.push_str(":*");
         }
     }
+    forms
+}
+
+/// Sources of forms: we, every place of the web, and the scheme of `back`, which may be an app's.
+fn anywhere(back: &str) -> String {
+    let forms = "'self' http: https:";
+    match Url::parse(back) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => format!("{forms} {}:", url.scheme()),
+        _ => forms.to_owned(),
+    }
+}
+
+/// No script but our own file, nothing from elsewhere, no frame around it (D9 of the design).
+fn policy(forms: &str, script: Script) -> String {
     let scripts = match script {
         Script::None => "",
         Script::Own => "script-src 'self'; ",
@@ -249,15 +276,27 @@ mod tests {
     /// OA-175: the policy of a page with a form names where the form leads in the end, and nothing else of it.
     #[test]
     fn oa_175_the_policy_names_where_forms_lead() {
+        let policy = |places: &[&str], script| policy(&named(places), script);
         assert!(policy(&[], Script::None).contains("form-action 'self'; "));
-        let policy = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"], Script::None);
-        assert!(policy.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{policy}");
-        assert!(!policy.contains("script-src"));
-        let odd = self::policy(&["https://x;sandbox/", "https://x,y.example/"], Script::None);
+        let several = policy(&["https://wiki.example:8443/cb?x=1; script-src *", "app://cb", "no url"], Script::None);
+        assert!(several.contains("form-action 'self' https://wiki.example:8443 app:; base-uri"), "{several}");
+        assert!(!several.contains("script-src"));
+        let odd = policy(&["https://x;sandbox/", "https://x,y.example/"], Script::None);
         assert!(odd.contains("form-action 'self'; base-uri"), "{odd}");
-        let domain = self::policy(&["https://example.com", "https://*.example.com"], Script::Own);
+        let domain = policy(&["https://example.com", "https://*.example.com"], Script::Own);
         assert!(domain.contains("data:; script-src 'self'; form-action "), "{domain}");
         assert!(domain.contains("form-action 'self' https://example.com https://*.example.com:*; "), "{domain}");
+    }
+
+    /// OA-166: a page that may end anywhere names the web and the scheme of an app, and nothing else of its address.
+    #[test]
+    fn oa_166_a_page_may_end_anywhere() {
+        for back in ["https://wiki.example/cb", "http://wiki.example", "no url", ""] {
+            assert_eq!(anywhere(back), "'self' http: https:", "{back}");
+        }
+        assert_eq!(anywhere("com.example.app:/cb; script-src *"), "'self' http: https: com.example.app:");
+        let own = policy(&anywhere("https://wiki.example"), Script::Own);
+        assert!(own.contains("script-src 'self'; form-action 'self' http: https:; base-uri 'none'"), "{own}");
     }
 
     /// CO-443: who has to wait is told for how long, in words a person uses.

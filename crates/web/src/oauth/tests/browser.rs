@@ -45,17 +45,23 @@ impl Browser {
     }
 }
 
-/// What the forms of a page send besides what people enter.
+/// What the forms of a page send besides what people enter. As browsers do, each line break becomes a carriage return and a line
+/// feed.
 pub(super) fn hidden(page: &str) -> Vec<(String, String)> {
     let read = |text: &str| {
         let plain = text.replace("&#60;", "<").replace("&#62;", ">").replace("&#34;", "\"").replace("&#39;", "'");
-        plain.replace("&#38;", "&")
+        plain.replace("&#38;", "&").replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
     };
     let fields = page.split("<input type=\"hidden\" name=\"").skip(1).map(|rest| {
         let (name, rest) = rest.split_once("\" value=\"").expect("a value");
         (read(name), read(rest.split_once("\">").expect("its end").0))
     });
     fields.collect()
+}
+
+/// What a page of ours posts that keeps a request of these parameters.
+pub(super) fn kept(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
+    vec![("portcullis_request".to_owned(), encoded(parameters))]
 }
 
 /// Pairs as they are posted.

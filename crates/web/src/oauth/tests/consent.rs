@@ -3,7 +3,7 @@
 use portcullis_core::id::UserPk;
 use portcullis_store::{application, consent};
 
-use super::browser::{Browser, hidden, lent};
+use super::browser::{Browser, hidden, kept, lent};
 use super::login::{authorize, callback, code, member, redeem, signed_in};
 use super::*;
 
@@ -95,7 +95,7 @@ async fn oa_166_the_explicit_flow_asks() {
     let (wiki, mut browser) = asking().await;
     let reply = browser.get(&wiki.site, &authorize(&wiki, &[])).await;
     let policy = reply.headers["content-security-policy"].to_str().expect("text");
-    assert!(policy.contains("form-action 'self' http://wiki.example"), "{policy}");
+    assert!(policy.contains("form-action 'self' http: https:;"), "the client may send people anywhere: {policy}");
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!(reply.headers["cache-control"], "no-store");
     let page = Page::of(&reply).expect("asks");
@@ -286,7 +286,8 @@ async fn oa_166_consent_works_in_every_mode() {
     let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let all: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let page = Page::of(&browser.post(&wiki.site, "/application/o/authorize/", &all).await).expect("asks");
-    let query = encoded(&lent(&page.members));
+    let query = encoded(&all);
+    assert_eq!(page.members, kept(&all));
     let reloaded = browser.get(&wiki.site, &format!("{}?{query}", page.action)).await;
     assert_eq!(location(&reloaded), format!("/application/o/authorize/?{query}"));
     assert!(Page::of(&browser.get(&wiki.site, location(&reloaded)).await).is_some());
@@ -301,7 +302,8 @@ async fn oa_166_consent_works_in_every_mode() {
 #[tokio::test]
 async fn oa_166_a_long_request_can_be_agreed_to() {
     let (wiki, mut browser) = asking().await;
-    let state = "x".repeat(20 * 1024);
+    // Encoded twice it is longer than what a client may post.
+    let state = "\"".repeat(20 * 1024);
     let target = authorize(&wiki, &[("state", "")]);
     let query = target.split_once('?').expect("a query").1;
     let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -314,6 +316,32 @@ async fn oa_166_a_long_request_can_be_agreed_to() {
     let back = page.yes(&wiki, &mut browser).await;
     assert_eq!(member(&back, "state"), Some(state));
     assert!(member(&back, "code").is_some());
+}
+
+/// OA-166, OA-167: line breaks in a request survive the page that asks, as they are; nothing of its form counts but the request
+/// that it keeps, and no client has the page ask about another one.
+#[tokio::test]
+async fn oa_166_line_breaks_survive_the_question() {
+    let (wiki, mut browser) = asking().await;
+    for state in ["a\nb", "a\rb", "a\r\nb", "\n", "\"<&>+%0A \u{e4}"] {
+        let page = Page::open(&wiki, &mut browser, &[("state", state), ("prompt", "consent")]).await;
+        assert!(page.members.iter().all(|(_, value)| value.is_ascii() && !value.contains(['\r', '\n'])));
+        let mut all = page.with(&page.token);
+        all.extend([("state", "other"), ("scope", "email")]);
+        let back = browser.post(&wiki.site, &page.action, &all).await;
+        assert_eq!(member(&back, "state").as_deref(), Some(state), "{}", back.text);
+        assert!(member(&back, "code").is_some());
+    }
+    let page = Page::open(&wiki, &mut browser, &[("prompt", "consent")]).await;
+    let plain: Vec<(String, String)> = url::form_urlencoded::parse(page.members[0].1.as_bytes()).into_owned().collect();
+    let mut bare = lent(&plain);
+    bare.push(("consent", &page.token));
+    assert_eq!(browser.post(&wiki.site, &page.action, &bare).await.status, 404, "no request is kept");
+    let smuggled = kept(&[("state", "other"), ("scope", "email")]);
+    let mut sent = lent(&plain);
+    sent.extend(lent(&smuggled));
+    let asked = Page::of(&browser.post(&wiki.site, "/application/o/authorize/", &sent).await).expect("asks");
+    assert_eq!(asked.members, page.members);
 }
 
 /// CO-038, CO-037: consent goes with its user, also when they are only deactivated, with its provider, and with the

@@ -6,7 +6,7 @@ use portcullis_idp::oauth::logout::deliver;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::browser::Browser;
+use super::browser::{Browser, hidden, kept, lent};
 use super::clients::App;
 use super::*;
 
@@ -99,6 +99,32 @@ pub(super) async fn signed_in(app: &App) -> (Browser, Reply) {
 
 pub(super) async fn delivered(app: &App) -> usize {
     deliver(&app.site.ctx).await.expect("delivers")
+}
+
+/// OA-544, OA-543: line breaks in a wish survive the question, which may end wherever the client sends people; nothing of its form
+/// counts but the wish that it keeps.
+#[tokio::test]
+async fn oa_544_line_breaks_survive_the_question() {
+    let app = app("backchannel", "").await;
+    let (mut browser, _) = signed_in(&app).await;
+    let path = "/application/o/app/end-session/";
+    for (state, encoded_state) in [("a\nb", "a%0Ab"), ("a\rb", "a%0Db"), ("a\r\nb", "a%0D%0Ab")] {
+        assert_eq!(browser.sign_in(&app.site, "ada", PASSWORD).await.status, 303);
+        let wish = [("post_logout_redirect_uri", "https://app.example/bye"), ("state", state)];
+        let asked = browser.get(&app.site, &format!("{path}?{}", encoded(&wish))).await;
+        let policy = asked.headers["content-security-policy"].to_str().expect("text");
+        assert!(policy.contains("form-action 'self' http: https:;") && !policy.contains("script-src"), "{policy}");
+        let posted = hidden(&asked.text);
+        assert_eq!(posted, kept(&wish));
+        let mut posted = lent(&posted);
+        posted.extend([("state", "other"), ("post_logout_redirect_uri", "data:x")]);
+        let out = browser.post(&app.site, &format!("{path}?answered"), &posted).await;
+        assert_eq!(location(&out), format!("https://app.example/bye?state={encoded_state}"));
+    }
+    assert_eq!(browser.sign_in(&app.site, "ada", PASSWORD).await.status, 303);
+    let nowhere = browser.get(&app.site, path).await;
+    let policy = nowhere.headers["content-security-policy"].to_str().expect("text");
+    assert!(nowhere.text.contains("Sign out of") && policy.contains("form-action 'self';"), "{policy}");
 }
 
 /// OA-540, OA-542, OA-543, OA-547, OA-556, OA-557, OA-559, OA-892: a client of its own signs its user out with an id token,
