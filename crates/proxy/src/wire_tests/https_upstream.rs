@@ -464,6 +464,9 @@ async fn px_284_an_http2_connection_that_is_heard_of_is_kept() {
     answer.send_reset(h2::Reason::INTERNAL_ERROR);
     assert!(given_up.head().await.starts_with("HTTP/1.1 502"));
     pass(15).await;
+    let mut other = outer.send(GET).await;
+    ok(next(&mut came).await.1);
+    other.head().await;
     stream.send_data("four".into(), true).unwrap();
     streaming.until("four").await;
     streaming.until("0\r\n\r\n").await;
