@@ -82,6 +82,8 @@ enum Fate {
     Unseen,
     /// The connection broke; nobody knows.
     Lost,
+    /// The upstream gave it up.
+    Reset,
     Failed,
 }
 
@@ -112,7 +114,10 @@ impl Secure {
             let may_lose = !was_lost && !is_new && request.method().is_idempotent();
             let copy = if attempt < MOST_ATTEMPTS { copy(&request) } else { None };
             let mut error = match sender.try_send_request(request).await {
-                Ok(answer) => return Ok(answer.map(|body| placed(body, place))),
+                Ok(answer) => {
+                    place.heard();
+                    return Ok(answer.map(|body| placed(body, place)));
+                }
                 Err(error) => error,
             };
             // That the connection had ended before is found out so often at most as there are connections.
@@ -120,8 +125,10 @@ impl Secure {
             let counts = u32::from(is_new || unsent.is_none());
             let fate = if unsent.is_some() { Fate::Unseen } else { fate(error.error()) };
             was_lost |= fate == Fate::Lost;
-            if fate != Fate::Failed {
-                self.leave(&place);
+            match fate {
+                Fate::Unseen | Fate::Lost => self.leave(&place),
+                Fate::Reset => place.heard(),
+                Fate::Failed => {}
             }
             let again = unsent.or(copy.filter(|_| fate == Fate::Unseen || fate == Fate::Lost && may_lose));
             let error = error.into_error();
@@ -164,15 +171,20 @@ impl Secure {
             return Way::Http1;
         }
         known.all.retain(|shared| !shared.is_closed());
+        // One that may be dead gets nothing more once there is another. What is under way over it stays.
+        if !known.all.iter().all(Shared::is_silent) {
+            known.all.retain(|shared| !shared.is_silent());
+        }
         // The newest is the farthest from its end.
-        if let Some(found) = known.all.iter_mut().rev().filter(|shared| !shared.is_spent()).find_map(Shared::place) {
+        let mut good = known.all.iter_mut().rev().filter(|shared| !shared.is_spent() && !shared.is_silent());
+        if let Some(found) = good.find_map(Shared::place) {
             return Way::Http2(found);
         }
         let dialled = match &known.dialled {
             Some(dialled) if dialled.has_changed().is_ok() => dialled.clone(),
             _ => known.dialled.insert(self.clone().dial()).clone(),
         };
-        // Until there is a successor, one that is spent is as good as any.
+        // Until there is a successor, one that is spent, or silent, is as good as any.
         known.all.iter_mut().find_map(Shared::place).map_or(Way::Full(dialled), Way::Http2)
     }
 
@@ -235,7 +247,11 @@ fn fate(error: &hyper::Error) -> Fate {
             if error.is_remote() && is_refused {
                 return Fate::Unseen;
             }
-            return if error.is_io() { Fate::Lost } else { Fate::Failed };
+            return match error.is_io() {
+                true => Fate::Lost,
+                false if error.is_remote() => Fate::Reset,
+                false => Fate::Failed,
+            };
         }
         if present.is::<std::io::Error>() {
             return Fate::Lost;
@@ -247,12 +263,12 @@ fn fate(error: &hyper::Error) -> Fate {
 
 /// An answer's body that keeps its request's place to its end.
 fn placed(body: Incoming, place: Place) -> Body {
-    if body.is_end_stream() { Body::Empty } else { Body::Boxed(Box::pin(Placed { body, _place: place })) }
+    if body.is_end_stream() { Body::Empty } else { Body::Boxed(Box::pin(Placed { body, place })) }
 }
 
 struct Placed {
     body: Incoming,
-    _place: Place,
+    place: Place,
 }
 
 impl HttpBody for Placed {
@@ -261,6 +277,9 @@ impl HttpBody for Placed {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(frame, Some(Err(_))) {
+            self.place.heard();
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
     }
 

@@ -382,6 +382,104 @@ async fn px_284_a_connection_serves_until_its_successor_does() {
     }
 }
 
+/// Lets time pass at once.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+/// PX-283, PX-284: a connection over which nothing comes for 20 seconds, though requests are under way, gets no further ones
+/// once there is another; its own are waited for.
+#[tokio::test]
+async fn px_284_a_silent_http2_connection_gets_no_further_requests() {
+    let (url, mut came) = bare(100, usize::MAX).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let mut patient = outer.send(GET).await;
+    let (_, late) = next(&mut came).await;
+    pass(21).await;
+    let mut waiting = Vec::new();
+    // Until its successor is there it does.
+    loop {
+        let client = outer.send(GET).await;
+        let (number, answer) = next(&mut came).await;
+        if number == 1 {
+            break ok(answer);
+        }
+        waiting.push((client, answer));
+    }
+    assert!((1..100).contains(&waiting.len()), "{}", waiting.len());
+    ok(late);
+    assert!(patient.head().await.starts_with("HTTP/1.1 200"));
+    for _ in 0..5 {
+        let mut client = outer.send(GET).await;
+        let (number, answer) = next(&mut came).await;
+        ok(answer);
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        assert_eq!(number, 1);
+    }
+    for (mut client, answer) in waiting {
+        ok(answer);
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+/// PX-284: that clients lose patience one after the other makes no silent connection a good one.
+#[tokio::test]
+async fn px_284_requests_that_are_given_up_tell_of_a_silent_connection() {
+    let (url, mut came) = bare(100, usize::MAX).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&1) && numbers.len() < 200 {
+        let client = outer.send(GET).await;
+        let (number, mut answer) = next(&mut came).await;
+        numbers.push(number);
+        pass(u64::from(numbers.len() < 4) * 7).await;
+        drop(client);
+        std::future::poll_fn(|cx| answer.poll_reset(cx)).await.unwrap();
+    }
+    assert!(numbers.starts_with(&[0, 0, 0, 0]), "{numbers:?}");
+    assert_eq!(numbers.last(), Some(&1), "{numbers:?}");
+}
+
+/// PX-284: a connection is not silent while anything of an answer comes, or a request is refused, nor while there are none.
+#[tokio::test]
+async fn px_284_an_http2_connection_that_is_heard_of_is_kept() {
+    let (url, mut came) = bare(100, usize::MAX).await;
+    let outer = outer(url, UpstreamSettings::default()).await;
+    let mut streaming = outer.send(GET).await;
+    let (_, mut answer) = next(&mut came).await;
+    pass(15).await;
+    let mut stream = answer.send_response(Response::new(()), false).unwrap();
+    streaming.head().await;
+    for part in ["one", "two", "three"] {
+        pass(15).await;
+        stream.send_data(part.into(), false).unwrap();
+        streaming.until(part).await;
+    }
+    pass(15).await;
+    let mut given_up = outer.send(GET).await;
+    let (number, mut answer) = next(&mut came).await;
+    assert_eq!(number, 0);
+    answer.send_reset(h2::Reason::INTERNAL_ERROR);
+    assert!(given_up.head().await.starts_with("HTTP/1.1 502"));
+    pass(15).await;
+    let mut other = outer.send(GET).await;
+    ok(next(&mut came).await.1);
+    other.head().await;
+    stream.send_data("four".into(), true).unwrap();
+    streaming.until("four").await;
+    streaming.until("0\r\n\r\n").await;
+    pass(60).await;
+    for _ in 0..20 {
+        let mut client = outer.send(GET).await;
+        let (number, answer) = next(&mut came).await;
+        ok(answer);
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        assert_eq!(number, 0);
+    }
+}
+
 /// PX-281: little of an answer waits for a client that takes nothing.
 #[tokio::test]
 async fn px_281_little_of_an_answer_waits_for_its_client() {

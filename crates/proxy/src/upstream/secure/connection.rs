@@ -2,9 +2,9 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
@@ -21,6 +21,9 @@ use crate::upstream::dial::{DialError, Stream};
 const MOST_OPEN: usize = 100;
 /// Requests after which another connection is preferred. Many servers end one after a thousand.
 const MANY_SENT: u32 = 900;
+/// For how long requests are under way without a sign of an answer before another connection is preferred: what carries this
+/// one may have ceased to, with nobody who says so.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How much of an answer may wait for its client, in bytes.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// How much of all answers over one connection may: clients that take nothing hold up nobody else.
@@ -40,8 +43,31 @@ pub(super) struct Shared {
 
 /// Counts the requests that are under way.
 pub(super) struct Open {
-    count: AtomicUsize,
+    waiting: Mutex<Waiting>,
     freed: Arc<Notify>,
+}
+
+/// How many requests are under way, and for how long nothing has come of their answers.
+struct Waiting {
+    count: usize,
+    /// For how long there were requests, up to `seen`, since anything of an answer came. Those that were given up count: their
+    /// clients may be less patient than we are.
+    silent: Duration,
+    seen: Instant,
+}
+
+impl Open {
+    /// What holds now.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        let mut waiting = lock(&self.waiting);
+        let now = Instant::now();
+        if waiting.count > 0 {
+            let passed = now.saturating_duration_since(waiting.seen);
+            waiting.silent += passed;
+        }
+        waiting.seen = now;
+        waiting
+    }
 }
 
 /// A request's place on a connection, until its answer has come as a whole.
@@ -51,11 +77,16 @@ impl Place {
     pub(super) fn is_on(&self, shared: &Shared) -> bool {
         Arc::ptr_eq(&self.0, &shared.open)
     }
+
+    /// Something of an answer has come.
+    pub(super) fn heard(&self) {
+        self.0.waiting().silent = Duration::ZERO;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting().count -= 1;
         self.0.freed.notify_one();
     }
 }
@@ -88,7 +119,8 @@ impl Shared {
                 tracing::debug!(%error, cause = std::error::Error::source(&error), "a connection to an upstream broke");
             }
         });
-        let open = Arc::new(Open { count: AtomicUsize::new(0), freed });
+        let waiting = Mutex::new(Waiting { count: 0, silent: Duration::ZERO, seen: Instant::now() });
+        let open = Arc::new(Open { waiting, freed });
         let shared = Self { sender, driver, open, used: Instant::now(), sent: 0 };
         loop {
             let more = pin!(heard.0.notified());
@@ -111,9 +143,15 @@ impl Shared {
         self.sender.is_closed()
     }
 
-    /// Whether another connection is preferred.
+    /// Whether another connection is preferred, since its end is near.
     pub(super) fn is_spent(&self) -> bool {
         self.sent >= MANY_SENT
+    }
+
+    /// Whether it may be dead: requests are, or were, under way, and nothing comes. An application that takes its time looks
+    /// the same.
+    pub(super) fn is_silent(&self) -> bool {
+        self.open.waiting().silent >= SILENCE
     }
 
     /// No other connection can be had.
@@ -121,6 +159,7 @@ impl Shared {
         if self.is_spent() {
             self.sent = 0;
         }
+        self.open.waiting().silent = Duration::ZERO;
     }
 
     pub(super) fn open(&self) -> &Arc<Open> {
@@ -133,12 +172,13 @@ impl Shared {
 
     /// A place for a request, if there is one.
     pub(super) fn place(&mut self) -> Option<Found> {
-        // Whoever takes places holds the pool's lock: meanwhile they become free at most.
-        let open = self.open.count.load(Ordering::Relaxed);
-        if open >= MOST_OPEN || open >= self.takes() {
+        let takes = self.takes();
+        let mut waiting = self.open.waiting();
+        if waiting.count >= takes.min(MOST_OPEN) {
             return None;
         }
-        self.open.count.fetch_add(1, Ordering::Relaxed);
+        waiting.count += 1;
+        drop(waiting);
         let is_new = self.sent == 0;
         self.used = Instant::now();
         self.sent += 1;
@@ -146,8 +186,8 @@ impl Shared {
     }
 }
 
-fn lock(driver: &Mutex<Option<Driver>>) -> MutexGuard<'_, Option<Driver>> {
-    driver.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a connection's tasks, and notes whenever one has gone on: nothing else tells that an upstream has said how many
