@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tokio_rustls::TlsAcceptor;
 
+use super::https_upstream::secure_listener;
 use super::*;
 use crate::upstream::dial::{Dial, Tls};
 
 /// A service that sends back each message as it comes, and then its status: in trailers, or without a message in the head.
 async fn service() -> String {
-    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
-    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (listener, acceptor, url) = secure_listener().await;
     tokio::spawn(async move {
         let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
         let mut connection = h2::server::handshake(stream).await.unwrap();

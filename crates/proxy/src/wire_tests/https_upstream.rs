@@ -43,6 +43,15 @@ async fn outer(target: String, upstreams: UpstreamSettings) -> Site {
     site_with(Options { target: Some(target), upstreams, ..Options::default() }).await
 }
 
+/// An application behind https that speaks whatever is accepted, and where it is.
+pub(super) async fn secure_listener() -> (TcpListener, TlsAcceptor, String) {
+    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    (listener, acceptor, url)
+}
+
 /// PX-284, PX-285, PX-589: connections over HTTP/2 are shared by the application's address, whatever host a client asks
 /// for; the application hears that host.
 #[tokio::test]
@@ -66,10 +75,7 @@ async fn px_284_http2_connections_are_shared_by_the_target() {
 /// PX-277, PX-285: over HTTP/2 the host is said once, where others look for it; an application hears that trailers are welcome.
 #[tokio::test]
 async fn px_285_http2_requests_say_their_host_once() {
-    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
-    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (listener, acceptor, url) = secure_listener().await;
     tokio::spawn(async move {
         let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
         let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
@@ -225,10 +231,7 @@ async fn px_284_requests_that_last_keep_no_others_waiting() {
 /// requests, is sent again over another one; others are not, since nobody knows whether they were seen.
 #[tokio::test]
 async fn px_284_requests_on_their_way_survive_the_end_of_an_http2_connection() {
-    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
-    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (listener, acceptor, url) = secure_listener().await;
     tokio::spawn(async move {
         loop {
             let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
@@ -260,10 +263,7 @@ type Came = (usize, SendResponse<bytes::Bytes>);
 /// An application that speaks HTTP/2, takes so many requests at a time over one connection, and leaves those who connect once
 /// more than so often without a word.
 async fn bare(at_a_time: u32, connections: usize) -> (String, mpsc::UnboundedReceiver<Came>) {
-    let given = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
-    let acceptor = TlsAcceptor::from(tls::config(Arc::default(), given).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (listener, acceptor, url) = secure_listener().await;
     let (told, came) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut left = Vec::new();

@@ -211,25 +211,20 @@ fn client_keys(provider: &Provider) -> Result<(), String> {
 
 fn lifetimes(provider: &Provider, problems: &mut Problems) {
     durations(provider, problems);
-    match duration::parse(&provider.access_code_validity) {
-        Ok(microseconds) if microseconds < 1_000_000 => {
-            problems.add("access_code_validity", "Ensure this value is at least one second.");
+    for (field, text, longest, shown) in [
+        ("access_code_validity", &provider.access_code_validity, LONGEST_CODE, "ten minutes"),
+        ("device_code_validity", &provider.device_code_validity, LONGEST_DEVICE, "one day"),
+    ] {
+        match duration::parse(text) {
+            Ok(microseconds) if microseconds < 1_000_000 => {
+                problems.add(field, "Ensure this value is at least one second.");
+            }
+            Ok(microseconds) if microseconds > longest => {
+                problems.add(field, format!("Ensure this value is at most {shown}."));
+            }
+            Ok(_) => {}
+            Err(error) => problems.add(field, error.to_string()),
         }
-        Ok(microseconds) if microseconds > LONGEST_CODE => {
-            problems.add("access_code_validity", "Ensure this value is at most ten minutes.");
-        }
-        Ok(_) => {}
-        Err(error) => problems.add("access_code_validity", error.to_string()),
-    }
-    match duration::parse(&provider.device_code_validity) {
-        Ok(microseconds) if microseconds < 1_000_000 => {
-            problems.add("device_code_validity", "Ensure this value is at least one second.");
-        }
-        Ok(microseconds) if microseconds > LONGEST_DEVICE => {
-            problems.add("device_code_validity", "Ensure this value is at most one day.");
-        }
-        Ok(_) => {}
-        Err(error) => problems.add("device_code_validity", error.to_string()),
     }
     match duration::parse(&provider.refresh_token_threshold) {
         // Long-lived tokens that anybody can use are to change with every use (OA-864).
