@@ -45,6 +45,10 @@ docs-gen:
 book:
     mdbook build docs
 
+# The binary that is released, in target/profiled (needs nginx, wrk, h2load and openssl; takes twenty minutes).
+release:
+    tools/release.py
+
 # Try it.
 demo *args:
     cargo run --release -- demo {{args}}

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from html import escape
 
-from servers import BINARY, ROOT
+import servers
+from servers import ROOT
 
 NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "caddy": "Caddy", "envoy": "Envoy", "traefik": "Traefik"}
 
@@ -34,7 +35,7 @@ def tables(cases):
 
 def facts(site):
     return (f"Ready {site.ready * 1000:.0f} ms after the start on an empty data directory; {site.idle_memory:.0f} MiB resident when "
-            f"idle, {site.process.memory():.0f} MiB after the run; the stripped binary has {BINARY.stat().st_size / 2**20:.1f} MiB.")
+            f"idle, {site.process.memory():.0f} MiB after the run; the stripped binary has {servers.BINARY.stat().st_size / 2**20:.1f} MiB.")
 
 
 def plot(cases):
@@ -74,10 +75,11 @@ def large():
 
 
 def write(cases, facts, arguments, machine):
+    binary = f"--binary {arguments.binary} " if arguments.binary else ""
     (ROOT / "docs/performance.svg").write_text(plot(cases))
     (ROOT / "docs/performance.md").write_text(f"""# Performance
 
-What a request costs, measured by `benches/run --write` ({machine}; {arguments.connections} keep-alive connections,
+What a request costs, measured by `benches/run {binary}--write` ({machine}; {arguments.connections} keep-alive connections,
 {arguments.rounds} interleaved rounds of {arguments.seconds} s each, medians). Everything runs on one machine over loopback; the
 upstream is an nginx that serves from memory. The figure is user plus system time of the proxy's processes over the number
 of requests: the load generator and the upstream do not count. Access logs are off on all sides; the other proxies set
@@ -99,7 +101,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 Two thirds and more are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
 spread thin: reading two heads, writing them, the keyed digest of the credential. The fields of most answers are not taken apart,
 but handed on in the bytes they came in. Requests without a body are read and written without a queue or another task in between
-([decision 0011](src/decisions/0011-plain-requests.md)), those with one by the HTTP library. What of it is ours
+([decision 0011](src/decisions/0011-plain-requests.md)), those with one by the HTTP library. The binary is built by a profile of what it does,
+as released ones are ([decision 0013](src/decisions/0013-profiled-release.md) has what that saves). What of it is ours
 is counted in instructions, which do not depend on what else the machine does:
 `cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
 `callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a

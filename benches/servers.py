@@ -33,6 +33,15 @@ HEADERS = {
 }
 
 
+def choose_binary(arguments):
+    """Which binary is measured; builds it if none was named."""
+    global BINARY
+    if arguments.binary:
+        BINARY = arguments.binary.resolve()
+    elif not arguments.no_build:
+        subprocess.run(["cargo", "build", "--release", "--bin", "portcullis"], cwd=ROOT, check=True)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -100,18 +100,19 @@ impl Forwarder {
         if !headers::is_text(&origin.host) {
             return Err(ForwardError::BadRequest("host"));
         }
-        // Before the hop-by-hop headers go: a `Connection` of the client may name this field.
-        let chain = headers::forwarded_for(request.headers(), origin);
+        // Before the hop-by-hop headers go: a `Connection` of the client may name the field that has the chain so far.
+        let (told, chain) = if drives {
+            (headers::tell_in_lines(request.headers_mut(), origin, plan.set), Vec::new())
+        } else {
+            (Vec::new(), headers::forwarded_for(request.headers(), origin))
+        };
         let host = set_host(request.headers_mut(), origin, &plan)?;
-        let told = if drives {
-            let told = headers::tell_in_lines(request.headers_mut(), origin, &chain, plan.set);
+        if drives {
             plan.set.into_iter().flatten().for_each(|lines| lines.unset(request.headers_mut()));
-            told
         } else {
             headers::tell(request.headers_mut(), origin, chain);
             plan.set.into_iter().flatten().for_each(|lines| lines.set(request.headers_mut()));
-            Vec::new()
-        };
+        }
 
         let body = std::mem::take(request.body_mut());
         if let (true, Some(length)) = (request.headers().contains_key(CONTENT_LENGTH), body.size_hint().exact()) {

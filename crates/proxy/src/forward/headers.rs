@@ -94,21 +94,17 @@ fn is_told(name: &HeaderName) -> bool {
 }
 
 /// Tells where a request comes from (PX-278, PX-323) in lines of HTTP/1.1, and removes what the request says of that.
-pub(super) fn tell_in_lines(
-    headers: &mut HeaderMap,
-    origin: &Origin,
-    chain: &[u8],
-    set: [Option<&Lines>; 2],
-) -> Vec<u8> {
+pub(super) fn tell_in_lines(headers: &mut HeaderMap, origin: &Origin, set: [Option<&Lines>; 2]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(256 + origin.host.len());
+    for part in ["X-Forwarded-Proto: ", origin.scheme.as_str(), "\r\nX-Forwarded-For: "] {
+        lines.extend_from_slice(part.as_bytes());
+    }
+    push_forwarded_for(&mut lines, headers, origin);
     // Mostly there are none: they were taken out when the request came in.
     if headers.keys().any(is_told) {
         for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID] {
             headers.remove(name);
         }
-    }
-    let mut lines = Vec::with_capacity(192 + chain.len() + origin.host.len());
-    for part in ["X-Forwarded-Proto: ".as_bytes(), origin.scheme.as_str().as_bytes(), b"\r\nX-Forwarded-For: ", chain] {
-        lines.extend_from_slice(part);
     }
     for part in ["\r\nX-Forwarded-Host: ", &origin.host, "\r\n"] {
         lines.extend_from_slice(part.as_bytes());
@@ -144,6 +140,11 @@ pub(super) fn is_text(value: &str) -> bool {
 /// The chain that trusted peers vouch for, and the peer itself (PX-278).
 pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Vec<u8> {
     let mut chain = Vec::new();
+    push_forwarded_for(&mut chain, headers, origin);
+    chain
+}
+
+fn push_forwarded_for(chain: &mut Vec<u8>, headers: &HeaderMap, origin: &Origin) {
     if origin.peer_trusted
         && let Some(before) = headers.get(X_FORWARDED_FOR).and_then(|chain| chain.to_str().ok())
     {
@@ -151,10 +152,9 @@ pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Vec<u8> {
         chain.extend_from_slice(b", ");
     }
     match origin.peer {
-        IpAddr::V4(peer) => push_dotted(&mut chain, peer),
+        IpAddr::V4(peer) => push_dotted(chain, peer),
         IpAddr::V6(peer) => chain.extend_from_slice(peer.to_string().as_bytes()),
     }
-    chain
 }
 
 /// An address as text. What `Display` does to pad a number costs more than all the rest of the header.

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Builds the binary that is released: the compiler knows from a measurement which parts of it are used, and how.
+
+Three steps: a binary that counts what it does, the work it is counted at (requests of every kind that the benchmarks
+send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation).
+`cargo build --release` makes the same program without that knowledge. Takes about twenty minutes with two cores.
+
+Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
+benchmarks need: on Debian, apt-get install nginx-light wrk openssl nghttp2-client.
+"""
+
+import argparse
+import http.client
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benches"))
+
+import servers  # noqa: E402
+from servers import HOST, TOKEN, Portcullis, Stage, program  # noqa: E402
+
+FOLDER = ROOT / "target/profiled"
+BINARY = FOLDER / "portcullis"
+
+
+def rustc(*arguments):
+    return subprocess.run(["rustc", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def profdata(host):
+    """The tool that puts profiles together, of the compiler's own LLVM: others do not read them."""
+    if named := os.environ.get("LLVM_PROFDATA"):
+        return named
+    own = Path(rustc("--print", "sysroot").strip()) / "lib/rustlib" / host / "bin/llvm-profdata"
+    if not own.exists() and program("rustup"):
+        subprocess.run(["rustup", "component", "add", "llvm-tools"], cwd=ROOT, check=True)
+    if not own.exists():
+        sys.exit("llvm-profdata is missing: rustup component add llvm-tools, or name one in LLVM_PROFDATA")
+    return own
+
+
+def build(host, name, flag):
+    """A release build with one more flag for what runs, but not for what is run to build it."""
+    folder = FOLDER / name
+    subprocess.run(["cargo", "build", "--release", "--locked", "--target", host, "--target-dir", folder, "--bin", "portcullis"],
+                   cwd=ROOT, check=True, env=os.environ | {"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} {flag}".strip()})
+    return folder / host / "release/portcullis"
+
+
+def work(binary):
+    """What a binary is counted at. Each process leaves its counts when it ends."""
+    for command in (["run", "--only", "Portcullis", "--rounds", "2", "--seconds", "1"],
+                    ["directory", "--users", "3000", "--groups", "500", "--applications", "50", "--tokens", "200"]):
+        subprocess.run([ROOT / "benches" / command[0], "--binary", binary, *command[1:]], check=True, stdout=subprocess.DEVNULL)
+    servers.BINARY = binary
+    with tempfile.TemporaryDirectory(prefix="portcullis-release-") as temporary:
+        stage = Stage(Path(temporary))
+        try:
+            site = Portcullis(stage, "data")
+            uploads(site)
+            expressions(site)
+        finally:
+            stage.stop()
+
+
+def uploads(site):
+    """Bodies of requests, with a length and without; the upstream refuses them when it has read them."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
+    headers = {"Host": site.host, "Cookie": site.cookie}
+    for number in range(500):
+        body = b"a" * (1000 + 200 * number)
+        connection.request("POST", "/", body if number % 2 else iter([body[:700], body[700:]]), headers, encode_chunked=True)
+        connection.getresponse().read()
+
+
+def expressions(site):
+    """The examples, as policies about a user; those that are meant to be refused are."""
+    cases = [case.split("\n--- ")[0].split("\n", 2)[2]
+             for file in sorted((ROOT / "crates/expr/cases").glob("*.txt"))
+             for case in ("\n" + file.read_text()).split("\n=== ")[1:] if case.split("\n--- ")[0].count("\n") >= 2]
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+    headers = {"Authorization": f"Bearer {TOKEN}", "Host": f"localhost:{site.port}", "Content-Type": "application/json"}
+
+    def ask(method, path, body):
+        connection.request(method, f"/api/v3/policies/{path}", servers.json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, servers.json.loads(answer.read())
+
+    user = site.api("GET", "/core/users/?username=ada")["results"][0]["pk"]
+    ran = 0
+    for number, expression in enumerate(cases):
+        status, policy = ask("POST", "expression/", {"name": f"case-{number}", "expression": expression})
+        for _ in range(5 if status == 201 else 0):
+            ran += ask("POST", f"all/{policy['pk']}/test/", {"user": user})[0] == 200
+    if ran < len(cases):
+        sys.exit(f"only {ran} evaluations of {len(cases)} expressions")
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for tool in ("cargo", "nginx", "wrk", "h2load", "openssl"):
+        if not program(tool):
+            sys.exit(f"{tool} is missing; on Debian: apt-get install nginx-light wrk openssl nghttp2-client")
+    host = next(line.split()[1] for line in rustc("-vV").splitlines() if line.startswith("host: "))
+    tool = profdata(host)
+    counts = FOLDER / "counts"
+    shutil.rmtree(counts, ignore_errors=True)
+    counting = build(host, "counting", f"-Cprofile-generate={counts}")
+    shutil.rmtree(counts, ignore_errors=True)
+    work(counting)
+    profile = FOLDER / "portcullis.profdata"
+    subprocess.run([tool, "merge", "--output", profile, *counts.glob("*.profraw")], check=True)
+    shutil.copy2(build(host, "using", f"-Cprofile-use={profile}"), BINARY)
+    print(BINARY.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
