@@ -89,7 +89,7 @@ fn oa_081_nothing_begun_after_the_answer_is_let_through() {
             let (answered, served) = (OnceLock::<Instant>::new(), AtomicUsize::new(0));
             let uses = async |number: usize| {
                 // A token may go on without the app password that it was got with.
-                let is_basic = number % 2 == 0 || taken == "app password";
+                let is_basic = number.is_multiple_of(2) || taken == "app password";
                 let authorization = if is_basic { &basic } else { &bearer };
                 let mut after = 0;
                 while after < 5 {
