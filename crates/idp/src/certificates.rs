@@ -105,10 +105,12 @@ pub async fn update(ctx: &Context, actor: &Actor, pk: CertificateId, fields: Fie
 /// As [`update`], except for rights.
 pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Fields) -> Result<(), Error> {
     let ctx = change.context();
-    let mut changed = found(change, pk).await?;
+    let replaced = found(change, pk).await?;
+    let mut changed = replaced.clone();
     let (before, had_key) = (snapshot(&changed), changed.private_key_sealed.is_some());
     let brings = fields.certificate_data.is_some() || fields.key_data.is_some();
-    if fields.key_data.is_some() {
+    let is_known = |key: &str| private_key(ctx, &replaced).is_ok_and(|known| known.trim() == key.trim());
+    if fields.key_data.as_ref().is_some_and(|key| !is_known(key)) {
         // Another key has another name.
         changed.kid = None;
     }
@@ -122,6 +124,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     }
     let taken = |error| Error::taken(error, "certificate.name", "name", TAKEN);
     certificate::update(change.conn(), &changed).await.map_err(taken)?;
+    if brings {
+        signing::replace(change, &replaced, &changed).await?;
+    }
     let diff = diff(&before, &snapshot(&changed));
     change.touch(Touched::Configuration);
     change.event("model_updated", json!({"model": named(&changed), "diff": diff})).await

@@ -58,8 +58,8 @@ impl TokenType {
 pub use own::check;
 pub use recipient::check_recipient;
 pub(crate) use recipient::opened;
-pub(crate) use retired::retire;
 pub use retired::{published, read_hint};
+pub(crate) use retired::{replace, retire};
 pub use signer::{SHORTEST_SECRET, Signer};
 
 /// The keys in memory, parsed once: parsing costs as much as signing.

@@ -86,24 +86,29 @@ pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), F
         return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
     }
     serve::runtime()?.block_on(async {
-        // All of it is read before anything is changed.
-        let late = |_| format!("the server was not read within {} minutes", READING.as_secs() / 60);
-        let mut there = tokio::time::timeout(READING, read::read(&server)).await.map_err(late)??;
-        if wish.install_id.is_some() {
-            there.install_id.clone_from(&wish.install_id);
-        }
-        let mark = expressions::mark(&there);
-        if wish.reviewed.as_ref().is_some_and(|reviewed| *reviewed != mark) {
-            return Err("the server has other expressions than those that were reviewed: see a dry run again".into());
-        }
+        // Reading may take long: what is missing here is told first.
         let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
-        let done = match wish.dry_run {
-            true => tell(&ctx, &there, &mark, wish.reviewed.is_some()).await,
-            false => take_over(&ctx, &there, wish.reviewed.is_some()).await,
-        };
+        let done = read_and_do(&ctx, &server, wish).await;
         ctx.db.close().await;
         done
     })
+}
+
+/// Reads all of it before anything is changed.
+async fn read_and_do(ctx: &Context, server: &Server, wish: &Wish) -> Result<(), Failure> {
+    let late = |_| format!("the server was not read within {} minutes", READING.as_secs() / 60);
+    let mut there = tokio::time::timeout(READING, read::read(server)).await.map_err(late)??;
+    if wish.install_id.is_some() {
+        there.install_id.clone_from(&wish.install_id);
+    }
+    let mark = expressions::mark(&there);
+    if wish.reviewed.as_ref().is_some_and(|reviewed| *reviewed != mark) {
+        return Err("the server has other expressions than those that were reviewed: see a dry run again".into());
+    }
+    match wish.dry_run {
+        true => tell(ctx, &there, &mark, wish.reviewed.is_some()).await,
+        false => take_over(ctx, &there, wish.reviewed.is_some()).await,
+    }
 }
 
 /// Tells what would be done, without doing anything.

@@ -153,6 +153,14 @@ fn oa_931_what_is_no_installation_id_is_refused() {
     assert!(refused.contains("--install-id: nonsense is not the id of an installation"), "{refused}");
 }
 
+/// OA-930: that there is nothing to import into is told before the server is read, which may take long.
+#[test]
+fn oa_930_a_missing_instance_is_told_first() {
+    let place = Place::new();
+    let refused = place.refused(&["import", "http://localhost:1"], &[("PORTCULLIS_IMPORT_TOKEN", "token")]);
+    assert!(refused.contains("there is no instance in"), "{refused}");
+}
+
 /// CO-720: `-` is a blueprint on standard input.
 #[test]
 fn co_720_a_blueprint_comes_by_standard_input() {

@@ -6,7 +6,22 @@ use portcullis_core::id::{CertificateId, ProviderPk};
 use crate::certificate::Certificate;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::row::many;
+use crate::row::{Columns, Record, many};
+
+/// The public part of a key whose certificate has another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// By what tokens name it.
+    pub kid: String,
+    /// Its published form, JSON.
+    pub jwk: String,
+}
+
+impl Record for Replaced {
+    fn read(row: &impl Columns) -> sqlx::Result<Self> {
+        Ok(Self { kid: row.text("kid")?, jwk: row.text("jwk")? })
+    }
+}
 
 /// Keeps a key pair among the retired ones of a provider, until then.
 ///
@@ -50,11 +65,59 @@ pub async fn of_provider(
     ).bind(provider.0).bind(now.0).fetch_all(c).await))
 }
 
+/// Keeps a key that is replaced in its certificate, until then, for a provider that it signs for.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep_replaced(
+    conn: &mut Conn,
+    provider: ProviderPk,
+    certificate: CertificateId,
+    key: &Replaced,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "INSERT INTO replaced_key (provider, certificate, kid, jwk, until) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (provider, kid) DO UPDATE SET until = excluded.until, certificate = excluded.certificate,
+             jwk = excluded.jwk",
+    ).bind(provider.0).bind(certificate.to_string()).bind(&key.kid).bind(&key.jwk).bind(until.0)
+        .execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Keeps a key that is replaced in its certificate for those by whom it is still believed, as long as before. The key in its
+/// place has signed nothing for them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep_retired(conn: &mut Conn, certificate: CertificateId, key: &Replaced) -> Result<(), StoreError> {
+    let certificate = certificate.to_string();
+    on!(conn, c => sqlx::query(
+        "INSERT INTO replaced_key (provider, certificate, kid, jwk, until)
+         SELECT provider, certificate, $2, $3, until FROM retired_key WHERE certificate = $1
+         ON CONFLICT (provider, kid) DO NOTHING",
+    ).bind(&certificate).bind(&key.kid).bind(&key.jwk).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query("DELETE FROM retired_key WHERE certificate = $1")
+        .bind(&certificate).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The replaced keys of a provider that are believed now, the latest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replaced(conn: &mut Conn, provider: ProviderPk, now: Timestamp) -> Result<Vec<Replaced>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT kid, jwk FROM replaced_key WHERE provider = $1 AND until > $2 ORDER BY until DESC, kid",
+    ).bind(provider.0).bind(now.0).fetch_all(c).await))
+}
+
 /// Removes those whose time is over.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn sweep(conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query("DELETE FROM retired_key WHERE until <= $1").bind(now.0).execute(c).await.map(drop))?;
+    on!(conn, c => sqlx::query("DELETE FROM replaced_key WHERE until <= $1").bind(now.0).execute(c).await.map(drop))?;
     Ok(())
 }

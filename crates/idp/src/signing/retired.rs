@@ -1,10 +1,12 @@
-//! Key pairs that a provider has named before: what they signed is believed until it has ended (OA-124).
+//! Keys that have signed for a provider before: what they signed is believed until it has ended (OA-124).
 
-use std::sync::Arc;
-
+use jsonwebtoken::{Algorithm, DecodingKey};
+use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
-use portcullis_store::provider::Provider;
-use portcullis_store::{Conn, retired_key};
+use portcullis_store::Conn;
+use portcullis_store::certificate::Certificate;
+use portcullis_store::provider::{self, Provider};
+use portcullis_store::retired_key::{self, Replaced};
 use serde_json::{Map, Value, json};
 
 use super::own::OwnKey;
@@ -32,23 +34,71 @@ pub(crate) async fn retire(change: &mut Change<'_>, before: &Provider, now: &Pro
         retired_key::remove(change.conn(), now.pk, key).await?;
     }
     if let Some(key) = before.signing_key {
-        let lifetimes = [&before.access_token_validity, &before.refresh_token_validity];
-        let longest = lifetimes.iter().map(|text| duration::seconds_or(text, SHORTEST)).max().unwrap_or(SHORTEST);
-        let until = present.plus_seconds(longest.max(SHORTEST));
-        retired_key::insert(change.conn(), now.pk, key, until).await?;
+        retired_key::insert(change.conn(), now.pk, key, until(before, present)).await?;
     }
     Ok(retired_key::sweep(change.conn(), present).await?)
 }
 
+/// Keeps the key that a certificate had among those that are believed, if it has another one now, or another name for it.
+/// Whoever deletes the certificate ends that at once.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn replace(change: &mut Change<'_>, before: &Certificate, now: &Certificate) -> Result<(), Error> {
+    let ctx = change.context();
+    let Ok(key) = usable(ctx, before) else { return Ok(()) };
+    if usable(ctx, now).is_ok_and(|now| now.kid == key.kid) {
+        return Ok(());
+    }
+    let present = ctx.now();
+    let replaced = Replaced { kid: key.kid.clone(), jwk: key.jwk.to_string() };
+    for provider in provider::signed_by(change.conn(), before.pk).await? {
+        let until = until(&provider, present);
+        retired_key::keep_replaced(change.conn(), provider.pk, before.pk, &replaced, until).await?;
+    }
+    retired_key::keep_retired(change.conn(), before.pk, &replaced).await?;
+    Ok(retired_key::sweep(change.conn(), present).await?)
+}
+
+/// How long a key is believed that signed for a provider until now.
+fn until(provider: &Provider, now: Timestamp) -> Timestamp {
+    let lifetimes = [&provider.access_token_validity, &provider.refresh_token_validity];
+    let longest = lifetimes.iter().map(|text| duration::seconds_or(text, SHORTEST)).max().unwrap_or(SHORTEST);
+    now.plus_seconds(longest.max(SHORTEST))
+}
+
+/// A key that signs no more, and is believed.
+struct Believed {
+    kid: String,
+    jwk: Value,
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+}
+
+impl Believed {
+    fn own(key: &OwnKey) -> Self {
+        let (algorithm, decoding) = (key.algorithm, key.decoding.clone());
+        Self { kid: key.kid.clone(), jwk: key.jwk.clone(), algorithm, decoding }
+    }
+
+    fn read(replaced: Replaced) -> Option<Self> {
+        let jwk: Value = serde_json::from_str(&replaced.jwk).ok()?;
+        let algorithm = jwk.get("alg")?.as_str()?.parse().ok()?;
+        let decoding = DecodingKey::from_jwk(&serde_json::from_value(jwk.clone()).ok()?).ok()?;
+        Some(Self { kid: replaced.kid, jwk, algorithm, decoding })
+    }
+}
+
 /// The keys of a provider that sign no more and are believed. One that cannot be read is left out, which is logged.
-async fn of(ctx: &Context, conn: &mut Conn, provider: &Provider) -> Result<Vec<Arc<OwnKey>>, Error> {
+async fn of(ctx: &Context, conn: &mut Conn, provider: &Provider) -> Result<Vec<Believed>, Error> {
     let mut keys = Vec::new();
     for found in retired_key::of_provider(conn, provider.pk, ctx.now()).await? {
         match usable(ctx, &found) {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push(Believed::own(&key)),
             Err(error) => tracing::warn!(provider = provider.name, error, "a retired signing key cannot be used"),
         }
     }
+    keys.extend(retired_key::replaced(conn, provider.pk, ctx.now()).await?.into_iter().filter_map(Believed::read));
     Ok(keys)
 }
 
@@ -73,7 +123,7 @@ pub async fn published(ctx: &Context, conn: &mut Conn, provider: &Provider) -> R
     for retired in of(ctx, conn, provider).await? {
         // Two certificates may have the same key.
         if keys.iter().all(|key| key["kid"] != *retired.kid || key["use"] != "sig") {
-            keys.push(retired.jwk.clone());
+            keys.push(retired.jwk);
         }
     }
     Ok(json!({"keys": keys}))
@@ -107,6 +157,6 @@ pub async fn read_hint(
         }
     }
     let retired = of(ctx, conn, provider).await?;
-    let read = |key: &Arc<OwnKey>| read_with(&key.decoding, key.algorithm, Some(&key.kid), token, issuer, audience);
+    let read = |key: &Believed| read_with(&key.decoding, key.algorithm, Some(&key.kid), token, issuer, audience);
     Ok(retired.iter().find_map(read))
 }

@@ -270,6 +270,16 @@ fn picked(object: &Value, fields: &[&'static str]) -> Vec<(&'static str, Node)> 
     found.filter(|(_, value)| !value.is_null()).map(|(field, value)| (field, Node::from(value.clone()))).collect()
 }
 
+/// A picture, if it is known by its address; another, such as a file of the server, is told.
+fn picture(plan: &mut Plan, object: &Value, field: &'static str, whose: &str) -> Option<(&'static str, Node)> {
+    let value = text(object, field);
+    let is_elsewhere = ["https://", "http://", "data:image/"].iter().any(|start| value.starts_with(start));
+    if !is_elsewhere && !value.is_empty() {
+        plan.note(&format!("The icon of {whose} is not carried over: {value:?} is no address of a picture."));
+    }
+    is_elsewhere.then(|| (field, Value::from(value).into()))
+}
+
 /// Attributes. Those that the server hides are noted and keep their mask: what is here in their place stays.
 fn attributes(plan: &mut Plan, object: &Value, whose: &str) -> Value {
     let attributes = object.get("attributes").cloned().unwrap_or_else(|| Value::Object(Map::new()));

@@ -95,9 +95,11 @@ impl Server {
                 return if page == 1 { Ok(objects) } else { Err(format!("{path}: page {page} is gone").into()) };
             };
             objects.extend(results(path, &mut answer)?);
-            let next = answer.pointer("/pagination/next").and_then(Value::as_u64).unwrap_or_default();
-            if next <= u64::from(page) {
-                return Ok(objects);
+            match answer.pointer("/pagination/next").and_then(Value::as_u64) {
+                Some(0) => return Ok(objects),
+                Some(next) if next > u64::from(page) => {}
+                // Whoever took this for the last page might leave things behind.
+                _ => return Err(format!("{path} does not tell which page is next").into()),
             }
         }
         Err(format!("{path} does not end").into())
@@ -205,11 +207,17 @@ mod tests {
 
     /// A server that answers every question with this status.
     async fn answering(status: &'static str) -> Server {
+        saying(status, "{}").await
+    }
+
+    /// A server that answers every question with this status and body.
+    async fn saying(status: &'static str, body: &'static str) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let answer = head + body;
                 let mut question = [0; 1024];
                 // The question is one packet, and nothing in it matters.
                 let _ = stream.read(&mut question).await;
@@ -244,6 +252,23 @@ mod tests {
             (json!([]), "core/users/ is no list at this server"),
         ] {
             assert_eq!(results("core/users/", &mut page).expect_err("none").to_string(), said);
+        }
+    }
+
+    /// OA-930: nothing is left behind because a page does not tell which one is next.
+    #[tokio::test]
+    async fn oa_930_pages_tell_which_one_is_next() {
+        let last = r#"{"results": [{}], "pagination": {"next": 0}}"#;
+        assert_eq!(saying("200 OK", last).await.list("core/users/").await.expect("a list").len(), 1);
+        let vague = [
+            r#"{"results": [{}]}"#,
+            r#"{"results": [{}], "pagination": {"next": null}}"#,
+            r#"{"results": [{}], "pagination": {"next": "2"}}"#,
+            r#"{"results": [{}], "pagination": {"next": 1}}"#,
+        ];
+        for answer in vague {
+            let said = saying("200 OK", answer).await.list("core/users/").await.expect_err("vague").to_string();
+            assert_eq!(said, "core/users/ does not tell which page is next", "{answer}");
         }
     }
 

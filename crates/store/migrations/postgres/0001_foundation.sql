@@ -434,6 +434,17 @@ CREATE TABLE retired_key (
 );
 CREATE INDEX retired_key_certificate ON retired_key (certificate);
 
+-- Keys that signed for a provider until their certificate was given another one: public parts, believed until then (OA-124).
+CREATE TABLE replaced_key (
+    provider    INTEGER NOT NULL REFERENCES provider (pk) ON DELETE CASCADE,
+    certificate TEXT COLLATE "C" NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
+    kid         TEXT COLLATE "C" NOT NULL,
+    jwk         TEXT    NOT NULL,
+    until       BIGINT  NOT NULL,
+    PRIMARY KEY (provider, kid)
+);
+CREATE INDEX replaced_key_certificate ON replaced_key (certificate);
+
 -- A signed-in browser at the identity provider. `sid` is what tokens and outposts know it by.
 CREATE TABLE login_session (
     digest          BYTEA PRIMARY KEY,

@@ -67,7 +67,7 @@ async fn list(ctx: &Context, caller: &Caller, what: What, mut params: Params) ->
 fn object(what: What, view: &View) -> Value {
     let mut object = json!({
         "pk": view.issued.pk,
-        "provider": providers::base(&view.provider),
+        "provider": providers::of_grant(&view.provider),
         "user": full_user_json(&view.user),
         // Others are not shown.
         "is_expired": false,

@@ -224,6 +224,13 @@ pub(super) fn base(view: &View) -> Value {
     Value::Object(base_map(view))
 }
 
+/// The provider of a grant: clients of 2026.2 take it for an OAuth2 provider, which has redirect URIs (CO-596).
+pub(super) fn of_grant(view: &View) -> Value {
+    let mut object = base_map(view);
+    object.insert("redirect_uris".to_owned(), view.provider.redirect_uris.clone());
+    Value::Object(object)
+}
+
 fn base_map(view: &View) -> Map<String, Value> {
     let provider = &view.provider;
     let application = view.application.as_ref();

@@ -57,7 +57,7 @@ async fn remove(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Response, A
 fn object(view: &View) -> Value {
     json!({
         "pk": view.token.pk,
-        "provider": providers::base(&view.provider),
+        "provider": providers::of_grant(&view.provider),
         "user": full_user_json(&view.user),
         // Others are not shown.
         "is_expired": false,

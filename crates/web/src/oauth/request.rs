@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
 use portcullis_idp::Visitor;
 use portcullis_idp::oauth::OAuthError;
@@ -24,10 +24,19 @@ const KEPT: &str = "portcullis_request";
 /// Longest request target, in bytes.
 pub(super) const LONGEST_TARGET: usize = 16 * 1024;
 
-/// Refuses targets that are too long, whatever endpoint they are for (OA-009).
+/// Refuses targets that are too long, whatever endpoint they are for (OA-009). Nobody keeps that an endpoint refuses a method
+/// (OA-012).
 pub(super) async fn of_a_length(request: Request, next: Next) -> Response {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > LONGEST_TARGET { unread(StatusCode::URI_TOO_LONG) } else { next.run(request).await }
+    if target > LONGEST_TARGET {
+        return unread(StatusCode::URI_TOO_LONG);
+    }
+    let mut answer = next.run(request).await;
+    if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    }
+    answer
 }
 
 /// The answer to what was not read: nobody keeps it, either (OA-012).

@@ -228,6 +228,30 @@ async fn co_594_a_deleted_certificate_is_named_no_longer() {
     assert_eq!(site.get(&path).await["certificate"], Value::Null);
 }
 
+/// OA-124: a pair that signs, and one that has signed before, takes another key, and the one that it had again.
+#[tokio::test]
+async fn oa_124_a_pair_that_signs_takes_another_key() {
+    let site = Site::new().await;
+    let pem = async |name: &str| {
+        let (certificate_data, key_data) = pem(&site, name).await;
+        json!({"certificate_data": certificate_data, "key_data": key_data})
+    };
+    let (first, second) = (pem("first.example").await, pem("second.example").await);
+    let pair = generate(&site, "signs.example").await["pk"].clone();
+    let path = format!("{PAIRS}{}/", text(&pair));
+    let client = site.provider_body("app", json!({"signing_key": pair, "redirect_uris": []})).await;
+    let client = format!("/providers/oauth2/{}/", site.post("/providers/oauth2/", client).await["pk"]);
+    for key in [json!(pair), Value::Null] {
+        assert_eq!(site.patch(&client, json!({"signing_key": key})).await["signing_key"], key);
+        for (body, subject) in
+            [(&first, "CN=first.example"), (&second, "CN=second.example"), (&first, "CN=first.example")]
+        {
+            assert_eq!(site.patch(&path, body.clone()).await["cert_subject"], subject);
+        }
+    }
+    site.delete(&path).await;
+}
+
 /// PX-300: of all certificates with a private key that are for the host of the public URL, the one that ends last is
 /// shown there.
 #[tokio::test]

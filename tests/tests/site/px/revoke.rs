@@ -1,7 +1,10 @@
 //! Whatever is taken away is gone at the very next request, with a warm cache and with a cookie.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use portcullis_testkit::{Go as _, run, until};
 use serde_json::json;
 use tokio::time::Instant;
@@ -68,6 +71,53 @@ fn px_198_deleted_app_password() {
         access.gets(&stage, ALL).await;
         stage.site.api.delete(&format!("core/tokens/{}/", stage.identifier)).await;
         access.gets(&stage, [401, 0, 302, 0, 200]).await;
+    });
+}
+
+/// OA-081, PX-108: while many connections use what somebody holds, no request that begins after the answer which takes it away is
+/// let through; from a stand-alone outpost, after a second.
+#[test]
+fn oa_081_nothing_begun_after_the_answer_is_let_through() {
+    const CONNECTIONS: usize = 32;
+    run(async {
+        for taken in ["app password", "user", "binding"] {
+            let stage = Stage::new(json!({})).await;
+            let group = stage.site.api.group("members", json!({}), &[&stage.person]).await;
+            let binding = stage.site.api.bind(&stage.app, json!({"group": group})).await;
+            let (basic, bearer) = (stage.basic(), stage.bearer().await);
+            let grace = if stage.site.has_outpost() { Duration::from_secs(1) } else { Duration::ZERO };
+            let (answered, served) = (OnceLock::<Instant>::new(), AtomicUsize::new(0));
+            let uses = async |number: usize| {
+                // A token may go on without the app password that it was got with.
+                let is_basic = number.is_multiple_of(2) || taken == "app password";
+                let authorization = if is_basic { &basic } else { &bearer };
+                let mut after = 0;
+                while after < 5 {
+                    let is_after = answered.get().is_some_and(|at| at.elapsed() >= grace);
+                    let status = stage.get_as_stranger("/").header("authorization", authorization).go().await.status;
+                    served.fetch_add(usize::from(status == 200), Ordering::Relaxed);
+                    if is_after {
+                        assert_eq!(status, 401, "{taken}, {authorization}");
+                        after += 1;
+                    }
+                }
+            };
+            let takes = async {
+                let api = &stage.site.api;
+                until("requests", async || (served.load(Ordering::Relaxed) > 10 * CONNECTIONS).then_some(())).await;
+                match taken {
+                    "user" => {
+                        drop(api.patch(&format!("core/users/{}/", stage.person.pk), json!({"is_active": false})).await)
+                    }
+                    "binding" => {
+                        drop(api.patch(&format!("policies/bindings/{binding}/"), json!({"negate": true})).await)
+                    }
+                    _ => api.delete(&format!("core/tokens/{}/", stage.identifier)).await,
+                }
+                answered.set(Instant::now()).unwrap();
+            };
+            join(join_all((0..CONNECTIONS).map(&uses)), takes).await;
+        }
     });
 }
 

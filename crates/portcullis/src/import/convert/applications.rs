@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::expressions::is_unread;
 use super::{
     APPLICATION, BINDING, CERTIFICATE, DUMMY, EMBEDDED, ENTITLEMENT, FLOW, GROUP, Here, MAPPING, Names, OAUTH2,
-    OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, plain, text,
+    OUTPOST, PROXY, Plan, SOURCE, Snapshot, USER, attributes, entry, get, key_of, named, picked, picture, plain, text,
 };
 use crate::import::entry::{Entry, Item, Node};
 use portcullis_core::{duration, pattern};
@@ -207,6 +207,7 @@ pub(super) fn applications(plan: &mut Plan, there: &Snapshot, here: &Here, names
                 "meta_hide",
             ],
         );
+        attrs.extend(picture(plan, application, "meta_icon", &format!("application {slug:?}")));
         if let Some((model, name)) = names.providers.get(&key_of(application, "provider")) {
             attrs.push(("provider", Node::Find(model, "name", name.clone())));
         }

@@ -292,3 +292,24 @@ fn oa_930_consents_are_of_those_who_have_come() {
         assert!(!is_carried(&there, &[(refused.0, refused.1.to_owned())].into(), "ada", "wiki"));
     }
 }
+
+/// OA-930: applications and sources come with the icons that have an address of their own; files of the server are told.
+#[test]
+fn oa_930_icons_by_address_are_taken_over() {
+    let app = |slug: &str, icon: &str| json!({"pk": slug, "slug": slug, "name": slug, "meta_icon": icon});
+    let source = |slug: &str, icon: &str| json!({"pk": slug, "slug": slug, "name": slug, "icon": icon});
+    let there = Snapshot {
+        applications: vec![app("far", "https://cdn.example/far.svg"), app("file", "icons/file.png"), app("none", "")],
+        sources: vec![source("far", "data:image/png;base64,AA=="), source("file", "/media/public/file.png")],
+        ..Snapshot::default()
+    };
+    let found = applications(&there, &Here::default(), &Refused::new());
+    assert!(document(&found, "application far").contains("meta_icon: \"https://cdn.example/far.svg\""));
+    assert!(["file", "none"].iter().all(|slug| !document(&found, &format!("application {slug}")).contains("icon")));
+    assert!(is_told(&found, &["application \"file\"", "icons/file.png"]));
+    assert!(!is_told(&found, &["application \"none\"", "icon"]));
+    let found = foundations(&there, &Here::default());
+    assert!(document(&found, "source far").contains("icon: \"data:image/png;base64,AA==\""));
+    assert!(!document(&found, "source file").contains("icon"));
+    assert!(is_told(&found, &["source \"file\"", "/media/public/file.png"]));
+}

@@ -1,7 +1,7 @@
 //! Certificates, sources, mappings and policies.
 
 use super::expressions::{Of, as_comment};
-use super::{CERTIFICATE, Here, MAPPING, POLICIES, Plan, SOURCE, Snapshot, entry, get, named, picked, text};
+use super::{CERTIFICATE, Here, MAPPING, POLICIES, Plan, SOURCE, Snapshot, entry, get, named, picked, picture, text};
 use crate::import::entry::{Entry, Node};
 use portcullis_idp::certificates::OURS;
 use serde_json::{Value, json};
@@ -58,12 +58,14 @@ pub(super) fn keys_and_rules(plan: &mut Plan, there: &Snapshot, here: &Here) {
         ];
         // Every source needs a secret; a later run leaves the one alone that an administrator has set meanwhile.
         let secret = ("consumer_secret", Node::from(json!("to be set again")));
+        let mut attrs = picked(source, &fields);
+        attrs.extend(picture(plan, source, "icon", &format!("source {slug:?}")));
         let first = Entry {
-            attrs: [picked(source, &fields), vec![secret]].concat(),
+            attrs: [attrs.clone(), vec![secret]].concat(),
             keeps: true,
             ..entry(SOURCE, [named(source, "slug")], [])
         };
-        let rest = Entry { attrs: picked(source, &fields), ..entry(SOURCE, [named(source, "slug")], []) };
+        let rest = Entry { attrs, ..entry(SOURCE, [named(source, "slug")], []) };
         plan.note(&format!("The consumer secret of source {slug:?} is not given by the API: set it again."));
         plan.add("source", &slug, [first, rest]);
     }

@@ -223,6 +223,89 @@ async fn oa_124_a_retired_key_is_believed() {
     assert!(published().await.is_empty());
 }
 
+/// OA-124, OA-341: when a certificate is given another key, what the old one signed verifies as long as it may live, and is good
+/// for a trade, for clients that it signs for and for those that it did before; it ends at once with the certificate.
+#[tokio::test]
+async fn oa_124_a_replaced_key_is_believed() {
+    let app = App::with_key("ecdsa").await;
+    let second = client(&app.site, "second", json!({"jwt_federation_providers": [app.provider["pk"]]})).await;
+    let published = async || -> Vec<Value> {
+        let set = get(&app.site, "/application/o/app/jwks/", &[]).await.json;
+        set["keys"].as_array().expect("a list").iter().map(|key| key["kid"].clone()).collect()
+    };
+    let pair = async |name: &str, alg: &str| {
+        let body = json!({"common_name": name, "validity_days": 365, "alg": alg});
+        let made = app.site.admin(Method::POST, "/crypto/certificatekeypairs/generate/", body).await.json["pk"].clone();
+        let path = format!("/crypto/certificatekeypairs/{}/", made.as_str().expect("text"));
+        let view =
+            async |what: &str| app.site.admin(Method::GET, &format!("{path}{what}/"), None).await.json["data"].clone();
+        json!({"certificate_data": view("view_certificate").await, "key_data": view("view_private_key").await})
+    };
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    let key = app.site.admin(Method::GET, &path, None).await.json["signing_key"].clone();
+    let place = format!("/crypto/certificatekeypairs/{}/", key.as_str().expect("text"));
+    let replace = async |body: Value| {
+        let changed = app.site.admin(Method::PATCH, &place, body).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        published().await
+    };
+    let first = published().await;
+    let reply = app.login(true).await;
+    let token = text(&reply, "access_token");
+    let trade = [
+        ("client_id", second["client_id"].as_str().expect("text")),
+        ("grant_type", "client_credentials"),
+        ("client_secret", token),
+        ("scope", "openid"),
+    ];
+    let another = pair("second", "rsa").await;
+    let both = replace(another.clone()).await;
+    assert_eq!((both.len(), &both[1]), (2, &first[0]), "the one that signs is the first");
+    assert_eq!(replace(another).await, both, "the same key again");
+    assert_eq!(replace(json!({"name": "renamed"})).await, both);
+    assert_eq!(post(&app.site, "/application/o/token/", &trade, &[]).await.status, 200);
+
+    app.change(json!({"signing_key": null})).await;
+    let third = replace(pair("third", "ecdsa").await).await;
+    assert_eq!(third.len(), 2, "what it signed for this client while it did: {third:?}");
+    assert!(both.iter().all(|kid| third.contains(kid)), "{third:?}");
+    assert_eq!(post(&app.site, "/application/o/token/", &trade, &[]).await.status, 200);
+    app.site.clock.advance_seconds(29 * 24 * 3600);
+    assert_eq!(published().await.len(), 2, "as long as a refresh token");
+    app.site.clock.advance_seconds(24 * 3600);
+    assert!(published().await.is_empty());
+
+    app.change(json!({"signing_key": key})).await;
+    assert_eq!(replace(pair("fourth", "rsa").await).await.len(), 2);
+    assert_eq!(app.site.admin(Method::DELETE, &place, None).await.status, 204);
+    assert!(published().await.is_empty());
+}
+
+/// OA-932, CO-595: the name under which clients know a key from elsewhere stays with the key, whoever writes the same one again.
+#[tokio::test]
+async fn oa_932_the_name_of_a_key_stays_with_it() {
+    let app = App::with_key("ecdsa").await;
+    let path = format!("/providers/oauth2/{}/", app.provider["pk"]);
+    let key = app.site.admin(Method::GET, &path, None).await.json["signing_key"].as_str().expect("text").to_owned();
+    let actor = portcullis_idp::Actor::system();
+    let mut change = portcullis_idp::Change::begin(&app.site.ctx, &actor).await.expect("begins");
+    let pk = key.parse().expect("a key");
+    portcullis_idp::takeover::kid_in(&mut change, pk, "known-elsewhere").await.expect("is kept");
+    change.commit().await.expect("commits");
+    let place = format!("/crypto/certificatekeypairs/{key}/");
+    let view =
+        async |what: &str| app.site.admin(Method::GET, &format!("{place}{what}/"), None).await.json["data"].clone();
+    let (chain, private) = (view("view_certificate").await, view("view_private_key").await);
+    // As a client does that takes the newline at the end for its own.
+    let private = private.as_str().expect("text").trim_end().to_owned();
+    let body = json!({"name": "again", "certificate_data": chain, "key_data": private});
+    let written = app.site.admin(Method::PUT, &place, body).await;
+    assert_eq!(written.status, 200, "{}", written.text);
+    let set = get(&app.site, "/application/o/app/jwks/", &[]).await.json;
+    let kids: Vec<_> = set["keys"].as_array().expect("a list").iter().map(|key| key["kid"].clone()).collect();
+    assert_eq!(kids, ["known-elsewhere"]);
+}
+
 /// OA-033, OA-107, OA-122: without a key the client secret signs, and is published nowhere.
 #[tokio::test]
 async fn oa_107_without_a_key_the_secret_signs() {

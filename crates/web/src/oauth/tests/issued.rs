@@ -4,7 +4,7 @@ use super::clients::App;
 use super::login::member;
 use super::*;
 
-/// OA-645, CO-703: people see and revoke their own codes and access tokens, administrators everybody's, others none; no value
+/// OA-645, CO-703, CO-596: people see and revoke their own codes and access tokens, administrators everybody's, others none; no value
 /// is shown, nor anything that opens something; what was revoked holds no more at the next request.
 #[tokio::test]
 async fn oa_645_people_revoke_what_was_issued() {
@@ -21,6 +21,7 @@ async fn oa_645_people_revoke_what_was_issued() {
         assert_eq!((listed.status.as_u16(), &listed.json["pagination"]["count"]), (200, &json!(1)), "{}", listed.text);
         assert_eq!((&shown["scope"], &shown["is_expired"]), (&json!(["email", "openid", "profile"]), &json!(false)));
         assert_eq!((&shown["user"]["username"], &shown["provider"]["name"]), (&json!("ada"), &json!("app")));
+        assert!(shown["provider"]["redirect_uris"][0]["url"].is_string(), "clients of 2026.2 need it (CO-596)");
         let is_token = kind == "access_tokens";
         assert_eq!((shown.get("id_token").is_some(), shown.get("revoked").is_some()), (is_token, is_token));
         if is_token {
