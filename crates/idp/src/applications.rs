@@ -2,6 +2,8 @@
 
 mod view;
 
+use std::collections::HashMap;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::id::{ApplicationId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
@@ -166,26 +168,66 @@ pub async fn delete_in(change: &mut Change<'_>, slug: &str) -> Result<(), Error>
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
+/// Where what a provider is for is found: all that launch URLs need of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Home<'a> {
+    external_host: &'a str,
+    redirect_uris: &'a Value,
+}
+
+impl<'a> From<&'a Provider> for Home<'a> {
+    fn from(provider: &'a Provider) -> Self {
+        Self { external_host: &provider.external_host, redirect_uris: &provider.redirect_uris }
+    }
+}
+
+impl<'a> From<&'a provider::Home> for Home<'a> {
+    fn from(home: &'a provider::Home) -> Self {
+        Self { external_host: &home.external_host, redirect_uris: &home.redirect_uris }
+    }
+}
+
+impl Home<'_> {
+    /// The host that is guarded, or that of the first address that answers are sent to. A pattern of addresses is none.
+    fn url(self) -> Option<String> {
+        let host = Some(self.external_host).filter(|host| !host.is_empty()).map(str::to_owned);
+        host.or_else(|| origins::first(self.redirect_uris))
+    }
+}
+
 /// Where the application is: its own launch URL, or where its provider says (CO-133). With a person, placeholders
 /// are filled from what is known of them; if that cannot be done the text stays as it is.
-pub fn launch_url(application: &Application, provider: Option<&Provider>, person: Option<&Person>) -> Option<String> {
+pub fn launch_url(application: &Application, home: Option<Home<'_>>, person: Option<&Person>) -> Option<String> {
     let text = match application.meta_launch_url.as_str() {
-        "" => return provider.and_then(home_of),
+        "" => return home.and_then(Home::url),
         own => own,
     };
     Some(person.and_then(|person| filled(text, person)).unwrap_or_else(|| text.to_owned()))
 }
 
-/// Where what a provider is for is found: the host that is guarded, or that of the first address that answers are
-/// sent to. A pattern of addresses is none.
-fn home_of(provider: &Provider) -> Option<String> {
-    let host = Some(&provider.external_host).filter(|host| !host.is_empty()).cloned();
-    host.or_else(|| origins::first(provider))
-}
-
 /// Whether the portal offers to open the application at all.
 pub fn is_launchable(launch_url: Option<&str>) -> bool {
     launch_url.is_some_and(|url| url != "blank://blank")
+}
+
+/// Where each of these applications opens for somebody.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn launch_urls(
+    conn: &mut Conn,
+    applications: &[Application],
+    person: &Person,
+) -> Result<Vec<Option<String>>, Error> {
+    // Only those without an address of their own are where their provider says.
+    let asking = applications.iter().filter(|application| application.meta_launch_url.is_empty());
+    let keys: Vec<_> = asking.filter_map(|application| application.provider).collect();
+    let homes: HashMap<_, _> = provider::homes(conn, &keys).await?.into_iter().map(|home| (home.pk, home)).collect();
+    let of = |application: &Application| {
+        let home = application.provider.and_then(|pk| homes.get(&pk));
+        launch_url(application, home.map(Home::from), Some(person))
+    };
+    Ok(applications.iter().map(of).collect())
 }
 
 /// Fills `%(key)s`; `%%` is a percent sign. None for any other percent sign and for unknown keys.

@@ -132,6 +132,8 @@ pub struct Options {
     /// How many seconds a generated account stays after its last assertion has ended, if not
     /// [`Options::GENERATED_ACCOUNT_RETENTION`] (OA-648).
     pub generated_account_retention: Option<i64>,
+    /// Whether somebody said what the base URL is. The built-in one is reached from this machine alone.
+    pub base_url_is_set: bool,
 }
 
 impl Options {
@@ -143,6 +145,11 @@ impl Context {
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The origin at which browsers are, if it is known: a proxy in front may ask for another one.
+    pub fn public_origin(&self) -> Option<&str> {
+        self.options.base_url_is_set.then_some(self.base_url.as_str())
     }
 }
 

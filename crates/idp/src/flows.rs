@@ -5,12 +5,12 @@ use portcullis_core::permission::Model;
 use portcullis_store::{Conn, flow};
 use serde_json::json;
 
-use crate::brands;
 use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
+use crate::{brands, setup};
 
 pub use portcullis_store::flow::{Filter, Flow, Order};
 
@@ -75,7 +75,9 @@ const FLOWS: [[&str; 5]; 12] = [
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
     let slice = slice.of(actor.sees(Model::FLOW)?);
     let mut conn = ctx.db.read().await?;
-    Ok(flow::list(&mut conn, filter, slice).await?)
+    let mut listed = flow::list(&mut conn, filter, slice).await?;
+    at_present(&mut conn, &mut listed.rows).await?;
+    Ok(listed)
 }
 
 /// The flow with this slug.
@@ -84,7 +86,19 @@ pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -
 /// [`Error::NotFound`], or when the store fails.
 pub async fn get(ctx: &Context, slug: &str) -> Result<Flow, Error> {
     let mut conn = ctx.db.read().await?;
-    flow::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Flow"))
+    let mut found = flow::by_slug(&mut conn, slug).await?.ok_or(Error::NotFound("Flow"))?;
+    at_present(&mut conn, std::slice::from_mut(&mut found)).await?;
+    Ok(found)
+}
+
+/// Says who may run the flows at present: the first administrator is set up once (CO-300, CO-486).
+async fn at_present(conn: &mut Conn, flows: &mut [Flow]) -> Result<(), Error> {
+    if let Some(once) = flows.iter_mut().find(|flow| flow.slug == INITIAL_SETUP)
+        && !setup::is_due(conn).await?
+    {
+        "require_superuser".clone_into(&mut once.authentication);
+    }
+    Ok(())
 }
 
 /// All flows, as part of a larger change.
@@ -92,7 +106,9 @@ pub async fn get(ctx: &Context, slug: &str) -> Result<Flow, Error> {
 /// # Errors
 /// When the store fails.
 pub async fn all_in(change: &mut Change<'_>) -> Result<Vec<Flow>, Error> {
-    Ok(flow::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows)
+    let mut all = flow::list(change.conn(), &Filter::default(), Slice::ALL).await?.rows;
+    at_present(change.conn(), &mut all).await?;
+    Ok(all)
 }
 
 /// How clients arrange the pages of a flow.

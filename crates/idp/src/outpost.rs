@@ -5,7 +5,7 @@ mod configuration;
 pub mod sessions;
 
 pub use answers::{CodeExchange, OutpostError, exchange_code, introspect, sign, still_stands, verify_password};
-pub use configuration::{configuration, configuration_after, proxies};
+pub use configuration::{configuration, configuration_after, proxies, told};
 
 use std::net::IpAddr;
 

@@ -1,10 +1,7 @@
 //! What a signed-in person sees of the applications.
 
-use std::collections::HashMap;
-
 use portcullis_core::id::UserPk;
 use portcullis_store::application::{self, Application};
-use portcullis_store::provider;
 
 use crate::access::AccessContext;
 use crate::context::Context;
@@ -32,13 +29,9 @@ pub async fn open_to(ctx: &Context, user: UserPk, context: &AccessContext) -> Re
     drop(conn);
     let usable = access::visible(ctx, &person, all, context).await?;
     let mut conn = ctx.db.read().await?;
-    let keys: Vec<_> = usable.iter().filter_map(|application| application.provider).collect();
-    let providers: HashMap<_, _> =
-        provider::by_pks(&mut conn, &keys).await?.into_iter().map(|provider| (provider.pk, provider)).collect();
+    let urls = applications::launch_urls(&mut conn, &usable, &person).await?;
     let mut open = Vec::new();
-    for application in usable {
-        let provider = application.provider.and_then(|pk| providers.get(&pk));
-        let href = applications::launch_url(&application, provider, Some(&person));
+    for (application, href) in usable.into_iter().zip(urls) {
         if let Some(href) = href.filter(|href| !application.meta_hide && applications::is_launchable(Some(href))) {
             open.push(Open { application, href });
         }

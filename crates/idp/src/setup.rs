@@ -94,7 +94,11 @@ pub async fn complete(ctx: &Context, actor: &Actor, given: &str, email: &str, pa
     Ok(first.pk)
 }
 
-async fn is_due(conn: &mut Conn) -> Result<bool, Error> {
+/// Whether nobody has given the first administrator a password yet.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn is_due(conn: &mut Conn) -> Result<bool, Error> {
     let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
     let open = settings.get(OPEN).and_then(Value::as_bool).unwrap_or_default();
     // A password that was set by other means, by API for instance, closes the page as well.

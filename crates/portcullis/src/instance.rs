@@ -142,6 +142,7 @@ pub(crate) fn context(
             hidden_keys: !settings.tokens.viewable_keys,
             labelled_keys: settings.tokens.labelled_keys,
             generated_account_retention: i64::try_from(settings.tokens.generated_account_retention.0.as_secs()).ok(),
+            base_url_is_set: settings.own_base_url().is_some(),
         },
         limits: settings.limits.of_sign_in(),
         rates: Rates::default(),

@@ -107,6 +107,40 @@ pub async fn of_policy(conn: &mut Conn, policy: PolicyId) -> Result<Vec<Binding>
         .bind(policy).fetch_all(c).await))
 }
 
+/// The groups that the bindings of a target name, and what they are called.
+///
+/// # Errors
+/// When the database fails.
+pub async fn team_names(conn: &mut Conn, target: Uuid) -> Result<Vec<(GroupId, String)>, StoreError> {
+    struct Named(GroupId, String);
+    impl Record for Named {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(row.parsed("pk")?, row.text("name")?))
+        }
+    }
+    let found: Vec<Named> = many(on!(conn, c => sqlx::query(
+        "SELECT pk, name FROM team WHERE pk IN (SELECT team FROM binding WHERE target = $1)",
+    ).bind(target.to_string()).fetch_all(c).await))?;
+    Ok(found.into_iter().map(|Named(pk, name)| (pk, name)).collect())
+}
+
+/// The users that the bindings of a target name, and what they are called.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_names(conn: &mut Conn, target: Uuid) -> Result<Vec<(UserPk, String)>, StoreError> {
+    struct Named(UserPk, String);
+    impl Record for Named {
+        fn read(row: &impl Columns) -> sqlx::Result<Self> {
+            Ok(Self(UserPk(row.small("pk")?), row.text("username")?))
+        }
+    }
+    let found: Vec<Named> = many(on!(conn, c => sqlx::query(
+        "SELECT pk, username FROM account WHERE pk IN (SELECT account FROM binding WHERE target = $1)",
+    ).bind(target.to_string()).fetch_all(c).await))?;
+    Ok(found.into_iter().map(|Named(pk, username)| (pk, username)).collect())
+}
+
 /// All bindings of a target, in the order of evaluation.
 ///
 /// # Errors

@@ -152,6 +152,7 @@ pub enum Order {
     Enabled,
     Status,
     LastApplied,
+    LastAppliedHash,
 }
 
 /// The blueprints that meet conditions.
@@ -175,6 +176,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Enabled => "enabled",
             Order::Status => "status",
             Order::LastApplied => "last_applied",
+            Order::LastAppliedHash => "last_applied_hash",
         };
         select.order(column, *descending);
     }

@@ -221,6 +221,18 @@ pub enum Order {
     Domain,
     Default,
     Title,
+    Logo,
+    Favicon,
+    CustomCss,
+    FlowBackground,
+    FlowAuthentication,
+    FlowInvalidation,
+    FlowRecovery,
+    FlowUnenrollment,
+    FlowUserSettings,
+    FlowDeviceCode,
+    DefaultApplication,
+    WebCertificate,
 }
 
 /// The brands that meet conditions.
@@ -264,6 +276,18 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Domain => "domain",
             Order::Default => "is_default",
             Order::Title => "title",
+            Order::Logo => "logo",
+            Order::Favicon => "favicon",
+            Order::CustomCss => "custom_css",
+            Order::FlowBackground => "flow_background",
+            Order::FlowAuthentication => "flow_authentication",
+            Order::FlowInvalidation => "flow_invalidation",
+            Order::FlowRecovery => "flow_recovery",
+            Order::FlowUnenrollment => "flow_unenrollment",
+            Order::FlowUserSettings => "flow_user_settings",
+            Order::FlowDeviceCode => "flow_device_code",
+            Order::DefaultApplication => "default_application",
+            Order::WebCertificate => "web_certificate",
         };
         select.order(column, *descending);
     }

@@ -11,8 +11,9 @@ use crate::row::{Columns, Record, many, maybe, storable};
 use crate::select::{Listed, Select, Slice};
 
 mod about;
+mod searched;
 
-pub use about::{about, attempted};
+pub use about::{about, attempted, attempts};
 
 /// Events that are added with one statement, at most: so many texts of it are kept prepared.
 pub const AT_ONCE: usize = 16;
@@ -79,7 +80,7 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
         on!(conn, c => {
             let mut query = QueryBuilder::new(
                 "INSERT INTO event (pk, action, app, account, context, brand, client_ip, created, expires, username,
-                     brand_name, model_app, model_name, model_pk, authorized_app, actor, mentions, tried) ",
+                     brand_name, model_app, model_name, model_pk, authorized_app, searched, actor, mentions, tried) ",
             );
             query.push_values(some, |mut row, event| {
                 row.push_bind(event.pk.to_string())
@@ -97,6 +98,7 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                     .push_bind(text(&event.context, "/model/model_name").map(storable))
                     .push_bind(text(&event.context, "/model/pk").map(storable))
                     .push_bind(text(&event.context, "/authorized_application/pk").map(storable))
+                    .push_bind(searched::of(event))
                     .push_bind(about::actor(event))
                     .push_bind(about::mentions(event))
                     .push_bind(about::tried(event));
@@ -153,6 +155,7 @@ pub enum Order {
     ClientIp,
     Created,
     Expires,
+    Brand,
 }
 
 /// The events that meet conditions.
@@ -182,7 +185,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
         }
     }
     select.any_text("action IN (?)", &filter.actions);
-    select.search_also(&["context", "account", "action", "app"], &["pk", "client_ip"], &filter.search);
+    select.search(&["searched"], &filter.search);
     for (order, descending) in &filter.order {
         let column = match order {
             Order::Pk => "pk",
@@ -192,6 +195,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::ClientIp => "client_ip",
             Order::Created => "created",
             Order::Expires => "expires",
+            Order::Brand => "brand_name",
         };
         select.order(column, *descending);
     }
@@ -226,7 +230,8 @@ pub async fn sweep(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, S
 /// When the database fails.
 pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "UPDATE event SET account = $2, context = $3, client_ip = $4, username = $5, tried = $6 WHERE pk = $1",
+        "UPDATE event SET account = $2, context = $3, client_ip = $4, username = $5, tried = $6, searched = $7
+         WHERE pk = $1",
     )
     .bind(event.pk.to_string())
     .bind(event.account.to_string())
@@ -234,6 +239,7 @@ pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreErr
     .bind(&event.client_ip)
     .bind(storable(text(&event.account, "/username").unwrap_or_default()))
     .bind(about::tried(event))
+    .bind(searched::of(event))
     .execute(c).await.map(drop))?;
     Ok(())
 }

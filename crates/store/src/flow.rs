@@ -144,6 +144,10 @@ pub enum Order {
     Title,
     Designation,
     Authentication,
+    Background,
+    Layout,
+    DeniedAction,
+    PolicyEngineMode,
 }
 
 /// The flows that meet conditions.
@@ -174,6 +178,10 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Title => "title",
             Order::Designation => "designation",
             Order::Authentication => "authentication",
+            Order::Background => "background",
+            Order::Layout => "layout",
+            Order::DeniedAction => "denied_action",
+            Order::PolicyEngineMode => "policy_engine_mode",
         };
         select.order(column, *descending);
     }

@@ -156,6 +156,8 @@ pub enum Order {
     Name,
     ScopeName,
     Managed,
+    Description,
+    Expression,
 }
 
 /// The mappings that meet conditions.
@@ -183,6 +185,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Name => "name",
             Order::ScopeName => "scope_name",
             Order::Managed => "managed",
+            Order::Description => "description",
+            Order::Expression => "expression",
         };
         select.order(column, *descending);
     }

@@ -145,6 +145,8 @@ pub enum Order {
     Pk,
     Name,
     ExecutionLogging,
+    Kind,
+    BoundTo,
 }
 
 /// All policies that meet conditions. Not in slices: what a kind has of its own is looked at before pages are
@@ -178,6 +180,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, visible: Visible) -> Result<
             Order::Pk => "pk",
             Order::Name => "name",
             Order::ExecutionLogging => "execution_logging",
+            Order::Kind => "kind",
+            Order::BoundTo => "(SELECT count(*) FROM binding WHERE binding.policy = policy.pk)",
         };
         select.order(column, *descending);
     }

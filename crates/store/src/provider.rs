@@ -1,6 +1,7 @@
 //! Providers: how an application takes part in authentication (PX-020, OA section 2).
 
 mod list;
+mod narrow;
 mod written;
 
 use portcullis_core::clock::Timestamp;
@@ -14,9 +15,11 @@ use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
 
 pub use list::{Filter, Order, list};
+pub use narrow::{Home, homes, proxy_keys};
 pub use written::{insert, update};
 
 // By name, so that a test can ask the database how it runs them: there may be many.
+const CODES: &str = "DELETE FROM authorization_code WHERE provider = $1";
 const TOKENS: &str = "DELETE FROM access_token WHERE provider = $1";
 const SESSIONS: &str = "DELETE FROM proxy_session WHERE provider = $1";
 
@@ -461,7 +464,7 @@ pub async fn set_mappings(conn: &mut Conn, pk: ProviderPk, mappings: &[MappingId
 /// # Errors
 /// When the database fails.
 pub async fn revoke_grants(conn: &mut Conn, pk: ProviderPk) -> Result<(), StoreError> {
-    for statement in ["DELETE FROM authorization_code WHERE provider = $1", TOKENS, SESSIONS] {
+    for statement in [CODES, TOKENS, SESSIONS] {
         on!(conn, c => sqlx::query(statement).bind(pk.0).execute(c).await.map(drop))?;
     }
     Ok(())
@@ -498,7 +501,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&directory.path().join("test.db")).await.unwrap();
         let mut conn = db.read().await.unwrap();
-        for statement in [TOKENS, SESSIONS] {
+        for statement in [CODES, TOKENS, SESSIONS] {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
             let plan: Vec<Step> = many(on!(&mut conn, c => sqlx::query(explain).fetch_all(c).await)).unwrap();
             let steps: Vec<&str> = plan.iter().map(|step| step.0.as_str()).collect();

@@ -559,11 +559,19 @@ mod tests {
         );
     }
 
-    /// CO-486: a password that the administrator gets by the API closes the setup page, and nobody is sent there.
+    /// CO-486, CO-300: a password that the administrator gets by the API closes the setup page, and nobody is sent there: from
+    /// then on the flow is for superusers.
     #[tokio::test]
     async fn co_486_a_password_closes_the_setup_page() {
         let site = Site::new().await;
         setup::open(&site.ctx).await.expect("reads").expect("open");
+        let flow = async || {
+            let one = site.admin(Method::GET, "/flows/instances/initial-setup/", None).await.json;
+            let listed = site.admin(Method::GET, "/flows/instances/?slug=initial-setup", None).await.json;
+            assert_eq!(listed["results"][0]["authentication"], one["authentication"]);
+            one["authentication"].clone()
+        };
+        assert_eq!(flow().await, "none");
         let get = async |path: &str| site.raw(Request::get(path).body(Body::empty()).expect("a request")).await;
         assert_eq!(get("/").await.headers["location"], "/if/flow/initial-setup/");
         assert_eq!(get("/if/flow/initial-setup/").await.status, 200);
@@ -572,6 +580,7 @@ mod tests {
         assert_eq!(site.admin(Method::POST, &set, json!({"password": "long enough"})).await.status, 204);
         assert_eq!(get("/").await.headers["location"], "/if/flow/default-authentication-flow/");
         assert_eq!(get("/if/flow/initial-setup/").await.status, 403);
+        assert_eq!(flow().await, "require_superuser");
     }
 
     /// CO-474: the files of a used database hold no secret in clear: no key, password, attribute, setup code.

@@ -67,6 +67,16 @@ impl Site {
         Self::made(wishes, |ctx| base_url.clone_into(&mut ctx.base_url)).await
     }
 
+    /// Where browsers are at this base URL, whatever they are asked for by.
+    pub(crate) async fn reached_at(base_url: &str) -> Self {
+        let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };
+        Self::made(wishes, |ctx| {
+            base_url.clone_into(&mut ctx.base_url);
+            ctx.options.base_url_is_set = true;
+        })
+        .await
+    }
+
     /// Where administrators may set only good passwords.
     pub(crate) async fn made_strict() -> Self {
         let wishes = bootstrap::Wishes { token: Some(TOKEN.to_owned()), ..bootstrap::Wishes::default() };

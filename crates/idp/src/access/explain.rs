@@ -1,9 +1,10 @@
 //! Why somebody may use an application, or not: what each binding found, for administrators (CO-138, CO-140).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use portcullis_core::id::{GroupId, UserPk};
 use portcullis_store::binding::Binding;
-use portcullis_store::{Conn, account, team};
+use portcullis_store::{Conn, binding};
 use serde_json::{Value, json};
 
 use super::{Found, Judged, holds_membership};
@@ -21,6 +22,8 @@ const LOGGER: &str = "portcullis.access";
 pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &Judged) -> Result<Vec<LogLine>, Error> {
     let mut lines = Vec::new();
     let username = &person.account.username;
+    let names = Names::of(conn, judged).await?;
+    let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
     for (pk, passing) in &judged.decision.trace {
         let Some(binding) = judged.bindings.iter().find(|binding| binding.pk == *pk) else { continue };
         let found = judged.found.iter().find(|found| found.binding == *pk);
@@ -29,7 +32,7 @@ pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &J
             Some(Err(failure)) => lines.extend(failure.log.iter().cloned()),
             None => {}
         }
-        let (kind, name, finding) = describe(conn, person, binding, found).await?;
+        let (kind, name, finding) = describe(&names, person, &groups, binding, found);
         let inverted = if binding.negate { ", inverted" } else { "" };
         let result = if *passing { "passes" } else { "does not pass" };
         let mut line = LogLine::new(
@@ -70,13 +73,31 @@ pub async fn trace(ctx: &Context, person: &Person, judged: &Judged) -> Result<Ve
     Ok(lines.into_iter().filter(|line| line.logger == LOGGER).map(|line| line.event).collect())
 }
 
+/// What the groups and users that bindings name are called: two questions, however many there are (CO-175).
+#[derive(Default)]
+struct Names {
+    groups: HashMap<GroupId, String>,
+    users: HashMap<UserPk, String>,
+}
+
+impl Names {
+    async fn of(conn: &mut Conn, judged: &Judged) -> Result<Self, Error> {
+        // All bind the same.
+        let Some(first) = judged.bindings.first() else { return Ok(Self::default()) };
+        let groups = binding::team_names(conn, first.target).await?.into_iter().collect();
+        let users = binding::account_names(conn, first.target).await?.into_iter().collect();
+        Ok(Self { groups, users })
+    }
+}
+
 /// What a binding names, and what it found before `negate`.
-async fn describe(
-    conn: &mut Conn,
+fn describe(
+    names: &Names,
     person: &Person,
+    groups: &HashSet<GroupId>,
     binding: &Binding,
     found: Option<&Found>,
-) -> Result<(&'static str, String, String), Error> {
+) -> (&'static str, String, String) {
     let username = &person.account.username;
     if let Some(found) = found {
         let finding = match &found.answer {
@@ -84,19 +105,16 @@ async fn describe(
             Ok(_) => "does not pass".to_owned(),
             Err(failure) => format!("could not be evaluated ({}), so that failure_result counts", failure.message),
         };
-        return Ok(("policy", found.name.clone(), finding));
+        return ("policy", found.name.clone(), finding);
     }
-    let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
-    let member = holds_membership(person, &groups, binding).unwrap_or_default();
+    let member = holds_membership(person, groups, binding).unwrap_or_default();
     if let Some(group) = binding.team {
-        let name = team::by_pk(conn, group).await?.map(|team| team.name).unwrap_or_default();
         let is = if member { "is a member" } else { "is no member" };
-        return Ok(("group", name, format!("{username} {is}")));
+        return ("group", names.groups.get(&group).cloned().unwrap_or_default(), format!("{username} {is}"));
     }
     if let Some(user) = binding.account {
-        let name = account::by_pk(conn, user).await?.map(|account| account.username).unwrap_or_default();
         let is = if member { "is this user" } else { "is not this user" };
-        return Ok(("user", name, format!("{username} {is}")));
+        return ("user", names.users.get(&user).cloned().unwrap_or_default(), format!("{username} {is}"));
     }
-    Ok(("nothing", String::new(), "what it named was deleted, so that it denies".to_owned()))
+    ("nothing", String::new(), "what it named was deleted, so that it denies".to_owned())
 }

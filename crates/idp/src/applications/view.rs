@@ -27,7 +27,7 @@ pub struct View {
 impl View {
     /// Where the application is, for somebody (CO-133).
     pub fn launch_url(&self, person: Option<&Person>) -> Option<String> {
-        super::launch_url(&self.application, self.provider.as_ref().map(|view| &view.provider), person)
+        super::launch_url(&self.application, self.provider.as_ref().map(|view| (&view.provider).into()), person)
     }
 }
 
@@ -59,9 +59,9 @@ pub async fn list(
     }
     let mut conn = ctx.db.read().await?;
     if let Some(person) = wanted.launchable_by {
-        let mut found = views(&mut conn, applications).await?;
-        found.retain(|view| super::is_launchable(view.launch_url(Some(person)).as_deref()));
-        return Ok(part(found, slice));
+        let urls = super::launch_urls(&mut conn, &applications, person).await?;
+        let both = applications.into_iter().zip(urls);
+        applications = both.filter(|(_, url)| super::is_launchable(url.as_deref())).map(|(found, _)| found).collect();
     }
     let Listed { rows, count } = part(applications, slice);
     Ok(Listed { rows: views(&mut conn, rows).await?, count })

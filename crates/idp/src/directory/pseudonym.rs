@@ -1,9 +1,12 @@
 //! What past events say of a deleted user (CO-818). Events about others stay as they are, whatever names occur
 //! in them.
 
+use std::collections::BTreeMap;
+
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::sha256;
-use portcullis_store::account::Account;
+use portcullis_store::account::{self, Account};
 use portcullis_store::event::{self, Event};
 use serde_json::{Map, Value, json};
 
@@ -29,17 +32,57 @@ pub(super) async fn apply(change: &mut Change<'_>, gone: &Account) -> Result<(),
     let pseudonym = of(gone);
     let identifiers: Vec<&str> =
         [&gone.username, &gone.email].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-    let attempted: Vec<String> = identifiers.iter().filter_map(|text| event::attempted(text)).collect();
-    for mut event in event::about(change.conn(), gone.pk, &identifiers).await? {
+    let mut attempted: Vec<String> = identifiers.iter().filter_map(|text| event::attempted(text)).collect();
+    let mut events = event::about(change.conn(), gone.pk, &identifiers).await?;
+    for (name, last) in earlier(&events, gone.pk) {
+        if attempted.contains(&name) {
+            continue;
+        }
+        // Whoever has the name now is who others have tried to be since.
+        let is_taken = account::is_name_of_somebody(change.conn(), &name).await?;
+        events.extend(event::attempts(change.conn(), &name, is_taken.then_some(last)).await?);
+        attempted.push(name);
+    }
+    events.sort_by_key(|event| event.pk);
+    events.dedup_by_key(|event| event.pk);
+    for mut event in events {
         rename(&mut event, gone.pk, &attempted, &pseudonym);
         event::pseudonymise(change.conn(), &event).await?;
     }
     Ok(())
 }
 
+/// What a user was called before, in the form in which attempts are compared, each with when it was so for the last time: as far
+/// as these events about them tell.
+fn earlier(events: &[Event], gone: UserPk) -> BTreeMap<String, Timestamp> {
+    let pk = gone.to_string();
+    let mut names = BTreeMap::new();
+    for event in events {
+        let theirs = Some(&event.account).filter(|account| is_of(account, gone));
+        let about_them = event.context.get("model").and_then(Value::as_object).is_some_and(|model| is_user(model, &pk));
+        let diff = event.context.get("diff").filter(|_| about_them);
+        let of = |field: &str| {
+            let then = theirs.and_then(|account| account.get(field));
+            let before = diff.and_then(|diff| diff.get(field)?.get("previous"));
+            [then, before]
+        };
+        let found = ["username", "email"].into_iter().flat_map(of).flatten();
+        for name in found.filter_map(Value::as_str).filter_map(event::attempted) {
+            let last = names.entry(name).or_insert(event.created);
+            *last = event.created.max(*last);
+        }
+    }
+    names
+}
+
+/// Whether an object that says who did something names this user.
+fn is_of(account: &Value, user: UserPk) -> bool {
+    account.get("pk").and_then(Value::as_i64) == Some(user.0.into())
+}
+
 fn rename(event: &mut Event, gone: UserPk, attempted: &[String], pseudonym: &str) {
-    let is_theirs = event.account.get("pk").and_then(Value::as_i64) == Some(gone.0.into());
-    let is_attempt = event.action == "login_failed" && (is_theirs || is_attempt_of(event, attempted));
+    let is_theirs = is_of(&event.account, gone);
+    let is_attempt = is_attempt_of(event, attempted);
     if is_theirs || is_attempt {
         event.client_ip = None;
         set_all(&mut event.account, pseudonym);
@@ -49,7 +92,7 @@ fn rename(event: &mut Event, gone: UserPk, attempted: &[String], pseudonym: &str
             request.insert("user_agent".to_owned(), json!(""));
         }
     }
-    if is_attempt {
+    if event.action == "login_failed" && (is_theirs || is_attempt) {
         // They may have been called otherwise then: it is by number that their own are known.
         set_all(&mut event.context, pseudonym);
     }
@@ -60,10 +103,12 @@ fn rename(event: &mut Event, gone: UserPk, attempted: &[String], pseudonym: &str
         set(args, &SAID, pseudonym);
     }
     // Whoever acted as them did so in their name (CO-388).
-    if let Some(named) = event.account.get_mut("on_behalf_of")
-        && named.get("pk").and_then(Value::as_i64) == Some(gone.0.into())
-    {
+    if let Some(named) = event.account.get_mut("on_behalf_of").filter(|named| is_of(named, gone)) {
         set_all(named, pseudonym);
+    }
+    // They had a token of somebody else's (OA-348).
+    if let Some(actor) = event.context.pointer_mut("/auth_method_args/actor").filter(|actor| is_of(actor, gone)) {
+        set(actor, &["username", "sub"], pseudonym);
     }
     let pk = gone.to_string();
     if event.context.get("model").and_then(Value::as_object).is_some_and(|model| is_user(model, &pk))
@@ -76,14 +121,19 @@ fn rename(event: &mut Event, gone: UserPk, attempted: &[String], pseudonym: &str
     rename_objects(&mut event.context, &pk, pseudonym);
 }
 
-/// Whether a stranger has failed to sign in under one of these names, in whatever form it was typed. Whoever is known by
-/// number is no stranger, whatever they were called then.
+/// Whether a stranger has failed to sign in under one of these names, or showed again what was used before, in whatever form the
+/// name was typed. Whoever is known by number is no stranger, whatever they were called then.
 fn is_attempt_of(event: &Event, attempted: &[String]) -> bool {
     let names = |object: &Value| {
         let name = object.get("username").and_then(Value::as_str).and_then(event::attempted);
         name.is_some_and(|name| attempted.contains(&name))
     };
-    event.account.get("pk").is_none() && (names(&event.account) || names(&event.context))
+    let is_stranger = event.account.get("pk").is_none();
+    match event.action.as_str() {
+        "login_failed" => is_stranger && (names(&event.account) || names(&event.context)),
+        "suspicious_request" => is_stranger && names(&event.account),
+        _ => false,
+    }
 }
 
 /// Whether this is how an event names the user as an object (CO-411).
@@ -124,7 +174,6 @@ fn set(object: &mut Value, fields: &[&str], pseudonym: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::clock::Timestamp;
     use uuid::Uuid;
 
     fn renamed(action: &str, account: Value, context: Value) -> Event {
@@ -158,6 +207,9 @@ mod tests {
         }
         let both = renamed("login_failed", json!({"username": "bob"}), json!({"username": "bob"}));
         assert_eq!((&both.account["username"], &both.context["username"]), (&json!("deleted-1"), &json!("deleted-1")));
+        let again = renamed("suspicious_request", json!({"username": "BOB"}), json!({"message": "bob"}));
+        assert_eq!((&again.account["username"], &again.context["message"]), (&json!("deleted-1"), &json!("bob")));
+        assert_eq!(again.client_ip, None);
         for (action, typed) in [("login_failed", "bobby"), ("suspicious_request", "bob")] {
             let other = renamed(action, json!({"username": ""}), json!({"username": typed}));
             assert_eq!((&other.context["username"], other.client_ip.is_some()), (&json!(typed), true), "{action}");
@@ -184,5 +236,38 @@ mod tests {
         let args = json!({"known_device": true, "identifier": "deleted-1", "sub": "deleted-1", "iss": "i"});
         assert_eq!(login(7), json!({"auth_method": "jwt", "auth_method_args": args}));
         assert_eq!(login(8)["auth_method_args"]["identifier"], "BOB");
+        let acts = |pk: i32| {
+            let args = json!({"sub": "ada", "actor": {"pk": pk, "username": "bob", "sub": "b", "iss": "i"}});
+            renamed("login", json!({"pk": 8}), json!({"auth_method_args": args})).context["auth_method_args"].clone()
+        };
+        let actor = json!({"pk": 7, "username": "deleted-1", "sub": "deleted-1", "iss": "i"});
+        assert_eq!(acts(7), json!({"sub": "ada", "actor": actor}));
+        assert_eq!(acts(9)["actor"]["username"], "bob");
+    }
+
+    /// CO-818: what a deleted user was called before is known from what they did then, and from what was changed of them.
+    #[test]
+    fn co_818_earlier_names_are_known_from_events() {
+        let event = |created: i64, account: Value, context: Value| Event {
+            pk: Uuid::nil(),
+            action: "model_updated".to_owned(),
+            app: String::new(),
+            account,
+            context,
+            brand: json!({}),
+            client_ip: None,
+            created: Timestamp(created),
+            expires: Timestamp(0),
+        };
+        let user = |pk: &str| json!({"app": "authentik_core", "model_name": "user", "pk": pk});
+        let diff = json!({"username": {"previous": "Bob", "new": "rob"}, "email": {"previous": "", "new": "b@c.example"},
+            "name": {"previous": "Robert", "new": "Rob"}});
+        let events = [
+            event(3, json!({"pk": 1, "username": "akadmin"}), json!({"model": user("7"), "diff": diff})),
+            event(1, json!({"pk": 7, "username": "bob", "email": "Old@C.example"}), json!({})),
+            event(9, json!({"pk": 8, "username": "eve"}), json!({"model": user("8"), "diff": diff})),
+        ];
+        let names = BTreeMap::from([("bob".to_owned(), Timestamp(3)), ("old@c.example".to_owned(), Timestamp(1))]);
+        assert_eq!(earlier(&events, UserPk(7)), names);
     }
 }

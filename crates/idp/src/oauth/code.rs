@@ -15,7 +15,7 @@ use crate::access::{self, AccessContext, Judged};
 use crate::change::Change;
 use crate::claims::{self, Foretold};
 use crate::context::{Context, Visitor};
-use crate::directory::{self, Person};
+use crate::directory::{self, Person, users};
 use crate::entitlements;
 use crate::error::Error;
 
@@ -167,9 +167,9 @@ async fn revoke_what_came_from(
         return Ok(());
     };
     super::refresh::revoke_family(change, &code.grant_id).await?;
-    let user = account::by_pk(change.conn(), code.account).await?.map(|user| user.username);
+    let user = account::by_pk(change.conn(), code.account).await?;
     let context = json!({"message": "Authorization code was used again", "provider": client.provider.name,
-        "affected_user": user});
+        "affected_user": user.as_ref().map(users::named)});
     change.event("suspicious_request", context).await
 }
 

@@ -16,7 +16,7 @@ use super::refresh;
 use super::{OAuthError, Relay};
 use crate::claims::{ClaimSet, told};
 use crate::context::{Context, Visitor};
-use crate::directory::{self, Person};
+use crate::directory::{self, Person, users};
 use crate::error::Error;
 use crate::mappings::API_SCOPE;
 use crate::signing::Signer;
@@ -335,9 +335,9 @@ pub(super) async fn note_revoked(
 ) -> Result<(), Error> {
     const HOUR: i64 = 3600;
     if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", jti.as_bytes()], HOUR).await? {
-        let user = account::by_pk(&mut tx, user).await?.map(|user| user.username);
+        let user = account::by_pk(&mut tx, user).await?;
         let context = json!({"message": "Revoked access token was used", "provider": provider.name,
-            "affected_user": user});
+            "affected_user": user.as_ref().map(users::named)});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
         tx.commit().await?;
         event::log(&recorded);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_core::outpost::Mode;
 use portcullis_core::{host, site};
 use portcullis_store::provider::{self, Provider};
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -15,9 +16,9 @@ pub fn of(provider: &Provider) -> BTreeSet<String> {
     site::of(&provider.redirect_uris, &provider.allowed_origins)
 }
 
-/// Origin of the first of its redirect URIs that has one.
-pub fn first(provider: &Provider) -> Option<String> {
-    provider.redirect_uris.as_array()?.iter().find_map(site::of_entry)
+/// Origin of the first of a list of redirect URIs that has one.
+pub fn first(redirect_uris: &Value) -> Option<String> {
+    redirect_uris.as_array()?.iter().find_map(site::of_entry)
 }
 
 /// Origins of the client of this id; none for an unknown one.

@@ -19,7 +19,7 @@ use crate::access::{self, Judged};
 use crate::change::{Change, Touched};
 use crate::claims::{self, ACR, ClaimSet, Foretold};
 use crate::context::{Context, Visitor};
-use crate::directory::{self, Person};
+use crate::directory::{self, Person, users};
 use crate::error::Error;
 use crate::{entitlements, event, limits};
 
@@ -370,7 +370,7 @@ async fn reused(
     revoke_family(change, &token.grant_id).await?;
     let user = portcullis_store::account::by_pk(change.conn(), token.account).await?;
     let context = json!({"message": "Refresh token was used again after it was replaced",
-        "provider": client.provider.name, "affected_user": user.map(|user| user.username)});
+        "provider": client.provider.name, "affected_user": user.as_ref().map(users::named)});
     change.event("suspicious_request", context).await
 }
 
@@ -466,9 +466,9 @@ pub(crate) fn frozen(ctx: &Context, issuing: &Provider, slug: &str, person: &Per
 async fn note_revoked(ctx: &Context, visitor: &Visitor, client: &Client, token: &RefreshToken) -> Result<(), Error> {
     const HOUR: i64 = 3600;
     if let Some(mut tx) = limits::first_of(ctx, &[b"revoked", token.grant_id.as_bytes()], HOUR).await? {
-        let user = portcullis_store::account::by_pk(&mut tx, token.account).await?.map(|user| user.username);
+        let user = portcullis_store::account::by_pk(&mut tx, token.account).await?;
         let context = json!({"message": "Revoked refresh token was used", "provider": client.provider.name,
-            "affected_user": user});
+            "affected_user": user.as_ref().map(users::named)});
         let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "suspicious_request", context).await?;
         tx.commit().await?;
         event::log(&recorded);

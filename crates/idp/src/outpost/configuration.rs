@@ -90,15 +90,24 @@ async fn renewed(
     Ok(Some(providers))
 }
 
-/// Every proxy provider with an application, by name, as outposts elsewhere are told of it (CO-570). The endpoints are those
+/// The keys of the proxy providers that have an application, by name; of those of this name, if it is given (CO-570).
+///
+/// # Errors
+/// When the store fails.
+pub async fn proxies(ctx: &Context, name: Option<&str>) -> Result<Vec<ProviderPk>, Error> {
+    Ok(provider::proxy_keys(&mut ctx.db.read().await?, name).await?)
+}
+
+/// Providers with an application, by name, as outposts elsewhere are told of them (CO-570). The endpoints are those
 /// of the base URL, which is what issued tokens name; rewriting is their own business (PX-340, PX-412).
 ///
 /// # Errors
 /// When the store fails.
-pub async fn proxies(ctx: &Context) -> Result<Vec<Provider>, Error> {
+pub async fn told(ctx: &Context, keys: &[ProviderPk]) -> Result<Vec<Provider>, Error> {
     let mut conn = ctx.db.read().await?;
-    let all = provider::proxies(&mut conn).await?;
-    described(ctx, &mut conn, all, "").await
+    let mut these = provider::by_pks(&mut conn, keys).await?;
+    these.sort_by(|left, right| left.name.cmp(&right.name));
+    described(ctx, &mut conn, these, "").await
 }
 
 /// What outposts are told of providers; those without an application are left out.

@@ -21,6 +21,9 @@ pub const NAME: &str = "authentik Built-in";
 /// What it is managed as.
 pub const MANAGED: &str = "goauthentik.io/sources/inbuilt";
 
+/// Where its users are, as far as it says.
+pub const TEMPLATE: &str = "goauthentik.io/sources/%(slug)s";
+
 /// A source of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Any {
@@ -60,20 +63,46 @@ impl Any {
     }
 
     fn compare(&self, other: &Self, by: Order) -> Ordering {
-        let enabled = |source: &Self| match source {
-            Self::BuiltIn(_) => true,
-            Self::OAuth(source) => source.enabled,
-        };
-        let kind = |source: &Self| match source {
-            Self::BuiltIn(_) => String::new(),
-            Self::OAuth(source) => source.provider_type.clone(),
-        };
         match by {
             Order::Pk => self.pk().cmp(&other.pk()),
             Order::Name => self.name().cmp(other.name()),
             Order::Slug => self.slug().cmp(other.slug()),
-            Order::Enabled => enabled(self).cmp(&enabled(other)),
-            Order::ProviderType => kind(self).cmp(&kind(other)),
+            Order::Enabled => self.flag(true, |source| source.enabled).cmp(&other.flag(true, |source| source.enabled)),
+            Order::Promoted => {
+                self.flag(false, |source| source.promoted).cmp(&other.flag(false, |source| source.promoted))
+            }
+            text => self.text(text).cmp(&other.text(text)),
+        }
+    }
+
+    fn flag(&self, built_in: bool, of: impl Fn(&Source) -> bool) -> bool {
+        match self {
+            Self::BuiltIn(_) => built_in,
+            Self::OAuth(source) => of(source),
+        }
+    }
+
+    /// What a field holds, as text. Nothing comes first.
+    fn text(&self, by: Order) -> Option<String> {
+        let Self::OAuth(source) = self else {
+            return match by {
+                Order::PolicyEngineMode => Some("any".to_owned()),
+                Order::UserMatchingMode => Some("identifier".to_owned()),
+                Order::UserPathTemplate => Some(TEMPLATE.to_owned()),
+                Order::Icon => Some(String::new()),
+                _ => None,
+            };
+        };
+        match by {
+            Order::AuthenticationFlow => source.authentication_flow.map(|flow| flow.to_string()),
+            Order::EnrollmentFlow => source.enrollment_flow.map(|flow| flow.to_string()),
+            Order::PolicyEngineMode => Some(source.policy_engine_mode.clone()),
+            Order::UserMatchingMode => Some(source.user_matching_mode.clone()),
+            Order::UserPathTemplate => Some(source.user_path_template.clone()),
+            Order::Icon => Some(source.icon.clone()),
+            Order::ProviderType => Some(source.provider_type.clone()),
+            // Sources of all kinds show nothing else.
+            _ => None,
         }
     }
 }

@@ -489,6 +489,7 @@ CREATE TABLE authorization_code (
     consumed        BIGINT            -- kept after use, so that a second use is noticed (OA-245)
 );
 CREATE INDEX authorization_code_account ON authorization_code (account);
+CREATE INDEX authorization_code_provider ON authorization_code (provider);
 CREATE INDEX authorization_code_expires ON authorization_code (expires);
 
 -- What users agreed that an application may know of them (OA-167). The client and the application are both part
@@ -748,6 +749,7 @@ CREATE TABLE event (
     model_name      TEXT COLLATE "C",
     model_pk        TEXT COLLATE "C",
     authorized_app  TEXT COLLATE "C",
+    searched        TEXT COLLATE "C" NOT NULL, -- what a search looks at, in lower case
     -- Whom it says something of, for when they are deleted (CO-818).
     actor           INTEGER,          -- who did it
     mentions        TEXT COLLATE "C", -- others: ',7,42,'

@@ -487,6 +487,7 @@ CREATE TABLE authorization_code (
     consumed        BIGINT            -- kept after use, so that a second use is noticed (OA-245)
 );
 CREATE INDEX authorization_code_account ON authorization_code (account);
+CREATE INDEX authorization_code_provider ON authorization_code (provider);
 CREATE INDEX authorization_code_expires ON authorization_code (expires);
 
 -- What users agreed that an application may know of them (OA-167). The client and the application are both part
@@ -746,12 +747,13 @@ CREATE TABLE event (
     model_name      TEXT,
     model_pk        TEXT,
     authorized_app  TEXT,
+    searched        TEXT NOT NULL, -- what a search looks at, in lower case
     -- Whom it says something of, for when they are deleted (CO-818).
     actor           INTEGER,       -- who did it
     mentions        TEXT,          -- others: ',7,42,'
     tried           TEXT           -- the name that somebody failed to sign in under, folded
 );
-CREATE INDEX event_created ON event (created);
+CREATE INDEX event_created ON event (created, seq, searched); -- a search reads nothing else
 CREATE INDEX event_expires ON event (expires);
 CREATE INDEX event_model ON event (model_pk);
 CREATE INDEX event_listed ON event (username, action, app, client_ip); -- lists read here what they look at

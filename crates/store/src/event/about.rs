@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use portcullis_core::username::{LONGEST_IDENTIFIER, exceeds, fold};
 use serde_json::Value;
@@ -31,14 +32,20 @@ pub(super) fn mentions(event: &Event) -> Option<String> {
         found.remove(&model);
     }
     found.extend(event.account.get("on_behalf_of").and_then(pk));
+    found.extend(event.context.pointer("/auth_method_args/actor").and_then(pk));
     let found: Vec<_> = found.iter().map(i32::to_string).collect();
     (!found.is_empty()).then(|| format!(",{},", found.join(",")))
 }
 
-/// The name that somebody failed to sign in under, in the form of [`attempted`].
+/// The name that a stranger gave for whom they are, in the form of [`attempted`]: in a failed sign-in, or when they showed again
+/// what was used before.
 pub(super) fn tried(event: &Event) -> Option<String> {
-    let is_failure = event.action == "login_failed";
-    text(&event.context, "/username").filter(|_| is_failure).and_then(attempted)
+    let typed = match event.action.as_str() {
+        "login_failed" => text(&event.context, "/username"),
+        "suspicious_request" if pk(&event.account).is_none() => text(&event.account, "/username"),
+        _ => None,
+    };
+    typed.and_then(attempted)
 }
 
 /// The form in which what somebody types to sign in is compared with whom it may name: sign-in does not mind case either
@@ -76,19 +83,27 @@ pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Re
              OR (mentions IS NOT NULL AND mentions LIKE $3)",
     ).bind(account.0).bind(account.to_string()).bind(format!("%,{account},%")).fetch_all(c).await))?;
     for identifier in identifiers.iter().filter_map(|identifier| attempted(identifier)) {
-        let failed: Vec<Event> = many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1")
-            .bind(identifier).fetch_all(c).await))?;
-        found.extend(failed);
+        found.extend(attempts(conn, &identifier, None).await?);
     }
     found.sort_by_key(|event| event.pk);
     found.dedup_by_key(|event| event.pk);
     Ok(found)
 }
 
+/// The events in which a stranger tried to be somebody of this name, given in the form of [`attempted`]; those up to `until`, if it
+/// is given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn attempts(conn: &mut Conn, name: &str, until: Option<Timestamp>) -> Result<Vec<Event>, StoreError> {
+    let until = until.map_or(i64::MAX, |until| until.0);
+    many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1 AND created <= $2")
+        .bind(name).bind(until).fetch_all(c).await))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::clock::Timestamp;
     use serde_json::json;
     use uuid::Uuid;
 
@@ -120,6 +135,11 @@ mod tests {
             assert_eq!(tried(&failed(typed)).as_deref(), Some("ada"), "{typed}");
         }
         assert_eq!(tried(&failed("a\0b")), attempted("A\0B"), "what a stranger sends can be stored");
+        let again = |account: Value| tried(&event("suspicious_request", account, json!({"username": "eve"})));
+        assert_eq!(again(json!({"username": "Ada", "is_anonymous": true})).as_deref(), Some("ada"));
+        assert_eq!((again(json!({"pk": 5, "username": "ada"})), again(json!({"username": ""}))), (None, None));
+        let acted = json!({"auth_method_args": {"sub": "x", "actor": {"sub": "y", "pk": 9, "username": "front"}}});
+        assert_eq!(mentions(&event("login", json!({"pk": 5}), acted)).as_deref(), Some(",9,"));
         for nobody in ["", " ", &"a".repeat(300)] {
             assert_eq!(tried(&failed(nobody)), None);
         }

@@ -64,6 +64,29 @@ pub enum Order {
     ClientType,
     SubMode,
     IssuerMode,
+    Kind,
+    AuthenticationFlow,
+    AuthorizationFlow,
+    InvalidationFlow,
+    ApplicationSlug,
+    ApplicationName,
+    AccessTokenValidity,
+    RefreshTokenValidity,
+    SslValidation,
+    Certificate,
+    SkipPathRegex,
+    BasicAuthEnabled,
+    BasicAuthUserAttribute,
+    BasicAuthPasswordAttribute,
+    InterceptHeaderAuth,
+    CookieDomain,
+    AccessCodeValidity,
+    RefreshTokenThreshold,
+    IncludeClaims,
+    SigningKey,
+    EncryptionKey,
+    LogoutUri,
+    LogoutMethod,
 }
 
 /// The providers that meet conditions.
@@ -136,6 +159,33 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::ClientType => "provider.client_type",
             Order::SubMode => "provider.sub_mode",
             Order::IssuerMode => "provider.issuer_mode",
+            Order::Kind => "provider.kind",
+            Order::AuthenticationFlow => "provider.authentication_flow",
+            Order::AuthorizationFlow => "provider.authorization_flow",
+            Order::InvalidationFlow => "provider.invalidation_flow",
+            Order::ApplicationSlug => {
+                "(SELECT application.slug FROM application WHERE application.provider = provider.pk)"
+            }
+            Order::ApplicationName => {
+                "(SELECT application.name FROM application WHERE application.provider = provider.pk)"
+            }
+            Order::AccessTokenValidity => "provider.access_token_validity",
+            Order::RefreshTokenValidity => "provider.refresh_token_validity",
+            Order::SslValidation => "provider.internal_host_ssl_validation",
+            Order::Certificate => "provider.certificate",
+            Order::SkipPathRegex => "provider.skip_path_regex",
+            Order::BasicAuthEnabled => "provider.basic_auth_enabled",
+            Order::BasicAuthUserAttribute => "provider.basic_auth_user_attribute",
+            Order::BasicAuthPasswordAttribute => "provider.basic_auth_password_attribute",
+            Order::InterceptHeaderAuth => "provider.intercept_header_auth",
+            Order::CookieDomain => "provider.cookie_domain",
+            Order::AccessCodeValidity => "provider.access_code_validity",
+            Order::RefreshTokenThreshold => "provider.refresh_token_threshold",
+            Order::IncludeClaims => "provider.include_claims_in_id_token",
+            Order::SigningKey => "provider.signing_key",
+            Order::EncryptionKey => "provider.encryption_key",
+            Order::LogoutUri => "provider.logout_uri",
+            Order::LogoutMethod => "provider.logout_method",
         };
         select.order(column, *descending);
     }

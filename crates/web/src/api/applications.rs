@@ -24,7 +24,7 @@ use super::policies::test_result;
 use super::{Routes, providers};
 use crate::asked::Asked;
 
-const ORDERS: [(&str, Order); 13] = [
+const ORDERS: [(&str, Order); 14] = [
     ("pk", Order::Pk),
     ("pbm_uuid", Order::Pk),
     ("name", Order::Name),
@@ -38,6 +38,7 @@ const ORDERS: [(&str, Order); 13] = [
     ("meta_hide", Order::MetaHide),
     ("open_in_new_tab", Order::OpenInNewTab),
     ("policy_engine_mode", Order::PolicyEngineMode),
+    ("meta_icon_url", Order::MetaIcon),
 ];
 
 /// The routes of the resource.

@@ -47,13 +47,14 @@ const PATH: &str = "/managed/blueprints/";
 const KIND: &str = "BlueprintInstance";
 /// Most bytes of a form: a document of the greatest length, and what is around it.
 const MAX_FORM: usize = portcullis_blueprint::MAX_BYTES + 64 * 1024;
-const ORDERS: [(&str, Order); 6] = [
+const ORDERS: [(&str, Order); 7] = [
     ("pk", Order::Pk),
     ("name", Order::Name),
     ("path", Order::Path),
     ("enabled", Order::Enabled),
     ("status", Order::Status),
     ("last_applied", Order::LastApplied),
+    ("last_applied_hash", Order::LastAppliedHash),
 ];
 
 /// The routes of the resource. All of it is for administrators (CO-706).

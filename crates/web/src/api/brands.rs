@@ -24,11 +24,23 @@ use crate::assets;
 
 type Ctx = State<Arc<Context>>;
 
-const ORDERS: [(&str, Order); 4] = [
+const ORDERS: [(&str, Order); 16] = [
     ("brand_uuid", Order::Pk),
     ("domain", Order::Domain),
     ("default", Order::Default),
     ("branding_title", Order::Title),
+    ("branding_logo", Order::Logo),
+    ("branding_favicon", Order::Favicon),
+    ("branding_custom_css", Order::CustomCss),
+    ("branding_default_flow_background", Order::FlowBackground),
+    ("flow_authentication", Order::FlowAuthentication),
+    ("flow_invalidation", Order::FlowInvalidation),
+    ("flow_recovery", Order::FlowRecovery),
+    ("flow_unenrollment", Order::FlowUnenrollment),
+    ("flow_user_settings", Order::FlowUserSettings),
+    ("flow_device_code", Order::FlowDeviceCode),
+    ("default_application", Order::DefaultApplication),
+    ("web_certificate", Order::WebCertificate),
 ];
 
 /// The routes of the resource. The current brand is public (CO-505).

@@ -121,7 +121,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     drop(conn);
     let mut actor = actor(&person, rights, origin);
     actor.request = actor.request.in_session(&session);
-    let from_here = is_same_origin(&parts.headers, origin);
+    let from_here = is_same_origin(ctx, &parts.headers, origin);
     if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
         if !from_here {
             // Somebody's browser was made to try this, with their session (CO-412).

@@ -20,7 +20,7 @@ use super::params::Params;
 
 type Ctx = State<Arc<Context>>;
 
-const ORDERS: [(&str, Order); 8] = [
+const ORDERS: [(&str, Order); 9] = [
     ("pk", Order::Pk),
     ("action", Order::Action),
     ("app", Order::App),
@@ -29,6 +29,7 @@ const ORDERS: [(&str, Order); 8] = [
     ("created", Order::Created),
     ("expires", Order::Expires),
     ("event_uuid", Order::Pk),
+    ("brand", Order::Brand),
 ];
 
 /// The routes of the resource.

@@ -61,7 +61,7 @@ async fn submit(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let headers = head.headers;
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return Err(ApiError::CrossOrigin);
     }
     let media_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -18,7 +18,7 @@ use super::needs::{MayView, on};
 use super::params::Params;
 use super::{BASE, Routes};
 
-const ORDERS: [(&str, Order); 7] = [
+const ORDERS: [(&str, Order); 13] = [
     ("pk", Order::Pk),
     ("flow_uuid", Order::Pk),
     ("slug", Order::Slug),
@@ -26,6 +26,12 @@ const ORDERS: [(&str, Order); 7] = [
     ("title", Order::Title),
     ("designation", Order::Designation),
     ("authentication", Order::Authentication),
+    ("policybindingmodel_ptr_id", Order::Pk),
+    ("background", Order::Background),
+    ("background_url", Order::Background),
+    ("layout", Order::Layout),
+    ("denied_action", Order::DeniedAction),
+    ("policy_engine_mode", Order::PolicyEngineMode),
 ];
 
 /// The routes of the resource.

@@ -22,8 +22,14 @@ use crate::asked::Asked;
 
 const SCOPE: Model = Model::SCOPE_MAPPING;
 const ANY: Model = Model::MAPPING;
-const ORDERS: [(&str, Order); 4] =
-    [("pk", Order::Pk), ("name", Order::Name), ("scope_name", Order::ScopeName), ("managed", Order::Managed)];
+const ORDERS: [(&str, Order); 6] = [
+    ("pk", Order::Pk),
+    ("name", Order::Name),
+    ("scope_name", Order::ScopeName),
+    ("managed", Order::Managed),
+    ("description", Order::Description),
+    ("expression", Order::Expression),
+];
 
 /// The routes of both resources.
 pub(super) fn routes() -> Routes {

@@ -27,8 +27,13 @@ use super::{Routes, providers};
 /// What outposts of this release call themselves.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-const ORDERS: [(&str, Order); 4] =
-    [("pk", Order::Pk), ("name", Order::Name), ("type", Order::Type), ("managed", Order::Managed)];
+const ORDERS: [(&str, Order); 5] = [
+    ("pk", Order::Pk),
+    ("name", Order::Name),
+    ("type", Order::Type),
+    ("managed", Order::Managed),
+    ("token_identifier", Order::Pk),
+];
 
 /// The routes of the resource.
 pub(super) fn routes() -> Routes {
@@ -192,7 +197,6 @@ async fn served(
     let paging = params.paging()?;
     let name = params.text("name");
     params.finish()?;
-    let mut providers = portcullis_idp::outpost::proxies(&ctx).await?;
     let visible = match caller.actor.serving() {
         // Its own, here and nowhere else (CO-704).
         Some(serving) => {
@@ -200,17 +204,19 @@ async fn served(
         }
         None => caller.actor.sees(Model::PROXY_PROVIDER)?,
     };
-    providers.retain(|provider| visible.holds(&provider.pk));
+    let mut keys = portcullis_idp::outpost::proxies(&ctx, name.as_deref()).await?;
+    keys.retain(|key| visible.holds(key));
+    let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    let Slice { limit, offset, .. } = paging.slice();
+    let page = keys.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+    let page: Vec<_> = page.take(usize::try_from(limit).unwrap_or(0)).collect();
     let shown = |provider: &Provider| {
         let opens =
             caller.actor.serving().is_some() || caller.actor.may_on(Verb::Change, Model::PROXY_PROVIDER, &provider.pk);
         served_object(provider, opens)
     };
-    providers.retain(|provider| name.as_ref().is_none_or(|name| provider.name == *name));
-    let Slice { limit, offset, .. } = paging.slice();
-    let page = providers.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
-    let page = page.take(usize::try_from(limit).unwrap_or(0)).map(shown).collect();
-    paging.answer(i64::try_from(providers.len()).unwrap_or(i64::MAX), page)
+    let page = portcullis_idp::outpost::told(&ctx, &page).await?.iter().map(shown).collect();
+    paging.answer(count, page)
 }
 
 /// Secrets are for outposts, and for those who may change the provider.

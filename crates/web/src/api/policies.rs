@@ -19,8 +19,16 @@ use super::params::Params;
 use super::{Routes, used_by};
 use crate::asked::Asked;
 
-const ORDERS: [(&str, Order); 3] =
-    [("pk", Order::Pk), ("name", Order::Name), ("execution_logging", Order::ExecutionLogging)];
+const ORDERS: [(&str, Order); 8] = [
+    ("pk", Order::Pk),
+    ("name", Order::Name),
+    ("execution_logging", Order::ExecutionLogging),
+    ("component", Order::Kind),
+    ("verbose_name", Order::Kind),
+    ("verbose_name_plural", Order::Kind),
+    ("meta_model_name", Order::Kind),
+    ("bound_to", Order::BoundTo),
+];
 
 /// The routes of all kinds, and of policies whatever their kind.
 pub(super) fn routes() -> Routes {

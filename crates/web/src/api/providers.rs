@@ -21,13 +21,33 @@ use super::needs::{MayAdd, MayChange, MayDelete, MayView, on};
 use super::params::Params;
 
 const MODES: [&str; 3] = ["proxy", "forward_single", "forward_domain"];
-const ORDERS: [(&str, Order); 6] = [
+const ORDERS: [(&str, Order); 26] = [
     ("pk", Order::Pk),
     ("id", Order::Pk),
     ("name", Order::Name),
     ("external_host", Order::ExternalHost),
     ("internal_host", Order::InternalHost),
     ("mode", Order::Mode),
+    ("component", Order::Kind),
+    ("verbose_name", Order::Kind),
+    ("verbose_name_plural", Order::Kind),
+    ("meta_model_name", Order::Kind),
+    ("authentication_flow", Order::AuthenticationFlow),
+    ("authorization_flow", Order::AuthorizationFlow),
+    ("invalidation_flow", Order::InvalidationFlow),
+    ("assigned_application_slug", Order::ApplicationSlug),
+    ("assigned_application_name", Order::ApplicationName),
+    ("client_id", Order::ClientId),
+    ("access_token_validity", Order::AccessTokenValidity),
+    ("refresh_token_validity", Order::RefreshTokenValidity),
+    ("internal_host_ssl_validation", Order::SslValidation),
+    ("certificate", Order::Certificate),
+    ("skip_path_regex", Order::SkipPathRegex),
+    ("basic_auth_enabled", Order::BasicAuthEnabled),
+    ("basic_auth_user_attribute", Order::BasicAuthUserAttribute),
+    ("basic_auth_password_attribute", Order::BasicAuthPasswordAttribute),
+    ("intercept_header_auth", Order::InterceptHeaderAuth),
+    ("cookie_domain", Order::CookieDomain),
 ];
 
 /// The routes of all three resources.

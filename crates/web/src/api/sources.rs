@@ -26,12 +26,30 @@ const USER_MATCHING: [&str; 5] = ["identifier", "email_link", "email_deny", "use
 const GROUP_MATCHING: [&str; 3] = ["identifier", "name_link", "name_deny"];
 const PKCE: [&str; 3] = ["none", "plain", "S256"];
 const AUTH_METHODS: [&str; 2] = ["basic_auth", "post_body"];
-const ORDERS: [(&str, Order); 5] = [
+const ORDERS: [(&str, Order); 23] = [
     ("pk", Order::Pk),
     ("name", Order::Name),
     ("slug", Order::Slug),
     ("enabled", Order::Enabled),
     ("provider_type", Order::ProviderType),
+    ("promoted", Order::Promoted),
+    ("authentication_flow", Order::AuthenticationFlow),
+    ("enrollment_flow", Order::EnrollmentFlow),
+    ("policy_engine_mode", Order::PolicyEngineMode),
+    ("user_matching_mode", Order::UserMatchingMode),
+    ("group_matching_mode", Order::GroupMatchingMode),
+    ("user_path_template", Order::UserPathTemplate),
+    ("icon", Order::Icon),
+    ("request_token_url", Order::RequestTokenUrl),
+    ("authorization_url", Order::AuthorizationUrl),
+    ("access_token_url", Order::AccessTokenUrl),
+    ("profile_url", Order::ProfileUrl),
+    ("pkce", Order::Pkce),
+    ("consumer_key", Order::ConsumerKey),
+    ("additional_scopes", Order::AdditionalScopes),
+    ("oidc_well_known_url", Order::OidcWellKnownUrl),
+    ("oidc_jwks_url", Order::OidcJwksUrl),
+    ("authorization_code_auth_method", Order::AuthorizationCodeAuthMethod),
 ];
 
 /// The routes of both resources.
@@ -271,7 +289,7 @@ fn any(source: &Any) -> Value {
             "policy_engine_mode": "any",
             "user_matching_mode": "identifier",
             "managed": built_in::MANAGED,
-            "user_path_template": "goauthentik.io/sources/%(slug)s",
+            "user_path_template": built_in::TEMPLATE,
             "icon": "",
             "icon_url": null,
             "icon_themed_urls": null,

@@ -272,7 +272,7 @@ async fn impersonate_end(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return Err(ApiError::CrossOrigin);
     }
     let mut response = no_content();

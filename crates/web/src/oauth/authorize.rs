@@ -17,6 +17,7 @@ use portcullis_idp::oauth::marker::{self, Marker};
 use portcullis_idp::oauth::params::Params;
 
 use super::consent;
+use super::meters::{INVALID, OK, Outcome as Word, UNAVAILABLE, count_refused, counted_as};
 use super::request::{LONGEST_TARGET, form, keep, kept_form};
 use crate::asked;
 use crate::pages::browser::{session_cookies, signed_in};
@@ -25,6 +26,8 @@ use crate::pages::{path, view};
 
 /// Path of the endpoint.
 pub(super) const AUTHORIZE: &str = "/application/o/authorize/";
+/// Its name in metrics.
+const ENDPOINT: &str = "authorize";
 /// Longest request in the address of a sign-in page, in bytes: listeners take heads of 48 KiB.
 const LONGEST_ENCODED: usize = 36 * 1024;
 /// Query of what a page of ours posts once more. Who forges it is answered as somebody without a cookie.
@@ -65,7 +68,10 @@ pub(super) async fn by_form(
             }
             answer(&ctx, &origin, &headers, Ok(params), &query, None).await
         }
-        Err(response) => response,
+        Err(response) => {
+            count_refused(ENDPOINT, INVALID);
+            response
+        }
     }
 }
 
@@ -78,9 +84,24 @@ pub(super) async fn answer(
     query: &str,
     consent: Option<&str>,
 ) -> Response {
-    let Ok(params) = params else { return bad_request(origin, "The request of the application cannot be read.") };
+    counted_as(ENDPOINT, answered(ctx, origin, headers, params, query, consent)).await
+}
+
+/// The same, with what came of it.
+async fn answered(
+    ctx: &Arc<Context>,
+    origin: &Origin,
+    headers: &HeaderMap,
+    params: Result<Params, OAuthError>,
+    query: &str,
+    consent: Option<&str>,
+) -> (Word, Response) {
+    let Ok(params) = params else {
+        return (INVALID.into(), bad_request(origin, "The request of the application cannot be read."));
+    };
     if params.is_empty() {
-        return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "Applications send people here to sign in.");
+        let text = "Applications send people here to sign in.";
+        return (INVALID.into(), respond::error(origin, StatusCode::NOT_FOUND, "Not found", text));
     }
     let visitor = asked::visitor(origin, headers, "GET", AUTHORIZE, query);
     let request = match check(ctx, &visitor, &params).await {
@@ -89,7 +110,7 @@ pub(super) async fn answer(
     };
     let login = match signed_in(ctx, headers, origin).await {
         Ok(found) => found.map(|(session, _)| session),
-        Err(error) => return PageError::from(error).into_page(origin),
+        Err(error) => return failed(origin, error),
     };
     let visitor = match &login {
         Some(session) => visitor.in_session(session),
@@ -97,26 +118,42 @@ pub(super) async fn answer(
     };
     let brought = Brought { marker: Marker::open(ctx, &params), consent };
     match decide(ctx, &visitor, &request, login.as_ref(), &brought).await {
-        Ok(Outcome::Answer(answer)) => deliver(&answer),
+        Ok(Outcome::Answer(answer)) => told(&answer),
         // It would be lost once somebody has signed in for it.
-        Ok(Outcome::SignIn { .. }) if !comes_back(query) => too_long(origin),
-        Ok(Outcome::SignIn { again: false }) => sign_in(query),
-        Ok(Outcome::SignIn { again: true }) => sign_in(&marked(query, &Marker::seal(ctx, &params, login.as_ref()))),
-        Ok(Outcome::Ask(question)) => consent::ask(&params, &question),
-        Ok(Outcome::Denied { application, messages, trace, back }) => {
-            respond::denied(origin, &application, &messages, &trace, Some(&back.url()))
+        Ok(Outcome::SignIn { .. }) if !comes_back(query) => (INVALID.into(), too_long(origin)),
+        Ok(Outcome::SignIn { again: false }) => ("sign_in".into(), sign_in(query)),
+        Ok(Outcome::SignIn { again: true }) => {
+            let again = marked(query, &Marker::seal(ctx, &params, login.as_ref()));
+            ("sign_in".into(), sign_in(&again))
         }
-        Err(error) => PageError::from(error).into_page(origin),
+        Ok(Outcome::Ask(question)) => ("consent".into(), consent::ask(&params, &question)),
+        Ok(Outcome::Denied { application, messages, trace, back }) => {
+            let page = respond::denied(origin, &application, &messages, &trace, Some(&back.url()));
+            ("access_denied".into(), page)
+        }
+        Err(error) => failed(origin, error),
     }
 }
 
-fn refused(origin: &Origin, refusal: Refusal) -> Response {
+fn refused(origin: &Origin, refusal: Refusal) -> (Word, Response) {
     match refusal {
-        Refusal::Page { status: 403, text } => respond::error(origin, StatusCode::FORBIDDEN, "Access denied", text),
-        Refusal::Page { text, .. } => bad_request(origin, text),
-        Refusal::Answer(answer) => deliver(&answer),
-        Refusal::Failed(error) => PageError::from(error).into_page(origin),
+        Refusal::Page { status: 403, text } => {
+            ("access_denied".into(), respond::error(origin, StatusCode::FORBIDDEN, "Access denied", text))
+        }
+        Refusal::Page { text, .. } => (INVALID.into(), bad_request(origin, text)),
+        Refusal::Answer(answer) => told(&answer),
+        Refusal::Failed(error) => failed(origin, error),
     }
+}
+
+fn failed(origin: &Origin, error: impl Into<PageError>) -> (Word, Response) {
+    (UNAVAILABLE.into(), error.into().into_page(origin))
+}
+
+/// An answer for the client, which may be an error.
+fn told(answer: &Answer) -> (Word, Response) {
+    let error = answer.members.iter().find(|(name, _)| *name == "error").map(|(_, error)| error.clone());
+    (error.map_or(OK.into(), Word::from), deliver(answer))
 }
 
 fn bad_request(origin: &Origin, text: &str) -> Response {

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::answer::{json as answer, refused, refused_client, refused_with_challenge};
 use super::delegated;
-use super::meters::{counted, grant};
+use super::meters::{INVALID, count_refused, counted, grant};
 use super::request::{authorization, form, visitor};
 use crate::asked;
 
@@ -32,12 +32,17 @@ fn asking(origin: &Origin, headers: &HeaderMap, endpoint: &str) -> Visitor {
 
 /// What a client posted: its parameters, and its `Authorization` header, of which there is one at most.
 async fn posted<'a>(
+    endpoint: &'static str,
     origin: &Origin,
     headers: &'a HeaderMap,
     body: Body,
 ) -> Result<(Params, Option<&'a [u8]>), Response> {
-    let params = form(origin, headers, body).await?;
-    Ok((params, authorization(headers).map_err(|error| refused(origin, &error))?))
+    let unread = |response| {
+        count_refused(endpoint, INVALID);
+        response
+    };
+    let params = form(origin, headers, body).await.map_err(unread)?;
+    Ok((params, authorization(headers).map_err(|error| unread(refused(origin, &error)))?))
 }
 
 /// `POST /application/o/token/` (OA-086).
@@ -47,7 +52,7 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (params, authorization) = match posted(&origin, &headers, body).await {
+    let (params, authorization) = match posted("token", &origin, &headers, body).await {
         Ok(posted) => posted,
         Err(response) => return response,
     };
@@ -112,7 +117,7 @@ pub(super) async fn device(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (params, authorization) = match posted(&origin, &headers, body).await {
+    let (params, authorization) = match posted("device", &origin, &headers, body).await {
         Ok(posted) => posted,
         Err(response) => return response,
     };
@@ -130,7 +135,7 @@ pub(super) async fn introspect(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (params, authorization) = match posted(&origin, &headers, body).await {
+    let (params, authorization) = match posted("introspect", &origin, &headers, body).await {
         Ok(posted) => posted,
         Err(response) => return response,
     };
@@ -150,7 +155,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (params, authorization) = match posted(&origin, &headers, body).await {
+    let (params, authorization) = match posted("revoke", &origin, &headers, body).await {
         Ok(posted) => posted,
         Err(response) => return response,
     };

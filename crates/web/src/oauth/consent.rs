@@ -33,7 +33,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let sent = match posted_by_us(&origin, &headers, body).await {

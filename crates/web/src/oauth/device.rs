@@ -58,7 +58,7 @@ pub(super) async fn submit(
     request: Request,
 ) -> Response {
     let headers = request.headers().clone();
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let answered = async {

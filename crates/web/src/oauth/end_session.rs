@@ -14,6 +14,7 @@ use portcullis_idp::oauth::params::Params;
 use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
 
 use super::authorize::{AGAIN, once_more};
+use super::meters::{INVALID, NOT_FOUND, OK, Outcome, UNAVAILABLE, count_refused, counted_as};
 use super::request::{form, keep, kept_form};
 use crate::pages::browser::{clear_session, signed_in};
 use crate::pages::path;
@@ -22,6 +23,8 @@ use crate::pages::sign_out::{signed_out, tell};
 use crate::pages::view::{Confirm, Link, Message};
 use crate::same_origin::is_from_here;
 
+/// Its name in metrics.
+const ENDPOINT: &str = "end-session";
 /// Query of what our own question posts. Its body keeps the wish, which may be too long for an address.
 const ANSWERED: &str = "answered";
 
@@ -34,8 +37,8 @@ pub(super) async fn ask(
     uri: Uri,
 ) -> Response {
     match Params::parse(uri.query().unwrap_or_default().as_bytes()) {
-        Ok(params) => leave(&ctx, &origin, &slug, &headers, &params, false).await,
-        Err(_) => unreadable(&origin),
+        Ok(params) => counted_as(ENDPOINT, leave(&ctx, &origin, &slug, &headers, &params, false)).await,
+        Err(_) => unread(unreadable(&origin)),
     }
 }
 
@@ -56,13 +59,13 @@ pub(super) async fn submit(
     };
     let posted = match posted {
         Ok(params) => params,
-        Err(response) => return response,
+        Err(response) => return unread(response),
     };
     let params = match posted.is_empty() {
         true => Params::parse(uri.query().unwrap_or_default().as_bytes()),
         false => Ok(posted),
     };
-    let Ok(params) = params else { return unreadable(&origin) };
+    let Ok(params) = params else { return unread(unreadable(&origin)) };
     // No browser sends neither a form nor a wish.
     if (is_form || !params.is_empty())
         && let Some(again) = once_more(&headers, &uri, &params, params.text("post_logout_redirect_uri"))
@@ -71,8 +74,8 @@ pub(super) async fn submit(
     }
     // Only a browser that shows our page says that it comes from here, and only our question leads to this address: what is
     // posted once more comes from here, too.
-    let ours = is_from_here(&headers, &origin) && uri.query() == Some(ANSWERED);
-    leave(&ctx, &origin, &slug, &headers, &params, ours).await
+    let ours = is_from_here(&ctx, &headers, &origin) && uri.query() == Some(ANSWERED);
+    counted_as(ENDPOINT, leave(&ctx, &origin, &slug, &headers, &params, ours)).await
 }
 
 /// `GET /application/o/{slug}/signed-out/`: what has ended, once clients have heard of it from the browser.
@@ -100,6 +103,13 @@ fn unreadable(origin: &Origin) -> Response {
     respond::error(origin, StatusCode::BAD_REQUEST, "This sign-out cannot go on", text)
 }
 
+/// Counts a request that cannot be read.
+fn unread(response: Response) -> Response {
+    count_refused(ENDPOINT, INVALID);
+    response
+}
+
+/// The answer, and what came of the request.
 async fn leave(
     ctx: &Arc<Context>,
     origin: &Origin,
@@ -107,49 +117,53 @@ async fn leave(
     headers: &HeaderMap,
     params: &Params,
     answered: bool,
-) -> Response {
+) -> (Outcome, Response) {
+    let failed = |error: PageError| (UNAVAILABLE.into(), error.into_page(origin));
     let (application, provider) = match by_slug(ctx, slug).await {
         Ok(Some(found)) => found,
         Ok(None) => {
-            return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "There is no such application.");
+            let text = "There is no such application.";
+            return (NOT_FOUND.into(), respond::error(origin, StatusCode::NOT_FOUND, "Not found", text));
         }
-        Err(error) => return PageError::from(error).into_page(origin),
+        Err(error) => return failed(error.into()),
     };
     let login = match signed_in(ctx, headers, origin).await {
         Ok(login) => login,
-        Err(error) => return PageError::from(error).into_page(origin),
+        Err(error) => return failed(error.into()),
     };
     let wish = match read(ctx, &application, &provider, params, login.as_ref().map(|(session, _)| session)).await {
         Ok(wish) => wish,
-        Err(Refusal::BadAddress) => return unreadable(origin),
-        Err(Refusal::Failed(error)) => return PageError::from(error).into_page(origin),
+        Err(Refusal::BadAddress) => return (INVALID.into(), unreadable(origin)),
+        Err(Refusal::Failed(error)) => return failed(error.into()),
     };
     let Some((session, account)) = login else {
         // Nobody is signed in: there is nothing to end, and nobody is asked to sign in (OA-545).
-        return over(origin, headers, wish.back.as_deref());
+        return (OK.into(), over(origin, headers, wish.back.as_deref()));
     };
     if !wish.confirmed && !answered {
-        return question(&application, &account, &wish, params);
+        return ("confirm".into(), question(&application, &account, &wish, params));
     }
-    match finish(ctx, origin, &session, &account, &wish).await {
-        Ok(frames) if !frames.is_empty() => {
-            let here = match wish.full {
+    let frames = match finish(ctx, origin, &session, &account, &wish).await {
+        Ok(frames) => frames,
+        Err(error) => return failed(error),
+    };
+    let response = match (&wish.back, wish.full) {
+        (back, full) if !frames.is_empty() => {
+            let here = match full {
                 true => path::SIGN_OUT.to_owned(),
                 false => format!("/application/o/{}/signed-out/", application.slug),
             };
-            let mut response = tell(&frames, wish.back.as_deref().unwrap_or(&here));
-            if wish.full {
+            let mut response = tell(&frames, back.as_deref().unwrap_or(&here));
+            if full {
                 clear_session(&mut response, origin, headers);
             }
             response
         }
-        Ok(_) => match (&wish.back, wish.full) {
-            (back, true) => over(origin, headers, back.as_deref()),
-            (Some(back), false) => found(back),
-            (None, false) => left(&application, &provider.external_host),
-        },
-        Err(error) => error.into_page(origin),
-    }
+        (back, true) => over(origin, headers, back.as_deref()),
+        (Some(back), false) => found(back),
+        (None, false) => left(&application, &provider.external_host),
+    };
+    (OK.into(), response)
 }
 
 /// Follows a wish. Gives what the browser loads so that clients hear of it.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::answer::{json as answer, refused};
 use super::back_channel::{allow, sender};
+use super::meters::counted_document;
 
 /// `GET /application/o/{slug}/` leads to the discovery document (OA-091).
 pub(super) async fn application(
@@ -37,22 +38,26 @@ pub(super) async fn discovery(
     Path(slug): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let (application, provider) = match by_slug(&ctx, &slug).await {
+    counted_document("discovery", described(&ctx, &origin, &slug, &headers)).await
+}
+
+async fn described(ctx: &Context, origin: &Origin, slug: &str, headers: &HeaderMap) -> Response {
+    let (application, provider) = match by_slug(ctx, slug).await {
         Ok(Some(found)) => found,
-        Ok(None) => return unknown(&origin),
-        Err(error) => return failed(&origin, error),
+        Ok(None) => return unknown(origin),
+        Err(error) => return failed(origin, error),
     };
-    match documents::document(&ctx, &application, &provider).await {
+    match documents::document(ctx, &application, &provider).await {
         Ok(document) => {
             let mut response = public(&document);
-            match sender(&headers).filter(|(_, text)| origins::of(&provider).contains(*text)) {
+            match sender(headers).filter(|(_, text)| origins::of(&provider).contains(*text)) {
                 Some((value, _)) => allow(&mut response, value),
                 // Whoever keeps it is not to show it to a page that gets another one.
                 None => drop(response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"))),
             }
             response
         }
-        Err(error) => failed(&origin, error),
+        Err(error) => failed(origin, error),
     }
 }
 
@@ -62,14 +67,18 @@ pub(super) async fn jwks(
     Extension(origin): Extension<Arc<Origin>>,
     Path(slug): Path<String>,
 ) -> Response {
-    let provider = match by_slug(&ctx, &slug).await {
+    counted_document("jwks", keys(&ctx, &origin, &slug)).await
+}
+
+async fn keys(ctx: &Context, origin: &Origin, slug: &str) -> Response {
+    let provider = match by_slug(ctx, slug).await {
         Ok(Some((_, provider))) => provider,
-        Ok(None) => return unknown(&origin),
-        Err(error) => return failed(&origin, error),
+        Ok(None) => return unknown(origin),
+        Err(error) => return failed(origin, error),
     };
-    match documents::jwks(&ctx, &provider).await {
+    match documents::jwks(ctx, &provider).await {
         Ok(keys) => public(&keys),
-        Err(error) => failed(&origin, error),
+        Err(error) => failed(origin, error),
     }
 }
 

@@ -16,8 +16,11 @@ use portcullis_idp::oauth::{OAuthError, origins};
 
 use super::answer::{json, refused};
 use super::back_channel::{allow, sender};
-use super::meters::counted;
+use super::meters::{INVALID, count_refused, counted};
 use super::request::{authorization, form, visitor};
+
+/// Its name in metrics.
+const ENDPOINT: &str = "userinfo";
 
 /// `GET /application/o/userinfo/`
 pub(super) async fn by_header(
@@ -43,30 +46,42 @@ pub(super) async fn by_form(
     }
     match form(&origin, &headers, body).await {
         Ok(params) => tell(&ctx, &origin, &headers, &uri, params.get("access_token")).await,
-        Err(_) => challenge(&ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
+        Err(_) => unread(&ctx),
     }
+}
+
+/// What cannot be read, counted.
+fn unread(ctx: &Context) -> Response {
+    count_refused(ENDPOINT, INVALID);
+    challenge(ctx, StatusCode::BAD_REQUEST, Some(INVALID))
+}
+
+/// A request without a token, counted.
+fn without_token(ctx: &Context) -> Response {
+    count_refused(ENDPOINT, "missing_token");
+    challenge(ctx, StatusCode::UNAUTHORIZED, None)
 }
 
 async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, uri: &Uri, in_form: Option<&str>) -> Response {
     let Ok(in_query) = Params::parse(uri.query().unwrap_or_default().as_bytes()) else {
-        return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request"));
+        return unread(ctx);
     };
     let in_query = in_query.get("access_token");
     let bearer = match authorization(headers) {
         Ok(value) => value.and_then(bearer),
-        Err(_) => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
+        Err(_) => return unread(ctx),
     };
     let told = match (bearer, in_form, in_query) {
         (Some(token), None, None) | (None, Some(token), None) => tokens_user(ctx, origin, token).await,
         (None, None, Some(token)) => match may_be_in_query(ctx, token).await {
             Ok(true) => tokens_user(ctx, origin, token).await,
             // As if there was none: it is not looked for there (OA-884).
-            Ok(false) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
+            Ok(false) => return without_token(ctx),
             Err(error) => Err(Refusal::Failed(error)),
         },
-        (None, None, None) => return challenge(ctx, StatusCode::UNAUTHORIZED, None),
+        (None, None, None) => return without_token(ctx),
         // RFC 6750 §2: one way at a time.
-        _ => return challenge(ctx, StatusCode::BAD_REQUEST, Some("invalid_request")),
+        _ => return unread(ctx),
     };
     match told {
         Ok(told) => {
@@ -86,7 +101,7 @@ async fn tell(ctx: &Context, origin: &Origin, headers: &HeaderMap, uri: &Uri, in
 /// Whom a token is about.
 async fn tokens_user(ctx: &Context, origin: &Origin, token: &str) -> Result<Told, Refusal> {
     let visitor = visitor(origin);
-    counted("userinfo", "", &visitor, answer(ctx, &visitor, token)).await
+    counted(ENDPOINT, "", &visitor, answer(ctx, &visitor, token)).await
 }
 
 /// What follows the scheme `Bearer`, whatever its case.

@@ -51,7 +51,7 @@ pub async fn confirm(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let changed = async {

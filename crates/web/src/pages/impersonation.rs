@@ -19,7 +19,7 @@ pub async fn end(
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
 ) -> Response {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let ended = async {

@@ -47,7 +47,7 @@ pub async fn submit(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let done = async {

@@ -52,7 +52,7 @@ pub async fn submit(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    if !is_same_origin(&headers, &origin) {
+    if !is_same_origin(&ctx, &headers, &origin) {
         return PageError::CrossSite.into_page(&origin);
     }
     let mut frames = Vec::new();

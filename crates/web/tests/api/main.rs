@@ -25,6 +25,7 @@ mod keys;
 mod mappings;
 mod naming;
 mod oauth2_providers;
+mod ordering;
 mod outpost_client;
 mod outposts;
 mod places;

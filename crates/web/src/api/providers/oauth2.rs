@@ -42,7 +42,7 @@ const ISSUER_MODES: [&str; 2] = ["global", "per_provider"];
 const LOGOUT_METHODS: [&str; 2] = ["backchannel", "frontchannel"];
 const MATCHING_MODES: [&str; 2] = ["strict", "regex"];
 const URI_TYPES: [&str; 2] = ["authorization", "logout"];
-const ORDERS: [(&str, Order); 7] = [
+const ORDERS: [(&str, Order); 25] = [
     ("pk", Order::Pk),
     ("id", Order::Pk),
     ("name", Order::Name),
@@ -50,6 +50,24 @@ const ORDERS: [(&str, Order); 7] = [
     ("client_type", Order::ClientType),
     ("sub_mode", Order::SubMode),
     ("issuer_mode", Order::IssuerMode),
+    ("component", Order::Kind),
+    ("verbose_name", Order::Kind),
+    ("verbose_name_plural", Order::Kind),
+    ("meta_model_name", Order::Kind),
+    ("authentication_flow", Order::AuthenticationFlow),
+    ("authorization_flow", Order::AuthorizationFlow),
+    ("invalidation_flow", Order::InvalidationFlow),
+    ("assigned_application_slug", Order::ApplicationSlug),
+    ("assigned_application_name", Order::ApplicationName),
+    ("access_token_validity", Order::AccessTokenValidity),
+    ("refresh_token_validity", Order::RefreshTokenValidity),
+    ("access_code_validity", Order::AccessCodeValidity),
+    ("refresh_token_threshold", Order::RefreshTokenThreshold),
+    ("include_claims_in_id_token", Order::IncludeClaims),
+    ("signing_key", Order::SigningKey),
+    ("encryption_key", Order::EncryptionKey),
+    ("logout_uri", Order::LogoutUri),
+    ("logout_method", Order::LogoutMethod),
 ];
 
 /// The routes of the resource.

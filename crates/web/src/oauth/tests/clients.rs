@@ -392,7 +392,11 @@ async fn oa_529_a_revoked_token_tells_nothing() {
     assert_eq!(app.ask("/application/o/revoke/", &all).await.json, json!({}));
     assert_eq!(app.userinfo(token).await.status, 401);
     let (count, event) = app.site.events("suspicious_request").await;
-    assert_eq!((count, &event["provider"], &event["affected_user"]), (1, &json!("app"), &json!("ada")), "OA-529");
+    assert_eq!(
+        (count, &event["provider"], &event["affected_user"]["name"]),
+        (1, &json!("app"), &json!("ada")),
+        "OA-529"
+    );
     assert_eq!(app.ask("/application/o/introspect/", &all).await.json, json!({"active": false}));
 }
 

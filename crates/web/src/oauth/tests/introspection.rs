@@ -149,7 +149,7 @@ async fn oa_512_revocation() {
     }
     assert!(wiki.is_active(text(&other, "access_token")).await);
     let (count, event) = wiki.site.events("suspicious_request").await;
-    assert_eq!((count, &event["provider"], &event["affected_user"]), (1, &json!("wiki"), &json!("ada")));
+    assert_eq!((count, &event["provider"], &event["affected_user"]["name"]), (1, &json!("wiki"), &json!("ada")));
 }
 
 /// PX-198, PX-418: a token whose user has lost a group that it names is inactive to the outpost, which would go on naming it.

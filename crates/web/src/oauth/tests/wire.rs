@@ -469,7 +469,7 @@ async fn oa_667_what_fails_leaves_nothing_of_itself() {
 async fn oa_668_requests_are_counted() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let told = recorder.handle();
-    let app = App::new(json!({"grant_types": ["password"]})).await;
+    let app = App::new(json!({"grant_types": ["password", "authorization_code"]})).await;
     let counting = metrics::set_default_local_recorder(&recorder);
     for (grant, key) in [("password", KEY), ("password", "wrong"), ("canary", KEY)] {
         app.ask("/application/o/token/", &[("grant_type", grant), ("username", "ada"), ("password", key)]).await;
@@ -481,6 +481,26 @@ async fn oa_668_requests_are_counted() {
     app.userinfo("x").await;
     let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
     app.ask("/application/o/token/", &[("grant_type", exchange)]).await;
+    app.ask("/application/o/revoke/?", &[("token", "x"), ("token", "y")]).await;
+    let client = ("client_id", app.id());
+    let known = [client, ("redirect_uri", "https://app.example/cb"), ("response_type", "code"), ("scope", "openid")];
+    let authorize = |query: &[(&str, &str)]| {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        format!("/application/o/authorize/?{query}")
+    };
+    for path in [
+        &authorize(&[("client_id", "canary")]),
+        &authorize(&known),
+        &authorize(&[&known[..], &[("prompt", "none")]].concat()),
+        "/application/o/app/end-session/",
+        "/application/o/canary/end-session/",
+        "/application/o/app/jwks/",
+        "/application/o/app/.well-known/openid-configuration",
+        "/application/o/userinfo/",
+    ] {
+        let request = http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
+        app.site.raw(request).await;
+    }
     drop(counting);
     let told = told.render();
     for (endpoint, grant, variant, outcome) in [
@@ -492,11 +512,21 @@ async fn oa_668_requests_are_counted() {
         ("introspect", "", "", "ok"),
         ("userinfo", "", "", "invalid_token"),
         ("token", exchange, "", "unauthorized_client"),
+        ("revoke", "", "", "invalid_request"),
+        ("authorize", "", "", "invalid_request"),
+        ("authorize", "", "", "sign_in"),
+        ("authorize", "", "", "login_required"),
+        ("end-session", "", "", "ok"),
+        ("end-session", "", "", "not_found"),
+        ("jwks", "", "", "ok"),
+        ("discovery", "", "", "ok"),
+        ("userinfo", "", "", "missing_token"),
     ] {
         let labels = format!("endpoint=\"{endpoint}\",grant=\"{grant}\",variant=\"{variant}\",outcome=\"{outcome}\"");
         let line = format!("portcullis_oauth_requests_total{{{labels}}} 1");
         assert!(told.contains(&line), "{line}: {told}");
+        let line = format!("portcullis_oauth_request_duration_seconds_count{{{labels}}} 1");
+        assert!(told.contains(&line), "{line}: {told}");
     }
-    assert!(told.contains("portcullis_oauth_request_duration_seconds"), "{told}");
     assert!(!told.contains("ada") && !told.contains(app.id()) && !told.contains("canary"), "{told}");
 }
