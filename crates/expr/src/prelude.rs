@@ -3,6 +3,12 @@
 //! They are compiled together with the expression that uses them, once, so that an evaluation parses nothing. Names of
 //! our own begin with `__pc_`; those of functions in Rust are in `helpers`.
 
+mod format;
+mod modules;
+
+use format::{FORMAT, KEPT, MODULO, NEXT, PARTS, PATTERN, ROUND, SPAN};
+use modules::{HASH, URLS};
+
 /// A part of the prelude. `rewrite` asks for the ones its edits rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
@@ -54,6 +60,32 @@ pub(crate) enum Part {
     Permutations,
     /// `itertools.product`.
     Product,
+    /// `%` with text.
+    Modulo,
+    /// `str.format`.
+    Format,
+    /// Removing from lists and dicts, and replacing parts of lists.
+    Parts,
+    /// `next` of what yields.
+    Next,
+    /// `round` to digits.
+    Round,
+    /// Methods that are taken out of where they are.
+    Kept,
+    /// `functools.wraps` and `functools.lru_cache`.
+    Decorators,
+    /// Text of instants.
+    Instants,
+    /// `json.dumps` with a default.
+    Dumps,
+    /// `hashlib`.
+    Hash,
+    /// `urllib.parse`.
+    Urls,
+    /// `timedelta` of any numbers.
+    Span,
+    /// Patterns of regular expressions.
+    Pattern,
 }
 
 impl Part {
@@ -84,6 +116,19 @@ impl Part {
             Self::GroupBy => GROUP_BY,
             Self::Permutations => PERMUTATIONS,
             Self::Product => PRODUCT,
+            Self::Modulo => MODULO,
+            Self::Format => FORMAT,
+            Self::Parts => PARTS,
+            Self::Next => NEXT,
+            Self::Round => ROUND,
+            Self::Kept => KEPT,
+            Self::Decorators => DECORATORS,
+            Self::Instants => INSTANTS,
+            Self::Dumps => DUMPS,
+            Self::Hash => HASH,
+            Self::Urls => URLS,
+            Self::Span => SPAN,
+            Self::Pattern => PATTERN,
         }
     }
 
@@ -94,6 +139,7 @@ impl Part {
             Self::Collection("filter" | "exclude" | "order_by") => &["__pc_select"],
             Self::Collection(_) => &[],
             Self::CallPolicy => &["__pc_call"],
+            Self::Hash => &["__pc_digest"],
             Self::Addresses
             | Self::Order
             | Self::Text
@@ -114,7 +160,19 @@ impl Part {
             | Self::Combinations
             | Self::GroupBy
             | Self::Permutations
-            | Self::Product => &[],
+            | Self::Product
+            | Self::Modulo
+            | Self::Format
+            | Self::Parts
+            | Self::Next
+            | Self::Round
+            | Self::Kept
+            | Self::Decorators
+            | Self::Instants
+            | Self::Dumps
+            | Self::Urls
+            | Self::Span
+            | Self::Pattern => &[],
         }
     }
 }
@@ -219,9 +277,43 @@ def __pc_k(x):
         return x.total_seconds()
     n = getattr(x, '_n', None)
     return x if n is None else (x.version, n)
+def __pc_e(x):
+    return x.total_seconds() if isinstance(x, __pc_dt.timedelta) else x
+def __pc_even(a, b):
+    if isinstance(a, __pc_dt.timedelta) and isinstance(b, float):
+        return a.total_seconds(), b
+    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
+        return a, b.total_seconds()
+    return a, b
+def __pc_span(x):
+    n = round(1000000 * x)
+    return __pc_dt.timedelta(days=n // 86400000000, seconds=n // 1000000 % 86400, microseconds=n % 1000000)
 def __pc_sub(a, b):
+    if isinstance(b, float) and isinstance(a, __pc_dt.datetime):
+        return a - __pc_span(b)
+    a, b = __pc_even(a, b)
     d = a - b
     return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
+def __pc_add(a, b):
+    if isinstance(a, float) and isinstance(b, __pc_dt.datetime):
+        return b + __pc_span(a)
+    if isinstance(b, float) and isinstance(a, __pc_dt.datetime):
+        return a + __pc_span(b)
+    a, b = __pc_even(a, b)
+    return a + b
+def __pc_div(a, b):
+    return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b
+def __pc_floordiv(a, b):
+    if isinstance(b, __pc_dt.timedelta):
+        return int(__pc_e(a) // b.total_seconds())
+    if isinstance(a, __pc_dt.timedelta):
+        return __pc_span(a.total_seconds() / b)
+    return a // b
+def __pc_rem(a, b):
+    if isinstance(b, __pc_dt.timedelta):
+        rest = __pc_e(a) % b.total_seconds()
+        return rest if isinstance(a, float) else __pc_span(rest)
+    return __pc_mod(a, b)
 def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
     return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)
 def __pc_zoned(x, tz):
@@ -372,6 +464,71 @@ def __pc_chain(*x):
     return held
 ";
 
+const DECORATORS: &str = r"
+def __pc_wraps(of, *a, **k):
+    return lambda f: f
+def __pc_lru_cache(maxsize=128, typed=False):
+    def remember(f):
+        known = {}
+        def remembered(*a, **k):
+            __pc_t()
+            key = (a, tuple(k.items()))
+            if key not in known:
+                known[key] = f(*a, **k)
+            return known[key]
+        return remembered
+    return remember(maxsize) if maxsize is not None and not isinstance(maxsize, int) else remember
+";
+
+// The interpreter's own knows neither keywords nor names of zones.
+const INSTANTS: &str = r#"
+import datetime as __pc_dt
+def __pc_strftime(__pc_o, *__pc_a, **__pc_k):
+    if __pc_k or len(__pc_a) != 1 or not isinstance(__pc_o, __pc_dt.datetime) or not isinstance(__pc_a[0], str):
+        return __pc_o.strftime(*__pc_a, **__pc_k)
+    parts = __pc_a[0].split("%%")
+    if any(["%z" in part or "%Z" in part for part in parts]):
+        name = offset = ""
+        if __pc_o.tzinfo is not None:
+            name = str(__pc_o.tzinfo).replace("%", "%%")
+            offset = __pc_o.isoformat()[-6:].replace(":", "")
+        parts = [part.replace("%z", offset).replace("%Z", name) for part in parts]
+    return __pc_o.strftime("%%".join(parts))
+def __pc_strptime(__pc_o, *__pc_a, **__pc_k):
+    if __pc_o is not __pc_dt.datetime or __pc_k or len(__pc_a) != 2 or "%z" not in __pc_a[1].replace("%%", ""):
+        return __pc_o.strptime(*__pc_a, **__pc_k) if __pc_k or len(__pc_a) != 2 else __pc_o.strptime(__pc_a[0], __pc_a[1])
+    text, form = __pc_a
+    if not form.endswith("%z"):
+        raise ValueError("%z is known at the end of a format")
+    end = 1 if text[-1:] == "Z" else 6 if text[-3:-2] == ":" else 5
+    sign, offset = text[-end:-end + 1] if end > 1 else "+", text[len(text) - end + 1:].replace(":", "")
+    if end == 1:
+        offset = "0000"
+    if sign not in ("+", "-") or len(offset) != 4 or not offset.isdigit():
+        raise ValueError(f"time data '{text}' does not match format '{form}'")
+    span = __pc_dt.timedelta(hours=int(offset[:2]), minutes=int(offset[2:]))
+    zone = __pc_dt.timezone.utc if offset == "0000" else __pc_dt.timezone(-span if sign == "-" else span)
+    return __pc_o.strptime(text[:-end], form[:-2]).replace(tzinfo=zone)
+def __pc_isoformat(__pc_o, *__pc_a, **__pc_k):
+    if not isinstance(__pc_o, __pc_dt.datetime) or not (__pc_a or __pc_k):
+        return __pc_o.isoformat(*__pc_a, **__pc_k)
+    return __pc_iso(__pc_o, *__pc_a, **__pc_k)
+def __pc_iso(at, sep="T", timespec="auto"):
+    text = at.replace(microsecond=0).isoformat()
+    day, time, zone = text[:10], text[11:19], text[19:]
+    if timespec == "hours":
+        time = time[:2]
+    elif timespec == "minutes":
+        time = time[:5]
+    elif timespec == "milliseconds":
+        time = f"{time}.{at.microsecond // 1000:03d}"
+    elif timespec == "microseconds" or timespec == "auto" and at.microsecond:
+        time = f"{time}.{at.microsecond:06d}"
+    elif timespec not in ("seconds", "auto"):
+        raise ValueError("Unknown timespec value")
+    return day + sep + time + zone
+"#;
+
 const TRUTH: &str = r"
 def __pc_sum(items, *a, **k):
     if not isinstance(items, (list, tuple, range)):
@@ -450,7 +607,21 @@ def __pc_re_finditer(pattern, string, flags=0):
     return __pc_re.finditer(pattern, string, flags)
 def __pc_re_split(pattern, string, maxsplit=0, flags=0):
     __pc_few("split", pattern, string, maxsplit)
+    if isinstance(pattern, str) and "(" in pattern:
+        return __pc_parted(__pc_re.finditer(pattern, string, flags), string, maxsplit)
     return __pc_re.split(pattern, string, maxsplit, flags)
+def __pc_parted(found, string, maxsplit):
+    out = []
+    at = parts = 0
+    for m in found:
+        if maxsplit and parts >= maxsplit:
+            break
+        out.append(string[at:m.start()])
+        out.extend(m.groups())
+        at = m.end()
+        parts += 1
+    out.append(string[at:])
+    return out
 def __pc_few_of(name, of, a, k):
     if isinstance(of, __pc_re.Pattern):
         __pc_few(name, of, *(a if a else [k.get("string")])[:1], *(a[1:2] if len(a) > 1 else [k.get("maxsplit", 0)]))
@@ -468,18 +639,38 @@ def __pc_finditer(__pc_o, *__pc_a, **__pc_k):
     return __pc_o.finditer(*__pc_a, **__pc_k)
 def __pc_split(__pc_o, *__pc_a, **__pc_k):
     __pc_few_of("split", __pc_o, __pc_a, __pc_k)
+    if isinstance(__pc_o, __pc_re.Pattern) and "(" in __pc_o.pattern:
+        string = __pc_a[0] if __pc_a else __pc_k["string"]
+        return __pc_parted(__pc_o.finditer(string), string, __pc_a[1] if len(__pc_a) > 1 else __pc_k.get("maxsplit", 0))
     return __pc_o.split(*__pc_a, **__pc_k)
 "#;
 
 const LOADS: &str = r#"
 import json as __pc_json
 def __pc_loads(s, **k):
+    return __pc_loads_of(__pc_json.loads, s, k)
+def __pc_loads_of(of, s, k):
     if isinstance(s, str) and s.count(",") + s.count("[") + s.count("{") > 131072:
         raise MemoryError("json.loads() takes texts of up to 131072 values")
     if isinstance(s, bytes) and s.count(b",") + s.count(b"[") + s.count(b"{") > 131072:
         raise MemoryError("json.loads() takes texts of up to 131072 values")
-    return __pc_json.loads(s, **k)
+    return of(s, **k)
 "#;
+
+const DUMPS: &str = r"
+import json as __pc_json
+def __pc_dumps(obj, default=None, **k):
+    return __pc_json.dumps(obj if default is None else __pc_plain(obj, default), **k)
+def __pc_plain(x, default):
+    __pc_t()
+    if x is None or isinstance(x, (str, int, float, bool)):
+        return x
+    if isinstance(x, dict):
+        return {k: __pc_plain(v, default) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [__pc_plain(v, default) for v in x]
+    return __pc_plain(default(x), default)
+";
 
 const REPLACE: &str = r#"
 def __pc_replaced(found, f, s, count):
