@@ -326,6 +326,8 @@ def __pc_days(x):
     return int(x // 86400) if isinstance(x, float) else x.days
 def __pc_seconds(x):
     return int(x % 86400) if isinstance(x, float) else x.seconds
+def __pc_microseconds(x):
+    return round(x * 1000000) % 1000000 if isinstance(x, float) else x.microseconds
 ";
 
 // `str` of an object of the host would list its attributes; what is meant is its name.
@@ -487,6 +489,8 @@ def __pc_strftime(__pc_o, *__pc_a, **__pc_k):
     if __pc_k or len(__pc_a) != 1 or not isinstance(__pc_o, __pc_dt.datetime) or not isinstance(__pc_a[0], str):
         return __pc_o.strftime(*__pc_a, **__pc_k)
     parts = __pc_a[0].split("%%")
+    if any(["%f" in part for part in parts]):
+        parts = [part.replace("%f", f"{__pc_o.microsecond:06d}") for part in parts]
     if any(["%z" in part or "%Z" in part for part in parts]):
         name = offset = ""
         if __pc_o.tzinfo is not None:

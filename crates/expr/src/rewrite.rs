@@ -7,7 +7,7 @@ mod matching;
 mod python;
 mod statements;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ruff_python_ast::{
     CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
@@ -46,8 +46,9 @@ pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, ment
     let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
     let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
     let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
-    let instants =
-        reads(&["now", "datetime", "timezone"]) || mentions.bound.contains("datetime") || attributes(&INSTANTS);
+    let instants = reads(&["now", "datetime", "timezone", "timedelta"])
+        || mentions.bound.contains("datetime")
+        || attributes(&INSTANTS);
     let mut rewrite = Rewrite {
         text,
         tokens,
@@ -157,7 +158,7 @@ impl Rewrite<'_> {
         self.before(first, "__pc_t()");
     }
 
-    fn wrap(&mut self, range: TextRange, open: &'static str, part: Part) {
+    fn wrap(&mut self, range: TextRange, open: impl Into<Cow<'static, str>>, part: Part) {
         self.parts.insert(part);
         self.edits.wrap(range, open, ")");
     }
@@ -296,9 +297,9 @@ impl Rewrite<'_> {
         match attribute.attr.as_str() {
             "headers" => self.wrap(expr.range(), "__pc_headers(", Part::Mappings),
             "GET" => self.wrap(expr.range(), "__pc_query(", Part::Mappings),
-            name @ ("days" | "seconds") if self.ordered => {
+            name @ ("days" | "seconds" | "microseconds") if self.ordered => {
                 if let Some(dot) = self.dot(attribute) {
-                    self.wrap(expr.range(), if name == "days" { "__pc_days(" } else { "__pc_seconds(" }, Part::Order);
+                    self.wrap(expr.range(), format!("__pc_{name}("), Part::Order);
                     self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
                 }
             }

@@ -293,12 +293,20 @@ def __pc_timedelta(days=0, seconds=0, microseconds=0, milliseconds=0, minutes=0,
 
 /// Methods of regular expressions, and of `json`, that are taken out of where they are.
 pub(super) const KEPT: &str = r#"
+def __pc_holds(of):
+    return isinstance(of, (str, __pc_re.Pattern)) or type(of).__name__ == "module"
 def __pc_kept_findall(__pc_o):
-    return lambda *__pc_a, **__pc_k: __pc_t() and __pc_findall(__pc_o, *__pc_a, **__pc_k)
+    return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_findall(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.findall
 def __pc_kept_finditer(__pc_o):
-    return lambda *__pc_a, **__pc_k: __pc_t() and __pc_finditer(__pc_o, *__pc_a, **__pc_k)
+    return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_finditer(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.finditer
 def __pc_kept_split(__pc_o):
-    return lambda *__pc_a, **__pc_k: __pc_t() and __pc_split(__pc_o, *__pc_a, **__pc_k)
+    return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_split(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.split
+def __pc_kept_match(__pc_o):
+    return (lambda __pc_x: __pc_t() and __pc_o.match(__pc_x)) if isinstance(__pc_o, __pc_re.Pattern) else __pc_o.match
+def __pc_kept_search(__pc_o):
+    return (lambda __pc_x: __pc_t() and __pc_o.search(__pc_x)) if isinstance(__pc_o, __pc_re.Pattern) else __pc_o.search
+def __pc_kept_fullmatch(__pc_o):
+    return (lambda __pc_x: __pc_t() and __pc_o.fullmatch(__pc_x)) if isinstance(__pc_o, __pc_re.Pattern) else __pc_o.fullmatch
 def __pc_getattr(__pc_o, __pc_n, *__pc_a):
     held = isinstance(__pc_o, (str, __pc_re.Pattern)) and __pc_n in ("findall", "finditer", "split")
     found = None if held else getattr(__pc_o, __pc_n, *__pc_a)

@@ -28,7 +28,7 @@ impl Rewrite<'_> {
             && let Expr::Name(of) = &*method.value
             && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
             && self.module(&of.id).is_none()
-            && self.finds(method).is_none()
+            && self.kept(method).is_none()
         {
             self.parts.insert(Part::Tick);
             self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");

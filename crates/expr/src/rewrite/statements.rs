@@ -231,9 +231,19 @@ impl Rewrite<'_> {
         }
     }
 
+    /// The name of a method that may be one of a regular expression.
+    pub(super) fn kept(&self, attribute: &ExprAttribute) -> Option<&'static str> {
+        let tests = || {
+            let name = ["match", "search", "fullmatch"].into_iter().find(|name| *name == attribute.attr.as_str())?;
+            let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
+            (self.mentions.patterns && !of_module).then_some(name)
+        };
+        self.finds(attribute).or_else(tests)
+    }
+
     /// `find = pattern.findall` keeps a function that calls the method.
     pub(super) fn kept_method_of_pattern(&mut self, attribute: &ExprAttribute) -> bool {
-        let (Some(name), Some(dot)) = (self.finds(attribute), self.dot(attribute)) else { return false };
+        let (Some(name), Some(dot)) = (self.kept(attribute), self.dot(attribute)) else { return false };
         self.parts.extend([Part::Kept, Part::Found, Part::Loads, Part::Tick]);
         self.edits.wrap(attribute.range(), format!("__pc_kept_{name}("), ")");
         self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
