@@ -25,19 +25,15 @@ pub(crate) const MODULES: [&str; 9] =
 pub(crate) const TYPING: &str = "typing";
 
 /// What to write instead of modules that people import elsewhere.
-const INSTEAD: [(&str, &str); 14] = [
-    ("copy", "what an expression changes in an object stays with it; dict(x) and list(x) copy"),
+const INSTEAD: [(&str, &str); 10] = [
     ("dataclasses", "write a plain class, or struct(a=1)"),
     ("enum", "write a plain class, or a dict"),
     ("logging", "use ak_logger"),
-    ("operator", "use a lambda: key=lambda item: item[0]"),
     ("os", "expressions see nothing of the machine"),
     ("pytz", "times are UTC; datetime.timezone(datetime.timedelta(hours=1)) is a zone"),
     ("random", "there is no randomness in expressions"),
     ("secrets", "there is no randomness in expressions"),
-    ("string", "use methods of text: isalpha(), isdigit(), isalnum()"),
     ("structlog", "use ak_logger"),
-    ("time", "use now(), now().timestamp()"),
     ("uuid", "a UUID is a text here: user.uuid"),
     ("zoneinfo", "times are UTC; datetime.timezone(datetime.timedelta(hours=1)) is a zone"),
 ];

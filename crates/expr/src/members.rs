@@ -167,13 +167,22 @@ const SUPPLIED: [(&str, &str, &str, Option<Part>); 13] = [
 ];
 
 /// Modules that the prelude has and the interpreter has not: module, name, what stands for it, and where that is defined.
-const OWN: [(&str, &str, &str, Part); 14] = [
+const OWN: [(&str, &str, &str, Part); 23] = [
+    ("copy", "copy", "__pc_copy", Part::Small),
+    ("copy", "deepcopy", "__pc_deepcopy", Part::Small),
     ("hashlib", "md5", "__pc_md5", Part::Hash),
     ("hashlib", "new", "__pc_hash_new", Part::Hash),
     ("hashlib", "sha1", "__pc_sha1", Part::Hash),
     ("hashlib", "sha256", "__pc_sha256", Part::Hash),
     ("hashlib", "sha384", "__pc_sha384", Part::Hash),
     ("hashlib", "sha512", "__pc_sha512", Part::Hash),
+    ("operator", "attrgetter", "__pc_attrgetter", Part::Small),
+    ("operator", "itemgetter", "__pc_itemgetter", Part::Small),
+    ("string", "ascii_letters", "'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'", Part::Tick),
+    ("string", "ascii_lowercase", "'abcdefghijklmnopqrstuvwxyz'", Part::Tick),
+    ("string", "ascii_uppercase", "'ABCDEFGHIJKLMNOPQRSTUVWXYZ'", Part::Tick),
+    ("string", "digits", "'0123456789'", Part::Tick),
+    ("time", "time", "__pc_time", Part::Small),
     ("urllib.parse", "parse_qs", "__pc_parse_qs", Part::Urls),
     ("urllib.parse", "parse_qsl", "__pc_parse_qsl", Part::Urls),
     ("urllib.parse", "quote", "__pc_quote", Part::Urls),

@@ -4,10 +4,14 @@
 //! our own begin with `__pc_`; those of functions in Rust are in `helpers`.
 
 mod format;
+mod instants;
 mod modules;
+mod patterns;
 
-use format::{FORMAT, KEPT, MODULO, NEXT, PARTS, PATTERN, ROUND, SPAN};
-use modules::{HASH, URLS};
+use format::{FORMAT, MODULO, NEXT, PARTS, ROUND};
+use instants::{CLOCK, INSTANTS, ORDER, SPAN};
+use modules::{HASH, SMALL, URLS};
+use patterns::{DUMPS, FOUND, KEPT, LOADS, PATTERN, REPLACE};
 
 /// A part of the prelude. `rewrite` asks for the ones its edits rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +90,8 @@ pub(crate) enum Part {
     Span,
     /// Patterns of regular expressions.
     Pattern,
+    /// `copy`, `operator` and `time`.
+    Small,
 }
 
 impl Part {
@@ -129,6 +135,7 @@ impl Part {
             Self::Urls => URLS,
             Self::Span => SPAN,
             Self::Pattern => PATTERN,
+            Self::Small => SMALL,
         }
     }
 
@@ -172,7 +179,8 @@ impl Part {
             | Self::Dumps
             | Self::Urls
             | Self::Span
-            | Self::Pattern => &[],
+            | Self::Pattern
+            | Self::Small => &[],
         }
     }
 }
@@ -269,67 +277,6 @@ def __pc_in(x, c):
     return c.version == x.version and first <= n and n <= c._last
 "#;
 
-// The interpreter knows no __lt__ and no __sub__ of classes, so operands become something it can order.
-const ORDER: &str = r"
-import datetime as __pc_dt
-def __pc_k(x):
-    if isinstance(x, __pc_dt.timedelta):
-        return x.total_seconds()
-    n = getattr(x, '_n', None)
-    return x if n is None else (x.version, n)
-def __pc_e(x):
-    return x.total_seconds() if isinstance(x, __pc_dt.timedelta) else x
-def __pc_even(a, b):
-    if isinstance(a, __pc_dt.timedelta) and isinstance(b, float):
-        return a.total_seconds(), b
-    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
-        return a, b.total_seconds()
-    return a, b
-def __pc_span(x):
-    n = round(1000000 * x)
-    return __pc_dt.timedelta(days=n // 86400000000, seconds=n // 1000000 % 86400, microseconds=n % 1000000)
-def __pc_sub(a, b):
-    if isinstance(b, float) and isinstance(a, __pc_dt.datetime):
-        return a - __pc_span(b)
-    a, b = __pc_even(a, b)
-    d = a - b
-    return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
-def __pc_add(a, b):
-    if isinstance(a, float) and isinstance(b, __pc_dt.datetime):
-        return b + __pc_span(a)
-    if isinstance(b, float) and isinstance(a, __pc_dt.datetime):
-        return a + __pc_span(b)
-    a, b = __pc_even(a, b)
-    return a + b
-def __pc_div(a, b):
-    return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b
-def __pc_floordiv(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        return int(__pc_e(a) // b.total_seconds())
-    if isinstance(a, __pc_dt.timedelta):
-        return __pc_span(a.total_seconds() / b)
-    return a // b
-def __pc_rem(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        rest = __pc_e(a) % b.total_seconds()
-        return rest if isinstance(a, float) else __pc_span(rest)
-    return __pc_mod(a, b)
-def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
-    return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)
-def __pc_zoned(x, tz):
-    epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
-    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
-    return (epoch + (x - epoch) + offset).replace(tzinfo=tz)
-def __pc_total_seconds(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o if isinstance(__pc_o, float) else __pc_o.total_seconds(*__pc_a, **__pc_k)
-def __pc_days(x):
-    return int(x // 86400) if isinstance(x, float) else x.days
-def __pc_seconds(x):
-    return int(x % 86400) if isinstance(x, float) else x.seconds
-def __pc_microseconds(x):
-    return round(x * 1000000) % 1000000 if isinstance(x, float) else x.microseconds
-";
-
 // `str` of an object of the host would list its attributes; what is meant is its name.
 const TEXT: &str = r"
 def __pc_s(x):
@@ -413,31 +360,6 @@ def ak_call_policy(name, **kwargs):
     return result
 ";
 
-// Moments without a time zone are those of UTC, as `datetime.now()` is.
-const CLOCK: &str = r"
-import datetime as __pc_dt
-__pc_utc = __pc_dt.timezone.utc
-def __pc_moment(c, seconds):
-    whole = int(seconds // 1)
-    part = int((seconds - whole) * 1000000 + 0.5)
-    at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
-    return at.date() if c is __pc_dt.date else at
-def __pc_utcfromtimestamp(__pc_o, *__pc_a, **__pc_k):
-    return __pc_moment(__pc_o, *__pc_a) if __pc_o is __pc_dt.datetime else __pc_o.utcfromtimestamp(*__pc_a, **__pc_k)
-def __pc_fromtimestamp(__pc_o, *__pc_a, **__pc_k):
-    return __pc_local(__pc_o, *__pc_a, **__pc_k) if __pc_o is __pc_dt.datetime or __pc_o is __pc_dt.date else __pc_o.fromtimestamp(*__pc_a, **__pc_k)
-def __pc_local(c, seconds, tz=None):
-    at = __pc_moment(c, seconds)
-    if tz is None:
-        return at
-    offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
-    return (at + offset).replace(tzinfo=tz)
-def __pc_utcnow(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o.now(__pc_utc).replace(tzinfo=None) if __pc_o is __pc_dt.datetime else __pc_o.utcnow(*__pc_a, **__pc_k)
-def __pc_today(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o.now() if __pc_o is __pc_dt.datetime else __pc_o.today(*__pc_a, **__pc_k)
-";
-
 const SETS: &str = r"
 def __pc_sets(a, b):
     return isinstance(a, (set, frozenset)) and isinstance(b, (set, frozenset))
@@ -481,57 +403,6 @@ def __pc_lru_cache(maxsize=128, typed=False):
         return remembered
     return remember(maxsize) if maxsize is not None and not isinstance(maxsize, int) else remember
 ";
-
-// The interpreter's own knows neither keywords nor names of zones.
-const INSTANTS: &str = r#"
-import datetime as __pc_dt
-def __pc_strftime(__pc_o, *__pc_a, **__pc_k):
-    if __pc_k or len(__pc_a) != 1 or not isinstance(__pc_o, __pc_dt.datetime) or not isinstance(__pc_a[0], str):
-        return __pc_o.strftime(*__pc_a, **__pc_k)
-    parts = __pc_a[0].split("%%")
-    if any(["%f" in part for part in parts]):
-        parts = [part.replace("%f", f"{__pc_o.microsecond:06d}") for part in parts]
-    if any(["%z" in part or "%Z" in part for part in parts]):
-        name = offset = ""
-        if __pc_o.tzinfo is not None:
-            name = str(__pc_o.tzinfo).replace("%", "%%")
-            offset = __pc_o.isoformat()[-6:].replace(":", "")
-        parts = [part.replace("%z", offset).replace("%Z", name) for part in parts]
-    return __pc_o.strftime("%%".join(parts))
-def __pc_strptime(__pc_o, *__pc_a, **__pc_k):
-    if __pc_o is not __pc_dt.datetime or __pc_k or len(__pc_a) != 2 or "%z" not in __pc_a[1].replace("%%", ""):
-        return __pc_o.strptime(*__pc_a, **__pc_k) if __pc_k or len(__pc_a) != 2 else __pc_o.strptime(__pc_a[0], __pc_a[1])
-    text, form = __pc_a
-    if not form.endswith("%z"):
-        raise ValueError("%z is known at the end of a format")
-    end = 1 if text[-1:] == "Z" else 6 if text[-3:-2] == ":" else 5
-    sign, offset = text[-end:-end + 1] if end > 1 else "+", text[len(text) - end + 1:].replace(":", "")
-    if end == 1:
-        offset = "0000"
-    if sign not in ("+", "-") or len(offset) != 4 or not offset.isdigit():
-        raise ValueError(f"time data '{text}' does not match format '{form}'")
-    span = __pc_dt.timedelta(hours=int(offset[:2]), minutes=int(offset[2:]))
-    zone = __pc_dt.timezone.utc if offset == "0000" else __pc_dt.timezone(-span if sign == "-" else span)
-    return __pc_o.strptime(text[:-end], form[:-2]).replace(tzinfo=zone)
-def __pc_isoformat(__pc_o, *__pc_a, **__pc_k):
-    if not isinstance(__pc_o, __pc_dt.datetime) or not (__pc_a or __pc_k):
-        return __pc_o.isoformat(*__pc_a, **__pc_k)
-    return __pc_iso(__pc_o, *__pc_a, **__pc_k)
-def __pc_iso(at, sep="T", timespec="auto"):
-    text = at.replace(microsecond=0).isoformat()
-    day, time, zone = text[:10], text[11:19], text[19:]
-    if timespec == "hours":
-        time = time[:2]
-    elif timespec == "minutes":
-        time = time[:5]
-    elif timespec == "milliseconds":
-        time = f"{time}.{at.microsecond // 1000:03d}"
-    elif timespec == "microseconds" or timespec == "auto" and at.microsecond:
-        time = f"{time}.{at.microsecond:06d}"
-    elif timespec not in ("seconds", "auto"):
-        raise ValueError("Unknown timespec value")
-    return day + sep + time + zone
-"#;
 
 const TRUTH: &str = r"
 def __pc_sum(items, *a, **k):
@@ -588,118 +459,6 @@ def __pc_pow(base, exp, mod=None):
         if isinstance(x, int) and (x >> 16384) not in (0, -1):
             raise OverflowError("pow() with three arguments takes numbers of up to 16384 bits")
     return pow(base, exp, mod)
-"#;
-
-// The interpreter makes all of a list before it looks at the time or the memory again. An item is some two hundred bytes, so
-// that a quarter of a million of them are what an evaluation may hold at most (CO-225). Each character may begin an item,
-// and each group makes another.
-const FOUND: &str = r#"
-import re as __pc_re
-def __pc_few(name, pattern, string, most=0):
-    pattern = pattern.pattern if isinstance(pattern, __pc_re.Pattern) else pattern
-    if not isinstance(pattern, str) or not isinstance(string, str):
-        return
-    n = min(len(string), most) if isinstance(most, int) and most > 0 else len(string)
-    most = 262144 // (1 + pattern.count("(") - pattern.count("(?:"))
-    if n > most:
-        raise MemoryError(f"{name}() takes texts of up to {most} characters with this pattern")
-def __pc_re_findall(pattern, string, flags=0):
-    __pc_few("findall", pattern, string)
-    return __pc_re.findall(pattern, string, flags)
-def __pc_re_finditer(pattern, string, flags=0):
-    __pc_few("finditer", pattern, string)
-    return __pc_re.finditer(pattern, string, flags)
-def __pc_re_split(pattern, string, maxsplit=0, flags=0):
-    __pc_few("split", pattern, string, maxsplit)
-    if isinstance(pattern, str) and "(" in pattern:
-        return __pc_parted(__pc_re.finditer(pattern, string, flags), string, maxsplit)
-    return __pc_re.split(pattern, string, maxsplit, flags)
-def __pc_parted(found, string, maxsplit):
-    out = []
-    at = parts = 0
-    for m in found:
-        if maxsplit and parts >= maxsplit:
-            break
-        out.append(string[at:m.start()])
-        out.extend(m.groups())
-        at = m.end()
-        parts += 1
-    out.append(string[at:])
-    return out
-def __pc_few_of(name, of, a, k):
-    if isinstance(of, __pc_re.Pattern):
-        __pc_few(name, of, *(a if a else [k.get("string")])[:1], *(a[1:2] if len(a) > 1 else [k.get("maxsplit", 0)]))
-    elif len(a) > 1 and not isinstance(of, str):
-        __pc_few(name, *a[:2])
-def __pc_findall(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("findall", __pc_o, __pc_a, __pc_k)
-    if len(__pc_a) == 1 and not __pc_k:
-        return __pc_o.findall(__pc_a[0])
-    return __pc_o.findall(*__pc_a, **__pc_k)
-def __pc_finditer(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("finditer", __pc_o, __pc_a, __pc_k)
-    if len(__pc_a) == 1 and not __pc_k:
-        return __pc_o.finditer(__pc_a[0])
-    return __pc_o.finditer(*__pc_a, **__pc_k)
-def __pc_split(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("split", __pc_o, __pc_a, __pc_k)
-    if isinstance(__pc_o, __pc_re.Pattern) and "(" in __pc_o.pattern:
-        string = __pc_a[0] if __pc_a else __pc_k["string"]
-        return __pc_parted(__pc_o.finditer(string), string, __pc_a[1] if len(__pc_a) > 1 else __pc_k.get("maxsplit", 0))
-    return __pc_o.split(*__pc_a, **__pc_k)
-"#;
-
-const LOADS: &str = r#"
-import json as __pc_json
-def __pc_loads(s, **k):
-    return __pc_loads_of(__pc_json.loads, s, k)
-def __pc_loads_of(of, s, k):
-    if isinstance(s, str) and s.count(",") + s.count("[") + s.count("{") > 131072:
-        raise MemoryError("json.loads() takes texts of up to 131072 values")
-    if isinstance(s, bytes) and s.count(b",") + s.count(b"[") + s.count(b"{") > 131072:
-        raise MemoryError("json.loads() takes texts of up to 131072 values")
-    return of(s, **k)
-"#;
-
-const DUMPS: &str = r"
-import json as __pc_json
-def __pc_dumps(obj, default=None, **k):
-    return __pc_json.dumps(obj if default is None else __pc_plain(obj, default), **k)
-def __pc_plain(x, default):
-    __pc_t()
-    if x is None or isinstance(x, (str, int, float, bool)):
-        return x
-    if isinstance(x, dict):
-        return {k: __pc_plain(v, default) for k, v in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [__pc_plain(v, default) for v in x]
-    return __pc_plain(default(x), default)
-";
-
-const REPLACE: &str = r#"
-def __pc_replaced(found, f, s, count):
-    out = []
-    at = 0
-    for m in found:
-        if count and len(out) >= 2 * count:
-            break
-        out.append(s[at:m.start()])
-        out.append(f(m))
-        at = m.end()
-    out.append(s[at:])
-    return "".join(out)
-def __pc_re_sub(pattern, repl, string, count=0, flags=0):
-    if isinstance(repl, str):
-        return __pc_re.sub(pattern, repl, string, count=count, flags=flags)
-    found = __pc_finditer(pattern, string) if isinstance(pattern, __pc_re.Pattern) else __pc_re_finditer(pattern, string, flags)
-    return __pc_replaced(found, repl, string, count)
-def __pc_pattern_sub(__pc_o, *__pc_a, **__pc_k):
-    repl = __pc_a[0] if __pc_a else __pc_k.get("repl")
-    if isinstance(repl, str) or not isinstance(__pc_o, __pc_re.Pattern):
-        return __pc_o.sub(*__pc_a, **__pc_k)
-    string = __pc_a[1] if len(__pc_a) > 1 else __pc_k["string"]
-    count = __pc_a[2] if len(__pc_a) > 2 else __pc_k.get("count", 0)
-    return __pc_replaced(__pc_finditer(__pc_o, string), repl, string, count)
 "#;
 
 const TRANSLATE: &str = r#"

@@ -177,6 +177,23 @@ impl<'a> Visitor<'a> for Mentions {
                 visitor::walk_expr(self, expr);
             }
             Expr::Call(call) => {
+                // `getattr(group, "name")` mentions what it names.
+                if let (Expr::Name(name), Some(Expr::StringLiteral(attribute))) =
+                    (&*call.func, call.arguments.args.get(1))
+                    && matches!(name.id.as_str(), "getattr" | "hasattr")
+                {
+                    self.attributes.insert(attribute.value.to_str().to_owned());
+                }
+                let function = match &*call.func {
+                    Expr::Name(name) => name.id.as_str(),
+                    Expr::Attribute(attribute) => attribute.attr.as_str(),
+                    _ => "",
+                };
+                if function == "attrgetter" {
+                    for name in call.arguments.args.iter().filter_map(Expr::as_string_literal_expr) {
+                        self.attributes.extend(name.value.to_str().split('.').map(str::to_owned));
+                    }
+                }
                 // What `struct` is given becomes a member.
                 self.made
                     .extend(call.arguments.keywords.iter().filter_map(|k| k.arg.as_ref()).map(ToString::to_string));

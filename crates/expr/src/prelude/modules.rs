@@ -123,3 +123,34 @@ def __pc_urlparse(url, scheme="", allow_fragments=True):
     path, _, query = rest.partition("?")
     return __pc_url(scheme, netloc, path, query, fragment)
 "##;
+
+/// `copy`, `operator` and `time`.
+pub(super) const SMALL: &str = r#"
+import datetime as __pc_dt
+def __pc_time():
+    return __pc_dt.datetime.now(__pc_dt.timezone.utc).timestamp()
+def __pc_copy(x):
+    return x.copy() if isinstance(x, (dict, list, set)) else x
+def __pc_deepcopy(x):
+    __pc_t()
+    if isinstance(x, dict):
+        return {k: __pc_deepcopy(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [__pc_deepcopy(v) for v in x]
+    if isinstance(x, tuple):
+        return tuple([__pc_deepcopy(v) for v in x])
+    return x.copy() if isinstance(x, set) else x
+def __pc_itemgetter(*keys):
+    if len(keys) == 1:
+        return lambda x: __pc_t() and x[keys[0]]
+    return lambda x: __pc_t() and tuple([x[key] for key in keys])
+def __pc_attrgetter(*names):
+    def get(x, name):
+        for part in name.split("."):
+            __pc_t()
+            x = getattr(x, part)
+        return x
+    if len(names) == 1:
+        return lambda x: get(x, names[0])
+    return lambda x: tuple([get(x, name) for name in names])
+"#;
