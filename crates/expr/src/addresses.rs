@@ -32,7 +32,7 @@ impl Bridge<'_> {
 
     /// A network, with what is mentioned of it.
     pub(crate) fn network(&mut self, net: IpNet) -> MontyObject {
-        let names = ["prefixlen", "num_addresses", "network_address", "broadcast_address"];
+        let names = ["prefixlen", "num_addresses", "network_address", "broadcast_address", "netmask", "hostmask"];
         let mentioned: Vec<_> = names.into_iter().filter(|name| self.mentions(name)).collect();
         let attributes: Vec<_> = NETWORK
             .into_iter()
@@ -53,6 +53,8 @@ impl Bridge<'_> {
             "num_addresses" => count(net),
             "network_address" => self.address(net.network()),
             "broadcast_address" => self.address(net.broadcast()),
+            "netmask" => self.address(net.netmask()),
+            "hostmask" => self.address(net.hostmask()),
             _ => return None,
         })
     }

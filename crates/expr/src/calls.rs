@@ -45,6 +45,7 @@ impl Run<'_> {
             "__pc_select" => {
                 self.bridge.select(args).map(Answer::Value).map_err(|reason| raise(ExcType::ValueError, reason))
             }
+            "__pc_digest" => Self::digest(args),
             "ip_address" => self.ip_address(args, kwargs),
             "ip_network" => self.ip_network(args, kwargs),
             _ => Err(raise(ExcType::NameError, format!("name '{name}' is not defined"))),
@@ -149,6 +150,17 @@ impl Run<'_> {
         helpers::regex_replace(&text, &pattern, &replacement)
             .map(value)
             .map_err(|reason| raise(ExcType::ValueError, reason))
+    }
+
+    fn digest(args: &[MontyObject]) -> Result<Answer, Answer> {
+        let [name, MontyObject::Bytes(data)] = args else {
+            return Err(raise(ExcType::TypeError, "Strings must be encoded before hashing".to_owned()));
+        };
+        let MontyObject::String(name) = name else {
+            return Err(raise(ExcType::TypeError, "the name of a digest is a text".to_owned()));
+        };
+        let digest = helpers::digest(name, data);
+        digest.map(value).ok_or_else(|| raise(ExcType::ValueError, format!("unsupported hash type {name}")))
     }
 
     fn ip_address(&mut self, args: &[MontyObject], kwargs: &Kwargs) -> Result<Answer, Answer> {

@@ -130,6 +130,12 @@ fn co_221_language() {
     run("language.txt", include_str!("../cases/language.txt"));
 }
 
+/// CO-221: what others write runs, and comes to what Python says.
+#[test]
+fn co_221_python() {
+    run("python.txt", include_str!("../cases/python.txt"));
+}
+
 /// CO-232, CO-233, CO-234, CO-237: users, groups, roles and entitlements have their members, and collections their methods.
 #[test]
 fn co_232_users() {
@@ -204,6 +210,7 @@ fn co_800_mutated_expressions_do_no_harm() {
     let rounds = std::env::var("PORTCULLIS_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let corpus = [
         include_str!("../cases/language.txt"),
+        include_str!("../cases/python.txt"),
         include_str!("../cases/edits.txt"),
         include_str!("../cases/users.txt"),
         include_str!("../cases/flows.txt"),

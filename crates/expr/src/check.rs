@@ -1,14 +1,15 @@
 //! What an expression may not contain, reported while it is saved (CO-223, CO-239).
 
 use ruff_python_ast::{
-    Alias, Expr, ExprContext, Operator, Stmt, StmtImportFrom,
+    Alias, Arguments, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtImportFrom,
     visitor::{self, Visitor},
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use crate::{
     error::CompileError,
-    members::{holds, modules, names},
+    members::{holds, is_own, modules, names, names_of_own, own},
+    rewrite::unmatchable,
     scan::Mentions,
     source::Lines,
 };
@@ -17,8 +18,25 @@ use crate::{
 pub(crate) const RESERVED: &str = "__pc_";
 
 /// Modules that can be imported, and that are there without.
-pub(crate) const MODULES: [&str; 8] =
-    ["re", "json", "datetime", "math", "base64", "collections", "itertools", "functools"];
+pub(crate) const MODULES: [&str; 9] =
+    ["re", "json", "datetime", "math", "base64", "collections", "itertools", "functools", "unicodedata"];
+
+/// The module of annotations, which are not evaluated: all that it holds is nothing at all.
+pub(crate) const TYPING: &str = "typing";
+
+/// What to write instead of modules that people import elsewhere.
+const INSTEAD: [(&str, &str); 10] = [
+    ("dataclasses", "write a plain class, or struct(a=1)"),
+    ("enum", "write a plain class, or a dict"),
+    ("logging", "use ak_logger"),
+    ("os", "expressions see nothing of the machine"),
+    ("pytz", "times are UTC; datetime.timezone(datetime.timedelta(hours=1)) is a zone"),
+    ("random", "there is no randomness in expressions"),
+    ("secrets", "there is no randomness in expressions"),
+    ("structlog", "use ak_logger"),
+    ("uuid", "a UUID is a text here: user.uuid"),
+    ("zoneinfo", "times are UTC; datetime.timezone(datetime.timedelta(hours=1)) is a zone"),
+];
 
 /// Names that are built in, so that importing them changes nothing.
 pub(crate) const PROVIDED: [&str; 22] = [
@@ -54,7 +72,7 @@ pub(crate) const STAND_INS: [(&str, &[&str]); 2] =
 const MODELS: [&str; 8] = ["User", "Group", "Application", "Provider", "Source", "Brand", "Event", "Token"];
 
 /// Names that exist elsewhere and not here.
-const ABSENT: [(&str, Option<&str>); 27] = [
+const ABSENT: [(&str, Option<&str>); 26] = [
     ("requests", Some("expressions send no requests")),
     ("ak_create_jwt", None),
     ("ak_create_jwt_raw", None),
@@ -73,7 +91,6 @@ const ABSENT: [(&str, Option<&str>); 27] = [
     ("callable", None),
     ("issubclass", None),
     ("delattr", None),
-    ("format", Some("use an f-string")),
     ("super", None),
     ("property", None),
     ("classmethod", None),
@@ -85,12 +102,12 @@ const ABSENT: [(&str, Option<&str>); 27] = [
 ];
 
 /// Functions of `re` whose first argument is a pattern.
-const PATTERN_FUNCTIONS: [&str; 9] =
+pub(crate) const PATTERN_FUNCTIONS: [&str; 9] =
     ["match", "search", "fullmatch", "sub", "subn", "compile", "findall", "finditer", "split"];
 
 /// Reports the first thing that an expression may not contain.
 pub(crate) fn check(body: &[Stmt], mentions: &Mentions, dns: bool, lines: &Lines) -> Result<(), CompileError> {
-    let mut check = Check { mentions, dns, lines, modules: modules(body, mentions), error: None };
+    let mut check = Check { mentions, dns, lines, modules: modules(body, mentions), parts: Vec::new(), error: None };
     check.visit_body(body);
     check.error.map_or(Ok(()), Err)
 }
@@ -100,10 +117,49 @@ struct Check<'a> {
     dns: bool,
     lines: &'a Lines,
     modules: Vec<(String, &'static str)>,
+    /// Parts of lists that an assignment replaces, which the prelude does.
+    parts: Vec<TextRange>,
     error: Option<CompileError>,
 }
 
+/// What to write instead of an import.
+fn instead(module: &str) -> String {
+    let known = INSTEAD.iter().find(|(name, _)| *name == module);
+    match known {
+        Some((_, hint)) => (*hint).to_owned(),
+        None => format!("modules are {}; helpers need no import", MODULES.join(", ")),
+    }
+}
+
+/// The part of a list that an assignment replaces: `xs[1:3] = …`.
+pub(crate) fn replaces_part(assign: &StmtAssign) -> Option<&ExprSubscript> {
+    match &*assign.targets {
+        [Expr::Subscript(target)] if target.start() == assign.start() && is_part(&target.slice) => Some(target),
+        _ => None,
+    }
+}
+
+/// Whether an index is a slice without a step.
+pub(crate) fn is_part(index: &Expr) -> bool {
+    matches!(index, Expr::Slice(slice) if slice.step.is_none())
+}
+
+/// Whether a class has no base but the one that all have.
+pub(crate) fn is_object(bases: &Arguments) -> bool {
+    bases.keywords.is_empty() && matches!(&*bases.args, [Expr::Name(name)] if name.id.as_str() == "object")
+}
+
 impl Check<'_> {
+    fn delete(&mut self, target: &Expr) {
+        match target {
+            Expr::Name(_) => {}
+            Expr::Subscript(item) if !item.slice.is_slice_expr() || is_part(&item.slice) => {}
+            Expr::Tuple(targets) => targets.elts.iter().for_each(|target| self.delete(target)),
+            Expr::List(targets) => targets.elts.iter().for_each(|target| self.delete(target)),
+            _ => self.unsupported(target.range(), "`del` of this", "use it for names, items and slices without a step"),
+        }
+    }
+
     fn line(&self, at: TextSize) -> u32 {
         self.lines.line(at)
     }
@@ -137,23 +193,30 @@ impl Check<'_> {
 
     fn module(&mut self, alias: &Alias) {
         let name = alias.name.as_str();
-        if MODULES.contains(&name) || STAND_INS.iter().any(|(module, _)| *module == name) {
+        if MODULES.contains(&name)
+            || name == TYPING
+            || is_own(name)
+            || STAND_INS.iter().any(|(module, _)| *module == name)
+        {
             return;
         }
         if name == "requests" || name.starts_with("authentik") {
             return self.not_available(alias.range(), name, None);
         }
-        self.unsupported(
-            alias.range(),
-            &format!("import of '{name}'"),
-            &format!("modules are {}; helpers need no import", MODULES.join(", ")),
-        );
+        self.unsupported(alias.range(), &format!("import of '{name}'"), &instead(name));
     }
 
     /// Reports what a module of ours does not hold.
     fn member(&mut self, range: TextRange, module: &str, name: &str) {
         if !holds(module, name) {
             self.unsupported(range, &format!("'{module}.{name}'"), &format!("{module} holds {}", names(module)));
+        }
+    }
+
+    /// Reports what a module that only the prelude has does not hold.
+    fn own(&mut self, range: TextRange, module: &str, name: &str) {
+        if own(module, name).is_none() {
+            self.unsupported(range, &format!("'{module}.{name}'"), &format!("{module} holds {}", names_of_own(module)));
         }
     }
 
@@ -165,30 +228,43 @@ impl Check<'_> {
             }
             return;
         }
-        if import.level == 0 && module == "__future__" {
+        if import.level == 0 && (module == "__future__" || module == TYPING) {
             return;
         }
         for alias in &import.names {
             let full = format!("{module}.{}", alias.name);
+            if import.level == 0 && is_own(module) {
+                self.own(import.range(), module, &alias.name);
+                continue;
+            }
+            if import.level == 0 && is_own(&full) {
+                continue;
+            }
             if PROVIDED.contains(&alias.name.as_str()) || STAND_INS.iter().any(|(module, _)| *module == full) {
                 continue;
             }
             if module == "requests" || module.starts_with("authentik") {
                 self.not_available(import.range(), &full, None);
             } else {
-                self.unsupported(
-                    import.range(),
-                    &format!("import of '{}' from '{module}'", alias.name),
-                    &format!("modules are {}; helpers need no import", MODULES.join(", ")),
-                );
+                let what = format!("import of '{}' from '{module}'", alias.name);
+                self.unsupported(import.range(), &what, &instead(module));
             }
         }
     }
 
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
-            Stmt::Delete(_) => self.unsupported(stmt.range(), "`del`", "use .pop(key) for entries of a dict or list"),
-            Stmt::Match(_) => self.unsupported(stmt.range(), "`match`", "use if and elif"),
+            Stmt::Delete(delete) => {
+                for target in &delete.targets {
+                    self.delete(target);
+                }
+            }
+            Stmt::Assign(assign) => self.parts.extend(replaces_part(assign).map(Ranged::range)),
+            Stmt::Match(matching) => {
+                for pattern in matching.cases.iter().filter_map(|case| unmatchable(&case.pattern)) {
+                    self.unsupported(pattern.range(), "this pattern", "name the attributes: Class(name=pattern)");
+                }
+            }
             Stmt::TypeAlias(_) => self.unsupported(stmt.range(), "`type`", ""),
             Stmt::With(with) if with.is_async => self.unsupported(stmt.range(), "`async with`", ""),
             Stmt::For(for_) if for_.is_async => self.unsupported(stmt.range(), "`async for`", ""),
@@ -200,7 +276,7 @@ impl Check<'_> {
             }
             Stmt::ClassDef(def) => {
                 self.name(&def.name, def.name.range());
-                if def.arguments.as_ref().is_some_and(|arguments| !arguments.is_empty()) {
+                if def.arguments.as_ref().is_some_and(|arguments| !arguments.is_empty() && !is_object(arguments)) {
                     self.unsupported(stmt.range(), "a class with a base class", "write functions, or a plain class");
                 }
             }
@@ -230,6 +306,9 @@ impl Check<'_> {
             }
             Expr::Attribute(attribute) => {
                 self.name(&attribute.attr, attribute.attr.range());
+                if let Some(module) = self.mentions.own(&attribute.value).map(str::to_owned) {
+                    self.own(attribute.range(), &module, &attribute.attr);
+                }
                 if let Expr::Name(name) = &*attribute.value
                     && let Some((_, module)) = self.modules.iter().find(|(known, _)| *known == name.id.as_str())
                 {
@@ -247,14 +326,10 @@ impl Check<'_> {
                     );
                 }
             }
-            Expr::BinOp(binary)
-                if binary.op == Operator::Mod
-                    && matches!(&*binary.left, Expr::StringLiteral(_) | Expr::FString(_) | Expr::BytesLiteral(_)) =>
-            {
-                self.unsupported(expr.range(), "formatting with `%`", "use an f-string");
-            }
             Expr::Subscript(subscript)
-                if subscript.ctx == ExprContext::Store && matches!(&*subscript.slice, Expr::Slice(_)) =>
+                if subscript.ctx == ExprContext::Store
+                    && matches!(&*subscript.slice, Expr::Slice(_))
+                    && !self.parts.contains(&expr.range()) =>
             {
                 self.unsupported(
                     expr.range(),
@@ -297,6 +372,24 @@ impl<'a> Visitor<'a> for Check<'_> {
     }
 
     fn visit_annotation(&mut self, _: &'a Expr) {}
+
+    fn visit_pattern(&mut self, pattern: &'a Pattern) {
+        let name = match pattern {
+            Pattern::MatchAs(named) => named.name.as_ref(),
+            Pattern::MatchStar(rest) => rest.name.as_ref(),
+            Pattern::MatchMapping(items) => items.rest.as_ref(),
+            _ => None,
+        };
+        if let Some(name) = name {
+            self.name(name, name.range());
+        }
+        if let Pattern::MatchClass(class) = pattern {
+            for keyword in &class.arguments.keywords {
+                self.name(&keyword.attr, keyword.attr.range());
+            }
+        }
+        visitor::walk_pattern(self, pattern);
+    }
 
     fn visit_parameter(&mut self, parameter: &'a ruff_python_ast::Parameter) {
         self.name(&parameter.name, parameter.name.range());

@@ -2,11 +2,14 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write,
     net::IpAddr,
     sync::{LazyLock, Mutex, PoisonError},
 };
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
 use ipnet::IpNet;
+use md5::{Digest, Md5};
 use monty_types::MontyObject;
 use num_bigint::BigInt;
 use regex::{Captures, Regex, RegexBuilder};
@@ -106,6 +109,27 @@ pub(crate) fn slugify(text: &str) -> String {
         }
     }
     slug.trim_matches(['-', '_']).to_owned()
+}
+
+/// The digest of bytes, in hexadecimal digits; `None` when there is none of this name. Expressions make pictures' addresses and
+/// stable names of them, nothing that is kept secret.
+pub(crate) fn digest(name: &str, data: &[u8]) -> Option<String> {
+    let kind = match name.to_ascii_lowercase().as_str() {
+        "md5" => return Some(hex(&Md5::digest(data))),
+        "sha1" => &SHA1_FOR_LEGACY_USE_ONLY,
+        "sha256" => &SHA256,
+        "sha384" => &SHA384,
+        "sha512" => &SHA512,
+        _ => return None,
+    };
+    Some(hex(aws_lc_rs::digest::digest(kind, data).as_ref()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// Reads an address. A mapped IPv4 address is the IPv4 address.

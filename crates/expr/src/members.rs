@@ -9,7 +9,7 @@ use ruff_python_ast::{
 use crate::{check::MODULES, prelude::Part, scan::Mentions};
 
 /// What the interpreter's modules hold, as far as expressions have a use for it.
-const MEMBERS: [(&str, &[&str]); 8] = [
+const MEMBERS: [(&str, &[&str]); 9] = [
     (
         "re",
         &[
@@ -145,13 +145,17 @@ const MEMBERS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("functools", &["partial", "reduce"]),
+    ("unicodedata", &["category", "combining", "is_normalized", "lookup", "name", "normalize"]),
 ];
 
 /// What the prelude adds or has in its place: module, name, what stands for it, and where that is defined.
-const SUPPLIED: [(&str, &str, &str, Option<Part>); 10] = [
+const SUPPLIED: [(&str, &str, &str, Option<Part>); 13] = [
     // Dicts keep their order.
     ("collections", "OrderedDict", "dict", None),
     ("datetime", "UTC", "__pc_utc", Some(Part::Clock)),
+    ("functools", "cache", "__pc_lru_cache", Some(Part::Decorators)),
+    ("functools", "lru_cache", "__pc_lru_cache", Some(Part::Decorators)),
+    ("functools", "wraps", "__pc_wraps", Some(Part::Decorators)),
     ("itertools", "combinations", "__pc_combinations", Some(Part::Combinations)),
     ("itertools", "groupby", "__pc_groupby", Some(Part::GroupBy)),
     ("itertools", "permutations", "__pc_permutations", Some(Part::Permutations)),
@@ -161,6 +165,48 @@ const SUPPLIED: [(&str, &str, &str, Option<Part>); 10] = [
     ("re", "finditer", "__pc_re_finditer", Some(Part::Found)),
     ("re", "split", "__pc_re_split", Some(Part::Found)),
 ];
+
+/// Modules that the prelude has and the interpreter has not: module, name, what stands for it, and where that is defined.
+const OWN: [(&str, &str, &str, Part); 23] = [
+    ("copy", "copy", "__pc_copy", Part::Small),
+    ("copy", "deepcopy", "__pc_deepcopy", Part::Small),
+    ("hashlib", "md5", "__pc_md5", Part::Hash),
+    ("hashlib", "new", "__pc_hash_new", Part::Hash),
+    ("hashlib", "sha1", "__pc_sha1", Part::Hash),
+    ("hashlib", "sha256", "__pc_sha256", Part::Hash),
+    ("hashlib", "sha384", "__pc_sha384", Part::Hash),
+    ("hashlib", "sha512", "__pc_sha512", Part::Hash),
+    ("operator", "attrgetter", "__pc_attrgetter", Part::Small),
+    ("operator", "itemgetter", "__pc_itemgetter", Part::Small),
+    ("string", "ascii_letters", "'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'", Part::Tick),
+    ("string", "ascii_lowercase", "'abcdefghijklmnopqrstuvwxyz'", Part::Tick),
+    ("string", "ascii_uppercase", "'ABCDEFGHIJKLMNOPQRSTUVWXYZ'", Part::Tick),
+    ("string", "digits", "'0123456789'", Part::Tick),
+    ("time", "time", "__pc_time", Part::Small),
+    ("urllib.parse", "parse_qs", "__pc_parse_qs", Part::Urls),
+    ("urllib.parse", "parse_qsl", "__pc_parse_qsl", Part::Urls),
+    ("urllib.parse", "quote", "__pc_quote", Part::Urls),
+    ("urllib.parse", "quote_plus", "__pc_quote_plus", Part::Urls),
+    ("urllib.parse", "unquote", "__pc_unquote", Part::Urls),
+    ("urllib.parse", "urlencode", "__pc_urlencode", Part::Urls),
+    ("urllib.parse", "urlparse", "__pc_urlparse", Part::Urls),
+    ("urllib.parse", "urlsplit", "__pc_urlparse", Part::Urls),
+];
+
+/// Whether a module is one that only the prelude has.
+pub(crate) fn is_own(module: &str) -> bool {
+    OWN.iter().any(|(of, ..)| *of == module)
+}
+
+/// What stands for a member of a module that only the prelude has.
+pub(crate) fn own(module: &str, name: &str) -> Option<(&'static str, Part)> {
+    OWN.iter().find(|(of, known, ..)| *of == module && *known == name).map(|(.., stands, part)| (*stands, *part))
+}
+
+/// What such a module holds, for a hint.
+pub(crate) fn names_of_own(module: &str) -> String {
+    OWN.iter().filter(|(of, ..)| *of == module).map(|(_, name, ..)| *name).collect::<Vec<_>>().join(", ")
+}
 
 /// What stands for a member that the prelude adds.
 pub(crate) fn supplied(module: &str, name: &str) -> Option<(&'static str, Option<Part>)> {

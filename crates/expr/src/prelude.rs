@@ -3,6 +3,16 @@
 //! They are compiled together with the expression that uses them, once, so that an evaluation parses nothing. Names of
 //! our own begin with `__pc_`; those of functions in Rust are in `helpers`.
 
+mod format;
+mod instants;
+mod modules;
+mod patterns;
+
+use format::{FORMAT, MODULO, NEXT, PARTS, ROUND};
+use instants::{CLOCK, INSTANTS, ORDER, SPAN};
+use modules::{HASH, SMALL, URLS};
+use patterns::{DUMPS, FOUND, KEPT, LOADS, PATTERN, REPLACE};
+
 /// A part of the prelude. `rewrite` asks for the ones its edits rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
@@ -54,6 +64,34 @@ pub(crate) enum Part {
     Permutations,
     /// `itertools.product`.
     Product,
+    /// `%` with text.
+    Modulo,
+    /// `str.format`.
+    Format,
+    /// Removing from lists and dicts, and replacing parts of lists.
+    Parts,
+    /// `next` of what yields.
+    Next,
+    /// `round` to digits.
+    Round,
+    /// Methods that are taken out of where they are.
+    Kept,
+    /// `functools.wraps` and `functools.lru_cache`.
+    Decorators,
+    /// Text of instants.
+    Instants,
+    /// `json.dumps` with a default.
+    Dumps,
+    /// `hashlib`.
+    Hash,
+    /// `urllib.parse`.
+    Urls,
+    /// `timedelta` of any numbers.
+    Span,
+    /// Patterns of regular expressions.
+    Pattern,
+    /// `copy`, `operator` and `time`.
+    Small,
 }
 
 impl Part {
@@ -84,6 +122,20 @@ impl Part {
             Self::GroupBy => GROUP_BY,
             Self::Permutations => PERMUTATIONS,
             Self::Product => PRODUCT,
+            Self::Modulo => MODULO,
+            Self::Format => FORMAT,
+            Self::Parts => PARTS,
+            Self::Next => NEXT,
+            Self::Round => ROUND,
+            Self::Kept => KEPT,
+            Self::Decorators => DECORATORS,
+            Self::Instants => INSTANTS,
+            Self::Dumps => DUMPS,
+            Self::Hash => HASH,
+            Self::Urls => URLS,
+            Self::Span => SPAN,
+            Self::Pattern => PATTERN,
+            Self::Small => SMALL,
         }
     }
 
@@ -94,6 +146,7 @@ impl Part {
             Self::Collection("filter" | "exclude" | "order_by") => &["__pc_select"],
             Self::Collection(_) => &[],
             Self::CallPolicy => &["__pc_call"],
+            Self::Hash => &["__pc_digest"],
             Self::Addresses
             | Self::Order
             | Self::Text
@@ -114,7 +167,20 @@ impl Part {
             | Self::Combinations
             | Self::GroupBy
             | Self::Permutations
-            | Self::Product => &[],
+            | Self::Product
+            | Self::Modulo
+            | Self::Format
+            | Self::Parts
+            | Self::Next
+            | Self::Round
+            | Self::Kept
+            | Self::Decorators
+            | Self::Instants
+            | Self::Dumps
+            | Self::Urls
+            | Self::Span
+            | Self::Pattern
+            | Self::Small => &[],
         }
     }
 }
@@ -211,31 +277,6 @@ def __pc_in(x, c):
     return c.version == x.version and first <= n and n <= c._last
 "#;
 
-// The interpreter knows no __lt__ and no __sub__ of classes, so operands become something it can order.
-const ORDER: &str = r"
-import datetime as __pc_dt
-def __pc_k(x):
-    if isinstance(x, __pc_dt.timedelta):
-        return x.total_seconds()
-    n = getattr(x, '_n', None)
-    return x if n is None else (x.version, n)
-def __pc_sub(a, b):
-    d = a - b
-    return d.total_seconds() if isinstance(d, __pc_dt.timedelta) and isinstance(a, __pc_dt.datetime) and isinstance(b, __pc_dt.datetime) else d
-def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
-    return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)
-def __pc_zoned(x, tz):
-    epoch = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_dt.timezone.utc)
-    offset = epoch - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
-    return (epoch + (x - epoch) + offset).replace(tzinfo=tz)
-def __pc_total_seconds(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o if isinstance(__pc_o, float) else __pc_o.total_seconds(*__pc_a, **__pc_k)
-def __pc_days(x):
-    return int(x // 86400) if isinstance(x, float) else x.days
-def __pc_seconds(x):
-    return int(x % 86400) if isinstance(x, float) else x.seconds
-";
-
 // `str` of an object of the host would list its attributes; what is meant is its name.
 const TEXT: &str = r"
 def __pc_s(x):
@@ -319,31 +360,6 @@ def ak_call_policy(name, **kwargs):
     return result
 ";
 
-// Moments without a time zone are those of UTC, as `datetime.now()` is.
-const CLOCK: &str = r"
-import datetime as __pc_dt
-__pc_utc = __pc_dt.timezone.utc
-def __pc_moment(c, seconds):
-    whole = int(seconds // 1)
-    part = int((seconds - whole) * 1000000 + 0.5)
-    at = __pc_dt.datetime(1970, 1, 1) + __pc_dt.timedelta(seconds=whole, microseconds=part)
-    return at.date() if c is __pc_dt.date else at
-def __pc_utcfromtimestamp(__pc_o, *__pc_a, **__pc_k):
-    return __pc_moment(__pc_o, *__pc_a) if __pc_o is __pc_dt.datetime else __pc_o.utcfromtimestamp(*__pc_a, **__pc_k)
-def __pc_fromtimestamp(__pc_o, *__pc_a, **__pc_k):
-    return __pc_local(__pc_o, *__pc_a, **__pc_k) if __pc_o is __pc_dt.datetime or __pc_o is __pc_dt.date else __pc_o.fromtimestamp(*__pc_a, **__pc_k)
-def __pc_local(c, seconds, tz=None):
-    at = __pc_moment(c, seconds)
-    if tz is None:
-        return at
-    offset = __pc_dt.datetime(1970, 1, 1, tzinfo=__pc_utc) - __pc_dt.datetime(1970, 1, 1, tzinfo=tz)
-    return (at + offset).replace(tzinfo=tz)
-def __pc_utcnow(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o.now(__pc_utc).replace(tzinfo=None) if __pc_o is __pc_dt.datetime else __pc_o.utcnow(*__pc_a, **__pc_k)
-def __pc_today(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o.now() if __pc_o is __pc_dt.datetime else __pc_o.today(*__pc_a, **__pc_k)
-";
-
 const SETS: &str = r"
 def __pc_sets(a, b):
     return isinstance(a, (set, frozenset)) and isinstance(b, (set, frozenset))
@@ -370,6 +386,22 @@ def __pc_chain(*x):
         if not held:
             break
     return held
+";
+
+const DECORATORS: &str = r"
+def __pc_wraps(of, *a, **k):
+    return lambda f: f
+def __pc_lru_cache(maxsize=128, typed=False):
+    def remember(f):
+        known = {}
+        def remembered(*a, **k):
+            __pc_t()
+            key = (a, tuple(k.items()))
+            if key not in known:
+                known[key] = f(*a, **k)
+            return known[key]
+        return remembered
+    return remember(maxsize) if maxsize is not None and not isinstance(maxsize, int) else remember
 ";
 
 const TRUTH: &str = r"
@@ -427,84 +459,6 @@ def __pc_pow(base, exp, mod=None):
         if isinstance(x, int) and (x >> 16384) not in (0, -1):
             raise OverflowError("pow() with three arguments takes numbers of up to 16384 bits")
     return pow(base, exp, mod)
-"#;
-
-// The interpreter makes all of a list before it looks at the time or the memory again. An item is some two hundred bytes, so
-// that a quarter of a million of them are what an evaluation may hold at most (CO-225). Each character may begin an item,
-// and each group makes another.
-const FOUND: &str = r#"
-import re as __pc_re
-def __pc_few(name, pattern, string, most=0):
-    pattern = pattern.pattern if isinstance(pattern, __pc_re.Pattern) else pattern
-    if not isinstance(pattern, str) or not isinstance(string, str):
-        return
-    n = min(len(string), most) if isinstance(most, int) and most > 0 else len(string)
-    most = 262144 // (1 + pattern.count("(") - pattern.count("(?:"))
-    if n > most:
-        raise MemoryError(f"{name}() takes texts of up to {most} characters with this pattern")
-def __pc_re_findall(pattern, string, flags=0):
-    __pc_few("findall", pattern, string)
-    return __pc_re.findall(pattern, string, flags)
-def __pc_re_finditer(pattern, string, flags=0):
-    __pc_few("finditer", pattern, string)
-    return __pc_re.finditer(pattern, string, flags)
-def __pc_re_split(pattern, string, maxsplit=0, flags=0):
-    __pc_few("split", pattern, string, maxsplit)
-    return __pc_re.split(pattern, string, maxsplit, flags)
-def __pc_few_of(name, of, a, k):
-    if isinstance(of, __pc_re.Pattern):
-        __pc_few(name, of, *(a if a else [k.get("string")])[:1], *(a[1:2] if len(a) > 1 else [k.get("maxsplit", 0)]))
-    elif len(a) > 1 and not isinstance(of, str):
-        __pc_few(name, *a[:2])
-def __pc_findall(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("findall", __pc_o, __pc_a, __pc_k)
-    if len(__pc_a) == 1 and not __pc_k:
-        return __pc_o.findall(__pc_a[0])
-    return __pc_o.findall(*__pc_a, **__pc_k)
-def __pc_finditer(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("finditer", __pc_o, __pc_a, __pc_k)
-    if len(__pc_a) == 1 and not __pc_k:
-        return __pc_o.finditer(__pc_a[0])
-    return __pc_o.finditer(*__pc_a, **__pc_k)
-def __pc_split(__pc_o, *__pc_a, **__pc_k):
-    __pc_few_of("split", __pc_o, __pc_a, __pc_k)
-    return __pc_o.split(*__pc_a, **__pc_k)
-"#;
-
-const LOADS: &str = r#"
-import json as __pc_json
-def __pc_loads(s, **k):
-    if isinstance(s, str) and s.count(",") + s.count("[") + s.count("{") > 131072:
-        raise MemoryError("json.loads() takes texts of up to 131072 values")
-    if isinstance(s, bytes) and s.count(b",") + s.count(b"[") + s.count(b"{") > 131072:
-        raise MemoryError("json.loads() takes texts of up to 131072 values")
-    return __pc_json.loads(s, **k)
-"#;
-
-const REPLACE: &str = r#"
-def __pc_replaced(found, f, s, count):
-    out = []
-    at = 0
-    for m in found:
-        if count and len(out) >= 2 * count:
-            break
-        out.append(s[at:m.start()])
-        out.append(f(m))
-        at = m.end()
-    out.append(s[at:])
-    return "".join(out)
-def __pc_re_sub(pattern, repl, string, count=0, flags=0):
-    if isinstance(repl, str):
-        return __pc_re.sub(pattern, repl, string, count=count, flags=flags)
-    found = __pc_finditer(pattern, string) if isinstance(pattern, __pc_re.Pattern) else __pc_re_finditer(pattern, string, flags)
-    return __pc_replaced(found, repl, string, count)
-def __pc_pattern_sub(__pc_o, *__pc_a, **__pc_k):
-    repl = __pc_a[0] if __pc_a else __pc_k.get("repl")
-    if isinstance(repl, str) or not isinstance(__pc_o, __pc_re.Pattern):
-        return __pc_o.sub(*__pc_a, **__pc_k)
-    string = __pc_a[1] if len(__pc_a) > 1 else __pc_k["string"]
-    count = __pc_a[2] if len(__pc_a) > 2 else __pc_k.get("count", 0)
-    return __pc_replaced(__pc_finditer(__pc_o, string), repl, string, count)
 "#;
 
 const TRANSLATE: &str = r#"

@@ -1,6 +1,7 @@
 //! Programs: expressions that have been read and found to be in the language.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -21,7 +22,7 @@ use crate::{
     rewrite::rewrite,
     run::{self, Input},
     scan::Mentions,
-    source::{Lines, indent_lines, readings},
+    source::{Lines, indent_lines, names_apart, readings},
 };
 
 /// What an expression is for: which names it has (CO-230).
@@ -165,18 +166,22 @@ type Parsed = ruff_python_parser::Parsed<ruff_python_ast::ModModule>;
 
 fn parse(source: &str) -> Result<(String, Parsed), CompileError> {
     let mut furthest: Option<CompileError> = None;
-    for text in readings(source) {
-        if let Some(line) = too_deep(&text) {
+    let readings = readings(source);
+    // Only what cannot be read otherwise is looked through for names that are words of statements elsewhere.
+    for (again, text) in [false, true].into_iter().flat_map(|again| readings.iter().map(move |text| (again, text))) {
+        if let Some(line) = too_deep(text) {
             return Err(CompileError::syntax(line, "too deeply nested"));
         }
+        let text = if again { Cow::Owned(names_apart(text)) } else { Cow::Borrowed(text.as_str()) };
         match parse_module(&text) {
-            Ok(parsed) => return Ok((text, parsed)),
-            Err(error) => {
+            Ok(parsed) => return Ok((text.into_owned(), parsed)),
+            Err(error) if !again => {
                 let line = Lines::of(&text).line(error.range().start());
                 if furthest.as_ref().is_none_or(|furthest| line > furthest.line) {
                     furthest = Some(CompileError::syntax(line, error.error.to_string()));
                 }
             }
+            Err(_) => {}
         }
     }
     Err(furthest.unwrap_or_else(|| CompileError::syntax(1, "not an expression")))

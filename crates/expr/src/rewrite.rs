@@ -3,9 +3,11 @@
 //! An edit replaces an operation by a call of a function of the prelude, in its place and on its line, so that values
 //! the function does not care about behave as before. Text within strings and comments is never touched.
 
+mod matching;
 mod python;
+mod statements;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ruff_python_ast::{
     CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
@@ -15,10 +17,12 @@ use ruff_python_ast::{
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
+pub(crate) use matching::unmatchable;
+
 use crate::{
     check,
     collections::METHODS,
-    members::{modules, supplied},
+    members::{is_own, modules, own, supplied},
     prelude::Part,
     scan::{Mentions, stand_ins},
     source::Edits,
@@ -42,21 +46,24 @@ pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, ment
     let reads = |names: &[&str]| names.iter().any(|name| mentions.reads(name));
     let attributes = |names: &[&str]| names.iter().any(|name| mentions.attributes.contains(*name));
     let addresses = reads(&["ip_address", "ip_network", "ak_client_ip", "IpAddress", "IpNetwork"]);
+    let instants = reads(&["now", "datetime", "timezone", "timedelta"])
+        || mentions.bound.contains("datetime")
+        || attributes(&INSTANTS);
     let mut rewrite = Rewrite {
         text,
         tokens,
         edits: Edits::default(),
         parts: BTreeSet::new(),
         addresses,
-        ordered: addresses
-            || reads(&["now", "datetime", "timezone"])
-            || mentions.bound.contains("datetime")
-            || attributes(&INSTANTS),
+        ordered: addresses || instants,
+        instants,
+        spans: reads(&["timedelta"]) || attributes(&["timedelta"]),
         mappings: attributes(&["headers", "GET"]),
         sets: mentions.sets || reads(&["set", "frozenset"]),
         modules: modules(body, mentions),
         mentions,
         stand_ins: stand_ins(body),
+        matches: 0,
     };
     for (name, part) in
         [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
@@ -78,6 +85,10 @@ struct Rewrite<'a> {
     addresses: bool,
     /// Whether instants or addresses may be compared or subtracted.
     ordered: bool,
+    /// Whether there may be instants.
+    instants: bool,
+    /// Whether there may be spans of time.
+    spans: bool,
     /// Whether headers or query parameters may be indexed.
     mappings: bool,
     /// Whether sets may be compared.
@@ -86,6 +97,8 @@ struct Rewrite<'a> {
     /// Names of modules.
     modules: Vec<(String, &'static str)>,
     stand_ins: Vec<(String, &'static [&'static str])>,
+    /// How many `match` there have been.
+    matches: usize,
 }
 
 impl Rewrite<'_> {
@@ -145,7 +158,7 @@ impl Rewrite<'_> {
         self.before(first, "__pc_t()");
     }
 
-    fn wrap(&mut self, range: TextRange, open: &'static str, part: Part) {
+    fn wrap(&mut self, range: TextRange, open: impl Into<Cow<'static, str>>, part: Part) {
         self.parts.insert(part);
         self.edits.wrap(range, open, ")");
     }
@@ -182,6 +195,10 @@ impl Rewrite<'_> {
 
     fn call(&mut self, call: &ExprCall) {
         self.kept_methods(call);
+        if self.dumps(call) || self.timedelta(call) {
+            return;
+        }
+        self.pattern(call);
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
@@ -196,6 +213,13 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if CLOCK.contains(&function.attr.as_str()) => {
                 self.method(call, function, &function.attr, Part::Clock);
             }
+            Expr::Attribute(function) if matches!(function.attr.as_str(), "strftime" | "strptime") => {
+                self.method(call, function, &function.attr, Part::Instants);
+            }
+            Expr::Attribute(function) if function.attr.as_str() == "isoformat" && !call.arguments.is_empty() => {
+                self.method(call, function, "isoformat", Part::Instants);
+            }
+            Expr::Attribute(function) if self.format(call, function) => {}
             Expr::Attribute(function) if function.attr.as_str() == "translate" => {
                 self.method(call, function, "translate", Part::Translate);
             }
@@ -219,6 +243,7 @@ impl Rewrite<'_> {
                 self.edits.replace(call.func.range(), "__pc_sum");
             }
             Expr::Name(name) if self.mentions.is_imported(&name.id, "re", "sub") => self.replacement(call, None),
+            Expr::Name(_) if self.function_of_language(call) || self.getattr(call) || self.exception(call) => {}
             Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)
@@ -237,7 +262,16 @@ impl Rewrite<'_> {
 
     /// `ipaddress.ip_address` becomes `ip_address`, `itertools.product` what the prelude has for it.
     fn stand_in(&mut self, attribute: &ExprAttribute) -> bool {
+        if let Some((stands, part)) = self.mentions.own(&attribute.value).and_then(|of| own(of, &attribute.attr)) {
+            let stands = self.supply_own(stands, part);
+            self.edits.replace(attribute.range(), stands);
+            return true;
+        }
         let Expr::Name(name) = &*attribute.value else { return false };
+        if self.is_typing(&name.id) {
+            self.edits.replace(attribute.range(), Self::of_typing(&attribute.attr));
+            return true;
+        }
         if let Some((stands, part)) = self.module(&name.id).and_then(|module| supplied(module, &attribute.attr)) {
             let stands = self.supply(stands, part);
             self.edits.replace(attribute.range(), stands);
@@ -256,15 +290,16 @@ impl Rewrite<'_> {
             || attribute.ctx != ExprContext::Load
             || self.method_of_text(attribute)
             || self.method_of_sets(attribute)
+            || self.kept_method_of_pattern(attribute)
         {
             return;
         }
         match attribute.attr.as_str() {
             "headers" => self.wrap(expr.range(), "__pc_headers(", Part::Mappings),
             "GET" => self.wrap(expr.range(), "__pc_query(", Part::Mappings),
-            name @ ("days" | "seconds") if self.ordered => {
+            name @ ("days" | "seconds" | "microseconds") if self.ordered => {
                 if let Some(dot) = self.dot(attribute) {
-                    self.wrap(expr.range(), if name == "days" { "__pc_days(" } else { "__pc_seconds(" }, Part::Order);
+                    self.wrap(expr.range(), format!("__pc_{name}("), Part::Order);
                     self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
                 }
             }
@@ -304,29 +339,20 @@ impl Rewrite<'_> {
             Expr::Compare(compare) if self.ordered => {
                 let operands: Vec<&Expr> = std::iter::once(&*compare.left).chain(&*compare.comparators).collect();
                 let order = |op: Option<&CmpOp>| matches!(op, Some(CmpOp::Lt | CmpOp::LtE | CmpOp::Gt | CmpOp::GtE));
+                let equal = |op: Option<&CmpOp>| self.spans && matches!(op, Some(CmpOp::Eq | CmpOp::NotEq));
+                let equals: Vec<bool> = (0..=compare.ops.len())
+                    .map(|at| equal(compare.ops.get(at)) || at > 0 && equal(compare.ops.get(at - 1)))
+                    .collect();
                 for (at, operand) in operands.into_iter().enumerate() {
                     let before = at.checked_sub(1).and_then(|at| compare.ops.get(at));
                     if (order(before) || order(compare.ops.get(at))) && !operand.is_literal_expr() {
                         self.wrap(operand.range(), "__pc_k(", Part::Order);
+                    } else if equals.get(at) == Some(&true) && !operand.is_literal_expr() {
+                        self.wrap(operand.range(), "__pc_e(", Part::Order);
                     }
                 }
             }
-            Expr::BinOp(binary) if binary.op == Operator::Sub && self.ordered => {
-                self.truths(&[&binary.left, &binary.right]);
-                if let Some(minus) = self.token(TokenKind::Minus, binary.left.end()) {
-                    self.wrap(expr.range(), "__pc_sub(", Part::Order);
-                    self.edits.replace(minus, ",");
-                }
-            }
-            Expr::BinOp(binary) if binary.op == Operator::BitOr => {
-                if let Some(bar) = self.token(TokenKind::Vbar, binary.left.end()) {
-                    self.wrap(expr.range(), "__pc_or(", Part::Union);
-                    self.edits.replace(bar, ",");
-                }
-            }
-            Expr::BinOp(binary) if binary.op != Operator::BitAnd && binary.op != Operator::BitXor => {
-                self.truths(&[&binary.left, &binary.right]);
-            }
+            Expr::BinOp(binary) => self.binary(expr, binary),
             Expr::Lambda(lambda) => {
                 self.parts.insert(Part::Tick);
                 self.edits.wrap(lambda.body.range(), "__pc_t()and(", ")");
@@ -372,15 +398,24 @@ impl Rewrite<'_> {
                 if check::MODULES.contains(&module) {
                     return self.import_of_ours(stmt, module, &import.names);
                 }
+                let mut ours = if module == check::TYPING { Self::import_of_typing(&import.names) } else { Vec::new() };
+                for alias in &import.names {
+                    if let Some((stands, part)) = own(module, &alias.name) {
+                        let stands = self.supply_own(stands, part);
+                        ours.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
+                    }
+                }
                 let renamed = import.names.iter().filter(|alias| check::PROVIDED.contains(&alias.name.as_str()));
-                renamed.filter_map(|a| a.asname.as_ref().map(|new| format!("{new}={}", a.name))).collect()
+                let renamed = renamed.filter_map(|a| a.asname.as_ref().map(|new| format!("{new}={}", a.name)));
+                ours.into_iter().chain(renamed).collect()
             }
             Stmt::Import(import) => {
-                if !import
-                    .names
-                    .iter()
-                    .any(|alias| check::STAND_INS.iter().any(|(name, _)| *name == alias.name.as_str()))
-                {
+                let stands_in = |name: &str| {
+                    name == check::TYPING
+                        || is_own(name)
+                        || check::STAND_INS.iter().any(|(stand_in, _)| *stand_in == name)
+                };
+                if !import.names.iter().any(|alias| stands_in(&alias.name)) {
                     return;
                 }
                 let others = import.names.iter().filter(|alias| check::MODULES.contains(&alias.name.as_str()));
@@ -460,6 +495,21 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
                 }
             }
             Stmt::Import(_) | Stmt::ImportFrom(_) => return self.rewrite.import(stmt),
+            Stmt::Delete(delete) => self.rewrite.delete(delete),
+            Stmt::Assign(assign) => self.rewrite.put(assign),
+            Stmt::ClassDef(class) => self.rewrite.class(class),
+            Stmt::Match(matching) => {
+                self.rewrite.matching(matching);
+                self.visit_expr(&matching.subject);
+                for case in &matching.cases {
+                    // What stands for a pattern is made of its text.
+                    if let Some(guard) = &case.guard {
+                        self.visit_expr(guard);
+                    }
+                    self.visit_body(&case.body);
+                }
+                return;
+            }
             Stmt::Return(back) if self.yields => match &back.value {
                 Some(value) => self.rewrite.edits.wrap(value.range(), "(", ", __pc_y)[1]"),
                 None => self.rewrite.edits.append(back.end(), " __pc_y"),
@@ -492,6 +542,11 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::Subscript(subscript) = expr
+            && self.rewrite.is_of_typing(&subscript.value)
+        {
+            return self.rewrite.edits.replace(expr.range(), "None");
+        }
         self.rewrite.expr(expr);
         // What a method call is rewritten from is not an attribute any more.
         if let Expr::Call(call) = expr

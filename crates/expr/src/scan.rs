@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use ruff_python_ast::{
-    Alias, ExceptHandler, Expr, ExprContext, Parameter, Stmt,
+    Alias, ExceptHandler, Expr, ExprContext, Parameter, Pattern, Stmt,
     visitor::{self, Visitor},
 };
 
-use crate::check;
+use crate::{check, members::is_own};
 
 /// Names of modules that are imported although everything in them is built in.
 pub(crate) fn stand_ins(body: &[Stmt]) -> Vec<(String, &'static [&'static str])> {
@@ -54,6 +54,10 @@ pub(crate) struct Mentions {
     pub(crate) made: HashSet<String>,
     /// What is imported from where: name, module, member.
     pub(crate) imported: Vec<(String, String, String)>,
+    /// Names of the module `typing`.
+    pub(crate) typing: Vec<String>,
+    /// Names, with dots, of modules that only the prelude has: name, module.
+    pub(crate) own: Vec<(String, String)>,
     /// Attributes that are read, written or called.
     pub(crate) attributes: HashSet<String>,
     /// Whether there are sets that are written down as such.
@@ -84,6 +88,21 @@ impl Mentions {
             && !self.made.contains(name)
     }
 
+    /// The module that only the prelude has, by what it is called in the expression.
+    pub(crate) fn own(&self, of: &Expr) -> Option<&str> {
+        let name = match of {
+            Expr::Name(name) => name.id.to_string(),
+            Expr::Attribute(attribute) => match &*attribute.value {
+                Expr::Name(name) => format!("{}.{}", name.id, attribute.attr),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let first = name.split('.').next().unwrap_or_default();
+        let (_, module) = self.own.iter().find(|(known, _)| *known == name)?;
+        (!self.made.contains(first)).then_some(module)
+    }
+
     fn make(&mut self, name: &str) {
         self.bound.insert(name.to_owned());
         self.assigned.insert(name.to_owned());
@@ -107,6 +126,15 @@ impl<'a> Visitor<'a> for Mentions {
                 self.make(&def.name);
                 visitor::walk_stmt(self, stmt);
             }
+            Stmt::Import(import) => {
+                let own = import.names.iter().filter(|alias| is_own(&alias.name));
+                self.own.extend(
+                    own.map(|alias| (alias.asname.as_ref().unwrap_or(&alias.name).to_string(), alias.name.to_string())),
+                );
+                let typing = import.names.iter().filter(|alias| alias.name.as_str() == check::TYPING);
+                self.typing.extend(typing.map(|alias| alias.asname.as_ref().unwrap_or(&alias.name).to_string()));
+                visitor::walk_stmt(self, stmt);
+            }
             Stmt::ImportFrom(import) => {
                 // What is built in stays so under the name that an import gives it.
                 self.names.extend(import.names.iter().map(|alias| alias.name.to_string()));
@@ -114,6 +142,12 @@ impl<'a> Visitor<'a> for Mentions {
                 self.assigned.extend(given);
                 let module = import.module.as_ref().map(ToString::to_string).unwrap_or_default();
                 self.patterns |= module == "re";
+                for alias in &import.names {
+                    let full = format!("{module}.{}", alias.name);
+                    if is_own(&full) {
+                        self.own.push((alias.asname.as_ref().unwrap_or(&alias.name).to_string(), full));
+                    }
+                }
                 self.imported.extend(import.names.iter().map(|alias| {
                     let name = alias.asname.as_ref().unwrap_or(&alias.name);
                     (name.to_string(), module.clone(), alias.name.to_string())
@@ -143,6 +177,23 @@ impl<'a> Visitor<'a> for Mentions {
                 visitor::walk_expr(self, expr);
             }
             Expr::Call(call) => {
+                // `getattr(group, "name")` mentions what it names.
+                if let (Expr::Name(name), Some(Expr::StringLiteral(attribute))) =
+                    (&*call.func, call.arguments.args.get(1))
+                    && matches!(name.id.as_str(), "getattr" | "hasattr")
+                {
+                    self.attributes.insert(attribute.value.to_str().to_owned());
+                }
+                let function = match &*call.func {
+                    Expr::Name(name) => name.id.as_str(),
+                    Expr::Attribute(attribute) => attribute.attr.as_str(),
+                    _ => "",
+                };
+                if function == "attrgetter" {
+                    for name in call.arguments.args.iter().filter_map(Expr::as_string_literal_expr) {
+                        self.attributes.extend(name.value.to_str().split('.').map(str::to_owned));
+                    }
+                }
                 // What `struct` is given becomes a member.
                 self.made
                     .extend(call.arguments.keywords.iter().filter_map(|k| k.arg.as_ref()).map(ToString::to_string));
@@ -155,6 +206,22 @@ impl<'a> Visitor<'a> for Mentions {
 
     // Annotations are not evaluated.
     fn visit_annotation(&mut self, _: &'a Expr) {}
+
+    fn visit_pattern(&mut self, pattern: &'a Pattern) {
+        let name = match pattern {
+            Pattern::MatchAs(named) => named.name.as_ref(),
+            Pattern::MatchStar(rest) => rest.name.as_ref(),
+            Pattern::MatchMapping(items) => items.rest.as_ref(),
+            _ => None,
+        };
+        if let Some(name) = name {
+            self.make(name);
+        }
+        if let Pattern::MatchClass(class) = pattern {
+            self.attributes.extend(class.arguments.keywords.iter().map(|keyword| keyword.attr.to_string()));
+        }
+        visitor::walk_pattern(self, pattern);
+    }
 
     fn visit_parameter(&mut self, parameter: &'a Parameter) {
         self.make(&parameter.name);

@@ -4,7 +4,11 @@
 
 use std::borrow::Cow;
 
-use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::{
+    PySourceType,
+    token::{TokenKind, Tokens},
+};
+use ruff_python_parser::parse_unchecked_source;
 use ruff_text_size::{TextRange, TextSize};
 
 /// The readings of a text, likeliest first: as it stands, and with common indentation removed. The indentation of the
@@ -24,6 +28,30 @@ pub(crate) fn readings(source: &str) -> Vec<String> {
         readings.push(text);
     }
     readings
+}
+
+/// The text with parentheses around names that are words of statements elsewhere: `x = 1; match = 2`. What follows a
+/// semicolon or a colon in a line is no such statement, but the parser takes it for one.
+pub(crate) fn names_apart(text: &str) -> String {
+    let parsed = parse_unchecked_source(text, PySourceType::Python);
+    let tokens: Vec<_> = parsed.tokens().iter().map(|token| (token.kind(), range_of(token))).collect();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for (place, (kind, range)) in tokens.iter().enumerate().skip(1) {
+        let before = tokens.get(place - 1).map(|(kind, _)| *kind);
+        let after = tokens.get(place + 1).map(|(kind, _)| *kind);
+        let text_of = |range: &TextRange| text.get(range.to_std_range()).unwrap_or_default();
+        let word = !matches!(kind, TokenKind::String) && matches!(text_of(range), "match" | "case" | "type");
+        if word && matches!(before, Some(TokenKind::Semi | TokenKind::Colon)) && after != Some(TokenKind::Name) {
+            out.push_str(text.get(at..range.start().to_usize()).unwrap_or_default());
+            out.push('(');
+            out.push_str(text_of(range));
+            out.push(')');
+            at = range.end().to_usize();
+        }
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    out
 }
 
 fn indent(line: &str) -> &str {

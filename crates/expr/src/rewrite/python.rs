@@ -1,7 +1,7 @@
 //! What the interpreter lacks of Python, made of what it has (CO-221).
 
 use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, UnaryOp, token::TokenKind};
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::Ranged;
 
 use super::Rewrite;
 use crate::{members::supplied, prelude::Part};
@@ -28,16 +28,16 @@ impl Rewrite<'_> {
             && let Expr::Name(of) = &*method.value
             && (of.id.as_str() != "str" || self.mentions.bound.contains("str"))
             && self.module(&of.id).is_none()
+            && self.kept(method).is_none()
         {
             self.parts.insert(Part::Tick);
-            if let (Some(name), Some(dot)) = (self.finds(method), self.dot(method)) {
-                self.parts.insert(Part::Found);
-                let open = format!("(lambda __pc_x,*__pc_a:__pc_t()and __pc_{name}(");
-                self.edits.wrap(value.range(), open, "");
-                self.cut(TextRange::new(dot.start(), method.end()), ",__pc_x,*__pc_a))");
-            } else {
-                self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
-            }
+            self.edits.wrap(value.range(), "(lambda __pc_x,*__pc_a:__pc_t()and ", "(__pc_x,*__pc_a))");
+        }
+        if let Some(value) = value
+            && self.is_builtin(value, &["str"])
+        {
+            self.parts.extend([Part::Text, Part::Tick]);
+            self.edits.replace(value.range(), "(lambda __pc_x:__pc_t()and str(__pc_s(__pc_x)))");
         }
     }
 
@@ -147,6 +147,12 @@ impl Rewrite<'_> {
             self.parts.insert(part);
             self.parts.insert(Part::Tick);
         }
+        stands
+    }
+
+    /// Puts what the prelude has of a module of its own in.
+    pub(super) fn supply_own(&mut self, stands: &'static str, part: Part) -> &'static str {
+        self.parts.extend([part, Part::Text, Part::Tick]);
         stands
     }
 

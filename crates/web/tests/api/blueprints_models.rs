@@ -312,6 +312,40 @@ async fn co_730_an_export_changes_nothing() {
     let access = only(&other, "/core/users/?username=mary").await["pk"].clone();
     let access = format!("/core/applications/wiki/check_access/?for_user={access}");
     assert_eq!(other.get(&access).await["passing"], json!(true));
+    // Names of entries and their order do not come from keys, which differ; only the secret has not come along.
+    let secret = ",\"wiki_password\":\"********\"";
+    assert!(exported.contains(secret), "{exported}");
+    assert_eq!(export(&other.ctx, &Actor::system()).await.unwrap(), exported.replace(secret, ""));
+}
+
+/// CO-725, CO-733: a blueprint that says the same otherwise changes nothing: an expression with a line break at its end, groups
+/// in another order.
+#[tokio::test]
+async fn co_733_what_is_written_otherwise_is_as_it_should_be() {
+    let site = crate::expressions::site().await;
+    let text = |first: &str, second: &str| {
+        format!(
+            "  - {{model: authentik_core.group, id: a, identifiers: {{name: a}}}}
+  - {{model: authentik_core.group, id: b, identifiers: {{name: b}}}}
+  - model: authentik_core.user
+    identifiers: {{username: two}}
+    attrs: {{name: Two, groups: [!KeyOf {first}, !KeyOf {second}]}}
+  - model: authentik_policies_expression.expressionpolicy
+    identifiers: {{name: lines}}
+    attrs:
+      expression: |
+        # Everybody.
+        return True
+"
+        )
+    };
+    applied(&site, &text("a", "b")).await;
+    let before = site.events("model_updated").await.len();
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let again = applied(&site, &text(first, second)).await;
+        assert!(again.log.iter().all(|line| line.event.ends_with("is as it should be")), "{:?}", again.log);
+    }
+    assert_eq!(site.events("model_updated").await.len(), before);
 }
 
 /// CO-480, CO-730: an export names the key pair that every installation has of its own, and does not hold it.

@@ -35,7 +35,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             certificates.insert(key_text(&model.key(ours)), model.label(ours));
         }
         objects.retain(|object| !is_left_out(model, object));
-        for object in in_order(model, objects) {
+        for object in in_order(model, objects, &names) {
             let mut object = masked(&mut change, object).await?;
             permissions::of_itself(&mut change, model, &mut object).await?;
             text.push_str(&entry(model, &object, &mut names));
@@ -88,9 +88,12 @@ fn order() -> impl Iterator<Item = Model> {
 }
 
 /// By name, as keys differ from instance to instance; of groups, those come first that others belong to.
-fn in_order(model: Model, mut objects: Vec<Value>) -> Vec<Value> {
-    let name = |object: &Value| (model.label(object), key_text(&model.key(object)));
-    objects.sort_by_cached_key(name);
+fn in_order(model: Model, mut objects: Vec<Value>, names: &Names) -> Vec<Value> {
+    objects.sort_by_cached_key(|object| {
+        let mut identified = String::new();
+        write_members(&mut identified, &identifiers(model, object), names);
+        (model.name_of(object).map(str::to_owned), identified)
+    });
     if model == Model::Binding {
         objects.sort_by_key(|binding| binding["order"].as_i64());
     }
@@ -176,8 +179,8 @@ async fn masked(change: &mut Change<'_>, mut object: Value) -> Result<Value, Err
     Ok(object)
 }
 
-/// How objects are named by others: as tags, by key.
-struct Names(HashMap<String, String>);
+/// How objects are named by others: as tags, by key. And the names that entries have.
+struct Names(HashMap<String, String>, HashSet<String>);
 
 impl Names {
     /// Flows and mappings that come with every installation are found there by their permanent names.
@@ -195,13 +198,30 @@ impl Names {
             let tag = format!("!Find [{}, [name, {}]]", Model::Certificate.name(), quoted(OURS));
             names.insert(Model::Certificate.key(object).to_string(), tag);
         }
-        Ok(Self(names))
+        Ok(Self(names, HashSet::new()))
+    }
+
+    /// What an entry is called: by its name, so that two instances which hold the same say the same.
+    fn free(&mut self, model: Model, object: &Value) -> String {
+        let full = model.name();
+        let kind = full.rsplit('.').next().unwrap_or_default();
+        let name = match model.name_of(object) {
+            Some(name) => format!("{kind}-{name}"),
+            None => kind.to_owned(),
+        };
+        let mut id = name.clone();
+        let mut number = 1;
+        while !self.1.insert(id.clone()) {
+            number += 1;
+            id = format!("{name}-{number}");
+        }
+        id
     }
 }
 
 fn entry(model: Model, object: &Value, names: &mut Names) -> String {
     let identified = identifiers(model, object);
-    let id = format!("{}-{}", model.name().rsplit('.').next().unwrap_or_default(), key_text(&model.key(object)));
+    let id = names.free(model, object);
     let mut attributes = Map::new();
     for field in writable(model, object) {
         if let (false, Some(value)) =
@@ -241,7 +261,10 @@ fn written(field: &str, value: &Value, names: &Names) -> String {
     };
     match value {
         Value::Array(items) if !related.is_empty() => {
-            format!("[{}]", items.iter().map(named).collect::<Vec<_>>().join(", "))
+            let mut items: Vec<_> = items.iter().map(named).collect();
+            // They are sets, which instances keep in the order of their own keys.
+            items.sort();
+            format!("[{}]", items.join(", "))
         }
         Value::String(_) | Value::Number(_) if !related.is_empty() => named(value),
         other => other.to_string(),

@@ -118,9 +118,13 @@ impl Model {
 
     /// What it is known by to people.
     pub(super) fn label(self, object: &Value) -> String {
+        self.name_of(object).map_or_else(|| self.key(object).to_string(), str::to_owned)
+    }
+
+    /// What people call an object; bindings have no name.
+    pub(super) fn name_of(self, object: &Value) -> Option<&str> {
         let fields = ["username", "slug", "identifier", "domain", "name"];
-        let named = fields.iter().find_map(|field| object.get(*field)?.as_str());
-        named.map_or_else(|| self.key(object).to_string(), str::to_owned)
+        fields.iter().find_map(|field| object.get(*field)?.as_str())
     }
 
     /// The kinds of what a field names.

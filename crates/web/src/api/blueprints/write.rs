@@ -86,7 +86,7 @@ pub(super) async fn write(
         }
     }
     if let Some(found) = found {
-        let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| stored == value));
+        let same = body.iter().all(|(field, value)| found.get(field).is_some_and(|stored| agree(field, stored, value)));
         let managed = extras.managed.as_ref().is_none_or(|managed| found.get("managed") == Some(&json!(managed)));
         if same && managed {
             let key = model.key(found);
@@ -115,6 +115,19 @@ pub(super) async fn write(
     let empty = json!({});
     extras.write(change, model, &key, found.unwrap_or(&empty), granted).await?;
     Ok(Written { key, password: extras.password, changed: note.is_none(), note, missing })
+}
+
+/// Whether what is stored is what is wanted, however it is written: objects that are named are a set, and the API trims
+/// text, which a block of YAML ends with a line break.
+fn agree(field: &str, stored: &Value, wanted: &Value) -> bool {
+    const TRIMMED: [&str; 3] = ["description", "expression", "meta_description"];
+    match (stored, wanted) {
+        (Value::String(stored), Value::String(wanted)) if TRIMMED.contains(&field) => stored == wanted.trim(),
+        (Value::Array(stored), Value::Array(wanted)) if !Model::related(field).is_empty() => {
+            wanted.iter().all(|one| stored.contains(one)) && stored.iter().all(|one| wanted.contains(one))
+        }
+        _ => stored == wanted,
+    }
 }
 
 fn is_shipped(mapping: &Value) -> bool {

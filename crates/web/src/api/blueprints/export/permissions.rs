@@ -38,7 +38,7 @@ pub(super) async fn of_itself(change: &mut Change<'_>, model: Model, object: &mu
 /// Who may do what to single objects: an entry for each of these. Rights on what is not in a blueprint are left out.
 pub(super) async fn on_objects(change: &mut Change<'_>, names: &mut Names) -> Result<Vec<String>, Error> {
     let mut granted: BTreeMap<(String, String), Vec<(String, String)>> = BTreeMap::new();
-    for role in in_order(Model::Role, Model::Role.objects(change, |_| None).await?) {
+    for role in in_order(Model::Role, Model::Role.objects(change, |_| None).await?, names) {
         let key = Model::Role.key(&role);
         let Some(pk) = key.as_str().and_then(|pk| pk.parse::<RoleId>().ok()) else { continue };
         let managed = role.get("managed").and_then(Value::as_str);

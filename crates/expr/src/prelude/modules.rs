@@ -1,0 +1,156 @@
+//! What the prelude has of modules that the interpreter has not.
+
+/// `hashlib`: digests, which are made in Rust.
+pub(super) const HASH: &str = r#"
+class __pc_hash:
+    def __init__(self, name, data):
+        self.name = name
+        self._data = data
+    def update(self, data):
+        self._data += data
+    def copy(self):
+        return __pc_hash(self.name, self._data)
+    def hexdigest(self):
+        return __pc_digest(self.name, self._data)
+    def digest(self):
+        return bytes.fromhex(__pc_digest(self.name, self._data))
+def __pc_hash_new(name, data=b"", *, usedforsecurity=True):
+    return __pc_hash(name, data)
+def __pc_md5(string=b"", *, usedforsecurity=True):
+    return __pc_hash("md5", string)
+def __pc_sha1(string=b"", *, usedforsecurity=True):
+    return __pc_hash("sha1", string)
+def __pc_sha256(string=b"", *, usedforsecurity=True):
+    return __pc_hash("sha256", string)
+def __pc_sha384(string=b"", *, usedforsecurity=True):
+    return __pc_hash("sha384", string)
+def __pc_sha512(string=b"", *, usedforsecurity=True):
+    return __pc_hash("sha512", string)
+"#;
+
+/// `urllib.parse`.
+pub(super) const URLS: &str = r##"
+def __pc_quote(string, safe="/", encoding=None, errors=None):
+    out = []
+    for b in string.encode() if isinstance(string, str) else string:
+        __pc_t()
+        c = chr(b)
+        kept = b < 128 and (c.isalnum() or c in "_.-~" or c in safe)
+        out.append(c if kept else f"%{b:02X}")
+    return "".join(out)
+def __pc_quote_plus(string, safe="", encoding=None, errors=None):
+    return __pc_quote(string, safe + " ").replace(" ", "+")
+def __pc_unquote(string, encoding="utf-8", errors="replace"):
+    parts = string.split("%")
+    out = [parts[0]]
+    held = ""
+    for part in parts[1:]:
+        __pc_t()
+        code = part[:2]
+        known = len(code) == 2 and all([c in "0123456789abcdefABCDEF" for c in code])
+        if known:
+            held += code
+            part = part[2:]
+        else:
+            part = "%" + part
+        if held and (part or not known):
+            out.append(bytes.fromhex(held).decode(encoding, errors))
+            held = ""
+        out.append(part)
+    if held:
+        out.append(bytes.fromhex(held).decode(encoding, errors))
+    return "".join(out)
+def __pc_unquote_plus(string, encoding="utf-8", errors="replace"):
+    return __pc_unquote(string.replace("+", " "), encoding, errors)
+def __pc_urlencode(query, doseq=False, safe="", encoding=None, errors=None, quote_via=__pc_quote_plus):
+    out = []
+    for k, v in query.items() if isinstance(query, dict) else query:
+        __pc_t()
+        for x in v if doseq and isinstance(v, (list, tuple)) else [v]:
+            out.append(quote_via(str(__pc_s(k)), safe) + "=" + quote_via(str(__pc_s(x)), safe))
+    return "&".join(out)
+def __pc_parse_qsl(qs, keep_blank_values=False, strict_parsing=False, separator="&"):
+    found = []
+    for part in qs.split(separator):
+        __pc_t()
+        name, _, value = part.partition("=")
+        if value or keep_blank_values and part:
+            found.append((__pc_unquote_plus(name), __pc_unquote_plus(value)))
+    return found
+def __pc_parse_qs(qs, keep_blank_values=False, strict_parsing=False, separator="&"):
+    found = {}
+    for name, value in __pc_parse_qsl(qs, keep_blank_values, strict_parsing, separator):
+        found.setdefault(name, []).append(value)
+    return found
+class __pc_url:
+    def __init__(self, scheme, netloc, path, query, fragment):
+        self.scheme = scheme
+        self.netloc = netloc
+        self.path = path
+        self.params = ""
+        self.query = query
+        self.fragment = fragment
+        who, at, where = netloc.rpartition("@")
+        name, colon, word = who.partition(":")
+        self.username = name if at else None
+        self.password = word if colon else None
+        host, _, port = where[1:].partition("]") if where[:1] == "[" else where.partition(":")
+        self.hostname = host.lower() or None
+        port = port.lstrip(":")
+        self.port = int(port) if port.isdigit() else None
+    def geturl(self):
+        text = self.path
+        if self.netloc:
+            text = "//" + self.netloc + ("" if text[:1] in ("/", "") else "/") + text
+        if self.scheme:
+            text = self.scheme + ":" + text
+        return text + ("?" + self.query if self.query else "") + ("#" + self.fragment if self.fragment else "")
+    def __str__(self):
+        return self.geturl()
+def __pc_urlparse(url, scheme="", allow_fragments=True):
+    rest = url.strip()
+    netloc = fragment = ""
+    head, colon, tail = rest.partition(":")
+    if colon and head[:1].isalpha() and all([c.isalnum() or c in "+-." for c in head]):
+        scheme, rest = head.lower(), tail
+    if rest[:2] == "//":
+        rest = rest[2:]
+        ends = [at for at in (rest.find("/"), rest.find("?"), rest.find("#")) if at >= 0]
+        end = min(ends) if ends else len(rest)
+        netloc, rest = rest[:end], rest[end:]
+    if allow_fragments:
+        rest, _, fragment = rest.partition("#")
+    path, _, query = rest.partition("?")
+    return __pc_url(scheme, netloc, path, query, fragment)
+"##;
+
+/// `copy`, `operator` and `time`.
+pub(super) const SMALL: &str = r#"
+import datetime as __pc_dt
+def __pc_time():
+    return __pc_dt.datetime.now(__pc_dt.timezone.utc).timestamp()
+def __pc_copy(x):
+    return x.copy() if isinstance(x, (dict, list, set)) else x
+def __pc_deepcopy(x):
+    __pc_t()
+    if isinstance(x, dict):
+        return {k: __pc_deepcopy(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [__pc_deepcopy(v) for v in x]
+    if isinstance(x, tuple):
+        return tuple([__pc_deepcopy(v) for v in x])
+    return x.copy() if isinstance(x, set) else x
+def __pc_itemgetter(*keys):
+    if len(keys) == 1:
+        return lambda x: __pc_t() and x[keys[0]]
+    return lambda x: __pc_t() and tuple([x[key] for key in keys])
+def __pc_attrgetter(*names):
+    def get(x, name):
+        for part in name.split("."):
+            __pc_t()
+            x = getattr(x, part)
+        return x
+    if len(names) == 1:
+        return lambda x: get(x, names[0])
+    return lambda x: tuple([get(x, name) for name in names])
+"#;
