@@ -163,7 +163,7 @@ settings! {
         bootstrap_password_hash: Option<Secret> = "";
         /// Key of an API token for the first administrator, `authentik-bootstrap-token`, that does not expire.
         bootstrap_token: Option<Secret> = "", also "AUTHENTIK_";
-        /// E-mail address of the first administrator.
+        /// E-mail address of the first administrator, `root@example.com` otherwise.
         bootstrap_email: Option<String> = "", also "AUTHENTIK_";
         /// File that the one-time setup code is written to (mode 0600), instead of the console.
         setup_code_file: Option<PathBuf> = "";

@@ -197,7 +197,7 @@ fn oa_281_the_example_of_the_handbook_lets_pods_in() {
             (Site::start().await, Keys::new(), Recorder::start().await, directory("pods"));
         let external = format!("http://notes.localhost:{}", site.port);
         let text = EXAMPLE
-            .replace("https://notes.example.com", &external)
+            .replace("https://orders.example.com", &external)
             .replace("http://127.0.0.1:8080", &recorder.url())
             .replace("{\"keys\": []}", &json!({"keys": [keys.public(KEY).await]}).to_string());
         let file = folder.path().join("pods.yaml");
@@ -205,7 +205,7 @@ fn oa_281_the_example_of_the_handbook_lets_pods_in() {
         let mut apply = portcullis(folder.path(), &["apply", file.to_str().unwrap()]);
         apply.env("PORTCULLIS_DATA_DIR", site.data());
         Finished::run(apply).await.ok();
-        let list = site.api.get("outposts/proxy/?name=Notes").await;
+        let list = site.api.get("outposts/proxy/?name=Orders").await;
         let id = api::text(&list["results"][0]["client_id"]);
         let endpoint = site.url("/application/o/token/");
         let ask = async |namespace: &str| {
