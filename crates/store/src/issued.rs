@@ -6,9 +6,9 @@ use sqlx::AssertSqlSafe;
 
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::refresh_token::{Filter, Order};
+use crate::refresh_token::Filter;
 use crate::row::{Columns, Record, maybe};
-use crate::select::{Listed, Select, Slice};
+use crate::select::{Listed, Slice};
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,28 +90,8 @@ pub async fn list(
     now: Timestamp,
     slice: Slice,
 ) -> Result<Listed<Issued>, StoreError> {
-    let mut select = Select::default();
-    select.integer(&format!("{} AND expires > ?", what.usable()), now.0);
-    if let Some(account) = filter.account {
-        select.integer("account = ?", account.0.into());
-    }
-    if let Some(provider) = filter.provider {
-        select.integer("provider = ?", provider.0.into());
-    }
     let table = what.table();
-    let name = |column: &str, of: &str, key: &str| format!("(SELECT {column} FROM {of} WHERE {of}.pk = {table}.{key})");
-    let (username, provider) = (name("username", "account", "account"), name("name", "provider", "provider"));
-    select.search(&[&username, &provider], &filter.search);
-    for (order, descending) in &filter.order {
-        let column = match order {
-            Order::Pk => "pk",
-            Order::User => "account",
-            Order::Provider => "provider",
-            Order::Expires => "expires",
-        };
-        select.order(column, *descending);
-    }
-    select.order("pk", false);
+    let select = filter.select(table, what.usable(), now);
     match what {
         What::Code => {
             let Listed { rows, count } = select.list::<Code>(conn, table, slice).await?;

@@ -223,8 +223,32 @@ pub enum Order {
     Expires,
 }
 
-const USERNAME: &str = "(SELECT username FROM account WHERE account.pk = refresh_token.account)";
-const PROVIDER: &str = "(SELECT name FROM provider WHERE provider.pk = refresh_token.provider)";
+impl Filter {
+    /// Its conditions on a table that names a user and a provider in each row, on `usable`, and on the end.
+    pub(crate) fn select(&self, table: &str, usable: &str, now: Timestamp) -> Select {
+        let mut select = Select::default();
+        select.integer(&format!("{usable} AND expires > ?"), now.0);
+        if let Some(account) = self.account {
+            select.integer("account = ?", account.0.into());
+        }
+        if let Some(provider) = self.provider {
+            select.integer("provider = ?", provider.0.into());
+        }
+        let name = |column: &str, of: &str| format!("(SELECT {column} FROM {of} WHERE {of}.pk = {table}.{of})");
+        select.search(&[&name("username", "account"), &name("name", "provider")], &self.search);
+        for (order, descending) in &self.order {
+            let column = match order {
+                Order::Pk => "pk",
+                Order::User => "account",
+                Order::Provider => "provider",
+                Order::Expires => "expires",
+            };
+            select.order(column, *descending);
+        }
+        select.order("pk", false);
+        select
+    }
+}
 
 /// The refresh tokens that meet conditions and can be used.
 ///
@@ -236,26 +260,8 @@ pub async fn list(
     now: Timestamp,
     slice: Slice,
 ) -> Result<Listed<RefreshToken>, StoreError> {
-    let mut select = Select::default();
-    select.integer("rotated IS NULL AND revoked IS NULL AND expires > ?", now.0);
-    if let Some(account) = filter.account {
-        select.integer("account = ?", account.0.into());
-    }
-    if let Some(provider) = filter.provider {
-        select.integer("provider = ?", provider.0.into());
-    }
-    select.search(&[USERNAME, PROVIDER], &filter.search);
-    for (order, descending) in &filter.order {
-        let column = match order {
-            Order::Pk => "pk",
-            Order::User => "account",
-            Order::Provider => "provider",
-            Order::Expires => "expires",
-        };
-        select.order(column, *descending);
-    }
-    select.order("refresh_token.pk", false);
-    select.list(conn, "refresh_token", slice).await
+    let table = "refresh_token";
+    filter.select(table, "rotated IS NULL AND revoked IS NULL", now).list(conn, table, slice).await
 }
 
 /// Removes what has ended by `now`, at most `limit`; tells how many.
