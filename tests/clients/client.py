@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Drives every resource of the API with the Python client, unmodified, as resources.json says.
 
-    PYTHONPATH=where/the/client/is client.py BASE_URL API_TOKEN
+    PYTHONPATH=where/the/client/is client.py BASE_URL API_TOKEN [keep]
 
 Each resource is made, read, listed, replaced, changed, asked for what uses it, and deleted; whatever was written must
-come back as it was written. Ends with what failed, and exit code 1 then.
+come back as it was written. With `keep` nothing is deleted. Ends with what failed, and exit code 1 then.
 """
 
 import inspect
@@ -168,7 +168,7 @@ def delete(client, step):
     raise Failed(f"{name} is there after it was deleted")
 
 
-def main(base, token):
+def main(base, token, then="delete"):
     client = Client(base, token)
     steps = json.loads(Path(__file__).with_name("resources.json").read_text())
     failures = []
@@ -190,7 +190,7 @@ def main(base, token):
         if "python" in step.get("not", []):
             continue
         attempt(step, everything_but_delete if "crud" in step else one_call)
-    for step in reversed(steps):
+    for step in reversed(steps) if then != "keep" else ():
         if "crud" in step and step["crud"] in client.known:
             attempt(step, delete)
     print(f"{client.calls} calls, {len(failures)} failures")

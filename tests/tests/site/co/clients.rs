@@ -57,12 +57,34 @@ fn co_596_the_javascript_clients_on_every_resource() {
     run(async {
         let site = site().await;
         // The oldest one has its code elsewhere than its description says.
-        for (version, code) in [("2026.2.0", "dist/esm/index.js"), ("2026.5.6", ""), ("2026.8.3", "")] {
+        for (version, code) in [("2026.2.3-rc1", "dist/esm/index.js"), ("2026.5.6", ""), ("2026.8.3", "")] {
             let mut node = command(fetched("node"));
             node.arg(folder().join("client.cjs")).args([site.base(), site.token.clone()]);
             node.arg(fetched(&format!("javascript-{version}")).join(code));
             drives(node, version).await;
         }
+    });
+}
+
+/// CO-596, CO-528: all that the API shows is as the documents say that clients of three versions are made of.
+#[test]
+fn co_596_answers_fit_the_documents_of_three_versions() {
+    run(async {
+        let site = site().await;
+        let python = |script: &str| {
+            let mut python = command("python3");
+            python.env("PYTHONPATH", fetched("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+            python.arg(folder().join(script)).args([site.base(), site.token.clone()]);
+            python
+        };
+        let mut fills = python("client.py");
+        fills.arg("keep");
+        drives(fills, "the one that fills the site").await;
+        let mut reads = python("answers.py");
+        for version in ["2026.2.3-rc1", "2026.5.6", "2026.8.3"] {
+            reads.arg(fetched(&format!("javascript-{version}")).join("schema.yml"));
+        }
+        drives(reads, "documents").await;
     });
 }
 
