@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
 
 pub use list::{Filter, Order, list};
-pub use narrow::{Home, homes, proxy_keys};
+pub use narrow::{Home, Summary, homes, proxy_keys, summaries_of_outpost};
 pub use written::{insert, update};
 
 // By name, so that a test can ask the database how it runs them: there may be many.
