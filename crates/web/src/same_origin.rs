@@ -100,7 +100,8 @@ mod tests {
                 .header("origin", origin)
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(axum::body::Body::from("uid_field=ada"));
-            site.raw(request.expect("a request")).await.status.as_u16()
+            // The proxy is on this machine.
+            site.raw_from(request.expect("a request"), [127, 0, 0, 1].into()).await.status.as_u16()
         };
         assert_eq!((send("https://id.example").await, send("https://evil.example").await), (200, 403));
     }
