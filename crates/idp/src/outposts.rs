@@ -48,7 +48,7 @@ pub struct View {
     /// The record.
     pub outpost: Outpost,
     /// Its providers, by name.
-    pub providers: Vec<providers::View>,
+    pub providers: Vec<providers::Brief>,
 }
 
 /// The outposts that meet conditions.

@@ -23,7 +23,7 @@ use crate::event::{diff, model};
 use crate::mappings;
 
 pub use portcullis_store::provider::{Filter, Order};
-pub use view::{View, all_in, get, list};
+pub use view::{Brief, View, all_in, get, list};
 pub(crate) use view::{of_outpost, view_of, views};
 
 /// Which providers are meant.

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::row::{Columns, Record, many, maybe};
 
 pub use list::{Filter, Order, list};
-pub use narrow::{Home, homes, proxy_keys};
+pub use narrow::{Home, Summary, homes, proxy_keys, summaries_of_outpost};
 pub use written::{insert, update};
 
 // By name, so that a test can ask the database how it runs them: there may be many.
@@ -308,20 +308,16 @@ pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Provider>, St
     maybe(on!(conn, c => sqlx::query("SELECT * FROM provider WHERE name = $1").bind(name).fetch_optional(c).await))
 }
 
-/// The providers attached to an outpost, by name; with an application only, if asked (PX-027).
+/// The providers attached to an outpost that have an application, by name (PX-027).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_outpost(
-    conn: &mut Conn,
-    outpost: portcullis_core::id::OutpostId,
-    with_application: bool,
-) -> Result<Vec<Provider>, StoreError> {
+pub async fn served_by(conn: &mut Conn, outpost: portcullis_core::id::OutpostId) -> Result<Vec<Provider>, StoreError> {
     let mut providers: Vec<Provider> = many(on!(conn, c => sqlx::query(
         "SELECT provider.* FROM provider JOIN outpost_provider ON outpost_provider.provider = provider.pk
          WHERE outpost_provider.outpost = $1
-           AND (NOT $2 OR EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk))",
-    ).bind(outpost.to_string()).bind(with_application).fetch_all(c).await))?;
+           AND EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)",
+    ).bind(outpost.to_string()).fetch_all(c).await))?;
     // Here and not in SQL: collations differ between engines.
     providers.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(providers)

@@ -326,6 +326,8 @@ pub enum Order {
     OidcWellKnownUrl,
     OidcJwksUrl,
     AuthorizationCodeAuthMethod,
+    Component,
+    Managed,
 }
 
 /// The sources that meet conditions.
@@ -379,6 +381,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::OidcWellKnownUrl => "oidc_well_known_url",
             Order::OidcJwksUrl => "oidc_jwks_url",
             Order::AuthorizationCodeAuthMethod => "authorization_code_auth_method",
+            // The same for all of these.
+            Order::Component | Order::Managed => continue,
         };
         select.order(column, *descending);
     }

@@ -94,5 +94,15 @@ mod tests {
                 assert_eq!(passes(&site, name, value, &asked), wanted, "{name}: {value} at {}", asked.host);
             }
         }
+        let send = async |origin: &str| {
+            let request = http::Request::post("/if/flow/default-authentication-flow/")
+                .header("host", "10.0.0.7:9000")
+                .header("origin", origin)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(axum::body::Body::from("uid_field=ada"));
+            // The proxy is on this machine.
+            site.raw_from(request.expect("a request"), [127, 0, 0, 1].into()).await.status.as_u16()
+        };
+        assert_eq!((send("https://id.example").await, send("https://evil.example").await), (200, 403));
     }
 }

@@ -37,7 +37,7 @@ pub async fn configuration(ctx: &Context) -> Result<Configuration, Error> {
         let certificates = own.into_iter().filter_map(|record| with_key(ctx, record)).collect();
         return Ok(Configuration { revision, certificates, own_host, brands, ..Configuration::default() });
     };
-    let served = provider::of_outpost(&mut conn, embedded.pk, true).await?;
+    let served = provider::served_by(&mut conn, embedded.pk).await?;
     let mut shown = certificate::of_outpost(&mut conn, embedded.pk).await?;
     let host = embedded.config.get("authentik_host").and_then(Value::as_str).unwrap_or_default();
     let providers = described(ctx, &mut conn, served, host).await?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use portcullis_core::id::{MappingId, ProviderPk};
 use portcullis_core::permission::Verb;
 use portcullis_store::application::Application;
-use portcullis_store::provider::{Filter, Provider};
+use portcullis_store::provider::{Filter, Provider, Summary};
 use portcullis_store::{Conn, application, outpost, provider};
 
 use super::Kind;
@@ -75,13 +75,28 @@ pub async fn all_in(change: &mut Change<'_>, kind: Kind, filter: &Filter) -> Res
     views(change.conn(), found.rows).await
 }
 
+/// A provider as what refers to it shows it: little of it.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    /// What names it, and what it belongs to.
+    pub summary: Summary,
+    /// Its mappings, in the order they were given.
+    pub mappings: Vec<MappingId>,
+}
+
 /// Providers of an outpost, by name.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn of_outpost(conn: &mut Conn, pk: portcullis_core::id::OutpostId) -> Result<Vec<View>, Error> {
-    let providers = provider::of_outpost(conn, pk, false).await?;
-    views(conn, providers).await
+pub(crate) async fn of_outpost(conn: &mut Conn, pk: portcullis_core::id::OutpostId) -> Result<Vec<Brief>, Error> {
+    let found = provider::summaries_of_outpost(conn, pk).await?;
+    let keys: Vec<_> = found.iter().map(|summary| summary.pk).collect();
+    let mut mappings: HashMap<ProviderPk, Vec<MappingId>> = HashMap::new();
+    for (provider, mapping) in provider::mapping_links(conn, &keys).await? {
+        mappings.entry(provider).or_default().push(mapping);
+    }
+    let brief = |summary: Summary| Brief { mappings: mappings.remove(&summary.pk).unwrap_or_default(), summary };
+    Ok(found.into_iter().map(brief).collect())
 }
 
 /// Adds what refers to providers, with three queries for a page of them.

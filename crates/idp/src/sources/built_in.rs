@@ -89,7 +89,8 @@ impl Any {
                 Order::PolicyEngineMode => Some("any".to_owned()),
                 Order::UserMatchingMode => Some("identifier".to_owned()),
                 Order::UserPathTemplate => Some(TEMPLATE.to_owned()),
-                Order::Icon => Some(String::new()),
+                Order::Icon | Order::Component => Some(String::new()),
+                Order::Managed => Some(MANAGED.to_owned()),
                 _ => None,
             };
         };
@@ -101,6 +102,7 @@ impl Any {
             Order::UserPathTemplate => Some(source.user_path_template.clone()),
             Order::Icon => Some(source.icon.clone()),
             Order::ProviderType => Some(source.provider_type.clone()),
+            Order::Component => Some("oauth".to_owned()),
             // Sources of all kinds show nothing else.
             _ => None,
         }

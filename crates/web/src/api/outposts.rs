@@ -281,14 +281,14 @@ fn object_for(actor: &Actor, view: &View) -> Value {
 
 pub(super) fn object(view: &View) -> Value {
     let outpost = &view.outpost;
-    let mut keys: Vec<_> = view.providers.iter().map(|view| view.provider.pk).collect();
+    let mut keys: Vec<_> = view.providers.iter().map(|brief| brief.summary.pk).collect();
     keys.sort_unstable();
     json!({
         "pk": outpost.pk,
         "name": outpost.name,
         "type": outpost.kind,
         "providers": keys,
-        "providers_obj": view.providers.iter().map(providers::base).collect::<Vec<_>>(),
+        "providers_obj": view.providers.iter().map(providers::brief).collect::<Vec<_>>(),
         "service_connection": null,
         "service_connection_obj": null,
         "refresh_interval_s": outposts::refresh_interval(outpost),

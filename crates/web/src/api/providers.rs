@@ -8,9 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portcullis_core::id::ProviderPk;
+use portcullis_core::id::{FlowId, MappingId, ProviderPk};
 use portcullis_idp::Context;
-use portcullis_idp::providers::{self, Fields, Filter, Kind, Order, View};
+use portcullis_idp::providers::{self, Brief, Fields, Filter, Kind, Order, View};
 use serde_json::{Map, Value, json};
 
 use super::Routes;
@@ -251,10 +251,49 @@ pub(super) fn of_grant(view: &View) -> Value {
     Value::Object(object)
 }
 
+/// The same, of which little is known.
+pub(super) fn brief(brief: &Brief) -> Value {
+    let Brief { summary, mappings } = brief;
+    let application = summary.application.as_ref().map(|(slug, name)| (slug.as_str(), name.as_str()));
+    Value::Object(described(&Described {
+        pk: summary.pk,
+        name: &summary.name,
+        is_proxy: summary.kind == "proxy",
+        flows: [summary.authentication_flow, Some(summary.authorization_flow), Some(summary.invalidation_flow)],
+        mappings,
+        application,
+    }))
+}
+
 fn base_map(view: &View) -> Map<String, Value> {
     let provider = &view.provider;
     let application = view.application.as_ref();
-    let (component, name, plural, model) = if provider.is_proxy() {
+    described(&Described {
+        pk: provider.pk,
+        name: &provider.name,
+        is_proxy: provider.is_proxy(),
+        flows: [provider.authentication_flow, Some(provider.authorization_flow), Some(provider.invalidation_flow)],
+        mappings: &view.mappings,
+        application: application.map(|application| (application.slug.as_str(), application.name.as_str())),
+    })
+}
+
+/// What every provider shows.
+struct Described<'a> {
+    pk: ProviderPk,
+    name: &'a str,
+    is_proxy: bool,
+    /// For signing in, for consent, for signing out.
+    flows: [Option<FlowId>; 3],
+    mappings: &'a [MappingId],
+    /// Slug and name.
+    application: Option<(&'a str, &'a str)>,
+}
+
+fn described(provider: &Described<'_>) -> Map<String, Value> {
+    let [authentication_flow, authorization_flow, invalidation_flow] = provider.flows;
+    let application = provider.application;
+    let (component, name, plural, model) = if provider.is_proxy {
         let model = "authentik_providers_proxy.proxyprovider";
         ("ak-provider-proxy-form", "Proxy Provider", "Proxy Providers", model)
     } else {
@@ -264,13 +303,13 @@ fn base_map(view: &View) -> Map<String, Value> {
     let object = json!({
         "pk": provider.pk,
         "name": provider.name,
-        "authentication_flow": provider.authentication_flow,
-        "authorization_flow": provider.authorization_flow,
-        "invalidation_flow": provider.invalidation_flow,
-        "property_mappings": view.mappings,
+        "authentication_flow": authentication_flow,
+        "authorization_flow": authorization_flow,
+        "invalidation_flow": invalidation_flow,
+        "property_mappings": provider.mappings,
         "component": component,
-        "assigned_application_slug": application.map(|application| &application.slug),
-        "assigned_application_name": application.map(|application| &application.name),
+        "assigned_application_slug": application.map(|(slug, _)| slug),
+        "assigned_application_name": application.map(|(_, name)| name),
         "assigned_backchannel_application_slug": null,
         "assigned_backchannel_application_name": null,
         "verbose_name": name,

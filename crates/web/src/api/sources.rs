@@ -26,7 +26,7 @@ const USER_MATCHING: [&str; 5] = ["identifier", "email_link", "email_deny", "use
 const GROUP_MATCHING: [&str; 3] = ["identifier", "name_link", "name_deny"];
 const PKCE: [&str; 3] = ["none", "plain", "S256"];
 const AUTH_METHODS: [&str; 2] = ["basic_auth", "post_body"];
-const ORDERS: [(&str, Order); 23] = [
+const ORDERS: [(&str, Order); 28] = [
     ("pk", Order::Pk),
     ("name", Order::Name),
     ("slug", Order::Slug),
@@ -50,6 +50,12 @@ const ORDERS: [(&str, Order); 23] = [
     ("oidc_well_known_url", Order::OidcWellKnownUrl),
     ("oidc_jwks_url", Order::OidcJwksUrl),
     ("authorization_code_auth_method", Order::AuthorizationCodeAuthMethod),
+    ("component", Order::Component),
+    ("meta_model_name", Order::Component),
+    ("managed", Order::Managed),
+    // The built-in one is called last, too.
+    ("verbose_name", Order::Managed),
+    ("verbose_name_plural", Order::Managed),
 ];
 
 /// The routes of both resources.
