@@ -205,6 +205,10 @@ impl Rewrite<'_> {
                     self.method(call, function, name, Part::Collection(name));
                 }
             }
+            // Dicts have such methods, too, which take no such arguments.
+            Expr::Attribute(function) if let Some(name) = asks_objects(call, function) => {
+                self.method(call, function, name, Part::Collection(name));
+            }
             Expr::Attribute(function)
                 if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
             {
@@ -429,6 +433,16 @@ impl Rewrite<'_> {
         let kept = if kept.is_empty() { "pass".to_owned() } else { kept.join(";") };
         // Lines that are gone must not shift those after them, so blank ones take their place.
         self.edits.replace(stmt.range(), format!("{kept}{}", "\n".repeat(breaks)));
+    }
+}
+
+/// `groups.get(name="staff")` and `groups.values("name")`.
+fn asks_objects(call: &ExprCall, function: &ExprAttribute) -> Option<&'static str> {
+    let (positional, keywords) = (!call.arguments.args.is_empty(), !call.arguments.keywords.is_empty());
+    match function.attr.as_str() {
+        "get" if keywords && !positional => Some("get"),
+        "values" if positional && !keywords => Some("values"),
+        _ => None,
     }
 }
 
