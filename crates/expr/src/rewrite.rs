@@ -282,6 +282,10 @@ impl Rewrite<'_> {
             return true;
         }
         let found = self.stand_ins.iter().find(|(module, _)| *module == name.id.as_str());
+        if let (Some(_), Some(stands)) = (found, check::of_version(&attribute.attr)) {
+            self.edits.replace(attribute.range(), stands);
+            return true;
+        }
         let stands_in = found.is_some_and(|(_, names)| names.contains(&attribute.attr.as_str()));
         if stands_in {
             self.edits.replace(TextRange::new(attribute.start(), attribute.attr.start()), "");
@@ -404,6 +408,9 @@ impl Rewrite<'_> {
                 }
                 let mut ours = if module == check::TYPING { Self::import_of_typing(&import.names) } else { Vec::new() };
                 for alias in &import.names {
+                    if let (true, Some(stands)) = (module == "ipaddress", check::of_version(&alias.name)) {
+                        ours.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
+                    }
                     if let Some((stands, part)) = own(module, &alias.name) {
                         let stands = self.supply_own(stands, part);
                         ours.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
