@@ -68,6 +68,15 @@ pub(crate) const PROVIDED: [&str; 22] = [
 pub(crate) const STAND_INS: [(&str, &[&str]); 2] =
     [("ipaddress", &["ip_address", "ip_network"]), ("django.utils.timezone", &["now"])];
 
+/// What makes addresses and networks of one version of the protocol.
+pub(crate) fn of_version(name: &str) -> Option<&'static str> {
+    match name {
+        "IPv4Address" | "IPv6Address" => Some("ip_address"),
+        "IPv4Network" | "IPv6Network" => Some("ip_network"),
+        _ => None,
+    }
+}
+
 /// Kinds of objects, which are for reading only.
 const MODELS: [&str; 8] = ["User", "Group", "Application", "Provider", "Source", "Brand", "Event", "Token"];
 
@@ -237,7 +246,7 @@ impl Check<'_> {
                 self.own(import.range(), module, &alias.name);
                 continue;
             }
-            if import.level == 0 && is_own(&full) {
+            if import.level == 0 && (is_own(&full) || module == "ipaddress" && of_version(&alias.name).is_some()) {
                 continue;
             }
             if PROVIDED.contains(&alias.name.as_str()) || STAND_INS.iter().any(|(module, _)| *module == full) {

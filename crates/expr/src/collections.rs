@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// Methods that collections have and lists have not. `rewrite` turns their calls into calls of the prelude.
-pub(crate) const METHODS: [&str; 9] =
-    ["all", "filter", "exclude", "first", "last", "exists", "count", "order_by", "values_list"];
+pub(crate) const METHODS: [&str; 10] =
+    ["all", "distinct", "filter", "exclude", "first", "last", "exists", "count", "order_by", "values_list"];
 
 impl Bridge<'_> {
     /// Reads filters from keyword arguments.

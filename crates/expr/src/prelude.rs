@@ -143,7 +143,7 @@ impl Part {
     pub(crate) fn calls(self) -> &'static [&'static str] {
         match self {
             Self::Tick => &["__pc_over"],
-            Self::Collection("filter" | "exclude" | "order_by") => &["__pc_select"],
+            Self::Collection("filter" | "exclude" | "order_by" | "get") => &["__pc_select"],
             Self::Collection(_) => &[],
             Self::CallPolicy => &["__pc_call"],
             Self::Hash => &["__pc_digest"],
@@ -203,6 +203,29 @@ fn collection_method(name: &str) -> &'static str {
             "
 def __pc_all(__pc_o, *__pc_a, **__pc_k):
     return __pc_o[:] if isinstance(__pc_o, list) else __pc_o.all(*__pc_a, **__pc_k)
+"
+        }
+        "distinct" => {
+            "
+def __pc_distinct(__pc_o, *__pc_a, **__pc_k):
+    return __pc_o[:] if isinstance(__pc_o, list) else __pc_o.distinct(*__pc_a, **__pc_k)
+"
+        }
+        "get" => {
+            "
+def __pc_get(__pc_o, *__pc_a, **__pc_k):
+    if not isinstance(__pc_o, list):
+        return __pc_o.get(*__pc_a, **__pc_k)
+    found = [__pc_o[i] for i in __pc_select(__pc_o, __pc_a, __pc_k, True)]
+    if len(found) != 1:
+        raise LookupError(f'get() finds {len(found)} objects here, not one')
+    return found[0]
+"
+        }
+        "values" => {
+            "
+def __pc_values(__pc_o, *__pc_a, **__pc_k):
+    return [{n: getattr(x, n) for n in __pc_a} for x in __pc_o] if isinstance(__pc_o, list) else __pc_o.values(*__pc_a, **__pc_k)
 "
         }
         "filter" => {

@@ -205,6 +205,10 @@ impl Rewrite<'_> {
                     self.method(call, function, name, Part::Collection(name));
                 }
             }
+            // Dicts have such methods, too, which take no such arguments.
+            Expr::Attribute(function) if let Some(name) = asks_objects(call, function) => {
+                self.method(call, function, name, Part::Collection(name));
+            }
             Expr::Attribute(function)
                 if self.ordered && matches!(function.attr.as_str(), "total_seconds" | "astimezone") =>
             {
@@ -278,6 +282,10 @@ impl Rewrite<'_> {
             return true;
         }
         let found = self.stand_ins.iter().find(|(module, _)| *module == name.id.as_str());
+        if let (Some(_), Some(stands)) = (found, check::of_version(&attribute.attr)) {
+            self.edits.replace(attribute.range(), stands);
+            return true;
+        }
         let stands_in = found.is_some_and(|(_, names)| names.contains(&attribute.attr.as_str()));
         if stands_in {
             self.edits.replace(TextRange::new(attribute.start(), attribute.attr.start()), "");
@@ -400,6 +408,9 @@ impl Rewrite<'_> {
                 }
                 let mut ours = if module == check::TYPING { Self::import_of_typing(&import.names) } else { Vec::new() };
                 for alias in &import.names {
+                    if let (true, Some(stands)) = (module == "ipaddress", check::of_version(&alias.name)) {
+                        ours.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
+                    }
                     if let Some((stands, part)) = own(module, &alias.name) {
                         let stands = self.supply_own(stands, part);
                         ours.push(format!("{}={stands}", alias.asname.as_ref().unwrap_or(&alias.name)));
@@ -429,6 +440,16 @@ impl Rewrite<'_> {
         let kept = if kept.is_empty() { "pass".to_owned() } else { kept.join(";") };
         // Lines that are gone must not shift those after them, so blank ones take their place.
         self.edits.replace(stmt.range(), format!("{kept}{}", "\n".repeat(breaks)));
+    }
+}
+
+/// `groups.get(name="staff")` and `groups.values("name")`.
+fn asks_objects(call: &ExprCall, function: &ExprAttribute) -> Option<&'static str> {
+    let (positional, keywords) = (!call.arguments.args.is_empty(), !call.arguments.keywords.is_empty());
+    match function.attr.as_str() {
+        "get" if keywords && !positional => Some("get"),
+        "values" if positional && !keywords => Some("values"),
+        _ => None,
     }
 }
 

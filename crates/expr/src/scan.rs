@@ -72,6 +72,9 @@ impl Mentions {
     pub(crate) fn of(body: &[Stmt]) -> Self {
         let mut mentions = Self::default();
         mentions.visit_body(body);
+        let versions = mentions.attributes.iter().chain(&mentions.names).filter_map(|name| check::of_version(name));
+        let versions: Vec<String> = versions.map(str::to_owned).collect();
+        mentions.names.extend(versions);
         // `timezone.now` reads `now`.
         for (_, names) in stand_ins(body) {
             let read = names.iter().filter(|name| mentions.attributes.contains(**name));

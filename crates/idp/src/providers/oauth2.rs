@@ -189,7 +189,7 @@ async fn settle(
 fn settle_secrets(ctx: &Context, provider: &mut Provider, fields: &Fields) -> Result<[String; 2], Error> {
     let (first, second) = (super::client_secret(ctx, provider)?, second_secret(ctx, provider)?);
     let first = match &fields.client_secret {
-        Some(sent) => {
+        Some(sent) if *sent != first || provider.client_secret_sealed.is_empty() => {
             if *sent != first {
                 provider.client_secret_used = None;
             }
@@ -197,7 +197,7 @@ fn settle_secrets(ctx: &Context, provider: &mut Provider, fields: &Fields) -> Re
             provider.client_secret_sealed = ctx.keys.seal(&place, sent.as_bytes(), &*ctx.entropy);
             sent.clone()
         }
-        None => first,
+        _ => first,
     };
     let second = match &fields.second_client_secret {
         Some(sent) if *sent != second => {

@@ -127,7 +127,7 @@ async fn co_730_clients_and_what_they_need() {
     let changes = site.events("model_updated").await.len();
     let again = applied(&site, &text).await;
     let still: Vec<_> = again.log.iter().filter(|line| line.event.ends_with("is as it should be")).collect();
-    assert_eq!(still.len(), 3, "application, entitlement and brand: {:?}", again.log);
+    assert_eq!(still.len(), 4, "client, application, entitlement and brand: {:?}", again.log);
     assert_eq!(site.get("/providers/oauth2/").await["pagination"]["count"], json!(1));
     assert!(site.events("model_updated").await.len() <= changes + 3);
 }
@@ -318,6 +318,25 @@ async fn co_730_an_export_changes_nothing() {
     assert_eq!(export(&other.ctx, &Actor::system()).await.unwrap(), exported.replace(secret, ""));
 }
 
+/// CO-721: a right on an object is one that is about objects of its kind; any other would be in no export, and be taken away by it.
+#[tokio::test]
+async fn co_721_a_right_is_about_objects_of_its_kind() {
+    let site = Site::new().await;
+    let entry = |permission: &str| {
+        format!(
+            "  - {{model: authentik_rbac.role, id: r, identifiers: {{name: r}}}}
+  - model: authentik_core.application
+    identifiers: {{slug: wiki}}
+    attrs: {{name: Wiki}}
+    permissions: [{{permission: {permission}, role: !KeyOf r}}]
+"
+        )
+    };
+    let error = refused(&site, &entry("authentik_core.view_user")).await;
+    assert_eq!(error.message, "'authentik_core.view_user' is not about objects of authentik_core.application.");
+    applied(&site, &entry("authentik_core.view_application")).await;
+}
+
 /// CO-725, CO-733: a blueprint that says the same otherwise changes nothing: an expression with a line break at its end, groups
 /// in another order.
 #[tokio::test]
@@ -330,6 +349,13 @@ async fn co_733_what_is_written_otherwise_is_as_it_should_be() {
   - model: authentik_core.user
     identifiers: {{username: two}}
     attrs: {{name: Two, groups: [!KeyOf {first}, !KeyOf {second}]}}
+  - model: authentik_providers_oauth2.oauth2provider
+    identifiers: {{name: client}}
+    attrs:
+      authorization_flow: !Find [authentik_flows.flow, [slug, default-provider-authorization-implicit-consent]]
+      invalidation_flow: !Find [authentik_flows.flow, [slug, default-provider-invalidation-flow]]
+      client_secret: a-secret-of-more-than-thirty-two-characters
+      redirect_uris: [{{matching_mode: strict, url: https://x.example.org/cb}}]
   - model: authentik_policies_expression.expressionpolicy
     identifiers: {{name: lines}}
     attrs:

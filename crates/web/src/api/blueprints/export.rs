@@ -2,6 +2,8 @@
 
 mod permissions;
 
+pub(super) use permissions::concerns;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 

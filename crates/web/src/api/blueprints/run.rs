@@ -302,7 +302,7 @@ impl<'c, 'a> Run<'c, 'a> {
             changed |= self.passwords.set(self.change, write::user(&written.key)?, password).await?;
         }
         for permission in &resolved.permissions {
-            changed |= write::grant(self.change, permission, &written.key, granted).await?;
+            changed |= write::grant(self.change, model, permission, &written.key, granted).await?;
         }
         if let Some(id) = &entry.id
             && let Some(frame) = self.frames.last_mut()

@@ -11,6 +11,7 @@ use portcullis_idp::{
 };
 use serde_json::{Map, Value, json};
 
+use super::export::concerns;
 use super::extras::{Extras, PERMISSIONS, of_permissions};
 use super::fixed::{Orders, flow, stage, stage_binding};
 use super::granted::Granted;
@@ -123,6 +124,16 @@ fn agree(field: &str, stored: &Value, wanted: &Value) -> bool {
     const TRIMMED: [&str; 3] = ["description", "expression", "meta_description"];
     match (stored, wanted) {
         (Value::String(stored), Value::String(wanted)) if TRIMMED.contains(&field) => stored == wanted.trim(),
+        (Value::Array(stored), Value::Array(wanted)) if field == "redirect_uris" => {
+            let whole = |uri: &Value| {
+                let mut uri = uri.clone();
+                if let Some(members) = uri.as_object_mut() {
+                    members.entry("redirect_uri_type").or_insert_with(|| "authorization".into());
+                }
+                uri
+            };
+            wanted.iter().map(whole).eq(stored.iter().cloned())
+        }
         (Value::Array(stored), Value::Array(wanted)) if !Model::related(field).is_empty() => {
             wanted.iter().all(|one| stored.contains(one)) && stored.iter().all(|one| wanted.contains(one))
         }
@@ -357,6 +368,7 @@ pub(super) async fn delete(change: &mut Change<'_>, model: Model, found: &Value)
 /// [`Refusal`]; then the transaction is not to be committed.
 pub(super) async fn grant(
     change: &mut Change<'_>,
+    model: Model,
     permission: &portcullis_blueprint::Permission,
     object: &Value,
     granted: &mut Granted,
@@ -370,6 +382,10 @@ pub(super) async fn grant(
         Value::String(key) => key.clone(),
         key => key.to_string(),
     };
+    if !concerns(&permission.permission, model) {
+        let message = format!("'{}' is not about objects of {}.", permission.permission, model.name());
+        return Err(refused(PERMISSIONS, &message));
+    }
     granted.name(role, &permission.permission, &object);
     let done = roles::grant_in(change, role, &permission.permission, Some(&object)).await;
     done.map_err(|error| of_permissions(PERMISSIONS, error))

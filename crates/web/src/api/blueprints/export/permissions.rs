@@ -87,6 +87,11 @@ fn entry(model: Model, identified: &Map<String, Value>, rights: &[(String, Strin
     text
 }
 
+/// Whether a right may be one on an object of this model. Of a right that is about no objects that is not said here.
+pub(in crate::api::blueprints) fn concerns(permission: &str, model: Model) -> bool {
+    kind_of(permission).is_none_or(|kind| models(&format!("{}.{}", kind.app, kind.name)).contains(&model))
+}
+
 /// The kind of objects that a right is about, if it is about objects.
 fn kind_of(permission: &str) -> Option<Kind> {
     let of_verb = |kind: &&Kind| Verb::ALL.iter().any(|verb| Permission::on(*verb, **kind).as_str() == permission);
