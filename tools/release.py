@@ -10,6 +10,7 @@ benchmarks need: on Debian, apt-get install nginx-light wrk openssl nghttp2-clie
 """
 
 import argparse
+import hashlib
 import http.client
 import os
 import shutil
@@ -47,16 +48,28 @@ def profdata(host):
 def build(host, name, flag):
     """A release build with one more flag for what runs, but not for what is run to build it."""
     folder = FOLDER / name
+    before = os.environ.get("CARGO_ENCODED_RUSTFLAGS", "\x1f".join(os.environ.get("RUSTFLAGS", "").split()))
+    flags = "\x1f".join(filter(None, [before, flag]))
     subprocess.run(["cargo", "build", "--release", "--locked", "--target", host, "--target-dir", folder, "--bin", "portcullis"],
-                   cwd=ROOT, check=True, env=os.environ | {"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} {flag}".strip()})
+                   cwd=ROOT, check=True, env=os.environ | {"CARGO_ENCODED_RUSTFLAGS": flags})
     return folder / host / "release/portcullis"
 
 
-def work(binary):
+def work(binary, counts):
     """What a binary is counted at. Each process leaves its counts when it ends."""
+    left = lambda: sum(file.stat().st_mtime_ns for file in counts.glob("*.profraw"))
+    before = left()
+
+    def counted():
+        nonlocal before
+        if left() == before:
+            sys.exit("a process has left no counts: was it ended before it could?")
+        before = left()
+
     for command in (["run", "--only", "Portcullis", "--rounds", "2", "--seconds", "1"],
                     ["directory", "--users", "3000", "--groups", "500", "--applications", "50", "--tokens", "200"]):
         subprocess.run([ROOT / "benches" / command[0], "--binary", binary, *command[1:]], check=True, stdout=subprocess.DEVNULL)
+        counted()
     servers.BINARY = binary
     with tempfile.TemporaryDirectory(prefix="portcullis-release-") as temporary:
         stage = Stage(Path(temporary))
@@ -66,6 +79,7 @@ def work(binary):
             expressions(site)
         finally:
             stage.stop()
+    counted()
 
 
 def uploads(site):
@@ -108,14 +122,23 @@ def main():
             sys.exit(f"{tool} is missing; on Debian: apt-get install nginx-light wrk openssl nghttp2-client")
     host = next(line.split()[1] for line in rustc("-vV").splitlines() if line.startswith("host: "))
     tool = profdata(host)
+    # What is there of an earlier run would look like the result of this one.
+    BINARY.unlink(missing_ok=True)
     counts = FOLDER / "counts"
     shutil.rmtree(counts, ignore_errors=True)
     counting = build(host, "counting", f"-Cprofile-generate={counts}")
     shutil.rmtree(counts, ignore_errors=True)
-    work(counting)
-    profile = FOLDER / "portcullis.profdata"
-    subprocess.run([tool, "merge", "--output", profile, *counts.glob("*.profraw")], check=True)
-    shutil.copy2(build(host, "using", f"-Cprofile-use={profile}"), BINARY)
+    work(counting, counts)
+    for old in FOLDER.glob("*.profdata"):
+        old.unlink()
+    made = FOLDER / "new.profdata"
+    subprocess.run([tool, "merge", "--output", made, *counts.glob("*.profraw")], check=True)
+    # Cargo builds anew what was built by another profile if that has another name.
+    profile = FOLDER / f"{hashlib.sha256(made.read_bytes()).hexdigest()[:16]}.profdata"
+    made.rename(profile)
+    built = build(host, "using", f"-Cprofile-use={profile}")
+    shutil.copy2(built, BINARY.with_suffix(".new"))
+    BINARY.with_suffix(".new").rename(BINARY)
     print(BINARY.relative_to(ROOT))
 
 

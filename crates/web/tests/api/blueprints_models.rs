@@ -295,6 +295,12 @@ async fn co_730_an_export_changes_nothing() {
     let wiki = site.get("/core/applications/wiki/").await["pk"].clone();
     site.post("/policies/bindings/", json!({"target": wiki, "order": 1, "policy": policy})).await;
     site.post("/policies/bindings/", json!({"target": wiki, "order": 2, "user": ada})).await;
+    // These two differ in nothing that a binding is found by.
+    for negate in [false, true] {
+        site.post("/policies/bindings/", json!({"target": wiki, "order": 3, "user": ada, "negate": negate})).await;
+    }
+    let numbers = json!({"list": [1e-7, 1.5e300, 1e20, 5e-324, 3], "small": 1e-7});
+    site.post("/core/groups/", json!({"name": "numbers", "attributes": numbers.clone()})).await;
     site.post("/core/application_entitlements/", json!({"name": "editor", "app": wiki})).await;
     let mapping = json!({"name": "mine", "scope_name": "mine", "expression": "return {}"});
     site.post("/propertymappings/provider/scope/", mapping).await;
@@ -312,6 +318,7 @@ async fn co_730_an_export_changes_nothing() {
     let access = only(&other, "/core/users/?username=mary").await["pk"].clone();
     let access = format!("/core/applications/wiki/check_access/?for_user={access}");
     assert_eq!(other.get(&access).await["passing"], json!(true));
+    assert_eq!(only(&other, "/core/groups/?name=numbers").await["attributes"], numbers);
     // Names of entries and their order do not come from keys, which differ; only the secret has not come along.
     let secret = ",\"wiki_password\":\"********\"";
     assert!(exported.contains(secret), "{exported}");

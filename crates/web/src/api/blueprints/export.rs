@@ -37,6 +37,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             certificates.insert(key_text(&model.key(ours)), model.label(ours));
         }
         objects.retain(|object| !is_left_out(model, object));
+        names.2 = twins(model, &objects);
         for object in in_order(model, objects, &names) {
             let mut object = masked(&mut change, object).await?;
             permissions::of_itself(&mut change, model, &mut object).await?;
@@ -58,7 +59,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
     for (model, object) in trusting {
         let trusted = Map::from_iter(object.get(TRUSTED).map(|trusted| (TRUSTED.to_owned(), trusted.clone())));
         let _ = writeln!(text, "  - model: {}\n    identifiers:", model.name());
-        write_members(&mut text, &identifiers(model, &object), &names);
+        write_members(&mut text, &identifiers(model, &object, &names), &names);
         text.push_str("    attrs:\n");
         write_members(&mut text, &trusted, &names);
         entries += 1;
@@ -93,7 +94,7 @@ fn order() -> impl Iterator<Item = Model> {
 fn in_order(model: Model, mut objects: Vec<Value>, names: &Names) -> Vec<Value> {
     objects.sort_by_cached_key(|object| {
         let mut identified = String::new();
-        write_members(&mut identified, &identifiers(model, object), names);
+        write_members(&mut identified, &identifiers(model, object, names), names);
         (model.name_of(object).map(str::to_owned), identified)
     });
     if model == Model::Binding {
@@ -135,7 +136,7 @@ fn signs(model: Model, client: &Value, certificate: &str, names: &Names) -> Stri
         Model::Certificate.name(),
         quoted(certificate),
     );
-    write_members(&mut text, &identifiers(model, client), names);
+    write_members(&mut text, &identifiers(model, client, names), names);
     text.push_str("    attrs:\n");
     let key = Map::from_iter(client.get(SIGNING).map(|key| (SIGNING.to_owned(), key.clone())));
     write_members(&mut text, &key, names);
@@ -181,8 +182,8 @@ async fn masked(change: &mut Change<'_>, mut object: Value) -> Result<Value, Err
     Ok(object)
 }
 
-/// How objects are named by others: as tags, by key. And the names that entries have.
-struct Names(HashMap<String, String>, HashSet<String>);
+/// How objects are named by others: as tags, by key. The names that entries have. And the keys of bindings that have twins.
+struct Names(HashMap<String, String>, HashSet<String>, HashSet<String>);
 
 impl Names {
     /// Flows and mappings that come with every installation are found there by their permanent names.
@@ -200,7 +201,7 @@ impl Names {
             let tag = format!("!Find [{}, [name, {}]]", Model::Certificate.name(), quoted(OURS));
             names.insert(Model::Certificate.key(object).to_string(), tag);
         }
-        Ok(Self(names, HashSet::new()))
+        Ok(Self(names, HashSet::new(), HashSet::new()))
     }
 
     /// What an entry is called: by its name, so that two instances which hold the same say the same.
@@ -222,7 +223,7 @@ impl Names {
 }
 
 fn entry(model: Model, object: &Value, names: &mut Names) -> String {
-    let identified = identifiers(model, object);
+    let identified = identifiers(model, object, names);
     let id = names.free(model, object);
     let mut attributes = Map::new();
     for field in writable(model, object) {
@@ -269,6 +270,23 @@ fn written(field: &str, value: &Value, names: &Names) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::String(_) | Value::Number(_) if !related.is_empty() => named(value),
+        other => plain(other),
+    }
+}
+
+/// A value as JSON, which is YAML but for the way it writes very large and very small numbers: there they need a point.
+fn plain(value: &Value) -> String {
+    let list = |parts: Vec<String>| parts.join(",");
+    match value {
+        Value::Number(number) => match number.to_string().split_once('e') {
+            Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0e{exponent}"),
+            _ => number.to_string(),
+        },
+        Value::Array(items) => format!("[{}]", list(items.iter().map(plain).collect())),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| format!("{}:{}", quoted(name), plain(value));
+            format!("{{{}}}", list(members.iter().map(member).collect()))
+        }
         other => other.to_string(),
     }
 }
@@ -289,18 +307,33 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn identifiers(model: Model, object: &Value) -> Map<String, Value> {
+/// Bindings that say the same of who and where as another one, and differ in what comes of it.
+fn twins(model: Model, objects: &[Value]) -> HashSet<String> {
+    let mut known: HashMap<_, Vec<String>> = HashMap::new();
+    for binding in objects.iter().filter(|_| model == Model::Binding) {
+        known.entry(BOUND.map(|field| binding[field].to_string())).or_default().push(key_text(&model.key(binding)));
+    }
+    known.into_values().filter(|same| same.len() > 1).flatten().collect()
+}
+
+/// By what a binding is found.
+const BOUND: [&str; 5] = ["target", "order", "policy", "group", "user"];
+/// By what it is found besides, if it has a twin.
+const SAID: [&str; 4] = ["negate", "enabled", "timeout", "failure_result"];
+
+fn identifiers(model: Model, object: &Value, names: &Names) -> Map<String, Value> {
+    let more: &[&str] = if names.2.contains(&key_text(&model.key(object))) { &SAID } else { &[] };
     let fields: &[&str] = match model {
         Model::User => &["username"],
         Model::Token => &["identifier"],
         Model::Application | Model::OAuthSource | Model::Flow => &["slug"],
         Model::Entitlement => &["name", "app"],
-        Model::Binding => &["target", "order", "policy", "group", "user"],
+        Model::Binding => &BOUND,
         Model::Brand => &["domain"],
         Model::Outpost | Model::ScopeMapping if object["managed"].is_string() => &["managed"],
         _ => &["name"],
     };
-    let members = fields.iter().filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
+    let members = fields.iter().chain(more).filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
     members.filter(|(_, value)| !value.is_null()).collect()
 }
 
