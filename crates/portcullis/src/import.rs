@@ -106,7 +106,7 @@ async fn is_this_one(ctx: &Context, server: &Server, settings: &Settings) -> Res
     if !server.is(settings.general.base_url.as_str()) {
         return Ok(false);
     }
-    Ok(read::install_id(server).await?.is_none_or(|there| there == *ctx.install_id))
+    Ok(read::install_id(server).await?.is_none_or(|there| there == *ctx.install_id.get()))
 }
 
 /// Reads all of it before anything is changed.
