@@ -172,6 +172,10 @@ async fn co_138_every_binding_is_explained_to_superusers() {
         ]
     );
     assert_eq!(found.log_messages[0].attributes["passing"], true);
+    stage.site.delete(&format!("/core/groups/{}/", staff.as_str().unwrap())).await;
+    let told = stage.check().await.log_messages;
+    let orphan = "Binding #7: what it named was deleted, so that it denies";
+    assert!(told.iter().any(|line| line.event == orphan), "{told:?}");
     let (status, own) = stage.site.send(&stage.key, Method::GET, "/core/applications/wiki/check_access/", None).await;
     assert_eq!((status.as_u16(), own), (200, json!({"passing": true, "messages": [], "log_messages": []})));
 }
