@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::node::{Kind, Node};
-use crate::resolve::{Resolver, World, truthy};
+use crate::resolve::{Resolver, World};
 use crate::yaml;
 use crate::{Budget, Fault};
 
@@ -67,6 +67,8 @@ pub struct Resolved {
     pub attrs: Map<String, Value>,
     /// Who is to have which right on it.
     pub permissions: Vec<Permission>,
+    /// What the attributes lack, where that may not matter: they count only if the object is to be made.
+    pub lacking: Option<Fault>,
 }
 
 /// A right on an object.
@@ -90,6 +92,7 @@ impl Blueprint {
         if !matches!(document.kind, Kind::Map(_)) {
             return Err(Fault::new(document.line, "A blueprint is an object with 'version' and 'entries'."));
         }
+        known(&document, "a blueprint", &["version", "metadata", "context", "entries"])?;
         match document.get("version").map(|version| (version.plain(), version.line)) {
             Some((Some(Value::Number(number)), _)) if number.as_u64() == Some(1) => {}
             Some((_, line)) => return Err(Fault::new(line, "Only version 1 is known.")),
@@ -165,6 +168,7 @@ impl Metadata {
 impl Entry {
     fn read(node: &Node) -> Result<Self, Fault> {
         let Kind::Map(_) = &node.kind else { return Err(Fault::new(node.line, "An entry is an object.")) };
+        known(node, "an entry", &["model", "id", "state", "identifiers", "attrs", "conditions", "permissions"])?;
         let required = |key: &str| {
             node.get(key).cloned().ok_or_else(|| Fault::new(node.line, format!("'{key}' is missing in this entry.")))
         };
@@ -225,7 +229,7 @@ impl Entry {
     ) -> Result<Option<Resolved>, Fault> {
         let mut resolver = Resolver::new(world, context, budget);
         for condition in &self.conditions {
-            if !truthy(&resolver.value(condition).await?) {
+            if !resolver.truth(condition).await? {
                 return Ok(None);
             }
         }
@@ -244,15 +248,36 @@ impl Entry {
         if identifiers.is_empty() && !is_meta(&model) {
             return Err(Fault::new(self.identifiers.line, "'identifiers' is empty."));
         }
+        // Of these nothing may be asked: an object that is there already stays as it is, or goes.
+        resolver.waits = matches!(state, State::Created | State::Absent);
+        let attrs = resolver.object(&self.attrs).await?;
+        let lacking = resolver.lacking.take();
+        resolver.waits = false;
         Ok(Some(Resolved {
             model,
             state,
             identifiers,
-            attrs: resolver.object(&self.attrs).await?,
+            attrs,
+            lacking,
             permissions: permissions(resolver.value(&self.permissions).await?)
                 .ok_or_else(|| Fault::new(self.permissions.line, "Permissions are {permission, user or role}."))?,
         }))
     }
+}
+
+/// Refuses what has no meaning here: somebody has meant something by it, such as that an object goes. What begins with `x-` or
+/// `.` is for anchors.
+fn known(node: &Node, what: &str, names: &[&str]) -> Result<(), Fault> {
+    let Kind::Map(members) = &node.kind else { return Ok(()) };
+    let strange = |(name, _): &&(String, Node)| {
+        !names.contains(&name.as_str()) && !name.starts_with("x-") && !name.starts_with('.')
+    };
+    let Some((name, value)) = members.iter().find(strange) else { return Ok(()) };
+    let likeness = |candidate: &&str| strsim::jaro_winkler(name, candidate);
+    let nearest = names.iter().copied().filter(|candidate| likeness(candidate) > 0.8);
+    let nearest = nearest.max_by(|left, right| likeness(left).total_cmp(&likeness(right)));
+    let meant = nearest.map(|nearest| format!(": did you mean '{nearest}'?")).unwrap_or_else(|| ".".to_owned());
+    Err(Fault::new(value.line, format!("'{name}' is not known in {what}{meant}")))
 }
 
 /// Whether entries of this model are no objects but something to do: those need no identifiers.

@@ -45,13 +45,19 @@ pub(crate) struct Resolver<'a> {
     places: Vec<Option<(Value, Value)>>,
     budget: &'a mut Budget,
     depth: usize,
+    /// Within how many questions this is that are about yes or no alone.
+    asking: usize,
+    /// Whether what is lacking is kept in `lacking` instead of being an error.
+    pub(crate) waits: bool,
+    /// The first variable or file that is lacking.
+    pub(crate) lacking: Option<Fault>,
 }
 
 type Resolving<'b> = Pin<Box<dyn Future<Output = Result<Value, Fault>> + Send + 'b>>;
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(world: &'a mut dyn World, context: &'a Node, budget: &'a mut Budget) -> Self {
-        Self { world, context, places: Vec::new(), budget, depth: 0 }
+        Self { world, context, places: Vec::new(), budget, depth: 0, asking: 0, waits: false, lacking: None }
     }
 
     /// The value of a node.
@@ -92,6 +98,14 @@ impl<'a> Resolver<'a> {
             self.depth -= 1;
             Ok(value)
         })
+    }
+
+    /// Whether a node counts as true (CO-727). A variable or file that is not there is false.
+    pub(crate) async fn truth(&mut self, node: &Node) -> Result<bool, Fault> {
+        self.asking += 1;
+        let value = self.value(node).await?;
+        self.asking -= 1;
+        Ok(truthy(&value))
     }
 
     /// The members of an object.
@@ -144,12 +158,12 @@ impl<'a> Resolver<'a> {
             Tag::Env { name, default } => {
                 match self.world.env(name).map_err(fault)?.filter(|value| !value.is_empty()) {
                     Some(value) => self.counted(Value::String(value), line),
-                    None => self.otherwise(default.as_ref(), line, "!Env").await,
+                    None => self.or_lacking(default.as_ref(), line, "!Env", &format!("the variable {name}")).await,
                 }
             }
             Tag::File { path, default } => match self.world.file(path).map_err(fault)? {
                 Some(content) => self.counted(Value::String(content.trim().to_owned()), line),
-                None => self.otherwise(default.as_ref(), line, "!File").await,
+                None => self.or_lacking(default.as_ref(), line, "!File", &format!("the file {path}")).await,
             },
             Tag::ParseJson(node) => {
                 let text = self.text(node).await?;
@@ -173,7 +187,7 @@ impl<'a> Resolver<'a> {
                 self.counted(Value::String(text.map_err(|message| fault(format!("!Format: {message}.")))?), line)
             }
             Tag::If { condition, branches } => {
-                let holds = truthy(&self.value(condition).await?);
+                let holds = self.truth(condition).await?;
                 match branches {
                     None => Ok(Value::Bool(holds)),
                     Some((then, _)) if holds => self.value(then).await,
@@ -183,7 +197,7 @@ impl<'a> Resolver<'a> {
             Tag::Condition { operator, arguments } => {
                 let mut truths = Vec::with_capacity(arguments.len());
                 for argument in arguments {
-                    truths.push(truthy(&self.value(argument).await?));
+                    truths.push(self.truth(argument).await?);
                 }
                 Ok(Value::Bool(combine(*operator, &truths)))
             }
@@ -226,6 +240,26 @@ impl<'a> Resolver<'a> {
                 Ok(Value::Null)
             }
         }
+    }
+
+    /// What stands in for a variable or a file that is not there. Without a default that is an error, so that what is stored
+    /// is not lost: null in its place would overwrite it.
+    async fn or_lacking(
+        &mut self,
+        default: Option<&Node>,
+        line: usize,
+        tag: &'static str,
+        what: &str,
+    ) -> Result<Value, Fault> {
+        if default.is_some() || self.asking > 0 {
+            return self.otherwise(default, line, tag).await;
+        }
+        let fault = Fault::new(line, format!("{tag}: {what} is not there or empty, and the tag names no default."));
+        if !self.waits {
+            return Err(fault);
+        }
+        self.lacking.get_or_insert(fault);
+        self.otherwise(None, line, tag).await
     }
 
     async fn enumerate(&mut self, over: &Node, kind: Sequence, body: &Node) -> Result<Value, Fault> {
@@ -274,7 +308,7 @@ fn place(places: &[Option<(Value, Value)>], depth: usize, line: usize) -> Result
 }
 
 /// What counts as true (CO-727).
-pub(crate) fn truthy(value: &Value) -> bool {
+fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,

@@ -132,7 +132,8 @@ pub async fn rename(ctx: &Context, actor: &Actor, user: UserPk, pk: i32, name: &
     change.commit().await
 }
 
-/// Removes a second factor: one's own, or anybody's for an administrator.
+/// Removes a second factor: one's own, or anybody's for an administrator. Recovery codes go with the last other one: they
+/// stand in for it, and alone they would be asked for until none is left (CO-314).
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is none, [`Error::Forbidden`] for others; else when the store fails.
@@ -144,11 +145,11 @@ pub async fn remove(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Resu
     let mut change = Change::begin(ctx, actor).await?;
     let devices = authenticator::of_account(change.conn(), user).await?;
     let device = devices.into_iter().find(|device| device.pk == pk).ok_or(Error::NotFound("Device"))?;
-    remove_in(&mut change, &device).await?;
+    remove_with_codes_in(&mut change, &device).await?;
     change.commit().await
 }
 
-/// Removes a second factor of this class, whoever has it, for an administrator.
+/// Removes a second factor of this class, whoever has it, for an administrator; recovery codes as [`remove`] does.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for anyone else, [`Error::NotFound`] when there is none; else when the store fails.
@@ -157,7 +158,7 @@ pub async fn remove_of_anybody(ctx: &Context, actor: &Actor, class: &str, pk: i3
     directory::superuser_only(actor)?;
     let mut change = Change::begin(ctx, actor).await?;
     let device = authenticator::by_pk(change.conn(), pk).await?.filter(|device| device.class == class);
-    remove_in(&mut change, &device.ok_or(Error::NotFound("Device"))?).await?;
+    remove_with_codes_in(&mut change, &device.ok_or(Error::NotFound("Device"))?).await?;
     change.commit().await
 }
 
@@ -172,6 +173,17 @@ pub async fn remove_all_in(change: &mut Change<'_>, user: UserPk) -> Result<usiz
         remove_in(change, device).await?;
     }
     Ok(devices.len())
+}
+
+async fn remove_with_codes_in(change: &mut Change<'_>, device: &Authenticator) -> Result<(), Error> {
+    remove_in(change, device).await?;
+    let left = authenticator::of_account(change.conn(), device.account).await?;
+    if device.class != RECOVERY_CODES && left.iter().all(|left| left.class == RECOVERY_CODES) {
+        for codes in &left {
+            remove_in(change, codes).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn remove_in(change: &mut Change<'_>, device: &Authenticator) -> Result<(), Error> {

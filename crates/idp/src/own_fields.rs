@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
-use crate::directory::{self, Person, account_attributes, lookup, users};
+use crate::directory::{self, Person, lookup, users};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::mail::{Job, Letter};
@@ -23,6 +23,16 @@ pub struct OwnFields {
     pub name: String,
     pub email: String,
     pub locale: String,
+    pub may_change: MayChange,
+}
+
+/// Which of their own fields a user may change (CO-327).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of the same name (CO section 3)")]
+pub struct MayChange {
+    pub username: bool,
+    pub name: bool,
+    pub email: bool,
 }
 
 /// What a user wants to change; absent members stay as they are.
@@ -44,9 +54,15 @@ const LONGEST_LOCALE: usize = 35;
 /// [`Error::NotFound`]; else when the store fails.
 pub async fn of(ctx: &Context, pk: UserPk) -> Result<OwnFields, Error> {
     let mut conn = ctx.db.read().await?;
-    let account = account::by_pk(&mut conn, pk).await?.ok_or(Error::NotFound("User"))?;
-    let locale = locale_of(&account_attributes(ctx, &account)?);
-    Ok(OwnFields { username: account.username, name: account.name, email: account.email, locale })
+    let person = directory::person(ctx, &mut conn, pk).await?.ok_or(Error::NotFound("User"))?;
+    let may_change = MayChange {
+        username: may(&mut conn, &person, "username").await?,
+        name: may(&mut conn, &person, "name").await?,
+        email: may(&mut conn, &person, "email").await?,
+    };
+    let locale = locale_of(&person.own_attributes);
+    let account = person.account;
+    Ok(OwnFields { username: account.username, name: account.name, email: account.email, locale, may_change })
 }
 
 fn locale_of(attributes: &Attributes) -> String {
@@ -54,12 +70,13 @@ fn locale_of(attributes: &Attributes) -> String {
     locale.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Whether a user may change one of their own fields: they themselves, or else everybody.
-async fn may(conn: &mut Conn, person: &Person, what: &str, otherwise: bool) -> Result<bool, Error> {
+/// Whether a user may change one of their own fields: they themselves, or else everybody. Where nothing is said, names may be
+/// changed, and what one signs in by may not.
+async fn may(conn: &mut Conn, person: &Person, what: &str) -> Result<bool, Error> {
     let settings = instance::get(conn).await?.map(|instance| instance.settings).unwrap_or_default();
     let own = person.effective_attributes.get(&format!("goauthentik.io/user/can-change-{what}"));
     let default = settings.get(format!("default_user_change_{what}"));
-    Ok(own.and_then(Value::as_bool).or_else(|| default.and_then(Value::as_bool)).unwrap_or(otherwise))
+    Ok(own.and_then(Value::as_bool).or_else(|| default.and_then(Value::as_bool)).unwrap_or(what == "name"))
 }
 
 /// Changes a user's own fields, as far as the user or the instance allows. Where there is mail, a new address counts only
@@ -76,7 +93,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     let mut to_confirm = None;
     if let Some(name) = wanted.username.filter(|name| *name != changed.username) {
         match username::check(&name) {
-            _ if !may(change.conn(), &person, "username", false).await? => {
+            _ if !may(change.conn(), &person, "username").await? => {
                 problems.add("username", "Not allowed to change username.")
             }
             Ok(()) => changed.username = name,
@@ -84,7 +101,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
         }
     }
     if let Some(name) = wanted.name.filter(|name| *name != changed.name) {
-        if may(change.conn(), &person, "name", true).await? {
+        if may(change.conn(), &person, "name").await? {
             problems.limit_indexed("name", &name);
             changed.name = name;
         } else {
@@ -92,7 +109,7 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
         }
     }
     if let Some(email) = wanted.email.filter(|email| *email != changed.email) {
-        if !may(change.conn(), &person, "email", false).await? {
+        if !may(change.conn(), &person, "email").await? {
             problems.add("email", "Not allowed to change email address.");
         } else if !email.is_empty() && (email.chars().count() > 254 || !users::is_email(&email)) {
             problems.add("email", "Enter a valid email address.");
@@ -104,9 +121,8 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     }
     let mut attributes = person.own_attributes.clone();
     if let Some(locale) = wanted.locale.filter(|locale| *locale != locale_of(&attributes)) {
-        let plain = locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        if !plain || locale.len() > LONGEST_LOCALE {
-            problems.add("attributes.settings.locale", "This is not a language.");
+        if !locale.is_empty() && !is_language(&locale) {
+            problems.add("attributes.settings.locale", "This is not a language: use a tag such as en or de-CH.");
         } else {
             set_locale(&mut attributes, locale);
         }
@@ -143,6 +159,17 @@ fn sent(ctx: &Context, actor: &Actor, letter: Option<Letter>) -> Result<bool, Er
         true => Ok(true),
         false => Err(Error::Busy),
     }
+}
+
+/// Whether this is a well-formed tag of a language (RFC 5646 §2.1), or one with `_` as some systems write it: letters for the
+/// language, then parts of at most eight letters and digits.
+fn is_language(tag: &str) -> bool {
+    let mut parts = tag.split(['-', '_']);
+    let language = parts.next().unwrap_or_default();
+    tag.len() <= LONGEST_LOCALE
+        && (2..=8).contains(&language.len())
+        && language.chars().all(|c| c.is_ascii_alphabetic())
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 fn set_locale(attributes: &mut Attributes, locale: String) {

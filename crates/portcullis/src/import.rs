@@ -82,16 +82,31 @@ pub(crate) fn run(settings: &Settings, from: &From, wish: &Wish) -> Result<(), F
         return Err(format!("--install-id: {given} is not the id of an installation, which is a UUID").into());
     }
     let server = Server::new(&from.url, from.token_file.as_deref(), from.token.as_deref())?;
-    if server.is(settings.general.base_url.as_str()) {
-        return Err(format!("{} is the base URL of the instance that would be imported into", from.url).into());
-    }
     serve::runtime()?.block_on(async {
         // Reading may take long: what is missing here is told first.
         let ctx = instance::beside(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
-        let done = read_and_do(&ctx, &server, wish).await;
+        let done = match is_this_one(&ctx, &server, settings).await {
+            Ok(false) => read_and_do(&ctx, &server, wish).await,
+            Ok(true) => Err(format!(
+                "{} is the base URL of the instance that would be imported into, and nothing tells that another one answers there: \
+                 have the other one answer at another address meanwhile, such as http://localhost:9001, and name that",
+                from.url
+            )
+            .into()),
+            Err(failure) => Err(failure),
+        };
         ctx.db.close().await;
         done
     })
+}
+
+/// Whether a server is the instance that would be imported into, as far as can be told. On a machine that things move within, the
+/// other one may answer where this one will.
+async fn is_this_one(ctx: &Context, server: &Server, settings: &Settings) -> Result<bool, Failure> {
+    if !server.is(settings.general.base_url.as_str()) {
+        return Ok(false);
+    }
+    Ok(read::install_id(server).await?.is_none_or(|there| there == *ctx.install_id.get()))
 }
 
 /// Reads all of it before anything is changed.

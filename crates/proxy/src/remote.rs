@@ -111,6 +111,8 @@ pub struct Remote {
     certificates: tokio::sync::Mutex<HashMap<CertificateId, Fetched>>,
     configuration: watch::Sender<Arc<Configuration>>,
     is_ready: AtomicBool,
+    /// Whether it was told that the token sees several outposts.
+    has_told_of_others: AtomicBool,
     /// The configuration is to be read now.
     now: Notify,
     /// The configuration has changed.
@@ -145,6 +147,7 @@ impl Remote {
             certificates: tokio::sync::Mutex::default(),
             configuration: watch::Sender::new(Arc::default()),
             is_ready: AtomicBool::new(false),
+            has_told_of_others: AtomicBool::new(false),
             now: Notify::new(),
             soon: Notify::new(),
         }

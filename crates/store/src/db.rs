@@ -104,7 +104,9 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite { writer, .. } => Ok(sqlx::migrate!("./migrations/sqlite").run(writer).await?),
-            Self::Pg(pools) => Ok(sqlx::migrate!("./migrations/postgres").run(&pools.others).await?),
+            Self::Pg(pools) => {
+                Ok(sqlx::migrate!("./migrations/postgres").run(&mut pools.for_migration().await?).await?)
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub mod path {
     pub const RECOVERY: &str = "/if/flow/default-recovery-flow/";
     /// A user's second factors.
     pub const SECOND_FACTORS: &str = "/account/second-factors/";
+    /// Home, after a new password.
+    pub const PASSWORD_CHANGED: &str = "/?done=password";
     /// Confirms a new e-mail address.
     pub const EMAIL: &str = "/account/email/";
     /// Ends acting as somebody else.

@@ -90,13 +90,14 @@ async fn co_726_every_tag_has_its_value() {
         ("!Context absent", json!(null)),
         ("!Context [absent, !Env [UNSET, deep]]", json!("deep")),
         ("!Env SET", json!("from env")),
-        ("!Env EMPTY", json!(null)),
         ("!Env [EMPTY, other]", json!("other")),
         ("!File /run/secrets/one", json!("content")),
         ("!File [/absent, [1]]", json!([1])),
         ("!ParseJSON '{\"a\": [1, null]}'", json!({"a": [1, null]})),
         ("!Format [\"%s-%d\", a, 1]", json!("a-1")),
         ("!If [yes]", json!(true)),
+        ("!If [!Env UNSET, 1, 2]", json!(2)),
+        ("!Condition [OR, !File /absent, !Env EMPTY]", json!(false)),
         ("!If [!Context absent, 1, 2]", json!(2)),
         ("!If [true, {a: !Env SET}, 2]", json!({"a": "from env"})),
         ("!Condition [AND, yes, 1]", json!(true)),
@@ -131,6 +132,11 @@ async fn co_726_a_tag_that_cannot_be_worked_out_is_an_error() {
         "!Find authentik_core.group",
         "!FindObject [unknown.model, [name, x]]",
         "!Context [a, b, c]",
+        "!Env EMPTY",
+        "!Env UNSET",
+        "!File /absent",
+        "!Format [\"%s\", !Env UNSET]",
+        "!If [yes, !Env UNSET, 1]",
         "!Env PORTCULLIS_SECRET_KEY",
         "!Env [PORTCULLIS_SECRET_KEY, default]",
         "!File /etc/passwd",
@@ -284,6 +290,46 @@ fn co_720_what_is_no_blueprint_is_refused() {
     ] {
         let fault = Blueprint::read(text).unwrap_err();
         assert_eq!(fault.line, line, "{text:?}: {fault}");
+    }
+}
+
+/// CO-721: a name that means nothing in a blueprint or an entry is refused with its line, and with what was meant; what is for
+/// anchors alone is not.
+#[test]
+fn co_721_names_without_a_meaning_are_refused() {
+    let entry = |more: &str| format!("version: 1\nentries:\n- model: m\n  identifiers: {{a: 1}}\n  {more}\n");
+    for (text, line, told) in [
+        (
+            "version: 1\nmetmaryta: {}\nentries: []".to_owned(),
+            2,
+            "'metmaryta' is not known in a blueprint: did you mean 'metadata'?",
+        ),
+        (entry("attr: {b: 1}"), 5, "'attr' is not known in an entry: did you mean 'attrs'?"),
+        (entry("sate: absent"), 5, "'sate' is not known in an entry: did you mean 'state'?"),
+        (entry("condition: [false]"), 5, "'condition' is not known in an entry: did you mean 'conditions'?"),
+        (entry("identifers: {a: 1}"), 5, "'identifers' is not known in an entry: did you mean 'identifiers'?"),
+        (entry("colour: red"), 5, "'colour' is not known in an entry."),
+    ] {
+        let fault = Blueprint::read(&text).unwrap_err();
+        assert_eq!((fault.line, fault.message.as_str()), (line, told));
+    }
+    assert!(Blueprint::read(&format!("x-common: &c {{b: 1}}\n{}", entry("attrs: *c"))).is_ok());
+}
+
+/// CO-723, CO-726: what is lacking for an object that may be there already is told, and no error yet.
+#[tokio::test]
+async fn co_723_what_is_lacking_waits_for_what_is_there() {
+    let entry = |state: &str| {
+        let attrs = "attrs: {a: !Env SET, b: !Env UNSET}";
+        format!("version: 1\nentries:\n- model: m\n  identifiers: {{a: 1}}\n  state: {state}\n  {attrs}\n")
+    };
+    for state in ["created", "absent"] {
+        let lacking = resolve(&entry(state)).await.unwrap().unwrap().lacking.unwrap();
+        let told = "!Env: the variable UNSET is not there or empty, and the tag names no default.";
+        assert_eq!((lacking.line, lacking.message.as_str()), (6, told));
+    }
+    for state in ["present", "must_created"] {
+        assert_eq!(resolve(&entry(state)).await.unwrap_err().line, 6, "{state}");
     }
 }
 

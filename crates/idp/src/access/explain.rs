@@ -14,6 +14,8 @@ use crate::error::Error;
 use crate::policies::LogLine;
 
 const LOGGER: &str = "portcullis.access";
+const PASSES: &str = "passes";
+const FAILS: &str = "does not pass";
 
 /// A line for each binding in the order of evaluation, after what its policy wrote, and one for the whole.
 ///
@@ -33,13 +35,20 @@ pub async fn explain(ctx: &Context, conn: &mut Conn, person: &Person, judged: &J
             None => {}
         }
         let (kind, name, finding) = describe(&names, person, &groups, binding, found);
-        let inverted = if binding.negate { ", inverted" } else { "" };
-        let result = if *passing { "passes" } else { "does not pass" };
+        let result = if *passing { PASSES } else { FAILS };
+        let title = crate::bindings::title(binding);
+        let words = match (kind, binding.negate) {
+            ("nothing", _) => format!("{title}: {finding}"),
+            // It says so itself.
+            (_, false) if finding == result => format!("{title} {kind} {name:?}: {result}"),
+            (_, false) => format!("{title} {kind} {name:?}: {finding}: {result}"),
+            (_, true) => format!("{title} {kind} {name:?}: {finding}, inverted: {result}"),
+        };
         let mut line = LogLine::new(
             ctx.now(),
             if found.is_some_and(|found| found.answer.is_err()) { "warning" } else { "info" },
             LOGGER,
-            format!("{} {kind} {name:?}: {finding}{inverted}: {result}", crate::bindings::title(binding)),
+            words,
         );
         let attributes = json!({
             "binding": binding.pk, "order": binding.position, kind: name, "negate": binding.negate,
@@ -101,8 +110,8 @@ fn describe(
     let username = &person.account.username;
     if let Some(found) = found {
         let finding = match &found.answer {
-            Ok(outcome) if outcome.passing => "passes".to_owned(),
-            Ok(_) => "does not pass".to_owned(),
+            Ok(outcome) if outcome.passing => PASSES.to_owned(),
+            Ok(_) => FAILS.to_owned(),
             Err(failure) => format!("could not be evaluated ({}), so that failure_result counts", failure.message),
         };
         return ("policy", found.name.clone(), finding);

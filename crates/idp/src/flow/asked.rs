@@ -9,7 +9,7 @@ use super::run::{Step, bytes, written};
 use super::{Desk, enrol, param, passkey, prompts, second_factor, stages};
 use crate::authenticators::WEBAUTHN;
 use crate::error::Error;
-use crate::{authenticators, passkeys, portal, recovery};
+use crate::{authenticators, bootstrap, passkeys, portal, recovery};
 
 impl Desk<'_> {
     /// What the browser is asked. What is drawn for it, a seed or a token, becomes part of the run.
@@ -55,12 +55,18 @@ impl Desk<'_> {
                 }
             }
             Step::NewPassword => {
-                Challenge::Prompt { about: Prompted::NewPassword, fields: prompts::PASSWORDS.to_vec() }
+                let account = self.account(&mut self.ctx.db.read().await?).await?;
+                let username = account.map(|account| account.username);
+                Challenge::Prompt { about: Prompted::NewPassword, fields: prompts::PASSWORDS.to_vec(), username }
             }
-            Step::Settings => Challenge::Prompt { about: Prompted::Settings, fields: prompts::own_fields(self).await? },
+            Step::Settings => {
+                let fields = prompts::own_fields(self).await?;
+                Challenge::Prompt { about: Prompted::Settings, fields, username: None }
+            }
             Step::FirstAdministrator => Challenge::Prompt {
                 about: Prompted::FirstAdministrator,
                 fields: prompts::FIRST.into_iter().chain(prompts::PASSWORDS).collect::<Vec<Field>>(),
+                username: Some(bootstrap::ADMINISTRATOR.to_owned()),
             },
             Step::SignOut => Challenge::SessionEnd { user },
             Step::TellClients => Challenge::TellClients { frames: self.run.frames.clone() },

@@ -75,6 +75,8 @@ pub enum Challenge {
         about: Prompted,
         /// Its fields.
         fields: Vec<Field>,
+        /// Whose new password it is, where it asks for one.
+        username: Option<String>,
     },
     /// Whether the session is to end, or nothing when it goes on.
     SessionEnd {
@@ -178,6 +180,8 @@ pub struct Field {
     pub required: bool,
     /// What is in it.
     pub value: String,
+    /// Whether it is shown, and cannot be changed.
+    pub read_only: bool,
 }
 
 /// What would help somebody who is denied.

@@ -14,20 +14,35 @@ use crate::{bootstrap, password, password_rules, recovery, setup};
 
 /// A new password, twice.
 pub(super) const PASSWORDS: [Field; 2] = [
-    Field { key: "password", label: "Password", kind: "password", required: true, value: String::new() },
+    Field {
+        key: "password",
+        label: "Password",
+        kind: "password",
+        required: true,
+        value: String::new(),
+        read_only: false,
+    },
     Field {
         key: "password_repeat",
         label: "Password, once more",
         kind: "password",
         required: true,
         value: String::new(),
+        read_only: false,
     },
 ];
 
 /// What the first administrator is asked besides.
 pub(super) const FIRST: [Field; 2] = [
-    Field { key: "code", label: "Setup code", kind: "text", required: true, value: String::new() },
-    Field { key: "email", label: "E-mail address", kind: "email", required: true, value: String::new() },
+    Field { key: "code", label: "Setup code", kind: "text", required: true, value: String::new(), read_only: false },
+    Field {
+        key: "email",
+        label: "E-mail address",
+        kind: "email",
+        required: true,
+        value: String::new(),
+        read_only: false,
+    },
 ];
 
 /// Takes the yes to opening a recovery link: mail scanners open links, and say nothing (CO-324).
@@ -91,12 +106,14 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
 pub(super) async fn own_fields(desk: &Desk<'_>) -> Result<Vec<Field>, Error> {
     let Some(pending) = desk.run.pending else { return Ok(Vec::new()) };
     let own = own_fields::of(desk.ctx, pending.account).await?;
-    let field = |key, label, kind, required, value| Field { key, label, kind, required, value };
+    let may = own.may_change;
+    let field =
+        |key, label, kind, required, value, may: bool| Field { key, label, kind, required, value, read_only: !may };
     Ok(vec![
-        field("username", "User name", "username", true, own.username),
-        field("name", "Name", "text", false, own.name),
-        field("email", "E-mail address", "email", false, own.email),
-        field("attributes.settings.locale", "Language", "ak-locale", false, own.locale),
+        field("username", "User name", "username", true, own.username, may.username),
+        field("name", "Name", "text", false, own.name, may.name),
+        field("email", "E-mail address", "email", false, own.email, may.email),
+        field("attributes.settings.locale", "Language", "ak-locale", false, own.locale, true),
     ])
 }
 

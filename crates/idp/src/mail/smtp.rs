@@ -71,9 +71,17 @@ impl Smtp {
         let envelope = envelope.map_err(|error| error.to_string())?;
         self.transport.send_raw(&envelope, message).await.map(drop).map_err(|error| {
             // What the server said, cut short: it may say much.
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{error}{cause}").chars().filter(|c| !c.is_control()).take(300).collect()
+            let (told, cause) = (error.to_string(), std::error::Error::source(&error).map(ToString::to_string));
+            with_cause(told, cause).chars().filter(|c| !c.is_control()).take(300).collect()
         })
+    }
+}
+
+/// An error with its cause, unless it tells that already.
+fn with_cause(told: String, cause: Option<String>) -> String {
+    match cause {
+        Some(cause) if !told.contains(&cause) => format!("{told}: {cause}"),
+        _ => told,
     }
 }
 
@@ -104,4 +112,19 @@ pub async fn test(smtp: &Smtp, clock: &dyn Clock, entropy: &dyn Entropy, to: Add
     };
     let message = letter.written(&smtp.from, clock.now(), &entropy.alphanumeric(32))?;
     smtp.deliver(&letter.to, message).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_cause;
+
+    /// CO-327: why a mail was not sent is told once.
+    #[test]
+    fn co_327_a_cause_is_told_once() {
+        let dns = || Some("failed to lookup address".to_owned());
+        assert_eq!(with_cause("Connection error".to_owned(), dns()), "Connection error: failed to lookup address");
+        let told = "Connection error: failed to lookup address: x".to_owned();
+        assert_eq!(with_cause(told.clone(), dns()), told);
+        assert_eq!(with_cause("closed".to_owned(), None), "closed");
+    }
 }

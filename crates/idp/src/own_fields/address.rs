@@ -146,7 +146,7 @@ pub async fn confirm(ctx: &Context, actor: &Actor, pk: UserPk, token: &str) -> R
     let Some(wish) = read(ctx, token) else { return Ok(false) };
     let mut change = Change::begin(ctx, actor).await?;
     let Some(person) = directory::person(ctx, change.conn(), pk).await? else { return Ok(false) };
-    if !wish.is_for(&person.account) || !may(change.conn(), &person, "email", false).await? {
+    if !wish.is_for(&person.account) || !may(change.conn(), &person, "email").await? {
         return Ok(false);
     }
     let ends = portcullis_core::clock::Timestamp::from_seconds(wish.ends);

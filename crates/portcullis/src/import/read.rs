@@ -8,6 +8,15 @@ use super::convert::Snapshot;
 use super::server::Server;
 use crate::Failure;
 
+/// The permanent id of the server's installation, if it tells it.
+///
+/// # Errors
+/// One line when the server does not answer as it should.
+pub(super) async fn install_id(server: &Server) -> Result<Option<String>, Failure> {
+    let found = server.get_if_allowed("enterprise/license/install_id/").await?;
+    Ok(found.and_then(|found| found.get("install_id")?.as_str().map(str::to_owned)))
+}
+
 pub(super) async fn read(server: &Server) -> Result<Snapshot, Failure> {
     let me = server.get("core/users/me/").await?.ok_or("the server has no such API")?;
     // Others are shown a part of everything, and would not know it.
@@ -53,11 +62,10 @@ pub(super) async fn read(server: &Server) -> Result<Snapshot, Failure> {
     for kind in ["identification", "password", "authenticator/validate", "user_login", "consent"] {
         stages.extend(server.list(&format!("stages/{kind}/")).await?);
     }
-    let install_id = server.get_if_allowed("enterprise/license/install_id/").await?;
     let settings = server.get_if_allowed("admin/settings/").await?.unwrap_or_default();
     Ok(Snapshot {
         is_closed_by_default: settings.pointer("/flags/core_default_app_access") == Some(&Value::Bool(false)),
-        install_id: install_id.and_then(|found| found.get("install_id")?.as_str().map(str::to_owned)),
+        install_id: install_id(server).await?,
         brands: server.list("core/brands/").await?,
         consents: server.list("core/user_consent/").await?,
         stages,

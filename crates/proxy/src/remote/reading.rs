@@ -51,6 +51,13 @@ pub(super) fn outpost(list: &Value) -> Result<Outpost, &'static str> {
     })
 }
 
+/// How many outposts the token sees besides the first; the token of an outpost sees that one alone (PX-401).
+pub(super) fn other_outposts(list: &Value) -> usize {
+    let shown = list.get("results").and_then(Value::as_array).map_or(0, Vec::len);
+    let counted = list.pointer("/pagination/count").and_then(whole).and_then(|count| usize::try_from(count).ok());
+    counted.unwrap_or_default().max(shown).saturating_sub(1)
+}
+
 /// The number of the next page; none on the last one.
 pub(super) fn next_page(list: &Value, present: i64) -> Option<i64> {
     list.pointer("/pagination/next").and_then(whole).filter(|next| *next > present)
@@ -262,6 +269,20 @@ mod tests {
 
     fn instances() -> Value {
         serde_json::from_str(include_str!("recorded/instances.json")).expect("JSON")
+    }
+
+    /// PX-354, PX-401: a token that sees more than one outpost is not an outpost's own, be they on this page or not.
+    #[test]
+    fn px_354_a_token_that_sees_several_outposts_is_noticed() {
+        for (list, others) in [
+            (json!({}), 0),
+            (json!({"results": [{}]}), 0),
+            (json!({"results": [{}, {}]}), 1),
+            (json!({"pagination": {"count": 3}, "results": [{}]}), 2),
+            (json!({"pagination": {"count": -1}, "results": [{}]}), 0),
+        ] {
+            assert_eq!(other_outposts(&list), others, "{list}");
+        }
     }
 
     /// PX-351, PX-356, PX-421: the outpost is the first of the list; its interval has a floor and a default.

@@ -121,6 +121,15 @@ impl Remote {
         let is_first = !self.is_ready.load(Ordering::Acquire);
         let instances = if is_first { self.get(INSTANCES).await? } else { self.page(INSTANCES).await? };
         let outpost = reading::outpost(&instances)?;
+        let others = reading::other_outposts(&instances);
+        if others > 0 && !self.has_told_of_others.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                outpost.name = outpost.name,
+                others,
+                "the token is not an outpost's own: it sees several, and this process serves the first of them; set the token of \
+                 the outpost that is meant"
+            );
+        }
         let views = Views::new(&self.host_browser, &outpost);
         let before = self.table.load_full();
         let mut served = HashMap::new();

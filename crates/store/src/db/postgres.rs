@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
-use sqlx::{Connection, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
 
 use crate::error::StoreError;
 
@@ -59,6 +59,12 @@ impl Pools {
         let mut transaction = self.writer.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
         sqlx::raw_sql(TURN).execute(&mut *transaction).await?;
         Ok(transaction)
+    }
+
+    /// A connection of its own, which logs no statement as slow: those that make the tables of a release are long ones.
+    pub(super) async fn for_migration(&self) -> Result<PgConnection, StoreError> {
+        let options = (*self.options).clone().disable_statement_logging();
+        Ok(PgConnection::connect_with(&options).await?)
     }
 
     pub(super) async fn compact(&self) -> Result<(), StoreError> {

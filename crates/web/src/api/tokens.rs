@@ -121,7 +121,7 @@ async fn delete(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Response, A
 async fn view_key(State(ctx): Ctx, caller: Caller, key: Key) -> Result<Json<Value>, ApiError> {
     if ctx.options.hidden_keys {
         shown::get(&ctx, &caller.actor, &key.0).await?;
-        return Err(ApiError::Gone("Keys are shown once, when they are made. Rotate the token."));
+        return Err(ApiError::Gone("Keys cannot be seen again: rotate the token; the answer tells the new one, once."));
     }
     Ok(Json(json!({"key": tokens::keys::view(&ctx, &caller.actor, &key.0).await?})))
 }

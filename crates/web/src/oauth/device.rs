@@ -135,6 +135,7 @@ fn enter(typed: &str, problem: Option<&str>) -> Response {
     let input = Input {
         value: typed.chars().take(32).collect(),
         wrong: problem.is_some(),
+        autofocus: true,
         ..Input::new("code", "Code", "text")
     };
     let form = FlowForm {
@@ -146,6 +147,7 @@ fn enter(typed: &str, problem: Option<&str>) -> Response {
         action: path::DEVICE,
         button: "Continue",
         back: None,
+        username: None,
     };
     page(StatusCode::OK, &form)
 }

@@ -200,6 +200,7 @@ fn question(application: &Application, account: &Account, wish: &Wish, params: &
         members: &keep(params),
         button: "Sign out",
         back: path::HOME,
+        stay: "Stay signed in",
     };
     match &wish.back {
         Some(back) => respond::page_ending_anywhere(&question, back, Script::None),

@@ -38,6 +38,7 @@ pub async fn show(
             members: &[],
             button: "Change it",
             back: path::HOME,
+            stay: "Leave it as it is",
         };
         Ok::<_, PageError>(page(StatusCode::OK, &question))
     };

@@ -108,6 +108,12 @@ async fn answered(
         Err(error) => return PageError::from(error).into_page(origin),
     };
     let mut response = match &turn.next {
+        // It says so there.
+        Next::To(to)
+            if to == path::HOME && matches!(turn.flow.slug.as_str(), flows::PASSWORD_CHANGE | flows::RECOVERY) =>
+        {
+            Redirect::to(path::PASSWORD_CHANGED).into_response()
+        }
         Next::To(to) => Redirect::to(to).into_response(),
         Next::Ask(challenge) => {
             let next = next_of(query);
@@ -197,7 +203,7 @@ impl Asking<'_> {
                  comes, ask your administrator for one.",
                 &[Link { href: path::SIGN_IN, text: "Sign in" }],
             ),
-            Challenge::Prompt { about, fields } => self.prompt(*about, fields),
+            Challenge::Prompt { about, fields, username } => self.prompt(*about, fields, username.as_deref()),
             Challenge::SessionEnd { .. } => self.message(
                 None,
                 "Signed out of the application",
@@ -254,8 +260,11 @@ impl Asking<'_> {
         page_with_script(StatusCode::OK, &page, self.places)
     }
 
-    fn form(&self, form: &Form<'_>) -> Response {
+    fn form(&self, mut form: Form<'_>) -> Response {
         let problem = self.problem();
+        if let Some(first) = form.inputs.iter_mut().find(|input| !input.read_only) {
+            first.autofocus = true;
+        }
         let page = view::FlowForm {
             title: form.title,
             texts: form.texts,
@@ -265,6 +274,7 @@ impl Asking<'_> {
             action: &self.action,
             button: form.button,
             back: form.back.as_ref(),
+            username: form.username.as_deref(),
         };
         page_posting_to(StatusCode::OK, &page, self.places)
     }
@@ -274,7 +284,7 @@ impl Asking<'_> {
     }
 
     fn recovery(&self) -> Response {
-        self.form(&Form {
+        self.form(Form {
             title: "Forgot your password?",
             texts: &["Enter your user name or e-mail address. Where mail is set up, a link to choose a new password comes to you; else \
                      ask your administrator for one."],
@@ -285,6 +295,7 @@ impl Asking<'_> {
             hidden: vec![("component", "ak-stage-identification".to_owned())],
             button: "Ask for a link",
             back: Some(Link { href: path::SIGN_IN, text: "Back" }),
+            username: None,
         })
     }
 
@@ -296,7 +307,16 @@ impl Asking<'_> {
             _ => "Enter one of your recovery codes.",
         };
         let key = devices.iter().find_map(|device| device.challenge.as_ref()).map(|options| self.key(options));
-        let (problem, cancel) = (self.problem(), self.cancel());
+        let (mut problem, cancel) = (self.problem(), self.cancel());
+        if self.turn.problems.iter().any(|problem| problem.field == "code" && problem.code == "invalid") {
+            // What programs are told is about the time of a device, which recovery codes do not have.
+            let text = match (has("totp"), has("static")) {
+                (true, true) => WRONG_CODE_OF_EITHER,
+                (true, false) => WRONG_CODE_OF_APP,
+                _ => WRONG_RECOVERY_CODE,
+            };
+            problem = Some(text.to_owned());
+        }
         let page = view::SecondFactor {
             problem: problem.as_deref(),
             key: key.as_ref(),
@@ -334,18 +354,19 @@ impl Asking<'_> {
 
     fn confirm(&self, header: &str, token: &str, username: &str) -> Response {
         let whose = format!("This link is for the account {username}.");
-        self.form(&Form {
+        self.form(Form {
             title: "Choose a new password",
             texts: &[header, &whose],
             inputs: Vec::new(),
             hidden: vec![("component", "ak-stage-consent".to_owned()), ("token", token.to_owned())],
             button: "Continue",
             back: None,
+            username: None,
         })
     }
 
     fn remember_me(&self) -> Response {
-        self.form(&Form {
+        self.form(Form {
             title: "Stay signed in?",
             texts: &["Choose it only on a device that is yours alone."],
             inputs: vec![Input {
@@ -355,10 +376,11 @@ impl Asking<'_> {
             hidden: vec![("component", "ak-stage-user-login".to_owned())],
             button: "Continue",
             back: None,
+            username: None,
         })
     }
 
-    fn prompt(&self, about: Prompted, fields: &[Field]) -> Response {
+    fn prompt(&self, about: Prompted, fields: &[Field], username: Option<&str>) -> Response {
         let (title, text, button) = match about {
             Prompted::NewPassword => {
                 ("Choose a new password", "At least 8 characters. Other devices are signed out.", "Change the password")
@@ -379,15 +401,22 @@ impl Asking<'_> {
                 _ => ("text", "off"),
             };
             let wrong = self.turn.problems.iter().any(|problem| problem.field == field.key);
+            let hint = match (field.read_only, field.kind) {
+                (true, _) => "set by your administrator",
+                (false, "ak-locale") => "a tag such as en or de-CH",
+                (false, _) => "",
+            };
             Input {
                 autocomplete,
                 required: field.required,
                 value: field.value.clone(),
                 wrong,
+                read_only: field.read_only,
+                hint,
                 ..Input::new(field.key, field.label, kind)
             }
         };
-        self.form(&Form {
+        self.form(Form {
             title,
             texts: &[text],
             inputs: fields.iter().map(input).collect(),
@@ -395,6 +424,7 @@ impl Asking<'_> {
             button,
             back: (about != Prompted::NewPassword || self.turn.flow.slug == flows::PASSWORD_CHANGE)
                 .then_some(Link { href: path::HOME, text: "Cancel" }),
+            username: username.map(str::to_owned),
         })
     }
 
@@ -431,6 +461,11 @@ impl Asking<'_> {
 }
 
 const WRONG: &str = "Wrong user name or password. Check both and try again.";
+const WRONG_CODE_OF_EITHER: &str = "This code does not count. Check that the time on your device is right, or use a recovery code \
+                                    that you have not used yet.";
+const WRONG_CODE_OF_APP: &str =
+    "This code does not count. Check that the time on your device is right, and try the next one.";
+const WRONG_RECOVERY_CODE: &str = "This is none of your recovery codes, or it was used already. Try another one.";
 
 struct Form<'a> {
     title: &'a str,
@@ -439,4 +474,6 @@ struct Form<'a> {
     hidden: Vec<(&'static str, String)>,
     button: &'a str,
     back: Option<Link<'a>>,
+    /// Whose password is typed, for what keeps passwords.
+    username: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_idp::access::AccessContext;
 use portcullis_idp::{Account, Context, Visitor, applications, brands, portal, setup};
@@ -20,6 +20,7 @@ pub async fn show(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
     match signed_in(&ctx, &headers, &origin).await {
         // Guests open their applications where those are (CO-034).
@@ -30,7 +31,8 @@ pub async fn show(
         },
         Ok(Some((session, account))) => {
             let visitor = asked::visitor(&origin, &headers, "GET", path::HOME, "").in_session(&session);
-            match home(&ctx, &account, &visitor).await {
+            let asks = uri.path_and_query().is_some_and(|asked| asked.as_str() == path::PASSWORD_CHANGED);
+            match home(&ctx, &account, &visitor, asks).await {
                 Ok(response) => response,
                 Err(error) => error.into_page(&origin),
             }
@@ -65,7 +67,10 @@ fn guests_only(origin: &Origin) -> Response {
     page(StatusCode::FORBIDDEN, &message)
 }
 
-async fn home(ctx: &Context, account: &Account, visitor: &Visitor) -> Result<Response, PageError> {
+/// How long it may be said that the password was changed, in seconds.
+const JUST_NOW: i64 = 300;
+
+async fn home(ctx: &Context, account: &Account, visitor: &Visitor, after_change: bool) -> Result<Response, PageError> {
     let open = portal::open_to(ctx, account.pk, &AccessContext::of(visitor)).await?;
     let applications: Vec<Tile> = open
         .into_iter()
@@ -76,7 +81,10 @@ async fn home(ctx: &Context, account: &Account, visitor: &Visitor) -> Result<Res
             new_tab: application.open_in_new_tab,
         })
         .collect();
-    let home = Home { username: &account.username, name: &account.name, applications: &applications };
+    // Anybody can make a link that says so: it has to be true.
+    let changed = after_change && ctx.now() < account.password_changed.plus_seconds(JUST_NOW);
+    let done = changed.then_some("Your password was changed.");
+    let home = Home { done, username: &account.username, name: &account.name, applications: &applications };
     Ok(page(StatusCode::OK, &home))
 }
 

@@ -37,6 +37,7 @@ pub async fn show(
                 members: &[],
                 button: "Sign out",
                 back: path::HOME,
+                stay: "Stay signed in",
             };
             page(StatusCode::OK, &question)
         }

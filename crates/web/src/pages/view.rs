@@ -82,6 +82,8 @@ pub struct FlowForm<'a> {
     pub button: &'a str,
     /// Where to go instead.
     pub back: Option<&'a Link<'a>>,
+    /// Whose password is typed, for what keeps passwords.
+    pub username: Option<&'a str>,
 }
 
 /// A field of a form.
@@ -100,12 +102,29 @@ pub struct Input {
     pub value: String,
     /// Whether that was wrong.
     pub wrong: bool,
+    /// Whether it is shown and cannot be changed.
+    pub read_only: bool,
+    /// What is said beside its name, or nothing.
+    pub hint: &'static str,
+    /// Whether one begins here.
+    pub autofocus: bool,
 }
 
 impl Input {
     /// An empty field that must be filled in.
     pub fn new(name: &'static str, label: &'static str, kind: &'static str) -> Self {
-        Self { name, label, kind, autocomplete: "off", required: true, value: String::new(), wrong: false }
+        Self {
+            name,
+            label,
+            kind,
+            autocomplete: "off",
+            required: true,
+            value: String::new(),
+            wrong: false,
+            read_only: false,
+            hint: "",
+            autofocus: false,
+        }
     }
 }
 
@@ -143,6 +162,10 @@ pub struct Totp<'a> {
 pub struct SecondFactors<'a> {
     /// What there is, oldest first.
     pub devices: &'a [portcullis_idp::authenticators::Shown],
+    /// Whether there is something else than recovery codes: they are for who has lost it.
+    pub has_another: bool,
+    /// Whether there are recovery codes.
+    pub has_codes: bool,
 }
 
 /// Shows new recovery codes, once.
@@ -213,6 +236,8 @@ pub struct Confirm<'a> {
     pub button: &'a str,
     /// Where to go instead.
     pub back: &'a str,
+    /// What that is called.
+    pub stay: &'a str,
 }
 
 /// Asks before a device is let in (OA-374).
@@ -287,6 +312,8 @@ pub struct Again<'a> {
 #[derive(Template)]
 #[template(path = "home.html")]
 pub struct Home<'a> {
+    /// What was done just now.
+    pub done: Option<&'a str>,
     /// User name.
     pub username: &'a str,
     /// Display name.

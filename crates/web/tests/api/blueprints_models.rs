@@ -664,20 +664,56 @@ async fn co_730_the_example_protects_an_application() {
     assert_eq!((site.events("model_created").await, site.events("model_updated").await), events);
 }
 
-/// CO-726, CO-731: what is refused for a tag that has come to nothing names the tag and its line; what is applied
-/// nevertheless says so in its log.
+/// CO-726, CO-731: what is refused for a tag that has come to nothing names the tag and its line.
 #[tokio::test]
 async fn co_726_tags_that_come_to_nothing_are_named() {
-    let site = Site::new().await;
+    let site = Site::reaching(example_secrets()).await;
     let mistyped = EXAMPLE.replace("implicit-consent", "implied-consent");
     let refused = attempt(&site, &mistyped).await.unwrap_err().to_string();
     let line = 1 + mistyped.lines().position(|line| line.contains("implied-consent")).unwrap();
     let said = format!("authorization_flow: This field may not be null. (!Find in line {line} has come to nothing.)");
     assert!(refused.starts_with("entry 4 ") && refused.ends_with(&said), "{refused}");
+}
+
+/// CO-725: the log calls what was made by its name, as it does what was there.
+#[tokio::test]
+async fn co_725_what_was_made_is_told_by_name() {
+    let site = Site::reaching(example_secrets()).await;
     let applied = attempt(&site, EXAMPLE).await.unwrap();
-    let line = 1 + EXAMPLE.lines().position(|line| line.contains("MARY_KEY")).unwrap();
-    let said = format!("entry 3: !Env in line {line} has come to nothing");
-    assert!(applied.log.iter().any(|line| line.event == said), "{:?}", applied.log);
+    for told in [
+        "entry 1: authentik_core.group wiki readers: was made",
+        "entry 2: authentik_core.user mary: was made",
+        "entry 3: authentik_core.token mary-wiki-script: was made",
+    ] {
+        assert!(applied.log.iter().any(|line| line.event.starts_with(told)), "{told}: {:?}", applied.log);
+    }
+}
+
+/// CO-726: a variable that is not there loses nothing of what is stored: without a default the blueprint is refused, with its
+/// name and line.
+///
+/// Null in its place would take the password by which the proxy signs in to the application.
+#[tokio::test]
+async fn co_726_a_missing_variable_loses_nothing() {
+    let site = Site::new().await;
+    let password = json!({"name": "wiki readers", "attributes": {"wiki_password": "stored"}});
+    site.post("/core/groups/", password).await;
+    let refused = attempt(&site, EXAMPLE).await.unwrap_err().to_string();
+    let line = 1 + EXAMPLE.lines().position(|line| line.contains("WIKI_PASSWORD")).unwrap();
+    let said =
+        format!("entry 1, line {line}: !Env: the variable PORTCULLIS_BLUEPRINT_WIKI_PASSWORD is not there or empty");
+    assert!(refused.starts_with(&said), "{refused}");
+    let group = only(&site, "/core/groups/?name=wiki%20readers").await;
+    assert_eq!(group["attributes"]["wiki_password"], json!("stored"));
+    let created = |name: &str| {
+        format!(
+            "version: 1\nentries:\n- model: authentik_core.group\n  state: created\n  identifiers: {{name: {name}}}\n  \
+             attrs: {{attributes: {{k: !Env PORTCULLIS_BLUEPRINT_UNSET}}}}\n"
+        )
+    };
+    attempt(&site, &created("wiki readers")).await.unwrap();
+    let refused = attempt(&site, &created("others")).await.unwrap_err().to_string();
+    assert!(refused.contains("the variable PORTCULLIS_BLUEPRINT_UNSET"), "{refused}");
 }
 
 const EXAMPLE: &str = include_str!("../../../../docs/src/examples/wiki.yaml");

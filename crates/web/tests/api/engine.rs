@@ -164,14 +164,18 @@ async fn co_138_every_binding_is_explained_to_superusers() {
             "Binding #1 policy \"no first at 1\": does not pass, inverted: passes",
             "Binding #3 policy \"fail second at 3\": could not be evaluated (second), so that failure_result counts: does not pass",
             "looked",
-            "Binding #4 policy \"log looked at 4\": passes: passes",
-            "Binding #5 policy \"yes third at 5\": passes: passes",
+            "Binding #4 policy \"log looked at 4\": passes",
+            "Binding #5 policy \"yes third at 5\": passes",
             "Binding #7 group \"staff\": ada is no member: does not pass",
             "Binding #8 user \"ada\": ada is this user: passes",
             "ada may use the application",
         ]
     );
     assert_eq!(found.log_messages[0].attributes["passing"], true);
+    stage.site.delete(&format!("/core/groups/{}/", staff.as_str().unwrap())).await;
+    let told = stage.check().await.log_messages;
+    let orphan = "Binding #7: what it named was deleted, so that it denies";
+    assert!(told.iter().any(|line| line.event == orphan), "{told:?}");
     let (status, own) = stage.site.send(&stage.key, Method::GET, "/core/applications/wiki/check_access/", None).await;
     assert_eq!((status.as_u16(), own), (200, json!({"passing": true, "messages": [], "log_messages": []})));
 }

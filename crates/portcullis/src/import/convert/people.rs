@@ -63,7 +63,7 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Nam
              them by (sub, X-authentik-uid) changes.",
         );
     }
-    let mut without_password = 0;
+    let mut without_password = Vec::new();
     let machines = machines::of(there);
     for user in &there.users {
         let username = text(user, "username");
@@ -82,14 +82,28 @@ pub(super) fn people(plan: &mut Plan, there: &Snapshot, here: &Here, names: &Nam
         attrs.extend(keys(plan, user, here));
         // Whoever is the administrator here stays in charge.
         let keeps = username == ADMINISTRATOR;
-        without_password += usize::from(!keeps && matches!(text(user, "type").as_str(), "internal" | "external"));
+        if !keeps && matches!(text(user, "type").as_str(), "internal" | "external") {
+            without_password.push(username.clone());
+        }
         let made = Entry { attrs, keeps, ..entry(USER, [named(user, "username")], []) };
         plan.add("user", &username, [made]);
     }
-    if without_password > 0 {
+    if !without_password.is_empty() {
         plan.note(&format!(
-            "Passwords and second factors are not given by the API: {without_password} people need a recovery link."
+            "Passwords and second factors are not given by the API: {} people need a recovery link: {}.",
+            without_password.len(),
+            some_of(&without_password)
         ));
+    }
+}
+
+/// The first names of a list, and how many there are besides.
+fn some_of(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let first: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 
@@ -157,5 +171,19 @@ fn keys(plan: &mut Plan, user: &Value, here: &Here) -> Option<(&'static str, Nod
             None
         }
         _ => Some(("taken_over", Node::Map(vec![("pk", pk.into()), ("uuid", uuid.into())]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OA-935: who needs a recovery link is named, and of many how many more.
+    #[test]
+    fn oa_935_people_are_named_up_to_twenty() {
+        let names: Vec<_> = (1..=23).map(|number| format!("u{number}")).collect();
+        assert_eq!(some_of(&names[..2]), "u1, u2");
+        assert!(some_of(&names[..20]).ends_with(", u20"));
+        assert!(some_of(&names).ends_with(", u20 and 3 more"));
     }
 }

@@ -293,9 +293,17 @@ impl<'c, 'a> Run<'c, 'a> {
                     .await?
             }
             (State::Present | State::Created | State::MustCreated, None) => {
+                if let Some(fault) = &resolved.lacking {
+                    return Err(Error::field("attrs", format!("Line {}: {}", fault.line, fault.message)).into());
+                }
                 let attributes = creation(model, resolved)?;
                 write::write(self.change, model, None, attributes, &mut self.orders, granted, takes_over).await?
             }
+        };
+        // A new object goes by the name that was wanted for it.
+        let new = |wanted: &Resolved| {
+            let wanted = creation(model, wanted).map(Value::Object).unwrap_or_default();
+            model.name_of(&wanted).map_or_else(|| written.key.to_string(), str::to_owned)
         };
         let mut changed = written.changed;
         if let Some(password) = &written.password {
@@ -320,7 +328,7 @@ impl<'c, 'a> Run<'c, 'a> {
             [] => String::new(),
             missing => format!("; not in the blueprint: {}", missing.join(", ")),
         };
-        let known = found.as_ref().map_or_else(|| written.key.to_string(), |object| model.label(object));
+        let known = found.as_ref().map_or_else(|| new(resolved), |object| model.label(object));
         self.say("info", format!("{place}: {} {known}: {done}{missing}", model.name()));
         Ok(())
     }

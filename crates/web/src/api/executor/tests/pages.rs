@@ -86,6 +86,82 @@ async fn co_702_a_page_lists_and_removes_second_factors() {
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(header::ORIGIN, "http://evil.example");
     assert_eq!(client.send(&site, foreign, Body::from(body)).await.status, 403);
-    assert_eq!(client.form(&site, page, &[("pk", &pk)]).await.status, 303);
+    let asked = client.form(&site, page, &[("pk", &pk)]).await;
+    assert!(asked.status == 200 && asked.text.contains("Remove Authenticator app?"), "{}", asked.text);
+    assert!(!client.page(&site, page).await.text.contains("You have none"), "nobody has said yes");
+    assert_eq!(client.form(&site, page, &[("pk", &pk), ("yes", "true")]).await.status, 303);
     assert!(client.page(&site, page).await.text.contains("You have none"));
+}
+
+/// CO-314: recovery codes are offered beside another second factor, go with the last one, and the page says how many are
+/// left.
+///
+/// Alone they would be asked for at each sign-in until none is left.
+#[tokio::test]
+async fn co_314_recovery_codes_come_and_go_with_another_factor() {
+    let (site, _) = with_ada().await;
+    let (mut client, page) = (Client::new(), "/account/second-factors/");
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert!(!client.page(&site, page).await.text.contains("recovery codes"));
+    client.enrol(&site).await;
+    assert!(client.page(&site, page).await.text.contains("Make recovery codes"));
+    let app = client.page(&site, page).await.text;
+    let app = app.split("name=\"pk\" value=\"").nth(1).expect("a key").split('"').next().expect("text").to_owned();
+    client.show(&site, flows::STATIC_SETUP, "").await;
+    client.answer(&site, flows::STATIC_SETUP, "", json!({})).await;
+    let shown = client.page(&site, page).await.text;
+    assert!(shown.contains("6 left") && shown.contains("Make new recovery codes"), "{shown}");
+    let asked = client.form(&site, page, &[("pk", &app)]).await;
+    assert!(asked.text.contains("Your recovery codes go with it"), "{}", asked.text);
+    client.form(&site, page, &[("pk", &app), ("yes", "true")]).await;
+    assert!(client.page(&site, page).await.text.contains("You have none"));
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
+    client.show(&site, flows::STATIC_SETUP, "").await;
+    client.answer(&site, flows::STATIC_SETUP, "", json!({})).await;
+    assert!(client.page(&site, page).await.text.contains("each sign-in uses one up"), "made by program");
+    let mut client = Client::new();
+    client.form(&site, PAGE, &[("uid_field", "ada"), ("password", PASSWORD)]).await;
+    let wrong = client.form(&site, PAGE, &[("component", "ak-stage-authenticator-validate"), ("code", "x")]).await;
+    assert!(wrong.text.contains("none of your recovery codes"), "{}", wrong.text);
+}
+
+/// CO-326: whoever has changed their password is told so where they land, and not because of a link.
+#[tokio::test]
+async fn co_326_the_page_after_a_change_says_so() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    site.clock.advance_seconds(400);
+    assert!(!client.page(&site, "/?done=password").await.text.contains("was changed"));
+    let path = format!("/if/flow/{}/", flows::PASSWORD_CHANGE);
+    let asked = client.page(&site, &path).await.text;
+    assert!(asked.contains("value=\"ada\" autocomplete=\"username\" readonly hidden"), "{asked}");
+    let new = "something else entirely";
+    let done = client.form(&site, &path, &[("password", new), ("password_repeat", new)]).await;
+    let lands = done.headers["location"].to_str().expect("text").to_owned();
+    assert!(client.page(&site, &lands).await.text.contains("Your password was changed."));
+    assert!(!client.page(&site, "/").await.text.contains("was changed"));
+}
+
+/// CO-327: what users may not change of themselves is shown and cannot be typed over; one begins at what they may.
+#[tokio::test]
+async fn co_327_what_may_not_be_changed_is_read_only() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let path = format!("/if/flow/{}/", flows::USER_SETTINGS);
+    let page = client.page(&site, &path).await.text;
+    let input = |id: &str| {
+        let from = page.split(&format!("<input id=\"{id}\"")).nth(1).expect("is there");
+        from.split('>').next().expect("text").to_owned()
+    };
+    for (id, may) in [("username", false), ("name", true), ("email", false), ("attributes.settings.locale", true)] {
+        assert_eq!(input(id).contains(" readonly"), !may, "{id}");
+        assert_eq!(input(id).contains(" autofocus"), id == "name", "{id}");
+    }
+    assert_eq!(page.matches("(set by your administrator)").count(), 2, "{page}");
+    for (language, is_one) in [("klingon!", false), ("e", false), ("de-", false), ("de-CH", true), ("zh_Hans", true)] {
+        let sent = client.form(&site, &path, &[("attributes.settings.locale", language)]).await;
+        assert_eq!(sent.status == 303, is_one, "{language}");
+    }
 }
