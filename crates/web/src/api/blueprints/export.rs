@@ -37,7 +37,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             certificates.insert(key_text(&model.key(ours)), model.label(ours));
         }
         objects.retain(|object| !is_left_out(model, object));
-        names.2 = twins(model, &objects);
+        names.2.extend(twins(model, &objects));
         for object in in_order(model, objects, &names) {
             let mut object = masked(&mut change, object).await?;
             permissions::of_itself(&mut change, model, &mut object).await?;

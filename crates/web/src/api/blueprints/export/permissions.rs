@@ -70,7 +70,7 @@ pub(super) async fn on_objects(change: &mut Change<'_>, names: &mut Names) -> Re
         let objects = known.get(&kind).map(Vec::as_slice).unwrap_or_default();
         if let Some((model, object)) = objects.iter().find(|(model, object)| key_text(&model.key(object)) == key) {
             let place = (kind, model.label(object));
-            entries.push((place, entry(*model, &identifiers(*model, object), &rights, names)));
+            entries.push((place, entry(*model, &identifiers(*model, object, names), &rights, names)));
         }
     }
     entries.sort();
