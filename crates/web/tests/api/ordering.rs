@@ -86,6 +86,16 @@ async fn filled() -> Site {
         let policy = json!({"name": format!("dummy-{name}"), "execution_logging": is_second});
         let policy = site.post("/policies/dummy/", policy).await;
         site.post("/policies/password/", json!({"name": format!("password-{name}")})).await;
+        for (kind, own) in [
+            ("event_matcher", json!({"action": "login"})),
+            ("expression", json!({"expression": "return True"})),
+            ("password_expiry", json!({"days": 9})),
+            ("reputation", json!({"check_ip": true, "check_username": true})),
+        ] {
+            let mut policy = json!({"name": format!("{kind}-{name}")});
+            policy.as_object_mut().unwrap().append(&mut own.as_object().unwrap().clone());
+            site.post(&format!("/policies/{kind}/"), policy).await;
+        }
         let members = [json!({"policy": policy["pk"]}), json!({"group": group["pk"]}), json!({"user": user})];
         for (order, member) in members.into_iter().enumerate().skip(usize::from(!is_second)) {
             let mut binding = json!({"target": application["pk"], "order": order, "negate": is_second, "timeout": 30 - order,
