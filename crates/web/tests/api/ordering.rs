@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::expressions;
 use crate::site::{ADMIN, Site};
 
 /// What answers make of several things or of a secret each time: there is nothing to put rows in order by.
@@ -44,7 +45,7 @@ async fn column(site: &Site, path: &str, more: &str, field: &str, order: &str) -
 
 /// Two of everything, of which the second comes before the first.
 async fn filled() -> Site {
-    let site = Site::new().await;
+    let site = expressions::site().await;
     let flow = site.get("/flows/instances/default-authentication-flow/").await["pk"].clone();
     for name in ["zoe", "ada"] {
         let is_second = name == "ada";
