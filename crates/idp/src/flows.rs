@@ -39,6 +39,8 @@ pub const STATIC_SETUP: &str = "default-authenticator-static-setup";
 pub const WEBAUTHN_SETUP: &str = "default-authenticator-webauthn-setup";
 /// Slug of the flow that sets up the first administrator.
 pub const INITIAL_SETUP: &str = "initial-setup";
+/// Who may run [`INITIAL_SETUP`]: before the first administrator is set up, and since.
+pub const AUTHENTICATIONS_OF_SETUP: [&str; 2] = ["none", "require_superuser"];
 
 /// Slug, name, title, designation, authentication.
 const FLOWS: [[&str; 5]; 12] = [
@@ -75,7 +77,15 @@ const FLOWS: [[&str; 5]; 12] = [
 pub async fn list(ctx: &Context, actor: &Actor, filter: &Filter, slice: Slice) -> Result<Listed<Flow>, Error> {
     let slice = slice.of(actor.sees(Model::FLOW)?);
     let mut conn = ctx.db.read().await?;
-    let mut listed = flow::list(&mut conn, filter, slice).await?;
+    let mut filter = filter.clone();
+    if filter.order.iter().any(|(order, _)| *order == Order::Authentication) && !setup::is_due(&mut conn).await? {
+        let since = |(order, descending)| match order {
+            Order::Authentication => (Order::AuthenticationSinceSetup, descending),
+            other => (other, descending),
+        };
+        filter.order = filter.order.into_iter().map(since).collect();
+    }
+    let mut listed = flow::list(&mut conn, &filter, slice).await?;
     at_present(&mut conn, &mut listed.rows).await?;
     Ok(listed)
 }

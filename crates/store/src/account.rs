@@ -136,13 +136,20 @@ pub async fn by_own_email(conn: &mut Conn, identifier: &str) -> Result<Option<Ac
     Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
-/// Whether anybody has this user name or e-mail address, given in its folded form.
+/// Whether another user, who was there by then, has this user name or e-mail address, given in its folded form.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_name_of_somebody(conn: &mut Conn, folded: &str) -> Result<bool, StoreError> {
-    let text = "SELECT count(*) FROM account WHERE username_folded = $1 OR email_folded = $1";
-    let found = on!(conn, c => sqlx::query_scalar::<_, i64>(text).bind(folded).fetch_one(c).await)?;
+pub async fn is_name_of_another(
+    conn: &mut Conn,
+    folded: &str,
+    than: UserPk,
+    by: Timestamp,
+) -> Result<bool, StoreError> {
+    let text = "SELECT count(*) FROM account
+        WHERE (username_folded = $1 OR email_folded = $1) AND pk <> $2 AND date_joined <= $3";
+    let found =
+        on!(conn, c => sqlx::query_scalar::<_, i64>(text).bind(folded).bind(than.0).bind(by.0).fetch_one(c).await)?;
     Ok(found > 0)
 }
 

@@ -60,6 +60,7 @@ macro_rules! on_both {
 }
 
 mod events;
+mod keys;
 mod lists;
 mod schema;
 mod server;
@@ -104,6 +105,31 @@ fn application(slug: &str) -> Application {
         meta_hide: false,
         open_in_new_tab: false,
     }
+}
+
+/// A provider, the first one.
+async fn provider(tx: &mut Conn) -> ProviderPk {
+    on!(tx, c => {
+        sqlx::query("INSERT INTO flow (pk, slug, name, title, designation, authentication) VALUES ('f', 'f', '', '', '', '')")
+            .execute(&mut *c).await.expect("is new");
+        sqlx::query(
+            "INSERT INTO provider (uuid, kind, name, authorization_flow, invalidation_flow, client_id, client_type,
+                 client_secret_sealed, grant_types, redirect_uris, access_code_validity, access_token_validity,
+                 refresh_token_validity, refresh_token_threshold, include_claims_in_id_token, sub_mode, issuer_mode,
+                 logout_uri, logout_method, jwt_federation_sources, jwt_federation_providers, federation_audiences,
+                 cap_to_assertion_exp, second_secret_sealed, client_jwks, refresh_family_max_age,
+                 exchange_without_actor, require_pkce, m2m_require_client_auth, allow_pkce_plain,
+                 device_code_validity, device_require_client_auth, allowed_origins, allow_query_token,
+                 allow_broad_redirect_uris, mode, external_host,
+                 internal_host, internal_host_ssl_validation, skip_path_regex, intercept_header_auth,
+                 basic_auth_enabled, basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain,
+                 cookie_secret_sealed)
+             VALUES ('p', 'proxy', 'p', 'f', 'f', 'p', '', $1, '[]', '[]', '', '', '', '', TRUE, '', '', '', '',
+                 '[]', '[]', '[]', TRUE, $1, '{}', '', FALSE, FALSE, FALSE, FALSE, '', FALSE, '[]', FALSE, FALSE,
+                 '', '', '', TRUE, '', TRUE, FALSE, '', '', '', $1)",
+        ).bind(Vec::<u8>::new()).execute(c).await.expect("is new");
+    });
+    ProviderPk(1)
 }
 
 async fn add(db: &Db, account: &Account) -> UserPk {
@@ -239,26 +265,7 @@ on_both! {
     async fn oa_244_one_of_many_gets_a_code(place: Place) {
         let account = add(&place.db, &person("ada")).await;
         let mut tx = place.db.write().await.expect("a transaction");
-        on!(&mut *tx, c => {
-            sqlx::query("INSERT INTO flow (pk, slug, name, title, designation, authentication) VALUES ('f', 'f', '', '', '', '')")
-                .execute(&mut *c).await.expect("is new");
-            sqlx::query(
-                "INSERT INTO provider (uuid, kind, name, authorization_flow, invalidation_flow, client_id, client_type,
-                     client_secret_sealed, grant_types, redirect_uris, access_code_validity, access_token_validity,
-                     refresh_token_validity, refresh_token_threshold, include_claims_in_id_token, sub_mode, issuer_mode,
-                     logout_uri, logout_method, jwt_federation_sources, jwt_federation_providers, federation_audiences,
-                     cap_to_assertion_exp, second_secret_sealed, client_jwks, refresh_family_max_age,
-                     exchange_without_actor, require_pkce, m2m_require_client_auth, allow_pkce_plain,
-                     device_code_validity, device_require_client_auth, allowed_origins, allow_query_token,
-                     allow_broad_redirect_uris, mode, external_host,
-                     internal_host, internal_host_ssl_validation, skip_path_regex, intercept_header_auth,
-                     basic_auth_enabled, basic_auth_user_attribute, basic_auth_password_attribute, cookie_domain,
-                     cookie_secret_sealed)
-                 VALUES ('p', 'proxy', 'p', 'f', 'f', 'p', '', $1, '[]', '[]', '', '', '', '', TRUE, '', '', '', '',
-                     '[]', '[]', '[]', TRUE, $1, '{}', '', FALSE, FALSE, FALSE, FALSE, '', FALSE, '[]', FALSE, FALSE,
-                     '', '', '', TRUE, '', TRUE, FALSE, '', '', '', $1)",
-            ).bind(Vec::<u8>::new()).execute(c).await.expect("is new");
-        });
+        provider(&mut tx).await;
         let digest = [7; 32];
         let code = grant::AuthorizationCode {
             digest: digest.to_vec(),

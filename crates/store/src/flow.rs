@@ -138,6 +138,8 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the field of the same name")]
 pub enum Order {
+    /// Who may run them once the first administrator is set up: that flow is for superusers then.
+    AuthenticationSinceSetup,
     Pk,
     Slug,
     Name,
@@ -178,6 +180,9 @@ pub async fn list(conn: &mut Conn, filter: &Filter, slice: Slice) -> Result<List
             Order::Title => "title",
             Order::Designation => "designation",
             Order::Authentication => "authentication",
+            Order::AuthenticationSinceSetup => {
+                "CASE slug WHEN 'initial-setup' THEN 'require_superuser' ELSE authentication END"
+            }
             Order::Background => "background",
             Order::Layout => "layout",
             Order::DeniedAction => "denied_action",

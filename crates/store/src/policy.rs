@@ -145,7 +145,8 @@ pub enum Order {
     Pk,
     Name,
     ExecutionLogging,
-    Kind,
+    VerboseName,
+    MetaModelName,
     BoundTo,
 }
 
@@ -180,7 +181,15 @@ pub async fn list(conn: &mut Conn, filter: &Filter, visible: Visible) -> Result<
             Order::Pk => "pk",
             Order::Name => "name",
             Order::ExecutionLogging => "execution_logging",
-            Order::Kind => "kind",
+            // Names of kinds are in another order than what they are shown as, component and plural like the name.
+            Order::VerboseName => {
+                "CASE kind WHEN 'dummy' THEN 0 WHEN 'event_matcher' THEN 1 WHEN 'expression' THEN 2
+                     WHEN 'password_expiry' THEN 3 WHEN 'password' THEN 4 ELSE 5 END"
+            }
+            Order::MetaModelName => {
+                "CASE kind WHEN 'dummy' THEN 0 WHEN 'event_matcher' THEN 1 WHEN 'password_expiry' THEN 2
+                     WHEN 'expression' THEN 3 WHEN 'password' THEN 4 ELSE 5 END"
+            }
             Order::BoundTo => "(SELECT count(*) FROM binding WHERE binding.policy = policy.pk)",
         };
         select.order(column, *descending);

@@ -23,7 +23,10 @@ impl Record for Replaced {
     }
 }
 
-/// Keeps a key pair among the retired ones of a provider, until then.
+/// Most keys of a provider that are kept after they were replaced in their certificate.
+const MOST_REPLACED: i64 = 16;
+
+/// Keeps a key pair among the retired ones of a provider, until then; longer if it was to be kept longer before.
 ///
 /// # Errors
 /// When the database fails.
@@ -35,7 +38,8 @@ pub async fn insert(
 ) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
         "INSERT INTO retired_key (provider, certificate, until) VALUES ($1, $2, $3)
-         ON CONFLICT (provider, certificate) DO UPDATE SET until = excluded.until",
+         ON CONFLICT (provider, certificate) DO UPDATE SET until =
+             CASE WHEN excluded.until > retired_key.until THEN excluded.until ELSE retired_key.until END",
     ).bind(provider.0).bind(key.to_string()).bind(until.0).execute(c).await.map(drop))?;
     Ok(())
 }
@@ -65,7 +69,8 @@ pub async fn of_provider(
     ).bind(provider.0).bind(now.0).fetch_all(c).await))
 }
 
-/// Keeps a key that is replaced in its certificate, until then, for a provider that it signs for.
+/// Keeps a key that is replaced in its certificate now, until then, for a provider that it signs for; longer if it was to be kept
+/// longer before.
 ///
 /// # Errors
 /// When the database fails.
@@ -74,31 +79,53 @@ pub async fn keep_replaced(
     provider: ProviderPk,
     certificate: CertificateId,
     key: &Replaced,
+    now: Timestamp,
     until: Timestamp,
 ) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "INSERT INTO replaced_key (provider, certificate, kid, jwk, until) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (provider, kid) DO UPDATE SET until = excluded.until, certificate = excluded.certificate,
-             jwk = excluded.jwk",
-    ).bind(provider.0).bind(certificate.to_string()).bind(&key.kid).bind(&key.jwk).bind(until.0)
+        "INSERT INTO replaced_key (provider, certificate, kid, jwk, replaced, until) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (provider, kid) DO UPDATE SET certificate = excluded.certificate, jwk = excluded.jwk,
+             replaced = excluded.replaced,
+             until = CASE WHEN excluded.until > replaced_key.until THEN excluded.until ELSE replaced_key.until END",
+    ).bind(provider.0).bind(certificate.to_string()).bind(&key.kid).bind(&key.jwk).bind(now.0).bind(until.0)
         .execute(c).await.map(drop))?;
     Ok(())
 }
 
-/// Keeps a key that is replaced in its certificate for those by whom it is still believed, as long as before. The key in its
+/// Keeps a key that is replaced in its certificate now for those by whom it is still believed, as long as before. The key in its
 /// place has signed nothing for them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn keep_retired(conn: &mut Conn, certificate: CertificateId, key: &Replaced) -> Result<(), StoreError> {
+pub async fn keep_retired(
+    conn: &mut Conn,
+    certificate: CertificateId,
+    key: &Replaced,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let certificate = certificate.to_string();
     on!(conn, c => sqlx::query(
-        "INSERT INTO replaced_key (provider, certificate, kid, jwk, until)
-         SELECT provider, certificate, $2, $3, until FROM retired_key WHERE certificate = $1
-         ON CONFLICT (provider, kid) DO NOTHING",
-    ).bind(&certificate).bind(&key.kid).bind(&key.jwk).execute(c).await.map(drop))?;
+        "INSERT INTO replaced_key (provider, certificate, kid, jwk, replaced, until)
+         SELECT provider, certificate, $2, $3, $4, until FROM retired_key WHERE certificate = $1
+         ON CONFLICT (provider, kid) DO UPDATE SET
+             until = CASE WHEN excluded.until > replaced_key.until THEN excluded.until ELSE replaced_key.until END",
+    ).bind(&certificate).bind(&key.kid).bind(&key.jwk).bind(now.0).execute(c).await.map(drop))?;
     on!(conn, c => sqlx::query("DELETE FROM retired_key WHERE certificate = $1")
         .bind(&certificate).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes all replaced keys but the newest ones, 16 of them, of each provider that believes one of this certificate.
+///
+/// # Errors
+/// When the database fails.
+pub async fn limit_replaced(conn: &mut Conn, certificate: CertificateId) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
+        "DELETE FROM replaced_key WHERE provider IN (SELECT provider FROM replaced_key WHERE certificate = $1)
+             AND (SELECT count(*) FROM replaced_key AS newer WHERE newer.provider = replaced_key.provider
+                 AND (newer.replaced, newer.until, newer.kid)
+                     > (replaced_key.replaced, replaced_key.until, replaced_key.kid)) >= $2",
+    ).bind(certificate.to_string()).bind(MOST_REPLACED).execute(c).await.map(drop))?;
     Ok(())
 }
 

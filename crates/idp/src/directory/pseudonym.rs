@@ -30,17 +30,14 @@ pub(super) fn of(account: &Account) -> String {
 /// Takes a user's name out of past events.
 pub(super) async fn apply(change: &mut Change<'_>, gone: &Account) -> Result<(), Error> {
     let pseudonym = of(gone);
-    let identifiers: Vec<&str> =
-        [&gone.username, &gone.email].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-    let mut attempted: Vec<String> = identifiers.iter().filter_map(|text| event::attempted(text)).collect();
-    let mut events = event::about(change.conn(), gone.pk, &identifiers).await?;
-    for (name, last) in earlier(&events, gone.pk) {
-        if attempted.contains(&name) {
+    let mut events = event::about(change.conn(), gone.pk).await?;
+    let mut attempted = Vec::new();
+    for (name, held) in held(&events, gone) {
+        // Several may have one address: attempts under it are not for certain about whoever goes.
+        if !held.is_username && account::is_name_of_another(change.conn(), &name, gone.pk, held.until).await? {
             continue;
         }
-        // Whoever has the name now is who others have tried to be since.
-        let is_taken = account::is_name_of_somebody(change.conn(), &name).await?;
-        events.extend(event::attempts(change.conn(), &name, is_taken.then_some(last)).await?);
+        events.extend(event::attempts(change.conn(), &name, held.since..=held.until).await?);
         attempted.push(name);
     }
     events.sort_by_key(|event| event.pk);
@@ -52,27 +49,51 @@ pub(super) async fn apply(change: &mut Change<'_>, gone: &Account) -> Result<(),
     Ok(())
 }
 
-/// What a user was called before, in the form in which attempts are compared, each with when it was so for the last time: as far
-/// as these events about them tell.
-fn earlier(events: &[Event], gone: UserPk) -> BTreeMap<String, Timestamp> {
-    let pk = gone.to_string();
-    let mut names = BTreeMap::new();
-    for event in events {
-        let theirs = Some(&event.account).filter(|account| is_of(account, gone));
+/// When somebody had a name. Attempts before and after are about others, or about nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    since: Timestamp,
+    until: Timestamp,
+    /// No two users have one of these at the same time.
+    is_username: bool,
+}
+
+/// The names that a user has and had before, in the form in which attempts are compared: as far as these events about them tell.
+fn held(events: &[Event], gone: &Account) -> BTreeMap<String, Held> {
+    let pk = gone.pk.to_string();
+    let mut names = BTreeMap::<String, Held>::new();
+    let mut in_order: Vec<_> = events.iter().collect();
+    in_order.sort_by_key(|event| event.created);
+    for event in in_order {
+        let theirs = Some(&event.account).filter(|account| is_of(account, gone.pk));
         let about_them = event.context.get("model").and_then(Value::as_object).is_some_and(|model| is_user(model, &pk));
         let diff = event.context.get("diff").filter(|_| about_them);
-        let of = |field: &str| {
-            let then = theirs.and_then(|account| account.get(field));
-            let before = diff.and_then(|diff| diff.get(field)?.get("previous"));
-            [then, before]
-        };
-        let found = ["username", "email"].into_iter().flat_map(of).flatten();
-        for name in found.filter_map(Value::as_str).filter_map(event::attempted) {
-            let last = names.entry(name).or_insert(event.created);
-            *last = event.created.max(*last);
+        for field in ["username", "email"] {
+            let side = |side: &str| diff.and_then(|diff| diff.get(field)?.get(side)).and_then(name_of);
+            let (before, after) = (side("previous"), side("new"));
+            // This is when they take it; any other that occurs for the first time, they may have had from the beginning.
+            let taken = after.clone().filter(|after| before.as_ref() != Some(after));
+            let then = theirs.and_then(|account| account.get(field)).and_then(name_of);
+            for name in [before, after, then].into_iter().flatten() {
+                let since = if taken.as_ref() == Some(&name) { event.created } else { gone.date_joined };
+                let held = names.entry(name).or_insert(Held { since, until: event.created, is_username: false });
+                held.until = event.created;
+                held.is_username |= field == "username";
+            }
         }
     }
+    for (text, is_username) in [(&gone.username, true), (&gone.email, false)] {
+        let Some(name) = event::attempted(text) else { continue };
+        let since = gone.date_joined;
+        let held = names.entry(name).or_insert(Held { since, until: since, is_username });
+        held.until = Timestamp(i64::MAX);
+        held.is_username |= is_username;
+    }
     names
+}
+
+fn name_of(value: &Value) -> Option<String> {
+    value.as_str().and_then(event::attempted)
 }
 
 /// Whether an object that says who did something names this user.
@@ -245,7 +266,7 @@ mod tests {
         assert_eq!(acts(9)["actor"]["username"], "bob");
     }
 
-    /// CO-818: what a deleted user was called before is known from what they did then, and from what was changed of them.
+    /// CO-818: what a deleted user was called, and when, is known from what they did then, and from what was changed of them.
     #[test]
     fn co_818_earlier_names_are_known_from_events() {
         let event = |created: i64, account: Value, context: Value| Event {
@@ -262,12 +283,40 @@ mod tests {
         let user = |pk: &str| json!({"app": "authentik_core", "model_name": "user", "pk": pk});
         let diff = json!({"username": {"previous": "Bob", "new": "rob"}, "email": {"previous": "", "new": "b@c.example"},
             "name": {"previous": "Robert", "new": "Rob"}});
+        let case = json!({"username": {"previous": "rob", "new": "Rob"}});
         let events = [
+            event(4, json!({"pk": 7, "username": "rob"}), json!({"model": user("7"), "diff": case})),
             event(3, json!({"pk": 1, "username": "akadmin"}), json!({"model": user("7"), "diff": diff})),
-            event(1, json!({"pk": 7, "username": "bob", "email": "Old@C.example"}), json!({})),
+            event(2, json!({"pk": 7, "username": "bob", "email": "Old@C.example"}), json!({})),
             event(9, json!({"pk": 8, "username": "eve"}), json!({"model": user("8"), "diff": diff})),
         ];
-        let names = BTreeMap::from([("bob".to_owned(), Timestamp(3)), ("old@c.example".to_owned(), Timestamp(1))]);
-        assert_eq!(earlier(&events, UserPk(7)), names);
+        let gone = Account {
+            pk: UserPk(7),
+            uuid: Uuid::nil(),
+            username: "Rob".to_owned(),
+            name: String::new(),
+            email: "now@c.example".to_owned(),
+            is_active: true,
+            kind: "internal".to_owned(),
+            path: "users".to_owned(),
+            attributes_sealed: Vec::new(),
+            password_hash: None,
+            password_changed: Timestamp(1),
+            date_joined: Timestamp(1),
+            last_updated: Timestamp(1),
+            last_login: None,
+            generated_for: None,
+        };
+        let names = [
+            ("b@c.example", (3, 3, false)),
+            ("bob", (1, 3, true)),
+            ("now@c.example", (1, i64::MAX, false)),
+            ("old@c.example", (1, 2, false)),
+            ("rob", (3, i64::MAX, true)),
+        ];
+        let names = names.map(|(name, (since, until, is_username))| {
+            (name.to_owned(), Held { since: Timestamp(since), until: Timestamp(until), is_username })
+        });
+        assert_eq!(held(&events, &gone), BTreeMap::from(names));
     }
 }

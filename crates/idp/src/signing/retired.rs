@@ -54,10 +54,11 @@ pub(crate) async fn replace(change: &mut Change<'_>, before: &Certificate, now: 
     let replaced = Replaced { kid: key.kid.clone(), jwk: key.jwk.to_string() };
     for provider in provider::signed_by(change.conn(), before.pk).await? {
         let until = until(&provider, present);
-        retired_key::keep_replaced(change.conn(), provider.pk, before.pk, &replaced, until).await?;
+        retired_key::keep_replaced(change.conn(), provider.pk, before.pk, &replaced, present, until).await?;
     }
-    retired_key::keep_retired(change.conn(), before.pk, &replaced).await?;
-    Ok(retired_key::sweep(change.conn(), present).await?)
+    retired_key::keep_retired(change.conn(), before.pk, &replaced, present).await?;
+    retired_key::sweep(change.conn(), present).await?;
+    Ok(retired_key::limit_replaced(change.conn(), before.pk).await?)
 }
 
 /// How long a key is believed that signed for a provider until now.

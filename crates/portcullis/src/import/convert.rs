@@ -14,6 +14,7 @@ mod site;
 use std::collections::{HashMap, HashSet};
 
 use portcullis_core::attributes::MASK;
+use portcullis_core::username::exceeds;
 use portcullis_idp::bootstrap::ADMINISTRATOR;
 use serde_json::{Map, Value};
 
@@ -270,14 +271,28 @@ fn picked(object: &Value, fields: &[&'static str]) -> Vec<(&'static str, Node)> 
     found.filter(|(_, value)| !value.is_null()).map(|(field, value)| (field, Node::from(value.clone()))).collect()
 }
 
-/// A picture, if it is known by its address; another, such as a file of the server, is told.
+/// A picture, if it is known by its address; another, such as a file of the server, is told. So is one that is refused here: what
+/// it belongs to comes without it.
 fn picture(plan: &mut Plan, object: &Value, field: &'static str, whose: &str) -> Option<(&'static str, Node)> {
+    /// Most characters of an address here.
+    const MOST: usize = 2048;
     let value = text(object, field);
-    let is_elsewhere = ["https://", "http://", "data:image/"].iter().any(|start| value.starts_with(start));
-    if !is_elsewhere && !value.is_empty() {
-        plan.note(&format!("The icon of {whose} is not carried over: {value:?} is no address of a picture."));
-    }
-    is_elsewhere.then(|| (field, Value::from(value).into()))
+    let begins = |start: &str| value.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
+    let why = if value.is_empty() {
+        return None;
+    } else if exceeds(&value, MOST) {
+        // As much as tells which one is meant.
+        let start: String = value.chars().take(40).collect();
+        format!("{start:?}... has more than {MOST} characters")
+    } else if value.contains('\0') {
+        format!("{value:?} has a NUL in it")
+    } else if ["https://", "http://", "data:image/"].into_iter().any(begins) {
+        return Some((field, Value::from(value).into()));
+    } else {
+        format!("{value:?} is no address of a picture")
+    };
+    plan.note(&format!("The icon of {whose} is not carried over: {why}."));
+    None
 }
 
 /// Attributes. Those that the server hides are noted and keep their mask: what is here in their place stays.
@@ -369,6 +384,33 @@ mod tests {
         let plan = applications(&there, &Here::default(), &refused);
         assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
         assert!(!denying(&plan).contains("odd"), "{}", denying(&plan));
+    }
+
+    /// OA-930: an application comes without an icon that would be refused here, which is told; the scheme of an address may be written
+    /// in any case.
+    #[test]
+    fn oa_930_an_icon_keeps_no_application_out() {
+        let data = |length: usize| format!("data:image/png;base64,{}", "A".repeat(length - 22));
+        for (icon, why) in [
+            ("HTTPS://wiki.example/i.png".to_owned(), None),
+            ("Data:image/png;base64,AAAA".to_owned(), None),
+            (data(2048), None),
+            (data(2049), Some("2048 characters")),
+            (format!("https://wiki.example/{}", "é".repeat(2048)), Some("2048 characters")),
+            ("data:image/png,\0".to_owned(), Some("NUL")),
+            ("é".repeat(9), Some("no address")),
+            ("/media/i.png".to_owned(), Some("no address")),
+            (String::new(), None),
+        ] {
+            let application = json!({"pk": "a", "slug": "wiki", "name": "Wiki", "meta_icon": icon});
+            let there = Snapshot { applications: vec![application], ..Snapshot::default() };
+            let plan = applications(&there, &Here::default(), &Refused::new());
+            let is_there = plan.items[0].document().contains("meta_icon");
+            assert_eq!(is_there, why.is_none() && !icon.is_empty(), "{icon}");
+            let notes: Vec<_> = plan.notes.iter().filter(|note| note.contains("The icon of")).collect();
+            assert_eq!(notes.len(), usize::from(why.is_some()), "{notes:?}");
+            assert!(notes.iter().all(|note| note.contains(why.unwrap_or_default()) && note.len() < 300), "{notes:?}");
+        }
     }
 
     /// Entitlements of several applications may have one name: what is bound to one of them stays there.

@@ -440,6 +440,7 @@ CREATE TABLE replaced_key (
     certificate TEXT COLLATE "C" NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
     kid         TEXT COLLATE "C" NOT NULL,
     jwk         TEXT    NOT NULL,
+    replaced    BIGINT  NOT NULL,
     until       BIGINT  NOT NULL,
     PRIMARY KEY (provider, kid)
 );

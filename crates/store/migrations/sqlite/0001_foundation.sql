@@ -438,6 +438,7 @@ CREATE TABLE replaced_key (
     certificate TEXT    NOT NULL REFERENCES certificate (pk) ON DELETE CASCADE,
     kid         TEXT    NOT NULL,
     jwk         TEXT    NOT NULL,
+    replaced    BIGINT  NOT NULL,
     until       BIGINT  NOT NULL,
     PRIMARY KEY (provider, kid)
 );

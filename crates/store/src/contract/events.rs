@@ -75,13 +75,21 @@ on_both! {
             keys.sort();
             keys
         };
-        let found = event::about(&mut tx, UserPk(7), &["Ada", "Ada@Example.org"]).await.expect("reads");
-        assert_eq!(sorted(&found), sorted(&about));
+        let found = async |tx: &mut Conn, span: std::ops::RangeInclusive<Timestamp>| {
+            let mut found = event::about(tx, UserPk(7)).await.expect("reads");
+            for name in ["ada", "ada@example.org"] {
+                found.extend(event::attempts(tx, name, span.clone()).await.expect("reads"));
+            }
+            sorted(&found)
+        };
+        assert_eq!(found(&mut tx, NOW..=NOW).await, sorted(&about));
+        for outside in [Timestamp(0)..=Timestamp(NOW.0 - 1), NOW.plus_seconds(1)..=Timestamp(i64::MAX)] {
+            assert_eq!(found(&mut tx, outside).await, sorted(&about[..4]), "attempts are those of a span of time");
+        }
         for failed in &about[4..] {
             let renamed = event::Event { context: json!({"username": "x"}), ..failed.clone() };
             event::pseudonymise(&mut tx, &renamed).await.expect("stores");
         }
-        let found = event::about(&mut tx, UserPk(7), &["ada", "ada@example.org"]).await.expect("reads");
-        assert_eq!(sorted(&found), sorted(&about[..4]));
+        assert_eq!(found(&mut tx, NOW..=NOW).await, sorted(&about[..4]));
     }
 }

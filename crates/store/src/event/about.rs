@@ -2,6 +2,7 @@
 //! all that ever happened.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
@@ -72,33 +73,26 @@ fn named(value: &Value, found: &mut BTreeSet<i32>) {
     }
 }
 
-/// The events that say something about a user, for pseudonymisation (CO-818): what they did, what names them
-/// as an object, and failed sign-ins as one of `identifiers`, in whatever form it was typed. Some others may be among them.
+/// The events that say something about a user, for pseudonymisation (CO-818): what they did, and what names them as an object. Some
+/// others may be among them. Failed sign-ins under their names are no part of them: see [`attempts`].
 ///
 /// # Errors
 /// When the database fails.
-pub async fn about(conn: &mut Conn, account: UserPk, identifiers: &[&str]) -> Result<Vec<Event>, StoreError> {
-    let mut found: Vec<Event> = many(on!(&mut *conn, c => sqlx::query(
+pub async fn about(conn: &mut Conn, account: UserPk) -> Result<Vec<Event>, StoreError> {
+    many(on!(conn, c => sqlx::query(
         "SELECT * FROM event WHERE actor = $1 OR (model_pk = $2 AND model_name = 'user')
              OR (mentions IS NOT NULL AND mentions LIKE $3)",
-    ).bind(account.0).bind(account.to_string()).bind(format!("%,{account},%")).fetch_all(c).await))?;
-    for identifier in identifiers.iter().filter_map(|identifier| attempted(identifier)) {
-        found.extend(attempts(conn, &identifier, None).await?);
-    }
-    found.sort_by_key(|event| event.pk);
-    found.dedup_by_key(|event| event.pk);
-    Ok(found)
+    ).bind(account.0).bind(account.to_string()).bind(format!("%,{account},%")).fetch_all(c).await))
 }
 
-/// The events in which a stranger tried to be somebody of this name, given in the form of [`attempted`]; those up to `until`, if it
-/// is given.
+/// The events of a span of time in which a stranger tried to be somebody of this name, given in the form of [`attempted`]. First and
+/// last instant are part of the span.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn attempts(conn: &mut Conn, name: &str, until: Option<Timestamp>) -> Result<Vec<Event>, StoreError> {
-    let until = until.map_or(i64::MAX, |until| until.0);
-    many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1 AND created <= $2")
-        .bind(name).bind(until).fetch_all(c).await))
+pub async fn attempts(conn: &mut Conn, name: &str, span: RangeInclusive<Timestamp>) -> Result<Vec<Event>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM event WHERE tried = $1 AND created BETWEEN $2 AND $3")
+        .bind(name).bind(span.start().0).bind(span.end().0).fetch_all(c).await))
 }
 
 #[cfg(test)]

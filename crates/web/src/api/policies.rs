@@ -23,10 +23,10 @@ const ORDERS: [(&str, Order); 8] = [
     ("pk", Order::Pk),
     ("name", Order::Name),
     ("execution_logging", Order::ExecutionLogging),
-    ("component", Order::Kind),
-    ("verbose_name", Order::Kind),
-    ("verbose_name_plural", Order::Kind),
-    ("meta_model_name", Order::Kind),
+    ("component", Order::VerboseName),
+    ("verbose_name", Order::VerboseName),
+    ("verbose_name_plural", Order::VerboseName),
+    ("meta_model_name", Order::MetaModelName),
     ("bound_to", Order::BoundTo),
 ];
 

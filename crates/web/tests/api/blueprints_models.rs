@@ -250,6 +250,43 @@ async fn co_730_flows_and_stages_can_be_tuned() {
     }
 }
 
+/// CO-300, CO-730: a blueprint may say of the flow that sets up the administrator that it is for anybody, or for superusers, whether
+/// that is done or not; nothing else, and of no other flow.
+#[tokio::test]
+async fn co_730_setup_is_for_whom_it_is() {
+    let site = Site::new().await;
+    let entry = |slug: &str, who: &str| {
+        format!(
+            "  - {{model: authentik_flows.flow, identifiers: {{slug: {slug}}}, attrs: {{authentication: {who}}}}}\n"
+        )
+    };
+    for is_due in [true, false] {
+        if !is_due {
+            let me = site.get("/core/users/me/").await["user"]["pk"].clone();
+            let set = format!("/core/users/{me}/set_password/");
+            assert_eq!(
+                site.status(ADMIN, http::Method::POST, &set, Some(json!({"password": "long enough"}))).await,
+                204
+            );
+        }
+        let shown = site.get("/flows/instances/initial-setup/").await["authentication"].clone();
+        assert_eq!(shown, if is_due { "none" } else { "require_superuser" });
+        let listed = site.get("/flows/instances/?ordering=authentication").await;
+        let listed: Vec<_> =
+            listed["results"].as_array().unwrap().iter().map(|flow| flow["authentication"].as_str().unwrap()).collect();
+        assert!(listed.is_sorted() && listed.contains(&shown.as_str().unwrap()), "{listed:?}");
+        for who in ["none", "require_superuser"] {
+            applied(&site, &entry("initial-setup", who)).await;
+        }
+        for (slug, who) in
+            [("initial-setup", "require_authenticated"), ("default-authentication-flow", "require_superuser")]
+        {
+            assert_eq!(refused(&site, &entry(slug, who)).await.field.as_deref(), Some("authentication"), "{slug}");
+        }
+        assert_eq!(site.get("/flows/instances/initial-setup/").await["authentication"], shown);
+    }
+}
+
 /// CO-386: who binds sessions to what is known of addresses, where there is no database of them, is warned, and can do so.
 #[tokio::test]
 async fn co_386_a_binding_without_a_database_is_told() {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::expressions;
 use crate::site::{ADMIN, Site};
 
 /// What answers make of several things or of a secret each time: there is nothing to put rows in order by.
@@ -44,7 +45,7 @@ async fn column(site: &Site, path: &str, more: &str, field: &str, order: &str) -
 
 /// Two of everything, of which the second comes before the first.
 async fn filled() -> Site {
-    let site = Site::new().await;
+    let site = expressions::site().await;
     let flow = site.get("/flows/instances/default-authentication-flow/").await["pk"].clone();
     for name in ["zoe", "ada"] {
         let is_second = name == "ada";
@@ -86,6 +87,16 @@ async fn filled() -> Site {
         let policy = json!({"name": format!("dummy-{name}"), "execution_logging": is_second});
         let policy = site.post("/policies/dummy/", policy).await;
         site.post("/policies/password/", json!({"name": format!("password-{name}")})).await;
+        for (kind, own) in [
+            ("event_matcher", json!({"action": "login"})),
+            ("expression", json!({"expression": "return True"})),
+            ("password_expiry", json!({"days": 9})),
+            ("reputation", json!({"check_ip": true, "check_username": true})),
+        ] {
+            let mut policy = json!({"name": format!("{kind}-{name}")});
+            policy.as_object_mut().unwrap().append(&mut own.as_object().unwrap().clone());
+            site.post(&format!("/policies/{kind}/"), policy).await;
+        }
         let members = [json!({"policy": policy["pk"]}), json!({"group": group["pk"]}), json!({"user": user})];
         for (order, member) in members.into_iter().enumerate().skip(usize::from(!is_second)) {
             let mut binding = json!({"target": application["pk"], "order": order, "negate": is_second, "timeout": 30 - order,

@@ -28,6 +28,10 @@ pub(super) async fn flow(change: &mut Change<'_>, found: &Value, body: &Body) ->
             ("layout", Value::String(text)) => tuned.layout = Some(text.clone()),
             ("denied_action", Value::String(text)) => tuned.denied_action = Some(text.clone()),
             ("policy_engine_mode", Value::String(text)) => tuned.policy_engine_mode = Some(text.clone()),
+            // A blueprint does not know whether that is done where it is applied (CO-300).
+            ("authentication", Value::String(text))
+                if found.get("slug").and_then(Value::as_str) == Some(flows::INITIAL_SETUP)
+                    && flows::AUTHENTICATIONS_OF_SETUP.contains(&text.as_str()) => {}
             _ if holds(stored, value) => {}
             _ => return Err(refused(field, "This cannot be set in this release.")),
         }

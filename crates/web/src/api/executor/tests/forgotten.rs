@@ -38,34 +38,75 @@ async fn co_818_what_was_typed_is_forgotten() {
     assert_eq!(&logins[0].context["auth_method_args"]["identifier"], pseudonym);
 }
 
-/// CO-818: attempts under names that a deleted user had before go with them, also those since; but those that have been about
-/// whoever took such a name stay.
+async fn made(site: &Site, username: &str, email: &str) -> String {
+    site.clock.advance_seconds(1);
+    let body = json!({"username": username, "name": "x", "email": email});
+    let made = site.admin(Method::POST, "/core/users/", body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    format!("/core/users/{}/", made.json["pk"])
+}
+
+async fn changed(site: &Site, path: &str, change: Value) {
+    site.clock.advance_seconds(1);
+    assert_eq!(site.admin(Method::PATCH, path, change).await.status, 200);
+}
+
+async fn fail(site: &Site, typed: &str) {
+    site.clock.advance_seconds(1);
+    Client::new().sign_in(site, typed, "wrong").await;
+}
+
+/// What was typed in failed attempts, the first one first, once somebody is deleted; what was forgotten is `-`.
+async fn remembered(site: &Site, deleted: &str) -> Vec<String> {
+    assert_eq!(site.admin(Method::DELETE, deleted, None).await.status, 204);
+    let mut conn = site.ctx.db.read().await.expect("reads");
+    let failed = portcullis_store::event::latest(&mut conn, Some("login_failed"), 100).await.expect("events");
+    let typed = failed.iter().rev().map(|event| {
+        let typed = event.context["username"].as_str().expect("text");
+        assert_eq!(event.client_ip.is_none(), typed.starts_with("deleted-"), "{typed}");
+        if typed.starts_with("deleted-") { "-" } else { typed }.to_owned()
+    });
+    typed.collect()
+}
+
+/// CO-818: attempts under names that a deleted user had before go with them, as long as they had them; those since stay.
 #[tokio::test]
 async fn co_818_attempts_under_earlier_names_are_forgotten() {
     let (site, _) = with_ada().await;
-    let body = json!({"username": "bob", "name": "x", "email": "bob@secret.example"});
-    let bob = site.admin(Method::POST, "/core/users/", body).await.json["pk"].as_i64().expect("an integer");
-    let path = format!("/core/users/{bob}/");
-    let fail = async |typed: &str| {
-        site.clock.advance_seconds(1);
-        Client::new().sign_in(&site, typed, "wrong").await;
-    };
-    fail("Bob").await;
-    fail("bob@secret.example").await;
-    site.clock.advance_seconds(1);
-    let renamed = json!({"username": "rob", "email": "rob@secret.example"});
-    assert_eq!(site.admin(Method::PATCH, &path, renamed).await.status, 200);
-    fail("BOB").await;
-    let eve = json!({"username": "eve", "name": "x", "email": "Bob@secret.example"});
-    assert_eq!(site.admin(Method::POST, "/core/users/", eve).await.status, 201);
-    fail("bob@SECRET.example").await;
-    fail("robert").await;
-    assert_eq!(site.admin(Method::DELETE, &path, None).await.status, 204);
-    let mut conn = site.ctx.db.read().await.expect("reads");
-    let failed = portcullis_store::event::latest(&mut conn, Some("login_failed"), 100).await.expect("events");
-    let typed: Vec<_> = failed.iter().map(|event| event.context["username"].as_str().expect("text")).collect();
-    assert_eq!(typed[..2], ["robert", "bob@SECRET.example"], "others are meant");
-    assert!(typed[2].starts_with("deleted-") && typed[3..] == [typed[2]; 2], "{typed:?}");
-    assert!(failed[..2].iter().all(|event| event.client_ip.is_some()));
-    assert!(failed[2..].iter().all(|event| event.client_ip.is_none()));
+    let bob = made(&site, "bob", "bob@secret.example").await;
+    fail(&site, "Bob").await;
+    fail(&site, "bob@secret.example").await;
+    changed(&site, &bob, json!({"username": "rob", "email": "rob@secret.example"})).await;
+    fail(&site, "BOB").await;
+    fail(&site, "rob").await;
+    made(&site, "eve", "Bob@secret.example").await;
+    fail(&site, "bob@SECRET.example").await;
+    fail(&site, "robert").await;
+    assert_eq!(remembered(&site, &bob).await, ["-", "-", "BOB", "-", "bob@SECRET.example", "robert"]);
+}
+
+/// CO-818: attempts from before a deleted user had a name, and after it, are about others: whoever had it then, or has it still.
+#[tokio::test]
+async fn co_818_attempts_about_others_stay() {
+    let (site, _) = with_ada().await;
+    fail(&site, "ghost").await;
+    fail(&site, "spirit").await;
+    let victim = made(&site, "victim", "victim@secret.example").await;
+    fail(&site, "victim@secret.example").await;
+    let ghost = made(&site, "ghost", "Victim@secret.example").await;
+    fail(&site, "victim@secret.EXAMPLE").await;
+    fail(&site, "GHOST").await;
+    fail(&site, "SPIRIT").await;
+    changed(&site, &ghost, json!({"username": "spirit", "email": "ghost@secret.example"})).await;
+    fail(&site, "spirit").await;
+    let expected = ["ghost", "spirit", "victim@secret.example", "victim@secret.EXAMPLE", "-", "SPIRIT", "-"];
+    assert_eq!(remembered(&site, &ghost).await, expected);
+
+    let bob = made(&site, "bob", "").await;
+    changed(&site, &bob, json!({"username": "rob", "email": "victim@secret.example"})).await;
+    fail(&site, "VICTIM@secret.example").await;
+    changed(&site, &victim, json!({"username": "bob"})).await;
+    fail(&site, "bob").await;
+    changed(&site, &victim, json!({"username": "victim"})).await;
+    assert_eq!(remembered(&site, &bob).await[7..], ["VICTIM@secret.example", "bob"]);
 }
