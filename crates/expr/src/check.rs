@@ -1,7 +1,8 @@
 //! What an expression may not contain, reported while it is saved (CO-223, CO-239).
 
 use ruff_python_ast::{
-    Alias, Arguments, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtImportFrom,
+    Alias, Arguments, ExceptHandler, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtGlobal, StmtImportFrom,
+    StmtNonlocal, TypeParam,
     visitor::{self, Visitor},
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -108,6 +109,62 @@ const ABSENT: [(&str, Option<&str>); 26] = [
     ("memoryview", None),
     ("complex", None),
     ("ascii", None),
+];
+
+/// Functions and types of the language, which the prelude relies on: no function may put others in their place.
+const BUILT_IN: [&str; 52] = [
+    "abs",
+    "all",
+    "any",
+    "bin",
+    "bool",
+    "bytes",
+    "chr",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "format",
+    "frozenset",
+    "getattr",
+    "hasattr",
+    "hash",
+    "hex",
+    "id",
+    "int",
+    "isinstance",
+    "iter",
+    "len",
+    "list",
+    "map",
+    "max",
+    "min",
+    "next",
+    "object",
+    "oct",
+    "ord",
+    "pow",
+    "print",
+    "range",
+    "repr",
+    "reversed",
+    "round",
+    "set",
+    "setattr",
+    "slice",
+    "sorted",
+    "str",
+    "sum",
+    "tuple",
+    "type",
+    "zip",
+    "AttributeError",
+    "Exception",
+    "KeyError",
+    "MemoryError",
+    "TypeError",
+    "ValueError",
 ];
 
 /// Functions of `re` whose first argument is a pattern.
@@ -274,6 +331,14 @@ impl Check<'_> {
                     self.unsupported(pattern.range(), "this pattern", "name the attributes: Class(name=pattern)");
                 }
             }
+            Stmt::Global(StmtGlobal { names, .. }) | Stmt::Nonlocal(StmtNonlocal { names, .. }) => {
+                for name in names {
+                    self.name(name, name.range());
+                    if stmt.is_global_stmt() && BUILT_IN.contains(&name.as_str()) {
+                        self.unsupported(name.range(), &format!("`global {name}`"), "the name is built in: take another");
+                    }
+                }
+            }
             Stmt::TypeAlias(_) => self.unsupported(stmt.range(), "`type`", ""),
             Stmt::With(with) if with.is_async => self.unsupported(stmt.range(), "`async with`", ""),
             Stmt::For(for_) if for_.is_async => self.unsupported(stmt.range(), "`async for`", ""),
@@ -402,6 +467,18 @@ impl<'a> Visitor<'a> for Check<'_> {
 
     fn visit_parameter(&mut self, parameter: &'a ruff_python_ast::Parameter) {
         self.name(&parameter.name, parameter.name.range());
+    }
+
+    fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+        let ExceptHandler::ExceptHandler(inner) = handler;
+        if let Some(name) = &inner.name {
+            self.name(name, name.range());
+        }
+        visitor::walk_except_handler(self, handler);
+    }
+
+    fn visit_type_param(&mut self, parameter: &'a TypeParam) {
+        self.name(parameter.name(), parameter.name().range());
     }
 
     fn visit_alias(&mut self, alias: &'a Alias) {

@@ -208,7 +208,22 @@ def __pc_all(__pc_o, *__pc_a, **__pc_k):
         "distinct" => {
             "
 def __pc_distinct(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o[:] if isinstance(__pc_o, list) else __pc_o.distinct(*__pc_a, **__pc_k)
+    if not isinstance(__pc_o, list):
+        return __pc_o.distinct(*__pc_a, **__pc_k)
+    out = []
+    seen = set()
+    for x in __pc_o:
+        __pc_t()
+        key = tuple(x.items()) if isinstance(x, dict) else x
+        if key is None or isinstance(key, (str, int, float, tuple)):
+            try:
+                if key in seen:
+                    continue
+                seen.add(key)
+            except TypeError:
+                pass
+        out.append(x)
+    return out
 "
         }
         "get" => {

@@ -202,6 +202,7 @@ impl Rewrite<'_> {
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
+                    self.parts.insert(Part::Tick);
                     self.method(call, function, name, Part::Collection(name));
                 }
             }

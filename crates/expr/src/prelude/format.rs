@@ -4,7 +4,8 @@
 pub(super) const MODULO: &str = r##"
 def __pc_mod(__pc_o, __pc_v):
     if not isinstance(__pc_o, str):
-        return __pc_o % __pc_v
+        a = int(__pc_o) if isinstance(__pc_o, bool) else __pc_o
+        return a % (int(__pc_v) if isinstance(__pc_v, bool) else __pc_v)
     values = __pc_v if isinstance(__pc_v, tuple) else (__pc_v,)
     out = []
     used = 0

@@ -34,16 +34,24 @@ def __pc_add(a, b):
     return a + b
 def __pc_div(a, b):
     return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b
+def __pc_micros(x):
+    return (86400 * x.days + x.seconds) * 1000000 + x.microseconds
+def __pc_of_micros(n):
+    return __pc_dt.timedelta(days=n // 86400000000, seconds=n // 1000000 % 86400, microseconds=n % 1000000)
 def __pc_floordiv(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        return int(__pc_e(a) // b.total_seconds())
     if isinstance(a, __pc_dt.timedelta):
-        return __pc_span(a.total_seconds() / b)
+        if isinstance(b, __pc_dt.timedelta):
+            return __pc_micros(a) // __pc_micros(b)
+        if isinstance(b, int):
+            return __pc_of_micros(__pc_micros(a) // int(b))
+    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
+        return round(a * 1000000) // __pc_micros(b)
     return a // b
 def __pc_rem(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        rest = __pc_e(a) % b.total_seconds()
-        return rest if isinstance(a, float) else __pc_span(rest)
+    if isinstance(a, __pc_dt.timedelta) and isinstance(b, __pc_dt.timedelta):
+        return __pc_of_micros(__pc_micros(a) % __pc_micros(b))
+    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
+        return round(a * 1000000) % __pc_micros(b) / 1000000
     return __pc_mod(a, b)
 def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
     return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)

@@ -129,17 +129,41 @@ pub(super) const SMALL: &str = r#"
 import datetime as __pc_dt
 def __pc_time():
     return __pc_dt.datetime.now(__pc_dt.timezone.utc).timestamp()
+import collections as __pc_collections
+def __pc_fixed(x):
+    kinds = (str, int, float, bytes, tuple, frozenset, range, __pc_dt.date, __pc_dt.datetime, __pc_dt.time, __pc_dt.timedelta, __pc_dt.timezone)
+    if x is None or isinstance(x, kinds) or hasattr(x, "_str_") or type(x).__name__ in ("function", "type", "builtin_function_or_method", "module"):
+        return x
+    raise TypeError(f"'{type(x).__name__}' cannot be copied here")
 def __pc_copy(x):
-    return x.copy() if isinstance(x, (dict, list, set)) else x
-def __pc_deepcopy(x):
+    kind = type(x).__name__
+    if kind == "Counter":
+        return __pc_collections.Counter(dict(x))
+    if kind == "defaultdict":
+        return __pc_collections.defaultdict(x.default_factory, dict(x))
+    if kind == "deque":
+        return __pc_collections.deque(list(x), x.maxlen)
+    return x.copy() if isinstance(x, (dict, list, set)) else __pc_fixed(x)
+def __pc_deepcopy(x, memo=None):
     __pc_t()
-    if isinstance(x, dict):
-        return {k: __pc_deepcopy(v) for k, v in x.items()}
+    kind = type(x).__name__
+    if kind == "deque":
+        return __pc_collections.deque([__pc_deepcopy(v) for v in x], x.maxlen)
+    if kind in ("dict", "Counter", "defaultdict"):
+        new = {k: __pc_deepcopy(v) for k, v in x.items()}
+        if kind == "Counter":
+            return __pc_collections.Counter(new)
+        return __pc_collections.defaultdict(x.default_factory, new) if kind == "defaultdict" else new
     if isinstance(x, list):
         return [__pc_deepcopy(v) for v in x]
     if isinstance(x, tuple):
-        return tuple([__pc_deepcopy(v) for v in x])
-    return x.copy() if isinstance(x, set) else x
+        new = [__pc_deepcopy(v) for v in x]
+        if all([a is b for a, b in zip(x, new)]):
+            return x
+        if kind == "tuple":
+            return tuple(new)
+        raise TypeError(f"'{kind}' cannot be copied here")
+    return x.copy() if isinstance(x, set) else __pc_fixed(x)
 def __pc_itemgetter(*keys):
     if len(keys) == 1:
         return lambda x: __pc_t() and x[keys[0]]

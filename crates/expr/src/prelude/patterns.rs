@@ -21,8 +21,10 @@ def __pc_re_finditer(pattern, string, flags=0):
     return __pc_re.finditer(pattern, string, flags)
 def __pc_re_split(pattern, string, maxsplit=0, flags=0):
     __pc_few("split", pattern, string, maxsplit)
-    if isinstance(pattern, str) and "(" in pattern:
-        return __pc_parted(__pc_re.finditer(pattern, string, flags), string, maxsplit)
+    compiled = isinstance(pattern, __pc_re.Pattern)
+    if "(" in (pattern.pattern if compiled else pattern):
+        found = pattern.finditer(string) if compiled else __pc_re.finditer(pattern, string, flags)
+        return __pc_parted(found, string, maxsplit)
     return __pc_re.split(pattern, string, maxsplit, flags)
 def __pc_parted(found, string, maxsplit):
     out = []

@@ -36,9 +36,14 @@ impl Rewrite<'_> {
         if let Some(value) = value
             && self.is_builtin(value, &["str"])
         {
-            self.parts.extend([Part::Text, Part::Tick]);
-            self.edits.replace(value.range(), "(lambda __pc_x:__pc_t()and str(__pc_s(__pc_x)))");
+            self.text_of(value);
         }
+    }
+
+    /// `str` as a function that is called by others.
+    pub(super) fn text_of(&mut self, value: &Expr) {
+        self.parts.extend([Part::Text, Part::Tick]);
+        self.edits.replace(value.range(), "(lambda __pc_x:__pc_t()and str(__pc_s(__pc_x)))");
     }
 
     /// Whether an expression is one of these built-in functions, which the expression has not made its own.

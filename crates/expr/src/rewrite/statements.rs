@@ -51,7 +51,8 @@ impl Rewrite<'_> {
             Expr::List(targets) => targets.elts.iter().for_each(|target| self.delete_target(target)),
             Expr::Subscript(item) => match &*item.slice {
                 Expr::Slice(slice) if is_part(&item.slice) => self.part(item, slice, "__pc_put(", ",[])"),
-                Expr::Tuple(_) => {}
+                // Parentheses of the key are no part of it: it gets others.
+                Expr::Tuple(_) => self.item(item, "__pc_del(", "))"),
                 _ => self.item(item, "__pc_del(", ")"),
             },
             _ => {}
@@ -84,7 +85,7 @@ impl Rewrite<'_> {
         self.parts.insert(Part::Parts);
         let last = item.end() - TextSize::new(1);
         self.edits.wrap(TextRange::new(item.start(), last), open, "");
-        self.edits.replace(bracket, ",");
+        self.edits.replace(bracket, if item.slice.is_tuple_expr() { ",(" } else { "," });
         self.edits.replace(TextRange::new(last, item.end()), close);
     }
 
@@ -93,8 +94,11 @@ impl Rewrite<'_> {
         let (left, right) = (&*binary.left, &*binary.right);
         self.operator(expr, binary);
         // Behind the operator's, as what they are put around lies within.
-        if !matches!(binary.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor) {
-            self.truths(&[left, right]);
+        match binary.op {
+            Operator::BitOr | Operator::BitAnd | Operator::BitXor => {}
+            // What is put into a text stays a truth; the prelude makes numbers of those that are reckoned with.
+            Operator::Mod if !left.is_number_literal_expr() => self.truths(&[left]),
+            _ => self.truths(&[left, right]),
         }
     }
 
@@ -175,7 +179,11 @@ impl Rewrite<'_> {
 
     /// `json.dumps(x, default=str)`.
     pub(super) fn dumps(&mut self, call: &ExprCall) -> bool {
-        let given = call.arguments.find_keyword("default").is_some() && self.is_of_module(&call.func, "json", "dumps");
+        let default = call.arguments.find_keyword("default").map(|keyword| &keyword.value);
+        let given = default.is_some() && self.is_of_module(&call.func, "json", "dumps");
+        if let Some(default) = default.filter(|default| given && self.is_builtin(default, &["str"])) {
+            self.text_of(default);
+        }
         if given {
             self.parts.extend([Part::Dumps, Part::Tick]);
             self.edits.replace(call.func.range(), "__pc_dumps");
