@@ -286,6 +286,31 @@ impl Check<'_> {
         }
     }
 
+    /// Reports a module of the prelude's own that goes by the name of a variable.
+    fn variable(&mut self, alias: &Alias) {
+        let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
+        let first = name.split('.').next().unwrap_or_default();
+        if self.mentions.variables.contains(first) && self.mentions.own.iter().any(|(known, _)| known == name) {
+            let hint = format!("import the module by another name: import {} as m", alias.name);
+            self.unsupported(alias.range(), &format!("'{first}' for a module and for a variable"), &hint);
+        }
+    }
+
+    /// Reports a module of the prelude's own that is a value.
+    fn value(&mut self, expr: &Expr) {
+        let module = match expr {
+            Expr::Name(name) if name.ctx == ExprContext::Load && !self.mentions.variables.contains(name.id.as_str()) => {
+                let first = |known: &str| known.split('.').next() == Some(name.id.as_str());
+                self.mentions.own.iter().find(|(known, _)| first(known)).map(|(_, module)| module.clone())
+            }
+            Expr::Attribute(_) => self.mentions.own(expr).map(str::to_owned),
+            _ => None,
+        };
+        if let Some(module) = module {
+            self.unsupported(expr.range(), &format!("the module '{module}' as a value"), "use what it holds by name");
+        }
+    }
+
     fn import_from(&mut self, import: &StmtImportFrom) {
         let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
         if import.level == 0 && MODULES.contains(&module) {
@@ -442,6 +467,12 @@ impl<'a> Visitor<'a> for Check<'_> {
 
     fn visit_expr(&mut self, expr: &'a Expr) {
         self.expr(expr);
+        if let Expr::Attribute(attribute) = expr
+            && self.mentions.own(&attribute.value).is_some()
+        {
+            return;
+        }
+        self.value(expr);
         visitor::walk_expr(self, expr);
     }
 
@@ -482,6 +513,7 @@ impl<'a> Visitor<'a> for Check<'_> {
     }
 
     fn visit_alias(&mut self, alias: &'a Alias) {
+        self.variable(alias);
         if let Some(name) = &alias.asname {
             self.name(name, name.range());
         }

@@ -375,6 +375,11 @@ def __pc_item(c, k):
 const UNION: &str = r"
 def __pc_or(a, b):
     return {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a | b
+def __pc_ior(a, b):
+    if isinstance(a, dict) and isinstance(b, dict) or isinstance(a, set) and isinstance(b, (set, frozenset)):
+        a.update(b)
+        return a
+    return a | b
 ";
 
 const STRUCT: &str = r"

@@ -240,6 +240,10 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if let Some(name) = self.finds(function) => {
                 self.method(call, function, name, Part::Found);
             }
+            Expr::Attribute(function) if self.loads(function).is_some() => {
+                self.parts.insert(Part::Tick);
+                self.method(call, function, "loads_by", Part::Loads);
+            }
             Expr::Attribute(function) => {
                 self.method_of_text(function);
             }
@@ -248,7 +252,7 @@ impl Rewrite<'_> {
                 self.edits.replace(call.func.range(), "__pc_sum");
             }
             Expr::Name(name) if self.mentions.is_imported(&name.id, "re", "sub") => self.replacement(call, None),
-            Expr::Name(_) if self.function_of_language(call) || self.getattr(call) || self.exception(call) => {}
+            Expr::Name(_) if self.function_of_language(call) || self.exception(call) => {}
             Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)
@@ -328,6 +332,7 @@ impl Rewrite<'_> {
                 self.parts.insert(Part::Power);
                 self.edits.replace(expr.range(), "__pc_pow");
             }
+            Expr::Name(_) if self.getattr(expr) => {}
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
             Expr::Subscript(subscript)
                 if self.mappings
@@ -389,14 +394,31 @@ impl Rewrite<'_> {
         }
     }
 
-    fn union_in_place(&mut self, assign: &StmtAugAssign) {
-        if let (Operator::BitOr, Expr::Name(target)) = (assign.op, &*assign.target)
-            && let Some(op) = self.token(TokenKind::VbarEqual, target.end())
-        {
-            self.parts.insert(Part::Union);
-            self.edits.wrap(assign.value.range(), format!("__pc_or({},", target.id), ")");
-            self.edits.replace(op, "=");
+    /// `total += end - start` becomes an assignment, where the operator is one that the prelude stands for.
+    fn in_place(&mut self, assign: &StmtAugAssign) {
+        let value = &*assign.value;
+        let (kind, name, part) = match assign.op {
+            Operator::BitOr => (TokenKind::VbarEqual, "ior", Part::Union),
+            Operator::Add if self.instants && !value.is_literal_expr() => (TokenKind::PlusEqual, "iadd", Part::Order),
+            Operator::Sub if self.ordered && !value.is_literal_expr() => (TokenKind::MinusEqual, "isub", Part::Order),
+            Operator::Div if self.instants => (TokenKind::SlashEqual, "div", Part::Order),
+            Operator::FloorDiv if self.instants => (TokenKind::DoubleSlashEqual, "floordiv", Part::Order),
+            Operator::Mod if self.instants => (TokenKind::PercentEqual, "rem", Part::Order),
+            Operator::Mod => (TokenKind::PercentEqual, "mod", Part::Modulo),
+            _ => return,
+        };
+        let target = self.text.get(assign.target.range().to_std_range()).unwrap_or_default();
+        // What is read and written is looked at twice.
+        if !is_plain(&assign.target) || target.contains('\n') {
+            return;
         }
+        let Some(op) = self.token(kind, assign.target.end()) else { return };
+        if assign.op == Operator::Mod {
+            self.parts.extend([Part::Modulo, Part::Text, Part::Tick]);
+        }
+        self.parts.insert(part);
+        self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
+        self.edits.replace(op, "=");
     }
 
     /// Drops imports of what is built in, keeping new names that they give it.
@@ -462,6 +484,16 @@ fn may_be_object(expr: &Expr) -> bool {
     )
 }
 
+/// Whether an expression comes to the same however often it is looked at.
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::Name(_) => true,
+        Expr::Attribute(of) => is_plain(&of.value),
+        Expr::Subscript(of) => is_plain(&of.value) && is_plain(&of.slice),
+        _ => expr.is_literal_expr(),
+    }
+}
+
 /// Whether a function yields, functions within it aside.
 fn yields(body: &[Stmt]) -> bool {
     struct Yields(bool);
@@ -511,8 +543,8 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
                 self.rewrite.edits.wrap(while_.test.range(), "__pc_t()and(", ")");
             }
             Stmt::AugAssign(assign) => {
-                self.rewrite.union_in_place(assign);
-                if !matches!(assign.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor) {
+                self.rewrite.in_place(assign);
+                if !matches!(assign.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor | Operator::Mod) {
                     self.rewrite.truths(&[&assign.value]);
                 }
             }

@@ -32,6 +32,16 @@ def __pc_add(a, b):
         return a + __pc_span(b)
     a, b = __pc_even(a, b)
     return a + b
+def __pc_iadd(a, b):
+    if isinstance(a, list):
+        a += b
+        return a
+    return __pc_add(a, b)
+def __pc_isub(a, b):
+    if isinstance(a, set):
+        a -= b
+        return a
+    return __pc_sub(a, b)
 def __pc_div(a, b):
     return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b
 def __pc_micros(x):

@@ -172,7 +172,7 @@ def __pc_attrgetter(*names):
     def get(x, name):
         for part in name.split("."):
             __pc_t()
-            x = getattr(x, part)
+            x = __pc_getattr(x, part)
         return x
     if len(names) == 1:
         return lambda x: get(x, names[0])

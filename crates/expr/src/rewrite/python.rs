@@ -3,7 +3,7 @@
 use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, UnaryOp, token::TokenKind};
 use ruff_text_size::Ranged;
 
-use super::Rewrite;
+use super::{Rewrite, statements::KEPT};
 use crate::{members::supplied, prelude::Part};
 
 /// Methods of sets that take any number of arguments.
@@ -158,6 +158,9 @@ impl Rewrite<'_> {
     /// Puts what the prelude has of a module of its own in.
     pub(super) fn supply_own(&mut self, stands: &'static str, part: Part) -> &'static str {
         self.parts.extend([part, Part::Text, Part::Tick]);
+        if part == Part::Small {
+            self.parts.extend(KEPT);
+        }
         stands
     }
 

@@ -19,6 +19,9 @@ const TEXT_METHODS: [&str; 2] = ["format", "format_map"];
 const FUNCTIONS: [(&str, &str, Part); 3] =
     [("round", "__pc_round", Part::Round), ("next", "__pc_next", Part::Next), ("format", "__pc_spec", Part::Format)];
 
+/// What functions that are taken out of where they are need.
+pub(super) const KEPT: [Part; 4] = [Part::Kept, Part::Found, Part::Loads, Part::Tick];
+
 /// Exceptions that an expression may make.
 const EXCEPTIONS: [&str; 14] = [
     "ArithmeticError",
@@ -167,12 +170,12 @@ impl Rewrite<'_> {
         stands
     }
 
-    /// `getattr(module, "findall")`, where there are patterns.
-    pub(super) fn getattr(&mut self, call: &ExprCall) -> bool {
-        let kept = (self.mentions.patterns || self.mentions.reads("json")) && self.is_builtin(&call.func, &["getattr"]);
+    /// `getattr`, called or not, where there are patterns or documents: `getattr(module, "findall")`.
+    pub(super) fn getattr(&mut self, name: &Expr) -> bool {
+        let kept = (self.mentions.patterns || self.mentions.documents) && self.is_builtin(name, &["getattr"]);
         if kept {
-            self.parts.extend([Part::Kept, Part::Found, Part::Loads, Part::Tick]);
-            self.edits.replace(call.func.range(), "__pc_getattr");
+            self.parts.extend(KEPT);
+            self.edits.replace(name.range(), "__pc_getattr");
         }
         kept
     }
@@ -246,13 +249,19 @@ impl Rewrite<'_> {
             let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
             (self.mentions.patterns && !of_module).then_some(name)
         };
-        self.finds(attribute).or_else(tests)
+        self.finds(attribute).or_else(tests).or_else(|| self.loads(attribute))
+    }
+
+    /// The name of a method that may be `json.loads`, whatever the module goes by.
+    pub(super) fn loads(&self, attribute: &ExprAttribute) -> Option<&'static str> {
+        let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
+        (self.mentions.documents && !of_module && attribute.attr.as_str() == "loads").then_some("loads")
     }
 
     /// `find = pattern.findall` keeps a function that calls the method.
     pub(super) fn kept_method_of_pattern(&mut self, attribute: &ExprAttribute) -> bool {
         let (Some(name), Some(dot)) = (self.kept(attribute), self.dot(attribute)) else { return false };
-        self.parts.extend([Part::Kept, Part::Found, Part::Loads, Part::Tick]);
+        self.parts.extend(KEPT);
         self.edits.wrap(attribute.range(), format!("__pc_kept_{name}("), ")");
         self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
         true
