@@ -72,8 +72,10 @@ pub(crate) const STAND_INS: [(&str, &[&str]); 2] =
 /// What makes addresses and networks of one version of the protocol.
 pub(crate) fn of_version(name: &str) -> Option<&'static str> {
     match name {
-        "IPv4Address" | "IPv6Address" => Some("ip_address"),
-        "IPv4Network" | "IPv6Network" => Some("ip_network"),
+        "IPv4Address" => Some("__pc_v4"),
+        "IPv6Address" => Some("__pc_v6"),
+        "IPv4Network" => Some("__pc_n4"),
+        "IPv6Network" => Some("__pc_n6"),
         _ => None,
     }
 }

@@ -190,7 +190,7 @@ const OWN: [(&str, &str, &str, Part); 23] = [
     ("urllib.parse", "unquote", "__pc_unquote", Part::Urls),
     ("urllib.parse", "urlencode", "__pc_urlencode", Part::Urls),
     ("urllib.parse", "urlparse", "__pc_urlparse", Part::Urls),
-    ("urllib.parse", "urlsplit", "__pc_urlparse", Part::Urls),
+    ("urllib.parse", "urlsplit", "__pc_urlsplit", Part::Urls),
 ];
 
 /// Whether a module is one that only the prelude has.

@@ -22,6 +22,8 @@ pub(crate) enum Part {
     Collection(&'static str),
     /// Addresses in networks.
     Addresses,
+    /// Addresses and networks of one version.
+    Versions,
     /// Order and difference of instants and addresses.
     Order,
     /// Text of objects.
@@ -101,6 +103,7 @@ impl Part {
             Self::Tick => TICK,
             Self::Collection(name) => collection_method(name),
             Self::Addresses => ADDRESSES,
+            Self::Versions => VERSIONS,
             Self::Order => ORDER,
             Self::Text => TEXT,
             Self::Mappings => MAPPINGS,
@@ -148,6 +151,7 @@ impl Part {
             Self::CallPolicy => &["__pc_call"],
             Self::Hash => &["__pc_digest"],
             Self::Addresses
+            | Self::Versions
             | Self::Order
             | Self::Text
             | Self::Mappings
@@ -313,6 +317,29 @@ def __pc_in(x, c):
     if n is None:
         raise TypeError("only an address can be in a network; use ip_address(...)")
     return c.version == x.version and first <= n and n <= c._last
+"#;
+
+// The classes of one version are functions, which `isinstance` knows.
+const VERSIONS: &str = r#"
+def __pc_of(x, version, what):
+    if x.version != version:
+        raise ValueError(f"{x._str_!r} is no IPv{version} {what}")
+    return x
+def __pc_v4(address):
+    return __pc_of(ip_address(address), 4, "address")
+def __pc_v6(address):
+    return __pc_of(ip_address(address), 6, "address")
+def __pc_n4(address, strict=True):
+    return __pc_of(ip_network(address, strict=strict), 4, "network")
+def __pc_n6(address, strict=True):
+    return __pc_of(ip_network(address, strict=strict), 6, "network")
+def __pc_isinstance(x, kinds):
+    if isinstance(kinds, tuple):
+        return any([__pc_isinstance(x, kind) for kind in kinds])
+    for kind, of, version in ((__pc_v4, IpAddress, 4), (__pc_v6, IpAddress, 6), (__pc_n4, IpNetwork, 4), (__pc_n6, IpNetwork, 6)):
+        if kinds is kind:
+            return isinstance(x, of) and x.version == version
+    return isinstance(x, kinds)
 "#;
 
 // `str` of an object of the host would list its attributes; what is meant is its name.

@@ -65,6 +65,9 @@ pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, ment
         stand_ins: stand_ins(body),
         matches: 0,
     };
+    if mentions.versions {
+        rewrite.parts.insert(Part::Versions);
+    }
     for (name, part) in
         [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
     {
@@ -333,6 +336,9 @@ impl Rewrite<'_> {
                 self.edits.replace(expr.range(), "__pc_pow");
             }
             Expr::Name(_) if self.getattr(expr) => {}
+            Expr::Name(_) if self.mentions.versions && self.is_builtin(expr, &["isinstance"]) => {
+                self.edits.replace(expr.range(), "__pc_isinstance");
+            }
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
             Expr::Subscript(subscript)
                 if self.mappings
@@ -624,6 +630,9 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
             // `{value=}` prints its own source, which must stay as it was typed.
             if inner.debug_text.is_some() {
                 return;
+            }
+            if self.rewrite.formatted(inner) {
+                return self.visit_expr(&inner.expression);
             }
             if inner.conversion != ConversionFlag::Repr && may_be_object(&inner.expression) {
                 self.rewrite.wrap(inner.expression.range(), "__pc_s(", Part::Text);

@@ -68,6 +68,8 @@ pub(crate) struct Mentions {
     pub(crate) patterns: bool,
     /// Whether `json` or something of it is imported, or read without that.
     pub(crate) documents: bool,
+    /// Whether addresses or networks of one version are made or asked for.
+    pub(crate) versions: bool,
     /// Whether a text is exactly `flow_plan`.
     pub(crate) flow_plan: bool,
 }
@@ -77,8 +79,11 @@ impl Mentions {
         let mut mentions = Self::default();
         mentions.visit_body(body);
         let versions = mentions.attributes.iter().chain(&mentions.names).filter_map(|name| check::of_version(name));
-        let versions: Vec<String> = versions.map(str::to_owned).collect();
-        mentions.names.extend(versions);
+        mentions.versions = versions.count() > 0;
+        if mentions.versions {
+            let names = ["ip_address", "ip_network", "IpAddress", "IpNetwork"];
+            mentions.names.extend(names.into_iter().map(str::to_owned));
+        }
         // `timezone.now` reads `now`.
         for (_, names) in stand_ins(body) {
             let read = names.iter().filter(|name| mentions.attributes.contains(**name));

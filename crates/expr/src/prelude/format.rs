@@ -120,6 +120,7 @@ def __pc_convert(kind, value, flags, digits):
 
 /// `str.format` and `format`. The interpreter's own neither knows the text of the host's objects nor looks anything up.
 pub(super) const FORMAT: &str = r#"
+import datetime as __pc_dt
 def __pc_format(__pc_o, *__pc_a, **__pc_k):
     if not isinstance(__pc_o, str):
         return __pc_o.format(*__pc_a, **__pc_k)
@@ -129,7 +130,9 @@ def __pc_format_map(__pc_o, *__pc_a, **__pc_k):
         return __pc_o.format_map(*__pc_a, **__pc_k)
     return __pc_fields(__pc_o, (), __pc_a[0], [0], 2)
 def __pc_spec(value, spec=""):
-    return f"{value:{spec}}" if spec else str(__pc_s(value))
+    if "%" in spec and isinstance(value, __pc_dt.datetime):
+        return __pc_strftime(value, spec)
+    return f"{__pc_s(value):{spec}}" if spec else str(__pc_s(value))
 def __pc_fields(text, args, kwargs, next_one, depth):
     if depth == 0:
         raise ValueError("Max string recursion exceeded")
@@ -191,7 +194,7 @@ def __pc_field(field, args, kwargs, next_one, depth):
     spec = rest[1:]
     if "{" in spec:
         spec = __pc_fields(spec, args, kwargs, next_one, depth - 1)
-    return f"{__pc_s(value):{spec}}" if spec else str(__pc_s(value))
+    return __pc_spec(value, spec)
 def __pc_named(path, args, kwargs, next_one):
     ends = [at for at in (path.find("."), path.find("[")) if at >= 0]
     at = min(ends) if ends else len(path)

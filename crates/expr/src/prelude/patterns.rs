@@ -164,6 +164,6 @@ def __pc_getattr(__pc_o, __pc_n, *__pc_a):
     if __pc_n == "split":
         return __pc_kept_split(__pc_o)
     if __pc_n == "loads":
-        return lambda s, **k: __pc_t() and __pc_loads_of(found, s, k)
+        return __pc_kept_loads(__pc_o)
     return found
 "#;

@@ -88,7 +88,8 @@ impl Rewrite<'_> {
                 all(&parts)
             }
             Pattern::MatchClass(class) => {
-                let mut parts = vec![format!("isinstance({of},{})", self.source(class.cls.range()))];
+                let is = if self.mentions.versions { "__pc_isinstance" } else { "isinstance" };
+                let mut parts = vec![format!("{is}({of},{})", self.source(class.cls.range()))];
                 parts.extend(class.arguments.patterns.iter().map(|pattern| self.condition(pattern, of)));
                 for keyword in &class.arguments.keywords {
                     parts.push(format!("hasattr({of},'{}')", keyword.attr));

@@ -1,7 +1,8 @@
 //! Statements and operators that the prelude stands for: `del`, parts of lists, `%`, annotations.
 
 use ruff_python_ast::{
-    Alias, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, Operator, StmtAssign, StmtClassDef,
+    Alias, ConversionFlag, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, InterpolatedElement,
+    InterpolatedStringElement, Operator, StmtAssign, StmtClassDef,
     StmtDelete, str_prefix::StringLiteralPrefix, token::TokenKind,
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -21,6 +22,9 @@ const FUNCTIONS: [(&str, &str, Part); 3] =
 
 /// What functions that are taken out of where they are need.
 pub(super) const KEPT: [Part; 4] = [Part::Kept, Part::Found, Part::Loads, Part::Tick];
+
+/// What text that is formatted needs.
+const FORMAT: [Part; 4] = [Part::Format, Part::Instants, Part::Text, Part::Tick];
 
 /// Exceptions that an expression may make.
 const EXCEPTIONS: [&str; 14] = [
@@ -136,7 +140,7 @@ impl Rewrite<'_> {
         if self.is_builtin(&function.value, &["str"]) {
             return false;
         }
-        self.parts.extend([Part::Text, Part::Tick]);
+        self.parts.extend(FORMAT);
         self.method(call, function, name, Part::Format);
         true
     }
@@ -152,8 +156,26 @@ impl Rewrite<'_> {
         if name == "round" && one || name == "next" && first.is_some_and(Expr::is_generator_expr) {
             return false;
         }
-        self.parts.extend([Part::Text, Part::Tick, part]);
+        self.parts.extend(FORMAT);
+        self.parts.insert(part);
         self.edits.replace(call.func.range(), stands);
+        true
+    }
+
+    /// `f"{now():%H:%M:%S.%f}"`: what the interpreter writes otherwise, or not at all, the prelude writes.
+    pub(super) fn formatted(&mut self, element: &InterpolatedElement) -> bool {
+        let Some(spec) = &element.format_spec else { return false };
+        let [InterpolatedStringElement::Literal(literal)] = &*spec.elements else { return false };
+        let text = self.text.get(literal.range().to_std_range()).unwrap_or_default();
+        let ours = ["%f", "%z", "%Z"].iter().any(|code| text.contains(code));
+        if !ours || element.conversion != ConversionFlag::None || text.contains(['\\', '"', '\'', '\n', '{', '}']) {
+            return false;
+        }
+        let Some(colon) = self.token(TokenKind::Colon, element.expression.end()) else { return false };
+        self.parts.extend(FORMAT);
+        let value = TextRange::new(element.start() + TextSize::of('{'), colon.start());
+        self.edits.wrap(value, "__pc_spec((", ")");
+        self.edits.replace(TextRange::new(colon.start(), literal.end()), format!(",\"{text}\")"));
         true
     }
 
