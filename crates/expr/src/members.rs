@@ -167,7 +167,7 @@ const SUPPLIED: [(&str, &str, &str, Option<Part>); 13] = [
 ];
 
 /// Modules that the prelude has and the interpreter has not: module, name, what stands for it, and where that is defined.
-const OWN: [(&str, &str, &str, Part); 23] = [
+const OWN: [(&str, &str, &str, Part); 24] = [
     ("copy", "copy", "__pc_copy", Part::Small),
     ("copy", "deepcopy", "__pc_deepcopy", Part::Small),
     ("hashlib", "md5", "__pc_md5", Part::Hash),
@@ -188,6 +188,7 @@ const OWN: [(&str, &str, &str, Part); 23] = [
     ("urllib.parse", "quote", "__pc_quote", Part::Urls),
     ("urllib.parse", "quote_plus", "__pc_quote_plus", Part::Urls),
     ("urllib.parse", "unquote", "__pc_unquote", Part::Urls),
+    ("urllib.parse", "unquote_plus", "__pc_unquote_plus", Part::Urls),
     ("urllib.parse", "urlencode", "__pc_urlencode", Part::Urls),
     ("urllib.parse", "urlparse", "__pc_urlparse", Part::Urls),
     ("urllib.parse", "urlsplit", "__pc_urlsplit", Part::Urls),

@@ -399,15 +399,32 @@ def __pc_item(c, k):
     return c[k]
 "#;
 
-const UNION: &str = r"
+const UNION: &str = r#"
 def __pc_or(a, b):
-    return {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a | b
+    if not isinstance(a, dict) or not isinstance(b, dict) or type(a).__name__ == "Counter":
+        return a | b
+    if type(a).__name__ == "dict":
+        return {**a, **b}
+    a = a.copy()
+    a.update(b)
+    return a
+def __pc_changed(a, new):
+    if new is not a:
+        a.clear()
+        a.update(new)
+    return a
 def __pc_ior(a, b):
-    if isinstance(a, dict) and isinstance(b, dict) or isinstance(a, set) and isinstance(b, (set, frozenset)):
+    if isinstance(a, dict) and type(a).__name__ != "Counter":
         a.update(b)
         return a
-    return a | b
-";
+    return __pc_changed(a, a | b) if isinstance(a, (dict, set)) else a | b
+def __pc_iminus(a, b):
+    return __pc_changed(a, a - b) if isinstance(a, set) else a - b
+def __pc_iand(a, b):
+    return __pc_changed(a, a & b) if isinstance(a, set) else a & b
+def __pc_ixor(a, b):
+    return __pc_changed(a, a ^ b) if isinstance(a, set) else a ^ b
+"#;
 
 const STRUCT: &str = r"
 class struct:

@@ -407,6 +407,9 @@ impl Rewrite<'_> {
             Operator::BitOr => (TokenKind::VbarEqual, "ior", Part::Union),
             Operator::Add if self.instants && !value.is_literal_expr() => (TokenKind::PlusEqual, "iadd", Part::Order),
             Operator::Sub if self.ordered && !value.is_literal_expr() => (TokenKind::MinusEqual, "isub", Part::Order),
+            Operator::Sub if self.sets && !value.is_literal_expr() => (TokenKind::MinusEqual, "iminus", Part::Union),
+            Operator::BitAnd if self.sets => (TokenKind::AmperEqual, "iand", Part::Union),
+            Operator::BitXor if self.sets => (TokenKind::CircumflexEqual, "ixor", Part::Union),
             Operator::Div if self.instants => (TokenKind::SlashEqual, "div", Part::Order),
             Operator::FloorDiv if self.instants => (TokenKind::DoubleSlashEqual, "floordiv", Part::Order),
             Operator::Mod if self.instants => (TokenKind::PercentEqual, "rem", Part::Order),
@@ -422,7 +425,7 @@ impl Rewrite<'_> {
         if assign.op == Operator::Mod {
             self.parts.extend([Part::Modulo, Part::Text, Part::Tick]);
         }
-        self.parts.insert(part);
+        self.parts.extend([part, Part::Union]);
         self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
         self.edits.replace(op, "=");
     }

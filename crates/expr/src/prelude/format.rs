@@ -51,10 +51,12 @@ def __pc_mod(__pc_o, __pc_v):
                 sizes.append(int(__pc_o[at:end]) if end > at else 0)
                 at = end
         width, digits = sizes
+        if digits is not None and digits < 0:
+            digits = 0
         if width < 0:
             flags += "-"
             width = -width
-        while __pc_o[at:at + 1] in ("h", "l", "L"):
+        if __pc_o[at:at + 1] in ("h", "l", "L"):
             at += 1
         kind = __pc_o[at:at + 1]
         at += 1
@@ -83,9 +85,18 @@ def __pc_mod(__pc_o, __pc_v):
     if used < len(values) and not isinstance(__pc_v, (dict, list)):
         raise TypeError("not all arguments converted during string formatting")
     return "".join(out)
+def __pc_ascii(text):
+    out = []
+    for c in text:
+        __pc_t()
+        n = ord(c)
+        out.append(c if n < 128 else f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" if n < 65536 else f"\\U{n:08x}")
+    return "".join(out)
 def __pc_convert(kind, value, flags, digits):
     if kind in ("s", "r", "a"):
         text = str(__pc_s(value)) if kind == "s" else repr(value)
+        if kind == "a":
+            text = __pc_ascii(text)
         return "", text if digits is None else text[:digits]
     if kind == "c":
         if isinstance(value, str) and len(value) == 1:
@@ -113,7 +124,7 @@ def __pc_convert(kind, value, flags, digits):
     if kind in ("e", "E", "f", "F", "g", "G"):
         if not isinstance(value, (int, float)):
             raise TypeError(f"must be real number, not {type(value).__name__}")
-        text = f"{float(value):.{6 if digits is None else digits}{kind}}"
+        text = f"{value / 1:.{6 if digits is None else digits}{kind}}"
         return ("-", text[1:]) if text.startswith("-") else (plus, text)
     raise ValueError(f"unsupported format character '{kind}'")
 "##;
@@ -232,6 +243,14 @@ def __pc_named(path, args, kwargs, next_one):
 /// Items and parts of lists and dicts that are removed or replaced.
 pub(super) const PARTS: &str = r#"
 def __pc_del(c, k):
+    kind = type(c).__name__
+    if kind == "Counter":
+        return c.pop(k, None)
+    if kind == "deque":
+        items = list(c)
+        __pc_del(items, k)
+        c.clear()
+        return c.extend(items)
     if isinstance(c, list) and not isinstance(k, int):
         raise TypeError(f"list indices must be integers or slices, not {type(k).__name__}")
     if not isinstance(c, (dict, list)):

@@ -39,8 +39,7 @@ def __pc_iadd(a, b):
     return __pc_add(a, b)
 def __pc_isub(a, b):
     if isinstance(a, set):
-        a -= b
-        return a
+        return __pc_changed(a, a - b)
     return __pc_sub(a, b)
 def __pc_div(a, b):
     return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b

@@ -128,6 +128,18 @@ class __pc_url:
         return text + ("?" + self.query if self.query else "") + ("#" + self.fragment if self.fragment else "")
     def __str__(self):
         return self.geturl()
+    def __iter__(self):
+        return iter(self._parts())
+    def __eq__(self, other):
+        return isinstance(other, __pc_url) and self._parts() == other._parts()
+    def _parts(self):
+        return [self.scheme, self.netloc, self.path] + ([] if self.params is None else [self.params]) + [self.query, self.fragment]
+    def _replace(self, **new):
+        held = {"scheme": self.scheme, "netloc": self.netloc, "path": self.path, "params": self.params, "query": self.query, "fragment": self.fragment}
+        for name in new:
+            if held.get(name) is None:
+                raise ValueError(f"Got unexpected field names: {[name]!r}")
+        return __pc_url(**{**held, **new})
 def __pc_urlparse(url, scheme="", allow_fragments=True):
     return __pc_cut(url, scheme, allow_fragments, True)
 def __pc_urlsplit(url, scheme="", allow_fragments=True):
@@ -144,7 +156,8 @@ def __pc_bare(text):
 def __pc_cut(url, scheme, allow_fragments, cut_params):
     rest = __pc_bare(url)
     scheme = __pc_bare(scheme).strip()
-    netloc = fragment = params = ""
+    netloc = fragment = ""
+    params = "" if cut_params else None
     head, colon, tail = rest.partition(":")
     if colon and head[:1].isalpha() and all([c.isalnum() and c.isascii() or c in "+-." for c in head]):
         scheme, rest = head.lower(), tail
@@ -192,25 +205,38 @@ def __pc_copy(x):
         return __pc_collections.deque(list(x), x.maxlen)
     return x.copy() if isinstance(x, (dict, list, set)) else __pc_fixed(x)
 def __pc_deepcopy(x, memo=None):
+    return __pc_deeply(x, {})
+def __pc_deeply(x, known):
     __pc_t()
     kind = type(x).__name__
-    if kind == "deque":
-        return __pc_collections.deque([__pc_deepcopy(v) for v in x], x.maxlen)
+    if kind not in ("deque", "dict", "Counter", "defaultdict", "list", "set", "tuple"):
+        kind = "tuple" if isinstance(x, tuple) else ""
+    if kind and id(x) in known:
+        return known[id(x)]
+    if kind in ("list", "deque"):
+        new = [] if kind == "list" else __pc_collections.deque([], x.maxlen)
+        known[id(x)] = new
+        for v in x:
+            new.append(__pc_deeply(v, known))
+        return new
     if kind in ("dict", "Counter", "defaultdict"):
-        new = {k: __pc_deepcopy(v) for k, v in x.items()}
-        if kind == "Counter":
-            return __pc_collections.Counter(new)
-        return __pc_collections.defaultdict(x.default_factory, new) if kind == "defaultdict" else new
-    if isinstance(x, list):
-        return [__pc_deepcopy(v) for v in x]
+        new = {} if kind == "dict" else __pc_collections.Counter() if kind == "Counter" else __pc_collections.defaultdict(x.default_factory)
+        known[id(x)] = new
+        for k, v in x.items():
+            new[k] = __pc_deeply(v, known)
+        return new
     if isinstance(x, tuple):
-        new = [__pc_deepcopy(v) for v in x]
+        new = [__pc_deeply(v, known) for v in x]
         if all([a is b for a, b in zip(x, new)]):
             return x
-        if kind == "tuple":
-            return tuple(new)
-        raise TypeError(f"'{kind}' cannot be copied here")
-    return x.copy() if isinstance(x, set) else __pc_fixed(x)
+        if type(x).__name__ != "tuple":
+            raise TypeError(f"'{type(x).__name__}' cannot be copied here")
+        known[id(x)] = tuple(new)
+        return known[id(x)]
+    if kind == "set":
+        known[id(x)] = x.copy()
+        return known[id(x)]
+    return __pc_fixed(x)
 def __pc_itemgetter(*keys):
     if len(keys) == 1:
         return lambda x: __pc_t() and x[keys[0]]
