@@ -1,8 +1,8 @@
 //! What an expression may not contain, reported while it is saved (CO-223, CO-239).
 
 use ruff_python_ast::{
-    Alias, Arguments, ExceptHandler, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtGlobal, StmtImportFrom,
-    StmtNonlocal, TypeParam,
+    Alias, Arguments, ExceptHandler, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtGlobal,
+    StmtImportFrom, StmtNonlocal, TypeParam,
     visitor::{self, Visitor},
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -301,7 +301,9 @@ impl Check<'_> {
     /// Reports a module of the prelude's own that is a value.
     fn value(&mut self, expr: &Expr) {
         let module = match expr {
-            Expr::Name(name) if name.ctx == ExprContext::Load && !self.mentions.variables.contains(name.id.as_str()) => {
+            Expr::Name(name)
+                if name.ctx == ExprContext::Load && !self.mentions.variables.contains(name.id.as_str()) =>
+            {
                 let first = |known: &str| known.split('.').next() == Some(name.id.as_str());
                 self.mentions.own.iter().find(|(known, _)| first(known)).map(|(_, module)| module.clone())
             }
@@ -362,7 +364,11 @@ impl Check<'_> {
                 for name in names {
                     self.name(name, name.range());
                     if stmt.is_global_stmt() && BUILT_IN.contains(&name.as_str()) {
-                        self.unsupported(name.range(), &format!("`global {name}`"), "the name is built in: take another");
+                        self.unsupported(
+                            name.range(),
+                            &format!("`global {name}`"),
+                            "the name is built in: take another",
+                        );
                     }
                 }
             }

@@ -2,8 +2,8 @@
 
 use ruff_python_ast::{
     Alias, ConversionFlag, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, InterpolatedElement,
-    InterpolatedStringElement, Operator, StmtAssign, StmtClassDef,
-    StmtDelete, str_prefix::StringLiteralPrefix, token::TokenKind,
+    InterpolatedStringElement, Operator, StmtAssign, StmtClassDef, StmtDelete, str_prefix::StringLiteralPrefix,
+    token::TokenKind,
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
