@@ -192,9 +192,14 @@ impl Rewrite<'_> {
         stands
     }
 
+    /// Whether there may be functions that are counted by whatever name they go.
+    pub(super) fn keeps(&self) -> bool {
+        self.mentions.patterns || self.mentions.documents
+    }
+
     /// `getattr`, called or not, where there are patterns or documents: `getattr(module, "findall")`.
     pub(super) fn getattr(&mut self, name: &Expr) -> bool {
-        let kept = (self.mentions.patterns || self.mentions.documents) && self.is_builtin(name, &["getattr"]);
+        let kept = self.keeps() && self.is_builtin(name, &["getattr"]);
         if kept {
             self.parts.extend(KEPT);
             self.edits.replace(name.range(), "__pc_getattr");
