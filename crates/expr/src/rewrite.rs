@@ -11,7 +11,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use ruff_python_ast::{
     CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
-    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    InterpolatedStringElement, Operator, Stmt,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -400,36 +400,6 @@ impl Rewrite<'_> {
         }
     }
 
-    /// `total += end - start` becomes an assignment, where the operator is one that the prelude stands for.
-    fn in_place(&mut self, assign: &StmtAugAssign) {
-        let value = &*assign.value;
-        let (kind, name, part) = match assign.op {
-            Operator::BitOr => (TokenKind::VbarEqual, "ior", Part::Union),
-            Operator::Add if self.instants && !value.is_literal_expr() => (TokenKind::PlusEqual, "iadd", Part::Order),
-            Operator::Sub if self.ordered && !value.is_literal_expr() => (TokenKind::MinusEqual, "isub", Part::Order),
-            Operator::Sub if self.sets && !value.is_literal_expr() => (TokenKind::MinusEqual, "iminus", Part::Union),
-            Operator::BitAnd if self.sets => (TokenKind::AmperEqual, "iand", Part::Union),
-            Operator::BitXor if self.sets => (TokenKind::CircumflexEqual, "ixor", Part::Union),
-            Operator::Div if self.instants => (TokenKind::SlashEqual, "div", Part::Order),
-            Operator::FloorDiv if self.instants => (TokenKind::DoubleSlashEqual, "floordiv", Part::Order),
-            Operator::Mod if self.instants => (TokenKind::PercentEqual, "rem", Part::Order),
-            Operator::Mod => (TokenKind::PercentEqual, "mod", Part::Modulo),
-            _ => return,
-        };
-        let target = self.text.get(assign.target.range().to_std_range()).unwrap_or_default();
-        // What is read and written is looked at twice.
-        if !is_plain(&assign.target) || target.contains('\n') {
-            return;
-        }
-        let Some(op) = self.token(kind, assign.target.end()) else { return };
-        if assign.op == Operator::Mod {
-            self.parts.extend([Part::Modulo, Part::Text, Part::Tick]);
-        }
-        self.parts.extend([part, Part::Union]);
-        self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
-        self.edits.replace(op, "=");
-    }
-
     /// Drops imports of what is built in, keeping new names that they give it.
     fn import(&mut self, stmt: &Stmt) {
         let kept: Vec<String> = match stmt {
@@ -491,16 +461,6 @@ fn may_be_object(expr: &Expr) -> bool {
         expr,
         Expr::Name(_) | Expr::Attribute(_) | Expr::Call(_) | Expr::Subscript(_) | Expr::If(_) | Expr::BoolOp(_)
     )
-}
-
-/// Whether an expression comes to the same however often it is looked at.
-fn is_plain(expr: &Expr) -> bool {
-    match expr {
-        Expr::Name(_) => true,
-        Expr::Attribute(of) => is_plain(&of.value),
-        Expr::Subscript(of) => is_plain(&of.value) && is_plain(&of.slice),
-        _ => expr.is_literal_expr(),
-    }
 }
 
 /// Whether a function yields, functions within it aside.

@@ -2,8 +2,8 @@
 
 use ruff_python_ast::{
     Alias, ConversionFlag, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, InterpolatedElement,
-    InterpolatedStringElement, Operator, StmtAssign, StmtClassDef, StmtDelete, str_prefix::StringLiteralPrefix,
-    token::TokenKind,
+    InterpolatedStringElement, Operator, StmtAssign, StmtAugAssign, StmtClassDef, StmtDelete,
+    str_prefix::StringLiteralPrefix, token::TokenKind,
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
@@ -132,6 +132,36 @@ impl Rewrite<'_> {
             self.wrap(expr.range(), open, part);
             self.edits.replace(operator, ",");
         }
+    }
+
+    /// `total += end - start` becomes an assignment, where the operator is one that the prelude stands for.
+    pub(super) fn in_place(&mut self, assign: &StmtAugAssign) {
+        let value = &*assign.value;
+        let (kind, name, part) = match assign.op {
+            Operator::BitOr => (TokenKind::VbarEqual, "ior", Part::Union),
+            Operator::Add if self.instants && !value.is_literal_expr() => (TokenKind::PlusEqual, "iadd", Part::Order),
+            Operator::Sub if self.ordered && !value.is_literal_expr() => (TokenKind::MinusEqual, "isub", Part::Order),
+            Operator::Sub if self.sets && !value.is_literal_expr() => (TokenKind::MinusEqual, "iminus", Part::Union),
+            Operator::BitAnd if self.sets => (TokenKind::AmperEqual, "iand", Part::Union),
+            Operator::BitXor if self.sets => (TokenKind::CircumflexEqual, "ixor", Part::Union),
+            Operator::Div if self.instants => (TokenKind::SlashEqual, "div", Part::Order),
+            Operator::FloorDiv if self.instants => (TokenKind::DoubleSlashEqual, "floordiv", Part::Order),
+            Operator::Mod if self.instants => (TokenKind::PercentEqual, "rem", Part::Order),
+            Operator::Mod => (TokenKind::PercentEqual, "mod", Part::Modulo),
+            _ => return,
+        };
+        let target = self.text.get(assign.target.range().to_std_range()).unwrap_or_default();
+        // What is read and written is looked at twice.
+        if !is_plain(&assign.target) || target.contains('\n') {
+            return;
+        }
+        let Some(op) = self.token(kind, assign.target.end()) else { return };
+        if assign.op == Operator::Mod {
+            self.parts.extend([Part::Modulo, Part::Text, Part::Tick]);
+        }
+        self.parts.extend([part, Part::Union]);
+        self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
+        self.edits.replace(op, "=");
     }
 
     /// `text.format(…)`, where the interpreter's own may not do.
@@ -342,4 +372,14 @@ fn is_text(expr: &Expr) -> bool {
         expr,
         Expr::StringLiteral(_) | Expr::FString(_) | Expr::List(_) | Expr::ListComp(_) | Expr::BytesLiteral(_)
     )
+}
+
+/// Whether an expression comes to the same however often it is looked at.
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::Name(_) => true,
+        Expr::Attribute(of) => is_plain(&of.value),
+        Expr::Subscript(of) => is_plain(&of.value) && is_plain(&of.slice),
+        _ => expr.is_literal_expr(),
+    }
 }
