@@ -11,7 +11,7 @@ use crate::{
     error::CompileError,
     members::{BUILT_IN, holds, is_own, modules, names, names_of_own, own},
     rewrite::unmatchable,
-    scan::Mentions,
+    scan::{Mentions, stand_ins},
     source::Lines,
 };
 
@@ -119,7 +119,15 @@ pub(crate) const PATTERN_FUNCTIONS: [&str; 9] =
 
 /// Reports the first thing that an expression may not contain.
 pub(crate) fn check(body: &[Stmt], mentions: &Mentions, dns: bool, lines: &Lines) -> Result<(), CompileError> {
-    let mut check = Check { mentions, dns, lines, modules: modules(body, mentions), parts: Vec::new(), error: None };
+    let mut check = Check {
+        mentions,
+        dns,
+        lines,
+        modules: modules(body, mentions),
+        stand_ins: stand_ins(body),
+        parts: Vec::new(),
+        error: None,
+    };
     check.visit_body(body);
     check.error.map_or(Ok(()), Err)
 }
@@ -129,6 +137,7 @@ struct Check<'a> {
     dns: bool,
     lines: &'a Lines,
     modules: Vec<(String, &'static str)>,
+    stand_ins: Vec<(String, &'static [&'static str])>,
     /// Parts of lists that an assignment replaces, which the prelude does.
     parts: Vec<TextRange>,
     error: Option<CompileError>,
@@ -242,6 +251,13 @@ impl Check<'_> {
         }
     }
 
+    /// What stands for a module that goes by a name, and by nothing else.
+    fn stand_in(&self, name: &str) -> Option<&(String, &'static [&'static str])> {
+        let imports = self.mentions.imported.iter().filter(|(known, ..)| known == name).count();
+        let alone = imports < 2 && !self.mentions.variables.contains(name);
+        self.stand_ins.iter().find(|(known, _)| alone && known == name)
+    }
+
     /// Reports a module of the prelude's own that is a value.
     fn value(&mut self, expr: &Expr) {
         let module = match expr {
@@ -249,7 +265,8 @@ impl Check<'_> {
                 if name.ctx == ExprContext::Load && !self.mentions.variables.contains(name.id.as_str()) =>
             {
                 let first = |known: &str| known.split('.').next() == Some(name.id.as_str());
-                self.mentions.own.iter().find(|(known, _)| first(known)).map(|(_, module)| module.clone())
+                let own = self.mentions.own.iter().find(|(known, _)| first(known)).map(|(_, module)| module.clone());
+                own.or_else(|| self.stand_in(&name.id).map(|(known, _)| known.clone()))
             }
             Expr::Attribute(_) => self.mentions.own(expr).map(str::to_owned),
             _ => None,
@@ -422,6 +439,16 @@ impl<'a> Visitor<'a> for Check<'_> {
         if let Expr::Attribute(attribute) = expr
             && self.mentions.own(&attribute.value).is_some()
         {
+            return;
+        }
+        if let Expr::Attribute(attribute) = expr
+            && let Expr::Name(name) = &*attribute.value
+            && let Some((_, names)) = self.stand_in(&name.id)
+        {
+            if !names.contains(&attribute.attr.as_str()) && of_version(&attribute.attr).is_none() {
+                let hint = format!("it holds {}", names.join(", "));
+                self.unsupported(expr.range(), &format!("'{}.{}'", name.id, attribute.attr), &hint);
+            }
             return;
         }
         self.value(expr);

@@ -26,6 +26,9 @@ pub(super) const KEPT: [Part; 4] = [Part::Kept, Part::Found, Part::Loads, Part::
 /// What text that is formatted needs.
 const FORMAT: [Part; 4] = [Part::Format, Part::Instants, Part::Text, Part::Tick];
 
+/// Attributes that the prelude reads.
+const REWRITTEN: [&str; 5] = ["headers", "GET", "days", "seconds", "microseconds"];
+
 /// Exceptions that an expression may make.
 const EXCEPTIONS: [&str; 14] = [
     "ArithmeticError",
@@ -152,7 +155,7 @@ impl Rewrite<'_> {
         };
         let target = self.text.get(assign.target.range().to_std_range()).unwrap_or_default();
         // What is read and written is looked at twice.
-        if !is_plain(&assign.target) || target.contains('\n') {
+        if !self.is_plain(&assign.target) || target.contains('\n') {
             return;
         }
         let Some(op) = self.token(kind, assign.target.end()) else { return };
@@ -162,6 +165,21 @@ impl Rewrite<'_> {
         self.parts.extend([part, Part::Union]);
         self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
         self.edits.replace(op, "=");
+    }
+
+    /// Whether an expression comes to the same however often it is looked at, and as it is written.
+    fn is_plain(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Name(_) => true,
+            Expr::Attribute(of) => {
+                let module = matches!(&*of.value, Expr::Name(name)
+                    if self.module(&name.id).is_some() || self.stand_ins.iter().any(|(known, _)| known == name.id.as_str()));
+                let ours = module || self.mentions.own(&of.value).is_some() || self.kept(of).is_some();
+                !ours && !REWRITTEN.contains(&of.attr.as_str()) && self.is_plain(&of.value)
+            }
+            Expr::Subscript(of) => self.is_plain(&of.value) && self.is_plain(&of.slice),
+            _ => expr.is_literal_expr(),
+        }
     }
 
     /// `text.format(…)`, where the interpreter's own may not do.
@@ -372,14 +390,4 @@ fn is_text(expr: &Expr) -> bool {
         expr,
         Expr::StringLiteral(_) | Expr::FString(_) | Expr::List(_) | Expr::ListComp(_) | Expr::BytesLiteral(_)
     )
-}
-
-/// Whether an expression comes to the same however often it is looked at.
-fn is_plain(expr: &Expr) -> bool {
-    match expr {
-        Expr::Name(_) => true,
-        Expr::Attribute(of) => is_plain(&of.value),
-        Expr::Subscript(of) => is_plain(&of.value) && is_plain(&of.slice),
-        _ => expr.is_literal_expr(),
-    }
 }
