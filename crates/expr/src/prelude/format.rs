@@ -212,9 +212,14 @@ def __pc_named(path, args, kwargs, next_one):
     first = path[:at]
     if first == "" or first.isdigit():
         if first == "":
+            if next_one[0] < 0:
+                raise ValueError("cannot switch from manual field specification to automatic field numbering")
             place = next_one[0]
             next_one[0] += 1
         else:
+            if next_one[0] > 0:
+                raise ValueError("cannot switch from automatic field numbering to manual field specification")
+            next_one[0] = -1
             place = int(first)
         if place >= len(args):
             raise IndexError(f"Replacement index {place} out of range for positional args tuple")

@@ -95,7 +95,11 @@ impl Rewrite<'_> {
             }
             Pattern::MatchClass(class) => {
                 let is = if self.mentions.versions { "__pc_isinstance" } else { "isinstance" };
-                let mut parts = vec![format!("{is}({of},{})", self.source(class.cls.range()))];
+                let version = class.cls.as_attribute_expr().and_then(|of| crate::check::of_version(&of.attr));
+                let mut parts = vec![match version {
+                    Some(stands) => format!("{is}({of},{stands})"),
+                    None => format!("{is}({of},{})", self.source(class.cls.range())),
+                }];
                 parts.extend(class.arguments.patterns.iter().map(|pattern| self.condition(pattern, of)));
                 for keyword in &class.arguments.keywords {
                     parts.push(format!("hasattr({of},'{}')", keyword.attr));

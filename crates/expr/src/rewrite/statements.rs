@@ -201,7 +201,7 @@ impl Rewrite<'_> {
             return false;
         };
         let (one, first) = (arguments.len() == 1, arguments.args.first());
-        if name == "round" && one || name == "next" && first.is_some_and(Expr::is_generator_expr) {
+        if name == "round" && one || name == "next" && first.is_some_and(is_written_down) {
             return false;
         }
         self.parts.extend(FORMAT);
@@ -390,4 +390,9 @@ fn is_text(expr: &Expr) -> bool {
         expr,
         Expr::StringLiteral(_) | Expr::FString(_) | Expr::List(_) | Expr::ListComp(_) | Expr::BytesLiteral(_)
     )
+}
+
+/// Whether the interpreter knows by itself what comes first in this, or that nothing does.
+fn is_written_down(expr: &Expr) -> bool {
+    matches!(expr, Expr::Generator(_) | Expr::List(_) | Expr::ListComp(_))
 }
