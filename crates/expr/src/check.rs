@@ -1,16 +1,17 @@
 //! What an expression may not contain, reported while it is saved (CO-223, CO-239).
 
 use ruff_python_ast::{
-    Alias, Arguments, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtImportFrom,
+    Alias, Arguments, ExceptHandler, Expr, ExprContext, ExprSubscript, Pattern, Stmt, StmtAssign, StmtGlobal,
+    StmtImportFrom, StmtNonlocal, TypeParam,
     visitor::{self, Visitor},
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use crate::{
     error::CompileError,
-    members::{holds, is_own, modules, names, names_of_own, own},
+    members::{BUILT_IN, holds, is_own, modules, names, names_of_own, own},
     rewrite::unmatchable,
-    scan::Mentions,
+    scan::{Mentions, stand_ins},
     source::Lines,
 };
 
@@ -71,8 +72,10 @@ pub(crate) const STAND_INS: [(&str, &[&str]); 2] =
 /// What makes addresses and networks of one version of the protocol.
 pub(crate) fn of_version(name: &str) -> Option<&'static str> {
     match name {
-        "IPv4Address" | "IPv6Address" => Some("ip_address"),
-        "IPv4Network" | "IPv6Network" => Some("ip_network"),
+        "IPv4Address" => Some("__pc_v4"),
+        "IPv6Address" => Some("__pc_v6"),
+        "IPv4Network" => Some("__pc_n4"),
+        "IPv6Network" => Some("__pc_n6"),
         _ => None,
     }
 }
@@ -116,7 +119,15 @@ pub(crate) const PATTERN_FUNCTIONS: [&str; 9] =
 
 /// Reports the first thing that an expression may not contain.
 pub(crate) fn check(body: &[Stmt], mentions: &Mentions, dns: bool, lines: &Lines) -> Result<(), CompileError> {
-    let mut check = Check { mentions, dns, lines, modules: modules(body, mentions), parts: Vec::new(), error: None };
+    let mut check = Check {
+        mentions,
+        dns,
+        lines,
+        modules: modules(body, mentions),
+        stand_ins: stand_ins(body),
+        parts: Vec::new(),
+        error: None,
+    };
     check.visit_body(body);
     check.error.map_or(Ok(()), Err)
 }
@@ -126,6 +137,7 @@ struct Check<'a> {
     dns: bool,
     lines: &'a Lines,
     modules: Vec<(String, &'static str)>,
+    stand_ins: Vec<(String, &'static [&'static str])>,
     /// Parts of lists that an assignment replaces, which the prelude does.
     parts: Vec<TextRange>,
     error: Option<CompileError>,
@@ -229,6 +241,41 @@ impl Check<'_> {
         }
     }
 
+    /// Reports a module of the prelude's own that goes by the name of a variable.
+    fn variable(&mut self, alias: &Alias) {
+        let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
+        let first = name.split('.').next().unwrap_or_default();
+        if self.mentions.variables.contains(first) && self.mentions.own.iter().any(|(known, _)| known == name) {
+            let hint = format!("import the module by another name: import {} as m", alias.name);
+            self.unsupported(alias.range(), &format!("'{first}' for a module and for a variable"), &hint);
+        }
+    }
+
+    /// What stands for a module that goes by a name, and by nothing else.
+    fn stand_in(&self, name: &str) -> Option<&(String, &'static [&'static str])> {
+        let imports = self.mentions.imported.iter().filter(|(known, ..)| known == name).count();
+        let alone = imports < 2 && !self.mentions.variables.contains(name);
+        self.stand_ins.iter().find(|(known, _)| alone && known == name)
+    }
+
+    /// Reports a module of the prelude's own that is a value.
+    fn value(&mut self, expr: &Expr) {
+        let module = match expr {
+            Expr::Name(name)
+                if name.ctx == ExprContext::Load && !self.mentions.variables.contains(name.id.as_str()) =>
+            {
+                let first = |known: &str| known.split('.').next() == Some(name.id.as_str());
+                let own = self.mentions.own.iter().find(|(known, _)| first(known)).map(|(_, module)| module.clone());
+                own.or_else(|| self.stand_in(&name.id).map(|(known, _)| known.clone()))
+            }
+            Expr::Attribute(_) => self.mentions.own(expr).map(str::to_owned),
+            _ => None,
+        };
+        if let Some(module) = module {
+            self.unsupported(expr.range(), &format!("the module '{module}' as a value"), "use what it holds by name");
+        }
+    }
+
     fn import_from(&mut self, import: &StmtImportFrom) {
         let module = import.module.as_ref().map(|module| module.as_str()).unwrap_or_default();
         if import.level == 0 && MODULES.contains(&module) {
@@ -272,6 +319,18 @@ impl Check<'_> {
             Stmt::Match(matching) => {
                 for pattern in matching.cases.iter().filter_map(|case| unmatchable(&case.pattern)) {
                     self.unsupported(pattern.range(), "this pattern", "name the attributes: Class(name=pattern)");
+                }
+            }
+            Stmt::Global(StmtGlobal { names, .. }) | Stmt::Nonlocal(StmtNonlocal { names, .. }) => {
+                for name in names {
+                    self.name(name, name.range());
+                    if stmt.is_global_stmt() && BUILT_IN.contains(&name.as_str()) {
+                        self.unsupported(
+                            name.range(),
+                            &format!("`global {name}`"),
+                            "the name is built in: take another",
+                        );
+                    }
                 }
             }
             Stmt::TypeAlias(_) => self.unsupported(stmt.range(), "`type`", ""),
@@ -377,6 +436,22 @@ impl<'a> Visitor<'a> for Check<'_> {
 
     fn visit_expr(&mut self, expr: &'a Expr) {
         self.expr(expr);
+        if let Expr::Attribute(attribute) = expr
+            && self.mentions.own(&attribute.value).is_some()
+        {
+            return;
+        }
+        if let Expr::Attribute(attribute) = expr
+            && let Expr::Name(name) = &*attribute.value
+            && let Some((_, names)) = self.stand_in(&name.id)
+        {
+            if !names.contains(&attribute.attr.as_str()) && of_version(&attribute.attr).is_none() {
+                let hint = format!("it holds {}", names.join(", "));
+                self.unsupported(expr.range(), &format!("'{}.{}'", name.id, attribute.attr), &hint);
+            }
+            return;
+        }
+        self.value(expr);
         visitor::walk_expr(self, expr);
     }
 
@@ -404,7 +479,20 @@ impl<'a> Visitor<'a> for Check<'_> {
         self.name(&parameter.name, parameter.name.range());
     }
 
+    fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+        let ExceptHandler::ExceptHandler(inner) = handler;
+        if let Some(name) = &inner.name {
+            self.name(name, name.range());
+        }
+        visitor::walk_except_handler(self, handler);
+    }
+
+    fn visit_type_param(&mut self, parameter: &'a TypeParam) {
+        self.name(parameter.name(), parameter.name().range());
+    }
+
     fn visit_alias(&mut self, alias: &'a Alias) {
+        self.variable(alias);
         if let Some(name) = &alias.asname {
             self.name(name, name.range());
         }

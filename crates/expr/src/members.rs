@@ -148,6 +148,62 @@ const MEMBERS: [(&str, &[&str]); 9] = [
     ("unicodedata", &["category", "combining", "is_normalized", "lookup", "name", "normalize"]),
 ];
 
+/// Functions and types of the language, which the prelude relies on: no function may put others in their place.
+pub(crate) const BUILT_IN: [&str; 52] = [
+    "abs",
+    "all",
+    "any",
+    "bin",
+    "bool",
+    "bytes",
+    "chr",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "format",
+    "frozenset",
+    "getattr",
+    "hasattr",
+    "hash",
+    "hex",
+    "id",
+    "int",
+    "isinstance",
+    "iter",
+    "len",
+    "list",
+    "map",
+    "max",
+    "min",
+    "next",
+    "object",
+    "oct",
+    "ord",
+    "pow",
+    "print",
+    "range",
+    "repr",
+    "reversed",
+    "round",
+    "set",
+    "setattr",
+    "slice",
+    "sorted",
+    "str",
+    "sum",
+    "tuple",
+    "type",
+    "zip",
+    "AttributeError",
+    "Exception",
+    "KeyError",
+    "MemoryError",
+    "TypeError",
+    "ValueError",
+];
+
 /// What the prelude adds or has in its place: module, name, what stands for it, and where that is defined.
 const SUPPLIED: [(&str, &str, &str, Option<Part>); 13] = [
     // Dicts keep their order.
@@ -167,7 +223,7 @@ const SUPPLIED: [(&str, &str, &str, Option<Part>); 13] = [
 ];
 
 /// Modules that the prelude has and the interpreter has not: module, name, what stands for it, and where that is defined.
-const OWN: [(&str, &str, &str, Part); 23] = [
+const OWN: [(&str, &str, &str, Part); 24] = [
     ("copy", "copy", "__pc_copy", Part::Small),
     ("copy", "deepcopy", "__pc_deepcopy", Part::Small),
     ("hashlib", "md5", "__pc_md5", Part::Hash),
@@ -188,9 +244,10 @@ const OWN: [(&str, &str, &str, Part); 23] = [
     ("urllib.parse", "quote", "__pc_quote", Part::Urls),
     ("urllib.parse", "quote_plus", "__pc_quote_plus", Part::Urls),
     ("urllib.parse", "unquote", "__pc_unquote", Part::Urls),
+    ("urllib.parse", "unquote_plus", "__pc_unquote_plus", Part::Urls),
     ("urllib.parse", "urlencode", "__pc_urlencode", Part::Urls),
     ("urllib.parse", "urlparse", "__pc_urlparse", Part::Urls),
-    ("urllib.parse", "urlsplit", "__pc_urlparse", Part::Urls),
+    ("urllib.parse", "urlsplit", "__pc_urlsplit", Part::Urls),
 ];
 
 /// Whether a module is one that only the prelude has.

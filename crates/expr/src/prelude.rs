@@ -22,6 +22,8 @@ pub(crate) enum Part {
     Collection(&'static str),
     /// Addresses in networks.
     Addresses,
+    /// Addresses and networks of one version.
+    Versions,
     /// Order and difference of instants and addresses.
     Order,
     /// Text of objects.
@@ -101,6 +103,7 @@ impl Part {
             Self::Tick => TICK,
             Self::Collection(name) => collection_method(name),
             Self::Addresses => ADDRESSES,
+            Self::Versions => VERSIONS,
             Self::Order => ORDER,
             Self::Text => TEXT,
             Self::Mappings => MAPPINGS,
@@ -148,6 +151,7 @@ impl Part {
             Self::CallPolicy => &["__pc_call"],
             Self::Hash => &["__pc_digest"],
             Self::Addresses
+            | Self::Versions
             | Self::Order
             | Self::Text
             | Self::Mappings
@@ -208,7 +212,22 @@ def __pc_all(__pc_o, *__pc_a, **__pc_k):
         "distinct" => {
             "
 def __pc_distinct(__pc_o, *__pc_a, **__pc_k):
-    return __pc_o[:] if isinstance(__pc_o, list) else __pc_o.distinct(*__pc_a, **__pc_k)
+    if not isinstance(__pc_o, list):
+        return __pc_o.distinct(*__pc_a, **__pc_k)
+    out = []
+    seen = set()
+    for x in __pc_o:
+        __pc_t()
+        key = tuple(x.items()) if isinstance(x, dict) else x
+        if key is None or isinstance(key, (str, int, float, tuple)):
+            try:
+                if key in seen:
+                    continue
+                seen.add(key)
+            except TypeError:
+                pass
+        out.append(x)
+    return out
 "
         }
         "get" => {
@@ -300,6 +319,29 @@ def __pc_in(x, c):
     return c.version == x.version and first <= n and n <= c._last
 "#;
 
+// The classes of one version are functions, which `isinstance` knows.
+const VERSIONS: &str = r#"
+def __pc_of(x, version, what):
+    if x.version != version:
+        raise ValueError(f"{x._str_!r} is no IPv{version} {what}")
+    return x
+def __pc_v4(address):
+    return __pc_of(ip_address(address), 4, "address")
+def __pc_v6(address):
+    return __pc_of(ip_address(address), 6, "address")
+def __pc_n4(address, strict=True):
+    return __pc_of(ip_network(address, strict=strict), 4, "network")
+def __pc_n6(address, strict=True):
+    return __pc_of(ip_network(address, strict=strict), 6, "network")
+def __pc_isinstance(x, kinds):
+    if isinstance(kinds, tuple):
+        return any([__pc_isinstance(x, kind) for kind in kinds])
+    for kind, of, version in ((__pc_v4, IpAddress, 4), (__pc_v6, IpAddress, 6), (__pc_n4, IpNetwork, 4), (__pc_n6, IpNetwork, 6)):
+        if kinds is kind:
+            return isinstance(x, of) and x.version == version
+    return isinstance(x, kinds)
+"#;
+
 // `str` of an object of the host would list its attributes; what is meant is its name.
 const TEXT: &str = r"
 def __pc_s(x):
@@ -357,10 +399,32 @@ def __pc_item(c, k):
     return c[k]
 "#;
 
-const UNION: &str = r"
+const UNION: &str = r#"
 def __pc_or(a, b):
-    return {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a | b
-";
+    if not isinstance(a, dict) or not isinstance(b, dict) or type(a).__name__ == "Counter":
+        return a | b
+    if type(a).__name__ == "dict":
+        return {**a, **b}
+    a = a.copy()
+    a.update(b)
+    return a
+def __pc_changed(a, new):
+    if new is not a:
+        a.clear()
+        a.update(new)
+    return a
+def __pc_ior(a, b):
+    if isinstance(a, dict) and type(a).__name__ != "Counter":
+        a.update(b)
+        return a
+    return __pc_changed(a, a | b) if isinstance(a, (dict, set)) else a | b
+def __pc_iminus(a, b):
+    return __pc_changed(a, a - b) if isinstance(a, set) else a - b
+def __pc_iand(a, b):
+    return __pc_changed(a, a & b) if isinstance(a, set) else a & b
+def __pc_ixor(a, b):
+    return __pc_changed(a, a ^ b) if isinstance(a, set) else a ^ b
+"#;
 
 const STRUCT: &str = r"
 class struct:

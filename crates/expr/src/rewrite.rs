@@ -11,7 +11,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use ruff_python_ast::{
     CmpOp, Comprehension, ConversionFlag, Expr, ExprAttribute, ExprCall, ExprCompare, ExprContext,
-    InterpolatedStringElement, Operator, Stmt, StmtAugAssign,
+    InterpolatedStringElement, Operator, Stmt,
     token::{TokenKind, Tokens},
     visitor::{self, Visitor},
 };
@@ -65,6 +65,9 @@ pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, ment
         stand_ins: stand_ins(body),
         matches: 0,
     };
+    if mentions.versions {
+        rewrite.parts.insert(Part::Versions);
+    }
     for (name, part) in
         [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
     {
@@ -202,6 +205,7 @@ impl Rewrite<'_> {
         match &*call.func {
             Expr::Attribute(function) if METHODS.contains(&function.attr.as_str()) => {
                 if let Some(name) = METHODS.into_iter().find(|name| *name == function.attr.as_str()) {
+                    self.parts.insert(Part::Tick);
                     self.method(call, function, name, Part::Collection(name));
                 }
             }
@@ -239,6 +243,10 @@ impl Rewrite<'_> {
             Expr::Attribute(function) if let Some(name) = self.finds(function) => {
                 self.method(call, function, name, Part::Found);
             }
+            Expr::Attribute(function) if self.loads(function).is_some() => {
+                self.parts.insert(Part::Tick);
+                self.method(call, function, "loads_by", Part::Loads);
+            }
             Expr::Attribute(function) => {
                 self.method_of_text(function);
             }
@@ -247,7 +255,7 @@ impl Rewrite<'_> {
                 self.edits.replace(call.func.range(), "__pc_sum");
             }
             Expr::Name(name) if self.mentions.is_imported(&name.id, "re", "sub") => self.replacement(call, None),
-            Expr::Name(_) if self.function_of_language(call) || self.getattr(call) || self.exception(call) => {}
+            Expr::Name(_) if self.function_of_language(call) || self.exception(call) => {}
             Expr::Name(_) if self.is_builtin(&call.func, &["str"]) && call.arguments.keywords.is_empty() => {
                 if let [argument] = &*call.arguments.args
                     && may_be_object(argument)
@@ -327,6 +335,10 @@ impl Rewrite<'_> {
                 self.parts.insert(Part::Power);
                 self.edits.replace(expr.range(), "__pc_pow");
             }
+            Expr::Name(_) if self.getattr(expr) => {}
+            Expr::Name(_) if self.mentions.versions && self.is_builtin(expr, &["isinstance"]) => {
+                self.edits.replace(expr.range(), "__pc_isinstance");
+            }
             Expr::Attribute(attribute) => self.attribute(expr, attribute),
             Expr::Subscript(subscript)
                 if self.mappings
@@ -385,16 +397,6 @@ impl Rewrite<'_> {
         match comprehension.ifs.first() {
             Some(condition) => self.edits.wrap(condition.range(), "__pc_t()and(", ")"),
             None => self.edits.append(comprehension.range.end(), " if __pc_t()"),
-        }
-    }
-
-    fn union_in_place(&mut self, assign: &StmtAugAssign) {
-        if let (Operator::BitOr, Expr::Name(target)) = (assign.op, &*assign.target)
-            && let Some(op) = self.token(TokenKind::VbarEqual, target.end())
-        {
-            self.parts.insert(Part::Union);
-            self.edits.wrap(assign.value.range(), format!("__pc_or({},", target.id), ")");
-            self.edits.replace(op, "=");
         }
     }
 
@@ -510,8 +512,8 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
                 self.rewrite.edits.wrap(while_.test.range(), "__pc_t()and(", ")");
             }
             Stmt::AugAssign(assign) => {
-                self.rewrite.union_in_place(assign);
-                if !matches!(assign.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor) {
+                self.rewrite.in_place(assign);
+                if !matches!(assign.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor | Operator::Mod) {
                     self.rewrite.truths(&[&assign.value]);
                 }
             }
@@ -591,6 +593,9 @@ impl<'a> Visitor<'a> for Inside<'_, '_> {
             // `{value=}` prints its own source, which must stay as it was typed.
             if inner.debug_text.is_some() {
                 return;
+            }
+            if self.rewrite.formatted(inner) {
+                return self.visit_expr(&inner.expression);
             }
             if inner.conversion != ConversionFlag::Repr && may_be_object(&inner.expression) {
                 self.rewrite.wrap(inner.expression.range(), "__pc_s(", Part::Text);

@@ -52,6 +52,8 @@ pub(crate) struct Mentions {
     pub(crate) assigned: HashSet<String>,
     /// Names and members that the expression makes itself, otherwise than by `import`.
     pub(crate) made: HashSet<String>,
+    /// Names of variables among these: what `import` of a module is called must be none of them.
+    pub(crate) variables: HashSet<String>,
     /// What is imported from where: name, module, member.
     pub(crate) imported: Vec<(String, String, String)>,
     /// Names of the module `typing`.
@@ -64,6 +66,10 @@ pub(crate) struct Mentions {
     pub(crate) sets: bool,
     /// Whether `re` or something of it is imported, or read without that.
     pub(crate) patterns: bool,
+    /// Whether `json` or something of it is imported, or read without that.
+    pub(crate) documents: bool,
+    /// Whether addresses or networks of one version are made or asked for.
+    pub(crate) versions: bool,
     /// Whether a text is exactly `flow_plan`.
     pub(crate) flow_plan: bool,
 }
@@ -73,8 +79,11 @@ impl Mentions {
         let mut mentions = Self::default();
         mentions.visit_body(body);
         let versions = mentions.attributes.iter().chain(&mentions.names).filter_map(|name| check::of_version(name));
-        let versions: Vec<String> = versions.map(str::to_owned).collect();
-        mentions.names.extend(versions);
+        mentions.versions = versions.count() > 0;
+        if mentions.versions {
+            let names = ["ip_address", "ip_network", "IpAddress", "IpNetwork"];
+            mentions.names.extend(names.into_iter().map(str::to_owned));
+        }
         // `timezone.now` reads `now`.
         for (_, names) in stand_ins(body) {
             let read = names.iter().filter(|name| mentions.attributes.contains(**name));
@@ -88,7 +97,7 @@ impl Mentions {
         let mut found = self.imported.iter().filter(|(as_name, ..)| as_name == name).peekable();
         found.peek().is_some()
             && found.all(|(_, of, known)| of == module && known == member)
-            && !self.made.contains(name)
+            && !self.variables.contains(name)
     }
 
     /// The module that only the prelude has, by what it is called in the expression.
@@ -103,10 +112,16 @@ impl Mentions {
         };
         let first = name.split('.').next().unwrap_or_default();
         let (_, module) = self.own.iter().find(|(known, _)| *known == name)?;
-        (!self.made.contains(first)).then_some(module)
+        (!self.variables.contains(first)).then_some(module)
     }
 
     fn make(&mut self, name: &str) {
+        self.variables.insert(name.to_owned());
+        self.member(name);
+    }
+
+    /// What is made under a name: a variable, or a method of a class.
+    fn member(&mut self, name: &str) {
         self.bound.insert(name.to_owned());
         self.assigned.insert(name.to_owned());
         self.made.insert(name.to_owned());
@@ -127,7 +142,17 @@ impl<'a> Visitor<'a> for Mentions {
             }
             Stmt::ClassDef(def) => {
                 self.make(&def.name);
-                visitor::walk_stmt(self, stmt);
+                def.decorator_list.iter().for_each(|decorator| self.visit_decorator(decorator));
+                def.arguments.iter().for_each(|arguments| self.visit_arguments(arguments));
+                for inner in &def.body {
+                    // Methods are no variables.
+                    if let Stmt::FunctionDef(method) = inner {
+                        self.member(&method.name);
+                        visitor::walk_stmt(self, inner);
+                    } else {
+                        self.visit_stmt(inner);
+                    }
+                }
             }
             Stmt::Import(import) => {
                 let own = import.names.iter().filter(|alias| is_own(&alias.name));
@@ -145,6 +170,7 @@ impl<'a> Visitor<'a> for Mentions {
                 self.assigned.extend(given);
                 let module = import.module.as_ref().map(ToString::to_string).unwrap_or_default();
                 self.patterns |= module == "re";
+                self.documents |= module == "json";
                 for alias in &import.names {
                     let full = format!("{module}.{}", alias.name);
                     if is_own(&full) {
@@ -165,6 +191,7 @@ impl<'a> Visitor<'a> for Mentions {
         match expr {
             Expr::Name(name) if name.ctx == ExprContext::Load => {
                 self.patterns |= name.id.as_str() == "re";
+                self.documents |= name.id.as_str() == "json";
                 self.names.insert(name.id.to_string());
             }
             Expr::Name(name) => self.make(&name.id),
@@ -233,6 +260,7 @@ impl<'a> Visitor<'a> for Mentions {
     fn visit_alias(&mut self, alias: &'a Alias) {
         let name = alias.asname.as_ref().unwrap_or(&alias.name);
         self.patterns |= alias.name.as_str() == "re";
+        self.documents |= alias.name.as_str() == "json";
         self.bound.insert(name.split('.').next().unwrap_or_default().to_owned());
     }
 

@@ -4,7 +4,8 @@
 pub(super) const MODULO: &str = r##"
 def __pc_mod(__pc_o, __pc_v):
     if not isinstance(__pc_o, str):
-        return __pc_o % __pc_v
+        a = int(__pc_o) if isinstance(__pc_o, bool) else __pc_o
+        return a % (int(__pc_v) if isinstance(__pc_v, bool) else __pc_v)
     values = __pc_v if isinstance(__pc_v, tuple) else (__pc_v,)
     out = []
     used = 0
@@ -50,10 +51,12 @@ def __pc_mod(__pc_o, __pc_v):
                 sizes.append(int(__pc_o[at:end]) if end > at else 0)
                 at = end
         width, digits = sizes
+        if digits is not None and digits < 0:
+            digits = 0
         if width < 0:
             flags += "-"
             width = -width
-        while __pc_o[at:at + 1] in ("h", "l", "L"):
+        if __pc_o[at:at + 1] in ("h", "l", "L"):
             at += 1
         kind = __pc_o[at:at + 1]
         at += 1
@@ -82,9 +85,18 @@ def __pc_mod(__pc_o, __pc_v):
     if used < len(values) and not isinstance(__pc_v, (dict, list)):
         raise TypeError("not all arguments converted during string formatting")
     return "".join(out)
+def __pc_ascii(text):
+    out = []
+    for c in text:
+        __pc_t()
+        n = ord(c)
+        out.append(c if n < 128 else f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" if n < 65536 else f"\\U{n:08x}")
+    return "".join(out)
 def __pc_convert(kind, value, flags, digits):
     if kind in ("s", "r", "a"):
         text = str(__pc_s(value)) if kind == "s" else repr(value)
+        if kind == "a":
+            text = __pc_ascii(text)
         return "", text if digits is None else text[:digits]
     if kind == "c":
         if isinstance(value, str) and len(value) == 1:
@@ -112,13 +124,14 @@ def __pc_convert(kind, value, flags, digits):
     if kind in ("e", "E", "f", "F", "g", "G"):
         if not isinstance(value, (int, float)):
             raise TypeError(f"must be real number, not {type(value).__name__}")
-        text = f"{float(value):.{6 if digits is None else digits}{kind}}"
+        text = f"{value / 1:.{6 if digits is None else digits}{kind}}"
         return ("-", text[1:]) if text.startswith("-") else (plus, text)
     raise ValueError(f"unsupported format character '{kind}'")
 "##;
 
 /// `str.format` and `format`. The interpreter's own neither knows the text of the host's objects nor looks anything up.
 pub(super) const FORMAT: &str = r#"
+import datetime as __pc_dt
 def __pc_format(__pc_o, *__pc_a, **__pc_k):
     if not isinstance(__pc_o, str):
         return __pc_o.format(*__pc_a, **__pc_k)
@@ -128,7 +141,9 @@ def __pc_format_map(__pc_o, *__pc_a, **__pc_k):
         return __pc_o.format_map(*__pc_a, **__pc_k)
     return __pc_fields(__pc_o, (), __pc_a[0], [0], 2)
 def __pc_spec(value, spec=""):
-    return f"{value:{spec}}" if spec else str(__pc_s(value))
+    if "%" in spec and isinstance(value, __pc_dt.datetime):
+        return __pc_strftime(value, spec)
+    return f"{__pc_s(value):{spec}}" if spec else str(__pc_s(value))
 def __pc_fields(text, args, kwargs, next_one, depth):
     if depth == 0:
         raise ValueError("Max string recursion exceeded")
@@ -190,16 +205,21 @@ def __pc_field(field, args, kwargs, next_one, depth):
     spec = rest[1:]
     if "{" in spec:
         spec = __pc_fields(spec, args, kwargs, next_one, depth - 1)
-    return f"{__pc_s(value):{spec}}" if spec else str(__pc_s(value))
+    return __pc_spec(value, spec)
 def __pc_named(path, args, kwargs, next_one):
     ends = [at for at in (path.find("."), path.find("[")) if at >= 0]
     at = min(ends) if ends else len(path)
     first = path[:at]
     if first == "" or first.isdigit():
         if first == "":
+            if next_one[0] < 0:
+                raise ValueError("cannot switch from manual field specification to automatic field numbering")
             place = next_one[0]
             next_one[0] += 1
         else:
+            if next_one[0] > 0:
+                raise ValueError("cannot switch from automatic field numbering to manual field specification")
+            next_one[0] = -1
             place = int(first)
         if place >= len(args):
             raise IndexError(f"Replacement index {place} out of range for positional args tuple")
@@ -228,6 +248,14 @@ def __pc_named(path, args, kwargs, next_one):
 /// Items and parts of lists and dicts that are removed or replaced.
 pub(super) const PARTS: &str = r#"
 def __pc_del(c, k):
+    kind = type(c).__name__
+    if kind == "Counter":
+        return c.pop(k, None)
+    if kind == "deque":
+        items = list(c)
+        __pc_del(items, k)
+        c.clear()
+        return c.extend(items)
     if isinstance(c, list) and not isinstance(k, int):
         raise TypeError(f"list indices must be integers or slices, not {type(k).__name__}")
     if not isinstance(c, (dict, list)):

@@ -32,18 +32,35 @@ def __pc_add(a, b):
         return a + __pc_span(b)
     a, b = __pc_even(a, b)
     return a + b
+def __pc_iadd(a, b):
+    if isinstance(a, list):
+        a += b
+        return a
+    return __pc_add(a, b)
+def __pc_isub(a, b):
+    if isinstance(a, set):
+        return __pc_changed(a, a - b)
+    return __pc_sub(a, b)
 def __pc_div(a, b):
     return __pc_e(a) / __pc_e(b) if isinstance(b, __pc_dt.timedelta) else a / b
+def __pc_micros(x):
+    return (86400 * x.days + x.seconds) * 1000000 + x.microseconds
+def __pc_of_micros(n):
+    return __pc_dt.timedelta(days=n // 86400000000, seconds=n // 1000000 % 86400, microseconds=n % 1000000)
 def __pc_floordiv(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        return int(__pc_e(a) // b.total_seconds())
     if isinstance(a, __pc_dt.timedelta):
-        return __pc_span(a.total_seconds() / b)
+        if isinstance(b, __pc_dt.timedelta):
+            return __pc_micros(a) // __pc_micros(b)
+        if isinstance(b, int):
+            return __pc_of_micros(__pc_micros(a) // int(b))
+    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
+        return round(a * 1000000) // __pc_micros(b)
     return a // b
 def __pc_rem(a, b):
-    if isinstance(b, __pc_dt.timedelta):
-        rest = __pc_e(a) % b.total_seconds()
-        return rest if isinstance(a, float) else __pc_span(rest)
+    if isinstance(a, __pc_dt.timedelta) and isinstance(b, __pc_dt.timedelta):
+        return __pc_of_micros(__pc_micros(a) % __pc_micros(b))
+    if isinstance(a, float) and isinstance(b, __pc_dt.timedelta):
+        return round(a * 1000000) % __pc_micros(b) / 1000000
     return __pc_mod(a, b)
 def __pc_astimezone(__pc_o, *__pc_a, **__pc_k):
     return __pc_zoned(__pc_o, *__pc_a, **__pc_k) if isinstance(__pc_o, __pc_dt.datetime) else __pc_o.astimezone(*__pc_a, **__pc_k)
@@ -103,9 +120,13 @@ def __pc_strftime(__pc_o, *__pc_a, **__pc_k):
         parts = [part.replace("%z", offset).replace("%Z", name) for part in parts]
     return __pc_o.strftime("%%".join(parts))
 def __pc_strptime(__pc_o, *__pc_a, **__pc_k):
-    if __pc_o is not __pc_dt.datetime or __pc_k or len(__pc_a) != 2 or "%z" not in __pc_a[1].replace("%%", ""):
-        return __pc_o.strptime(*__pc_a, **__pc_k) if __pc_k or len(__pc_a) != 2 else __pc_o.strptime(__pc_a[0], __pc_a[1])
+    if __pc_o is not __pc_dt.datetime or __pc_k or len(__pc_a) != 2:
+        return __pc_o.strptime(*__pc_a, **__pc_k)
     text, form = __pc_a
+    if not isinstance(text, str) or not isinstance(form, str):
+        raise TypeError("strptime() takes texts")
+    if "%z" not in form.replace("%%", ""):
+        return __pc_parsed(text, form)
     if not form.endswith("%z"):
         raise ValueError("%z is known at the end of a format")
     end = 1 if text[-1:] == "Z" else 6 if text[-3:-2] == ":" else 5
@@ -116,7 +137,33 @@ def __pc_strptime(__pc_o, *__pc_a, **__pc_k):
         raise ValueError(f"time data '{text}' does not match format '{form}'")
     span = __pc_dt.timedelta(hours=int(offset[:2]), minutes=int(offset[2:]))
     zone = __pc_dt.timezone.utc if offset == "0000" else __pc_dt.timezone(-span if sign == "-" else span)
-    return __pc_o.strptime(text[:-end], form[:-2]).replace(tzinfo=zone)
+    return __pc_parsed(text[:-end], form[:-2]).replace(tzinfo=zone)
+def __pc_parsed(text, form):
+    codes = [part[:1] for part in form.replace("%%", "").split("%")[1:]]
+    def has(wanted):
+        return any([code in wanted for code in codes])
+    add = []
+    if not has("cxDFsGv+"):
+        if not has("Yy"):
+            add.append(("1900", "%Y"))
+        if not has("j"):
+            if not has("mbBh"):
+                add.append(("1", "%m"))
+            if not has("de"):
+                add.append(("1", "%d"))
+    if has("HIkMSf") and not has("cTXRrs+"):
+        if not has("HIk"):
+            add.append(("0", "%H"))
+        if has("I") and not has("pP"):
+            add.append(("AM", "%p"))
+        if not has("M"):
+            add.append(("0", "%M"))
+    try:
+        at = __pc_dt.datetime.strptime(" ".join([a for a, _ in add] + [text]), " ".join([b for _, b in add] + [form]))
+    except ValueError:
+        raise ValueError(f"time data {text!r} does not match format {form!r}")
+    # Two digits are those of 1969 to 2068.
+    return at.replace(year=1969) if has("y") and at.year == 2069 else at
 def __pc_isoformat(__pc_o, *__pc_a, **__pc_k):
     if not isinstance(__pc_o, __pc_dt.datetime) or not (__pc_a or __pc_k):
         return __pc_o.isoformat(*__pc_a, **__pc_k)

@@ -21,8 +21,10 @@ def __pc_re_finditer(pattern, string, flags=0):
     return __pc_re.finditer(pattern, string, flags)
 def __pc_re_split(pattern, string, maxsplit=0, flags=0):
     __pc_few("split", pattern, string, maxsplit)
-    if isinstance(pattern, str) and "(" in pattern:
-        return __pc_parted(__pc_re.finditer(pattern, string, flags), string, maxsplit)
+    compiled = isinstance(pattern, __pc_re.Pattern)
+    if "(" in (pattern.pattern if compiled else pattern):
+        found = pattern.finditer(string) if compiled else __pc_re.finditer(pattern, string, flags)
+        return __pc_parted(found, string, maxsplit)
     return __pc_re.split(pattern, string, maxsplit, flags)
 def __pc_parted(found, string, maxsplit):
     out = []
@@ -39,8 +41,8 @@ def __pc_parted(found, string, maxsplit):
 def __pc_few_of(name, of, a, k):
     if isinstance(of, __pc_re.Pattern):
         __pc_few(name, of, *(a if a else [k.get("string")])[:1], *(a[1:2] if len(a) > 1 else [k.get("maxsplit", 0)]))
-    elif len(a) > 1 and not isinstance(of, str):
-        __pc_few(name, *a[:2])
+    elif not isinstance(of, str):
+        __pc_few(name, a[0] if a else k.get("pattern"), a[1] if len(a) > 1 else k.get("string"), a[2] if len(a) > 2 else k.get("maxsplit", 0))
 def __pc_findall(__pc_o, *__pc_a, **__pc_k):
     __pc_few_of("findall", __pc_o, __pc_a, __pc_k)
     if len(__pc_a) == 1 and not __pc_k:
@@ -63,6 +65,13 @@ pub(super) const LOADS: &str = r#"
 import json as __pc_json
 def __pc_loads(s, **k):
     return __pc_loads_of(__pc_json.loads, s, k)
+def __pc_loads_by(__pc_o, *__pc_a, **__pc_k):
+    s = __pc_a[0] if __pc_a else __pc_k.get("s")
+    if isinstance(s, (str, bytes)) and type(__pc_o).__name__ == "module":
+        __pc_few_values(s)
+    return __pc_o.loads(*__pc_a, **__pc_k)
+def __pc_few_values(s):
+    __pc_loads_of(lambda s: None, s, {})
 def __pc_loads_of(of, s, k):
     if isinstance(s, str) and s.count(",") + s.count("[") + s.count("{") > 131072:
         raise MemoryError("json.loads() takes texts of up to 131072 values")
@@ -135,6 +144,8 @@ def __pc_kept_finditer(__pc_o):
     return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_finditer(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.finditer
 def __pc_kept_split(__pc_o):
     return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_split(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.split
+def __pc_kept_loads(__pc_o):
+    return (lambda *__pc_a, **__pc_k: __pc_t() and __pc_loads_by(__pc_o, *__pc_a, **__pc_k)) if __pc_holds(__pc_o) else __pc_o.loads
 def __pc_kept_match(__pc_o):
     return (lambda __pc_x: __pc_t() and __pc_o.match(__pc_x)) if isinstance(__pc_o, __pc_re.Pattern) else __pc_o.match
 def __pc_kept_search(__pc_o):
@@ -153,6 +164,6 @@ def __pc_getattr(__pc_o, __pc_n, *__pc_a):
     if __pc_n == "split":
         return __pc_kept_split(__pc_o)
     if __pc_n == "loads":
-        return lambda s, **k: __pc_t() and __pc_loads_of(found, s, k)
+        return __pc_kept_loads(__pc_o)
     return found
 "#;

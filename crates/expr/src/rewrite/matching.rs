@@ -3,10 +3,13 @@
 use ruff_python_ast::{Expr, Pattern, StmtMatch, token::TokenKind};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use super::Rewrite;
+use super::{Rewrite, statements::KEPT};
 
 /// Classes whose one positional pattern is about the value itself.
 const OF_ITSELF: [&str; 9] = ["bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str"];
+
+/// Functions that are counted by whatever name they go.
+const HELD: [&str; 4] = ["findall", "finditer", "split", "loads"];
 
 /// The first pattern in this one that does not become a condition.
 pub(crate) fn unmatchable(pattern: &Pattern) -> Option<&Pattern> {
@@ -34,6 +37,9 @@ impl Rewrite<'_> {
     pub(super) fn matching(&mut self, stmt: &StmtMatch) {
         let subject = format!("__pc_m{}", self.matches);
         self.matches += 1;
+        if self.keeps() {
+            self.parts.extend(KEPT);
+        }
         let Some(colon) = self.token(TokenKind::Colon, stmt.subject.end()) else { return };
         self.edits.replace(TextRange::at(stmt.start(), TextSize::of("match")), format!("if [{subject}:=("));
         self.edits.replace(colon, ")]:");
@@ -88,11 +94,21 @@ impl Rewrite<'_> {
                 all(&parts)
             }
             Pattern::MatchClass(class) => {
-                let mut parts = vec![format!("isinstance({of},{})", self.source(class.cls.range()))];
+                let is = if self.mentions.versions { "__pc_isinstance" } else { "isinstance" };
+                let version = class.cls.as_attribute_expr().and_then(|of| crate::check::of_version(&of.attr));
+                let mut parts = vec![match version {
+                    Some(stands) => format!("{is}({of},{stands})"),
+                    None => format!("{is}({of},{})", self.source(class.cls.range())),
+                }];
                 parts.extend(class.arguments.patterns.iter().map(|pattern| self.condition(pattern, of)));
                 for keyword in &class.arguments.keywords {
                     parts.push(format!("hasattr({of},'{}')", keyword.attr));
-                    parts.push(self.condition(&keyword.pattern, &format!("{of}.{}", keyword.attr)));
+                    let reads = if self.keeps() && HELD.contains(&keyword.attr.as_str()) {
+                        format!("__pc_getattr({of},'{}')", keyword.attr)
+                    } else {
+                        format!("{of}.{}", keyword.attr)
+                    };
+                    parts.push(self.condition(&keyword.pattern, &reads));
                 }
                 all(&parts)
             }

@@ -3,7 +3,7 @@
 use ruff_python_ast::{Alias, CmpOp, Expr, ExprAttribute, ExprCall, ExprCompare, Stmt, UnaryOp, token::TokenKind};
 use ruff_text_size::Ranged;
 
-use super::Rewrite;
+use super::{Rewrite, statements::KEPT};
 use crate::{members::supplied, prelude::Part};
 
 /// Methods of sets that take any number of arguments.
@@ -36,9 +36,14 @@ impl Rewrite<'_> {
         if let Some(value) = value
             && self.is_builtin(value, &["str"])
         {
-            self.parts.extend([Part::Text, Part::Tick]);
-            self.edits.replace(value.range(), "(lambda __pc_x:__pc_t()and str(__pc_s(__pc_x)))");
+            self.text_of(value);
         }
+    }
+
+    /// `str` as a function that is called by others.
+    pub(super) fn text_of(&mut self, value: &Expr) {
+        self.parts.extend([Part::Text, Part::Tick]);
+        self.edits.replace(value.range(), "(lambda __pc_x:__pc_t()and str(__pc_s(__pc_x)))");
     }
 
     /// Whether an expression is one of these built-in functions, which the expression has not made its own.
@@ -153,6 +158,9 @@ impl Rewrite<'_> {
     /// Puts what the prelude has of a module of its own in.
     pub(super) fn supply_own(&mut self, stands: &'static str, part: Part) -> &'static str {
         self.parts.extend([part, Part::Text, Part::Tick]);
+        if part == Part::Small {
+            self.parts.extend(KEPT);
+        }
         stands
     }
 

@@ -1,8 +1,9 @@
 //! Statements and operators that the prelude stands for: `del`, parts of lists, `%`, annotations.
 
 use ruff_python_ast::{
-    Alias, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, Operator, StmtAssign, StmtClassDef,
-    StmtDelete, str_prefix::StringLiteralPrefix, token::TokenKind,
+    Alias, ConversionFlag, Expr, ExprAttribute, ExprBinOp, ExprCall, ExprSlice, ExprSubscript, InterpolatedElement,
+    InterpolatedStringElement, Operator, StmtAssign, StmtAugAssign, StmtClassDef, StmtDelete,
+    str_prefix::StringLiteralPrefix, token::TokenKind,
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
@@ -18,6 +19,15 @@ const TEXT_METHODS: [&str; 2] = ["format", "format_map"];
 /// Functions of the language that the prelude has in their place.
 const FUNCTIONS: [(&str, &str, Part); 3] =
     [("round", "__pc_round", Part::Round), ("next", "__pc_next", Part::Next), ("format", "__pc_spec", Part::Format)];
+
+/// What functions that are taken out of where they are need.
+pub(super) const KEPT: [Part; 4] = [Part::Kept, Part::Found, Part::Loads, Part::Tick];
+
+/// What text that is formatted needs.
+const FORMAT: [Part; 4] = [Part::Format, Part::Instants, Part::Text, Part::Tick];
+
+/// Attributes that the prelude reads.
+const REWRITTEN: [&str; 5] = ["headers", "GET", "days", "seconds", "microseconds"];
 
 /// Exceptions that an expression may make.
 const EXCEPTIONS: [&str; 14] = [
@@ -51,7 +61,8 @@ impl Rewrite<'_> {
             Expr::List(targets) => targets.elts.iter().for_each(|target| self.delete_target(target)),
             Expr::Subscript(item) => match &*item.slice {
                 Expr::Slice(slice) if is_part(&item.slice) => self.part(item, slice, "__pc_put(", ",[])"),
-                Expr::Tuple(_) => {}
+                // Parentheses of the key are no part of it: it gets others.
+                Expr::Tuple(_) => self.item(item, "__pc_del(", "))"),
                 _ => self.item(item, "__pc_del(", ")"),
             },
             _ => {}
@@ -84,7 +95,7 @@ impl Rewrite<'_> {
         self.parts.insert(Part::Parts);
         let last = item.end() - TextSize::new(1);
         self.edits.wrap(TextRange::new(item.start(), last), open, "");
-        self.edits.replace(bracket, ",");
+        self.edits.replace(bracket, if item.slice.is_tuple_expr() { ",(" } else { "," });
         self.edits.replace(TextRange::new(last, item.end()), close);
     }
 
@@ -93,8 +104,11 @@ impl Rewrite<'_> {
         let (left, right) = (&*binary.left, &*binary.right);
         self.operator(expr, binary);
         // Behind the operator's, as what they are put around lies within.
-        if !matches!(binary.op, Operator::BitOr | Operator::BitAnd | Operator::BitXor) {
-            self.truths(&[left, right]);
+        match binary.op {
+            Operator::BitOr | Operator::BitAnd | Operator::BitXor => {}
+            // What is put into a text stays a truth; the prelude makes numbers of those that are reckoned with.
+            Operator::Mod if !left.is_number_literal_expr() => self.truths(&[left]),
+            _ => self.truths(&[left, right]),
         }
     }
 
@@ -123,13 +137,58 @@ impl Rewrite<'_> {
         }
     }
 
+    /// `total += end - start` becomes an assignment, where the operator is one that the prelude stands for.
+    pub(super) fn in_place(&mut self, assign: &StmtAugAssign) {
+        let value = &*assign.value;
+        let (kind, name, part) = match assign.op {
+            Operator::BitOr => (TokenKind::VbarEqual, "ior", Part::Union),
+            Operator::Add if self.instants && !value.is_literal_expr() => (TokenKind::PlusEqual, "iadd", Part::Order),
+            Operator::Sub if self.ordered && !value.is_literal_expr() => (TokenKind::MinusEqual, "isub", Part::Order),
+            Operator::Sub if self.sets && !value.is_literal_expr() => (TokenKind::MinusEqual, "iminus", Part::Union),
+            Operator::BitAnd if self.sets => (TokenKind::AmperEqual, "iand", Part::Union),
+            Operator::BitXor if self.sets => (TokenKind::CircumflexEqual, "ixor", Part::Union),
+            Operator::Div if self.instants => (TokenKind::SlashEqual, "div", Part::Order),
+            Operator::FloorDiv if self.instants => (TokenKind::DoubleSlashEqual, "floordiv", Part::Order),
+            Operator::Mod if self.instants => (TokenKind::PercentEqual, "rem", Part::Order),
+            Operator::Mod => (TokenKind::PercentEqual, "mod", Part::Modulo),
+            _ => return,
+        };
+        let target = self.text.get(assign.target.range().to_std_range()).unwrap_or_default();
+        // What is read and written is looked at twice.
+        if !self.is_plain(&assign.target) || target.contains('\n') {
+            return;
+        }
+        let Some(op) = self.token(kind, assign.target.end()) else { return };
+        if assign.op == Operator::Mod {
+            self.parts.extend([Part::Modulo, Part::Text, Part::Tick]);
+        }
+        self.parts.extend([part, Part::Union]);
+        self.edits.wrap(value.range(), format!("__pc_{name}({target},("), "))");
+        self.edits.replace(op, "=");
+    }
+
+    /// Whether an expression comes to the same however often it is looked at, and as it is written.
+    fn is_plain(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Name(_) => true,
+            Expr::Attribute(of) => {
+                let module = matches!(&*of.value, Expr::Name(name)
+                    if self.module(&name.id).is_some() || self.stand_ins.iter().any(|(known, _)| known == name.id.as_str()));
+                let ours = module || self.mentions.own(&of.value).is_some() || self.kept(of).is_some();
+                !ours && !REWRITTEN.contains(&of.attr.as_str()) && self.is_plain(&of.value)
+            }
+            Expr::Subscript(of) => self.is_plain(&of.value) && self.is_plain(&of.slice),
+            _ => expr.is_literal_expr(),
+        }
+    }
+
     /// `text.format(…)`, where the interpreter's own may not do.
     pub(super) fn format(&mut self, call: &ExprCall, function: &ExprAttribute) -> bool {
         let Some(name) = TEXT_METHODS.into_iter().find(|name| *name == function.attr.as_str()) else { return false };
         if self.is_builtin(&function.value, &["str"]) {
             return false;
         }
-        self.parts.extend([Part::Text, Part::Tick]);
+        self.parts.extend(FORMAT);
         self.method(call, function, name, Part::Format);
         true
     }
@@ -142,11 +201,29 @@ impl Rewrite<'_> {
             return false;
         };
         let (one, first) = (arguments.len() == 1, arguments.args.first());
-        if name == "round" && one || name == "next" && first.is_some_and(Expr::is_generator_expr) {
+        if name == "round" && one || name == "next" && first.is_some_and(is_written_down) {
             return false;
         }
-        self.parts.extend([Part::Text, Part::Tick, part]);
+        self.parts.extend(FORMAT);
+        self.parts.insert(part);
         self.edits.replace(call.func.range(), stands);
+        true
+    }
+
+    /// `f"{now():%H:%M:%S.%f}"`: what the interpreter writes otherwise, or not at all, the prelude writes.
+    pub(super) fn formatted(&mut self, element: &InterpolatedElement) -> bool {
+        let Some(spec) = &element.format_spec else { return false };
+        let [InterpolatedStringElement::Literal(literal)] = &*spec.elements else { return false };
+        let text = self.text.get(literal.range().to_std_range()).unwrap_or_default();
+        let ours = ["%f", "%z", "%Z"].iter().any(|code| text.contains(code));
+        if !ours || element.conversion != ConversionFlag::None || text.contains(['\\', '"', '\'', '\n', '{', '}']) {
+            return false;
+        }
+        let Some(colon) = self.token(TokenKind::Colon, element.expression.end()) else { return false };
+        self.parts.extend(FORMAT);
+        let value = TextRange::new(element.start() + TextSize::of('{'), colon.start());
+        self.edits.wrap(value, "__pc_spec((", ")");
+        self.edits.replace(TextRange::new(colon.start(), literal.end()), format!(",\"{text}\")"));
         true
     }
 
@@ -163,19 +240,28 @@ impl Rewrite<'_> {
         stands
     }
 
-    /// `getattr(module, "findall")`, where there are patterns.
-    pub(super) fn getattr(&mut self, call: &ExprCall) -> bool {
-        let kept = (self.mentions.patterns || self.mentions.reads("json")) && self.is_builtin(&call.func, &["getattr"]);
+    /// Whether there may be functions that are counted by whatever name they go.
+    pub(super) fn keeps(&self) -> bool {
+        self.mentions.patterns || self.mentions.documents
+    }
+
+    /// `getattr`, called or not, where there are patterns or documents: `getattr(module, "findall")`.
+    pub(super) fn getattr(&mut self, name: &Expr) -> bool {
+        let kept = self.keeps() && self.is_builtin(name, &["getattr"]);
         if kept {
-            self.parts.extend([Part::Kept, Part::Found, Part::Loads, Part::Tick]);
-            self.edits.replace(call.func.range(), "__pc_getattr");
+            self.parts.extend(KEPT);
+            self.edits.replace(name.range(), "__pc_getattr");
         }
         kept
     }
 
     /// `json.dumps(x, default=str)`.
     pub(super) fn dumps(&mut self, call: &ExprCall) -> bool {
-        let given = call.arguments.find_keyword("default").is_some() && self.is_of_module(&call.func, "json", "dumps");
+        let default = call.arguments.find_keyword("default").map(|keyword| &keyword.value);
+        let given = default.is_some() && self.is_of_module(&call.func, "json", "dumps");
+        if let Some(default) = default.filter(|default| given && self.is_builtin(default, &["str"])) {
+            self.text_of(default);
+        }
         if given {
             self.parts.extend([Part::Dumps, Part::Tick]);
             self.edits.replace(call.func.range(), "__pc_dumps");
@@ -238,13 +324,19 @@ impl Rewrite<'_> {
             let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
             (self.mentions.patterns && !of_module).then_some(name)
         };
-        self.finds(attribute).or_else(tests)
+        self.finds(attribute).or_else(tests).or_else(|| self.loads(attribute))
+    }
+
+    /// The name of a method that may be `json.loads`, whatever the module goes by.
+    pub(super) fn loads(&self, attribute: &ExprAttribute) -> Option<&'static str> {
+        let of_module = matches!(&*attribute.value, Expr::Name(of) if self.module(&of.id).is_some());
+        (self.mentions.documents && !of_module && attribute.attr.as_str() == "loads").then_some("loads")
     }
 
     /// `find = pattern.findall` keeps a function that calls the method.
     pub(super) fn kept_method_of_pattern(&mut self, attribute: &ExprAttribute) -> bool {
         let (Some(name), Some(dot)) = (self.kept(attribute), self.dot(attribute)) else { return false };
-        self.parts.extend([Part::Kept, Part::Found, Part::Loads, Part::Tick]);
+        self.parts.extend(KEPT);
         self.edits.wrap(attribute.range(), format!("__pc_kept_{name}("), ")");
         self.cut(TextRange::new(dot.start(), attribute.attr.end()), "");
         true
@@ -298,4 +390,9 @@ fn is_text(expr: &Expr) -> bool {
         expr,
         Expr::StringLiteral(_) | Expr::FString(_) | Expr::List(_) | Expr::ListComp(_) | Expr::BytesLiteral(_)
     )
+}
+
+/// Whether the interpreter knows by itself what comes first in this, or that nothing does.
+fn is_written_down(expr: &Expr) -> bool {
+    matches!(expr, Expr::Generator(_) | Expr::List(_) | Expr::ListComp(_))
 }
