@@ -333,7 +333,8 @@ fn identifiers(model: Model, object: &Value, names: &Names) -> Map<String, Value
         Model::Outpost | Model::ScopeMapping if object["managed"].is_string() => &["managed"],
         _ => &["name"],
     };
-    let members = fields.iter().chain(more).filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
+    let members =
+        fields.iter().chain(more).filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
     members.filter(|(_, value)| !value.is_null()).collect()
 }
 
