@@ -7,6 +7,7 @@ mod applications;
 mod bindings;
 mod blueprints;
 mod blueprints_engine;
+mod blueprints_export;
 mod blueprints_limits;
 mod blueprints_models;
 mod brands;
