@@ -11,7 +11,7 @@ use crate::{
     error::CompileError,
     members::{BUILT_IN, holds, is_own, modules, names, names_of_own, own},
     rewrite::unmatchable,
-    scan::{Mentions, stand_ins},
+    scan::{Mentions, bound, stand_ins},
     source::Lines,
 };
 
@@ -458,13 +458,7 @@ impl<'a> Visitor<'a> for Check<'_> {
     fn visit_annotation(&mut self, _: &'a Expr) {}
 
     fn visit_pattern(&mut self, pattern: &'a Pattern) {
-        let name = match pattern {
-            Pattern::MatchAs(named) => named.name.as_ref(),
-            Pattern::MatchStar(rest) => rest.name.as_ref(),
-            Pattern::MatchMapping(items) => items.rest.as_ref(),
-            _ => None,
-        };
-        if let Some(name) = name {
+        if let Some(name) = bound(pattern) {
             self.name(name, name.range());
         }
         if let Pattern::MatchClass(class) = pattern {

@@ -3,11 +3,21 @@
 use std::collections::HashSet;
 
 use ruff_python_ast::{
-    Alias, ExceptHandler, Expr, ExprContext, Parameter, Pattern, Stmt,
+    Alias, ExceptHandler, Expr, ExprContext, Identifier, Parameter, Pattern, Stmt,
     visitor::{self, Visitor},
 };
 
 use crate::{check, members::is_own};
+
+/// The name that a pattern gives to what it fits, that of patterns in it apart.
+pub(crate) fn bound(pattern: &Pattern) -> Option<&Identifier> {
+    match pattern {
+        Pattern::MatchAs(named) => named.name.as_ref(),
+        Pattern::MatchStar(rest) => rest.name.as_ref(),
+        Pattern::MatchMapping(items) => items.rest.as_ref(),
+        _ => None,
+    }
+}
 
 /// Names of modules that are imported although everything in them is built in.
 pub(crate) fn stand_ins(body: &[Stmt]) -> Vec<(String, &'static [&'static str])> {
@@ -238,13 +248,7 @@ impl<'a> Visitor<'a> for Mentions {
     fn visit_annotation(&mut self, _: &'a Expr) {}
 
     fn visit_pattern(&mut self, pattern: &'a Pattern) {
-        let name = match pattern {
-            Pattern::MatchAs(named) => named.name.as_ref(),
-            Pattern::MatchStar(rest) => rest.name.as_ref(),
-            Pattern::MatchMapping(items) => items.rest.as_ref(),
-            _ => None,
-        };
-        if let Some(name) = name {
+        if let Some(name) = bound(pattern) {
             self.make(name);
         }
         if let Pattern::MatchClass(class) = pattern {
