@@ -81,6 +81,9 @@ fn co_316_passkeys_in_the_browser() {
         browser.click(PASSKEY).await;
         browser.sees("Blue key").await;
         browser.click("button[aria-label^=Remove]").await;
+        browser.sees("It is your last one: your password alone signs you in then.").await;
+        browser.pictures("second-factor-removed").await;
+        browser.click("form button[type=submit]").await;
         browser.sees("You have none").await;
         sign_out(&browser, site).await;
         browser.go(&site.url(SIGN_IN)).await;
