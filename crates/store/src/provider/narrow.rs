@@ -90,16 +90,10 @@ pub async fn summaries_of_outpost(conn: &mut Conn, outpost: OutpostId) -> Result
 /// # Errors
 /// When the database fails.
 pub async fn proxy_keys(conn: &mut Conn, name: Option<&str>) -> Result<Vec<ProviderPk>, StoreError> {
-    struct Key(ProviderPk);
-    impl Record for Key {
-        fn read(row: &impl Columns) -> sqlx::Result<Self> {
-            Ok(Self(ProviderPk(row.small("pk")?)))
-        }
-    }
-    let keys: Vec<Key> = many(on!(conn, c => sqlx::query(
+    let keys: Vec<i32> = on!(conn, c => sqlx::query_scalar(
         "SELECT pk FROM provider WHERE kind = 'proxy' AND ($1 IS NULL OR name = $1)
            AND EXISTS (SELECT 1 FROM application WHERE application.provider = provider.pk)
          ORDER BY name",
-    ).bind(name).fetch_all(c).await))?;
-    Ok(keys.into_iter().map(|Key(pk)| pk).collect())
+    ).bind(name).fetch_all(c).await)?;
+    Ok(keys.into_iter().map(ProviderPk).collect())
 }

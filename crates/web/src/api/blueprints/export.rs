@@ -37,7 +37,7 @@ pub async fn export(ctx: &Context, actor: &Actor) -> Result<String, Error> {
             certificates.insert(key_text(&model.key(ours)), model.label(ours));
         }
         objects.retain(|object| !is_left_out(model, object));
-        names.2.extend(twins(model, &objects));
+        names.twins.extend(twins(model, &objects));
         for object in in_order(model, objects, &names) {
             let mut object = masked(&mut change, object).await?;
             permissions::of_itself(&mut change, model, &mut object).await?;
@@ -182,26 +182,33 @@ async fn masked(change: &mut Change<'_>, mut object: Value) -> Result<Value, Err
     Ok(object)
 }
 
-/// How objects are named by others: as tags, by key. The names that entries have. And the keys of bindings that have twins.
-struct Names(HashMap<String, String>, HashSet<String>, HashSet<String>);
+/// What entries and objects are called.
+struct Names {
+    /// How objects are named by others: as tags, by key.
+    tags: HashMap<String, String>,
+    /// The names that entries have.
+    taken: HashSet<String>,
+    /// The keys of bindings that have twins.
+    twins: HashSet<String>,
+}
 
 impl Names {
     /// Flows and mappings that come with every installation are found there by their permanent names.
     async fn of_what_is_there(change: &mut Change<'_>) -> Result<Self, Error> {
-        let mut names = HashMap::new();
+        let mut tags = HashMap::new();
         for (model, field) in [(Model::Flow, "slug"), (Model::ScopeMapping, "managed")] {
             for object in model.objects(change, |_| None).await? {
                 if let Some(name) = object.get(field).and_then(Value::as_str) {
                     let tag = format!("!Find [{}, [{field}, {}]]", model.name(), quoted(name));
-                    names.insert(model.key(&object).to_string(), tag);
+                    tags.insert(model.key(&object).to_string(), tag);
                 }
             }
         }
         for object in Model::Certificate.objects(change, |_| None).await?.iter().filter(|object| is_ours(object)) {
             let tag = format!("!Find [{}, [name, {}]]", Model::Certificate.name(), quoted(OURS));
-            names.insert(Model::Certificate.key(object).to_string(), tag);
+            tags.insert(Model::Certificate.key(object).to_string(), tag);
         }
-        Ok(Self(names, HashSet::new(), HashSet::new()))
+        Ok(Self { tags, taken: HashSet::new(), twins: HashSet::new() })
     }
 
     /// What an entry is called: by its name, so that two instances which hold the same say the same.
@@ -214,7 +221,7 @@ impl Names {
         };
         let mut id = name.clone();
         let mut number = 1;
-        while !self.1.insert(id.clone()) {
+        while !self.taken.insert(id.clone()) {
             number += 1;
             id = format!("{name}-{number}");
         }
@@ -245,7 +252,7 @@ fn entry(model: Model, object: &Value, names: &mut Names) -> String {
     }
     // Keys are numbers for some models and texts for others; together with the model they are unique enough where they
     // are looked up: a number is looked up as a user or a provider only.
-    names.0.insert(scoped(model, &model.key(object)), format!("!KeyOf {}", quoted(&id)));
+    names.tags.insert(scoped(model, &model.key(object)), format!("!KeyOf {}", quoted(&id)));
     text
 }
 
@@ -259,7 +266,7 @@ fn write_members(text: &mut String, members: &Map<String, Value>, names: &Names)
 fn written(field: &str, value: &Value, names: &Names) -> String {
     let related = Model::related(field);
     let named = |value: &Value| {
-        let known = related.iter().find_map(|model| names.0.get(&scoped(*model, value)));
+        let known = related.iter().find_map(|model| names.tags.get(&scoped(*model, value)));
         known.cloned().unwrap_or_else(|| value.to_string())
     };
     match value {
@@ -322,7 +329,7 @@ const BOUND: [&str; 5] = ["target", "order", "policy", "group", "user"];
 const SAID: [&str; 4] = ["negate", "enabled", "timeout", "failure_result"];
 
 fn identifiers(model: Model, object: &Value, names: &Names) -> Map<String, Value> {
-    let more: &[&str] = if names.2.contains(&key_text(&model.key(object))) { &SAID } else { &[] };
+    let more: &[&str] = if names.twins.contains(&key_text(&model.key(object))) { &SAID } else { &[] };
     let fields: &[&str] = match model {
         Model::User => &["username"],
         Model::Token => &["identifier"],

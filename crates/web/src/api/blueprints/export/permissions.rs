@@ -45,9 +45,9 @@ pub(super) async fn on_objects(change: &mut Change<'_>, names: &mut Names) -> Re
         let holder = match managed.and_then(|managed| managed.strip_prefix(roles::OF_USER)) {
             Some(user) if is_of_a_user(&role) => {
                 let user = user.parse::<i32>().map_or(Value::Null, Value::from);
-                names.0.get(&scoped(Model::User, &user)).map(|tag| format!("user: {tag}"))
+                names.tags.get(&scoped(Model::User, &user)).map(|tag| format!("user: {tag}"))
             }
-            _ => names.0.get(&scoped(Model::Role, &key)).map(|tag| format!("role: {tag}")),
+            _ => names.tags.get(&scoped(Model::Role, &key)).map(|tag| format!("role: {tag}")),
         };
         let Some(holder) = holder else { continue };
         for right in roles::rights_in(change, pk).await? {
