@@ -23,6 +23,8 @@ pub use generate::{Algorithm, OURS, Wanted, generate};
 pub use portcullis_store::certificate::{Certificate, Filter, Order};
 
 const TAKEN: &str = "Certificate-Key Pair with this name already exists.";
+const FOREIGN_KEY: &str = "Providers sign with the key of this certificate, or encrypt to it: bringing another one takes the \
+     right to view its private key.";
 
 /// What is to be stored of a certificate; absent members stay as they are, or are empty on creation.
 #[derive(Clone, Default)]
@@ -117,7 +119,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
     settle(ctx, &mut changed, fields)?;
     if brings {
         check_host(ctx, change.actor(), &changed, "certificate_data")?;
-        check_uses(change, &changed).await?;
+        check_uses(change, &replaced, &changed).await?;
         if had_key && changed.private_key_sealed.is_none() {
             check_shown(change, pk).await?;
         }
@@ -133,18 +135,20 @@ pub async fn update_in(change: &mut Change<'_>, pk: CertificateId, fields: Field
 }
 
 /// What tokens are encrypted to, or signed with, stays good for that: otherwise nothing would be issued any more (OA-034,
-/// OA-125).
-async fn check_uses(change: &mut Change<'_>, changed: &Certificate) -> Result<(), Error> {
+/// OA-125). Whose key it is says whoever may use that one: it speaks, or listens, in the provider's name (CO-705).
+async fn check_uses(change: &mut Change<'_>, replaced: &Certificate, changed: &Certificate) -> Result<(), Error> {
     let mut problems = Problems::default();
-    if !provider::encrypted_to(change.conn(), changed.pk).await?.is_empty()
-        && let Err(problem) = signing::check_recipient(&changed.chain)
-    {
+    let encrypts = !provider::encrypted_to(change.conn(), changed.pk).await?.is_empty();
+    let signs = !provider::signed_by(change.conn(), changed.pk).await?.is_empty();
+    if encrypts && let Err(problem) = signing::check_recipient(&changed.chain) {
         problems.add("certificate_data", problem);
     }
-    if !provider::signed_by(change.conn(), changed.pk).await?.is_empty()
-        && let Err(problem) = signing::check(&private_key(change.context(), changed)?, &changed.chain)
-    {
+    if signs && let Err(problem) = signing::check(&private_key(change.context(), changed)?, &changed.chain) {
         problems.add("certificate_data", problem);
+    }
+    let is_another = || material::public_key(&changed.chain) != material::public_key(&replaced.chain);
+    if (encrypts || signs) && is_another() && !change.actor().may_use(changed.pk) {
+        problems.add("certificate_data", FOREIGN_KEY);
     }
     problems.check()
 }

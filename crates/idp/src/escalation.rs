@@ -15,6 +15,9 @@ use crate::error::{Error, Problems};
 pub(crate) const SUPERUSER: &str = "User does not have permission to set superuser status to True.";
 /// What a writer is told who may not unmake groups of superusers.
 pub(crate) const NO_SUPERUSER: &str = "User does not have permission to set superuser status to False.";
+/// What a writer is told who may not rename a group or a role. Blueprints find both by their names: what they give to one would
+/// be given to whatever has its name then.
+pub(crate) const RENAMES: &str = "Only superusers may rename this: it brings what you do not have.";
 /// What a writer is told about somebody who may do more than they.
 pub(crate) const BEYOND: &str = "This user may do more than you may.";
 
@@ -39,10 +42,31 @@ pub(crate) async fn by_roles(
     Ok(())
 }
 
+/// Whether these groups, with those above them, or these roles bring what the writer has not.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn bring_more(change: &mut Change<'_>, groups: &[GroupId], roles: &[RoleId]) -> Result<bool, Error> {
+    let mut refused = Problems::default();
+    by_groups(change, "groups", groups, &mut refused).await?;
+    by_roles(change, "roles", roles, &mut refused).await?;
+    Ok(!refused.is_empty())
+}
+
 /// Refuses to have anybody join these groups, on `field`, unless the writer may say who belongs to them.
 pub(crate) fn by_joining(actor: &Actor, field: &str, groups: &[GroupId], problems: &mut Problems) {
     let may = |group: &GroupId| {
         actor.holds_on(special::ADD_USER_TO_GROUP, group) || actor.may_on(Verb::Change, Model::GROUP, group)
+    };
+    if !problems.has(field) && !groups.iter().all(may) {
+        problems.add(field, "User does not have access to group.");
+    }
+}
+
+/// Refuses to have anybody leave these groups, on `field`, unless the writer may say who belongs to them.
+pub(crate) fn by_leaving(actor: &Actor, field: &str, groups: &[GroupId], problems: &mut Problems) {
+    let may = |group: &GroupId| {
+        actor.holds_on(special::REMOVE_USER_FROM_GROUP, group) || actor.may_on(Verb::Change, Model::GROUP, group)
     };
     if !problems.has(field) && !groups.iter().all(may) {
         problems.add(field, "User does not have access to group.");

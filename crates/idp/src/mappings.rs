@@ -334,11 +334,29 @@ pub(crate) async fn check_scopes(
     Ok(())
 }
 
-/// Whether a client may have the scope that is for superusers to give.
+/// Whether a client's tokens lead to the scope that is for superusers to give: because it may have that, or because they are
+/// traded at one that may, in however many steps.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) async fn reaches_api(conn: &mut Conn, client: ProviderPk) -> Result<bool, Error> {
+    let federating = provider::federating(conn).await?;
+    let (mut reached, mut looked_at) = (vec![client], 0);
+    while let Some(pk) = reached.get(looked_at).copied() {
+        if has_api_scope(conn, pk).await? {
+            return Ok(true);
+        }
+        looked_at += 1;
+        for other in federating.iter().filter(|other| other.accepts_tokens_of(pk)) {
+            if !reached.contains(&other.pk) {
+                reached.push(other.pk);
+            }
+        }
+    }
+    Ok(false)
+}
+
+async fn has_api_scope(conn: &mut Conn, client: ProviderPk) -> Result<bool, Error> {
     for pk in provider::mapping_keys(conn, client).await? {
         if mapping::by_pk(conn, pk).await?.is_some_and(|mapping| mapping.scope_name == API_SCOPE) {
             return Ok(true);

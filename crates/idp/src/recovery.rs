@@ -19,7 +19,7 @@ use crate::flow::stages::Stages;
 use crate::limits::mails::Kind;
 use crate::mail::{self, Address, Job, Letter};
 use crate::sessions::may_sign_in;
-use crate::{brands, escalation, flows, limits};
+use crate::{brands, directory, escalation, flows, limits};
 
 /// Name of the parameter that a link carries its secret in.
 pub const PARAMETER: &str = "flow_token";
@@ -74,7 +74,8 @@ pub async fn link_in(ctx: &Context, change: &mut Change<'_>, user: UserPk, secon
     if !(1..=LONGEST_LINK_SECONDS).contains(&seconds) {
         return Err(Error::field("token_duration", "A link is good for at most days=7."));
     }
-    let (query, expires) = draw(ctx, change, &account, seconds).await?;
+    let maker = change.actor().user;
+    let (query, expires) = draw(ctx, change, &account, maker, seconds).await?;
     let user = model("authentik_core", "user", account.pk, &account.username);
     // `shown` and not `secret`: what is named here is no secret, and must survive cleansing.
     change
@@ -83,16 +84,17 @@ pub async fn link_in(ctx: &Context, change: &mut Change<'_>, user: UserPk, secon
     Ok(format!("{}{query}", ctx.base_url))
 }
 
-/// Makes a link: path and query of it, and when it ends.
+/// Makes a link, which `maker` gets to see: path and query of it, and when it ends.
 async fn draw(
     ctx: &Context,
     change: &mut Change<'_>,
     account: &Account,
+    maker: Option<UserPk>,
     seconds: i64,
 ) -> Result<(String, Timestamp), Error> {
     let token = ctx.entropy.token();
     let expires = ctx.now().plus_seconds(seconds);
-    let record = RecoveryLink { account: account.pk, password_changed: account.password_changed, expires };
+    let record = RecoveryLink { account: account.pk, maker, password_changed: account.password_changed, expires };
     recovery_link::insert(change.conn(), &digest(ctx, &token), &record).await?;
     Ok((format!("/if/flow/{}/?{PARAMETER}={token}", flows::RECOVERY), expires))
 }
@@ -133,7 +135,7 @@ pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> R
         return Err(Error::whole("Too many mails were sent. Try again in an hour."));
     }
     let title = brands::of_host(change.conn(), host).await?.title;
-    let (query, expires) = draw(ctx, &mut change, &account, seconds).await?;
+    let (query, expires) = draw(ctx, &mut change, &account, None, seconds).await?;
     let user = model("authentik_core", "user", account.pk, &account.username);
     let context = json!({"shown": user, "type": "recovery_link", "expires": expires.to_string(),
         "mailed_to": to.to_string()});
@@ -188,22 +190,43 @@ fn in_words(seconds: i64) -> String {
 pub(crate) async fn look(ctx: &Context, token: &str) -> Result<Option<Account>, Error> {
     let mut conn = ctx.db.read().await?;
     let Some(link) = recovery_link::get(&mut conn, &digest(ctx, token), ctx.now()).await? else { return Ok(None) };
-    Ok(account::by_pk(&mut conn, link.account).await?.filter(may_sign_in))
+    holder(ctx, &mut conn, &link).await
 }
 
-/// Uses a link up. Tells whether it was good.
+/// Whom a link lets in, if they may sign in.
+async fn holder(ctx: &Context, conn: &mut Conn, link: &RecoveryLink) -> Result<Option<Account>, Error> {
+    let account = account::by_pk(conn, link.account).await?.filter(may_sign_in);
+    Ok(if is_within(ctx, conn, link.maker, link.account).await? { account } else { None })
+}
+
+/// Whether a user still may do nothing that the maker of a link may not: they may have come to more since (CO-705).
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Result<bool, Error> {
+pub(crate) async fn is_within(
+    ctx: &Context,
+    conn: &mut Conn,
+    maker: Option<UserPk>,
+    user: UserPk,
+) -> Result<bool, Error> {
+    let Some(maker) = maker else { return Ok(true) };
+    let Some(maker) = directory::person(ctx, conn, maker).await? else { return Ok(false) };
+    Ok(!escalation::is_beyond(conn, &directory::actor_of(&maker), user).await?)
+}
+
+/// Uses a link up. Gives it if it was good.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Option<RecoveryLink>, Error> {
     let nobody = visitor.stranger("");
     let mut change = Change::begin(ctx, &nobody).await?;
     let digest = digest(ctx, token);
-    let Some(link) = recovery_link::get(change.conn(), &digest, ctx.now()).await? else { return Ok(false) };
-    let holds = account::by_pk(change.conn(), link.account).await?.is_some_and(|account| may_sign_in(&account));
+    let Some(link) = recovery_link::get(change.conn(), &digest, ctx.now()).await? else { return Ok(None) };
+    let holds = holder(ctx, change.conn(), &link).await?.is_some();
     let taken = holds && recovery_link::take(change.conn(), &digest).await?;
     change.commit().await?;
-    Ok(taken)
+    Ok(taken.then_some(link))
 }
 
 /// Somebody asks for a link. Whom the identifier names is looked at later, beside this request: it tells nobody whether
@@ -256,7 +279,7 @@ pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) 
         tracing::info!(request.id = visitor.request.id, "a recovery mail was not sent: there were too many");
         return Ok(());
     }
-    let (query, _) = draw(ctx, &mut change, &account, LINK_SECONDS).await?;
+    let (query, _) = draw(ctx, &mut change, &account, None, LINK_SECONDS).await?;
     change.commit().await?;
     mail::send(ctx, &nobody, &letter(&account, to, &title, format!("{site}{query}"), LINK_SECONDS, false)).await
 }

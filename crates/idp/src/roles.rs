@@ -11,7 +11,7 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
-use crate::managed;
+use crate::{escalation, managed};
 
 pub use portcullis_store::role::{Filter, Order, Right};
 
@@ -147,6 +147,9 @@ pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> R
     let mut changed = stored.clone();
     let mut problems = Problems::default();
     apply(&mut changed, fields, &mut problems);
+    if changed.name != stored.name && escalation::bring_more(change, &[], &[pk]).await? {
+        problems.add("name", escalation::RENAMES);
+    }
     problems.check()?;
     role::update(change.conn(), &changed).await.map_err(|error| Error::taken(error, "role.name", "name", TAKEN))?;
     // Expressions know roles by their names.

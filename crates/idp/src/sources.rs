@@ -171,6 +171,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: SourceId, fields: Fields) ->
 }
 
 async fn store(change: &mut Change<'_>, before: &Source, changed: &Source, fields: &Fields) -> Result<(), Error> {
+    check::vouching(change, before, changed).await?;
     source::update(change.conn(), changed).await.map_err(check::taken)?;
     touch(change, changed.pk).await?;
     if before.enabled && !changed.enabled {

@@ -84,6 +84,19 @@ pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Option<Of>, 
     ).bind(account.0).fetch_optional(c).await))
 }
 
+/// The accounts of a source's subjects that somebody has given anything: a group or a role.
+///
+/// # Errors
+/// When the database fails.
+pub async fn endowed_by(conn: &mut Conn, source: SourceId) -> Result<Vec<UserPk>, StoreError> {
+    let endowed: Vec<Account> = many(on!(conn, c => sqlx::query(
+        "SELECT account FROM federated_account AS link WHERE source = $1
+             AND (EXISTS (SELECT 1 FROM membership WHERE membership.account = link.account)
+                  OR EXISTS (SELECT 1 FROM account_role WHERE account_role.account = link.account))",
+    ).bind(source.to_string()).fetch_all(c).await))?;
+    Ok(endowed.into_iter().map(|Account(pk)| pk).collect())
+}
+
 /// Keeps whose account it is, and until when.
 ///
 /// # Errors

@@ -13,6 +13,8 @@ use crate::row::{Columns, Record, maybe};
 pub struct RecoveryLink {
     /// Whom it is for.
     pub account: UserPk,
+    /// Who made it and has it in their hands, if that is not the user alone.
+    pub maker: Option<UserPk>,
     /// When their password had been changed last when the link was made.
     pub password_changed: Timestamp,
     /// When it ends.
@@ -23,6 +25,7 @@ impl Record for RecoveryLink {
     fn read(row: &impl Columns) -> sqlx::Result<Self> {
         Ok(Self {
             account: UserPk(row.small("account")?),
+            maker: row.small_or_null("maker")?.map(UserPk),
             password_changed: row.instant("password_changed")?,
             expires: row.instant("expires")?,
         })
@@ -35,10 +38,11 @@ impl Record for RecoveryLink {
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, digest: &Digest, link: &RecoveryLink) -> Result<(), StoreError> {
     on!(conn, c => sqlx::query(
-        "INSERT INTO recovery_link (digest, account, password_changed, expires) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO recovery_link (digest, account, maker, password_changed, expires) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(digest.as_slice())
     .bind(link.account.0)
+    .bind(link.maker.map(|maker| maker.0))
     .bind(link.password_changed.0)
     .bind(link.expires.0)
     .execute(c)

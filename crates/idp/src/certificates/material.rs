@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
-use x509_cert::der::Decode;
 use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{Decode, Encode};
 
 pub(super) const NO_CERTIFICATE: &str = "Unable to load certificate.";
 const NO_KEY: &str = "Unable to load private key (possibly encrypted?).";
@@ -94,6 +94,13 @@ pub(super) fn is_for(pem: &str, host: &str) -> bool {
         return false;
     };
     ParsedCertificate::try_from(&leaf).and_then(|leaf| verify_server_name(&leaf, &host)).is_ok()
+}
+
+/// The public key of the first certificate.
+pub(super) fn public_key(pem: &str) -> Option<Vec<u8>> {
+    let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let read = x509_cert::Certificate::from_der(&leaf).ok()?;
+    read.tbs_certificate().subject_public_key_info().to_der().ok()
 }
 
 /// Whether a key can be used, and is that of the first certificate, as those find who serve it.

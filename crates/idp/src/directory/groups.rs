@@ -90,9 +90,12 @@ pub async fn update_in(change: &mut Change<'_>, pk: GroupId, fields: Fields) -> 
     let mut changed = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
     let before = snapshot(change, &changed).await?;
     let stored = team_attributes(ctx, &changed)?;
-    let was_superuser = changed.is_superuser;
+    let (was_superuser, was_called) = (changed.is_superuser, changed.name.clone());
     let mut problems = Problems::default();
     apply(&mut changed, &fields, &mut problems);
+    if changed.name != was_called && escalation::bring_more(change, &[pk], &[]).await? {
+        problems.add("name", escalation::RENAMES);
+    }
     let own = new_attributes(change, &fields, &stored, &mut problems).await?;
     check_links(change, pk, &fields, &mut problems).await?;
     check_escalation(change, pk, &fields, was_superuser, &mut problems).await?;
@@ -147,6 +150,10 @@ pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk,
     change.keeping_a_superuser().await?;
     let team = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
     let account = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
+    // The members of a group are shown with it. Others are there for those alone who may see them.
+    if !sees(actor, user) && !team::members(change.conn(), pk).await?.contains(&user) {
+        return Err(Error::NotFound("User"));
+    }
     if member {
         let mut problems = Problems::default();
         escalation::by_groups(&mut change, "pk", &[pk], &mut problems).await?;
@@ -159,6 +166,10 @@ pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk,
     let field = if member { "users_added" } else { "users_removed" };
     change.event("model_updated", json!({"model": named(&team), "diff": {field: [user]}})).await?;
     change.commit().await
+}
+
+fn sees(actor: &Actor, user: UserPk) -> bool {
+    actor.user == Some(user) || actor.may_on(Verb::View, Model::USER, &user)
 }
 
 fn named(team: &Team) -> Value {
@@ -206,8 +217,11 @@ async fn check_links(
     fields: &Fields,
     problems: &mut Problems,
 ) -> Result<(), Error> {
+    let members = team::members(change.conn(), pk).await?;
     for user in fields.users.iter().flatten() {
-        if account::by_pk(change.conn(), *user).await?.is_none() {
+        // Who may not be seen is not there.
+        let is_seen = members.contains(user) || sees(change.actor(), *user);
+        if !is_seen || account::by_pk(change.conn(), *user).await?.is_none() {
             problems.add("users", format!("Invalid pk \"{user}\" - object does not exist."));
         }
     }

@@ -149,13 +149,19 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     check_groups(change, &fields, &groups, &mut problems).await?;
     let roles: Vec<_> = role::of_account(change.conn(), pk).await?.into_iter().map(|role| role.pk).collect();
     check_roles(change, &fields, &roles, &mut problems).await?;
-    // A link that sets the password goes to the address; applications and policies know users by the rest.
+    let left_groups = left(&groups, fields.groups.as_deref());
+    escalation::by_leaving(change.actor(), "groups", &left_groups, &mut problems);
+    let left_roles = left(&roles, fields.roles.as_deref());
+    // A link that sets the password goes to the address; applications and policies know users by the rest. Whoever has lost
+    // what the writer has not may be acted for.
     let guarded = [
         ("email", changed.email != found.email),
         ("username", changed.username != found.username),
         ("type", changed.kind != found.kind),
         ("is_active", changed.is_active != found.is_active),
         ("attributes", own != stored),
+        ("groups", escalation::bring_more(change, &left_groups, &[]).await?),
+        ("roles", escalation::bring_more(change, &[], &left_roles).await?),
     ];
     let actor = change.actor();
     if guarded.iter().any(|(_, moves)| *moves) && escalation::is_beyond(change.conn(), actor, pk).await? {
@@ -494,6 +500,12 @@ async fn check_roles(
     roles::check(change.conn(), fields.roles.as_deref(), problems).await?;
     let new: Vec<_> = fields.roles.iter().flatten().copied().filter(|role| !before.contains(role)).collect();
     escalation::by_roles(change, "roles", &new, problems).await
+}
+
+/// What somebody has and is to have no more.
+fn left<T: Copy + PartialEq>(before: &[T], given: Option<&[T]>) -> Vec<T> {
+    let given = given.unwrap_or(before);
+    before.iter().copied().filter(|known| !given.contains(known)).collect()
 }
 
 async fn set_groups(change: &mut Change<'_>, pk: UserPk, groups: &[GroupId]) -> Result<(), Error> {

@@ -53,8 +53,9 @@ pub(super) async fn confirm(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), 
         desk.problem("token", "Please answer once more.", "invalid");
         return Ok(());
     }
-    if recovery::take(desk.ctx, &desk.visit.visitor, &desk.link_token()).await? {
+    if let Some(link) = recovery::take(desk.ctx, &desk.visit.visitor, &desk.link_token()).await? {
         desk.run.token = None;
+        desk.run.link_maker = link.maker;
         "recovery".clone_into(&mut desk.run.auth_method);
         desk.run.step = Step::AfterPassword;
         desk.rotate = true;
@@ -88,7 +89,8 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     desk.spend(change.conn()).await?;
     // The hash took its time: meanwhile an administrator may have set another password.
     let now = desk.account(change.conn()).await?;
-    if !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
+    let is_within = recovery::is_within(ctx, change.conn(), desk.run.link_maker, account.pk).await?;
+    if !is_within || !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
         desk.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
         return Ok(());
     }

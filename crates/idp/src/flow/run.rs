@@ -61,6 +61,9 @@ pub(super) struct Run {
     pub(super) codes: Vec<String>,
     /// Digest of the recovery link that was opened, base64url.
     pub(super) link: Option<String>,
+    /// Who made that link and may have it in their hands.
+    #[serde(default)]
+    pub(super) link_maker: Option<UserPk>,
     /// What a security key was asked for last, base64url.
     pub(super) challenge: Option<String>,
     /// One-time token of a question that is answered with yes.
@@ -141,6 +144,7 @@ impl Run {
             seed: None,
             codes: Vec::new(),
             link: None,
+            link_maker: None,
             challenge: None,
             token: None,
             frames: Vec::new(),

@@ -20,6 +20,8 @@ pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const BLANK: &str = "This field may not be blank.";
 pub(super) const NO_CERTIFICATE: &str = "User does not have access to certificate.";
 pub(super) const BAD_URL: &str = "Enter a valid URL.";
+const MOVES: &str = "Only superusers may change this: the client, or one that accepts its tokens, may use the API on behalf of \
+     its users.";
 
 pub(super) fn required(fields: &Fields, problems: &mut Problems) {
     for (field, missing) in [
@@ -109,18 +111,51 @@ pub(super) async fn references(
     Ok(())
 }
 
-/// Where a client's users are sent, superusers among them, is for superusers to say if it may use the API on their
-/// behalf (CO-705).
+/// Who gets tokens of a client, for whom, and where its users are sent, superusers among them, is for superusers to say if
+/// the client may use the API on their behalf (CO-705).
 pub(super) async fn moves(
     change: &mut Change<'_>,
-    client: ProviderPk,
-    field: &str,
+    before: &Provider,
+    now: &Provider,
     problems: &mut Problems,
 ) -> Result<(), Error> {
-    if !change.actor().is_superuser && mappings::reaches_api(change.conn(), client).await? {
-        problems.add(field, "Only superusers may change this: the client may use the API on behalf of its users.");
+    let moved = moved(before, now);
+    if moved.is_empty() || change.actor().is_superuser || !mappings::reaches_api(change.conn(), before.pk).await? {
+        return Ok(());
+    }
+    for field in moved {
+        problems.add(field, MOVES);
     }
     Ok(())
+}
+
+/// The fields by which somebody might get tokens that were not meant for them, as far as they were changed. What is shown
+/// counts: clients of the API send back what they were shown.
+fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
+    [
+        ("client_type", before.client_type != now.client_type),
+        ("client_id", before.client_id != now.client_id),
+        ("grant_types", before.grant_types != now.grant_types),
+        ("redirect_uris", before.redirect_uris != now.redirect_uris),
+        ("allow_broad_redirect_uris", before.allow_broad_redirect_uris != now.allow_broad_redirect_uris),
+        ("allowed_origins", before.allowed_origins != now.allowed_origins),
+        ("logout_uri", before.logout_uri != now.logout_uri),
+        ("logout_method", before.logout_method != now.logout_method),
+        ("jwt_federation_sources", before.jwt_federation_sources != now.jwt_federation_sources),
+        ("jwt_federation_providers", before.jwt_federation_providers != now.jwt_federation_providers),
+        ("federation_audiences", before.federation_audiences != now.federation_audiences),
+        ("cap_to_assertion_exp", before.cap_to_assertion_exp != now.cap_to_assertion_exp),
+        ("token_exchange_without_actor", before.exchange_without_actor != now.exchange_without_actor),
+        ("require_pkce", before.needs_pkce() != now.needs_pkce()),
+        ("allow_pkce_plain", before.allow_pkce_plain != now.allow_pkce_plain),
+        ("m2m_require_client_auth", before.m2m_require_client_auth != now.m2m_require_client_auth),
+        ("device_require_client_auth", before.proves_devices() != now.proves_devices()),
+        ("allow_query_token", before.allow_query_token != now.allow_query_token),
+        ("external_host", before.external_host != now.external_host),
+    ]
+    .into_iter()
+    .filter_map(|(field, differs)| differs.then_some(field))
+    .collect()
 }
 
 pub(super) fn invalid(pk: impl std::fmt::Display) -> String {

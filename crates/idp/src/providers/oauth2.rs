@@ -3,6 +3,7 @@
 mod check;
 mod preview;
 
+use portcullis_core::attributes::MASK;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
@@ -166,44 +167,42 @@ async fn settle(
     fields: &Fields,
     mut problems: Problems,
 ) -> Result<Vec<String>, Error> {
-    let named_before = [provider.signing_key, provider.encryption_key];
-    let (sent_to, read_by) = (provider.redirect_uris.clone(), provider.allowed_origins.clone());
+    let before = provider.clone();
+    let named_before = [before.signing_key, before.encryption_key];
     apply(provider, fields);
     let secrets = settle_secrets(ctx, provider, fields)?;
     let actor = change.actor();
     let may_use = |pk| named_before.contains(&Some(pk)) || actor.may_use(pk);
     check::references(ctx, change.conn(), fields, may_use, &mut problems).await?;
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), &mut problems).await?;
-    if provider.redirect_uris != sent_to {
-        super::check::moves(change, provider.pk, "redirect_uris", &mut problems).await?;
-    }
-    if provider.allowed_origins != read_by {
-        super::check::moves(change, provider.pk, "allowed_origins", &mut problems).await?;
-    }
+    super::check::moves(change, &before, provider, &mut problems).await?;
+    super::secrets::check(change, &before, provider, &mut problems).await?;
     let warnings = check::rules(provider, fields, &secrets, &mut problems);
     problems.check()?;
     Ok(warnings)
 }
 
-/// Seals the secrets that were sent, and gives both as they are then. Of a new one nobody knows a use yet.
+/// Seals the secrets that were sent, and gives both as they are then. Of a new one nobody knows a use yet. A mask is what
+/// somebody was shown in the place of one, and changes nothing.
 fn settle_secrets(ctx: &Context, provider: &mut Provider, fields: &Fields) -> Result<[String; 2], Error> {
     let (first, second) = (super::client_secret(ctx, provider)?, second_secret(ctx, provider)?);
-    let first = match &fields.client_secret {
-        Some(sent) if *sent != first || provider.client_secret_sealed.is_empty() => {
-            if *sent != first {
+    let sent = |secret: &Option<String>| secret.clone().filter(|secret| secret != MASK);
+    let first = match sent(&fields.client_secret) {
+        Some(sent) if sent != first || provider.client_secret_sealed.is_empty() => {
+            if sent != first {
                 provider.client_secret_used = None;
             }
             let place = place(provider.uuid, "client_secret");
             provider.client_secret_sealed = ctx.keys.seal(&place, sent.as_bytes(), &*ctx.entropy);
-            sent.clone()
+            sent
         }
         _ => first,
     };
-    let second = match &fields.second_client_secret {
-        Some(sent) if *sent != second => {
+    let second = match sent(&fields.second_client_secret) {
+        Some(sent) if sent != second => {
             provider.second_secret_used = None;
-            provider.second_secret_sealed = seal_second(ctx, provider, sent);
-            sent.clone()
+            provider.second_secret_sealed = seal_second(ctx, provider, &sent);
+            sent
         }
         _ => second,
     };

@@ -1,14 +1,23 @@
 //! The secrets of a client. Two may be good at once, so that a new one can take the place of an old one while programs
 //! still use that (OA-807).
 
-use portcullis_core::clock::Timestamp;
-use portcullis_core::keys::same_secret;
-use portcullis_store::Conn;
-use portcullis_store::provider::{self, Provider};
+use std::collections::HashSet;
 
-use super::{open, place};
-use crate::context::Context;
-use crate::error::Error;
+use portcullis_core::clock::Timestamp;
+use portcullis_core::id::ProviderPk;
+use portcullis_core::keys::same_secret;
+use portcullis_core::permission::Verb;
+use portcullis_store::provider::{self, Provider};
+use portcullis_store::{Conn, account};
+
+use super::{Kind, open, place};
+use crate::change::Change;
+use crate::context::{Actor, Context};
+use crate::error::{Error, Problems};
+use crate::escalation;
+
+const BEYOND: &str = "The account of this client may do more than you may: only who may do as much changes what it proves \
+     itself by.";
 
 /// A use is noted once in so many seconds.
 const NOTE_SECONDS: i64 = 60;
@@ -93,6 +102,64 @@ pub(crate) fn is_to_be_noted(ctx: &Context, provider: &Provider, which: Which) -
 pub(crate) async fn note(ctx: &Context, conn: &mut Conn, provider: &Provider, which: Which) -> Result<(), Error> {
     if is_to_be_noted(ctx, provider, which) {
         provider::note_secret(conn, provider.pk, which == Which::Second, ctx.now()).await?;
+    }
+    Ok(())
+}
+
+/// Of these clients those whose secrets an actor sees: outposts those of what they serve, others those that they may change
+/// and by which they get at nothing that is not theirs.
+///
+/// # Errors
+/// When the store fails.
+pub async fn shown_to(
+    ctx: &Context,
+    actor: &Actor,
+    kind: Kind,
+    clients: &[ProviderPk],
+) -> Result<HashSet<ProviderPk>, Error> {
+    let mut conn = ctx.db.read().await?;
+    let mut shown = HashSet::new();
+    for pk in clients {
+        let opens = actor.serving().is_some()
+            || actor.may_on(Verb::Change, kind.model(), pk) && !is_beyond(&mut conn, actor, *pk).await?;
+        if opens {
+            shown.insert(*pk);
+        }
+    }
+    Ok(shown)
+}
+
+/// Whether the account that stands for a client may do what the actor may not: whoever has a secret of the client, or a key
+/// that it is known by, may do what its account may, as with keys of tokens (CO-104, CO-705).
+async fn is_beyond(conn: &mut Conn, actor: &Actor, client: ProviderPk) -> Result<bool, Error> {
+    if actor.is_superuser {
+        return Ok(false);
+    }
+    match account::generated_for(conn, client).await? {
+        Some(account) => escalation::is_beyond(conn, actor, account.pk).await,
+        None => Ok(false),
+    }
+}
+
+/// Refuses to change what a client proves itself by where its account may do more than the writer.
+pub(super) async fn check(
+    change: &mut Change<'_>,
+    before: &Provider,
+    now: &Provider,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    let proofs = [
+        ("client_secret", before.client_secret_sealed != now.client_secret_sealed),
+        ("client_secret_expires", before.client_secret_expires != now.client_secret_expires),
+        ("second_client_secret", before.second_secret_sealed != now.second_secret_sealed),
+        ("second_client_secret_expires", before.second_secret_expires != now.second_secret_expires),
+        ("client_jwks", before.client_jwks != now.client_jwks),
+    ];
+    let actor = change.actor();
+    if proofs.iter().any(|(_, differs)| *differs) && is_beyond(change.conn(), actor, before.pk).await? {
+        for (field, _) in proofs.into_iter().filter(|(_, differs)| *differs) {
+            problems.add(field, BEYOND);
+        }
     }
     Ok(())
 }

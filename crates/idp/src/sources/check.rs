@@ -3,12 +3,14 @@
 use portcullis_core::duration;
 use portcullis_core::username::exceeds;
 use portcullis_store::source::Source;
-use portcullis_store::{Conn, StoreError, flow, mapping};
+use portcullis_store::{Conn, StoreError, federated, flow, mapping};
 use serde_json::Value;
 use url::Url;
 
 use super::{Fields, built_in, jwks, kinds, texts};
+use crate::change::Change;
 use crate::error::{Error, Problems};
+use crate::escalation;
 
 const REQUIRED: &str = "This field is required.";
 const BLANK: &str = "This field may not be blank.";
@@ -62,6 +64,39 @@ pub(super) async fn references(conn: &mut Conn, fields: &Fields, problems: &mut 
         }
     }
     Ok(())
+}
+
+const BEYOND: &str = "This source vouches for a user who may do more than you may: only who may do as much changes whom it \
+     takes at their word.";
+
+/// Refuses to change whose word a source takes, and for what, where a user of its subjects may do more than the writer: who
+/// brings the right assertion may do what they may (CO-705).
+pub(super) async fn vouching(change: &mut Change<'_>, before: &Source, now: &Source) -> Result<(), Error> {
+    let moved = [
+        ("oidc_well_known_url", before.oidc_well_known_url != now.oidc_well_known_url),
+        ("oidc_jwks_url", before.oidc_jwks_url != now.oidc_jwks_url),
+        ("oidc_jwks", before.oidc_jwks != now.oidc_jwks),
+        ("expected_issuers", before.expected_issuers != now.expected_issuers),
+        ("expected_audiences", before.expected_audiences != now.expected_audiences),
+        ("allowed_algs", before.allowed_algorithms != now.allowed_algorithms),
+        ("max_assertion_lifetime", before.max_assertion_lifetime != now.max_assertion_lifetime),
+        ("audience_check", before.audience_check != now.audience_check),
+        ("require_exp", before.require_exp != now.require_exp),
+        ("single_use", before.single_use != now.single_use),
+        ("user_property_mappings", before.user_property_mappings != now.user_property_mappings),
+    ];
+    let actor = change.actor();
+    let mut problems = Problems::default();
+    if actor.is_superuser || moved.iter().all(|(_, differs)| !differs) {
+        return Ok(());
+    }
+    for user in federated::endowed_by(change.conn(), now.pk).await? {
+        if escalation::is_beyond(change.conn(), actor, user).await? {
+            moved.iter().filter(|(_, differs)| *differs).for_each(|(field, _)| problems.add(field, BEYOND));
+            break;
+        }
+    }
+    problems.check()
 }
 
 /// Most that clocks may differ (OA-005), in microseconds.

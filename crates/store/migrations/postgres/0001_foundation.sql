@@ -225,11 +225,13 @@ CREATE TABLE recovery_code (
 CREATE TABLE recovery_link (
     digest              BYTEA PRIMARY KEY,
     account             INTEGER NOT NULL REFERENCES account (pk) ON DELETE CASCADE,
+    maker               INTEGER REFERENCES account (pk) ON DELETE CASCADE, -- who has the link in their hands besides the user
     password_changed    BIGINT  NOT NULL, -- as it was when the link was made: dies with the password
     expires             BIGINT  NOT NULL
 );
 CREATE INDEX recovery_link_expires ON recovery_link (expires);
 CREATE INDEX recovery_link_account ON recovery_link (account);
+CREATE INDEX recovery_link_maker ON recovery_link (maker);
 
 -- A certificate, perhaps with its private key. What the certificate says is kept beside it, for lists.
 CREATE TABLE certificate (

@@ -10,10 +10,12 @@ use portcullis_core::attributes::MASK;
 use portcullis_core::channel::Hello;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::outpost::{Mode, Provider};
-use portcullis_core::permission::{Model, Verb};
+use portcullis_core::permission::Model;
 use portcullis_idp::list::{Slice, Visible};
 use portcullis_idp::outposts::channel::{Instance, is_older};
 use portcullis_idp::outposts::{self, Fields, Filter, Order, View};
+use portcullis_idp::providers::Kind;
+use portcullis_idp::providers::secrets::shown_to;
 use portcullis_idp::{Actor, Context};
 use serde_json::{Value, json};
 
@@ -210,13 +212,10 @@ async fn served(
     let Slice { limit, offset, .. } = paging.slice();
     let page = keys.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
     let page: Vec<_> = page.take(usize::try_from(limit).unwrap_or(0)).collect();
-    let shown = |provider: &Provider| {
-        let opens =
-            caller.actor.serving().is_some() || caller.actor.may_on(Verb::Change, Model::PROXY_PROVIDER, &provider.pk);
-        served_object(provider, opens)
-    };
-    let page = portcullis_idp::outpost::told(&ctx, &page).await?.iter().map(shown).collect();
-    paging.answer(count, page)
+    let told = portcullis_idp::outpost::told(&ctx, &page).await?;
+    let open = shown_to(&ctx, &caller.actor, Kind::Proxy, &page).await?;
+    let shown = |provider: &Provider| served_object(provider, open.contains(&provider.pk));
+    paging.answer(count, told.iter().map(shown).collect())
 }
 
 /// Secrets are for outposts, and for those who may change the provider.

@@ -157,7 +157,7 @@ impl Model {
         change: &mut Change<'_>,
         hint: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<Value>, Error> {
-        let (ctx, actor) = (change.context(), change.actor());
+        let ctx = change.context();
         let mut objects: Vec<Value> = match self {
             Self::User => {
                 let pk = parsed(hint("pk")).map(UserPk);
@@ -202,7 +202,7 @@ impl Model {
             }
             Self::OAuth2Provider => {
                 let views = providers::all_in(change, Provider::OAuth2, &provider_filter(hint)).await?;
-                views.iter().map(|view| api::providers::oauth2::object(ctx, actor, view)).collect::<Result<_, _>>()?
+                views.iter().map(|view| api::providers::oauth2::object(ctx, view, true)).collect::<Result<_, _>>()?
             }
             Self::ProxyProvider => {
                 let views = providers::all_in(change, Provider::Proxy, &provider_filter(hint)).await?;

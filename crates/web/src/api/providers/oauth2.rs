@@ -8,9 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_core::attributes::MASK;
 use portcullis_core::id::{ProviderPk, UserPk};
-use portcullis_core::permission::Verb;
 use portcullis_idp::providers::oauth2::{self, Fields, RedirectUri, preview};
-use portcullis_idp::providers::secrets::second_secret;
+use portcullis_idp::providers::secrets::{second_secret, shown_to};
 use portcullis_idp::providers::{self, Filter, Kind, Order, View, client_secret};
 use portcullis_idp::{Actor, Context, Error};
 use serde_json::{Value, json};
@@ -101,8 +100,10 @@ async fn list(
     };
     params.finish()?;
     let found = providers::list(&ctx, &caller.actor, KIND, &filter, paging.slice()).await?;
-    let rows = found.rows.iter().map(|view| object(&ctx, &caller.actor, view)).collect::<Result<_, _>>()?;
-    paging.answer(found.count, rows)
+    let keys: Vec<_> = found.rows.iter().map(|view| view.provider.pk).collect();
+    let shown = shown_to(&ctx, &caller.actor, KIND, &keys).await?;
+    let row = |view: &View| object(&ctx, view, shown.contains(&view.provider.pk));
+    paging.answer(found.count, found.rows.iter().map(row).collect::<Result<_, _>>()?)
 }
 
 async fn create(
@@ -113,7 +114,7 @@ async fn create(
     let fields = read(&mut body, false)?;
     let pk = oauth2::create(&ctx, &caller.actor, fields).await?;
     let maker = caller.actor.maker_of(KIND.model(), &pk);
-    Ok(created(object(&ctx, &maker, &providers::get(&ctx, &maker, pk, KIND).await?)?))
+    Ok(created(one(&ctx, &maker, pk).await?))
 }
 
 async fn retrieve(
@@ -121,8 +122,7 @@ async fn retrieve(
     MayView(caller, ..): MayView<on::OAuth2Provider>,
     key: Key,
 ) -> Result<Response, ApiError> {
-    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, parse(&key, KIND)?, KIND).await?)?)
-        .into_response())
+    Ok(Json(one(&ctx, &caller.actor, parse(&key, KIND)?).await?).into_response())
 }
 
 async fn replace(
@@ -155,7 +155,13 @@ async fn update(
     providers::get(&ctx, &caller.actor, pk, KIND).await?;
     let fields = read(&mut body, partial)?;
     oauth2::update(&ctx, &caller.actor, pk, fields).await?;
-    Ok(Json(object(&ctx, &caller.actor, &providers::get(&ctx, &caller.actor, pk, KIND).await?)?).into_response())
+    Ok(Json(one(&ctx, &caller.actor, pk).await?).into_response())
+}
+
+async fn one(ctx: &Context, actor: &Actor, pk: ProviderPk) -> Result<Value, Error> {
+    let view = providers::get(ctx, actor, pk, KIND).await?;
+    let shown = shown_to(ctx, actor, KIND, &[pk]).await?;
+    object(ctx, &view, shown.contains(&pk))
 }
 
 async fn remove(
@@ -288,10 +294,10 @@ fn redirects(body: &mut Body) -> Option<Vec<RedirectUri>> {
     Some(uris)
 }
 
-/// The secret is for those who may change it.
-pub(in crate::api) fn object(ctx: &Context, actor: &Actor, view: &View) -> Result<Value, Error> {
+/// A client, with its secrets or with masks in their place.
+pub(in crate::api) fn object(ctx: &Context, view: &View, with_secrets: bool) -> Result<Value, Error> {
     let provider = &view.provider;
-    let (secret, second) = match actor.may_on(Verb::Change, KIND.model(), &provider.pk) {
+    let (secret, second) = match with_secrets {
         true => (client_secret(ctx, provider)?, second_secret(ctx, provider)?),
         false if provider.second_secret_sealed.is_empty() => (MASK.to_owned(), String::new()),
         false => (MASK.to_owned(), MASK.to_owned()),

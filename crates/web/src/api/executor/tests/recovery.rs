@@ -1,5 +1,7 @@
 //! Those who forgot their password.
 
+use portcullis_idp::{Change, roles};
+
 use super::*;
 
 pub(super) async fn offer(site: &Site) {
@@ -114,6 +116,49 @@ async fn co_324_a_link_dies_with_the_address() {
     change(json!({"email": "ada@example.org"})).await;
     assert!(!opens(&query).await, "for good");
     assert!(opens(&other).await, "somebody else's");
+}
+
+/// CO-705, CO-544: a link opens nothing any more once its user may do more than whoever made it, also when it was opened
+/// already; a superuser's goes on.
+#[tokio::test]
+async fn co_705_a_link_does_not_outlive_a_promotion() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let bob = site.user("bob").await;
+    let key = site.api_key(bob, "bob-api").await;
+    let system = Actor::system();
+    let mut change = Change::begin(&site.ctx, &system).await.expect("begins");
+    let desk = roles::Fields { name: Some("Help desk".to_owned()) };
+    let desk = roles::create_in(&site.ctx, &mut change, desk).await.expect("a role");
+    for right in ["authentik_core.view_user", "authentik_core.reset_user_password"] {
+        roles::grant_in(&mut change, desk, right, None).await.expect("granted");
+    }
+    change.commit().await.expect("commits");
+    let set = async |user: i64, body: Value| {
+        assert_eq!(site.admin(Method::PATCH, &format!("/core/users/{user}/"), body).await.status, 200);
+    };
+    set(bob, json!({"roles": [desk]})).await;
+    let drawn = async || {
+        let made = site.bearer(&key, Method::POST, &format!("/core/users/{ada}/recovery/"), json!({})).await;
+        let link = made.json["link"].as_str().expect("a link");
+        link.split_once('?').expect("a query").1.to_owned()
+    };
+    let slug = flows::RECOVERY;
+    let opens = async |query: &str| Client::new().show(&site, slug, query).await["component"] == "ak-stage-consent";
+    let (query, opened, ours) = (drawn().await, drawn().await, link(&site, ada).await);
+    let mut early = Client::new();
+    let asked = early.show(&site, slug, &opened).await;
+    early.answer(&site, slug, &opened, json!({"token": asked["token"]})).await;
+    let mut late = Client::new();
+    let question = late.show(&site, slug, &query).await;
+    assert!(opens(&query).await && opens(&ours).await);
+    let admins = site.admin(Method::GET, "/core/groups/?is_superuser=true", None).await;
+    set(ada, json!({"groups": [admins.json["results"][0]["pk"]]})).await;
+    assert!(!opens(&query).await && opens(&ours).await);
+    let password = json!({"password": NEW, "password_repeat": NEW});
+    assert_eq!(early.answer(&site, slug, &opened, password).await["component"], "ak-stage-access-denied");
+    let yes = json!({"token": question["token"]});
+    assert_eq!(late.answer(&site, slug, &query, yes).await["component"], "ak-stage-access-denied");
 }
 
 /// CO-324, CO-827: a link is no way around the second factor.
