@@ -343,19 +343,20 @@ async fn settle(
     fields: &Fields,
     problems: &mut Problems,
 ) -> Result<Vec<String>, Error> {
-    let (shown, host) = (provider.certificate, provider.external_host.clone());
+    let before = provider.clone();
     apply(provider, fields);
     let actor = change.actor();
-    let may_show = |pk| shown == Some(pk) || actor.may_use(pk);
+    let may_show = |pk| before.certificate == Some(pk) || actor.may_use(pk);
     check::references(change.conn(), fields, may_show, problems).await?;
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), problems).await?;
-    if provider.external_host != host {
+    check::credentials(change, &before, provider, problems).await?;
+    if provider.external_host != before.external_host {
         check::moves(change, provider.pk, "external_host", problems).await?;
     }
     let mut warnings = check::rules(provider, fields, problems);
     check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;
-    if provider.external_host != host {
+    if provider.external_host != before.external_host {
         warnings.extend(check::shared_host(change.conn(), provider).await?);
     }
     let rule = RedirectRule::new(&provider.external_host, Mode::Proxy, "");
