@@ -294,7 +294,7 @@ async fn co_705_outposts_send_people_where_superusers_say() {
         for host in ["", &base, &format!("{base}/")] {
             accepted(&site, &key, Method::PATCH, &path, config(field, host)).await;
         }
-        accepted(&site, ADMIN, Method::PATCH, &path, evil.clone()).await;
+        accepted(&site, ADMIN, Method::PATCH, &path, evil).await;
         let mut whole = site.get(&path).await;
         whole["config"]["log_level"] = json!("trace");
         accepted(&site, &key, Method::PUT, &path, whole).await;
