@@ -214,6 +214,7 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
     let before = stored(change.conn(), Some(kind), pk).await?;
     let mut problems = Problems::default();
     let known = PolicyKind::read(&before.kind, &before.settings)?.settings();
+    let decided = Value::Object(known.clone());
     let after = Policy {
         pk,
         name: fields.name.unwrap_or_else(|| before.name.clone()),
@@ -222,7 +223,7 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
         settings: settled(ctx, change.actor(), kind, known, &fields.own, &mut problems)?,
     };
     check_name(&after.name, &mut problems);
-    if differs(&before, &after) && !bindings::may_open_bound(change, pk).await? {
+    if after.settings != decided && !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
         problems.add("non_field_errors", BOUND);
     }
     problems.check()?;
@@ -335,10 +336,9 @@ pub async fn test(
     })
 }
 
-/// Whether who gets where may be decided otherwise. How passwords have to be is for whoever may change such policies.
-fn differs(before: &Policy, after: &Policy) -> bool {
-    let about_passwords = matches!(Kind::parse(&before.kind), Some(Kind::Password | Kind::PasswordExpiry));
-    before.settings != after.settings && !about_passwords
+/// Whether policies of a kind say how passwords have to be, wherever they are bound, and not who gets there.
+const fn is_about_passwords(kind: Kind) -> bool {
+    matches!(kind, Kind::Password | Kind::PasswordExpiry)
 }
 
 /// The fields of a kind when `written` is laid over what is `known`, checked.

@@ -145,7 +145,7 @@ pub(super) async fn credentials(
     let fields = ["basic_auth_user_attribute", "basic_auth_password_attribute"];
     for (field, name) in fields.into_iter().zip(named(now)).filter(|(_, name)| !named(before).contains(name)) {
         let may = |pk| change.actor().may_on(Verb::Change, Model::PROXY_PROVIDER, pk);
-        if others.iter().any(|(known, pk)| *known == name && !may(pk)) {
+        if !name.is_empty() && others.iter().any(|(known, pk)| *known == name && !may(pk)) {
             problems.add(field, "Another provider has its passwords in this attribute: name one of its own.");
         }
     }

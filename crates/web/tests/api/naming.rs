@@ -262,6 +262,8 @@ async fn co_284_passwords_of_other_applications_are_not_named() {
     }
     // What is there already is no question, and nobody has it yet.
     accepted(&site, &key, Method::PATCH, &format!("{proxies}{twin}/"), json!({password: "shared_pin"})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({user: "", password: ""})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({user: "who", password: "my_pin"})).await;
     accepted(&site, &key, Method::PATCH, &own, json!({user: "my_pin", password: "pin"})).await;
     let event = site.events("model_updated").await[0]["diff"][password].clone();
     assert_eq!(event, json!({"previous": "my_pin", "new": "pin"}), "a name is no secret");
