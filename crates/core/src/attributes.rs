@@ -131,7 +131,7 @@ pub struct SecretKeys {
 
 impl SecretKeys {
     /// Whether what stands under a key, which is no reserved one's, is secret.
-    pub(crate) fn names(&self, key: &str, top: bool) -> bool {
+    pub fn names(&self, key: &str, top: bool) -> bool {
         !key.starts_with(RESERVED) && ((top && self.upstream_passwords.contains(key)) || self.patterns.matches(key))
     }
 

@@ -160,6 +160,16 @@ fn co_226_the_same_inputs_give_the_same_result() {
     }
 }
 
+/// CO-528: a line has the level of the method that wrote it, in the words of the API.
+#[test]
+fn co_528_lines_have_the_level_of_their_method() {
+    let _turn = MEMORY.blocking_lock();
+    for (method, level) in [("info", "info"), ("warn", "warning"), ("exception", "error"), ("critical", "critical")] {
+        let outcome = run_within(&format!("ak_logger.{method}('text')"), Limits::default()).unwrap();
+        assert_eq!(outcome.log_lines[0].level.as_str(), level, "{method}");
+    }
+}
+
 /// CO-227: what one run sets, the next does not see, though the program is compiled once.
 #[test]
 fn co_227_nothing_persists_between_runs() {

@@ -286,7 +286,8 @@ impl Run<'_> {
             "debug" => LogLevel::Debug,
             "info" => LogLevel::Info,
             "warning" | "warn" => LogLevel::Warning,
-            "error" | "exception" | "critical" => LogLevel::Error,
+            "error" | "exception" => LogLevel::Error,
+            "critical" => LogLevel::Critical,
             _ => return Ok(Answer::Missing),
         };
         let message = cut(args.first().map(|message| self.bridge.text(message)).unwrap_or_default());

@@ -54,6 +54,7 @@ pub enum LogLevel {
     Info,
     Warning,
     Error,
+    Critical,
 }
 
 impl LogLevel {
@@ -65,6 +66,7 @@ impl LogLevel {
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Error => "error",
+            Self::Critical => "critical",
         }
     }
 }

@@ -87,7 +87,8 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
         }
     }
     apply(&mut made, &fields);
-    check(change.conn(), &made, &fields, &mut problems).await?;
+    check(&made, &fields, &mut problems);
+    check_provider(change, None, &fields, &mut problems).await?;
     problems.check()?;
     application::insert(change.conn(), &made).await.map_err(taken)?;
     if let Some(provider) = made.provider {
@@ -122,7 +123,8 @@ pub async fn update_in(change: &mut Change<'_>, slug: &str, fields: Fields) -> R
     let mut changed = stored.clone();
     apply(&mut changed, &fields);
     let mut problems = Problems::default();
-    check(change.conn(), &changed, &fields, &mut problems).await?;
+    check(&changed, &fields, &mut problems);
+    check_provider(change, stored.provider, &fields, &mut problems).await?;
     problems.check()?;
     application::update(change.conn(), &changed).await.map_err(taken)?;
     if let Some(left) = stored.provider.filter(|_| stored.provider != changed.provider) {
@@ -282,12 +284,31 @@ fn apply(application: &mut Application, fields: &Fields) {
     set(&mut application.open_in_new_tab, &fields.open_in_new_tab);
 }
 
-async fn check(
-    conn: &mut Conn,
-    application: &Application,
+/// An application says who gets through the provider that it names: who newly names one may change it, and learns of others no
+/// more than that they may not.
+async fn check_provider(
+    change: &mut Change<'_>,
+    before: Option<ProviderPk>,
     fields: &Fields,
     problems: &mut Problems,
 ) -> Result<(), Error> {
+    let Some(pk) = fields.provider.flatten().filter(|pk| Some(*pk) != before) else { return Ok(()) };
+    let found = provider::by_pk(change.conn(), pk).await?;
+    let may = |verb, provider: &Provider| {
+        let kind = if provider.is_proxy() { Model::PROXY_PROVIDER } else { Model::OAUTH2_PROVIDER };
+        change.actor().may_on(verb, kind, &pk)
+    };
+    match found {
+        Some(provider) if may(Verb::Change, &provider) => {}
+        Some(provider) if may(Verb::View, &provider) => {
+            problems.add("provider", "User does not have access to provider.");
+        }
+        _ => problems.add("provider", format!("Invalid pk \"{pk}\" - object does not exist.")),
+    }
+    Ok(())
+}
+
+fn check(application: &Application, fields: &Fields, problems: &mut Problems) {
     for (field, text) in [("name", &fields.name), ("slug", &fields.slug)] {
         if text.as_ref().is_some_and(String::is_empty) {
             problems.add(field, "This field may not be blank.");
@@ -322,12 +343,6 @@ async fn check(
     for pk in fields.backchannel_providers.iter().flatten() {
         problems.add("backchannel_providers", format!("Invalid pk \"{pk}\" - object does not exist."));
     }
-    if let Some(pk) = fields.provider.flatten()
-        && provider::by_pk(conn, pk).await?.is_none()
-    {
-        problems.add("provider", format!("Invalid pk \"{pk}\" - object does not exist."));
-    }
-    Ok(())
 }
 
 fn taken(error: StoreError) -> Error {

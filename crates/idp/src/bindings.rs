@@ -325,6 +325,19 @@ async fn may_open(change: &mut Change<'_>, target: Uuid) -> Result<bool, Error> 
     Ok(application.is_some_and(may))
 }
 
+/// Whether the actor may say who gets to everything that a policy is bound to.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn may_open_bound(change: &mut Change<'_>, policy: PolicyId) -> Result<bool, Error> {
+    for binding in binding::of_policy(change.conn(), policy).await? {
+        if !may_open(change, binding.target).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn apply(binding: &mut Binding, fields: &Fields) {
     binding.target = fields.target.unwrap_or(binding.target);
     binding.policy = fields.policy.unwrap_or(binding.policy);

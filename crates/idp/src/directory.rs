@@ -16,9 +16,11 @@ use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{GroupId, UserPk};
 use portcullis_core::keys::sha256;
 use portcullis_store::account::Account;
-use portcullis_store::team::Team;
+use portcullis_store::select::Slice;
+use portcullis_store::team::{self, Team};
 use portcullis_store::{Conn, account};
 
+use crate::change::Change;
 use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::rights::Rights;
@@ -175,6 +177,25 @@ pub async fn secret_keys(ctx: &Context, conn: &mut Conn) -> Result<SecretKeys, E
         upstream_passwords: names.into_iter().collect::<BTreeSet<_>>(),
         patterns: ctx.options.secret_attributes.clone(),
     })
+}
+
+/// Whether users or groups have an attribute of this name that is secret only while a provider has its passwords there
+/// (CO-472).
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub(crate) async fn would_unmask(change: &mut Change<'_>, name: &str) -> Result<bool, Error> {
+    let ctx = change.context();
+    let kept = SecretKeys { upstream_passwords: BTreeSet::new(), patterns: ctx.options.secret_attributes.clone() };
+    if name.is_empty() || kept.names(name, true) {
+        return Ok(false);
+    }
+    for team in team::list(change.conn(), &team::Filter::default(), Slice::ALL).await?.rows {
+        if team_attributes(ctx, &team)?.contains_key(name) {
+            return Ok(true);
+        }
+    }
+    shown::any_user(ctx, change.conn(), |attributes| attributes.contains_key(name)).await
 }
 
 /// Refuses everyone but administrators: for what no role can grant (CO-700).

@@ -158,6 +158,7 @@ pub async fn update_in(change: &mut Change<'_>, uuid: EntitlementId, fields: Fie
     after.application = fields.app.unwrap_or(after.application);
     let mut differ = diff(&snapshot(&before), &snapshot(&after));
     if let Some(written) = written {
+        let written = secret_keys(ctx, change.conn()).await?.restored(written, &attributes);
         attributes_diff(&mut differ, &attributes, &written);
         after.attributes_sealed = seal(ctx, &place(uuid), &written);
     }
@@ -223,7 +224,7 @@ pub async fn used_by(ctx: &Context, actor: &Actor, uuid: EntitlementId) -> Resul
     actor.need_on(Verb::View, Model::ENTITLEMENT, &uuid)?;
     let mut conn = ctx.db.read().await?;
     stored(&mut conn, uuid).await?;
-    Ok(used_by::bindings(&binding::of_target(&mut conn, uuid.0).await?, used_by::Action::Cascade))
+    Ok(used_by::bindings(actor, &binding::of_target(&mut conn, uuid.0).await?, used_by::Action::Cascade))
 }
 
 /// The entitlements for an application that somebody holds: each once, by name (CO-151, CO-152). Two queries, however

@@ -24,8 +24,15 @@ const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 
 const SECRET: [&str; 9] =
     ["password", "secret", "token", "key", "api", "signature", "credential", "authorization", "cookie"];
-const EXEMPT: [&str; 6] =
-    ["auth_method", "auth_method_args", "passing", "password_change_date", "token_identifier", "public_key"];
+const EXEMPT: [&str; 7] = [
+    "auth_method",
+    "auth_method_args",
+    "basic_auth_password_attribute",
+    "passing",
+    "password_change_date",
+    "token_identifier",
+    "public_key",
+];
 
 /// Adds an event in the transaction of `conn`. Log it with [`log`] once that is committed.
 ///
@@ -252,6 +259,7 @@ mod tests {
             "password": "x", "API_Key": 7, "name": "ada", "auth_method": "app_password",
             "nested": {"client_secret": "x", "ok": 1}, "tokens": ["a", {"id": "b"}],
             "diff": {"cookie_secret": {"previous": "a", "new": "b"}, "name": {"previous": "a", "new": "b"}},
+            "basic_auth_password_attribute": "the name of one",
         }));
         assert_eq!(
             cleansed,
@@ -259,6 +267,7 @@ mod tests {
                 "password": CLEANSED, "API_Key": CLEANSED, "name": "ada", "auth_method": "app_password",
                 "nested": {"client_secret": CLEANSED, "ok": 1}, "tokens": [CLEANSED, {"id": "b"}],
                 "diff": {"cookie_secret": {"previous": CLEANSED, "new": CLEANSED}, "name": {"previous": "a", "new": "b"}},
+                "basic_auth_password_attribute": "the name of one",
             })
         );
     }

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::clock::Timestamp;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_expr::{Budget, Limits, Options, Outcome as Said, Pool, Program, Programs, RunError, Situation};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use self::answers::World;
 use self::asking::{Asking, Start};
-use crate::context::Context;
-use crate::error::Error;
+use crate::context::{Actor, Context};
+use crate::error::{Error, Problems};
 use crate::policies::{Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest};
 
 pub use mappings::ForMappings;
@@ -29,6 +30,14 @@ const KEPT: u64 = 1024;
 /// Evaluations at a time, those aside that take too long, and how many wait for a turn (CO-225).
 const THREADS: usize = 4;
 const WAITING: usize = 256;
+
+/// Refuses an expression, on `expression`, unless its writer may see every user: it looks up whom it likes, and says what it
+/// found by what comes of it.
+pub(crate) fn check_writer(actor: &Actor, problems: &mut Problems) {
+    if !actor.may(Verb::View, Model::USER) {
+        problems.add("expression", "Expressions read every user: who writes one may see all users.");
+    }
+}
 
 /// Compiles and runs expressions.
 pub struct Engine {

@@ -13,6 +13,7 @@ use crate::change::{Change, Touched};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{self, diff, model};
+use crate::expressions;
 use crate::list::{Listed, Slice};
 use crate::policies::Noted;
 
@@ -389,10 +390,14 @@ fn settle(ctx: &Context, actor: &Actor, mapping: &mut ScopeMapping, fields: Fiel
         mapping.description = description;
     }
     if let Some(expression) = fields.expression {
-        if Native::of(&expression).is_none()
-            && let Err(problem) = ctx.mapping_engine.check(&expression)
-        {
-            problems.add("expression", problem);
+        // Those that come with the installation read whom they are about, and nobody else.
+        if Native::of(&expression).is_none() {
+            if mapping.expression != expression {
+                expressions::check_writer(actor, &mut problems);
+            }
+            if let Err(problem) = ctx.mapping_engine.check(&expression) {
+                problems.add("expression", problem);
+            }
         }
         mapping.expression = expression;
     }

@@ -13,6 +13,7 @@ use portcullis_core::permission::{Model, Verb};
 use portcullis_store::outpost::Outpost;
 use portcullis_store::{Conn, outpost, provider};
 use serde_json::{Value, json};
+use url::Url;
 use uuid::Uuid;
 
 use crate::change::{Change, Touched};
@@ -256,6 +257,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -
     let wanted: BTreeSet<_> = fields.providers.clone().map_or_else(|| served.clone(), BTreeSet::from_iter);
     let mut problems = Problems::default();
     check(&changed, &fields, &mut problems);
+    check_hosts(change, &changed, &fields, &mut problems);
     let fresh = wanted.difference(&served).copied().collect();
     if fields.providers.is_some() {
         check_providers(change, &changed, &wanted, &fresh, &mut problems).await?;
@@ -296,6 +298,23 @@ async fn check_providers(
         }
     }
     Ok(())
+}
+
+/// Where an outpost sends people to sign in is for superusers to change: who answers there gets everybody's passwords. The
+/// origin that it was, and that of the base URL, are no change.
+fn check_hosts(change: &Change<'_>, outpost: &Outpost, fields: &Fields, problems: &mut Problems) {
+    let Some(config) = fields.config.as_ref().filter(|_| !change.actor().is_superuser) else { return };
+    let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
+    let home = origin(&change.context().base_url);
+    for key in ["authentik_host", "authentik_host_browser"] {
+        let (before, now) = (outpost.config.get(key), config.get(key));
+        // Nothing means the base URL.
+        let Some(host) = now.and_then(Value::as_str).filter(|host| !host.is_empty() && now != before) else { continue };
+        let known = [home.clone(), before.and_then(Value::as_str).and_then(origin)];
+        if !known.iter().flatten().any(|known| origin(host).as_ref() == Some(known)) {
+            problems.add("config", format!("{key}: Only superusers may name another origin than that of base_url."));
+        }
+    }
 }
 
 pub(crate) fn named(outpost: &Outpost) -> Value {

@@ -24,6 +24,7 @@ use crate::context::{Actor, Context};
 use crate::directory;
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
+use crate::expressions;
 use crate::list::{Listed, Slice, Visible};
 use crate::used_by::{self, Use};
 
@@ -35,6 +36,9 @@ pub(crate) use request::context;
 pub use request::{Failure, FlowFacts, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};
 pub use support::{Answer, BreachService, ExpressionEngine, Support};
+
+/// What a writer is told of a policy that decides about what is not theirs to open.
+const BOUND: &str = "The policy is bound to what you may not change: make another one for your own bindings.";
 
 /// What is to be stored of a policy; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +184,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
         name: fields.name.unwrap_or_default(),
         kind: kind.name().to_owned(),
         execution_logging: fields.execution_logging.unwrap_or_default(),
-        settings: settled(ctx, kind, Map::new(), &fields.own, &mut problems)?,
+        settings: settled(ctx, change.actor(), kind, Map::new(), &fields.own, &mut problems)?,
     };
     check_name(&made.name, &mut problems);
     problems.check()?;
@@ -210,14 +214,18 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
     let before = stored(change.conn(), Some(kind), pk).await?;
     let mut problems = Problems::default();
     let known = PolicyKind::read(&before.kind, &before.settings)?.settings();
+    let decided = Value::Object(known.clone());
     let after = Policy {
         pk,
         name: fields.name.unwrap_or_else(|| before.name.clone()),
         kind: before.kind.clone(),
         execution_logging: fields.execution_logging.unwrap_or(before.execution_logging),
-        settings: settled(ctx, kind, known, &fields.own, &mut problems)?,
+        settings: settled(ctx, change.actor(), kind, known, &fields.own, &mut problems)?,
     };
     check_name(&after.name, &mut problems);
+    if after.settings != decided && !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
+        problems.add("non_field_errors", BOUND);
+    }
     problems.check()?;
     policy::update(change.conn(), &after).await.map_err(taken)?;
     bindings::touch_bound(change, pk).await?;
@@ -256,7 +264,7 @@ pub async fn used_by(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: Polic
     let mut conn = ctx.db.read().await?;
     stored(&mut conn, kind, pk).await?;
     let bindings = binding::of_policy(&mut conn, pk).await?;
-    Ok(used_by::bindings(&bindings, used_by::Action::SetNull))
+    Ok(used_by::bindings(actor, &bindings, used_by::Action::SetNull))
 }
 
 /// What came of trying a policy out.
@@ -328,14 +336,21 @@ pub async fn test(
     })
 }
 
+/// Whether policies of a kind say how passwords have to be, wherever they are bound, and not who gets there.
+const fn is_about_passwords(kind: Kind) -> bool {
+    matches!(kind, Kind::Password | Kind::PasswordExpiry)
+}
+
 /// The fields of a kind when `written` is laid over what is `known`, checked.
 fn settled(
     ctx: &Context,
+    actor: &Actor,
     kind: Kind,
     known: Map<String, Value>,
     written: &Map<String, Value>,
     problems: &mut Problems,
 ) -> Result<Value, Error> {
+    let before = known.get("expression").cloned();
     let settled = PolicyKind::overlaid(kind, known, written, problems)?;
     if let (PolicyKind::Expression(Expression { expression }), true, false) =
         (&settled, written.contains_key("expression"), problems.has("expression"))
@@ -345,6 +360,9 @@ fn settled(
             None => vec!["Expression policies are not available in this build.".to_owned()],
         };
         wrong.into_iter().for_each(|message| problems.add("expression", message));
+        if before.as_ref().and_then(Value::as_str) != Some(expression) {
+            expressions::check_writer(actor, problems);
+        }
     }
     Ok(Value::Object(settled.settings()))
 }

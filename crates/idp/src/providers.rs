@@ -350,6 +350,7 @@ async fn settle(
     check::references(change.conn(), fields, may_show, problems).await?;
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), problems).await?;
     check::moves(change, &before, provider, problems).await?;
+    check::credentials(change, &before, provider, problems).await?;
     let mut warnings = check::rules(provider, fields, problems);
     check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;

@@ -1,6 +1,7 @@
 //! What uses an object, and what becomes of it when that is deleted (CO-532).
 
 use portcullis_core::id::{ApplicationId, CertificateId, GroupId, MappingId, ProviderPk, RoleId, SourceId, UserPk};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::binding::{self, Binding};
 use portcullis_store::relation::{self, Relation};
 use portcullis_store::{Conn, entitlement, provider};
@@ -63,10 +64,12 @@ impl Use {
     }
 }
 
-/// Bindings that use an object: what is theirs to name is set to null, what they are bound to takes them along.
-pub fn bindings(bindings: &[Binding], action: Action) -> Vec<Use> {
+/// Bindings that use an object, as many of them as somebody may see: what is theirs to name is set to null, what they are
+/// bound to takes them along.
+pub fn bindings(actor: &Actor, bindings: &[Binding], action: Action) -> Vec<Use> {
     let kind = ("authentik_policies", "policybinding");
-    bindings.iter().map(|binding| Use::of(kind, binding.pk, crate::bindings::title(binding), action)).collect()
+    let seen = bindings.iter().filter(|binding| actor.may_on(Verb::View, Model::BINDING, &binding.pk));
+    seen.map(|binding| Use::of(kind, binding.pk, crate::bindings::title(binding), action)).collect()
 }
 
 /// What something is that others use.
@@ -114,14 +117,14 @@ pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, 
             found.through(Relation::ConsentOfAccount, &key, CONSENT, Action::Cascade).await?;
             found.through(Relation::RefreshTokenOfAccount, &key, REFRESH_TOKEN, Action::Cascade).await?;
             let named = binding::of_account(found.conn, pk).await?;
-            found.uses.extend(bindings(&named, Action::SetNull));
+            found.uses.extend(bindings(actor, &named, Action::SetNull));
         }
         Thing::Group(pk) => {
             let key = pk.to_string();
             found.through(Relation::MemberOfTeam, &key, USER, Action::CascadeMany).await?;
             found.through(Relation::ChildOfTeam, &key, GROUP, Action::CascadeMany).await?;
             let named = binding::of_team(found.conn, pk).await?;
-            found.uses.extend(bindings(&named, Action::SetNull));
+            found.uses.extend(bindings(actor, &named, Action::SetNull));
         }
         Thing::Role(pk) => {
             let key = pk.to_string();
@@ -131,7 +134,7 @@ pub async fn of(ctx: &Context, actor: &Actor, thing: Thing) -> Result<Vec<Use>, 
         Thing::Application(pk) => {
             let key = pk.to_string();
             let bound = binding::of_target(found.conn, pk.0).await?;
-            found.uses.extend(bindings(&bound, Action::Cascade));
+            found.uses.extend(bindings(actor, &bound, Action::Cascade));
             for entitlement in entitlement::of_application(found.conn, pk).await? {
                 found.uses.push(Use::of(ENTITLEMENT, entitlement.uuid, entitlement.name, Action::Cascade));
             }

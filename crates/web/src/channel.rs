@@ -15,8 +15,8 @@ use http::{HeaderMap, StatusCode};
 use portcullis_core::channel::{MAX_MESSAGE_BYTES, Message, SILENCE_SECONDS};
 use portcullis_core::id::OutpostId;
 use portcullis_core::origin::Origin;
-use portcullis_idp::outposts::channel::Talk;
-use portcullis_idp::{Context, Error, outposts};
+use portcullis_idp::outposts::channel::{Talk, need_to_speak_for};
+use portcullis_idp::{Context, Error};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
@@ -55,11 +55,11 @@ struct Identity {
 }
 
 impl Identity {
-    /// Who has the token, if they may see the outpost now (PX-404). A cookie is none: a page of another site could send
+    /// Who has the token, if they speak for the outpost now (PX-404). A cookie is none: a page of another site could send
     /// it along.
     async fn caller(&self) -> Result<Caller, ApiError> {
         let caller = by_token(&self.ctx, &self.origin, &self.key).await?;
-        outposts::get(&self.ctx, &caller.actor, self.outpost).await?;
+        need_to_speak_for(&self.ctx, &caller.actor, self.outpost).await?;
         Ok(caller)
     }
 

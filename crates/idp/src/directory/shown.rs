@@ -97,14 +97,9 @@ impl<'a> Viewer<'a> {
         let all = team::of_account_with_ancestors(conn, account.pk).await?;
         let is_superuser = all.iter().any(|joined| joined.team.is_superuser);
         let groups = self.teams(all.into_iter().filter(|joined| joined.direct).map(|joined| joined.team).collect())?;
-        Ok(ShownUser {
-            uid: uid(self.ctx, account.pk),
-            is_superuser,
-            attributes: self.masked(account_attributes(self.ctx, &account)?, Model::USER, &account.pk),
-            groups,
-            roles: role::of_account(conn, account.pk).await?,
-            account,
-        })
+        let ShownMember { account, uid, attributes } = self.member(account)?;
+        let roles = role::of_account(conn, account.pk).await?;
+        Ok(ShownUser { uid, is_superuser, attributes, groups, roles, account })
     }
 
     /// A group with its surroundings.
@@ -127,7 +122,8 @@ impl<'a> Viewer<'a> {
         teams.into_iter().map(|team| self.team(team)).collect()
     }
 
-    /// A user beside a group or binding. Address and attributes are for those who may see the user as such.
+    /// A user, perhaps beside a group, token or binding. Address and attributes are for those who may see the user as such, and
+    /// for the user.
     pub(crate) fn member(&self, mut account: Account) -> Result<ShownMember, Error> {
         if self.actor.user != Some(account.pk) && !self.actor.may_on(Verb::View, Model::USER, &account.pk) {
             account.email.clear();
@@ -137,7 +133,11 @@ impl<'a> Viewer<'a> {
         Ok(ShownMember { uid: uid(self.ctx, account.pk), attributes, account })
     }
 
+    /// A group, perhaps beside a user, group or binding. Attributes are for those who may see the group as such.
     pub(crate) fn team(&self, team: Team) -> Result<ShownTeam, Error> {
+        if !self.actor.may_on(Verb::View, Model::GROUP, &team.pk) {
+            return Ok(ShownTeam { attributes: Attributes::new(), team });
+        }
         Ok(ShownTeam { attributes: self.masked(team_attributes(self.ctx, &team)?, Model::GROUP, &team.pk), team })
     }
 
@@ -222,6 +222,32 @@ pub async fn groups_in(change: &mut Change<'_>, filter: &team::Filter) -> Result
         rows.push(viewer.group(conn, team).await?);
     }
     Ok(rows)
+}
+
+/// Users by whom something else is to be found: whom somebody may not see is nobody, and nothing is found by them.
+pub fn sought(actor: &Actor, users: impl IntoIterator<Item = UserPk>) -> Vec<UserPk> {
+    let seen = |pk: &UserPk| actor.user == Some(*pk) || actor.may_on(Verb::View, Model::USER, pk);
+    users.into_iter().map(|pk| if seen(&pk) { pk } else { NOBODY }).collect()
+}
+
+/// Whether the attributes of any user are such. All are opened for that.
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub(super) async fn any_user(ctx: &Context, conn: &mut Conn, are: impl Fn(&Attributes) -> bool) -> Result<bool, Error> {
+    for batch in 0.. {
+        let slice = Slice { limit: BATCH, offset: batch * BATCH, ..Slice::ALL };
+        let Listed { rows, count } = account::list(conn, &account::Filter::default(), slice).await?;
+        for account in rows {
+            if are(&account_attributes(ctx, &account)?) {
+                return Ok(true);
+            }
+        }
+        if (batch + 1) * BATCH >= count {
+            break;
+        }
+    }
+    Ok(false)
 }
 
 /// One user.
@@ -309,6 +335,8 @@ impl Viewer<'_> {
     }
 }
 
+/// The key that no user has.
+const NOBODY: UserPk = UserPk(0);
 /// Users that are in memory at a time while attributes are looked into.
 const BATCH: i64 = 5000;
 

@@ -11,6 +11,7 @@ use portcullis_core::channel::{Feed, Hello, Malformed, Message, PRESENT_SECONDS,
 use portcullis_core::clock::Timestamp;
 use portcullis_core::entropy::Entropy;
 use portcullis_core::id::{OutpostId, ProviderPk, TokenId};
+use portcullis_core::permission::{Model, Verb};
 use portcullis_store::revocation::Revocation;
 use portcullis_store::{Conn, outpost, revocation};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::context::{Actor, Context};
 use crate::error::Error;
 use crate::revocations::{PAGE, touched};
 
-/// Channels at a time, of all outposts and of one.
+/// Channels at a time, of all outposts and of one, whose account they are counted for: nobody else takes its places.
 const MOST: usize = 2000;
 const MOST_OF_ONE: usize = 100;
 /// Messages that an outpost is told again; who missed more looks at everything anew.
@@ -43,9 +44,12 @@ pub struct Channels {
 
 #[derive(Debug, Default)]
 struct Present {
-    channels: HashMap<OutpostId, usize>,
+    channels: HashMap<Holder, usize>,
     instances: HashMap<(OutpostId, String), Instance>,
 }
+
+/// Whom channels are counted for: an outpost, and the user whose token opened them.
+type Holder = (OutpostId, Uuid);
 
 /// A process that is an outpost, as it shows itself (PX-405).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,21 +164,22 @@ fn is_present(instance: &Instance, now: Timestamp) -> bool {
 struct Place {
     ctx: Arc<Context>,
     outpost: OutpostId,
+    user: Uuid,
     uid: String,
 }
 
 impl Place {
     /// None when there are too many.
-    fn take(ctx: &Arc<Context>, outpost: OutpostId, uid: String) -> Option<Self> {
+    fn take(ctx: &Arc<Context>, (outpost, user): Holder, uid: String) -> Option<Self> {
         let mut present = ctx.channels.present();
         let all: usize = present.channels.values().sum();
-        let of_it = present.channels.entry(outpost).or_default();
+        let of_it = present.channels.entry((outpost, user)).or_default();
         if all >= MOST || *of_it >= MOST_OF_ONE {
             return None;
         }
         *of_it += 1;
         drop(present);
-        Some(Self { ctx: Arc::clone(ctx), outpost, uid })
+        Some(Self { ctx: Arc::clone(ctx), outpost, user, uid })
     }
 
     /// Notes that the instance lives, and what it says of itself if it does.
@@ -216,18 +221,30 @@ fn shortened(hello: Hello) -> Hello {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut present = self.ctx.channels.present();
-        if let Some(of_it) = present.channels.get_mut(&self.outpost) {
+        if let Some(of_it) = present.channels.get_mut(&(self.outpost, self.user)) {
             *of_it = of_it.saturating_sub(1);
         }
         present.channels.retain(|_, channels| *channels > 0);
     }
 }
 
+/// Refuses those who do not speak for an outpost. Its own account does, and whoever may change it; to see it is not enough: a
+/// channel tells whose sessions end, and what is said on it is taken for the outpost's word (PX-404, CO-704).
+///
+/// # Errors
+/// [`Error::Forbidden`], [`Error::NotFound`]; or when the store fails.
+pub async fn need_to_speak_for(ctx: &Context, actor: &Actor, outpost: OutpostId) -> Result<(), Error> {
+    super::get(ctx, actor, outpost).await?;
+    match actor.serving().is_some_and(|serving| serving.outpost == Some(outpost)) {
+        true => Ok(()),
+        false => actor.need_on(Verb::Change, Model::OUTPOST, &outpost),
+    }
+}
+
 /// One outpost's side of a conversation: what it is answered, and what it is told.
 pub struct Talk {
     place: Place,
-    /// Whose token it came with, and which.
-    user: Uuid,
+    /// Which token it came with.
     token: Option<TokenId>,
     served: BTreeSet<ProviderPk>,
     /// The last row when the channel began, and the last one that was told.
@@ -255,7 +272,7 @@ impl Talk {
     /// Begins a conversation with the instance `uid` of an outpost, on behalf of `actor`; none when there are too many.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::NotFound`] for those who may not see the outpost (PX-404).
+    /// [`Error::Forbidden`] and [`Error::NotFound`] for those who do not speak for the outpost (PX-404).
     pub async fn begin(
         ctx: &Arc<Context>,
         actor: &Actor,
@@ -263,15 +280,15 @@ impl Talk {
         outpost: OutpostId,
         uid: String,
     ) -> Result<Option<Self>, Error> {
-        super::get(ctx, actor, outpost).await?;
-        let Some(place) = Place::take(ctx, outpost, uid) else { return Ok(None) };
+        need_to_speak_for(ctx, actor, outpost).await?;
+        let Some(place) = Place::take(ctx, (outpost, user), uid) else { return Ok(None) };
         let past = ctx.channels.past();
         let mut conn = ctx.db.read().await?;
         // The place in the revocations first: what changes meanwhile is told.
         let began = revocation::latest(&mut conn).await?;
         let served = served(&mut conn, outpost).await?;
         drop(conn);
-        Ok(Some(Self { place, user, token, served, began, told: began, past, greeted: false }))
+        Ok(Some(Self { place, token, served, began, told: began, past, greeted: false }))
     }
 
     /// What an outpost is answered (PX-382, PX-405). What cannot be read is answered nothing.
@@ -384,7 +401,7 @@ impl Talk {
     /// Whether something may have changed about who the outpost is and what it may.
     fn is_about_itself(&self, touched: &Touched) -> bool {
         match touched {
-            Touched::User(uuid) | Touched::Gone(uuid) => *uuid == self.user,
+            Touched::User(uuid) | Touched::Gone(uuid) => *uuid == self.place.user,
             Touched::Token(token) => Some(*token) == self.token,
             // Who came with an access token and not with an API token may have lost that one.
             Touched::AccessToken(_) => self.token.is_none(),

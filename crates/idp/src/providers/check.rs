@@ -3,6 +3,7 @@
 use portcullis_core::host::{cookie_domain, is_public_suffix};
 use portcullis_core::id::{CertificateId, FlowId, MappingId, ProviderPk, SourceId};
 use portcullis_core::outpost::Mode;
+use portcullis_core::permission::{Model, Verb};
 use portcullis_core::redirect::RedirectRule;
 use portcullis_core::{duration, skip};
 use portcullis_store::provider::Provider;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::{Fields, mode};
 use crate::change::Change;
+use crate::directory;
 use crate::error::{Error, Problems};
 use crate::mappings;
 
@@ -156,6 +158,42 @@ fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(field, differs)| differs.then_some(field))
     .collect()
+}
+
+/// What an application behind basic authentication is sent is secret to all others: who newly names an attribute by which people
+/// sign in to another one may change that one, too (CO-284). And while people have a secret, nobody but superusers takes away
+/// the name that makes it one (CO-472).
+pub(super) async fn credentials(
+    change: &mut Change<'_>,
+    before: &Provider,
+    now: &Provider,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    let named = |provider: &Provider| {
+        [provider.basic_auth_user_attribute.clone(), provider.basic_auth_password_attribute.clone()]
+    };
+    if change.actor().is_superuser || named(before) == named(now) {
+        return Ok(());
+    }
+    let others = provider::proxies(change.conn()).await?.into_iter().filter(|other| other.pk != now.pk);
+    let others: Vec<_> = others.map(|other| (other.basic_auth_password_attribute, other.pk)).collect();
+    let fields = ["basic_auth_user_attribute", "basic_auth_password_attribute"];
+    for (field, name) in fields.into_iter().zip(named(now)).filter(|(_, name)| !named(before).contains(name)) {
+        let may = |pk| change.actor().may_on(Verb::Change, Model::PROXY_PROVIDER, pk);
+        if !name.is_empty() && others.iter().any(|(known, pk)| *known == name && !may(pk)) {
+            problems.add(field, "Another provider has its passwords in this attribute: name one of its own.");
+        }
+    }
+    let left = &before.basic_auth_password_attribute;
+    if *left != now.basic_auth_password_attribute
+        && !others.iter().any(|(known, _)| known == left)
+        && directory::would_unmask(change, left).await?
+    {
+        let message =
+            format!("People have a secret in {left}, which all could see who see them: have a superuser do this.");
+        problems.add("basic_auth_password_attribute", message);
+    }
+    Ok(())
 }
 
 pub(super) fn invalid(pk: impl std::fmt::Display) -> String {

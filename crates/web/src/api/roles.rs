@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use portcullis_core::id::{RoleId, UserPk};
 use portcullis_core::permission::Model;
+use portcullis_idp::directory::shown;
 use portcullis_idp::roles::{self, Fields, Filter, Order};
 use portcullis_idp::{Context, Role};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ async fn list(
         name: params.text("name"),
         managed: params.texts("managed"),
         is_managed: params.flag("managed__isnull").map(|is_null| !is_null),
-        users: params.integers("users").into_iter().map(UserPk).collect(),
+        users: shown::sought(&caller.actor, params.integers("users").into_iter().map(UserPk)),
         groups: params.uuids("groups"),
         inherited: params.flag("inherited").unwrap_or(false),
         search: params.search(),

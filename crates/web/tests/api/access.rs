@@ -94,7 +94,7 @@ const BINDS: [&[&str]; 3] = [
 ];
 
 /// Operations whose second permission does not follow from kind and method.
-const SPECIAL: [(&str, &str, &str, &[&str]); 25] = [
+const SPECIAL: [(&str, &str, &str, &[&str]); 26] = [
     ("get", "/admin/settings/", "authentik_rbac.view_system_settings", &[]),
     ("put", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
     ("patch", "/admin/settings/", "authentik_rbac.view_system_settings", &["authentik_rbac.edit_system_settings"]),
@@ -154,6 +154,12 @@ const SPECIAL: [(&str, &str, &str, &[&str]); 25] = [
         "/crypto/certificatekeypairs/{kp_uuid}/view_private_key/",
         "authentik_crypto.view_certificatekeypair",
         &["authentik_crypto.view_certificatekeypair_key"],
+    ),
+    (
+        "post",
+        "/policies/expression/",
+        "authentik_policies_expression.view_expressionpolicy",
+        &["authentik_policies_expression.add_expressionpolicy", "authentik_core.view_user"],
     ),
     ("post", "/policies/all/{policy_uuid}/test/", "authentik_policies.view_policy", &["authentik_core.view_user"]),
     ("post", "/policies/all/cache_clear/", "authentik_policies.view_policy", &["authentik_policies.change_policy"]),

@@ -339,6 +339,33 @@ async fn co_721_a_right_is_about_objects_of_its_kind() {
     applied(&site, &entry("authentik_core.view_application")).await;
 }
 
+/// CO-721: a right without its app is of the app of the entry's objects.
+#[tokio::test]
+async fn co_721_a_right_may_leave_its_app_to_the_entry() {
+    let site = Site::new().await;
+    let entry = |permission: &str| {
+        format!(
+            "  - {{model: authentik_rbac.role, id: r, identifiers: {{name: r}}}}
+  - model: authentik_core.group
+    identifiers: {{name: staff}}
+    permissions: [{{permission: {permission}, role: !KeyOf r}}]
+"
+        )
+    };
+    applied(&site, &entry("view_group")).await;
+    applied(&site, &entry("add_user_to_group")).await;
+    let error = refused(&site, &entry("view_user")).await;
+    assert_eq!(error.message, "'authentik_core.view_user' is not about objects of authentik_core.group.");
+    let staff = only(&site, "/core/groups/?name=staff").await["pk"].as_str().unwrap().to_owned();
+    let mut conn = site.ctx.db.read().await.unwrap();
+    let role = portcullis_store::role::by_name(&mut conn, "r").await.unwrap().unwrap();
+    let rights = portcullis_store::role::rights(&mut conn, role.pk).await.unwrap();
+    let rights: Vec<_> = rights.iter().map(|right| (right.permission.as_str(), right.object.as_str())).collect();
+    let expected =
+        ["authentik_core.add_user_to_group", "authentik_core.view_group"].map(|right| (right, staff.as_str()));
+    assert_eq!(rights, expected);
+}
+
 /// CO-725, CO-733: a blueprint that says the same otherwise changes nothing: an expression with a line break at its end, groups
 /// in another order.
 #[tokio::test]

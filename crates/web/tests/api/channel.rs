@@ -101,18 +101,21 @@ async fn handshake(site: &Site, outpost: &str, headers: &[(&str, &str)]) -> u16 
     portcullis_web::router(Arc::clone(&site.ctx)).oneshot(request).await.unwrap().status().as_u16()
 }
 
-/// PX-404: the handshake is refused with 403 to whoever has no valid token with the right to see that very outpost; a
-/// browser's session is none.
+/// PX-404, CO-704: the handshake is refused with 403 to whoever has no valid token of that very outpost or of somebody who may
+/// change it: to see it is not enough, and a browser's session is none.
 #[tokio::test]
 async fn px_404_a_channel_is_for_the_outpost_alone() {
     let site = Site::new().await;
     let (edge, other) = (Edge::new(&site, "wiki").await, Edge::new(&site, "notes").await);
     let (_, stranger) = site.user("ada").await;
+    let (view, change) = ("authentik_outposts.view_outpost", "authentik_outposts.change_outpost");
+    let (_, reader) = site.user_with("reader", &[(view, None), (change, Some(&other.pk))]).await;
     let bearer = |key: &str| format!("Bearer {key}");
     // Not an upgrade, but nobody who is refused.
     let own = bearer(&edge.key);
     assert_eq!(handshake(&site, &edge.pk, &[("authorization", &own)]).await, 400);
     assert_eq!(handshake(&site, &edge.pk, &[("authorization", &bearer(ADMIN))]).await, 400);
+    assert_eq!(handshake(&site, &other.pk, &[("authorization", &bearer(&reader))]).await, 400);
     let upgrade = [
         ("connection", "upgrade"),
         ("upgrade", "websocket"),
@@ -128,6 +131,7 @@ async fn px_404_a_channel_is_for_the_outpost_alone() {
         (&edge.pk, Some(("authorization", "Bearer".to_owned()))),
         (&edge.pk, Some(("authorization", bearer(&other.key)))),
         (&edge.pk, Some(("authorization", bearer(&stranger)))),
+        (&edge.pk, Some(("authorization", bearer(&reader)))),
         (&unknown, Some(("authorization", own.clone()))),
         (&"no-uuid".to_owned(), Some(("authorization", own.clone()))),
     ] {
@@ -343,21 +347,22 @@ async fn px_404_a_channel_ends_with_its_token() {
     assert!(!news(&mut talk).await.look_again, "somebody else");
 }
 
-/// PX-405: more channels than an outpost has any use for are not let in.
+/// PX-405: more channels than an outpost has any use for are not let in; nobody else takes its places.
 #[tokio::test]
 async fn px_405_channels_are_bounded() {
     let site = Site::new().await;
     let edge = Edge::new(&site, "wiki").await;
-    let begin = async |uid: usize| {
-        Talk::begin(&site.ctx, &Actor::system(), (Uuid::nil(), None), edge.id(), uid.to_string()).await.unwrap()
+    let begin = async |user: Uuid, uid: usize| {
+        Talk::begin(&site.ctx, &Actor::system(), (user, None), edge.id(), uid.to_string()).await.unwrap()
     };
     let mut talks = Vec::new();
-    while let Some(talk) = begin(talks.len()).await {
+    while let Some(talk) = begin(Uuid::nil(), talks.len()).await {
         talks.push(talk);
         assert!(talks.len() < 1000, "without end");
     }
+    assert!(begin(Uuid::max(), 0).await.is_some(), "of somebody else");
     drop(talks.pop());
-    assert!(begin(0).await.is_some(), "a place is free again");
+    assert!(begin(Uuid::nil(), 0).await.is_some(), "a place is free again");
 }
 
 /// PX-409, CO-037: another process on the same database hears of every change, and looks again at what rests on it.

@@ -188,3 +188,45 @@ async fn co_130_entitlements_go_with_their_application() {
     assert_eq!(site.get(PATH).await["pagination"]["count"], 0);
     assert_eq!(site.get(BINDINGS).await["pagination"]["count"], 0);
 }
+
+/// CO-473: a mask that is written back leaves an entitlement's secret as it is; any other value replaces it.
+#[tokio::test]
+async fn co_473_masks_written_back_keep_secrets_of_entitlements() {
+    let site = Site::new().await;
+    let wiki = site.application("wiki", &json!(null)).await["pk"].clone();
+    let made = entitlement(&site, &wiki, "writers", json!({"api_key": "k1", "note": "a"})).await;
+    let path = format!("{PATH}{made}/");
+    let kept = site.patch(&path, json!({"attributes": {"api_key": "********", "note": "b"}})).await;
+    assert_eq!(kept["attributes"], json!({"api_key": "k1", "note": "b"}));
+    let replaced = site.patch(&path, json!({"attributes": {"api_key": "k2"}})).await;
+    assert_eq!(replaced["attributes"], json!({"api_key": "k2"}));
+}
+
+/// CO-532, CO-703: of the bindings that use an entitlement or a policy, those are told that somebody may see.
+#[tokio::test]
+async fn co_532_bindings_are_told_to_those_who_see_them() {
+    let site = Site::new().await;
+    let wiki = site.application("wiki", &json!(null)).await["pk"].clone();
+    let made = entitlement(&site, &wiki, "writers", json!({})).await;
+    let policy = site.post("/policies/dummy/", json!({"name": "dummy"})).await["pk"].clone();
+    let (bob, _) = site.user("bob").await;
+    let bound = site.post(BINDINGS, json!({"target": made, "order": 0, "user": bob})).await["pk"].clone();
+    site.post(BINDINGS, json!({"target": wiki, "order": 1, "policy": policy})).await;
+    let rights = [
+        ("authentik_core.view_applicationentitlement", None),
+        ("authentik_policies.view_policy", None),
+        ("authentik_policies.view_policybinding", bound.as_str()),
+    ];
+    let (_, blind) = site.user_with("ada", &rights[..2]).await;
+    let (_, seeing) = site.user_with("eve", &rights).await;
+    let uses = async |key: &str, path: String| {
+        let (status, told) = site.send(key, Method::GET, &path, None).await;
+        assert_eq!(status, 200, "{path}: {told}");
+        told.as_array().unwrap().len()
+    };
+    let (of_it, of_policy) =
+        (format!("{PATH}{made}/used_by/"), format!("/policies/all/{}/used_by/", policy.as_str().unwrap()));
+    assert_eq!((uses(&blind, of_it.clone()).await, uses(&blind, of_policy.clone()).await), (0, 0));
+    assert_eq!((uses(&seeing, of_it.clone()).await, uses(&seeing, of_policy.clone()).await), (1, 0));
+    assert_eq!((uses(ADMIN, of_it).await, uses(ADMIN, of_policy).await), (1, 1));
+}

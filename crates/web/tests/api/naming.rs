@@ -1,6 +1,12 @@
 //! Who names an object in what they write may use, change or fill it themselves (CO-705).
 
+use std::sync::Arc;
+
 use http::Method;
+use portcullis_core::keys::Keyring;
+use portcullis_idp::Context;
+use portcullis_idp::expressions::{Engine, ForMappings, ForPolicies};
+use portcullis_idp::policies::{ExpressionEngine, Support};
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, Site};
@@ -219,6 +225,201 @@ async fn co_705_groups_are_joined_through_those_who_may_fill_them() {
     }
     let robots = site.get("/core/groups/?name=robot").await;
     assert_eq!(robots["results"][0]["users_obj"][0]["username"], "robot");
+}
+
+/// CO-284, CO-472, CO-705: an attribute in which another provider has its passwords is named by those who may change that one;
+/// while people have what a name makes secret, superusers alone give the name up.
+#[tokio::test]
+async fn co_284_passwords_of_other_applications_are_not_named() {
+    let site = Site::new().await;
+    let made = async |name: &str, attribute: &str| {
+        let names = json!({"basic_auth_user_attribute": "who", "basic_auth_password_attribute": attribute});
+        let body = site.provider_body(name, names).await;
+        site.post("/providers/proxy/", body).await["pk"].to_string()
+    };
+    let (mine, other) = (made("mine", "my_pin").await, made("other", "legacy_pin").await);
+    let twin = made("twin", "shared_pin").await;
+    made("stranger", "shared_pin").await;
+    let (bob, _) = site.user("bob").await;
+    let (proxies, own) = ("/providers/proxy/", format!("/providers/proxy/{mine}/"));
+    let (view, change) =
+        ("authentik_providers_proxy.view_proxyprovider", "authentik_providers_proxy.change_proxyprovider");
+    let rights = [
+        (view, Some(mine.as_str())),
+        (change, Some(&mine)),
+        (view, Some(&twin)),
+        (change, Some(&twin)),
+        ("authentik_providers_proxy.add_proxyprovider", None),
+    ];
+    let (_, key) = site.user_with("ada", &rights).await;
+    let (user, password) = ("basic_auth_user_attribute", "basic_auth_password_attribute");
+    let denied = "Another provider has its passwords in this attribute: name one of its own.";
+    for (field, name) in [(password, "legacy_pin"), (user, "legacy_pin"), (password, "shared_pin")] {
+        let said = refused(&site, &key, Method::PATCH, &own, json!({field: name})).await;
+        assert_eq!(said, json!({field: [denied]}), "{name}");
+        let body = site.provider_body("new", json!({field: name})).await;
+        assert_eq!(refused(&site, &key, Method::POST, proxies, body).await, json!({field: [denied]}), "{name}");
+    }
+    // What is there already is no question, and nobody has it yet.
+    accepted(&site, &key, Method::PATCH, &format!("{proxies}{twin}/"), json!({password: "shared_pin"})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({user: "", password: ""})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({user: "who", password: "my_pin"})).await;
+    accepted(&site, &key, Method::PATCH, &own, json!({user: "my_pin", password: "pin"})).await;
+    let event = site.events("model_updated").await[0]["diff"][password].clone();
+    assert_eq!(event, json!({"previous": "my_pin", "new": "pin"}), "a name is no secret");
+
+    site.patch(&format!("/core/users/{bob}/"), json!({"attributes": {"pin": "4711"}})).await;
+    let said = refused(&site, &key, Method::PATCH, &own, json!({password: "other"})).await;
+    assert!(said[password][0].as_str().unwrap().contains("have a superuser do this"), "{said}");
+    accepted(&site, &key, Method::PATCH, &own, json!({password: "pin", "name": "still"})).await;
+    accepted(&site, ADMIN, Method::PATCH, &own, json!({password: "legacy_pin"})).await;
+    assert_eq!(site.get(&format!("{proxies}{other}/")).await[password], "legacy_pin");
+}
+
+/// CO-593, CO-705: superusers alone have an outpost send people to another origin to sign in than that of the base URL.
+#[tokio::test]
+async fn co_705_outposts_send_people_where_superusers_say() {
+    let site = Site::new().await;
+    let outposts = site.get("/outposts/instances/").await;
+    let path = format!("/outposts/instances/{}/", text(&outposts["results"][0]["pk"]));
+    let rights = [("authentik_outposts.view_outpost", None), ("authentik_outposts.change_outpost", None)];
+    let (_, key) = site.user_with("ada", &rights).await;
+    let base = site.ctx.base_url.clone();
+    let config = |field: &str, host: &str| json!({"config": {field: host, "log_level": "debug"}});
+    for field in ["authentik_host", "authentik_host_browser"] {
+        let evil = config(field, "https://evil.example");
+        let denied = format!("{field}: Only superusers may name another origin than that of base_url.");
+        for host in ["https://evil.example", "https://evil.example:8443/", "mailto:x", "evil.example"] {
+            let said = refused(&site, &key, Method::PATCH, &path, config(field, host)).await;
+            assert_eq!(said, json!({"config": [denied]}), "{host}");
+        }
+        for host in ["", &base, &format!("{base}/")] {
+            accepted(&site, &key, Method::PATCH, &path, config(field, host)).await;
+        }
+        accepted(&site, ADMIN, Method::PATCH, &path, evil).await;
+        let mut whole = site.get(&path).await;
+        whole["config"]["log_level"] = json!("trace");
+        accepted(&site, &key, Method::PUT, &path, whole).await;
+        accepted(&site, &key, Method::PATCH, &path, config(field, "https://evil.example/")).await;
+    }
+}
+
+/// CO-130, CO-705: an application says who gets through its provider: who newly names one may change it, and is not told of
+/// those that they may not see.
+#[tokio::test]
+async fn co_705_applications_take_providers_that_their_writer_may_change() {
+    let site = Site::new().await;
+    let pk = async |name: &str| site.provider(name).await["pk"].to_string();
+    let (mine, seen, hidden) = (pk("mine").await, pk("seen").await, pk("hidden").await);
+    let (view, change) =
+        ("authentik_providers_proxy.view_proxyprovider", "authentik_providers_proxy.change_proxyprovider");
+    let rights = [
+        ("authentik_core.view_application", None),
+        ("authentik_core.add_application", None),
+        ("authentik_core.change_application", None),
+        (view, Some(mine.as_str())),
+        (change, Some(&mine)),
+        (view, Some(&seen)),
+    ];
+    let (_, key) = site.user_with("ada", &rights).await;
+    let number = |pk: &str| pk.parse::<i64>().unwrap();
+    let path = "/core/applications/";
+    let body = |pk: &str| json!({"name": "wiki", "slug": "wiki", "provider": number(pk)});
+    let unknown = |pk: &str| json!({"provider": [format!("Invalid pk \"{pk}\" - object does not exist.")]});
+    let denied = json!({"provider": ["User does not have access to provider."]});
+    assert_eq!(refused(&site, &key, Method::POST, path, body(&hidden)).await, unknown(&hidden));
+    assert_eq!(refused(&site, &key, Method::POST, path, body("4711")).await, unknown("4711"));
+    assert_eq!(refused(&site, &key, Method::POST, path, body(&seen)).await, denied);
+    accepted(&site, &key, Method::POST, path, body(&mine)).await;
+    let wiki = format!("{path}wiki/");
+    assert_eq!(refused(&site, &key, Method::PATCH, &wiki, json!({"provider": number(&seen)})).await, denied);
+    // What is there already is no question.
+    site.patch(&wiki, json!({"provider": number(&hidden)})).await;
+    accepted(&site, &key, Method::PUT, &wiki, body(&hidden)).await;
+    accepted(&site, &key, Method::PATCH, &wiki, json!({"provider": null})).await;
+}
+
+/// CO-705, CO-177: a policy decides about what it is bound to: who has it decide otherwise may change all of that.
+#[tokio::test]
+async fn co_705_bound_policies_are_for_those_who_change_the_target() {
+    let site = crate::expressions::site().await;
+    let (first, second) = (site.application("one", &json!(null)).await, site.application("two", &json!(null)).await);
+    let (first, second) = (text(&first["pk"]), text(&second["pk"]));
+    let made = async |path: &str, body: Value| {
+        let made = text(&site.post(path, body).await["pk"]);
+        format!("{path}{made}/")
+    };
+    let bind = async |path: &str, target: &str| {
+        let policy = path.trim_end_matches('/').rsplit('/').next().unwrap();
+        site.post("/policies/bindings/", json!({"target": target, "order": 0, "policy": policy})).await;
+    };
+    let expression = |name: &str, text: &str| json!({"name": name, "expression": text});
+    let gate = made("/policies/expression/", expression("gate", "return False")).await;
+    let dummy = made("/policies/dummy/", json!({"name": "dummy", "result": false})).await;
+    let age = made("/policies/password_expiry/", json!({"name": "age", "days": 30})).await;
+    let flow = text(&site.get("/flows/instances/default-authentication-flow/").await["pk"]);
+    bind(&gate, &first).await;
+    bind(&dummy, &flow).await;
+    bind(&age, &flow).await;
+    let kinds = [("expression", "expression"), ("dummy", "dummy"), ("expiry", "passwordexpiry")];
+    let rights: Vec<_> = kinds
+        .iter()
+        .flat_map(|(app, kind)| ["view", "change"].map(|verb| format!("authentik_policies_{app}.{verb}_{kind}policy")))
+        .collect();
+    let mut rights: Vec<(&str, Option<&str>)> = rights.iter().map(|right| (right.as_str(), None)).collect();
+    rights.push(("authentik_core.view_user", None));
+    rights.push(("authentik_core.view_application", None));
+    rights.push(("authentik_core.change_application", Some(&first)));
+    let (_, key) = site.user_with("ada", &rights).await;
+    let open = json!({"expression": "return True"});
+    accepted(&site, &key, Method::PATCH, &gate, open.clone()).await;
+    bind(&gate, &second).await;
+    let denied = json!({"non_field_errors": [
+        "The policy is bound to what you may not change: make another one for your own bindings."
+    ]});
+    let close = json!({"expression": "return False"});
+    assert_eq!(refused(&site, &key, Method::PATCH, &gate, close.clone()).await, denied);
+    assert_eq!(refused(&site, &key, Method::PATCH, &dummy, json!({"result": true})).await, denied);
+    accepted(&site, &key, Method::PUT, &gate, expression("called otherwise", "return True")).await;
+    accepted(&site, &key, Method::PATCH, &age, json!({"days": 90})).await;
+    accepted(&site, ADMIN, Method::PATCH, &gate, close).await;
+}
+
+/// CO-229, CO-705: expressions read every user: who writes one may see all of them.
+#[tokio::test]
+async fn co_229_expressions_are_written_by_those_who_see_all_users() {
+    let (site, engine) = (Site::new().await, Engine::new(false));
+    let expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))) as Arc<dyn ExpressionEngine>);
+    let ctx = Context {
+        policies: Support { expressions, ..Support::default() },
+        mapping_engine: Arc::new(ForMappings(engine)),
+        ..site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"))
+    };
+    let site = site.over(Arc::new(ctx));
+    let kinds = ["authentik_policies_expression.VERB_expressionpolicy", "authentik_providers_oauth2.VERB_scopemapping"];
+    let rights: Vec<_> =
+        kinds.iter().flat_map(|kind| ["view", "add", "change"].map(|verb| kind.replace("VERB", verb))).collect();
+    let mut rights: Vec<(&str, Option<&str>)> = rights.iter().map(|right| (right.as_str(), None)).collect();
+    let bob = site.user("bob").await.0.to_string();
+    rights.push(("authentik_core.view_user", Some(&bob)));
+    let (_, key) = site.user_with("ada", &rights).await;
+    rights.push(("authentik_core.view_user", None));
+    let (_, writer) = site.user_with("eve", &rights).await;
+    let denied = json!({"expression": ["Expressions read every user: who writes one may see all users."]});
+    let (policies, mappings) = ("/policies/expression/", "/propertymappings/provider/scope/");
+    let body = |name: &str, text: &str| json!({"name": name, "scope_name": "x", "expression": text});
+    let finds = "return ak_user_by(username='bob').attributes";
+    for path in [policies, mappings] {
+        let made = site.post(path, body("there", "return {'a': 1}")).await;
+        let at = format!("{path}{}/", text(&made["pk"]));
+        assert_eq!(refused(&site, &key, Method::POST, path, body("new", finds)).await, denied);
+        assert_eq!(refused(&site, &key, Method::PATCH, &at, json!({"expression": finds})).await, denied);
+        accepted(&site, &key, Method::PUT, &at, body("renamed", "return {'a': 1}")).await;
+        accepted(&site, &writer, Method::POST, path, body("new", finds)).await;
+        accepted(&site, &writer, Method::PATCH, &at, json!({"expression": finds})).await;
+    }
+    // One that came with the installation reads nobody else.
+    accepted(&site, &key, Method::POST, mappings, body("empty", "return {}")).await;
 }
 
 /// CO-523: names that an index cannot hold are refused by field, however few characters they have.

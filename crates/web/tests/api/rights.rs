@@ -537,3 +537,66 @@ async fn co_703_what_is_gone_is_not_visible() {
     site.delete(&format!("/policies/dummy/{policy}/")).await;
     assert_eq!(list("/policies/all/").await.0, 403);
 }
+
+/// CO-522, CO-528, CO-703: users and groups beside something else keep addresses and attributes from those who may not see them;
+/// one's own are there. Roles are not found by users whom somebody may not see.
+#[tokio::test]
+async fn co_703_what_stands_beside_something_tells_no_more() {
+    let site = Site::new().await;
+    let looks = [
+        ("authentik_core.view_token", None),
+        ("authentik_policies.view_policybinding", None),
+        ("authentik_rbac.view_role", None),
+        ("authentik_core.view_user", None),
+        ("authentik_core.view_group", None),
+    ];
+    let (_, blind) = site.user_with("blind", &looks[..3]).await;
+    let (_, half) = site.user_with("half", &looks[..4]).await;
+    let (_, seeing) = site.user_with("seeing", &looks).await;
+    let parent = json!({"name": "parent", "attributes": {"of": "parent"}});
+    let parent = site.post("/core/groups/", parent).await["pk"].clone();
+    let (bob, own) = site.user("bob").await;
+    let inner = json!({"name": "inner", "users": [bob], "parents": [parent], "attributes": {"of": "inner"}});
+    let inner = site.post("/core/groups/", inner).await["pk"].clone();
+    let path = format!("/core/users/{bob}/");
+    site.patch(&path, json!({"email": "bob@example.com", "attributes": {"of": "bob"}})).await;
+    let wiki = site.application("wiki", &Value::Null).await["pk"].clone();
+    let bound = site.post("/policies/bindings/", json!({"target": wiki, "order": 0, "group": inner})).await;
+    let bound = format!("/policies/bindings/{}/", bound["pk"].as_str().unwrap());
+    let token = "/core/tokens/bob-token/";
+    let told = async |key: &str, path: &str| {
+        let (status, told) = site.send(key, Method::GET, path, None).await;
+        assert_eq!(status, 200, "{path}: {told}");
+        told
+    };
+    let nothing = json!({});
+    for (key, email, of_user, of_group) in [
+        (&blind, "", &nothing, &nothing),
+        (&half, "bob@example.com", &json!({"of": "bob"}), &nothing),
+        (&own, "bob@example.com", &json!({"of": "bob"}), &nothing),
+        (&seeing, "bob@example.com", &json!({"of": "bob"}), &json!({"of": "inner"})),
+    ] {
+        let shown = told(key, token).await;
+        let _: models::Token = serde_json::from_value(shown.clone()).unwrap();
+        let user = &shown["user_obj"];
+        assert_eq!((&user["email"], &user["attributes"]), (&json!(email), of_user));
+        assert_eq!((&user["username"], &user["groups_obj"][0]["attributes"]), (&json!("bob"), of_group));
+        if *key != own {
+            assert_eq!(&told(key, &bound).await["group_obj"]["attributes"], of_group);
+        }
+    }
+    assert_eq!(told(&half, &path).await["groups_obj"][0]["attributes"], nothing);
+    let at = |pk: &Value| format!("/core/groups/{}/", pk.as_str().unwrap());
+    let one = inner.as_str().unwrap();
+    let (_, only) = site.user_with("only", &[("authentik_core.view_group", Some(one))]).await;
+    let group = told(&only, &(at(&inner) + "?include_parents=true")).await;
+    assert_eq!((&group["attributes"], &group["parents_obj"][0]["attributes"]), (&json!({"of": "inner"}), &nothing));
+    let group = told(&seeing, &(at(&parent) + "?include_children=true")).await;
+    assert_eq!(group["children_obj"][0]["attributes"], json!({"of": "inner"}));
+
+    let role = site.role("of bob", &[]).await;
+    site.patch(&path, json!({"roles": [role]})).await;
+    let of_bob = format!("/rbac/roles/?users={bob}&inherited=true");
+    assert_eq!(count(&site, &blind, &of_bob).await, (200, json!(0)));
+    assert_eq!(count(&site, &half, &of_bob).await, (200, json!(1)));
+}

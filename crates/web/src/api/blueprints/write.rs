@@ -382,11 +382,20 @@ pub(super) async fn grant(
         Value::String(key) => key.clone(),
         key => key.to_string(),
     };
-    if !concerns(&permission.permission, model) {
-        let message = format!("'{}' is not about objects of {}.", permission.permission, model.name());
+    let permission = whole(&permission.permission, model);
+    if !concerns(&permission, model) {
+        let message = format!("'{permission}' is not about objects of {}.", model.name());
         return Err(refused(PERMISSIONS, &message));
     }
-    granted.name(role, &permission.permission, &object);
-    let done = roles::grant_in(change, role, &permission.permission, Some(&object)).await;
+    granted.name(role, &permission, &object);
+    let done = roles::grant_in(change, role, &permission, Some(&object)).await;
     done.map_err(|error| of_permissions(PERMISSIONS, error))
+}
+
+/// A right by its whole name: one without its app is of that of the entry's objects.
+fn whole(permission: &str, model: Model) -> String {
+    match model.name().split_once('.') {
+        Some((app, _)) if !permission.contains('.') => format!("{app}.{permission}"),
+        _ => permission.to_owned(),
+    }
 }
