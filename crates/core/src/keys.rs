@@ -267,9 +267,11 @@ mod tests {
         let digest = key.digest([1; 12], b"Basic YTpi");
         assert!(digest.is_some());
         assert_eq!(digest, key.digest([1; 12], b"Basic YTpi"));
-        for different in
-            [other.digest([1; 12], b"Basic YTpi"), key.digest([2; 12], b"Basic YTpi"), key.digest([1; 12], b"Basic YTpj")]
-        {
+        for different in [
+            other.digest([1; 12], b"Basic YTpi"),
+            key.digest([2; 12], b"Basic YTpi"),
+            key.digest([1; 12], b"Basic YTpj"),
+        ] {
             assert_ne!(digest, different);
         }
     }
