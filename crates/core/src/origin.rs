@@ -1,6 +1,7 @@
 //! Where a request comes from, as far as it can be believed (PX-040 … PX-044).
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::auth_via::{AuthVia, Proof};
@@ -38,9 +39,35 @@ pub struct Origin {
     /// Whether the peer's `X-Forwarded-*` are believed.
     pub peer_trusted: bool,
     /// 32 lower-case hex digits, unique per request (OA-010, PX-323).
-    pub request_id: String,
+    pub request_id: RequestId,
     /// What is asked for. Known where events are recorded, which the data plane leaves to others.
     pub asked: Option<Arc<Asked>>,
+}
+
+/// What a request is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// By us: ASCII. In place, since every request has one.
+    Ours([u8; 32]),
+    /// By somebody else.
+    Told(Box<str>),
+}
+
+impl Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Ours(id) => std::str::from_utf8(id).unwrap_or_default(),
+            Self::Told(id) => id,
+        }
+    }
+}
+
+impl From<&str> for RequestId {
+    fn from(id: &str) -> Self {
+        Self::Told(id.into())
+    }
 }
 
 impl Origin {

@@ -66,7 +66,7 @@ async fn ask(plane: &DataPlane, asker: &Asker) -> usize {
         client: CLIENT,
         peer: CLIENT,
         peer_trusted: true,
-        request_id: String::new(),
+        request_id: "".into(),
         asked: None,
     };
     let Handled::Answered(mut answer, _) = plane.handle(&mut request, &origin).await else { panic!("not ours") };

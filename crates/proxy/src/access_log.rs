@@ -265,7 +265,7 @@ mod tests {
             client: [203, 0, 113, 1].into(),
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            request_id: "0123456789abcdef0123456789abcdef".into(),
             asked: None,
         }));
         pending.served(Some(Seen { provider: "wiki \"1\"".into(), user: "ada\n".into() }));

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::meters::Call;
 use crate::path_class::PathClass;
 use crate::plane::DataPlane;
+use crate::recent_digests::Shown;
 
 pub use by_header::Header;
 
@@ -91,7 +92,9 @@ impl DataPlane {
 
     /// Digest under which the session of a cookie is stored.
     pub(crate) fn session_digest(&self, application: &Application, value: &str) -> Digest {
-        self.control.sessions().digest(application.provider.pk, &application.session_key(value))
+        self.recent_digests.of(Shown::Cookie, application.sessions.owner(), value.as_bytes(), || {
+            self.control.sessions().digest(application.provider.pk, &application.session_key(value))
+        })
     }
 
     /// Waits for an answer of the control plane, but not for long (PX-111).

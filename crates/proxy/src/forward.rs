@@ -18,6 +18,7 @@ pub(crate) use self::bodies::Until;
 use self::headers::Trailers;
 pub(crate) use self::headers::clean_aside;
 use crate::body::{Body, BodyError};
+use crate::http1::give_back_text;
 use crate::lines::Lines;
 use crate::listener::Slot;
 use crate::live::{Held, Lasting};
@@ -128,7 +129,9 @@ impl Forwarder {
         }
 
         let answer = if drives {
-            self.upstreams.send_driven(plan.target, request, &told, plan.set).await
+            let answer = self.upstreams.send_driven(plan.target, request, &told, plan.set).await;
+            give_back_text(told);
+            answer
         } else {
             to_absolute_form(request.uri_mut(), plan.target, &host)?;
             self.upstreams.send(plan.target, std::mem::take(request), upgrade.is_some()).await

@@ -18,4 +18,4 @@ pub(crate) use self::head::{
     write_fields, write_today,
 };
 pub(crate) use self::received::{Next, Received};
-pub(crate) use self::spare::{give as give_back, take as no_fields};
+pub(crate) use self::spare::{give as give_back, give_text as give_back_text, take as no_fields, take_text as no_text};

@@ -105,6 +105,11 @@ pub struct IdentityCache {
 }
 
 impl IdentityCache {
+    /// Whose part it is: no other application's, nor that of the same application before it was made anew.
+    pub fn owner(&self) -> u64 {
+        self.owner
+    }
+
     fn key(&self, digest: &Digest) -> Key {
         Key { owner: self.owner, digest: *digest }
     }

@@ -26,6 +26,7 @@ pub mod origin;
 pub mod path_class;
 pub mod permit;
 pub mod plane;
+mod recent_digests;
 pub mod remote;
 pub mod report;
 pub mod request_ids;

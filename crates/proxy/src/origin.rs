@@ -10,7 +10,7 @@ use http::header::{COOKIE, FORWARDED, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ipnet::IpNet;
-use portcullis_core::origin::{Origin, Scheme};
+use portcullis_core::origin::{Origin, RequestId, Scheme};
 
 use crate::body::Body;
 use crate::request_ids::RequestIds;
@@ -106,9 +106,9 @@ pub(crate) fn unknown(headers: &HeaderMap, peer: IpAddr, tls: bool, trust: &Trus
 }
 
 /// The id that a trusted peer has given a request, else a new one (PX-323).
-fn request_id(headers: &HeaderMap, ids: &RequestIds) -> String {
+fn request_id(headers: &HeaderMap, ids: &RequestIds) -> RequestId {
     match headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
-        Some(id) if is_sane_id(id) => id.to_owned(),
+        Some(id) if is_sane_id(id) => id.into(),
         _ => ids.next(),
     }
 }

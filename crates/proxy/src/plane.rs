@@ -32,6 +32,7 @@ use crate::meters::Meters;
 use crate::metrics::Kind;
 use crate::path_class::{Endpoint, PathClass};
 use crate::permit::Permit;
+use crate::recent_digests::RecentDigests;
 use crate::settings::ProxySettings;
 use crate::tls::Certificates;
 
@@ -54,6 +55,7 @@ pub struct DataPlane {
     pub(crate) live: LiveSessions,
     pub(crate) meters: Meters,
     pub(crate) process_key: HmacKey,
+    pub(crate) recent_digests: RecentDigests,
     pub(crate) used_states: moka::sync::Cache<[u8; 16], ()>,
 }
 
@@ -92,6 +94,7 @@ impl DataPlane {
             live: LiveSessions::default(),
             meters: Meters::new(),
             process_key: process_key(&*entropy),
+            recent_digests: RecentDigests::new(&*entropy),
             used_states: moka::sync::Cache::builder()
                 .max_capacity(MOST_STATES)
                 .eviction_policy(EvictionPolicy::lru())

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_core::entropy::Entropy;
+use portcullis_core::origin::RequestId;
 
 /// The ids of one connection's requests.
 ///
@@ -20,14 +21,17 @@ impl RequestIds {
     }
 
     /// The next id: 32 hex digits.
-    pub fn next(&self) -> String {
+    pub fn next(&self) -> RequestId {
         // Odd, so that no number comes twice; large, so that people can tell neighbours apart.
         const STRIDE: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
         let made = self.made.fetch_add(1, Ordering::Relaxed);
         let number = self.first.wrapping_add(STRIDE.wrapping_mul(u128::from(made)));
         let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
-        let digits = number.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-        std::str::from_utf8(digits.as_flattened()).unwrap_or_default().to_owned()
+        let mut id = [0; 32];
+        for (digits, byte) in id.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+            digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        RequestId::Ours(id)
     }
 }
 
@@ -43,7 +47,7 @@ mod tests {
     #[test]
     fn px_323_every_request_has_an_id_of_its_own() {
         let connections = [RequestIds::new(&SystemEntropy), RequestIds::new(&SystemEntropy)];
-        let ids: HashSet<String> = (0..2000).map(|number| connections[number % 2].next()).collect();
+        let ids: HashSet<String> = (0..2000).map(|number| connections[number % 2].next().to_string()).collect();
         assert_eq!(ids.len(), 2000);
         for id in ids {
             assert!(id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));

@@ -75,7 +75,7 @@ mod tests {
             client: [192, 0, 2, 1].into(),
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
-            request_id: "r".to_owned(),
+            request_id: "r".into(),
             asked: None,
         }));
         let Asked(visitor) = Asked::from_request_parts(&mut parts, &()).await.expect("has an origin");

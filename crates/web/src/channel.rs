@@ -337,7 +337,7 @@ mod tests {
             client,
             peer: client,
             peer_trusted: false,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            request_id: "0123456789abcdef0123456789abcdef".into(),
             asked: None,
         };
         let begun = begin(Arc::clone(&site.ctx), Arc::new(origin), &headers, &outpost, "one".to_owned()).await;

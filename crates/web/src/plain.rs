@@ -130,7 +130,7 @@ mod tests {
 
     fn origin(scheme: Scheme, peer: &str, peer_trusted: bool) -> Origin {
         let peer: IpAddr = peer.parse().expect("an address");
-        let (host, request_id) = ("id.example".to_owned(), "r".to_owned());
+        let (host, request_id) = ("id.example".to_owned(), "r".into());
         Origin { scheme, host, client: [203, 0, 113, 9].into(), peer, peer_trusted, request_id, asked: None }
     }
 

@@ -43,7 +43,7 @@ mod tests {
             client: [127, 0, 0, 1].into(),
             peer: [127, 0, 0, 1].into(),
             peer_trusted: false,
-            request_id: String::new(),
+            request_id: "".into(),
             asked: None,
         }
     }

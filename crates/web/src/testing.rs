@@ -185,7 +185,7 @@ impl Site {
             client,
             peer: client,
             peer_trusted: false,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            request_id: "0123456789abcdef0123456789abcdef".into(),
             asked: None,
         }));
         let response = router.oneshot(request).await.expect("infallible");

@@ -17,6 +17,7 @@ use crate::control::{ControlError, SessionRecord, Source};
 use crate::identity::{Identity, Session, SessionCookie};
 use crate::path_class::PathClass;
 use crate::plane::DataPlane;
+use crate::recent_digests::Shown;
 use crate::settings::{ForwardJwt, seconds};
 
 /// The `Authorization` fields of a request.
@@ -121,7 +122,9 @@ impl DataPlane {
 
     /// Key of the header cache: says nothing about the credentials to who has no process key (PX-106).
     fn header_key(&self, application: &Application, value: &[u8]) -> Digest {
-        keyed_digest(&self.process_key, &[&application.provider.pk.0.to_be_bytes(), value])
+        self.recent_digests.of(Shown::Header, application.credentials.owner(), value, || {
+            keyed_digest(&self.process_key, &[&application.provider.pk.0.to_be_bytes(), value])
+        })
     }
 
     /// Key of the cache of refusals: what is refused from one address may hold from another (OA-816).

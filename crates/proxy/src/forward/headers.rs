@@ -13,7 +13,7 @@ use portcullis_core::origin::Origin;
 
 use super::ForbiddenName;
 use crate::body::Body;
-use crate::http1::members;
+use crate::http1::{members, no_text};
 use crate::lines::Lines;
 use crate::origin::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, is_forwarded, starts_alike};
 
@@ -95,7 +95,7 @@ fn is_told(name: &HeaderName) -> bool {
 
 /// Tells where a request comes from (PX-278, PX-323) in lines of HTTP/1.1, and removes what the request says of that.
 pub(super) fn tell_in_lines(headers: &mut HeaderMap, origin: &Origin, set: [Option<&Lines>; 2]) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(256 + origin.host.len());
+    let mut lines = no_text();
     for part in ["X-Forwarded-Proto: ", origin.scheme.as_str(), "\r\nX-Forwarded-For: "] {
         lines.extend_from_slice(part.as_bytes());
     }

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
 use tokio::task::unconstrained;
-use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::dial::{Dial, DialError, Stream};
@@ -30,8 +30,8 @@ use crate::lines::Lines;
 
 /// Idle connections that one upstream may have.
 const MOST_IDLE: usize = 512;
-/// How often idle connections are looked after.
-const SWEEP: Duration = Duration::from_secs(15);
+/// Between two looks after idle connections, at most and at least.
+const SWEEPS: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(1)];
 /// Longest head of an answer, informational ones before it included.
 const LONGEST_HEAD: usize = 256 * 1024;
 /// Room to read into, at first and at most.
@@ -93,7 +93,8 @@ impl Connection {
 
 struct Idle {
     connection: Box<Connection>,
-    since: Instant,
+    /// How often idle connections had been looked after when it became one: cheaper to tell than the time.
+    since: u64,
 }
 
 /// The idle connections to one upstream.
@@ -101,13 +102,16 @@ pub(super) struct Pool {
     dial: Dial,
     keep: Duration,
     idle: Mutex<Vec<Idle>>,
+    /// How often idle connections were looked after.
+    sweeps: AtomicU64,
 }
 
 impl Pool {
     /// A pool without connections, which closes those that were unused for `keep` (PX-284).
     pub(super) fn new(dial: Dial, keep: Duration) -> Arc<Self> {
-        let pool = Arc::new(Self { dial, keep, idle: Mutex::default() });
-        tokio::spawn(sweep(Arc::downgrade(&pool)));
+        let pool = Arc::new(Self { dial, keep, idle: Mutex::default(), sweeps: AtomicU64::new(0) });
+        let [longest, shortest] = SWEEPS;
+        tokio::spawn(sweep(Arc::downgrade(&pool), keep.clamp(shortest, longest)));
         pool
     }
 
@@ -170,7 +174,7 @@ impl Pool {
     fn put(&self, connection: Box<Connection>) {
         let mut idle = self.idle();
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: self.sweeps.load(Ordering::Relaxed) });
         }
     }
 
@@ -180,13 +184,15 @@ impl Pool {
 }
 
 /// Closes connections that nobody has used, or that the upstream has closed, until the pool is gone.
-async fn sweep(pool: Weak<Pool>) {
+async fn sweep(pool: Weak<Pool>, every: Duration) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        tokio::time::sleep(every).await;
         let Some(pool) = pool.upgrade() else { return };
-        let now = Instant::now();
+        let before = pool.sweeps.fetch_add(1, Ordering::Relaxed);
+        // It was put away at some time between two sweeps: from the later one on, it was unused for sure.
+        let unused = |idle: &Idle| every * u32::try_from(before.saturating_sub(idle.since)).unwrap_or(u32::MAX);
         let mut idle = std::mem::take(&mut *pool.idle());
-        idle.retain_mut(|idle| now.duration_since(idle.since) < pool.keep && idle.connection.is_at_rest());
+        idle.retain_mut(|idle| unused(idle) < pool.keep && idle.connection.is_at_rest());
         // Those that came back meanwhile were used last, and are used next.
         let mut present = pool.idle();
         idle.append(&mut present);
@@ -373,6 +379,25 @@ mod tests {
         }
         let wakes: Vec<u32> = bells.iter().map(|bell| bell.0.load(Ordering::Relaxed)).collect();
         assert!(wakes[1..].iter().all(|&wakes| wakes <= 1), "{wakes:?}");
+    }
+
+    /// PX-284: an idle connection is kept for as long as it was said, and closed soon after.
+    #[tokio::test]
+    async fn px_284_an_idle_connection_is_closed_when_its_time_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        for (keep, closed_by) in [(5, 10), (40, 75)] {
+            let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(keep));
+            let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
+            let _peer = accepted.unwrap();
+            tokio::time::pause();
+            pool.put(connection.unwrap());
+            tokio::time::sleep(Duration::from_millis(1000 * keep - 1)).await;
+            assert_eq!(pool.idle().len(), 1, "{keep}");
+            tokio::time::sleep(Duration::from_secs(closed_by - keep + 1)).await;
+            assert_eq!(pool.idle().len(), 0, "{keep}");
+            tokio::time::resume();
+        }
     }
 
     /// PX-284: a connection over which something came unasked is not used, also by a task that has used up its turn.

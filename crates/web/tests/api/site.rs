@@ -378,7 +378,7 @@ pub(crate) fn origin(host: &str) -> Origin {
         client: "192.0.2.7".parse().unwrap(),
         peer: "192.0.2.7".parse().unwrap(),
         peer_trusted: false,
-        request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        request_id: "0123456789abcdef0123456789abcdef".into(),
         asked: None,
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn origin(host: &str) -> Origin {
         client: address,
         peer: address,
         peer_trusted: false,
-        request_id: String::new(),
+        request_id: "".into(),
         asked: None,
     }
 }

@@ -342,7 +342,7 @@ impl Site {
             client: client.parse().unwrap(),
             peer: client.parse().unwrap(),
             peer_trusted: false,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            request_id: "0123456789abcdef0123456789abcdef".into(),
             asked: None,
         };
         match self.plane.handle(&mut request.body(Body::Empty).unwrap(), &origin).await {
@@ -367,7 +367,7 @@ impl Site {
             client: [192, 0, 2, 1].into(),
             peer: [127, 0, 0, 1].into(),
             peer_trusted: true,
-            request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            request_id: "0123456789abcdef0123456789abcdef".into(),
             asked: None,
         };
         match self.plane.handle(&mut question.body(Body::Empty).unwrap(), &origin).await {
