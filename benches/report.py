@@ -70,14 +70,14 @@ def scale():
 
 def large():
     """What is there of a large directory: `benches/directory` measures that, by itself."""
-    _, heading, rest = (ROOT / "docs/performance.md").read_text().partition("\n## A large directory\n")
+    _, heading, rest = (ROOT / "docs/src/performance.md").read_text().partition("\n## A large directory\n")
     return heading + rest
 
 
 def write(cases, facts, arguments, machine):
     binary = f"--binary {arguments.binary} " if arguments.binary else ""
-    (ROOT / "docs/performance.svg").write_text(plot(cases))
-    (ROOT / "docs/performance.md").write_text(f"""# Performance
+    (ROOT / "docs/src/performance.svg").write_text(plot(cases))
+    (ROOT / "docs/src/performance.md").write_text(f"""# Performance
 
 What a request costs, measured by `benches/run {binary}--write` ({machine}; {arguments.connections} keep-alive connections,
 {arguments.rounds} interleaved rounds of {arguments.seconds} s each, medians). Everything runs on one machine over loopback; the
@@ -92,7 +92,7 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 - *warm Basic*, *warm Bearer*: no cookie; the same credential on every request, as `git`, `curl` and mail clients send it.
 - *cold Basic*: the cache of verified credentials is turned off and every request shows another of 512 app passwords, so
   each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it.
-- *asks*: the configurations of [docs/integrations](integrations/README.md), with a session cookie.
+- *asks*: the configurations of [docs/src/integrations](integrations/README.md), with a session cookie.
 
 {facts}
 
@@ -101,8 +101,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 Two thirds and more are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
 spread thin: reading two heads, writing them, the keyed digest of the credential. The fields of most answers are not taken apart,
 but handed on in the bytes they came in. Requests without a body are read and written without a queue or another task in between
-([decision 0011](src/decisions/0011-plain-requests.md)), those with one by the HTTP library. The binary is built by a profile of what it does,
-as released ones are ([decision 0013](src/decisions/0013-profiled-release.md) has what that saves). What of it is ours
+([decision 0011](decisions/0011-plain-requests.md)), those with one by the HTTP library. The binary is built by a profile of what it does,
+as released ones are ([decision 0013](decisions/0013-profiled-release.md) has what that saves). What of it is ours
 is counted in instructions, which do not depend on what else the machine does:
 `cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
 `callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a

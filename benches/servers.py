@@ -161,8 +161,8 @@ class Stage:
         return self.start([program("nginx"), "-p", folder, "-c", folder / "nginx.conf"])
 
     def documented(self, name, port, core):
-        """A configuration of docs/integrations, for this upstream."""
-        text = (ROOT / "docs/integrations" / name).read_text()
+        """A configuration of docs/src/integrations, for this upstream."""
+        text = (ROOT / "docs/src/integrations" / name).read_text()
         for old, new in [("127.0.0.1:8000", f"127.0.0.1:{self.port}"), ("127.0.0.1:9000", f"127.0.0.1:{core}"),
                          ("port_value: 8000", f"port_value: {self.port}"), ("port_value: 9000", f"port_value: {core}"),
                          ("8080", str(port))]:

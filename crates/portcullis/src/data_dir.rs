@@ -111,7 +111,10 @@ pub(crate) fn existing(settings: &Settings) -> Result<(Place, Zeroizing<Vec<u8>>
             Err(format!("there is no secret key: set secret_key to the one that the nodes have, or bring {key_file}")
                 .into())
         }
-        _ => Err(format!("there is no instance in {}", settings.general.data_dir.display()).into()),
+        _ => {
+            let directory = settings.general.data_dir.display();
+            Err(format!("there is no instance in {directory}: say where it is with --data-dir").into())
+        }
     }
 }
 

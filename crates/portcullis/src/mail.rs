@@ -60,8 +60,9 @@ pub(crate) fn test(settings: &Settings, address: &str) -> Result<(), Failure> {
     let to = Address::parse(address).map_err(|error| format!("{address}: {error}"))?;
     serve::runtime()?.block_on(async {
         let (smtp, from) = server(settings)?.ok_or("email.host is not set: no mail is sent")?;
-        mail::test(&smtp, &SystemClock, &SystemEntropy, to).await?;
         let server = settings.email.host.as_deref().unwrap_or_default();
+        let done = mail::test(&smtp, &SystemClock, &SystemEntropy, to).await;
+        done.map_err(|error| format!("{server}, port {}: {error}", settings.email.port))?;
         Ok(writeln!(std::io::stdout(), "{server} took a mail from {from} to {address}")?)
     })
 }

@@ -55,7 +55,10 @@ fn main() -> ExitCode {
 
 fn run(Cli { common, command }: Cli) -> Result<(), Failure> {
     match command {
-        Command::Serve => serve::run(load(&common)?.0),
+        Command::Serve => {
+            let (settings, layers) = load(&common)?;
+            serve::run(settings, &layers)
+        }
         Command::Outpost => {
             let (settings, layers) = load(&common)?;
             outpost::run(settings, &layers)

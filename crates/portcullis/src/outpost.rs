@@ -38,6 +38,7 @@ pub(crate) fn run(mut settings: Settings, layers: &Layers) -> Result<(), Failure
         settings.listen.metrics = Value::read(METRICS).unwrap_or_default();
     }
     let level = observe::start_adjustable_logging(settings.log.format, &settings.general.log_level)?;
+    layers.warn_about_ignored();
     open_files::allow_many();
     serve::runtime()?.block_on(async {
         let tokens = Tokens::default();

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_core::clock::Clock;
@@ -119,6 +119,7 @@ impl Keys {
                 Self { old, new, next: None, directory }
             }
             (None, None, Some(old)) => {
+                spare_an_older_one(&directory.join(OLD), &old)?;
                 let next = directory.join(NEXT);
                 // One that is there already is of a run that was interrupted.
                 let new = match data_dir::read_key(&next)? {
@@ -144,11 +145,24 @@ impl Keys {
     fn put_in_force(&self) -> Result<(), Failure> {
         let (Some(next), Some(kept)) = (&self.next, self.kept()) else { return Ok(()) };
         let failed = |error: std::io::Error| format!("cannot put {} in force: {error}", next.display());
-        // Of an earlier replacement; what it opened is older still.
+        // Of a run that was interrupted, and perhaps not whole.
         drop(std::fs::remove_file(&kept));
         let old = String::from_utf8_lossy(&self.old);
         data_dir::write_key(&kept, &old).map_err(failed)?;
         std::fs::rename(next, self.directory.join(SECRET_KEY)).map_err(failed)?;
         Ok(File::open(&self.directory)?.sync_all()?)
+    }
+}
+
+/// Refuses to write over the key of an earlier replacement, which some backup may need. The key that is replaced now, or
+/// its beginning, is of a run that was interrupted.
+fn spare_an_older_one(kept: &Path, old: &RootSecret) -> Result<(), Failure> {
+    match data_dir::read_key(kept)? {
+        Some(older) if !old.starts_with(&older) => Err(format!(
+            "{} is there from an earlier replacement: move it to the backups that it opens, and run the command again",
+            kept.display()
+        )
+        .into()),
+        _ => Ok(()),
     }
 }

@@ -14,15 +14,16 @@ use crate::instance::Instance;
 use crate::listeners::{Bound, Faces, Serving, Tokens};
 use crate::local::Local;
 use crate::others::Others;
-use crate::settings::Settings;
+use crate::settings::{Layers, Settings};
 use crate::{Failure, authorities, blueprints, face, instance, listeners, observe, open_files, places, signals, sweep};
 
 /// Opens the instance and serves until the process is told to stop.
 ///
 /// # Errors
 /// One line when it cannot start. Everything that can be refused is refused before anything is created.
-pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
+pub(crate) fn run(settings: Settings, layers: &Layers) -> Result<(), Failure> {
     observe::start_logging(settings.log.format, &settings.general.log_level)?;
+    layers.warn_about_ignored();
     open_files::allow_many();
     runtime()?.block_on(async {
         let stop = CancellationToken::new();

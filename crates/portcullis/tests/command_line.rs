@@ -158,7 +158,7 @@ fn oa_931_what_is_no_installation_id_is_refused() {
 fn oa_930_a_missing_instance_is_told_first() {
     let place = Place::new();
     let refused = place.refused(&["import", "http://localhost:1"], &[("PORTCULLIS_IMPORT_TOKEN", "token")]);
-    assert!(refused.contains("there is no instance in"), "{refused}");
+    assert!(refused.contains("there is no instance in") && refused.contains("--data-dir"), "{refused}");
 }
 
 /// CO-720: `-` is a blueprint on standard input.
@@ -460,6 +460,24 @@ fn co_460_a_key_file_is_replaced() {
     assert!(error.starts_with("the secret key is not the one"), "{error}");
 }
 
+/// CO-460: a second replacement does not write over the key of the first, which backups may need.
+#[test]
+fn co_460_an_older_key_is_not_written_over() {
+    let place = Place::new();
+    place.serve_once(&[]);
+    let key = |name: &str| fs::read_to_string(place.path("portcullis-data").join(name)).unwrap();
+    let first = key("secret.key");
+    assert!(place.command(&["rekey"]).output().unwrap().status.success());
+    let second = key("secret.key");
+    let refused = place.refused(&["rekey"], &[]);
+    assert!(refused.contains("secret.key.old is there from an earlier replacement: move it"), "{refused}");
+    assert_eq!((key("secret.key.old"), key("secret.key")), (first, second.clone()));
+    fs::rename(place.path("portcullis-data/secret.key.old"), place.path("first.key")).unwrap();
+    assert!(place.command(&["rekey"]).output().unwrap().status.success());
+    assert_eq!(key("secret.key.old"), second);
+    place.serve_once(&[]);
+}
+
 /// CO-460: a run that was interrupted after everything was sealed is finished by the next one.
 #[test]
 fn co_460_an_interrupted_replacement_is_finished() {
@@ -497,6 +515,15 @@ fn co_460_a_key_from_the_settings_is_replaced() {
     assert!(rekey(&second, &first).status.success());
     place.serve_once(&[("PORTCULLIS_SECRET_KEY", &second)]);
     assert!(!place.path("portcullis-data/secret.key").exists());
+}
+
+/// CO-008: variables of another server that have no effect are named when it starts, without what they hold.
+#[test]
+fn co_008_ignored_variables_are_told_at_the_start() {
+    let place = Place::new();
+    let served = Served::start(&place, &[("AUTHENTIK_REDIS__PASSWORD", "hunter2"), ("AUTHENTIK_LOG_LEVEL", "info")]);
+    let told = &served.before_ready;
+    assert!(told.contains("ignored: AUTHENTIK_REDIS__PASSWORD\"") && !told.contains("hunter2"), "{told}");
 }
 
 /// CO-008: `portcullis config` prints what is in force and where it was set, secrets masked.

@@ -231,7 +231,11 @@ impl DataPlane {
                 }
             }
             _ if !self.control.is_ready() => (answer::not_yet(origin), Kind::App),
-            _ => return ControlFlow::Break(Handled::NotOurs),
+            _ => {
+                // Where somebody wonders why the sign-in page answers in an application's place.
+                tracing::debug!(host = origin.host, "no provider has this host: the control plane answers");
+                return ControlFlow::Break(Handled::NotOurs);
+            }
         };
         self.applications.others().request(method, began.elapsed(), kind);
         ControlFlow::Break(Handled::Answered(answer, None))

@@ -66,7 +66,7 @@ impl Front {
         let folder = directory("front");
         let root = folder.path();
         let file = |name: &str| {
-            let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/integrations").join(name);
+            let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/integrations").join(name);
             let text = std::fs::read_to_string(&shown).unwrap_or_else(|error| panic!("{}: {error}", shown.display()));
             let text = text
                 // First: another port may hold these digits.

@@ -13,6 +13,9 @@ use portcullis_core::page::{self, escape};
 use portcullis_proxy::body::Body;
 use serde_json::{Map, Value, json};
 
+/// What people look for first among the headers that say who they are.
+const FIRST: [&str; 4] = ["x-authentik-username", "x-authentik-name", "x-authentik-email", "x-authentik-groups"];
+
 /// Answers any request with what it looks like from here.
 pub(crate) fn answer(request: &Request<Body>) -> Response<Body> {
     let wants_page = request.headers().get(ACCEPT).is_some_and(|accept| contains(accept, "text/html"));
@@ -59,7 +62,8 @@ fn as_json(request: &Request<Body>) -> Value {
 }
 
 fn as_page(request: &Request<Body>) -> String {
-    let (identity, other): (Vec<_>, Vec<_>) = shown(request.headers()).partition(|(name, _)| is_identity(name));
+    let (mut identity, other): (Vec<_>, Vec<_>) = shown(request.headers()).partition(|(name, _)| is_identity(name));
+    identity.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     let decoded = authorization(request.headers()).map(|text| row("authorization, decoded", &text)).unwrap_or_default();
     let rows = |headers: &[(String, String)]| headers.iter().map(|(name, value)| row(name, value)).collect::<String>();
     let user = request.headers().get("x-authentik-username").map_or("nobody", |name| name.to_str().unwrap_or("?"));
@@ -70,7 +74,8 @@ fn as_page(request: &Request<Body>) -> String {
          <title>What the application sees</title><style>{}</style></head><body><main class=\"card wide\">\
          <p class=\"brand\">Demo application</p><h1>Hello, {}</h1><p>This application has no sign-in of its own. \
          Below is the request as Portcullis passed it on: <code>{} {}</code></p>\
-         <h2>Who you are</h2><table>{}{decoded}</table><h2>Other headers</h2><table>{}</table>\
+         <h2>Who you are</h2><table class=\"pairs\">{}{decoded}</table>\
+         <h2>Other headers</h2><table class=\"pairs\">{}</table>\
          <p class=\"actions\"><a class=\"button quiet\" href=\"/outpost.goauthentik.io/sign_out\">Sign out</a></p>\
          </main></body></html>\n",
         page::STYLE,
@@ -119,8 +124,8 @@ mod tests {
         let request = Request::get("/a?b=c")
             .header(ACCEPT, accept)
             .header(AUTHORIZATION, "Basic aW50cmFuZXQ6c2VzYW1l")
-            .header("x-authentik-username", "ada")
             .header("x-authentik-name", "<ada>")
+            .header("x-authentik-username", "ada")
             .body(Body::Empty)
             .unwrap();
         let bytes = answer(&request).into_body().collect().await.unwrap().to_bytes();
@@ -141,5 +146,6 @@ mod tests {
                 && page.contains("&lt;ada&gt;")
                 && !page.contains("<ada>")
         );
+        assert!(page.find("x-authentik-username") < page.find("x-authentik-name"), "{page}");
     }
 }

@@ -13,6 +13,8 @@ pub(crate) type Environment = BTreeMap<String, String>;
 /// Looked for in the working directory unless `--config` names another.
 const FILE: &str = "portcullis.toml";
 const PREFIX: &str = "PORTCULLIS_";
+/// What other servers of this API begin their variables with; some settings are known by it, too.
+const ALIAS: &str = "AUTHENTIK_";
 
 /// Where a value was set.
 #[derive(Clone, Debug)]
@@ -113,6 +115,8 @@ fn suggestion(nearest: Option<&str>) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     values: BTreeMap<&'static str, Written>,
+    /// Variables of a foreign prefix that are no settings of ours.
+    ignored: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -150,6 +154,7 @@ impl Layers {
 
     fn with(self, environment: &Environment, flags: &[(String, String)]) -> Result<Self, SettingsError> {
         let mut layers = self;
+        layers.ignored = ignored(environment);
         for (name, text, place) in from_environment(environment) {
             layers.set(&name, &text, place, environment)?;
         }
@@ -200,6 +205,13 @@ impl Layers {
         })
     }
 
+    /// Tells, by name, what is set for another server of this API and has no effect here.
+    pub(crate) fn warn_about_ignored(&self) {
+        if !self.ignored.is_empty() {
+            tracing::warn!("no settings of Portcullis, and ignored: {}", self.ignored.join(", "));
+        }
+    }
+
     /// Whether nobody has set it.
     pub(crate) fn is_default(&self, key: &str) -> bool {
         matches!(self.place(key), Place::Default)
@@ -212,17 +224,15 @@ impl Layers {
 }
 
 fn unknown(name: &str, place: Place) -> SettingsError {
-    let in_environment = matches!(place, Place::Variable(_));
+    // The prefix that all variables share says nothing about likeness.
+    let prefix = if matches!(place, Place::Variable(_)) { PREFIX } else { "" };
+    let written = name.strip_prefix(prefix).unwrap_or(name);
     let nearest = declarations()
-        .map(
-            |declared| {
-                if in_environment { format!("{PREFIX}{}", declared.variable()) } else { declared.key.to_owned() }
-            },
-        )
-        .map(|candidate| (strsim::jaro_winkler(name, &candidate), candidate))
+        .map(|declared| if prefix.is_empty() { declared.key.to_owned() } else { declared.variable() })
+        .map(|candidate| (strsim::jaro_winkler(written, &candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
-        .map(|(_, candidate)| candidate);
+        .map(|(_, candidate)| format!("{prefix}{candidate}"));
     SettingsError::Unknown { place, name: name.to_owned(), nearest }
 }
 
@@ -284,14 +294,26 @@ fn from_environment(environment: &Environment) -> impl Iterator<Item = Setting> 
     aliases.chain(own)
 }
 
-/// Variables that are no settings although they begin like one.
-fn is_elsewhere_read(name: &str) -> bool {
-    is_service_link(name) || name.starts_with("PORTCULLIS_BLUEPRINT_") || name == crate::import::TOKEN
+/// Variables of the alias prefix that no setting has, and that are not for blueprints to read.
+fn ignored(environment: &Environment) -> Vec<String> {
+    let is_setting =
+        |rest: &str| declarations().any(|declared| declared.aliases.contains(&ALIAS) && declared.variable() == rest);
+    let is_of_use = |rest: &str| {
+        is_setting(rest) || is_service_link(rest) || rest.starts_with("BLUEPRINT_") || rest.starts_with("BOOTSTRAP_")
+    };
+    let foreign = environment.keys().filter(|name| name.strip_prefix(ALIAS).is_some_and(|rest| !is_of_use(rest)));
+    foreign.cloned().collect()
 }
 
-/// Variables that Kubernetes gives to every container when a service is called `portcullis`.
-fn is_service_link(name: &str) -> bool {
-    let rest = name.trim_start_matches(PREFIX);
+/// Variables that are no settings although they begin like one.
+fn is_elsewhere_read(name: &str) -> bool {
+    is_service_link(name.trim_start_matches(PREFIX))
+        || name.starts_with("PORTCULLIS_BLUEPRINT_")
+        || name == crate::import::TOKEN
+}
+
+/// Variables that Kubernetes gives to every container when a service is called like the prefix, by what follows that.
+fn is_service_link(rest: &str) -> bool {
     rest == "PORT" || rest.starts_with("PORT_") || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")
 }
 
@@ -376,6 +398,7 @@ mod tests {
             "FILE: unknown setting listen.htp, did you mean listen.http?"
         );
         assert_eq!(load_file("zzz = 1").unwrap_err(), "FILE: unknown setting zzz");
+        assert_eq!(load(&[("PORTCULLIS_NONSENSE", "")]).unwrap_err(), "unknown setting PORTCULLIS_NONSENSE");
     }
 
     /// CO-008: unknown variables of the alias prefix, and those of a Kubernetes service of our name, are ignored.
@@ -388,6 +411,20 @@ mod tests {
             ("PORTCULLIS_PORT_9000_TCP_ADDR", "10.0.0.1"),
         ];
         assert!(load(&foreign).is_ok());
+    }
+
+    /// CO-008: variables of the alias prefix that are ignored are known by name, to be told at the start.
+    #[test]
+    fn co_008_ignored_variables_are_known_by_name() {
+        let set = [
+            ("AUTHENTIK_POSTGRESQL__HOST", "db"),
+            ("AUTHENTIK_LISTEN__HTTP", "127.0.0.1:1"),
+            ("AUTHENTIK_SERVICE_HOST", "10.0.0.1"),
+            ("AUTHENTIK_BLUEPRINT_KEY", "for a blueprint"),
+            ("AUTHENTIK_SECRET_KEY", "hunter2"),
+        ];
+        let layers = Layers::gather(None, &environment(&set), &[]).unwrap();
+        assert_eq!(layers.ignored, ["AUTHENTIK_POSTGRESQL__HOST", "AUTHENTIK_SECRET_KEY"]);
     }
 
     /// CO-008: a value of the wrong kind is one line that names setting, place and kind, and the value unless it may be

@@ -12,7 +12,9 @@ fn page() -> String {
          <!-- Generated from crates/portcullis/src/settings.rs by `just docs-gen`. Do not edit. -->\n\n\
          A setting is looked for in the file `portcullis.toml` in the working directory (or the one that `--config`\n\
          names), then in the environment, then among the flags (`--set KEY=VALUE`); the last one found wins. An\n\
-         unknown name is an error. `portcullis config` prints what is in force, and where it was set.\n\n\
+         unknown name is an error; of variables that begin with `AUTHENTIK_`, those that are named below count, and the\n\
+         others are ignored with a warning at the start. `portcullis config` prints what is in force, and where it was\n\
+         set.\n\n\
          A value `file://PATH` stands for the trimmed content of that file, `env://NAME` for that variable. With\n\
          `?fallback` behind it, the fallback is used when the file or variable cannot be read. Lists are comma\n\
          separated, or TOML arrays. [A sample file](portcullis.toml) holds every setting with its default.\n",

@@ -74,7 +74,7 @@ fn co_324_test_email() {
             (vec![host, ("PORTCULLIS_EMAIL__USE_TLS", "true"), ("PORTCULLIS_EMAIL__USE_SSL", "true")], "choose one"),
             (vec![host, ("PORTCULLIS_EMAIL__FROM", "nobody")], "email.from"),
             (vec![host, ("PORTCULLIS_EMAIL__USERNAME", "ada")], "email.password"),
-            (vec![("PORTCULLIS_EMAIL__HOST", "127.0.0.1"), ("PORTCULLIS_EMAIL__PORT", "1")], "onnection"),
+            (vec![("PORTCULLIS_EMAIL__HOST", "127.0.0.1"), ("PORTCULLIS_EMAIL__PORT", "1")], "127.0.0.1, port 1: "),
             // A server that offers no encryption gets nothing.
             (vec![("PORTCULLIS_EMAIL__HOST", "127.0.0.1"), ("PORTCULLIS_EMAIL__USE_TLS", "true")], "STARTTLS"),
         ] {

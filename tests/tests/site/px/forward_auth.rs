@@ -1,4 +1,4 @@
-//! Other reverse proxies in front, with the configurations of `docs/integrations`.
+//! Other reverse proxies in front, with the configurations of `docs/src/integrations`.
 
 use futures_util::{SinkExt, StreamExt};
 use portcullis_testkit::fronts::{Front, Kind, Place, WANTED};
