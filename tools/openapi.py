@@ -84,7 +84,7 @@ CHALLENGES = {
     "ak-stage-identification", "ak-stage-password", "ak-stage-authenticator-validate", "ak-stage-authenticator-totp",
     "ak-stage-authenticator-static", "ak-stage-authenticator-webauthn", "ak-stage-consent", "ak-stage-user-login",
     "ak-stage-email", "ak-stage-prompt", "ak-stage-session-end", "ak-stage-access-denied", "ak-stage-flow-error",
-    "xak-flow-redirect",
+    "ak-provider-iframe-logout", "xak-flow-redirect",
 }
 PLAIN = {
     "i32": {"type": "integer"},

@@ -29,6 +29,9 @@ pub enum Error {
     /// Too much is asked for at the same time.
     #[error("busy")]
     Busy,
+    /// Another answer to the same question came first.
+    #[error("answered already")]
+    Answered,
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),

@@ -31,7 +31,7 @@ use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::oauth::marker;
 use crate::sessions::{self, may_sign_in};
-use crate::{directory, flows};
+use crate::{directory, flows, own_fields};
 use challenge::{Challenge, Remedy};
 use run::{Run, Step, Stored};
 use stages::Stages;
@@ -124,15 +124,25 @@ pub enum SessionCookie {
 /// Fields of an answer.
 pub type Fields = Map<String, Value>;
 
+/// What is said of an answer to a flow that is not there any more.
+const BEGUN_ANEW: &str = "What you answered has ended, or another window took its place. Please begin again.";
+
 /// Most cookies of one name that are looked at: a sibling domain may plant more.
 const MOST_COOKIES: usize = 4;
 
 /// Says what a browser is asked. Nothing is kept that can be told anew.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] when the address starts too many; else when
-/// the store fails.
+/// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] when the address starts too many,
+/// [`Error::Answered`] when answers come again and again meanwhile; else when the store fails.
 pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
+    match shown(ctx, visit).await {
+        Err(Error::Answered) => shown(ctx, visit).await,
+        shown => shown,
+    }
+}
+
+async fn shown(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
     let desk = Desk::at(ctx, visit).await?;
     if let Some(to) = desk.signed_in_already() {
         return Ok(desk.turn(Next::To(to)));
@@ -143,29 +153,61 @@ pub async fn show(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 /// Takes an answer. `component` is what the client believes to answer, if it says so (CO-302).
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such flow, [`Error::Throttled`] after too many failures or starts,
-/// [`Error::Busy`] when another answer came first; else when the store fails.
+/// As [`show`], and [`Error::Throttled`] after too many failures.
 pub async fn answer(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
+    match answered(ctx, visit, component, fields).await {
+        Err(Error::Answered) => overtaken(ctx, visit).await,
+        answered => answered,
+    }
+}
+
+async fn answered(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fields: &Fields) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
-    if desk.run.step == Step::Done {
-        // There is nothing to answer: whom the flow does not admit goes on.
+    if matches!(desk.run.step, Step::Done | Step::AfterPassword) {
+        // There is nothing to answer: whom the flow does not admit goes on, and so does whose second factor is gone.
         return desk.done().await;
     }
     let asked = desk.challenge().await?;
     if component.is_some_and(|component| component != asked.component()) {
-        desk.problem("component", "This is not the step that the flow is at.", "invalid");
+        let text = if desk.goes_on { "This is not the step that the flow is at." } else { BEGUN_ANEW };
+        desk.problem("component", text, "invalid");
         return desk.done().await;
     }
     desk.take(fields).await?;
     desk.done().await
 }
 
-/// Takes user name and password at once, as the sign-in page asks for them.
+/// Where a browser is that has answered when another answer to the same question had been taken: a button was pressed twice.
+async fn overtaken(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
+    let mut desk = Desk::at(ctx, visit).await?;
+    if desk.goes_on {
+        desk.problem("non_field_errors", "Another answer came first. Please answer once more.", "invalid");
+        return desk.done().await;
+    }
+    // The other answer has ended the flow, or its cookie is the one that the flow goes on with.
+    let to = desk.run.next.clone();
+    Ok(desk.turn(Next::To(to)))
+}
+
+/// Takes user name and password at once, as the sign-in page asks for them. They are taken again when another answer came
+/// first: of a button that is pressed twice, browsers heed the second answer alone.
 ///
 /// # Errors
 /// As [`answer`].
 pub async fn sign_in(ctx: &Context, visit: &Visit<'_>, identifier: &str, password: &str) -> Result<Turn, Error> {
+    match signed_in(ctx, visit, identifier, password).await {
+        Err(Error::Answered) => signed_in(ctx, visit, identifier, password).await,
+        signed_in => signed_in,
+    }
+}
+
+async fn signed_in(ctx: &Context, visit: &Visit<'_>, identifier: &str, password: &str) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
+    let early = matches!(desk.run.step, Step::Identification | Step::Password);
+    if desk.goes_on && !early && identifier.trim() != desk.run.identifier {
+        // Somebody else was on their way in, in another window perhaps.
+        desk.begin_anew().await?;
+    }
     // What was typed before is typed again; what failed before is not forgotten.
     if matches!(desk.run.step, Step::Identification | Step::Password) {
         // The name of whom a policy has chosen stands in the form, and nobody has typed it.
@@ -210,9 +252,13 @@ struct Desk<'a> {
     stages: Stages,
     login: Option<(LoginSession, Account)>,
     stored: Option<Stored>,
+    /// Whether the stored run goes on. Else it is another flow's, or there is none, and one begins.
+    goes_on: bool,
     run: Run,
-    /// The run as it was begun, when it is new.
+    /// The run as it was found, or begun.
     begun: Run,
+    /// What was typed as one's own fields, and is to be mended.
+    typed: own_fields::Changes,
     problems: Vec<Problem>,
     cookies: Cookies,
     /// Whether the run gets a new cookie: whoever knew the old one has not proved anything (CO-384).
@@ -234,9 +280,12 @@ impl<'a> Desk<'a> {
             }
         }
         drop(conn);
-        let run = match &stored {
-            Some(found) if start::goes_on(ctx, visit, &found.run, login.as_ref()) => found.run.clone(),
-            _ => {
+        let found = stored.as_ref().map(|stored| &stored.run);
+        let found = found.filter(|run| start::goes_on(ctx, visit, run, login.as_ref())).cloned();
+        let goes_on = found.is_some();
+        let run = match found {
+            Some(run) => run,
+            None => {
                 ctx.rates.flow_start(&ctx.limits, visit.visitor.client, ctx.now())?;
                 start::begin(ctx, visit, &flow, login.as_ref()).await?
             }
@@ -248,21 +297,53 @@ impl<'a> Desk<'a> {
             stages,
             login,
             stored,
+            goes_on,
             begun: run.clone(),
             run,
+            typed: own_fields::Changes::default(),
             problems: Vec::new(),
             cookies: Cookies::default(),
             rotate: false,
         };
-        if let Some(next) = param(visit.query, "next") {
-            local_target(&next).clone_into(&mut desk.run.next);
-        }
-        if let Some(redirect) = &desk.run.redirect {
-            desk.run.next.clone_from(redirect);
-        }
+        desk.find_next();
         desk.begun.next.clone_from(&desk.run.next);
         desk.check_pending().await?;
+        desk.check_second_factor().await?;
         Ok(desk)
+    }
+
+    /// Where the browser goes afterwards: where it says now, unless a policy wants it elsewhere.
+    fn find_next(&mut self) {
+        if let Some(next) = param(self.visit.query, "next") {
+            local_target(&next).clone_into(&mut self.run.next);
+        }
+        if let Some(redirect) = &self.run.redirect {
+            self.run.next.clone_from(redirect);
+        }
+    }
+
+    /// Begins the flow in place of a run that was about somebody else. What failed before is not forgotten.
+    async fn begin_anew(&mut self) -> Result<(), Error> {
+        self.ctx.rates.flow_start(&self.ctx.limits, self.visit.visitor.client, self.ctx.now())?;
+        let begun = start::begin(self.ctx, self.visit, &self.flow, self.login.as_ref()).await?;
+        let before = std::mem::replace(&mut self.run, begun);
+        (self.run.next, self.run.failures) = (before.next, before.failures);
+        self.find_next();
+        Ok(())
+    }
+
+    /// A second factor that is asked for must be there still, or one that can be set up instead: an administrator may have
+    /// removed what there was. Else what comes after the password is found out again (CO-314).
+    async fn check_second_factor(&mut self) -> Result<(), Error> {
+        let is_gone = match self.run.step {
+            Step::SecondFactor => second_factor::devices(self).await?.is_empty(),
+            Step::ChooseSetup => second_factor::setups(self).is_empty(),
+            _ => false,
+        };
+        if is_gone {
+            self.run.step = Step::AfterPassword;
+        }
+        Ok(())
     }
 
     /// The user whom the run is about must still be who they were: active, with the same password. Before anything is
@@ -316,7 +397,7 @@ impl<'a> Desk<'a> {
             Step::SecondFactor => second_factor::check(self, fields).await,
             Step::ChooseSetup => second_factor::choose(self, fields),
             Step::EnrolTotp => enrol::totp(self, fields).await,
-            Step::EnrolStatic => enrol::codes(self).await,
+            Step::EnrolStatic => enrol::codes(self, fields).await,
             Step::EnrolWebAuthn => enrol::key(self, fields).await,
             Step::RememberMe => {
                 self.run.remember_me = fields.get("remember_me").is_some_and(is_yes);
@@ -421,16 +502,16 @@ impl<'a> Desk<'a> {
         if unchanged || (ended && self.stored.is_none()) {
             return Ok(());
         }
-        let known_cookie = self.stored.as_ref().map(|stored| stored.cookie.clone()).filter(|_| !self.rotate);
         let mut tx = self.ctx.db.write().await?;
+        if let Some(stored) = self.stored.as_ref().filter(|_| !self.rotate && !ended) {
+            run::replace(self.ctx, &mut tx, stored, &self.run).await?;
+            return Ok(tx.commit().await?);
+        }
         self.spend(&mut tx).await?;
         if !ended {
-            let cookie = known_cookie.unwrap_or_else(|| {
-                let new = self.ctx.entropy.token();
-                self.cookies.run = Some(new.clone());
-                new
-            });
+            let cookie = self.ctx.entropy.token();
             run::keep(self.ctx, &mut tx, &cookie, &self.run).await?;
+            self.cookies.run = Some(cookie);
         }
         Ok(tx.commit().await?)
     }

@@ -103,6 +103,9 @@ pub async fn change(ctx: &Context, actor: &Actor, pk: UserPk, wanted: Changes) -
     if let Some(name) = wanted.name.filter(|name| *name != changed.name) {
         if may(change.conn(), &person, "name").await? {
             problems.limit_indexed("name", &name);
+            if name.contains('\0') {
+                problems.add("name", "Null characters are not allowed.");
+            }
             changed.name = name;
         } else {
             problems.add("name", "Not allowed to change name.");

@@ -72,7 +72,7 @@ pub async fn link_in(ctx: &Context, change: &mut Change<'_>, user: UserPk, secon
         return Err(Error::whole("This user cannot sign in."));
     }
     if !(1..=LONGEST_LINK_SECONDS).contains(&seconds) {
-        return Err(Error::field("token_duration", "A link is good for at most days=7."));
+        return Err(Error::field("token_duration", "A link is good for seconds=1 at least, and for days=7 at most."));
     }
     let maker = change.actor().user;
     let (query, expires) = draw(ctx, change, &account, maker, seconds).await?;
@@ -126,7 +126,7 @@ pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> R
         return Err(Error::whole("User does not have an email address set."));
     };
     if !(1..=LONGEST_LINK_SECONDS).contains(&seconds) {
-        return Err(Error::field("token_duration", "A link is good for at most days=7."));
+        return Err(Error::field("token_duration", "A link is good for seconds=1 at least, and for days=7 at most."));
     }
     let Some(site) = mail::site(ctx, change.conn(), host).await? else {
         return Err(Error::whole("Set base_url: a link in a mail needs it."));

@@ -31,17 +31,32 @@ pub async fn by_digest(conn: &mut Conn, digest: &Digest, now: Timestamp) -> Resu
         .bind(digest.as_slice()).bind(now.0).fetch_optional(c).await))
 }
 
-/// Keeps a run in place of whatever the browser was at before.
+/// Keeps a run of a browser that was at none.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put(conn: &mut Conn, digest: &Digest, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
-        "INSERT INTO flow_run (digest, state_sealed, revision, expires) VALUES ($1, $2, 1, $3)
-         ON CONFLICT (digest) DO UPDATE SET
-             state_sealed = $2, revision = flow_run.revision + 1, expires = $3",
-    ).bind(digest.as_slice()).bind(state).bind(expires.0).execute(c).await.map(drop))?;
+pub async fn insert(conn: &mut Conn, digest: &Digest, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query("INSERT INTO flow_run (digest, state_sealed, revision, expires) VALUES ($1, $2, 1, $3)")
+        .bind(digest.as_slice()).bind(state).bind(expires.0).execute(c).await.map(drop))?;
     Ok(())
+}
+
+/// Keeps a run in place of the one that is there. Tells whether that was still at `revision`: of two answers at once, one
+/// counts.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replace(
+    conn: &mut Conn,
+    digest: &Digest,
+    revision: i64,
+    state: &[u8],
+    expires: Timestamp,
+) -> Result<bool, StoreError> {
+    let replaced = on!(conn, c => sqlx::query(
+        "UPDATE flow_run SET state_sealed = $3, revision = revision + 1, expires = $4 WHERE digest = $1 AND revision = $2",
+    ).bind(digest.as_slice()).bind(revision).bind(state).bind(expires.0).execute(c).await.map(|done| done.rows_affected()))?;
+    Ok(replaced > 0)
 }
 
 /// Removes a run. Tells whether it was there and still at `revision`: of two answers at once, one counts.

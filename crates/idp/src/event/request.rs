@@ -13,8 +13,8 @@ const MOST: usize = 50;
 /// Parameters that stand for a credential or for the state of a sign-in, besides those whose name says so.
 const OPAQUE: [&str; 8] =
     ["code", "code_challenge", "code_verifier", "state", "nonce", "logout_hint", "assertion", "samlrequest"];
-/// Pages that work on a request to another place, which is in one of their parameters.
-const OF_FLOWS: [(&str, &str); 2] = [("/if/flow/", "next"), ("/api/v3/flows/executor/", "query")];
+/// Pages that work on a request to another place, which is in one of their parameters; of programs, inside another one.
+const OF_FLOWS: [(&str, &[&str]); 2] = [("/if/flow/", &["next"]), ("/api/v3/flows/executor/", &["query", "next"])];
 
 /// The request as `http_request`; nothing without a request.
 pub(super) fn told(request: &Request) -> Option<Value> {
@@ -33,15 +33,12 @@ pub(super) fn told(request: &Request) -> Option<Value> {
 
 /// The parameters by name; of a page of a flow, those of the request inside.
 fn args(asked: &Asked) -> Value {
-    let outer = parsed(&asked.query);
-    let inner = OF_FLOWS.iter().filter(|(path, _)| asked.path.starts_with(path)).find_map(|(_, name)| {
-        let (_, value) = outer.iter().find(|(key, _)| key == name)?;
-        Some(parsed(value.split_once('?').map_or(value.as_str(), |(_, query)| query)))
-    });
+    let inside = OF_FLOWS.iter().find(|(path, _)| asked.path.starts_with(path)).map_or(&[][..], |(_, names)| *names);
+    let opened = inside.iter().fold(parsed(&asked.query), |outer, name| opened(&outer, name).unwrap_or(outer));
     let mut args = Map::new();
-    for (name, value) in inner.unwrap_or(outer).into_iter().take(MOST) {
+    for (name, value) in opened.into_iter().take(MOST) {
         let opaque = OPAQUE.contains(&name.to_lowercase().as_str());
-        let value = if opaque { CLEANSED.to_owned() } else { shortened(&value) };
+        let value = if opaque { CLEANSED.to_owned() } else { shortened(&without_query(value)) };
         match args.entry(shortened(&name)).or_insert(Value::Null) {
             first @ Value::Null => *first = value.into(),
             Value::Array(values) => values.push(value.into()),
@@ -49,6 +46,24 @@ fn args(asked: &Asked) -> Value {
         }
     }
     cleanse(Value::Object(args))
+}
+
+/// The parameters inside a parameter: a query, or an address that may have one.
+fn opened(outer: &[(String, String)], name: &str) -> Option<Vec<(String, String)>> {
+    let (_, value) = outer.iter().find(|(key, _)| key == name)?;
+    match value.split_once('?') {
+        _ if name == "query" => Some(parsed(value)),
+        Some((_, query)) => Some(parsed(query)),
+        None => None,
+    }
+}
+
+/// An address without what may be a credential in its query.
+fn without_query(value: String) -> String {
+    match value.split_once('?') {
+        Some((path, _)) if path.starts_with('/') => format!("{path}?{CLEANSED}"),
+        _ => value,
+    }
 }
 
 fn parsed(query: &str) -> Vec<(String, String)> {
@@ -105,6 +120,22 @@ mod tests {
         let told = of("/api/v3/flows/executor/default/", "query=client_id%3Dwiki");
         assert_eq!(told["args"], json!({"client_id": "wiki"}));
         assert_eq!(of("/if/flow/x/", "")["args"], json!({}));
+        assert_eq!(of("/if/flow/x/", "next=%2Fx")["args"], json!({"next": "/x"}));
+    }
+
+    /// CO-411, CO-414: a credential in the address that a flow leads to is cleansed, wherever that is.
+    #[test]
+    fn co_414_credentials_inside_addresses_are_cleansed() {
+        let next = "next%3D%252Faccount%252Femail%252F%253Ftoken%253DTOPSECRET%2526x%253D1";
+        let told = of("/api/v3/flows/executor/default/", &format!("query={next}"));
+        assert_eq!(told["args"], json!({"token": CLEANSED, "x": "1"}));
+        for (path, query) in [
+            ("/if/flow/x/", "next=%2Fif%2Fflow%2Fx%2F%3Fnext%3D%252Fa%253Fflow_token%253DTOPSECRET"),
+            ("/flows/-/default/authentication/", "next=%2Fa%3Fflow_token%3DTOPSECRET"),
+        ] {
+            let told = of(path, query)["args"].clone();
+            assert_eq!(told["next"], format!("/a?{CLEANSED}"), "{path}");
+        }
     }
 
     /// CO-411: what the process does by itself tells of no request.

@@ -9,7 +9,7 @@ use super::run::{Step, bytes, written};
 use super::{Desk, enrol, param, passkey, prompts, second_factor, stages};
 use crate::authenticators::WEBAUTHN;
 use crate::error::Error;
-use crate::{authenticators, bootstrap, passkeys, portal, recovery};
+use crate::{authenticators, bootstrap, brands, passkeys, portal, recovery};
 
 impl Desk<'_> {
     /// What the browser is asked. What is drawn for it, a seed or a token, becomes part of the run.
@@ -33,7 +33,8 @@ impl Desk<'_> {
                     self.run.seed = Some(written(&self.ctx.entropy.bytes::<{ totp::SEED_BYTES }>()));
                 }
                 let seed = bytes(self.run.seed.as_deref().unwrap_or_default());
-                Challenge::Totp { url: totp::url(enrol::ISSUER, &user.username, &seed, enrol::DIGITS), user }
+                let issuer = self.site().await?;
+                Challenge::Totp { url: totp::url(&issuer, &user.username, &seed, enrol::DIGITS), user }
             }
             Step::EnrolStatic => {
                 if self.run.codes.is_empty() {
@@ -68,7 +69,7 @@ impl Desk<'_> {
                 fields: prompts::FIRST.into_iter().chain(prompts::PASSWORDS).collect::<Vec<Field>>(),
                 username: Some(bootstrap::ADMINISTRATOR.to_owned()),
             },
-            Step::SignOut => Challenge::SessionEnd { user },
+            Step::SignOut => Challenge::SessionEnd { user, site: self.site().await? },
             Step::TellClients => Challenge::TellClients { frames: self.run.frames.clone() },
             Step::Denied { message, remedy } => Challenge::Denied { user, message, remedy },
             // Nobody is asked anything at these; the browser begins again.
@@ -76,6 +77,13 @@ impl Desk<'_> {
                 return Err(Error::Unreadable("flow_run".to_owned()));
             }
         })
+    }
+
+    /// What the instance calls itself, to authenticator apps too.
+    async fn site(&self) -> Result<String, Error> {
+        let host = &self.visit.visitor.request.host;
+        let title = brands::of_host(&mut self.ctx.db.read().await?, host).await?.title;
+        Ok(if title.is_empty() { brands::TITLE.to_owned() } else { title })
     }
 
     /// Whom the step is about: nobody learns more about strangers than they typed (CO-311).

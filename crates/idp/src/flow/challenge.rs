@@ -82,6 +82,8 @@ pub enum Challenge {
     SessionEnd {
         /// Whose.
         user: Shown,
+        /// What the instance calls itself.
+        site: String,
     },
     /// To load these addresses, by which clients hear of the sign-out, and to go on whether they heard it or not (OA-550).
     TellClients {

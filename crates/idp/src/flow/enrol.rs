@@ -9,8 +9,12 @@ use crate::change::Change;
 use crate::error::Error;
 use crate::passkeys;
 
-/// What authenticator apps call us.
-pub(super) const ISSUER: &str = "Portcullis";
+/// What is said when another picture was scanned than the one that counts.
+const ANOTHER_SEED: &str = "The key that you were shown does not count any more: another window took its place. Scan the new \
+                            picture, or type the new key.";
+/// What is said when other codes were shown than those that are to be kept.
+const OTHER_CODES: &str = "These are new codes. Those that you were shown before do not count: another window took their place. \
+                           Keep these instead.";
 /// Digits of a code.
 pub(super) const DIGITS: u32 = 6;
 
@@ -24,7 +28,8 @@ pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Err
     let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
     let found = totp::find(&seed, &code, DIGITS, 0, 0, desk.ctx.now());
     let (Some(matched), false) = (found, seed.is_empty()) else {
-        desk.problem("code", "Code does not match", "invalid");
+        let was_shown = desk.begun.seed.is_some();
+        desk.problem("code", if was_shown { "Code does not match" } else { ANOTHER_SEED }, "invalid");
         return Ok(());
     };
     let ctx = desk.ctx;
@@ -39,13 +44,15 @@ pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Err
     Ok(())
 }
 
-/// Takes that the codes are kept.
-pub(super) async fn codes(desk: &mut Desk<'_>) -> Result<(), Error> {
-    // Codes that were never shown are nobody's.
-    if desk.stored.is_none() {
+/// Takes that the codes are kept. A page says which ones it shows.
+pub(super) async fn codes(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
+    if is_too_late(desk).await? {
         return Ok(());
     }
-    if is_too_late(desk).await? {
+    // Codes that were never shown are nobody's.
+    let shown = text(fields, "codes").is_none_or(|shown| shown == desk.begun.codes.join(" "));
+    if desk.begun.codes.is_empty() || !shown {
+        desk.problem("codes", OTHER_CODES, "invalid");
         return Ok(());
     }
     let ctx = desk.ctx;

@@ -46,12 +46,17 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
     first_factor::forget(desk, &mut change, &account).await?;
     let (from, name) = (desk.visit.visitor.client, &account.username);
     reputation::note(ctx, change.conn(), from, name, reputation::Attempt::SignedIn).await?;
-    if let Some((session, _)) = desk.login.take() {
+    if let Some((session, before)) = desk.login.take() {
+        if before.pk != account.pk {
+            let named = event::model("authentik_core", "user", before.pk, &before.username);
+            change.event("logout", json!({"logout_reason": "replaced", "model": named})).await?;
+        }
         sessions::end(ctx, change.conn(), &session.sid).await?;
         change.touch(Touched::Session(session.sid));
     }
     let login = &desk.stages.login;
     if login.terminate_other_sessions {
+        sessions::about_to_end(&mut change, account.pk, "terminate_other_sessions", None).await?;
         for sid in sessions::end_all_of(ctx, change.conn(), account.pk, "").await? {
             change.touch(Touched::Session(sid));
         }

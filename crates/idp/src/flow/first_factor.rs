@@ -11,7 +11,8 @@ use super::stages::Identification;
 use super::{Desk, Fields, remembered, text};
 use crate::change::Change;
 use crate::error::Error;
-use crate::limits::{self, Attempt, Cost};
+use crate::event::failing::record_failing_alone;
+use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
 use crate::sessions::may_sign_in;
 use crate::{event, flows, password, recovery, reputation};
 
@@ -23,7 +24,8 @@ const LONGEST_TYPED: usize = 1024;
 
 /// Takes the answer to who it is.
 pub(super) async fn identification(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
-    let Some(identifier) = text(fields, "uid_field") else { return desk.required("uid_field") };
+    let identifier = text(fields, "uid_field").filter(|identifier| !identifier.trim().is_empty());
+    let Some(identifier) = identifier else { return desk.required("uid_field") };
     if desk.flow.slug == flows::RECOVERY {
         desk.run.identifier = identifier.trim().chars().take(LONGEST_TYPED).collect();
         desk.run.step = Step::EmailSent;
@@ -104,7 +106,7 @@ pub(super) async fn check(desk: &mut Desk<'_>, given: &str) -> Result<(), Error>
     let client = counted_as(desk, account.as_ref());
     let username = desk.run.identifier.clone();
     let attempt = Attempt { address: desk.visit.visitor.client, client: &client, username: &username };
-    let _turn = limits::admit(ctx, &attempt, Cost::Hash).await?;
+    let _turn = admit(desk, &attempt, Cost::Hash, "password").await?;
     let waiting = limits::account::is_waiting(ctx, &mut ctx.db.read().await?, &attempt).await?;
     let hash = account.as_ref().filter(|_| !waiting).and_then(|account| account.password_hash.as_deref());
     let verdict = password::verify(given, hash).await;
@@ -121,6 +123,21 @@ pub(super) async fn check(desk: &mut Desk<'_>, given: &str) -> Result<(), Error>
             Ok(())
         }
     }
+}
+
+/// Waits for an attempt's turn. That there were too many is recorded (CO-443), without the name that was tried: whoever tries
+/// many is to be told of in few events.
+pub(super) async fn admit(desk: &Desk<'_>, attempt: &Attempt<'_>, cost: Cost, stage: &str) -> Result<Turn, Error> {
+    let refused = match limits::admit(desk.ctx, attempt, cost).await {
+        Ok(turn) => return Ok(turn),
+        Err(refused) => refused,
+    };
+    if let NotExamined::Throttled { .. } = refused {
+        let stranger = desk.visit.visitor.stranger("");
+        let context = json!({"username": "", "stage": stage, "reason": "too many failed attempts: not examined"});
+        record_failing_alone(desk.ctx, &stranger, "login_failed", context).await?;
+    }
+    Err(refused.into())
 }
 
 /// The name under which an attempt is counted. A browser that is known to be the user's has a counter of its own, so

@@ -13,8 +13,8 @@ use portcullis_store::webauthn::{self as credentials, Credential};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Desk;
 use super::run::Step;
+use super::{Desk, first_factor};
 use crate::authenticators::WEBAUTHN;
 use crate::error::Error;
 use crate::limits::{self, Attempt, Cost};
@@ -69,7 +69,7 @@ pub(super) async fn sign_in(desk: &mut Desk<'_>, given: &Value) -> Result<(), Er
     let read = Answer::read(given).and_then(|answer| Ok((answer.credential_id()?, answer)));
     let named = read.as_ref().map(|(id, _)| id.as_str()).unwrap_or_default();
     let attempt = Attempt { address: desk.visit.visitor.client, client: CLIENT, username: named };
-    let _turn = limits::admit(ctx, &attempt, Cost::Lookup).await?;
+    let _turn = first_factor::admit(desk, &attempt, Cost::Lookup, "identification").await?;
     let (id, answer) = match read {
         Ok(read) => read,
         Err(wrong) => return fail(desk, "", None, wrong).await,

@@ -108,28 +108,43 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
 pub(super) async fn own_fields(desk: &Desk<'_>) -> Result<Vec<Field>, Error> {
     let Some(pending) = desk.run.pending else { return Ok(Vec::new()) };
     let own = own_fields::of(desk.ctx, pending.account).await?;
-    let may = own.may_change;
-    let field =
-        |key, label, kind, required, value, may: bool| Field { key, label, kind, required, value, read_only: !may };
+    let (may, typed) = (own.may_change, &desk.typed);
+    let field = |key, label, kind, (own, typed): (String, &Option<String>), may: bool| {
+        let value = typed.clone().filter(|_| may).unwrap_or(own);
+        Field { key, label, kind, required: may && key == USERNAME, value, read_only: !may }
+    };
     Ok(vec![
-        field("username", "User name", "username", true, own.username, may.username),
-        field("name", "Name", "text", false, own.name, may.name),
-        field("email", "E-mail address", "email", false, own.email, may.email),
-        field("attributes.settings.locale", "Language", "ak-locale", false, own.locale, true),
+        field(USERNAME, "User name", "username", (own.username, &typed.username), may.username),
+        field("name", "Name", "text", (own.name, &typed.name), may.name),
+        field("email", "E-mail address", "email", (own.email, &typed.email), may.email),
+        field(LOCALE, "Language", "ak-locale", (own.locale, &typed.locale), true),
     ])
 }
+
+const USERNAME: &str = "username";
+const LOCALE: &str = "attributes.settings.locale";
 
 /// Takes the user's own fields.
 pub(super) async fn settings(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
     let ctx = desk.ctx;
     let Some(account) = desk.account(&mut ctx.db.read().await?).await? else { return Ok(()) };
-    let given = |name: &str| fields.get(name).and_then(Value::as_str).map(|text| text.trim().to_owned());
+    for field in own_fields(desk).await? {
+        match (fields.get(field.key).filter(|value| !value.is_null()), line(fields, field.key)) {
+            (Some(_), None) => desk.problem(field.key, "Not a valid string.", "invalid"),
+            (None, _) if field.required => desk.problem(field.key, "This field is required.", "required"),
+            _ => {}
+        }
+    }
     let changes = Changes {
-        username: given("username"),
-        name: given("name"),
-        email: given("email"),
-        locale: given("attributes.settings.locale"),
+        username: line(fields, USERNAME),
+        name: line(fields, "name"),
+        email: line(fields, "email"),
+        locale: line(fields, LOCALE),
     };
+    desk.typed = changes.clone();
+    if !desk.problems.is_empty() {
+        return Ok(());
+    }
     match own_fields::change(ctx, &desk.actor(&account), account.pk, changes).await {
         Ok(true) => desk.run.step = Step::EmailSent,
         Ok(false) => desk.run.step = Step::Done,
@@ -137,6 +152,14 @@ pub(super) async fn settings(desk: &mut Desk<'_>, fields: &Fields) -> Result<(),
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// What was typed as one of the user's own fields, which may be nothing at all.
+fn line(fields: &Fields, name: &str) -> Option<String> {
+    match fields.get(name)? {
+        Value::String(text) => Some(text.trim().to_owned()),
+        _ => text(fields, name),
+    }
 }
 
 /// Sets up the first administrator, and signs in.

@@ -196,19 +196,37 @@ pub(super) async fn load(ctx: &Context, conn: &mut Conn, cookie: &str) -> Result
     Ok(run.map(|run| Stored { cookie: cookie.to_owned(), run, revision: found.revision }))
 }
 
-/// Keeps a run under this cookie.
+/// Keeps a run under this new cookie.
 pub(super) async fn keep(ctx: &Context, conn: &mut Conn, cookie: &str, run: &Run) -> Result<(), Error> {
     let digest = digest(ctx, cookie);
+    let sealed = sealed(ctx, &digest, run)?;
+    Ok(flow_run::insert(conn, &digest, &sealed, expires(ctx)).await?)
+}
+
+/// Keeps a run in place of the stored one: of two answers to the same step, one counts.
+pub(super) async fn replace(ctx: &Context, conn: &mut Conn, stored: &Stored, run: &Run) -> Result<(), Error> {
+    let digest = digest(ctx, &stored.cookie);
+    let sealed = sealed(ctx, &digest, run)?;
+    match flow_run::replace(conn, &digest, stored.revision, &sealed, expires(ctx)).await? {
+        true => Ok(()),
+        false => Err(Error::Answered),
+    }
+}
+
+fn sealed(ctx: &Context, digest: &Digest, run: &Run) -> Result<Vec<u8>, Error> {
     let state = serde_json::to_vec(run).map_err(|_| Error::Unreadable("flow_run".to_owned()))?;
-    let sealed = ctx.keys.seal(&place(&digest), &state, &*ctx.entropy);
-    Ok(flow_run::put(conn, &digest, &sealed, ctx.now().plus_seconds(IDLE_SECONDS)).await?)
+    Ok(ctx.keys.seal(&place(digest), &state, &*ctx.entropy))
+}
+
+fn expires(ctx: &Context) -> Timestamp {
+    ctx.now().plus_seconds(IDLE_SECONDS)
 }
 
 /// Takes a stored run away: of two answers to the same step, one counts.
 pub(super) async fn take(ctx: &Context, conn: &mut Conn, stored: &Stored) -> Result<(), Error> {
     match flow_run::take(conn, &digest(ctx, &stored.cookie), stored.revision).await? {
         true => Ok(()),
-        false => Err(Error::Busy),
+        false => Err(Error::Answered),
     }
 }
 

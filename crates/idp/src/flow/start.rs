@@ -93,7 +93,8 @@ pub(super) async fn begin(
     if run.step == Step::Confirm {
         open_link(ctx, visit, &mut run).await?;
     }
-    if !matches!(run.step, Step::Denied { .. }) {
+    // Nobody is kept from signing out.
+    if flow.slug != flows::INVALIDATION && !matches!(run.step, Step::Denied { .. }) {
         admit(ctx, visit, flow, login, &mut run).await?;
     }
     Ok(run)

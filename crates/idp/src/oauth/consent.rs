@@ -25,10 +25,10 @@ pub struct Question {
     pub application: String,
     /// User name of whoever is asked.
     pub username: String,
-    /// What they agreed to earlier, in the words of the scope mappings.
-    pub known: Vec<String>,
-    /// What is new, in the same words.
-    pub additional: Vec<String>,
+    /// What they agreed to earlier.
+    pub known: Vec<Permission>,
+    /// What is new.
+    pub additional: Vec<Permission>,
     /// What the page sends with a yes. It counts once, for this request and this session alone.
     pub token: String,
     /// Whether a yes was sent that did not count.
@@ -37,13 +37,28 @@ pub struct Question {
     pub back: Answer,
 }
 
+/// What an application will know or may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Name of the scope.
+    pub scope: String,
+    /// In the words of the scope mapping.
+    pub description: String,
+}
+
 /// Descriptions of the granted scopes, each once: those that `known` covers, and the others.
-pub(super) fn described(mappings: &[ScopeMapping], scopes: &[String], known: &str) -> (Vec<String>, Vec<String>) {
-    let (mut old, mut new) = (Vec::new(), Vec::new());
+pub(super) fn described(
+    mappings: &[ScopeMapping],
+    scopes: &[String],
+    known: &str,
+) -> (Vec<Permission>, Vec<Permission>) {
+    let (mut old, mut new): (Vec<Permission>, Vec<Permission>) = (Vec::new(), Vec::new());
     for mapping in mappings.iter().filter(|mapping| scopes.contains(&mapping.scope_name)) {
         let list = if has(known, &mapping.scope_name) { &mut old } else { &mut new };
-        if !mapping.description.is_empty() && !list.contains(&mapping.description) {
-            list.push(mapping.description.clone());
+        let is_told = list.iter().any(|permission| permission.description == mapping.description);
+        if !mapping.description.is_empty() && !is_told {
+            let (scope, description) = (mapping.scope_name.clone(), mapping.description.clone());
+            list.push(Permission { scope, description });
         }
     }
     (old, new)
@@ -114,10 +129,10 @@ mod tests {
             mapping("profile", "Name"),
         ];
         let scopes = ["email", "mail", "openid"].map(str::to_owned);
-        let one = || vec!["Address".to_owned()];
-        assert_eq!(described(&mappings, &scopes, ""), (Vec::new(), one()));
-        assert_eq!(described(&mappings, &scopes, "email"), (one(), one()));
-        assert_eq!(described(&mappings, &scopes, "email mail openid"), (one(), Vec::new()));
+        let one = |scope: &str| vec![Permission { scope: scope.to_owned(), description: "Address".to_owned() }];
+        assert_eq!(described(&mappings, &scopes, ""), (Vec::new(), one("email")));
+        assert_eq!(described(&mappings, &scopes, "email"), (one("email"), one("mail")));
+        assert_eq!(described(&mappings, &scopes, "email mail openid"), (one("email"), Vec::new()));
         assert!(covers("email mail openid profile", &scopes) && covers("", &[]));
         assert!(!covers("email openid", &scopes) && !covers("", &scopes));
     }

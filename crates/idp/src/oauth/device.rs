@@ -175,8 +175,8 @@ pub struct Question {
     pub user_code: String,
     /// Name of the application.
     pub application: String,
-    /// What it will know and may do, in the words of the scope mappings.
-    pub permissions: Vec<String>,
+    /// What it will know and may do.
+    pub permissions: Vec<consent::Permission>,
 }
 
 /// What becomes of a code that somebody typed.

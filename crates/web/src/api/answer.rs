@@ -68,7 +68,7 @@ impl From<Error> for ApiError {
             Error::NotFound(kind) => Self::NotFound(kind),
             Error::Forbidden => Self::Forbidden,
             Error::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
-            Error::Busy => Self::Throttled { retry_after_seconds: 1 },
+            Error::Busy | Error::Answered => Self::Throttled { retry_after_seconds: 1 },
             Error::Store(_) | Error::NotWritten(_) | Error::Sealed { .. } | Error::Hash(_) | Error::Unreadable(_) => {
                 Self::Internal(error.to_string())
             }

@@ -13,14 +13,12 @@ use portcullis_core::keys::same_secret;
 use portcullis_core::origin::{Origin, Scheme};
 use portcullis_idp::directory::{self, Person};
 use portcullis_idp::oauth::introspect;
-use portcullis_idp::{Actor, Context, Rights, Visitor, event, sessions, tokens};
-use serde_json::json;
+use portcullis_idp::{Actor, Context, Rights, Visitor, tokens};
 
 use super::answer::ApiError;
+use crate::pages::browser::{came_from_elsewhere, session_cookies, session_of};
 use crate::same_origin::is_same_origin;
 
-/// Cookie of a signed-in browser.
-const SESSION_COOKIE: &str = "authentik_session";
 /// Cookie that a page's script must repeat in [`CSRF_HEADER`] (CO-387).
 const CSRF_COOKIE: &str = "authentik_csrf";
 const CSRF_HEADER: &str = "x-authentik-csrf";
@@ -112,9 +110,7 @@ async fn owner(ctx: &Context, origin: &Origin, key: &str, proves: impl Fn(AuthVi
 }
 
 async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Caller, ApiError> {
-    let value = cookie(&parts.headers, SESSION_COOKIE).ok_or(ApiError::NoCredentials)?;
-    let signed_in = sessions::by_cookie(ctx, value, &Visitor::sent_from(origin)).await?;
-    let (session, owner) = signed_in.ok_or(ApiError::NoCredentials)?;
+    let (session, owner) = session_of(ctx, &parts.headers, origin).await?.ok_or(ApiError::NoCredentials)?;
     let mut conn = ctx.db.read().await.map_err(internal)?;
     let person = directory::person_of(ctx, &mut conn, owner).await?;
     let rights = Rights::of_person(&mut conn, &person).await?;
@@ -124,9 +120,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let from_here = is_same_origin(ctx, &parts.headers, origin);
     if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
         if !from_here {
-            // Somebody's browser was made to try this, with their session (CO-412).
-            let message = json!({"message": "A request with a session's cookie came from another site."});
-            event::record_alone(ctx, &actor, "suspicious_request", message).await?;
+            came_from_elsewhere(ctx, &parts.headers, origin).await?;
         }
         return Err(ApiError::CrossOrigin);
     }
@@ -145,7 +139,7 @@ pub(super) async fn not_too_many(State(ctx): State<Arc<Context>>, request: Reque
     let origin = request.extensions().get::<Arc<Origin>>().cloned();
     let headers = request.headers();
     let bears = headers.contains_key(header::AUTHORIZATION);
-    let anonymous = !bears && cookie(headers, SESSION_COOKIE).is_none();
+    let anonymous = !bears && session_cookies(headers).next().is_none();
     let count = || match &origin {
         Some(origin) => ctx.rates.anonymous_request(&ctx.limits, origin.client, ctx.now()),
         None => Ok(()),

@@ -7,7 +7,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
@@ -19,10 +19,10 @@ use serde_json::Value;
 
 use super::Routes;
 use super::answer::ApiError;
-use super::caller::{missing_csrf, repeats_csrf};
+use super::caller::{Key, missing_csrf, repeats_csrf};
 use crate::asked::Asked;
 use crate::body::read;
-use crate::pages::browser::signed_in;
+use crate::pages::browser::{came_from_elsewhere, signed_in};
 use crate::same_origin::is_same_origin;
 use crate::visit::{remember, visit};
 
@@ -37,7 +37,7 @@ pub(super) fn routes() -> Routes {
 async fn show(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
-    Path(slug): Path<String>,
+    Key(slug): Key,
     headers: HeaderMap,
     uri: Uri,
     Asked(visitor): Asked,
@@ -54,7 +54,7 @@ async fn show(
 async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
-    Path(slug): Path<String>,
+    Key(slug): Key,
     uri: Uri,
     Asked(visitor): Asked,
     request: Request,
@@ -62,6 +62,7 @@ async fn submit(
     let (head, body) = request.into_parts();
     let headers = head.headers;
     if !is_same_origin(&ctx, &headers, &origin) {
+        came_from_elsewhere(&ctx, &headers, &origin).await?;
         return Err(ApiError::CrossOrigin);
     }
     let media_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -124,9 +125,9 @@ fn told(
 ) -> Result<Response, ApiError> {
     let challenge = match answer {
         Ok(challenge) => challenge,
-        Err(error @ (Error::NotFound(_) | Error::Throttled { .. } | Error::Busy | Error::Invalid(_))) => {
-            return Err(error.into());
-        }
+        Err(
+            error @ (Error::NotFound(_) | Error::Throttled { .. } | Error::Busy | Error::Answered | Error::Invalid(_)),
+        ) => return Err(error.into()),
         Err(error) => {
             tracing::error!(error = %error, request.id = origin.request_id, "a flow failed");
             shape::broken(&origin.request_id)

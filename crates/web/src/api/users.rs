@@ -29,7 +29,7 @@ use super::caller::{Caller, Key};
 use super::needs::{Holds, MayAdd, MayChange, MayDelete, MayView, on, to};
 use super::params::Params;
 use super::{Routes, roles};
-use crate::pages::browser::{set_session, user_agent};
+use crate::pages::browser::{came_from_elsewhere, set_session, user_agent};
 use crate::same_origin::is_same_origin;
 
 type Ctx = State<Arc<Context>>;
@@ -273,6 +273,7 @@ async fn impersonate_end(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !is_same_origin(&ctx, &headers, &origin) {
+        came_from_elsewhere(&ctx, &headers, &origin).await?;
         return Err(ApiError::CrossOrigin);
     }
     let mut response = no_content();

@@ -34,7 +34,7 @@ pub(super) async fn submit(
     body: Body,
 ) -> Response {
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let sent = match posted_by_us(&origin, &headers, body).await {
         Ok(sent) => sent,

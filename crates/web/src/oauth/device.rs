@@ -59,7 +59,7 @@ pub(super) async fn submit(
 ) -> Response {
     let headers = request.headers().clone();
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let answered = async {
         let sent: Sent = form(request).await?;

@@ -17,10 +17,10 @@ use super::authorize::{AGAIN, once_more};
 use super::meters::{INVALID, NOT_FOUND, OK, Outcome, UNAVAILABLE, count_refused, counted_as};
 use super::request::{form, keep, kept_form};
 use crate::pages::browser::{clear_session, signed_in};
-use crate::pages::path;
 use crate::pages::respond::{self, PageError, Script, page};
-use crate::pages::sign_out::{signed_out, tell};
+use crate::pages::sign_out::{signed_out, still_signed_in, tell};
 use crate::pages::view::{Confirm, Link, Message};
+use crate::pages::{look, path};
 use crate::same_origin::is_from_here;
 
 /// Its name in metrics.
@@ -218,7 +218,7 @@ fn left(application: &Application, external_host: &str) -> Response {
     let message = Message {
         status: None,
         title: &format!("Signed out of {}", application.name),
-        text: "You are still signed in to Portcullis, and can open your applications without a password.",
+        text: &still_signed_in(&look::current().title),
         messages: &[],
         trace: &[],
         links: &links,

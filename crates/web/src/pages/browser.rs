@@ -1,14 +1,13 @@
 //! The browser on the other side: its session cookie, and whether it really is our page that asks.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::auth_via::AuthVia;
 use portcullis_core::cookie;
 use portcullis_core::origin::{Origin, Scheme};
-use portcullis_idp::{Account, Context, Error, LoginSession, Visitor, sessions};
+use portcullis_idp::{Account, Actor, Context, Error, LoginSession, Request, Rights, Visitor, event, sessions};
+use serde_json::json;
 
 /// Name of the cookie that a signed-in browser carries (CO-381).
 pub const COOKIE_NAME: &str = "authentik_session";
@@ -22,12 +21,28 @@ pub fn session_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|value| cookie::is_token(value))
 }
 
-/// Who is signed in: the first cookie that names a session counts.
+/// Who is signed in, as far as that counts for the request.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn signed_in(
-    ctx: &Arc<Context>,
+    ctx: &Context,
+    headers: &HeaderMap,
+    origin: &Origin,
+) -> Result<Option<(LoginSession, Account)>, Error> {
+    let found = session_of(ctx, headers, origin).await?;
+    if found.is_some() {
+        origin.succeeded(AuthVia::Session);
+    }
+    Ok(found)
+}
+
+/// Whose session the browser has, whether or not that counts for the request: the first cookie that names one counts.
+///
+/// # Errors
+/// When the store fails.
+pub async fn session_of(
+    ctx: &Context,
     headers: &HeaderMap,
     origin: &Origin,
 ) -> Result<Option<(LoginSession, Account)>, Error> {
@@ -35,11 +50,29 @@ pub async fn signed_in(
     // A sibling domain may plant cookies of our name, not an unbounded number of them.
     for value in session_cookies(headers).take(4) {
         if let Some(found) = sessions::by_cookie(ctx, value, &visitor).await? {
-            origin.succeeded(AuthVia::Session);
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Records that another site had somebody's browser try something with their session (CO-412). Of strangers there is nothing
+/// to tell.
+///
+/// # Errors
+/// When the store fails.
+pub async fn came_from_elsewhere(ctx: &Context, headers: &HeaderMap, origin: &Origin) -> Result<(), Error> {
+    let Some((session, account)) = session_of(ctx, headers, origin).await? else { return Ok(()) };
+    let actor = Actor {
+        user: Some(account.pk),
+        username: account.username,
+        is_superuser: false,
+        rights: Rights::default(),
+        client: Some(origin.client),
+        request: Request::of(origin).in_session(&session),
+    };
+    let message = json!({"message": "A request with a session's cookie came from another site."});
+    event::record_alone(ctx, &actor, "suspicious_request", message).await
 }
 
 /// Takes away the session cookie that a request carried (CO-323). One that did not come along may be alive:

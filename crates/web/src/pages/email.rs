@@ -53,7 +53,7 @@ pub async fn confirm(
     uri: Uri,
 ) -> Response {
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let changed = async {
         let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? else { return Ok(useless(&origin)) };

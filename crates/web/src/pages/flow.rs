@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
@@ -28,10 +29,11 @@ use crate::visit::{remember, runs, visit};
 pub async fn show(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
-    Path(slug): Path<String>,
+    slug: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
+    let Ok(Path(slug)) = slug else { return no_such_page(&origin) };
     let query = uri.query().unwrap_or_default();
     let visitor = asked::visitor(&origin, &headers, "GET", uri.path(), query);
     let turn = flow::show(&ctx, &visit(&slug, query, &headers, visitor)).await;
@@ -42,13 +44,14 @@ pub async fn show(
 pub async fn submit(
     State(ctx): State<Arc<Context>>,
     Extension(origin): Extension<Arc<Origin>>,
-    Path(slug): Path<String>,
+    slug: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
     request: Request,
 ) -> Response {
+    let Ok(Path(slug)) = slug else { return no_such_page(&origin) };
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let sent: Vec<(String, String)> = match form(request).await {
         Ok(sent) => sent,
@@ -102,9 +105,7 @@ async fn answered(
 ) -> Response {
     let turn = match turn {
         Ok(turn) => turn,
-        Err(Error::NotFound(_)) => {
-            return respond::error(origin, StatusCode::NOT_FOUND, "Not found", "There is no such page.");
-        }
+        Err(Error::NotFound(_)) => return no_such_page(origin),
         Err(error) => return PageError::from(error).into_page(origin),
     };
     let mut response = match &turn.next {
@@ -134,6 +135,10 @@ async fn answered(
     };
     remember(&mut response, origin, headers, &turn.cookies);
     response
+}
+
+fn no_such_page(origin: &Origin) -> Response {
+    respond::error(origin, StatusCode::NOT_FOUND, "Not found", "There is no such page.")
 }
 
 /// Where the browser may end up after the last form: browsers hold the policy of forms against all of it.
@@ -180,10 +185,12 @@ impl Asking<'_> {
                 self.sign_in(&user.username, *recovery, passkey.as_ref())
             }
             Challenge::SecondFactor { devices, setups, .. } if devices.is_empty() => self.choose(setups),
-            Challenge::SecondFactor { devices, .. } => self.second_factor(devices),
+            Challenge::SecondFactor { user, devices, .. } => self.second_factor(&user.username, devices),
             Challenge::Totp { url, .. } => self.totp(url),
             Challenge::Static { codes, .. } => {
-                let page = view::RecoveryCodes { codes, action: &self.action, component: challenge.component() };
+                let (problem, component) = (self.problem(), challenge.component());
+                let problem = problem.as_deref();
+                let page = view::RecoveryCodes { codes, problem, action: &self.action, component };
                 page_posting_to(StatusCode::OK, &page, self.places)
             }
             Challenge::WebAuthn { registration, .. } => self.webauthn(registration),
@@ -204,10 +211,10 @@ impl Asking<'_> {
                 &[Link { href: path::SIGN_IN, text: "Sign in" }],
             ),
             Challenge::Prompt { about, fields, username } => self.prompt(*about, fields, username.as_deref()),
-            Challenge::SessionEnd { .. } => self.message(
+            Challenge::SessionEnd { site, .. } => self.message(
                 None,
                 "Signed out of the application",
-                "You are still signed in to Portcullis, and can open your applications without a password.",
+                &sign_out::still_signed_in(site),
                 &[
                     Link { href: path::HOME, text: "Your applications" },
                     Link { href: path::SIGN_OUT, text: "Sign out of everything" },
@@ -222,7 +229,13 @@ impl Asking<'_> {
         let of_passkey = self.turn.problems.iter().find(|problem| problem.field == "passkey");
         // Of a passkey nothing is given away by saying what was wrong with it.
         let passkey_problem = of_passkey.map(|problem| problem.text.as_str());
-        let problem = self.problem().filter(|_| passkey_problem.is_none()).map(|_| WRONG);
+        let problem = self.problem().filter(|_| passkey_problem.is_none()).map(|problem| {
+            // Only what was wrong with name and password is not told in detail.
+            match self.turn.problems.iter().any(|problem| problem.field == "component") {
+                true => problem,
+                false => WRONG.to_owned(),
+            }
+        });
         let application = self.application.as_deref();
         let action = match local_target(&self.next) {
             path::HOME => path::SIGN_IN.to_owned(),
@@ -234,7 +247,7 @@ impl Asking<'_> {
             application,
             action: &action,
             identifier,
-            problem,
+            problem: problem.as_deref(),
             recovery,
             passkey: passkey.as_ref(),
             passkey_problem,
@@ -299,7 +312,7 @@ impl Asking<'_> {
         })
     }
 
-    fn second_factor(&self, devices: &[flow::challenge::Device]) -> Response {
+    fn second_factor(&self, username: &str, devices: &[flow::challenge::Device]) -> Response {
         let has = |class: &str| devices.iter().any(|device| device.class == class);
         let text = match (has("totp"), has("static")) {
             (true, true) => "Enter the code that your authenticator app shows, or one of your recovery codes.",
@@ -318,6 +331,7 @@ impl Asking<'_> {
             problem = Some(text.to_owned());
         }
         let page = view::SecondFactor {
+            username,
             problem: problem.as_deref(),
             key: key.as_ref(),
             keys_elsewhere: has("webauthn"),
@@ -332,8 +346,8 @@ impl Asking<'_> {
     }
 
     fn choose(&self, setups: &[flow::challenge::Setup]) -> Response {
-        let problem = self.problem();
-        let page = view::ChooseSetup { setups, problem: problem.as_deref(), action: &self.action };
+        let (problem, cancel) = (self.problem(), self.cancel());
+        let page = view::ChooseSetup { setups, problem: problem.as_deref(), action: &self.action, cancel: &cancel };
         page_posting_to(StatusCode::OK, &page, self.places)
     }
 

@@ -20,7 +20,7 @@ pub async fn end(
     headers: HeaderMap,
 ) -> Response {
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let ended = async {
         let mut response = Redirect::to(path::HOME).into_response();

@@ -6,11 +6,12 @@ use askama::Template;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, REFRESH, RETRY_AFTER};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::origin::Origin;
-use portcullis_idp::Error;
+use portcullis_idp::{Context, Error};
 use url::Url;
 
+use super::browser::came_from_elsewhere;
 use super::path;
 use super::view::{Link, Message};
 use crate::PAUSE_SECONDS;
@@ -158,6 +159,11 @@ impl From<portcullis_idp::StoreError> for PageError {
 }
 
 impl PageError {
+    /// Another site asked for it. If it did so with somebody's session, that is recorded.
+    pub async fn cross_site(ctx: &Context, headers: &HeaderMap, origin: &Origin) -> Self {
+        came_from_elsewhere(ctx, headers, origin).await.map_or_else(Self::from, |()| Self::CrossSite)
+    }
+
     /// The page that tells what went wrong and what to do.
     pub fn into_page(self, origin: &Origin) -> Response {
         let (status, title, text) = match &self {
@@ -180,7 +186,7 @@ impl PageError {
                 "The form could not be read",
                 "Go back, fill in the form again and send it.".to_owned(),
             ),
-            Self::Service(Error::Busy) => (
+            Self::Service(Error::Busy | Error::Answered) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Busy",
                 "Many people sign in at this moment. Try again in a few seconds.".to_owned(),

@@ -48,7 +48,7 @@ pub async fn submit(
     request: Request,
 ) -> Response {
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let sent: SetupForm = match form(request).await {
         Ok(sent) => sent,

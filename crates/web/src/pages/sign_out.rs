@@ -54,7 +54,7 @@ pub async fn submit(
     uri: Uri,
 ) -> Response {
     if !is_same_origin(&ctx, &headers, &origin) {
-        return PageError::CrossSite.into_page(&origin);
+        return PageError::cross_site(&ctx, &headers, &origin).await.into_page(&origin);
     }
     let mut frames = Vec::new();
     let result = async {
@@ -103,6 +103,11 @@ pub fn tell(frames: &[String], next: &str) -> Response {
 pub async fn forward(uri: Uri) -> Redirect {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Redirect::to(&format!("{}{query}", path::SIGN_OUT))
+}
+
+/// What is said to whoever has signed out of one application alone.
+pub fn still_signed_in(site: &str) -> String {
+    format!("You are still signed in to {site}, and can open your applications without a password.")
 }
 
 /// Says that nobody is signed in on this browser, and takes the cookie away.

@@ -1,6 +1,7 @@
 //! What the pages show. Templates are in `templates/`; these are their holes.
 
 use askama::Template;
+use portcullis_idp::oauth::consent::Permission;
 
 /// Asks for user name and password.
 #[derive(Template)]
@@ -34,6 +35,8 @@ pub struct Key {
 #[derive(Template)]
 #[template(path = "second_factor.html")]
 pub struct SecondFactor<'a> {
+    /// Whose, as typed.
+    pub username: &'a str,
     /// What was wrong, and what to do.
     pub problem: Option<&'a str>,
     /// What a key is asked for, if there is one that can be used here.
@@ -138,6 +141,8 @@ pub struct ChooseSetup<'a> {
     pub problem: Option<&'a str>,
     /// Path and query to post to.
     pub action: &'a str,
+    /// Where to go instead.
+    pub cancel: &'a str,
 }
 
 /// Enrols an authenticator app.
@@ -174,6 +179,8 @@ pub struct SecondFactors<'a> {
 pub struct RecoveryCodes<'a> {
     /// The codes.
     pub codes: &'a [String],
+    /// What was wrong, and what to do.
+    pub problem: Option<&'a str>,
     /// Path and query to post to.
     pub action: &'a str,
     /// The step that is answered.
@@ -251,7 +258,7 @@ pub struct Device<'a> {
     /// The code that the device shows.
     pub user_code: &'a str,
     /// What the application will know and may do.
-    pub permissions: &'a [String],
+    pub permissions: &'a [Permission],
 }
 
 /// Has the browser tell clients that its session ended (OA-550).
@@ -273,9 +280,9 @@ pub struct Consent<'a> {
     /// User name of whoever is asked.
     pub username: &'a str,
     /// What they agreed to earlier.
-    pub known: &'a [String],
+    pub known: &'a [Permission],
     /// What is new.
-    pub additional: &'a [String],
+    pub additional: &'a [Permission],
     /// Path to post a yes to.
     pub action: &'a str,
     /// The request, posted with the yes: it may be too long for an address.

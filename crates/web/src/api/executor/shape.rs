@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_idp::flow::challenge::{Challenge, Field, Identification, Shown};
 use portcullis_idp::flow::{Next, Turn};
 use portcullis_idp::flows::Flow;
+use portcullis_idp::oauth::consent::Permission;
 use serde_json::{Map, Value, json};
 
 use crate::pages::path;
@@ -39,7 +40,10 @@ pub(super) fn redirect(flow: &Flow, application: &str, to: &str) -> Value {
 
 /// Asks whether an application may know who somebody is.
 pub(super) fn consent(flow: &Flow, question: &portcullis_idp::oauth::consent::Question) -> Value {
-    let permissions = |list: &[String]| list.iter().map(|text| json!({"id": text, "name": text})).collect::<Vec<_>>();
+    let permissions = |list: &[Permission]| {
+        let told = |permission: &Permission| json!({"id": permission.scope, "name": permission.description});
+        list.iter().map(told).collect::<Vec<_>>()
+    };
     let mut object = json!({
         "component": "ak-stage-consent",
         "flow_info": info(flow, &question.application),
@@ -159,7 +163,7 @@ fn challenge_of(challenge: &Challenge) -> Value {
         Challenge::RememberMe { user: whose } => user(whose, json!({})),
         Challenge::Email => json!({}),
         Challenge::Prompt { fields, .. } => json!({"fields": fields.iter().zip(0..).map(field).collect::<Vec<_>>()}),
-        Challenge::SessionEnd { user: whose } => user(whose, json!({"brand_name": "Portcullis"})),
+        Challenge::SessionEnd { user: whose, site } => user(whose, json!({"brand_name": site})),
         Challenge::TellClients { frames } => {
             let urls = frames.iter().map(|url| json!({"url": url, "provider_name": null, "binding": "redirect"}));
             json!({"logout_urls": urls.collect::<Vec<_>>()})

@@ -12,6 +12,7 @@ mod places;
 mod recovery;
 mod second_factor;
 mod self_service;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

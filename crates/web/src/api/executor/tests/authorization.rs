@@ -88,9 +88,7 @@ async fn co_321_consent_is_asked_for_and_remembered() {
     let query = wiki.query("openid email");
     let asked = client.show(&wiki.site, slug, &query).await;
     assert_eq!((&asked["component"], &asked["pending_user"]), (&json!("ak-stage-consent"), &json!("ada")));
-    assert!(
-        asked["additional_permissions"][0]["id"].is_string() && asked["additional_permissions"][0]["name"].is_string()
-    );
+    assert_eq!(asked["additional_permissions"], json!([{"id": "email", "name": "Email address"}]), "by their scopes");
     assert_eq!(asked["permissions"], json!([]));
     let guessed = client.answer(&wiki.site, slug, &query, json!({"token": "guessed"})).await;
     assert_eq!((&guessed["component"], errors(&guessed)), (&json!("ak-stage-consent"), vec!["token"]));

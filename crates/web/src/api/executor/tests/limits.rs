@@ -57,6 +57,24 @@ async fn co_444_a_known_browser_has_its_own_counter() {
     assert_eq!(guess(&site, &mut forged, PASSWORD).await["component"], "ak-stage-password");
 }
 
+/// CO-443, CO-412: attempts from a network that has to wait are recorded, many of them together, whatever names they try.
+#[tokio::test]
+async fn co_443_attempts_that_are_not_examined_are_recorded() {
+    let limits = portcullis_idp::limits::Limits { per_address: 2, ..portcullis_idp::limits::Limits::default() };
+    let site = Site::limited(limits).await;
+    let mut refused = 0;
+    for number in 0..20 {
+        let mut client = Client::new();
+        client.answer(&site, SIGN_IN, "", json!({"uid_field": format!("nobody{number}")})).await;
+        let status = client.answered(&site, SIGN_IN, "", json!({"password": "wrong"})).await.status;
+        refused += usize::from(status == 429);
+    }
+    assert_eq!(refused, 18);
+    let (count, event) = site.events("login_failed").await;
+    assert_eq!((count, &event["stage"]), (2 + 10, &json!("password")));
+    assert!(event["reason"].as_str().expect("a reason").contains("not examined"), "{event}");
+}
+
 /// CO-441: five wrong codes block the second factor of the account for a quarter of an hour, from everywhere.
 #[tokio::test]
 async fn co_441_wrong_codes_block_the_second_factor() {

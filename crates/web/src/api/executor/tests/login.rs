@@ -63,8 +63,10 @@ async fn co_302_an_answer_to_another_step_is_an_error() {
         let asked = client.answer(&site, SIGN_IN, "", answer).await;
         assert_eq!((&asked["component"], errors(&asked)), (&json!("ak-stage-identification"), vec!["component"]));
     }
-    let empty = client.answer(&site, SIGN_IN, "", json!({"uid_field": ""})).await;
-    assert_eq!(errors(&empty), ["uid_field"]);
+    for blank in ["", "   "] {
+        let empty = client.answer(&site, SIGN_IN, "", json!({"uid_field": blank})).await;
+        assert_eq!(errors(&empty), ["uid_field"], "CO-535");
+    }
     assert_eq!(client.whoami(&site).await, 403);
 }
 
@@ -571,4 +573,123 @@ async fn co_313_app_passwords_do_not_sign_in() {
         let wish = json!({"backends": backends}).as_object().expect("an object").clone();
         assert!(stages::set(&site.ctx, &Actor::system(), stages::PASSWORD, &wish).await.is_err(), "{backends}");
     }
+}
+
+/// CO-412, CO-385: who signs in as somebody else ends the session that was there, and who ends all others by signing in does: each
+/// is recorded.
+#[tokio::test]
+async fn co_412_sessions_that_a_login_ends_are_recorded() {
+    let (site, _) = with_ada().await;
+    let bob = site.user("bob").await;
+    set_password(&site, bob, PASSWORD).await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(site.events("logout").await.0, 0, "the same user");
+    let signed_in =
+        client.form(&site, "/if/flow/default-authentication-flow/", &[("uid_field", "bob"), ("password", PASSWORD)]);
+    assert_eq!(signed_in.await.status, 303);
+    let (count, event) = site.events("logout").await;
+    assert_eq!((count, &event["logout_reason"], &event["model"]["name"]), (1, &json!("replaced"), &json!("ada")));
+    tune(&site, stages::LOGIN, json!({"terminate_other_sessions": true})).await;
+    Client::new().sign_in(&site, "bob", PASSWORD).await;
+    let (count, event) = site.events("logout").await;
+    assert_eq!((count, &event["logout_reason"]), (2, &json!("terminate_other_sessions")));
+    assert_eq!((&event["model"]["name"], &event["sessions"]), (&json!("bob"), &json!(1)));
+}
+
+/// CO-412, CO-387: what another site has a browser send with a session's cookie is recorded at every door; of strangers nothing is.
+#[tokio::test]
+async fn co_412_requests_of_other_sites_are_recorded() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    let executor = Client::path(SIGN_IN, "");
+    let doors = [
+        executor.as_str(),
+        "/if/flow/default-authentication-flow/",
+        "/if/flow/default-invalidation-flow/",
+        "/account/second-factors/",
+    ];
+    let knock = async |client: &mut Client, door: &str| {
+        let request = Request::post(door).header(header::ORIGIN, "http://evil.example");
+        let reply = client.send(&site, request, Body::empty()).await;
+        assert_eq!((reply.status.as_u16(), reply.via), (403, None), "{door}");
+    };
+    for door in doors {
+        knock(&mut client, door).await;
+    }
+    assert_eq!(site.events("suspicious_request").await.0, 0);
+    client.sign_in(&site, "ada", PASSWORD).await;
+    for (door, count) in doors.iter().zip(1..) {
+        knock(&mut client, door).await;
+        assert_eq!(site.events("suspicious_request").await.0, count, "{door}");
+    }
+    assert_eq!(client.whoami(&site).await, 200);
+}
+
+/// CO-381: a cookie that a sibling domain has planted keeps nobody from the API.
+#[tokio::test]
+async fn co_381_planted_cookies_are_passed_over() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let cookie = client.cookies["authentik_session"].clone();
+    for planted in ["planted".to_owned(), "a".repeat(cookie.len())] {
+        let cookies = format!("authentik_session={planted}; authentik_session={cookie}");
+        let request = Request::get("/api/v3/core/users/me/").header(header::COOKIE, cookies);
+        assert_eq!(Client::new().send(&site, request, Body::empty()).await.status, 200, "{planted}");
+    }
+}
+
+/// CO-307, CO-323: no policy keeps anybody from signing out, by pages or programs.
+#[tokio::test]
+async fn co_307_nobody_is_kept_from_signing_out() {
+    let (site, _) = with_ada().await;
+    let policy = json!({"name": "no", "result": false, "wait_min": 0, "wait_max": 0});
+    let policy = site.admin(Method::POST, "/policies/dummy/", policy).await.json["pk"].clone();
+    let flow = site.admin(Method::GET, &format!("/flows/instances/{}/", flows::INVALIDATION), None).await;
+    let binding = json!({"target": flow.json["pk"], "policy": policy, "order": 0});
+    assert_eq!(site.admin(Method::POST, "/policies/bindings/", binding).await.status, 201);
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(client.show(&site, flows::INVALIDATION, "").await["component"], "ak-stage-session-end");
+    assert_eq!(client.answer(&site, flows::INVALIDATION, "", json!({})).await["component"], "xak-flow-redirect");
+    assert_eq!(client.whoami(&site).await, 403);
+}
+
+/// CO-303: a path that names no flow is answered as one, whatever its bytes are.
+#[tokio::test]
+async fn co_303_odd_names_name_no_flow() {
+    let site = Site::new().await;
+    let mut client = Client::new();
+    let told = client.send(&site, Request::get("/api/v3/flows/executor/%FF/"), Body::empty()).await;
+    assert_eq!((told.status.as_u16(), &told.json["detail"]), (404, &json!("Not found.")));
+    let page = client.page(&site, "/if/flow/%FF/").await;
+    assert!(page.status == 404 && page.text.contains("There is no such page"), "{}", page.text);
+}
+
+/// CO-504: what the instance calls itself is told to authenticator apps, programs and people who have left an application.
+#[tokio::test]
+async fn co_504_flows_tell_what_the_instance_calls_itself() {
+    let (site, _) = with_ada().await;
+    let mut conn = site.ctx.db.read().await.expect("reads");
+    let brand = portcullis_idp::brands::of_host(&mut conn, "id.example").await.expect("reads");
+    drop(conn);
+    let path = format!("/core/brands/{}/", brand.pk);
+    assert_eq!(site.admin(Method::PATCH, &path, json!({"branding_title": "The Gate"})).await.status, 200);
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    assert_eq!(client.show(&site, flows::PROVIDER_INVALIDATION, "").await["brand_name"], "The Gate");
+    let page = client.page(&site, &format!("/if/flow/{}/", flows::PROVIDER_INVALIDATION)).await.text;
+    assert!(page.contains("still signed in to The Gate"), "{page}");
+    let url = client.show(&site, flows::TOTP_SETUP, "").await["config_url"].clone();
+    assert!(url.as_str().expect("a URL").contains("&issuer=The%20Gate&"), "{url}");
+}
+
+/// CO-303, CO-530: the document of the API describes every step that a flow may be at.
+#[test]
+fn co_303_the_document_has_every_step() {
+    let document: Value = serde_json::from_str(include_str!("../../openapi.json")).expect("JSON");
+    let steps = &document["components"]["schemas"]["ChallengeTypes"]["discriminator"]["mapping"];
+    assert!(steps["ak-provider-iframe-logout"].is_string() && steps["ak-stage-prompt"].is_string(), "{steps}");
 }

@@ -37,6 +37,8 @@ async fn co_324_a_link_leads_to_a_new_password_once() {
     for bad in ["days=8", "soon", "seconds=0"] {
         assert_eq!(site.admin(Method::POST, &path, json!({"token_duration": bad})).await.status, 400, "{bad}");
     }
+    let none = site.admin(Method::POST, &path, json!({"token_duration": "seconds=0"})).await;
+    assert!(none.json["token_duration"][0].as_str().expect("text").contains("seconds=1 at least"), "{:?}", none.json);
     let query = link(&site, ada).await;
     let token = query.strip_prefix("flow_token=").expect("a token");
     assert!(!site.file_bytes().windows(token.len()).any(|bytes| bytes == token.as_bytes()), "digest only");

@@ -156,3 +156,46 @@ async fn co_326_a_weak_password_set_by_an_administrator_is_remembered() {
     assert_eq!((count, &event["weak"]), (2, &json!(true)));
     assert!(event["rules"][0].as_str().expect("text").contains("8 characters"));
 }
+
+/// CO-523, CO-302: what is no text, or no text that a database takes, is refused by its field, and what is announced as required
+/// has to be there.
+#[tokio::test]
+async fn co_523_own_fields_are_texts() {
+    let (site, ada) = with_ada().await;
+    let slug = flows::USER_SETTINGS;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let told = async |client: &mut Client, answer: Value| {
+        let asked = client.answer(&site, slug, "", answer).await;
+        let errors = asked["response_errors"].as_object().cloned().unwrap_or_default();
+        errors.into_iter().map(|(field, error)| (field, error[0]["string"].clone())).collect::<Vec<_>>()
+    };
+    let one = |field: &str, text: &str| vec![(field.to_owned(), json!(text))];
+    assert_eq!(told(&mut client, json!({"name": "a\u{0}b"})).await, one("name", "Null characters are not allowed."));
+    for bad in [json!(true), json!(["x"]), json!(1.5)] {
+        assert_eq!(told(&mut client, json!({"name": bad})).await, one("name", "Not a valid string."), "{bad}");
+    }
+    assert_eq!(told(&mut client, json!({"name": 5, "email": null})).await, []);
+    let may = json!({"attributes": {"goauthentik.io/user/can-change-username": true}});
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), may).await;
+    assert_eq!(told(&mut client, json!({"name": "x"})).await, one("username", "This field is required."));
+    assert_eq!(told(&mut client, json!({"username": "ada", "name": "Ada"})).await, []);
+    assert_eq!(site.admin(Method::GET, &format!("/core/users/{ada}/"), None).await.json["name"], "Ada");
+    let page =
+        client.form(&site, "/if/flow/default-user-settings-flow/", &[("username", "ada"), ("name", "a\0b")]).await;
+    assert!(page.status == 200 && page.text.contains("Null characters"), "{}", page.text);
+}
+
+/// CO-327: what was typed stays in the form while something in it is to be mended.
+#[tokio::test]
+async fn co_327_what_was_typed_is_not_lost() {
+    let (site, _) = with_ada().await;
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let path = format!("/if/flow/{}/", flows::USER_SETTINGS);
+    let typed = [("username", "eve"), ("name", "Ada Lovelace"), ("attributes.settings.locale", "klingon!")];
+    let page = client.form(&site, &path, &typed).await.text;
+    assert!(page.contains("value=\"Ada Lovelace\"") && page.contains("value=\"klingon!\""), "{page}");
+    assert!(page.contains("value=\"ada\"") && !page.contains("value=\"eve\""), "what is not theirs to change: {page}");
+    assert!(!client.page(&site, &path).await.text.contains("Lovelace"), "nothing was saved");
+}
