@@ -53,14 +53,27 @@ pub enum RequestId {
     Told(Box<str>),
 }
 
-impl Deref for RequestId {
-    type Target = str;
-
-    fn deref(&self) -> &str {
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Ours(id) => std::str::from_utf8(id).unwrap_or_default(),
             Self::Told(id) => id,
         }
+    }
+}
+
+impl Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::from("")
     }
 }
 

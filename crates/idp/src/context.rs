@@ -211,7 +211,7 @@ pub struct Request {
 impl Request {
     /// The request that came from `origin`.
     pub fn of(origin: &Origin) -> Self {
-        let (id, host, asked) = (origin.request_id.clone(), origin.host.clone(), origin.asked.clone());
+        let (id, host, asked) = (origin.request_id.to_string(), origin.host.clone(), origin.asked.clone());
         Self { id, host, asked, impersonator: None }
     }
 

@@ -222,7 +222,7 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
             &if gateway {
                 serde_json::json!({ "error": error })
             } else {
-                serde_json::json!({ "error": error, "detail": sentence, "request_id": origin.request_id })
+                serde_json::json!({ "error": error, "detail": sentence, "request_id": origin.request_id.as_str() })
             },
         )
     } else {

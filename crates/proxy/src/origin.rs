@@ -529,7 +529,7 @@ mod tests {
         ] {
             let mut sent = request("/", &[("Host", "app"), ("X-Request-ID", sent_id)]);
             let id = find(&mut sent, peer).unwrap().request_id;
-            assert_eq!(id == sent_id, kept, "{id}");
+            assert_eq!(id.as_str() == sent_id, kept, "{id:?}");
             assert!(kept || (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
         }
     }

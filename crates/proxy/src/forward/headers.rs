@@ -122,7 +122,7 @@ pub(super) fn tell(headers: &mut HeaderMap, origin: &Origin, chain: Vec<u8>) {
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme.as_str()));
     let told = [
         (X_FORWARDED_FOR, HeaderValue::try_from(chain)),
-        (X_REQUEST_ID, HeaderValue::try_from(&origin.request_id)),
+        (X_REQUEST_ID, HeaderValue::try_from(origin.request_id.as_str())),
         (X_FORWARDED_HOST, HeaderValue::try_from(&origin.host)),
     ];
     for (name, value) in told {

@@ -129,7 +129,7 @@ fn told(
             error @ (Error::NotFound(_) | Error::Throttled { .. } | Error::Busy | Error::Answered | Error::Invalid(_)),
         ) => return Err(error.into()),
         Err(error) => {
-            tracing::error!(error = %error, request.id = origin.request_id, "a flow failed");
+            tracing::error!(error = %error, request.id = origin.request_id.as_str(), "a flow failed");
             shape::broken(&origin.request_id)
         }
     };

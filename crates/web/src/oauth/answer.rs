@@ -39,16 +39,16 @@ pub(super) fn refused(origin: &Origin, error: &OAuthError) -> Response {
         OAuthError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "This grant type is not supported"),
         OAuthError::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts"),
         OAuthError::Unavailable(cause) => {
-            tracing::error!(error = %cause, request.id = origin.request_id, "OAuth endpoint failed");
+            tracing::error!(error = %cause, request.id = origin.request_id.as_str(), "OAuth endpoint failed");
             (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment")
         }
         OAuthError::NoKey(cause) => {
-            tracing::error!(error = cause, request.id = origin.request_id, "OAuth endpoint failed");
+            tracing::error!(error = cause, request.id = origin.request_id.as_str(), "OAuth endpoint failed");
             (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment")
         }
     };
     let body = json!({
-        "error": error.to_string(), "error_description": description, "request_id": origin.request_id,
+        "error": error.to_string(), "error_description": description, "request_id": origin.request_id.as_str(),
     });
     let mut response = json(status, &body);
     let pause = match error {

@@ -94,7 +94,7 @@ fn public(document: &Value) -> Response {
 
 fn unknown(origin: &Origin) -> Response {
     let body = json!({
-        "error": "not_found", "error_description": "There is no such application", "request_id": origin.request_id,
+        "error": "not_found", "error_description": "There is no such application", "request_id": origin.request_id.as_str(),
     });
     let mut response = answer(StatusCode::NOT_FOUND, &body);
     response.headers_mut().remove(PRAGMA);

@@ -198,7 +198,7 @@ impl PageError {
                     .to_owned(),
             ),
             Self::Service(error) => {
-                tracing::error!(error = %error, request.id = origin.request_id, "a page failed");
+                tracing::error!(error = %error, request.id = origin.request_id.as_str(), "a page failed");
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Not available right now",
