@@ -21,10 +21,16 @@ pub(crate) enum Shown {
     Cookie = 2,
 }
 
+/// A digest, and what it is found by.
+struct Made {
+    quick: QuickDigest,
+    digest: Digest,
+}
+
 /// Remembers digests by what they were made of.
 pub(crate) struct RecentDigests {
     key: QuickKey,
-    places: Box<[Mutex<Option<(QuickDigest, Digest)>>]>,
+    places: Box<[Mutex<Option<Made>>]>,
 }
 
 impl RecentDigests {
@@ -40,14 +46,14 @@ impl RecentDigests {
         let Some(place) = self.places.get(usize::from(u16::from_le_bytes([low, high])) % PLACES) else { return make() };
         // Nobody waits: who holds the place makes the digest in about the same time.
         if let Ok(place) = place.try_lock()
-            && let Some((of, digest)) = &*place
-            && *of == quick
+            && let Some(made) = &*place
+            && made.quick == quick
         {
-            return *digest;
+            return made.digest;
         }
         let digest = make();
         if let Ok(mut place) = place.try_lock() {
-            *place = Some((quick, digest));
+            *place = Some(Made { quick, digest });
         }
         digest
     }
