@@ -118,7 +118,7 @@ async fn co_314_nobody_chooses_from_nothing() {
     let mut client = Client::new();
     let choice = client.typed(&site, "ada", PASSWORD).await;
     assert!(choice.text.contains("Recovery codes") && choice.text.contains("/flows/-/cancel/"), "{}", choice.text);
-    tune(&site, stages::VALIDATION, json!({"configuration_stages": []})).await;
+    tune(&site, stages::VALIDATION, json!({"not_configured_action": "deny", "configuration_stages": []})).await;
     assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-access-denied");
 }
 
