@@ -169,6 +169,12 @@ async fn answered(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fie
     }
     let asked = desk.challenge().await?;
     if component.is_some_and(|component| component != asked.component()) {
+        // The answer before this one, to the last step, has signed the browser in.
+        if !desk.goes_on
+            && let Some(to) = desk.signed_in_already()
+        {
+            return Ok(desk.turn(Next::To(to)));
+        }
         let text = if desk.goes_on { "This is not the step that the flow is at." } else { BEGUN_ANEW };
         desk.problem("component", text, "invalid");
         return desk.done().await;
@@ -218,7 +224,12 @@ async fn signed_in(ctx: &Context, visit: &Visit<'_>, identifier: &str, password:
             first_factor::check(&mut desk, password).await?;
         }
     }
-    desk.done().await
+    let was_wrong = !desk.problems.is_empty() || matches!(desk.run.step, Step::Denied { .. });
+    match desk.done().await {
+        // It was examined and counted: not once more.
+        Err(Error::Answered) if was_wrong => overtaken(ctx, visit).await,
+        done => done,
+    }
 }
 
 /// Drops whatever flow a browser is at (CO-301).
@@ -507,7 +518,11 @@ impl<'a> Desk<'a> {
             run::replace(self.ctx, &mut tx, stored, &self.run).await?;
             return Ok(tx.commit().await?);
         }
-        self.spend(&mut tx).await?;
+        match self.spend(&mut tx).await {
+            // It has ended, whoever took it away.
+            Err(Error::Answered) if ended => return Ok(()),
+            spent => spent?,
+        }
         if !ended {
             let cookie = self.ctx.entropy.token();
             run::keep(self.ctx, &mut tx, &cookie, &self.run).await?;

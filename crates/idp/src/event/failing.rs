@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{add, log, record};
 use crate::context::{Actor, Context, Request};
 use crate::error::Error;
+use crate::limits::network;
 
 /// So many equal failures are told one by one.
 const SINGLE: u32 = 10;
@@ -57,7 +58,8 @@ impl Failing {
 
     /// Whether a failure is one of those that are told together. It is counted then.
     fn holds(&self, now: Timestamp, actor: &Actor, action: &str, context: &Value) -> bool {
-        let address = actor.client.map(|address| address.to_string()).unwrap_or_default();
+        // As the limits count them: who has a network has all of its addresses.
+        let address = actor.client.map(|address| network(address).to_string()).unwrap_or_default();
         let key = sha256(json!([action, address, actor.username, context]).to_string().as_bytes());
         let mut seen = self.locked();
         if seen.windows.get(&key).is_some_and(|window| window.ends <= now) {

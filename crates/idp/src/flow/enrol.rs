@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::passkeys;
 
 /// What is said when another picture was scanned than the one that counts.
-const ANOTHER_SEED: &str = "The key that you were shown does not count any more: another window took its place. Scan the new \
-                            picture, or type the new key.";
+const ANOTHER_SEED: &str = "This is a new key. If you have confirmed the one before, that one counts, and you can leave this page. \
+                            If not, it does not count any more: scan the new picture, or type the new key.";
 /// What is said when other codes were shown than those that are to be kept.
-const OTHER_CODES: &str = "These are new codes. Those that you were shown before do not count: another window took their place. \
-                           Keep these instead.";
+const OTHER_CODES: &str = "These are new codes, and do not count yet. If you have confirmed the ones before, those count: leave this \
+                           page. If not, keep these instead.";
 /// Digits of a code.
 pub(super) const DIGITS: u32 = 6;
 

@@ -135,7 +135,10 @@ pub(super) async fn admit(desk: &Desk<'_>, attempt: &Attempt<'_>, cost: Cost, st
     if let NotExamined::Throttled { .. } = refused {
         let stranger = desk.visit.visitor.stranger("");
         let context = json!({"username": "", "stage": stage, "reason": "too many failed attempts: not examined"});
-        record_failing_alone(desk.ctx, &stranger, "login_failed", context).await?;
+        // Whether or not that can be written down, the attempt is refused.
+        if let Err(error) = record_failing_alone(desk.ctx, &stranger, "login_failed", context).await {
+            tracing::error!(%error, "an attempt that was not examined is not in the trail");
+        }
     }
     Err(refused.into())
 }
