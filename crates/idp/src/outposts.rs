@@ -187,6 +187,7 @@ pub async fn create_in(change: &mut Change<'_>, fields: Fields) -> Result<Outpos
         }
     }
     check(&made, &fields, &mut problems);
+    check_hosts(change, &Value::Null, &fields, &mut problems);
     check_providers(change, &made, &wanted, &wanted, &mut problems).await?;
     problems.check()?;
     outpost::insert(change.conn(), &made).await.map_err(|error| Error::taken(error, "outpost.name", "name", TAKEN))?;
@@ -257,7 +258,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: OutpostId, fields: Fields) -
     let wanted: BTreeSet<_> = fields.providers.clone().map_or_else(|| served.clone(), BTreeSet::from_iter);
     let mut problems = Problems::default();
     check(&changed, &fields, &mut problems);
-    check_hosts(change, &changed, &fields, &mut problems);
+    check_hosts(change, &changed.config, &fields, &mut problems);
     let fresh = wanted.difference(&served).copied().collect();
     if fields.providers.is_some() {
         check_providers(change, &changed, &wanted, &fresh, &mut problems).await?;
@@ -302,12 +303,12 @@ async fn check_providers(
 
 /// Where an outpost sends people to sign in is for superusers to change: who answers there gets everybody's passwords. The
 /// origin that it was, and that of the base URL, are no change.
-fn check_hosts(change: &Change<'_>, outpost: &Outpost, fields: &Fields, problems: &mut Problems) {
+fn check_hosts(change: &Change<'_>, former: &Value, fields: &Fields, problems: &mut Problems) {
     let Some(config) = fields.config.as_ref().filter(|_| !change.actor().is_superuser) else { return };
     let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
     let home = origin(&change.context().base_url);
     for key in ["authentik_host", "authentik_host_browser"] {
-        let (before, now) = (outpost.config.get(key), config.get(key));
+        let (before, now) = (former.get(key), config.get(key));
         // Nothing means the base URL.
         let Some(host) = now.and_then(Value::as_str).filter(|host| !host.is_empty() && now != before) else { continue };
         let known = [home.clone(), before.and_then(Value::as_str).and_then(origin)];

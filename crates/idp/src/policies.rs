@@ -336,9 +336,10 @@ pub async fn test(
     })
 }
 
-/// Whether policies of a kind say how passwords have to be, wherever they are bound, and not who gets there.
+/// Whether policies of a kind say how passwords have to be, wherever they are bound, and not who gets there. How old they may be
+/// does.
 const fn is_about_passwords(kind: Kind) -> bool {
-    matches!(kind, Kind::Password | Kind::PasswordExpiry)
+    matches!(kind, Kind::Password)
 }
 
 /// The fields of a kind when `written` is laid over what is `known`, checked.

@@ -135,7 +135,9 @@ pub async fn mail(ctx: &Context, actor: &Actor, user: UserPk, seconds: i64) -> R
         return Err(Error::whole("Too many mails were sent. Try again in an hour."));
     }
     let title = brands::of_host(change.conn(), host).await?.title;
-    let (query, expires) = draw(ctx, &mut change, &account, None, seconds).await?;
+    // Whose address it was when it was made may be another question later.
+    let maker = change.actor().user;
+    let (query, expires) = draw(ctx, &mut change, &account, maker, seconds).await?;
     let user = model("authentik_core", "user", account.pk, &account.username);
     let context = json!({"shown": user, "type": "recovery_link", "expires": expires.to_string(),
         "mailed_to": to.to_string()});

@@ -282,13 +282,16 @@ async fn co_705_outposts_send_people_where_superusers_say() {
     let site = Site::new().await;
     let outposts = site.get("/outposts/instances/").await;
     let path = format!("/outposts/instances/{}/", text(&outposts["results"][0]["pk"]));
-    let rights = [("authentik_outposts.view_outpost", None), ("authentik_outposts.change_outpost", None)];
-    let (_, key) = site.user_with("ada", &rights).await;
+    let rights = ["view", "change", "add"].map(|verb| format!("authentik_outposts.{verb}_outpost"));
+    let (_, key) = site.user_with("ada", &rights.each_ref().map(|right| (right.as_str(), None))).await;
     let base = site.ctx.base_url.clone();
     let config = |field: &str, host: &str| json!({"config": {field: host, "log_level": "debug"}});
     for field in ["authentik_host", "authentik_host_browser"] {
         let evil = config(field, "https://evil.example");
         let denied = format!("{field}: Only superusers may name another origin than that of base_url.");
+        let made = json!({"name": "another", "type": "proxy", "providers": [], "config": evil["config"]});
+        let said = refused(&site, &key, Method::POST, "/outposts/instances/", made).await;
+        assert_eq!(said, json!({"config": [denied]}));
         for host in ["https://evil.example", "https://evil.example:8443/", "mailto:x", "evil.example"] {
             let said = refused(&site, &key, Method::PATCH, &path, config(field, host)).await;
             assert_eq!(said, json!({"config": [denied]}), "{host}");
@@ -381,7 +384,7 @@ async fn co_705_bound_policies_are_for_those_who_change_the_target() {
     assert_eq!(refused(&site, &key, Method::PATCH, &gate, close.clone()).await, denied);
     assert_eq!(refused(&site, &key, Method::PATCH, &dummy, json!({"result": true})).await, denied);
     accepted(&site, &key, Method::PUT, &gate, expression("called otherwise", "return True")).await;
-    accepted(&site, &key, Method::PATCH, &age, json!({"days": 90})).await;
+    assert_eq!(refused(&site, &key, Method::PATCH, &age, json!({"days": 90})).await, denied);
     accepted(&site, ADMIN, Method::PATCH, &gate, close).await;
 }
 
