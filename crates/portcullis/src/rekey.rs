@@ -159,7 +159,8 @@ impl Keys {
 fn spare_an_older_one(kept: &Path, old: &RootSecret) -> Result<(), Failure> {
     match data_dir::read_key(kept)? {
         Some(older) if !old.starts_with(&older) => Err(format!(
-            "{} is there from an earlier replacement: move it to the backups that it opens, and run the command again",
+            "{} is there from an earlier replacement: move it to the backups that it opens, and run the command again to replace \
+             the key once more. The earlier replacement is complete",
             kept.display()
         )
         .into()),
