@@ -11,7 +11,7 @@ use crate::passkeys;
 
 /// What is said when another picture was scanned than the one that counts.
 const ANOTHER_SEED: &str = "This is a new key. If you have confirmed the one before, that one counts, and you can leave this page. \
-                            If not, it does not count any more: scan the new picture, or type the new key.";
+                            If not, it does not count any more. Scan the new picture, or type the new key.";
 /// What is said when other codes were shown than those that are to be kept.
 const OTHER_CODES: &str = "These are new codes, and do not count yet. If you have confirmed the ones before, those count: leave this \
                            page. If not, keep these instead.";
