@@ -291,7 +291,7 @@ async fn co_705_outposts_send_people_where_superusers_say() {
         let denied = format!("{field}: Only superusers may name another origin than that of base_url.");
         let made = json!({"name": "another", "type": "proxy", "providers": [], "config": evil["config"]});
         let said = refused(&site, &key, Method::POST, "/outposts/instances/", made).await;
-        assert_eq!(said, json!({"config": [denied]}));
+        assert_eq!(said["config"], json!([denied]));
         for host in ["https://evil.example", "https://evil.example:8443/", "mailto:x", "evil.example"] {
             let said = refused(&site, &key, Method::PATCH, &path, config(field, host)).await;
             assert_eq!(said, json!({"config": [denied]}), "{host}");
