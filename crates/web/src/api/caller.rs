@@ -16,7 +16,7 @@ use portcullis_idp::oauth::introspect;
 use portcullis_idp::{Actor, Context, Rights, Visitor, tokens};
 
 use super::answer::ApiError;
-use crate::pages::browser::{came_from_elsewhere, session_cookies, session_of};
+use crate::pages::browser::{record_elsewhere, session_cookies, session_of};
 use crate::same_origin::is_same_origin;
 
 /// Cookie that a page's script must repeat in [`CSRF_HEADER`] (CO-387).
@@ -120,7 +120,7 @@ async fn by_cookie(ctx: &Context, origin: &Origin, parts: &Parts) -> Result<Call
     let from_here = is_same_origin(ctx, &parts.headers, origin);
     if !(parts.method.is_safe() || (from_here && repeats_csrf(&parts.headers))) {
         if !from_here {
-            came_from_elsewhere(ctx, &parts.headers, origin).await?;
+            record_elsewhere(ctx, &actor).await?;
         }
         return Err(ApiError::CrossOrigin);
     }

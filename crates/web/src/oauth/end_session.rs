@@ -11,12 +11,12 @@ use portcullis_core::origin::Origin;
 use portcullis_idp::oauth::by_slug;
 use portcullis_idp::oauth::end_session::{Refusal, Wish, end_grants, end_session, frames, read};
 use portcullis_idp::oauth::params::Params;
-use portcullis_idp::{Account, Actor, Application, Context, LoginSession, Request};
+use portcullis_idp::{Account, Application, Context, LoginSession};
 
 use super::authorize::{AGAIN, once_more};
 use super::meters::{INVALID, NOT_FOUND, OK, Outcome, UNAVAILABLE, count_refused, counted_as};
 use super::request::{form, keep, kept_form};
-use crate::pages::browser::{clear_session, signed_in};
+use crate::pages::browser::{clear_session, own_actor, signed_in};
 use crate::pages::respond::{self, PageError, Script, page};
 use crate::pages::sign_out::{signed_out, still_signed_in, tell};
 use crate::pages::view::{Confirm, Link, Message};
@@ -174,14 +174,7 @@ async fn finish(
     account: &Account,
     wish: &Wish,
 ) -> Result<Vec<String>, PageError> {
-    let actor = Actor {
-        user: Some(account.pk),
-        username: account.username.clone(),
-        is_superuser: false,
-        rights: portcullis_idp::Rights::default(),
-        client: Some(origin.client),
-        request: Request::of(origin).in_session(session),
-    };
+    let actor = own_actor(session, account, origin);
     let frames = frames(ctx, wish, session).await?;
     if wish.full {
         end_session(ctx, &actor, wish, session).await?;

@@ -62,17 +62,31 @@ pub async fn session_of(
 /// # Errors
 /// When the store fails.
 pub async fn came_from_elsewhere(ctx: &Context, headers: &HeaderMap, origin: &Origin) -> Result<(), Error> {
-    let Some((session, account)) = session_of(ctx, headers, origin).await? else { return Ok(()) };
-    let actor = Actor {
+    match session_of(ctx, headers, origin).await? {
+        Some((session, account)) => record_elsewhere(ctx, &own_actor(&session, &account, origin)).await,
+        None => Ok(()),
+    }
+}
+
+/// Records it of whom is known already.
+///
+/// # Errors
+/// When the store fails.
+pub async fn record_elsewhere(ctx: &Context, actor: &Actor) -> Result<(), Error> {
+    let message = json!({"message": "A request with a session's cookie came from another site."});
+    event::record_alone(ctx, actor, "suspicious_request", message).await
+}
+
+/// Whoever is signed in, for what everybody may do about themselves: without the rights that they have.
+pub fn own_actor(session: &LoginSession, account: &Account, origin: &Origin) -> Actor {
+    Actor {
         user: Some(account.pk),
-        username: account.username,
+        username: account.username.clone(),
         is_superuser: false,
         rights: Rights::default(),
         client: Some(origin.client),
-        request: Request::of(origin).in_session(&session),
-    };
-    let message = json!({"message": "A request with a session's cookie came from another site."});
-    event::record_alone(ctx, &actor, "suspicious_request", message).await
+        request: Request::of(origin).in_session(session),
+    }
 }
 
 /// Takes away the session cookie that a request carried (CO-323). One that did not come along may be alive:

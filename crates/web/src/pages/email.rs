@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_core::origin::Origin;
+use portcullis_idp::Context;
 use portcullis_idp::own_fields::address;
-use portcullis_idp::{Actor, Context, Request, Rights};
 
-use super::browser::signed_in;
+use super::browser::{own_actor, signed_in};
 use super::respond::{self, PageError, page};
 use super::view::Confirm;
 use super::{flow, path};
@@ -57,14 +57,7 @@ pub async fn confirm(
     }
     let changed = async {
         let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? else { return Ok(useless(&origin)) };
-        let actor = Actor {
-            user: Some(account.pk),
-            username: account.username,
-            is_superuser: false,
-            rights: Rights::default(),
-            client: Some(origin.client),
-            request: Request::of(&origin).in_session(&session),
-        };
+        let actor = own_actor(&session, &account, &origin);
         Ok::<_, PageError>(match address::confirm(&ctx, &actor, account.pk, &token(&uri)).await? {
             true => Redirect::to(path::HOME).into_response(),
             false => useless(&origin),

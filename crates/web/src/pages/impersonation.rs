@@ -6,9 +6,9 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use portcullis_core::origin::Origin;
-use portcullis_idp::{Actor, Context, Request, Rights, impersonation};
+use portcullis_idp::{Context, impersonation};
 
-use super::browser::{set_session, signed_in};
+use super::browser::{own_actor, set_session, signed_in};
 use super::path;
 use super::respond::PageError;
 use crate::same_origin::is_same_origin;
@@ -25,14 +25,7 @@ pub async fn end(
     let ended = async {
         let mut response = Redirect::to(path::HOME).into_response();
         let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? else { return Ok(response) };
-        let actor = Actor {
-            user: Some(account.pk),
-            username: account.username,
-            is_superuser: false,
-            rights: Rights::default(),
-            client: Some(origin.client),
-            request: Request::of(&origin).in_session(&session),
-        };
+        let actor = own_actor(&session, &account, &origin);
         if let Some(cookie) = impersonation::end(&ctx, &actor, &session.sid).await? {
             set_session(&mut response, &origin, &cookie);
         }

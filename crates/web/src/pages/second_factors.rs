@@ -8,10 +8,10 @@ use http::{HeaderMap, StatusCode};
 use portcullis_core::id::UserPk;
 use portcullis_core::origin::Origin;
 use portcullis_idp::authenticators::{RECOVERY_CODES, Shown};
-use portcullis_idp::{Account, Actor, Context, Error, LoginSession, authenticators};
+use portcullis_idp::{Actor, Context, Error, authenticators};
 use serde::Deserialize;
 
-use super::browser::signed_in;
+use super::browser::{own_actor, signed_in};
 use super::form::form;
 use super::respond::{PageError, page};
 use super::{flow, path, view};
@@ -38,7 +38,7 @@ pub async fn show(
         let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? else {
             return Ok(Redirect::to(&flow::before(path::SECOND_FACTORS)).into_response());
         };
-        let devices = authenticators::list(&ctx, &actor(&session, &account, &origin), account.pk).await?;
+        let devices = authenticators::list(&ctx, &own_actor(&session, &account, &origin), account.pk).await?;
         let has_another = devices.iter().any(|device| device.class != RECOVERY_CODES);
         let has_codes = devices.iter().any(|device| device.class == RECOVERY_CODES);
         Ok::<_, PageError>(page(StatusCode::OK, &view::SecondFactors { devices: &devices, has_another, has_codes }))
@@ -59,7 +59,7 @@ pub async fn submit(
     let done = async {
         let Sent { pk, name, yes } = form(request).await?;
         if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
-            let actor = actor(&session, &account, &origin);
+            let actor = own_actor(&session, &account, &origin);
             if name.is_none() && yes.is_none() {
                 return ask(&ctx, &actor, account.pk, pk).await;
             }
@@ -101,15 +101,4 @@ async fn ask(ctx: &Context, actor: &Actor, user: UserPk, pk: i32) -> Result<Resp
         stay: "Keep it",
     };
     Ok(page(StatusCode::OK, &question))
-}
-
-fn actor(session: &LoginSession, account: &Account, origin: &Origin) -> Actor {
-    Actor {
-        user: Some(account.pk),
-        username: account.username.clone(),
-        is_superuser: false,
-        rights: portcullis_idp::Rights::default(),
-        client: Some(origin.client),
-        request: portcullis_idp::Request::of(origin).in_session(session),
-    }
 }

@@ -8,9 +8,9 @@ use http::{HeaderMap, StatusCode, Uri};
 use portcullis_core::origin::Origin;
 use portcullis_core::target::local_target;
 use portcullis_idp::oauth::logout;
-use portcullis_idp::{Actor, Context, sign_in};
+use portcullis_idp::{Context, sign_in};
 
-use super::browser::{clear_session, signed_in};
+use super::browser::{clear_session, own_actor, signed_in};
 use super::respond::{PageError, page, page_framing};
 use super::view::{Confirm, Link, Message, SigningOut};
 use super::{flow, path};
@@ -59,14 +59,7 @@ pub async fn submit(
     let mut frames = Vec::new();
     let result = async {
         if let Some((session, account)) = signed_in(&ctx, &headers, &origin).await? {
-            let actor = Actor {
-                user: Some(account.pk),
-                username: account.username,
-                is_superuser: false,
-                rights: portcullis_idp::Rights::default(),
-                client: Some(origin.client),
-                request: portcullis_idp::Request::of(&origin).in_session(&session),
-            };
+            let actor = own_actor(&session, &account, &origin);
             frames = logout::frames(&ctx, &session.sid, None).await?;
             sign_in::out(&ctx, &session, &actor).await?;
         }
