@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::routing::{any, get};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
-use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_idp::context::{Context, is_ready};
 use portcullis_proxy::body::Body;
 use portcullis_proxy::control::ControlPlane;
@@ -15,6 +14,7 @@ use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
 use tower::ServiceExt;
 
+use crate::histograms::Counted;
 use crate::{connected, source_keys};
 
 /// A router behind a listener.
@@ -45,7 +45,7 @@ async fn ping(State(context): State<Arc<Context>>, uri: Uri) -> StatusCode {
 }
 
 /// `/metrics`, health and ping (PX-315, PX-317).
-pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Router {
+pub(crate) fn metrics(rendered: Counted, context: Arc<Context>) -> Router {
     let of_outposts = Arc::clone(&context);
     let page = move || async move {
         // The rest is worth seeing, above all when the database is not to be had.
@@ -62,7 +62,7 @@ pub(crate) fn metrics(rendered: PrometheusHandle, context: Arc<Context>) -> Rout
 const TEXT: [(http::HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
 /// The same of a stand-alone outpost, which is ready once it has had a configuration.
-pub(crate) fn of_outpost(rendered: PrometheusHandle, control: Arc<dyn ControlPlane>) -> Router {
+pub(crate) fn of_outpost(rendered: Counted, control: Arc<dyn ControlPlane>) -> Router {
     let ready = {
         let control = Arc::clone(&control);
         move || async move { if control.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }

@@ -11,6 +11,7 @@ mod demo;
 mod edge;
 mod face;
 mod healthcheck;
+mod histograms;
 mod https;
 mod import;
 mod instance;

@@ -2,9 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis_core::clock::Clock;
 use portcullis_proxy::access_log::{AccessLog, Format};
 use tracing::level_filters::LevelFilter;
@@ -14,14 +12,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::Failure;
+use crate::histograms::{Counted, Counting};
 use crate::settings::{LogFormat, LogLevel, Settings};
 
 /// Libraries that show headers or statements when asked for details: they are never asked (PX-321).
 const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "sqlx", "tokio_tungstenite"];
-/// Upper bounds of duration histograms, in seconds: those of Prometheus' own libraries (PX-318).
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// How often histograms are condensed, so that they do not grow while nobody asks for them.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Sends log messages to standard error.
 ///
@@ -94,22 +89,15 @@ pub(crate) fn access_log(settings: &Settings, clock: Arc<dyn Clock>) -> Result<O
     Ok(Some(AccessLog::start(format, &headers, clock, Box::new(std::io::stderr()))?))
 }
 
-/// Starts to count. Call it inside the runtime, before anything takes a counter.
+/// Starts to count. Call it before anything takes a counter.
 ///
 /// # Errors
 /// When something counts already.
-pub(crate) fn start_metrics() -> Result<PrometheusHandle, Failure> {
-    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder)?;
-    let condensed = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            condensed.run_upkeep();
-        }
-    });
-    Ok(handle)
+pub(crate) fn start_metrics() -> Result<Counted, Failure> {
+    let counting = Counting::new();
+    let counted = counting.counted();
+    metrics::set_global_recorder(counting)?;
+    Ok(counted)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The data plane: one request from its origin to the upstream and back.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,8 +172,8 @@ impl DataPlane {
             return Handled::NotOurs;
         }
         let asker = Asker::of(request.headers());
-        let (method, began) = (request.method().clone(), Instant::now());
-        let mut notes = Notes::default();
+        let method = request.method().clone();
+        let mut notes = Notes { began: Instant::now(), stale_cookie: false, identity: None, answered: None };
         let outcome = match class {
             PathClass::Portcullis(Endpoint::ForwardAuth(dialect)) => {
                 let (method, uri, headers) = (request.method(), request.uri(), request.headers());
@@ -204,7 +205,7 @@ impl DataPlane {
             PathClass::Portcullis(Endpoint::Static) => Kind::Static,
             _ => Kind::App,
         };
-        application.durations.request(&method, notes.answered.unwrap_or_else(Instant::now) - began, kind);
+        application.durations.request(&method, notes.answered.unwrap_or_else(Instant::now) - notes.began, kind);
         let seen = Seen { provider: Arc::clone(&application.name), user: Arc::clone(user) };
         Handled::Answered(response, Some(seen))
     }
@@ -259,15 +260,20 @@ impl DataPlane {
         if class == PathClass::Refused {
             return Err(Refusal::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        let caller = self.authenticate(application, class, headers, origin, now).await;
+        let known = self.authenticate(application, class, headers, origin, now);
+        let (caller, waited) = watched(known).await;
         notes.stale_cookie = caller.stale_cookie;
         let permit = Permit::decide(application, class, caller, || self.login_required(application, &visit))?;
         notes.identity = permit.identity().cloned();
         let mut plan = permit.plan()?;
         let watch = permit.identity().map(|identity| move |lasting| self.live.hold(application, identity, lasting));
         plan.session = watch.as_ref().map(|watch| watch as &Watch<'_>);
-        self.meters.stripped_headers.increment(permit.rewrite(request));
-        let (method, began) = (request.method().clone(), Instant::now());
+        match permit.rewrite(request) {
+            0 => {}
+            stripped => self.meters.stripped_headers.increment(stripped),
+        }
+        // To be recognised without a question takes no time that would be worth a look at the clock.
+        let (method, began) = (request.method().clone(), if waited { Instant::now() } else { notes.began });
         let forwarded = self.forwarder.forward(request, origin, plan).await;
         let answered = *notes.answered.insert(Instant::now());
         permit.durations().upstream(&method, answered - began);
@@ -333,9 +339,20 @@ impl Plane for DataPlane {
     }
 }
 
+/// What a future gives, and whether it had to be waited for.
+async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let (mut future, mut waited) = (pin!(future), false);
+    let given = std::future::poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        waited |= polled.is_pending();
+        polled
+    });
+    (given.await, waited)
+}
+
 /// What is learnt on the way and needed for the answer, whatever it will be.
-#[derive(Default)]
 pub(crate) struct Notes {
+    pub(crate) began: Instant,
     pub(crate) stale_cookie: bool,
     pub(crate) identity: Option<Arc<Identity>>,
     /// When the upstream answered, or did not.
