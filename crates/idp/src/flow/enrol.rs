@@ -29,7 +29,15 @@ pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Err
     let found = totp::find(&seed, &code, DIGITS, 0, 0, desk.ctx.now());
     let (Some(matched), false) = (found, seed.is_empty()) else {
         let was_shown = desk.begun.seed.is_some();
-        desk.problem("code", if was_shown { "Code does not match" } else { ANOTHER_SEED }, "invalid");
+        desk.problem(
+            "code",
+            if was_shown {
+                "Code does not match. Check the time on the device, and enter the code that comes next."
+            } else {
+                ANOTHER_SEED
+            },
+            "invalid",
+        );
         return Ok(());
     };
     let ctx = desk.ctx;
