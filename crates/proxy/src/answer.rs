@@ -171,13 +171,13 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
             start_link,
         ),
         Refusal::LoginFailed { reason } => {
-            (StatusCode::BAD_REQUEST, "login_failed", "The login did not work", reason.as_str(), start_link)
+            (StatusCode::BAD_REQUEST, "login_failed", "The sign-in did not work", reason.as_str(), start_link)
         }
         Refusal::LoginUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "Temporarily unavailable",
-            "The login cannot be completed at the moment. Please try again shortly.",
+            "The sign-in cannot be completed at the moment. Please try again shortly.",
             start_link,
         ),
         Refusal::NotForwarded { error, .. } => match error {
@@ -205,7 +205,7 @@ pub fn refuse(refusal: &Refusal, application: &Application, asker: &Asker, origi
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
                 "The application does not answer",
-                "The application behind this address cannot be reached at the moment.",
+                "The application behind this address cannot be reached at the moment. Please try again shortly.",
                 None,
             ),
         },

@@ -9,6 +9,8 @@ use crate::change::Change;
 use crate::error::Error;
 use crate::passkeys;
 
+/// What is said of a code that the app with this seed does not show now.
+const WRONG_CODE: &str = "Code does not match. Check the time on the device, and enter the code that comes next.";
 /// What is said when another picture was scanned than the one that counts.
 const ANOTHER_SEED: &str = "This is a new key. If you have confirmed the one before, that one counts, and you can leave this page. \
                             If not, it does not count any more. Scan the new picture, or type the new key.";
@@ -29,7 +31,7 @@ pub(super) async fn totp(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Err
     let found = totp::find(&seed, &code, DIGITS, 0, 0, desk.ctx.now());
     let (Some(matched), false) = (found, seed.is_empty()) else {
         let was_shown = desk.begun.seed.is_some();
-        desk.problem("code", if was_shown { "Code does not match" } else { ANOTHER_SEED }, "invalid");
+        desk.problem("code", if was_shown { WRONG_CODE } else { ANOTHER_SEED }, "invalid");
         return Ok(());
     };
     let ctx = desk.ctx;

@@ -197,7 +197,7 @@ fn twice(desk: &mut Desk<'_>, fields: &Fields) -> Option<String> {
         return None;
     };
     if text(fields, "password_repeat").as_ref() != Some(&password) {
-        desk.problem("password_repeat", "Passwords don't match.", "invalid");
+        desk.problem("password_repeat", "The two passwords differ. Type the same password twice.", "invalid");
         return None;
     }
     Some(password)

@@ -113,7 +113,10 @@ async fn too_easy(policy: &Password, password: &str, user: Option<&Account>) -> 
     if score > policy.zxcvbn_score_threshold {
         return Ok(None);
     }
-    Ok(Some(warning.unwrap_or_else(|| "Password is too weak.".to_owned())))
+    Ok(Some(match warning {
+        Some(warning) => format!("{warning} Choose another one."),
+        None => "Password is too weak.".to_owned(),
+    }))
 }
 
 fn number(score: Score) -> i32 {

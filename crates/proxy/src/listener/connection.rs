@@ -151,7 +151,11 @@ impl<P: Plane> Way<P> {
             Err(_) => {
                 let request_id = found.as_ref().map_or("", |origin: &Arc<Origin>| &origin.request_id);
                 tracing::error!(request_id, "a request made us panic");
-                page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here.", request_id)
+                page(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Something went wrong here. Try again; if it goes on, tell the administrator the request id.",
+                    request_id,
+                )
             }
         };
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -196,7 +200,8 @@ impl<P: Plane> Way<P> {
             }
             Err(contradiction) => {
                 let unknown = self.unknown(request, pending);
-                let mut answer = page(StatusCode::BAD_REQUEST, contradiction.0, &unknown.request_id);
+                let sentence = format!("This request does not say clearly what it is for: {}.", contradiction.0);
+                let mut answer = page(StatusCode::BAD_REQUEST, &sentence, &unknown.request_id);
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 return answer;
             }
@@ -219,7 +224,11 @@ impl<P: Plane> Way<P> {
                 }
                 answer
             }
-            None => page(StatusCode::NOT_FOUND, "No application answers under this name.", &origin.request_id),
+            None => page(
+                StatusCode::NOT_FOUND,
+                "No application answers under this name. Check the address; if it is right, tell the administrator.",
+                &origin.request_id,
+            ),
         }
     }
 

@@ -12,12 +12,12 @@ pub(super) fn page(status: StatusCode, sentence: &str, request_id: &str) -> Resp
     let id = if request_id.is_empty() {
         String::new()
     } else {
-        format!("<p><small>Request <code>{}</code></small></p>", page::escape(request_id))
+        format!("<p class=\"fine\">Request <code>{}</code></p>", page::escape(request_id))
     };
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <title>{title}</title><style>{}</style></head><body><main><h1>{} {title}</h1><p>{}</p>{id}</main></body></html>",
+         <title>{title}</title><style>{}</style></head><body><main class=\"card\"><p class=\"status\">{}</p><h1>{title}</h1><p>{}</p>{id}</main></body></html>",
         page::STYLE,
         status.as_u16(),
         page::escape(sentence),

@@ -31,16 +31,16 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// There is none, or it was not sealed here for this application.
-    #[error("The login did not begin here.")]
+    #[error("The sign-in did not begin here.")]
     Missing,
     /// It took too long.
-    #[error("The login took too long.")]
+    #[error("The sign-in took too long.")]
     Expired,
     /// It came back before.
-    #[error("This login was used already.")]
+    #[error("This sign-in was used already.")]
     Used,
     /// Another browser began it, or the browser keeps no cookies.
-    #[error("The login began in another browser, or cookies are blocked.")]
+    #[error("The sign-in began in another browser, or cookies are blocked.")]
     OtherBrowser,
     /// Somebody else than our identity provider answered.
     #[error("The answer came from another identity provider.")]

@@ -190,7 +190,8 @@ impl Asking<'_> {
             Challenge::Static { codes, .. } => {
                 let (problem, component) = (self.problem(), challenge.component());
                 let problem = problem.as_deref();
-                let page = view::RecoveryCodes { codes, problem, action: &self.action, component };
+                let back = self.back_from_setup();
+                let page = view::RecoveryCodes { codes, problem, action: &self.action, component, back: &back };
                 page_posting_to(StatusCode::OK, &page, self.places)
             }
             Challenge::WebAuthn { registration, .. } => self.webauthn(registration),
@@ -264,18 +265,24 @@ impl Asking<'_> {
 
     fn webauthn(&self, registration: &Value) -> Response {
         let (problem, key) = (self.problem(), self.key(registration));
-        // Who is on their way in begins again; who is signed in goes back.
-        let back = match self.turn.flow.slug.as_str() {
-            flows::WEBAUTHN_SETUP => path::SECOND_FACTORS.to_owned(),
-            _ => self.cancel(),
-        };
+        let back = self.back_from_setup();
         let page = view::WebAuthn { key: &key, problem: problem.as_deref(), action: &self.action, back: &back };
         page_with_script(StatusCode::OK, &page, self.places)
     }
 
+    /// Where somebody goes who sets no second factor up: on their way in they begin again, signed in they go back.
+    fn back_from_setup(&self) -> String {
+        match self.turn.flow.slug.as_str() {
+            flows::WEBAUTHN_SETUP | flows::TOTP_SETUP | flows::STATIC_SETUP => path::SECOND_FACTORS.to_owned(),
+            _ => self.cancel(),
+        }
+    }
+
     fn form(&self, mut form: Form<'_>) -> Response {
         let problem = self.problem();
-        if let Some(first) = form.inputs.iter_mut().find(|input| !input.read_only) {
+        let first = form.inputs.iter().position(|input| input.wrong);
+        let first = first.or_else(|| form.inputs.iter().position(|input| !input.read_only));
+        if let Some(first) = first.and_then(|first| form.inputs.get_mut(first)) {
             first.autofocus = true;
         }
         let page = view::FlowForm {
@@ -362,6 +369,7 @@ impl Asking<'_> {
             secret: &groups.join(" "),
             problem: problem.as_deref(),
             action: &self.action,
+            back: &self.back_from_setup(),
         };
         page_posting_to(StatusCode::OK, &page, self.places)
     }

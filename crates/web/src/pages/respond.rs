@@ -177,7 +177,7 @@ impl PageError {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many failed attempts",
                 format!(
-                    "Sign-in from your network is paused. Try again in {}. Nobody else is affected.",
+                    "Sign-in from your network is paused. Try again in {}. Whoever is signed in already is not affected.",
                     in_words(*retry_after_seconds)
                 ),
             ),
@@ -246,7 +246,8 @@ pub fn denied(
     back: Option<&str>,
 ) -> Response {
     let ours = [Link { href: path::HOME, text: "Your applications" }, Link { href: path::SIGN_OUT, text: "Sign out" }];
-    let links: Vec<_> = ours.into_iter().chain(back.map(|href| Link { href, text: "Back" })).collect();
+    let to_application = format!("Back to {application}");
+    let links: Vec<_> = ours.into_iter().chain(back.map(|href| Link { href, text: &to_application })).collect();
     let message = Message {
         status: Some(403),
         title: "Access denied",

@@ -34,7 +34,7 @@ pub struct SetupForm {
 /// `GET /if/flow/initial-setup/` asks for code, e-mail address and password.
 pub async fn show(State(ctx): State<Arc<Context>>, Extension(origin): Extension<Arc<Origin>>) -> Response {
     match setup::is_open(&ctx).await {
-        Ok(true) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None }),
+        Ok(true) => page(StatusCode::OK, &Setup { code: "", email: "", problem: None, wrong: "" }),
         Ok(false) => done(&origin),
         Err(error) => PageError::from(error).into_page(&origin),
     }
@@ -55,9 +55,11 @@ pub async fn submit(
         Err(error) => return error.into_page(&origin),
     };
     let email = sent.email.trim();
-    let again = |problem: &str| page(StatusCode::OK, &Setup { code: sent.code.trim(), email, problem: Some(problem) });
+    let again = |problem: &str, wrong: &str| {
+        page(StatusCode::OK, &Setup { code: sent.code.trim(), email, problem: Some(problem), wrong })
+    };
     if sent.password != sent.password_repeat {
-        return again("The two passwords differ. Type the same password twice.");
+        return again("The two passwords differ. Type the same password twice.", "password");
     }
     let asked = portcullis_idp::Request::of(&origin);
     let actor = Actor {
@@ -68,7 +70,10 @@ pub async fn submit(
     };
     match setup::complete(&ctx, &actor, &sent.code, email, &sent.password).await {
         Ok(_) => sign_in(&ctx, &origin, &headers, &sent.password).await,
-        Err(Error::Invalid(problems)) => again(&in_words(&problems)),
+        Err(Error::Invalid(problems)) => {
+            let wrong = problems.iter().next().map_or("", |(field, _)| field);
+            again(&in_words(&problems), wrong)
+        }
         Err(Error::Forbidden) => done(&origin),
         Err(error) => PageError::from(error).into_page(&origin),
     }

@@ -159,6 +159,8 @@ pub struct Totp<'a> {
     pub problem: Option<&'a str>,
     /// Path and query to post to.
     pub action: &'a str,
+    /// Where somebody goes who wants none.
+    pub back: &'a str,
 }
 
 /// A user's second factors.
@@ -185,6 +187,8 @@ pub struct RecoveryCodes<'a> {
     pub action: &'a str,
     /// The step that is answered.
     pub component: &'a str,
+    /// Where somebody goes who wants none.
+    pub back: &'a str,
 }
 
 /// Asks for the first administrator's e-mail address and password (CO-486).
@@ -197,6 +201,8 @@ pub struct Setup<'a> {
     pub email: &'a str,
     /// What was wrong, and what to do.
     pub problem: Option<&'a str>,
+    /// The field that it is about, or nothing.
+    pub wrong: &'a str,
 }
 
 /// Says one thing, and where to go from here: signed out, denied, not found, too many attempts.

@@ -58,7 +58,7 @@ async fn refused(site: &Site, path: &str, cookie: &str) {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
     assert!(header(&response, "location").is_empty() && cookie_of(&response).is_none());
     let page = body(response).await;
-    assert!(page.contains("The login did not work") && page.contains("/outpost.goauthentik.io/start?rd="));
+    assert!(page.contains("The sign-in did not work") && page.contains("/outpost.goauthentik.io/start?rd="));
 }
 
 /// PX-140: where only what follows the host is encoded, as ingress-nginx does it, the target is whole, too.
