@@ -45,7 +45,7 @@ docs-gen:
 book:
     mdbook build docs
 
-# The binary that is released, in target/profiled (needs nginx, wrk, h2load and openssl; takes twenty minutes).
+# The binary that is released, in target/profiled (needs nginx, wrk, h2load and openssl; takes half an hour).
 release:
     tools/release.py
 

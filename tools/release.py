@@ -3,7 +3,7 @@
 
 Three steps: a binary that counts what it does, the work it is counted at (requests of every kind that the benchmarks
 send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation).
-`cargo build --release` makes the same program without that knowledge. Takes about twenty minutes with two cores.
+`cargo build --release` makes the same program without that knowledge. Takes about half an hour with two cores.
 
 Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
 benchmarks need: on Debian, apt-get install nginx-light wrk openssl nghttp2-client.
@@ -45,13 +45,13 @@ def profdata(host):
     return own
 
 
-def build(host, name, flag):
-    """A release build with one more flag for what runs, but not for what is run to build it."""
+def build(host, name, *flags, **settings):
+    """A release build with more flags for what runs, but not for what is run to build it."""
     folder = FOLDER / name
     before = os.environ.get("CARGO_ENCODED_RUSTFLAGS", "\x1f".join(os.environ.get("RUSTFLAGS", "").split()))
-    flags = "\x1f".join(filter(None, [before, flag]))
+    flags = "\x1f".join(filter(None, [before, *flags]))
     subprocess.run(["cargo", "build", "--release", "--locked", "--target", host, "--target-dir", folder, "--bin", "portcullis"],
-                   cwd=ROOT, check=True, env=os.environ | {"CARGO_ENCODED_RUSTFLAGS": flags})
+                   cwd=ROOT, check=True, env=os.environ | {"CARGO_ENCODED_RUSTFLAGS": flags} | settings)
     return folder / host / "release/portcullis"
 
 
@@ -136,7 +136,9 @@ def main():
     # Cargo builds anew what was built by another profile if that has another name.
     profile = FOLDER / f"{hashlib.sha256(made.read_bytes()).hexdigest()[:16]}.profdata"
     made.rename(profile)
-    built = build(host, "using", f"-Cprofile-use={profile}")
+    # As one piece, of which what is used lies together: blocks in the order in which they mostly follow each other.
+    built = build(host, "using", f"-Cprofile-use={profile}", "-Cllvm-args=-enable-ext-tsp-block-placement",
+                  CARGO_PROFILE_RELEASE_LTO="fat", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1")
     shutil.copy2(built, BINARY.with_suffix(".new"))
     BINARY.with_suffix(".new").rename(BINARY)
     print(BINARY.relative_to(ROOT))
