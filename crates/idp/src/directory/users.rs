@@ -502,8 +502,8 @@ async fn check_roles(
     escalation::by_roles(change, "roles", &new, problems).await
 }
 
-/// What somebody has and is to have no more.
-fn left<T: Copy + PartialEq>(before: &[T], given: Option<&[T]>) -> Vec<T> {
+/// What somebody, or a group, has and is to have no more.
+pub(super) fn left<T: Copy + PartialEq>(before: &[T], given: Option<&[T]>) -> Vec<T> {
     let given = given.unwrap_or(before);
     before.iter().copied().filter(|known| !given.contains(known)).collect()
 }

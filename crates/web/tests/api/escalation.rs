@@ -260,6 +260,59 @@ async fn co_705_the_mighty_are_not_stripped() {
     assert_eq!((status.as_u16(), &said["groups"]), (200, &json!([])), "{said}");
 }
 
+/// CO-705, CO-548: nor is anybody stripped by way of a group or a role: by leaving it, by what it has or is below, or by its end.
+/// Ordinary members leave, and what nobody has may go.
+#[tokio::test]
+async fn co_705_groups_do_not_strip_the_mighty() {
+    let site = Site::new().await;
+    let mut rights = MANAGER.to_vec();
+    rights.extend([
+        ("authentik_core.remove_user_from_group", None),
+        ("authentik_core.delete_group", None),
+        ("authentik_rbac.view_role", None),
+        ("authentik_rbac.delete_role", None),
+    ]);
+    let (ada, key) = site.user_with("ada", &rights).await;
+    let own = site.get(&format!("/core/users/{ada}/")).await["roles"][0].clone();
+    let ((boss, _), (bob, _)) = (site.user("boss").await, site.user("bob").await);
+    let (role, spare) = (site.role("other", &[]).await, site.role("spare", &[]).await);
+    let group = async |body: Value| site.post("/core/groups/", body).await["pk"].as_str().unwrap().to_owned();
+    let (admins, above) = (admins(&site).await, group(json!({"name": "above", "roles": [role]})).await);
+    let mighty = group(json!({"name": "mighty", "parents": [above, admins], "users": [boss, bob]})).await;
+    let plain = group(json!({"name": "plain", "roles": [own], "users": [bob, boss]})).await;
+    let empty = group(json!({"name": "empty", "roles": [spare], "parents": [admins]})).await;
+    let at = |group: &str| format!("/core/groups/{group}/");
+    let leaves = |group: &str| format!("/core/groups/{group}/remove_user/");
+    for (method, path, body, field) in [
+        (Method::POST, leaves(&mighty), json!({"pk": boss}), "pk"),
+        (Method::PATCH, at(&mighty), json!({"users": [bob]}), "users"),
+        (Method::PATCH, at(&mighty), json!({"parents": [admins]}), "parents"),
+        (Method::PATCH, at(&mighty), json!({"parents": [above]}), "parents"),
+        (Method::PATCH, at(&above), json!({"roles": []}), "roles"),
+        (Method::DELETE, at(&mighty), json!({}), "non_field_errors"),
+        (Method::DELETE, at(&above), json!({}), "non_field_errors"),
+        (Method::DELETE, format!("/rbac/roles/{role}/"), json!({}), "non_field_errors"),
+    ] {
+        let said = refused(&site, &key, method, &path, body, field).await;
+        assert_eq!(said, "People would lose what you do not have yourself: have a superuser do this.", "{path}");
+    }
+    for (method, path, body) in [
+        (Method::POST, leaves(&mighty), json!({"pk": ada})),
+        (Method::PATCH, at(&mighty), json!({"users": [bob, boss], "parents": [admins, above]})),
+        (Method::POST, leaves(&plain), json!({"pk": bob})),
+        (Method::PATCH, at(&plain), json!({"users": [], "roles": []})),
+        (Method::DELETE, at(&plain), json!({})),
+        (Method::PATCH, at(&empty), json!({"roles": [], "parents": []})),
+        (Method::DELETE, at(&empty), json!({})),
+        (Method::DELETE, format!("/rbac/roles/{spare}/"), json!({})),
+    ] {
+        let (status, said) = site.send(&key, method, &path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {said}");
+    }
+    site.delete(&at(&mighty)).await;
+    site.delete(&format!("/rbac/roles/{role}/")).await;
+}
+
 /// CO-522, CO-548: users join a group by whoever may see them; for others they are not there.
 #[tokio::test]
 async fn co_548_who_is_not_seen_is_not_joined() {
