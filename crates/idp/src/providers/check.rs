@@ -154,6 +154,12 @@ fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
         ("device_require_client_auth", before.proves_devices() != now.proves_devices()),
         ("allow_query_token", before.allow_query_token != now.allow_query_token),
         ("external_host", before.external_host != now.external_host),
+        // What is behind an outpost may get the tokens themselves: by `forward_jwt`, or in `Authorization`.
+        ("internal_host", before.internal_host != now.internal_host),
+        ("internal_host_ssl_validation", before.internal_host_ssl_validation != now.internal_host_ssl_validation),
+        ("mode", before.mode != now.mode),
+        ("cookie_domain", before.cookie_domain != now.cookie_domain),
+        ("intercept_header_auth", before.intercept_header_auth != now.intercept_header_auth),
     ]
     .into_iter()
     .filter_map(|(field, differs)| differs.then_some(field))

@@ -131,7 +131,10 @@ pub async fn shown_to(
 
 /// Whether the account that stands for a client may do what the actor may not: whoever has a secret of the client, or a key
 /// that it is known by, may do what its account may, as with keys of tokens (CO-104, CO-705).
-async fn is_beyond(conn: &mut Conn, actor: &Actor, client: ProviderPk) -> Result<bool, Error> {
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn is_beyond(conn: &mut Conn, actor: &Actor, client: ProviderPk) -> Result<bool, Error> {
     if actor.is_superuser {
         return Ok(false);
     }

@@ -17,6 +17,15 @@ async fn client(site: &Site, name: &str, mappings: Value) -> (i64, String) {
     (pk, format!("/providers/oauth2/{pk}/"))
 }
 
+/// Has a user be the account of a client.
+async fn stands_for(site: &Site, user: i64, client: i64) {
+    let mut tx = site.ctx.db.write().await.unwrap();
+    let mut found = account::by_pk(&mut tx, UserPk(i32::try_from(user).unwrap())).await.unwrap().unwrap();
+    found.generated_for = Some(ProviderPk(i32::try_from(client).unwrap()));
+    account::update(&mut tx, &found).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 /// Somebody who changes clients: the key of their token.
 async fn changer(site: &Site) -> String {
     let rights = ["oauth2.view_oauth2provider", "oauth2.change_oauth2provider", "proxy.view_proxyprovider"];
@@ -129,6 +138,8 @@ async fn co_705_tokens_for_the_api_go_where_superusers_say() {
         second_client_secret_last_used client_jwks access_code_validity access_token_validity refresh_token_validity \
         refresh_token_threshold refresh_family_max_age device_code_validity include_claims_in_id_token signing_key \
         encryption_key sub_mode issuer_mode";
+    const HARMLESS_OF_PROXIES: &str = "certificate skip_path_regex basic_auth_enabled basic_auth_user_attribute \
+        basic_auth_password_attribute outpost_set";
     let site = Site::new().await;
     let key = changer(&site).await;
     let api =
@@ -177,6 +188,23 @@ async fn co_705_tokens_for_the_api_go_where_superusers_say() {
     let served = format!("/providers/proxy/{}/", site.post("/providers/proxy/", served).await["pk"]);
     denied(&served, "jwt_federation_providers", &json!([trusted])).await;
     denied(&served, "jwt_federation_sources", &json!([source])).await;
+    // The application may get the tokens themselves.
+    let guarded_of_proxies = [
+        ("external_host", json!("https://mine.example")),
+        ("internal_host", json!("https://mine.example")),
+        ("internal_host_ssl_validation", json!(false)),
+        ("mode", json!("forward_single")),
+        ("cookie_domain", json!("example.com")),
+        ("intercept_header_auth", json!(false)),
+    ];
+    for (field, value) in &guarded_of_proxies {
+        denied(&served, field, value).await;
+    }
+    let known = HARMLESS.split(' ').chain(HARMLESS_OF_PROXIES.split(' '));
+    let known = known.chain(guarded.iter().chain(&guarded_of_proxies).map(|(known, _)| *known)).collect::<Vec<_>>();
+    for field in site.get(&served).await.as_object().unwrap().keys() {
+        assert!(known.contains(&field.as_str()), "who may change {field}?");
+    }
     // Clients of the API send back what they were shown, in a public client's case what it is worth.
     for (client, name) in [(&has, "confidential"), (&has, "public")] {
         site.patch(client, json!({"client_type": name})).await;
@@ -207,17 +235,10 @@ async fn co_705_secrets_of_mighty_clients_are_not_shown() {
     let (pk, path) = client(&site, "robot", json!([])).await;
     let served = site.provider("served").await["pk"].as_i64().unwrap();
     site.application("served", &json!(served)).await;
-    let stands_for = async |user: i64, provider: i64| {
-        let mut tx = site.ctx.db.write().await.unwrap();
-        let mut found = account::by_pk(&mut tx, UserPk(i32::try_from(user).unwrap())).await.unwrap().unwrap();
-        found.generated_for = Some(ProviderPk(i32::try_from(provider).unwrap()));
-        account::update(&mut tx, &found).await.unwrap();
-        tx.commit().await.unwrap();
-    };
     let (robot, _) = site.user("robot").await;
     let (other, _) = site.user("other").await;
-    stands_for(robot, pk).await;
-    stands_for(other, served).await;
+    stands_for(&site, robot, pk).await;
+    stands_for(&site, other, served).await;
     let secret = site.get(&path).await["client_secret"].clone();
     let seen = async || site.send(&key, Method::GET, &path, None).await.1["client_secret"].clone();
     let listed = async || {
@@ -337,4 +358,46 @@ async fn co_705_keys_of_clients_are_replaced_by_who_may_use_them() {
         let (status, said) = site.send(who, Method::PATCH, &at(pk), Some(body)).await;
         assert_eq!(status, 200, "{said}");
     }
+}
+
+/// CO-704, CO-705: an outpost has the secrets of what it serves, and its users' tokens: superusers alone have one serve what may
+/// use the API on behalf of its users, and those who may do as much what has an account.
+#[tokio::test]
+async fn co_705_outposts_serve_no_mighty_clients() {
+    let site = Site::new().await;
+    let api =
+        site.get("/propertymappings/provider/scope/?scope_name=goauthentik.io/api").await["results"][0]["pk"].clone();
+    let proxy = async |name: &str, more: Value| {
+        let body = site.provider_body(name, more).await;
+        site.post("/providers/proxy/", body).await["pk"].as_i64().unwrap()
+    };
+    let (plain, traded) = (proxy("plain", json!({})).await, proxy("traded", json!({})).await);
+    let has = proxy("has", json!({"property_mappings": [api], "jwt_federation_providers": [traded]})).await;
+    let (mighty, robot) = (proxy("mighty", json!({})).await, proxy("robot", json!({})).await);
+    let (boss, _) = site.user_with("boss", &[("authentik_brands.view_brand", None)]).await;
+    let (hand, _) = site.user("hand").await;
+    stands_for(&site, boss, mighty).await;
+    stands_for(&site, hand, robot).await;
+    let rights = ["outposts.view_outpost", "outposts.add_outpost", "outposts.change_outpost"];
+    let rights = rights.iter().chain(&["providers_proxy.view_proxyprovider", "providers_proxy.change_proxyprovider"]);
+    let rights: Vec<_> = rights.map(|right| format!("authentik_{right}")).collect();
+    let rights: Vec<_> = rights.iter().map(|right| (right.as_str(), None)).collect();
+    let (_, key) = site.user_with("ada", &rights).await;
+    let first = "/outposts/instances/";
+    let body =
+        |name: &str, providers: Value| json!({"name": name, "type": "proxy", "providers": providers, "config": {}});
+    let far = site.post(first, body("far", json!([plain]))).await["pk"].as_str().unwrap().to_owned();
+    let far = format!("{first}{far}/");
+    for client in [has, traded, mighty] {
+        let said = refused(&site, &key, Method::POST, first, body("new", json!([plain, client])), "providers").await;
+        assert!(said.as_str().unwrap().ends_with("have a superuser do this."), "{said}");
+        refused(&site, &key, Method::PATCH, &far, json!({"providers": [plain, client]}), "providers").await;
+    }
+    let (status, said) = site.send(&key, Method::PATCH, &far, Some(json!({"providers": [plain, robot]}))).await;
+    assert_eq!(status, 200, "it may do nothing: {said}");
+    // What is there already is no question.
+    let all = json!({"providers": [plain, has, traded, mighty]});
+    site.patch(&far, all.clone()).await;
+    let (status, said) = site.send(&key, Method::PATCH, &far, Some(all)).await;
+    assert_eq!(status, 200, "{said}");
 }
