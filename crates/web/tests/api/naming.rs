@@ -250,6 +250,9 @@ async fn co_284_passwords_of_other_applications_are_not_named() {
         (view, Some(&twin)),
         (change, Some(&twin)),
         ("authentik_providers_proxy.add_proxyprovider", None),
+        ("authentik_providers_proxy.delete_proxyprovider", None),
+        ("authentik_core.view_provider", None),
+        ("authentik_core.delete_provider", None),
     ];
     let (_, key) = site.user_with("ada", &rights).await;
     let (user, password) = ("basic_auth_user_attribute", "basic_auth_password_attribute");
@@ -272,8 +275,14 @@ async fn co_284_passwords_of_other_applications_are_not_named() {
     let said = refused(&site, &key, Method::PATCH, &own, json!({password: "other"})).await;
     assert!(said[password][0].as_str().unwrap().contains("have a superuser do this"), "{said}");
     accepted(&site, &key, Method::PATCH, &own, json!({password: "pin", "name": "still"})).await;
+    for path in [&own, &format!("/providers/all/{mine}/")] {
+        let said = refused(&site, &key, Method::DELETE, path, json!({})).await;
+        assert!(said["non_field_errors"][0].as_str().unwrap().contains("have a superuser do this"), "{said}");
+    }
     accepted(&site, ADMIN, Method::PATCH, &own, json!({password: "legacy_pin"})).await;
+    accepted(&site, &key, Method::DELETE, &format!("{proxies}{twin}/"), json!({})).await;
     assert_eq!(site.get(&format!("{proxies}{other}/")).await[password], "legacy_pin");
+    accepted(&site, &key, Method::DELETE, &own, json!({})).await;
 }
 
 /// CO-593, CO-705: superusers alone have an outpost send people to another origin to sign in than that of the base URL.
