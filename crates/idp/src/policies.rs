@@ -26,6 +26,7 @@ use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::expressions;
 use crate::list::{Listed, Slice, Visible};
+use crate::mappings;
 use crate::used_by::{self, Use};
 
 pub use evaluate::{call, evaluate};
@@ -273,7 +274,8 @@ pub async fn delete_in(change: &mut Change<'_>, kind: Option<Kind>, pk: PolicyId
 }
 
 /// Has everyone looked at again about whom those expressions decide that ask for a policy of this name, in however many steps
-/// (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are bound to.
+/// (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are bound to, and change the
+/// mappings among them.
 async fn callers_decide_anew(
     change: &mut Change<'_>,
     name: &str,
@@ -285,6 +287,9 @@ async fn callers_decide_anew(
     let mut others = policy::list(change.conn(), &filter, Visible::All).await?;
     let mut names = vec![name.to_owned()];
     while let Some(name) = names.pop() {
+        if !mappings::callers_say_anew(change, &name).await? && !problems.has(field) {
+            problems.add(field, CALLED);
+        }
         let calls = |policy: &mut Policy| {
             let source = policy.settings.get("expression").and_then(Value::as_str);
             source.is_some_and(|source| engine.may_call(source, &name))

@@ -24,6 +24,18 @@ async fn accepted(site: &Site, key: &str, method: Method, path: &str, body: Valu
     said
 }
 
+/// A site with the engine that the product has, for policies and mappings.
+async fn with_expressions() -> Site {
+    let (site, engine) = (Site::new().await, Engine::new(false));
+    let expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))) as Arc<dyn ExpressionEngine>);
+    let ctx = Context {
+        policies: Support { expressions, ..Support::default() },
+        mapping_engine: Arc::new(ForMappings(engine)),
+        ..site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"))
+    };
+    site.over(Arc::new(ctx))
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -401,7 +413,7 @@ async fn co_705_bound_policies_are_for_those_who_change_the_target() {
 /// nor deletes the policies that it leads to, nor has others take their names.
 #[tokio::test]
 async fn co_705_called_policies_are_as_bound_as_their_callers() {
-    let site = crate::expressions::site().await;
+    let site = with_expressions().await;
     let (first, second) = (site.application("one", &json!(null)).await, site.application("two", &json!(null)).await);
     let expression = |name: &str, text: &str| json!({"name": name, "expression": text});
     let (expressions, dummies) = ("/policies/expression/", "/policies/dummy/");
@@ -417,6 +429,9 @@ async fn co_705_called_policies_are_as_bound_as_their_callers() {
     let mine = made(expressions, expression("mine", "return ak_call_policy('helper').passing")).await;
     bind(&mine, &first).await;
     let helper = made(dummies, json!({"name": "helper", "result": false})).await;
+    let claims = "return {'a': ak_call_policy('claims').passing}";
+    let mapping = json!({"name": "says", "scope_name": "says", "expression": claims});
+    let mapping = text(&site.post("/propertymappings/provider/scope/", mapping).await["pk"]);
     let kinds = [("expression", "expression"), ("dummy", "dummy")];
     let rights: Vec<_> = kinds
         .iter()
@@ -443,6 +458,7 @@ async fn co_705_called_policies_are_as_bound_as_their_callers() {
         (Method::POST, dummies, json!({"name": "later", "result": true}), "name"),
         (Method::POST, expressions, expression("later", "return True"), "name"),
         (Method::PATCH, mine.as_str(), json!({"name": "later"}), "name"),
+        (Method::POST, dummies, json!({"name": "claims", "result": true}), "name"),
     ] {
         assert_eq!(refused(&site, &key, method, path, body).await, json!({field: [words]}), "{path}");
     }
@@ -459,19 +475,16 @@ async fn co_705_called_policies_are_as_bound_as_their_callers() {
     }
     accepted(&site, ADMIN, Method::PATCH, &inner, open).await;
     accepted(&site, &key, Method::PATCH, &deepest, json!({"result": true})).await;
+    rights.push(("authentik_providers_oauth2.view_scopemapping", Some(&mapping)));
+    rights.push(("authentik_providers_oauth2.change_scopemapping", Some(&mapping)));
+    let (_, mapper) = site.user_with("bob", &rights).await;
+    accepted(&site, &mapper, Method::POST, dummies, json!({"name": "claims", "result": true})).await;
 }
 
 /// CO-229, CO-705: expressions read every user: who writes one may see all of them.
 #[tokio::test]
 async fn co_229_expressions_are_written_by_those_who_see_all_users() {
-    let (site, engine) = (Site::new().await, Engine::new(false));
-    let expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))) as Arc<dyn ExpressionEngine>);
-    let ctx = Context {
-        policies: Support { expressions, ..Support::default() },
-        mapping_engine: Arc::new(ForMappings(engine)),
-        ..site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"))
-    };
-    let site = site.over(Arc::new(ctx));
+    let site = with_expressions().await;
     let kinds = ["authentik_policies_expression.VERB_expressionpolicy", "authentik_providers_oauth2.VERB_scopemapping"];
     let rights: Vec<_> =
         kinds.iter().flat_map(|kind| ["view", "add", "change"].map(|verb| kind.replace("VERB", verb))).collect();
