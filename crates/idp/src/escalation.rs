@@ -116,6 +116,11 @@ pub(crate) async fn by_groups(
     by_roles(change, field, &roles, problems).await
 }
 
+/// The fields that a write changes, of those that are guarded.
+pub(crate) fn moved<const N: usize>(guarded: [(&'static str, bool); N]) -> Vec<&'static str> {
+    guarded.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
+}
+
 /// Whether a user has what the actor has not. Who may act for such a user, with a password or key that they choose or
 /// see, has it from then on.
 ///

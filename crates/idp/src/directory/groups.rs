@@ -280,15 +280,12 @@ async fn check_escalation(
     }
     let (left_parents, left_roles) = (left(&parents, fields.parents.as_deref()), left(&roles, fields.roles.as_deref()));
     let somebody_leaves = !left(&members, fields.users.as_deref()).is_empty();
-    for (field, strips) in [
+    let stripping = escalation::moved([
         ("parents", escalation::strips(change, pk, &left_parents, &[]).await?),
         ("roles", escalation::strips(change, pk, &[], &left_roles).await?),
         ("users", somebody_leaves && escalation::bring_more(change, &[pk], &[]).await?),
-    ] {
-        if strips {
-            problems.add(field, escalation::STRIPS);
-        }
-    }
+    ]);
+    problems.add_each(&stripping, escalation::STRIPS);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::change::Change;
 use crate::context::{Actor, Context};
 use crate::directory;
 use crate::error::{Error, Problems};
-use crate::mappings;
+use crate::{escalation, mappings};
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 pub(super) const REQUIRED: &str = "This field is required.";
@@ -126,16 +126,14 @@ pub(super) async fn moves(
     if moved.is_empty() || change.actor().is_superuser || !mappings::reaches_api(change.conn(), before.pk).await? {
         return Ok(());
     }
-    for field in moved {
-        problems.add(field, MOVES);
-    }
+    problems.add_each(&moved, MOVES);
     Ok(())
 }
 
 /// The fields by which somebody might get tokens that were not meant for them, as far as they were changed. What is shown
 /// counts: clients of the API send back what they were shown.
 fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
-    [
+    escalation::moved([
         ("client_type", before.client_type != now.client_type),
         ("client_id", before.client_id != now.client_id),
         ("grant_types", before.grant_types != now.grant_types),
@@ -161,10 +159,7 @@ fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
         ("mode", before.mode != now.mode),
         ("cookie_domain", before.cookie_domain != now.cookie_domain),
         ("intercept_header_auth", before.intercept_header_auth != now.intercept_header_auth),
-    ]
-    .into_iter()
-    .filter_map(|(field, differs)| differs.then_some(field))
-    .collect()
+    ])
 }
 
 /// What an application behind basic authentication is sent is secret to all others: who newly names an attribute by which people

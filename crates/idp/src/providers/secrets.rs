@@ -151,18 +151,16 @@ pub(super) async fn check(
     now: &Provider,
     problems: &mut Problems,
 ) -> Result<(), Error> {
-    let proofs = [
+    let moved = escalation::moved([
         ("client_secret", before.client_secret_sealed != now.client_secret_sealed),
         ("client_secret_expires", before.client_secret_expires != now.client_secret_expires),
         ("second_client_secret", before.second_secret_sealed != now.second_secret_sealed),
         ("second_client_secret_expires", before.second_secret_expires != now.second_secret_expires),
         ("client_jwks", before.client_jwks != now.client_jwks),
-    ];
+    ]);
     let actor = change.actor();
-    if proofs.iter().any(|(_, differs)| *differs) && is_beyond(change.conn(), actor, before.pk).await? {
-        for (field, _) in proofs.into_iter().filter(|(_, differs)| *differs) {
-            problems.add(field, BEYOND);
-        }
+    if !moved.is_empty() && is_beyond(change.conn(), actor, before.pk).await? {
+        problems.add_each(&moved, BEYOND);
     }
     Ok(())
 }
