@@ -260,8 +260,8 @@ async fn co_705_the_mighty_are_not_stripped() {
     assert_eq!((status.as_u16(), &said["groups"]), (200, &json!([])), "{said}");
 }
 
-/// CO-705, CO-548: nor is anybody stripped by way of a group or a role: by leaving it, by what it has or is below, or by its end.
-/// Ordinary members leave, and what nobody has may go.
+/// CO-705, CO-548: nobody is stripped by way of a group or a role either: by leaving it, by what it has or is below, or by its
+/// end. Ordinary members leave, and what nobody has may go.
 #[tokio::test]
 async fn co_705_groups_do_not_strip_the_mighty() {
     let site = Site::new().await;
