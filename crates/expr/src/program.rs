@@ -88,6 +88,11 @@ impl Program {
             || ["getattr", "hasattr", "ak_call_policy"].iter().any(|name| self.mentions.reads(name))
     }
 
+    /// Whether a run may ask the policy of this name (CO-242), as far as that can be told without one.
+    pub fn may_call(&self, policy: &str) -> bool {
+        self.mentions.may_call(policy)
+    }
+
     /// A copy to run.
     pub(crate) fn code(&self) -> MontyRun {
         self.code.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -222,5 +227,35 @@ impl Programs {
     pub fn get(&self, source: &str, situation: Situation) -> Result<Arc<Program>, CompileError> {
         let key = (situation, source.to_owned());
         self.known.get_with(key, || Program::compile(source, situation, &self.options).map(Arc::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CO-242: which policies an expression may ask is told by the names that it writes down; one that makes a name up, or hands
+    /// the function on, may ask any.
+    #[test]
+    fn co_242_expressions_tell_whom_they_may_ask() {
+        let may_call = |source: &str| {
+            let program = Program::compile(source, Situation::Policy, &Options::default()).expect(source);
+            ["inner", "other"].map(|policy| program.may_call(policy))
+        };
+        for (source, asks) in [
+            ("return True", [false, false]),
+            ("return 'inner' == 'other'", [false, false]),
+            ("return ak_call_policy('inner').passing", [true, false]),
+            ("return ak_call_policy(name='inner', x='other').passing", [true, false]),
+            ("return ak_call_policy('in' 'n\\x65r', x=1).passing", [true, false]),
+            ("if ak_call_policy('inner').passing:\n  return ak_call_policy('other').passing", [true, true]),
+            ("return ak_call_policy('in' + 'ner').passing", [true, true]),
+            ("return ak_call_policy(context['name']).passing", [true, true]),
+            ("return ak_call_policy(*['inner']).passing", [true, true]),
+            ("call = ak_call_policy\nreturn call('inner').passing", [true, true]),
+            ("return all([ask('x').passing for ask in [ak_call_policy]])", [true, true]),
+        ] {
+            assert_eq!(may_call(source), asks, "{source}");
+        }
     }
 }

@@ -82,7 +82,15 @@ pub(crate) struct Mentions {
     pub(crate) versions: bool,
     /// Whether a text is exactly `flow_plan`.
     pub(crate) flow_plan: bool,
+    /// Policies that are called by names that are written down.
+    called: HashSet<String>,
+    /// How often that is done, and how often `ak_call_policy` is mentioned at all.
+    named_calls: usize,
+    calls: usize,
 }
+
+/// The function that asks another policy (CO-242).
+const CALL_POLICY: &str = "ak_call_policy";
 
 impl Mentions {
     pub(crate) fn of(body: &[Stmt]) -> Self {
@@ -123,6 +131,11 @@ impl Mentions {
         let first = name.split('.').next().unwrap_or_default();
         let (_, module) = self.own.iter().find(|(known, _)| *known == name)?;
         (!self.variables.contains(first)).then_some(module)
+    }
+
+    /// Whether the policy of this name may be called: it is named, or some name is made up on the way.
+    pub(crate) fn may_call(&self, policy: &str) -> bool {
+        self.calls > self.named_calls || self.called.contains(policy)
     }
 
     fn make(&mut self, name: &str) {
@@ -202,6 +215,7 @@ impl<'a> Visitor<'a> for Mentions {
             Expr::Name(name) if name.ctx == ExprContext::Load => {
                 self.patterns |= name.id.as_str() == "re";
                 self.documents |= name.id.as_str() == "json";
+                self.calls += usize::from(name.id.as_str() == CALL_POLICY);
                 self.names.insert(name.id.to_string());
             }
             Expr::Name(name) => self.make(&name.id),
@@ -234,6 +248,12 @@ impl<'a> Visitor<'a> for Mentions {
                         self.attributes.extend(name.value.to_str().split('.').map(str::to_owned));
                     }
                 }
+                if function == CALL_POLICY
+                    && let Some(Expr::StringLiteral(policy)) = call.arguments.find_argument_value("name", 0)
+                {
+                    self.called.insert(policy.value.to_str().to_owned());
+                    self.named_calls += usize::from(call.func.is_name_expr());
+                }
                 // What `struct` is given becomes a member.
                 self.made
                     .extend(call.arguments.keywords.iter().filter_map(|k| k.arg.as_ref()).map(ToString::to_string));
@@ -265,6 +285,7 @@ impl<'a> Visitor<'a> for Mentions {
         let name = alias.asname.as_ref().unwrap_or(&alias.name);
         self.patterns |= alias.name.as_str() == "re";
         self.documents |= alias.name.as_str() == "json";
+        self.calls += usize::from(alias.name.as_str() == CALL_POLICY && alias.asname.is_some());
         self.bound.insert(name.split('.').next().unwrap_or_default().to_owned());
     }
 

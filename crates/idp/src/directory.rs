@@ -20,7 +20,6 @@ use portcullis_store::select::Slice;
 use portcullis_store::team::{self, Team};
 use portcullis_store::{Conn, account};
 
-use crate::change::Change;
 use crate::context::{Actor, Context, Request};
 use crate::error::Error;
 use crate::rights::Rights;
@@ -180,22 +179,21 @@ pub async fn secret_keys(ctx: &Context, conn: &mut Conn) -> Result<SecretKeys, E
 }
 
 /// Whether users or groups have an attribute of this name that is secret only while a provider has its passwords there
-/// (CO-472).
+/// (CO-472). All attributes are opened for that: never call it inside a transaction that writes.
 ///
 /// # Errors
 /// When the store fails or attributes cannot be opened.
-pub(crate) async fn would_unmask(change: &mut Change<'_>, name: &str) -> Result<bool, Error> {
-    let ctx = change.context();
+pub(crate) async fn would_unmask(ctx: &Context, conn: &mut Conn, name: &str) -> Result<bool, Error> {
     let kept = SecretKeys { upstream_passwords: BTreeSet::new(), patterns: ctx.options.secret_attributes.clone() };
     if name.is_empty() || kept.names(name, true) {
         return Ok(false);
     }
-    for team in team::list(change.conn(), &team::Filter::default(), Slice::ALL).await?.rows {
+    for team in team::list(conn, &team::Filter::default(), Slice::ALL).await?.rows {
         if team_attributes(ctx, &team)?.contains_key(name) {
             return Ok(true);
         }
     }
-    shown::any_user(ctx, change.conn(), |attributes| attributes.contains_key(name)).await
+    shown::any_user(ctx, conn, |attributes| attributes.contains_key(name)).await
 }
 
 /// Refuses everyone but administrators: for what no role can grant (CO-700).

@@ -113,6 +113,11 @@ impl Problems {
         }
     }
 
+    /// Adds the same message about each of these fields.
+    pub fn add_each(&mut self, fields: &[&str], message: &str) {
+        fields.iter().for_each(|field| self.add(field, message));
+    }
+
     /// Adds a message if a text has more than 2048 characters, more than anybody writes where no other limit is.
     pub fn limit(&mut self, field: &str, text: &str) {
         const MOST: usize = 2048;

@@ -18,6 +18,8 @@ pub(crate) const NO_SUPERUSER: &str = "User does not have permission to set supe
 /// What a writer is told who may not rename a group or a role. Blueprints find both by their names: what they give to one would
 /// be given to whatever has its name then.
 pub(crate) const RENAMES: &str = "Only superusers may rename this: it brings what you do not have.";
+/// What a writer is told who would take from people, by a group or a role, what they have not themselves.
+pub(crate) const STRIPS: &str = "People would lose what you do not have yourself: have a superuser do this.";
 /// What a writer is told about somebody who may do more than they.
 pub(crate) const BEYOND: &str = "This user may do more than you may.";
 
@@ -51,6 +53,20 @@ pub(crate) async fn bring_more(change: &mut Change<'_>, groups: &[GroupId], role
     by_groups(change, "groups", groups, &mut refused).await?;
     by_roles(change, "roles", roles, &mut refused).await?;
     Ok(!refused.is_empty())
+}
+
+/// Whether anybody would be stripped of what the writer has not, if members of a group lost what these groups and roles bring:
+/// whoever was, might be acted for afterwards. The writer is not concerned, who has what they have.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn strips(
+    change: &mut Change<'_>,
+    members_of: GroupId,
+    groups: &[GroupId],
+    roles: &[RoleId],
+) -> Result<bool, Error> {
+    Ok(bring_more(change, groups, roles).await? && team::has_members(change.conn(), members_of).await?)
 }
 
 /// Refuses to have anybody join these groups, on `field`, unless the writer may say who belongs to them.
@@ -98,6 +114,11 @@ pub(crate) async fn by_groups(
     roles.sort_unstable();
     roles.dedup();
     by_roles(change, field, &roles, problems).await
+}
+
+/// The fields that a write changes, of those that are guarded.
+pub(crate) fn moved<const N: usize>(guarded: [(&'static str, bool); N]) -> Vec<&'static str> {
+    guarded.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
 }
 
 /// Whether a user has what the actor has not. Who may act for such a user, with a password or key that they choose or

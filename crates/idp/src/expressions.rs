@@ -95,6 +95,10 @@ impl ExpressionEngine for ForPolicies {
         self.0.compiled(source, Situation::Policy).map(drop).map_err(|message| vec![message])
     }
 
+    fn may_call(&self, source: &str, policy: &str) -> bool {
+        self.0.compiled(source, Situation::Policy).is_ok_and(|program| program.may_call(policy))
+    }
+
     fn evaluate<'a>(
         &'a self,
         ctx: &'a Context,

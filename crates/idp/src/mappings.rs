@@ -315,6 +315,23 @@ async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has identities made again whose claims rest on a policy of this name; tells whether the actor may change all mappings that
+/// ask for it (CO-242, CO-705).
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn callers_say_anew(change: &mut Change<'_>, policy: &str) -> Result<bool, Error> {
+    let engine = &change.context().mapping_engine;
+    let mut may = true;
+    for mapping in all_in(change, &Filter::default()).await? {
+        if Native::of(&mapping.expression).is_none() && engine.may_call(&mapping.expression, policy) {
+            may &= change.actor().may_on(Verb::Change, Model::SCOPE_MAPPING, &mapping.pk);
+            touch(change, mapping.pk).await?;
+        }
+    }
+    Ok(may)
+}
+
 /// Refuses to let a client have, besides what it has, a mapping whose scope is for superusers to give.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::list::{Listed, Slice};
-use crate::providers;
+use crate::{mappings, providers};
 
 pub use portcullis_store::outpost::{Filter, Order};
 
@@ -296,9 +296,24 @@ async fn check_providers(
         } else if !change.actor().may_on(Verb::Change, Model::PROXY_PROVIDER, key) {
             // An outpost has the secrets of what it serves (CO-704).
             problems.add("providers", "User does not have access to provider.");
+        } else if opens_more(change, *key).await? {
+            let message = format!(
+                "An outpost has the secrets and tokens of what it serves, and those of the provider \"{key}\" open more than \
+                 you may: have a superuser do this."
+            );
+            problems.add("providers", message);
         }
     }
     Ok(())
+}
+
+/// Whether who has a provider's secrets and tokens may do what the actor may not: what its account may, or, by the API, what
+/// its users may (CO-705).
+async fn opens_more(change: &mut Change<'_>, key: ProviderPk) -> Result<bool, Error> {
+    let actor = change.actor();
+    Ok(!actor.is_superuser
+        && (mappings::reaches_api(change.conn(), key).await?
+            || providers::secrets::is_beyond(change.conn(), actor, key).await?))
 }
 
 /// Where an outpost sends people to sign in is for superusers to change: who answers there gets everybody's passwords. The

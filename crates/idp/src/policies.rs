@@ -26,6 +26,7 @@ use crate::error::{Error, Problems};
 use crate::event::{diff, model};
 use crate::expressions;
 use crate::list::{Listed, Slice, Visible};
+use crate::mappings;
 use crate::used_by::{self, Use};
 
 pub use evaluate::{call, evaluate};
@@ -39,6 +40,10 @@ pub use support::{Answer, BreachService, ExpressionEngine, Support};
 
 /// What a writer is told of a policy that decides about what is not theirs to open.
 const BOUND: &str = "The policy is bound to what you may not change: make another one for your own bindings.";
+
+/// What a writer is told of a policy, or of a name of one, that those ask for that decide about what is not theirs to open.
+const CALLED: &str = "An expression of what you may not change calls a policy of this name: leave that one as it is, and choose \
+     another name for yours.";
 
 /// What is to be stored of a policy; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +192,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
         settings: settled(ctx, change.actor(), kind, Map::new(), &fields.own, &mut problems)?,
     };
     check_name(&made.name, &mut problems);
+    callers_decide_anew(change, &made.name, "name", &mut problems).await?;
     problems.check()?;
     policy::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -223,8 +229,16 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
         settings: settled(ctx, change.actor(), kind, known, &fields.own, &mut problems)?,
     };
     check_name(&after.name, &mut problems);
-    if after.settings != decided && !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
-        problems.add("non_field_errors", BOUND);
+    if after.settings != decided {
+        if !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
+            problems.add("non_field_errors", BOUND);
+        }
+        callers_decide_anew(change, &before.name, "non_field_errors", &mut problems).await?;
+    }
+    if after.name != before.name {
+        for name in [&before.name, &after.name] {
+            callers_decide_anew(change, name, "name", &mut problems).await?;
+        }
     }
     problems.check()?;
     policy::update(change.conn(), &after).await.map_err(taken)?;
@@ -233,10 +247,11 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
     change.event("model_updated", context).await
 }
 
-/// Deletes a policy, of this kind or of any. Its bindings become orphans, which deny (CO-180).
+/// Deletes a policy, of this kind or of any. Its bindings become orphans, which deny (CO-180); who asks for it by its name fails.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] when somebody asks for it
+/// who decides about what is not the actor's to open.
 pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, model_of(kind), &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
@@ -250,9 +265,44 @@ pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: Policy
 /// As [`delete`], except for rights.
 pub async fn delete_in(change: &mut Change<'_>, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
     let gone = stored(change.conn(), kind, pk).await?;
+    let mut problems = Problems::default();
+    callers_decide_anew(change, &gone.name, "non_field_errors", &mut problems).await?;
+    problems.check()?;
     bindings::before_policy_is_deleted(change, pk).await?;
     policy::delete(change.conn(), pk).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await
+}
+
+/// Has everyone looked at again about whom those expressions decide that ask for a policy of this name, in however many steps
+/// (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are bound to, and change the
+/// mappings among them.
+async fn callers_decide_anew(
+    change: &mut Change<'_>,
+    name: &str,
+    field: &str,
+    problems: &mut Problems,
+) -> Result<(), Error> {
+    let Some(engine) = &change.context().policies.expressions else { return Ok(()) };
+    let filter = Filter { kind: Some(Kind::Expression.name().to_owned()), ..Filter::default() };
+    let mut others = policy::list(change.conn(), &filter, Visible::All).await?;
+    let mut names = vec![name.to_owned()];
+    while let Some(name) = names.pop() {
+        if !mappings::callers_say_anew(change, &name).await? && !problems.has(field) {
+            problems.add(field, CALLED);
+        }
+        let calls = |policy: &mut Policy| {
+            let source = policy.settings.get("expression").and_then(Value::as_str);
+            source.is_some_and(|source| engine.may_call(source, &name))
+        };
+        for caller in others.extract_if(.., calls).collect::<Vec<_>>() {
+            if !problems.has(field) && !bindings::may_open_bound(change, caller.pk).await? {
+                problems.add(field, CALLED);
+            }
+            bindings::touch_bound(change, caller.pk).await?;
+            names.push(caller.name);
+        }
+    }
+    Ok(())
 }
 
 /// What uses a policy: the bindings that name it (CO-532).

@@ -159,7 +159,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
     let mut problems = Problems::default();
     check::required(&fields, &mut problems);
     let mut made = blank(ctx);
-    let warnings = settle(change, &mut made, &fields, &mut problems).await?;
+    let warnings = settle(change, &mut made, &fields, None, &mut problems).await?;
     let taken = |error| Error::taken(error, "provider.name", "name", check::TAKEN);
     made.pk = provider::insert(change.conn(), &made).await.map_err(taken)?;
     set_mappings(change, made.pk, fields.property_mappings.unwrap_or_default()).await?;
@@ -175,21 +175,28 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, fields: Fields) -
 /// rules.
 pub async fn update(ctx: &Context, actor: &Actor, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
     actor.need_on(Verb::Change, Model::PROXY_PROVIDER, &pk)?;
+    let unused = check::unused(ctx, actor, pk, fields.basic_auth_password_attribute.as_deref()).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    update_in(&mut change, pk, fields).await?;
+    update_in(&mut change, pk, fields, unused.as_deref()).await?;
     change.commit().await
 }
 
-/// Changes a provider as part of a larger change. The actor's right to do so is the caller's business.
+/// Changes a provider as part of a larger change. The actor's right to do so is the caller's business; superusers need not know
+/// of an attribute that it is `unused`.
 ///
 /// # Errors
 /// As [`update`], except for rights.
-pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) -> Result<(), Error> {
+pub async fn update_in(
+    change: &mut Change<'_>,
+    pk: ProviderPk,
+    fields: Fields,
+    unused: Option<&str>,
+) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(Provider::is_proxy);
     let mut changed = found.ok_or(Error::NotFound("ProxyProvider"))?;
     let found = changed.clone();
     let before = snapshot(change, &changed).await?;
-    let warnings = settle(change, &mut changed, &fields, &mut Problems::default()).await?;
+    let warnings = settle(change, &mut changed, &fields, unused, &mut Problems::default()).await?;
     let taken = |error| Error::taken(error, "provider.name", "name", check::TAKEN);
     provider::update(change.conn(), &changed).await.map_err(taken)?;
     end_distrusted(change, &found, &changed).await?;
@@ -207,21 +214,26 @@ pub async fn update_in(change: &mut Change<'_>, pk: ProviderPk, fields: Fields) 
 /// Deletes a provider with everything that was granted through it; its application stays (CO-130).
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] when what people have would
+/// be secret no more.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
     actor.need_on(Verb::Delete, kind.model(), &pk)?;
+    let unused = check::unused(ctx, actor, pk, Some("")).await?;
     let mut change = Change::begin(ctx, actor).await?;
-    delete_in(&mut change, pk, kind).await?;
+    delete_in(&mut change, pk, kind, unused.as_deref()).await?;
     change.commit().await
 }
 
-/// Deletes a provider as part of a larger change. The actor's right to do so is the caller's business.
+/// Deletes a provider as part of a larger change, as [`update_in`] changes one.
 ///
 /// # Errors
 /// As [`delete`], except for rights.
-pub async fn delete_in(change: &mut Change<'_>, pk: ProviderPk, kind: Kind) -> Result<(), Error> {
+pub async fn delete_in(change: &mut Change<'_>, pk: ProviderPk, kind: Kind, unused: Option<&str>) -> Result<(), Error> {
     let found = provider::by_pk(change.conn(), pk).await?.filter(|found| kind.includes(found));
     let gone = found.ok_or(Error::NotFound(kind.name()))?;
+    let mut problems = Problems::default();
+    check::gives_up(change, &gone, "", unused, "non_field_errors", &mut problems).await?;
+    problems.check()?;
     change.end_tokens(&Ended::MadeOf(pk)).await?;
     provider::delete(change.conn(), pk).await?;
     forget(change, pk).await?;
@@ -341,6 +353,7 @@ async fn settle(
     change: &mut Change<'_>,
     provider: &mut Provider,
     fields: &Fields,
+    unused: Option<&str>,
     problems: &mut Problems,
 ) -> Result<Vec<String>, Error> {
     let before = provider.clone();
@@ -350,7 +363,7 @@ async fn settle(
     check::references(change.conn(), fields, may_show, problems).await?;
     mappings::check_scopes(change, provider.pk, fields.property_mappings.as_deref(), problems).await?;
     check::moves(change, &before, provider, problems).await?;
-    check::credentials(change, &before, provider, problems).await?;
+    check::credentials(change, &before, provider, unused, problems).await?;
     let mut warnings = check::rules(provider, fields, problems);
     check::other_host(&change.context().base_url, provider, problems);
     std::mem::take(problems).check()?;

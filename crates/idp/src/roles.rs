@@ -161,7 +161,8 @@ pub async fn update_in(change: &mut Change<'_>, pk: RoleId, fields: Fields) -> R
 /// Deletes a role. Who had it loses what it granted.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`].
+/// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] when somebody would lose
+/// a role that the actor has not.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::ROLE, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
@@ -172,9 +173,12 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: RoleId) -> Result<(), Erro
 /// Deletes a role as part of a larger change. The actor's right to do so is the caller's business.
 ///
 /// # Errors
-/// [`Error::NotFound`].
+/// As [`delete`], except for rights.
 pub async fn delete_in(change: &mut Change<'_>, pk: RoleId) -> Result<(), Error> {
     let gone = role::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Role"))?;
+    if escalation::bring_more(change, &[], &[pk]).await? && role::is_given(change.conn(), pk).await? {
+        return Err(Error::whole(escalation::STRIPS));
+    }
     role::delete(change.conn(), pk).await?;
     change.touch(Touched::Everyone);
     change.event("model_deleted", json!({"model": named(&gone)})).await

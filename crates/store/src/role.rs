@@ -182,6 +182,22 @@ pub async fn all_of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Role
     ).bind(account.0).fetch_all(c).await))
 }
 
+/// Whether any user has this role, be it through groups.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_given(conn: &mut Conn, role: RoleId) -> Result<bool, StoreError> {
+    let role = role.to_string();
+    let found: Option<i32> = on!(conn, c => sqlx::query_scalar(
+        "WITH RECURSIVE down (pk) AS (
+             SELECT team FROM team_role WHERE role = $1
+             UNION SELECT team_parent.child FROM team_parent JOIN down ON team_parent.parent = down.pk)
+         SELECT account FROM account_role WHERE role = $1
+         UNION ALL SELECT membership.account FROM down CROSS JOIN membership WHERE membership.team = down.pk LIMIT 1",
+    ).bind(role).fetch_optional(c).await)?;
+    Ok(found.is_some())
+}
+
 /// What all roles of a user grant together (CO-701).
 ///
 /// # Errors

@@ -183,6 +183,21 @@ pub async fn members(conn: &mut Conn, pk: GroupId) -> Result<Vec<UserPk>, StoreE
     Ok(members.into_iter().map(UserPk).collect())
 }
 
+/// Whether anybody is a member of a group or of one below it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_members(conn: &mut Conn, pk: GroupId) -> Result<bool, StoreError> {
+    let pk = pk.to_string();
+    let found: Option<i32> = on!(conn, c => sqlx::query_scalar(
+        "WITH RECURSIVE down (pk) AS (
+             SELECT pk FROM team WHERE pk = $1
+             UNION SELECT team_parent.child FROM team_parent JOIN down ON team_parent.parent = down.pk)
+         SELECT membership.account FROM down CROSS JOIN membership WHERE membership.team = down.pk LIMIT 1",
+    ).bind(pk).fetch_optional(c).await)?;
+    Ok(found.is_some())
+}
+
 /// A group's direct members, by key.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use portcullis_store::team::Team;
 use portcullis_store::{account, role, team};
 use serde_json::{Value, json};
 
+use super::users::left;
 use super::{seal, secret_keys, team_attributes, team_place};
 use crate::bindings;
 use crate::change::{Change, Touched};
@@ -117,7 +118,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: GroupId, fields: Fields) -> 
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`], [`Error::Invalid`] when no
-/// active superuser would be left.
+/// active superuser would be left, or members would lose what the actor has not.
 pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Error> {
     actor.need_on(Verb::Delete, Model::GROUP, &pk)?;
     let mut change = Change::begin(ctx, actor).await?;
@@ -132,6 +133,9 @@ pub async fn delete(ctx: &Context, actor: &Actor, pk: GroupId) -> Result<(), Err
 pub async fn delete_in(change: &mut Change<'_>, pk: GroupId) -> Result<(), Error> {
     change.keeping_a_superuser().await?;
     let gone = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
+    if escalation::strips(change, pk, &[pk], &[]).await? {
+        return Err(Error::whole(escalation::STRIPS));
+    }
     bindings::before_group_is_deleted(change, pk).await?;
     team::delete(change.conn(), pk).await?;
     change.touch(Touched::Everyone);
@@ -142,7 +146,7 @@ pub async fn delete_in(change: &mut Change<'_>, pk: GroupId) -> Result<(), Error
 ///
 /// # Errors
 /// [`Error::Forbidden`] for those without the permission, [`Error::NotFound`] for an unknown group or user,
-/// [`Error::Invalid`] when no active superuser would be left.
+/// [`Error::Invalid`] when no active superuser would be left, or somebody would get or lose what the actor has not.
 pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk, member: bool) -> Result<(), Error> {
     let right = if member { special::ADD_USER_TO_GROUP } else { special::REMOVE_USER_FROM_GROUP };
     actor.need_right_on(right, Model::GROUP, &pk)?;
@@ -151,7 +155,8 @@ pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk,
     let team = team::by_pk(change.conn(), pk).await?.ok_or(Error::NotFound("Group"))?;
     let account = account::by_pk(change.conn(), user).await?.ok_or(Error::NotFound("User"))?;
     // The members of a group are shown with it. Others are there for those alone who may see them.
-    if !sees(actor, user) && !team::members(change.conn(), pk).await?.contains(&user) {
+    let is_member = team::members(change.conn(), pk).await?.contains(&user);
+    if !sees(actor, user) && !is_member {
         return Err(Error::NotFound("User"));
     }
     if member {
@@ -160,6 +165,9 @@ pub async fn set_member(ctx: &Context, actor: &Actor, pk: GroupId, user: UserPk,
         problems.check()?;
         team::add_member(change.conn(), pk, user).await?;
     } else {
+        if is_member && escalation::bring_more(&mut change, &[pk], &[]).await? {
+            return Err(Error::field("pk", escalation::STRIPS));
+        }
         team::remove_member(change.conn(), pk, user).await?;
     }
     change.touch(Touched::User(account.uuid));
@@ -243,7 +251,7 @@ async fn check_links(
     Ok(())
 }
 
-/// What members get through this change has to be the writer's own (CO-705).
+/// What members get or lose through this change has to be the writer's own (CO-705).
 async fn check_escalation(
     change: &mut Change<'_>,
     pk: GroupId,
@@ -270,6 +278,14 @@ async fn check_escalation(
     if fields.users.iter().flatten().any(|user| !members.contains(user)) {
         escalation::by_groups(change, "users", &[pk], problems).await?;
     }
+    let (left_parents, left_roles) = (left(&parents, fields.parents.as_deref()), left(&roles, fields.roles.as_deref()));
+    let somebody_leaves = !left(&members, fields.users.as_deref()).is_empty();
+    let stripping = escalation::moved([
+        ("parents", escalation::strips(change, pk, &left_parents, &[]).await?),
+        ("roles", escalation::strips(change, pk, &[], &left_roles).await?),
+        ("users", somebody_leaves && escalation::bring_more(change, &[pk], &[]).await?),
+    ]);
+    problems.add_each(&stripping, escalation::STRIPS);
     Ok(())
 }
 

@@ -154,7 +154,7 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
     let left_roles = left(&roles, fields.roles.as_deref());
     // A link that sets the password goes to the address; applications and policies know users by the rest. Whoever has lost
     // what the writer has not may be acted for.
-    let guarded = [
+    let guarded = escalation::moved([
         ("email", changed.email != found.email),
         ("username", changed.username != found.username),
         ("type", changed.kind != found.kind),
@@ -162,12 +162,10 @@ pub async fn update_in(change: &mut Change<'_>, pk: UserPk, fields: Fields) -> R
         ("attributes", own != stored),
         ("groups", escalation::bring_more(change, &left_groups, &[]).await?),
         ("roles", escalation::bring_more(change, &[], &left_roles).await?),
-    ];
+    ]);
     let actor = change.actor();
-    if guarded.iter().any(|(_, moves)| *moves) && escalation::is_beyond(change.conn(), actor, pk).await? {
-        for (field, _) in guarded.into_iter().filter(|(_, moves)| *moves) {
-            problems.add(field, escalation::BEYOND);
-        }
+    if !guarded.is_empty() && escalation::is_beyond(change.conn(), actor, pk).await? {
+        problems.add_each(&guarded, escalation::BEYOND);
     }
     problems.check()?;
     if own != stored {
@@ -502,8 +500,8 @@ async fn check_roles(
     escalation::by_roles(change, "roles", &new, problems).await
 }
 
-/// What somebody has and is to have no more.
-fn left<T: Copy + PartialEq>(before: &[T], given: Option<&[T]>) -> Vec<T> {
+/// What somebody, or a group, has and is to have no more.
+pub(super) fn left<T: Copy + PartialEq>(before: &[T], given: Option<&[T]>) -> Vec<T> {
     let given = given.unwrap_or(before);
     before.iter().copied().filter(|known| !given.contains(known)).collect()
 }

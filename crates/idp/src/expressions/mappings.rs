@@ -20,6 +20,10 @@ impl MappingEngine for ForMappings {
         self.0.compiled(expression, Situation::Mapping).map(drop)
     }
 
+    fn may_call(&self, expression: &str, policy: &str) -> bool {
+        self.0.compiled(expression, Situation::Mapping).is_ok_and(|program| program.may_call(policy))
+    }
+
     fn evaluate<'a>(&'a self, ctx: &'a Context, question: &'a Question<'a>) -> Outcome<'a> {
         Box::pin(async move {
             let program = self.0.compiled(question.expression, Situation::Mapping)?;

@@ -45,6 +45,11 @@ pub trait MappingEngine: Send + Sync {
     /// What is wrong with it, in words for who wrote it.
     fn check(&self, expression: &str) -> Result<(), String>;
 
+    /// Whether an expression may ask the policy of this name, as far as that can be told without evaluating it.
+    fn may_call(&self, _expression: &str, _policy: &str) -> bool {
+        false
+    }
+
     /// Evaluates an expression. It may look into the store, and must not write.
     fn evaluate<'a>(&'a self, ctx: &'a Context, question: &'a Question<'a>) -> Outcome<'a>;
 }

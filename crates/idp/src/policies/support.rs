@@ -21,6 +21,10 @@ pub trait ExpressionEngine: Send + Sync + 'static {
     /// What is wrong, one message each, as in `Expression Syntax Error: …`.
     fn compile(&self, source: &str) -> Result<(), Vec<String>>;
 
+    /// Whether an expression may ask the policy of this name, as far as that can be told without running it. One that cannot
+    /// be run asks none.
+    fn may_call(&self, source: &str, policy: &str) -> bool;
+
     /// Runs the expression of a policy. `name` is the policy's, for its log.
     ///
     /// Other policies are asked by [`super::call`]; the store is `ctx.db`.

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::{Fields, mode};
 use crate::change::Change;
+use crate::context::{Actor, Context};
 use crate::directory;
 use crate::error::{Error, Problems};
-use crate::mappings;
+use crate::{escalation, mappings};
 
 pub(super) const TAKEN: &str = "Provider with this name already exists.";
 pub(super) const REQUIRED: &str = "This field is required.";
@@ -125,16 +126,14 @@ pub(super) async fn moves(
     if moved.is_empty() || change.actor().is_superuser || !mappings::reaches_api(change.conn(), before.pk).await? {
         return Ok(());
     }
-    for field in moved {
-        problems.add(field, MOVES);
-    }
+    problems.add_each(&moved, MOVES);
     Ok(())
 }
 
 /// The fields by which somebody might get tokens that were not meant for them, as far as they were changed. What is shown
 /// counts: clients of the API send back what they were shown.
 fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
-    [
+    escalation::moved([
         ("client_type", before.client_type != now.client_type),
         ("client_id", before.client_id != now.client_id),
         ("grant_types", before.grant_types != now.grant_types),
@@ -154,10 +153,13 @@ fn moved(before: &Provider, now: &Provider) -> Vec<&'static str> {
         ("device_require_client_auth", before.proves_devices() != now.proves_devices()),
         ("allow_query_token", before.allow_query_token != now.allow_query_token),
         ("external_host", before.external_host != now.external_host),
-    ]
-    .into_iter()
-    .filter_map(|(field, differs)| differs.then_some(field))
-    .collect()
+        // What is behind an outpost may get the tokens themselves: by `forward_jwt`, or in `Authorization`.
+        ("internal_host", before.internal_host != now.internal_host),
+        ("internal_host_ssl_validation", before.internal_host_ssl_validation != now.internal_host_ssl_validation),
+        ("mode", before.mode != now.mode),
+        ("cookie_domain", before.cookie_domain != now.cookie_domain),
+        ("intercept_header_auth", before.intercept_header_auth != now.intercept_header_auth),
+    ])
 }
 
 /// What an application behind basic authentication is sent is secret to all others: who newly names an attribute by which people
@@ -167,6 +169,7 @@ pub(super) async fn credentials(
     change: &mut Change<'_>,
     before: &Provider,
     now: &Provider,
+    unused: Option<&str>,
     problems: &mut Problems,
 ) -> Result<(), Error> {
     let named = |provider: &Provider| {
@@ -175,8 +178,7 @@ pub(super) async fn credentials(
     if change.actor().is_superuser || named(before) == named(now) {
         return Ok(());
     }
-    let others = provider::proxies(change.conn()).await?.into_iter().filter(|other| other.pk != now.pk);
-    let others: Vec<_> = others.map(|other| (other.basic_auth_password_attribute, other.pk)).collect();
+    let others = of_others(change.conn(), now.pk).await?;
     let fields = ["basic_auth_user_attribute", "basic_auth_password_attribute"];
     for (field, name) in fields.into_iter().zip(named(now)).filter(|(_, name)| !named(before).contains(name)) {
         let may = |pk| change.actor().may_on(Verb::Change, Model::PROXY_PROVIDER, pk);
@@ -184,16 +186,52 @@ pub(super) async fn credentials(
             problems.add(field, "Another provider has its passwords in this attribute: name one of its own.");
         }
     }
+    let field = "basic_auth_password_attribute";
+    gives_up(change, before, &now.basic_auth_password_attribute, unused, field, problems).await
+}
+
+/// Refuses, on `field`, to have a provider give up the name of its passwords for another one while people have something under
+/// it that nothing else makes secret. That `unused` is nobody's was found out before ([`unused`]).
+pub(super) async fn gives_up(
+    change: &mut Change<'_>,
+    before: &Provider,
+    name: &str,
+    unused: Option<&str>,
+    field: &str,
+    problems: &mut Problems,
+) -> Result<(), Error> {
     let left = &before.basic_auth_password_attribute;
-    if *left != now.basic_auth_password_attribute
-        && !others.iter().any(|(known, _)| known == left)
-        && directory::would_unmask(change, left).await?
-    {
+    let is_kept = left.is_empty() || left == name || unused == Some(left.as_str()) || change.actor().is_superuser;
+    if !is_kept && !of_others(change.conn(), before.pk).await?.iter().any(|(known, _)| known == left) {
         let message =
             format!("People have a secret in {left}, which all could see who see them: have a superuser do this.");
-        problems.add("basic_auth_password_attribute", message);
+        problems.add(field, message);
     }
     Ok(())
+}
+
+/// The name of a provider's passwords, if it may be given up for another one: it is nobody's, or stays secret anyway. Everybody's
+/// attributes are opened for that, so that it is asked before a transaction begins, and only where the answer counts.
+pub(super) async fn unused(
+    ctx: &Context,
+    actor: &Actor,
+    pk: ProviderPk,
+    name: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let Some(name) = name.filter(|_| !actor.is_superuser) else { return Ok(None) };
+    let mut conn = ctx.db.read().await?;
+    let Some(Provider { basic_auth_password_attribute: left, .. }) = provider::by_pk(&mut conn, pk).await? else {
+        return Ok(None);
+    };
+    let is_kept = left == name || of_others(&mut conn, pk).await?.iter().any(|(known, _)| *known == left);
+    let is_unused = !is_kept && !directory::would_unmask(ctx, &mut conn, &left).await?;
+    Ok(is_unused.then_some(left))
+}
+
+/// In which attributes all proxy providers but one have their passwords.
+async fn of_others(conn: &mut Conn, but: ProviderPk) -> Result<Vec<(String, ProviderPk)>, Error> {
+    let others = provider::proxies(conn).await?.into_iter().filter(|other| other.pk != but);
+    Ok(others.map(|other| (other.basic_auth_password_attribute, other.pk)).collect())
 }
 
 pub(super) fn invalid(pk: impl std::fmt::Display) -> String {

@@ -131,7 +131,10 @@ pub async fn shown_to(
 
 /// Whether the account that stands for a client may do what the actor may not: whoever has a secret of the client, or a key
 /// that it is known by, may do what its account may, as with keys of tokens (CO-104, CO-705).
-async fn is_beyond(conn: &mut Conn, actor: &Actor, client: ProviderPk) -> Result<bool, Error> {
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn is_beyond(conn: &mut Conn, actor: &Actor, client: ProviderPk) -> Result<bool, Error> {
     if actor.is_superuser {
         return Ok(false);
     }
@@ -148,18 +151,16 @@ pub(super) async fn check(
     now: &Provider,
     problems: &mut Problems,
 ) -> Result<(), Error> {
-    let proofs = [
+    let moved = escalation::moved([
         ("client_secret", before.client_secret_sealed != now.client_secret_sealed),
         ("client_secret_expires", before.client_secret_expires != now.client_secret_expires),
         ("second_client_secret", before.second_secret_sealed != now.second_secret_sealed),
         ("second_client_secret_expires", before.second_secret_expires != now.second_secret_expires),
         ("client_jwks", before.client_jwks != now.client_jwks),
-    ];
+    ]);
     let actor = change.actor();
-    if proofs.iter().any(|(_, differs)| *differs) && is_beyond(change.conn(), actor, before.pk).await? {
-        for (field, _) in proofs.into_iter().filter(|(_, differs)| *differs) {
-            problems.add(field, BEYOND);
-        }
+    if !moved.is_empty() && is_beyond(change.conn(), actor, before.pk).await? {
+        problems.add_each(&moved, BEYOND);
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ const BEYOND: &str = "This source vouches for a user who may do more than you ma
 /// Refuses to change whose word a source takes, and for what, where a user of its subjects may do more than the writer: who
 /// brings the right assertion may do what they may (CO-705).
 pub(super) async fn vouching(change: &mut Change<'_>, before: &Source, now: &Source) -> Result<(), Error> {
-    let moved = [
+    let moved = escalation::moved([
         ("oidc_well_known_url", before.oidc_well_known_url != now.oidc_well_known_url),
         ("oidc_jwks_url", before.oidc_jwks_url != now.oidc_jwks_url),
         ("oidc_jwks", before.oidc_jwks != now.oidc_jwks),
@@ -84,15 +84,15 @@ pub(super) async fn vouching(change: &mut Change<'_>, before: &Source, now: &Sou
         ("require_exp", before.require_exp != now.require_exp),
         ("single_use", before.single_use != now.single_use),
         ("user_property_mappings", before.user_property_mappings != now.user_property_mappings),
-    ];
+    ]);
     let actor = change.actor();
     let mut problems = Problems::default();
-    if actor.is_superuser || moved.iter().all(|(_, differs)| !differs) {
+    if actor.is_superuser || moved.is_empty() {
         return Ok(());
     }
     for user in federated::endowed_by(change.conn(), now.pk).await? {
         if escalation::is_beyond(change.conn(), actor, user).await? {
-            moved.iter().filter(|(_, differs)| *differs).for_each(|(field, _)| problems.add(field, BEYOND));
+            problems.add_each(&moved, BEYOND);
             break;
         }
     }

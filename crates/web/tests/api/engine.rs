@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use authentik_client::models;
 use http::Method;
+use portcullis_core::epoch::Subject;
 use portcullis_idp::Context;
 use portcullis_idp::policies::{
     Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest, Support, call,
@@ -37,6 +38,10 @@ impl Script {
 impl ExpressionEngine for Script {
     fn compile(&self, source: &str) -> Result<(), Vec<String>> {
         if source.contains(';') { Err(vec!["Expression Syntax Error: line 1".to_owned()]) } else { Ok(()) }
+    }
+
+    fn may_call(&self, source: &str, policy: &str) -> bool {
+        source.strip_prefix("call ") == Some(policy)
     }
 
     fn evaluate<'a>(
@@ -107,6 +112,30 @@ async fn co_190_expressions_are_compiled_when_saved() {
     assert!(stage.site.refused(Method::PATCH, &path, json!({"expression": long})).await["expression"].is_array());
     assert_eq!(stage.site.get(&path).await["expression"], "yes");
     assert_eq!(stage.site.patch(&path, json!({"name": "f"})).await["expression"], "yes");
+}
+
+/// CO-177, CO-242: what an expression calls decides with it: when that is made, changed, renamed or deleted, whatever rests on the
+/// application is told.
+#[tokio::test]
+async fn co_177_a_called_policy_decides_at_once() {
+    let stage = Stage::new().await;
+    stage.bind(0, "call inner", json!({})).await;
+    let site = &stage.site;
+    let provider = site.get("/core/applications/wiki/").await["provider"].as_i64().unwrap();
+    let epochs = &site.ctx.epochs;
+    let mark = || epochs.mark(epochs.present(), &[Subject::Provider(i32::try_from(provider).unwrap())]);
+    let before = mark();
+    let made = site.post("/policies/dummy/", json!({"name": "inner", "result": false})).await;
+    assert!(!epochs.stands(&before), "made");
+    let path = format!("/policies/dummy/{}/", made["pk"].as_str().unwrap());
+    for change in [json!({"result": true}), json!({"name": "aside"}), json!({"name": "inner"})] {
+        let before = mark();
+        site.patch(&path, change.clone()).await;
+        assert!(!epochs.stands(&before), "{change}");
+    }
+    let before = mark();
+    site.delete(&path).await;
+    assert!(!epochs.stands(&before), "deleted");
 }
 
 /// CO-171, CO-173, CO-136, CO-805: outcomes combine with those of users by mode, `negate` inverts an outcome and no failure, and

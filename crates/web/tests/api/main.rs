@@ -19,6 +19,7 @@ mod conventions;
 mod engine;
 mod entitlements;
 mod escalation;
+mod escalation_clients;
 mod events;
 mod expressions;
 mod impersonation;

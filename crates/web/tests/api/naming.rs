@@ -24,6 +24,18 @@ async fn accepted(site: &Site, key: &str, method: Method, path: &str, body: Valu
     said
 }
 
+/// A site with the engine that the product has, for policies and mappings.
+async fn with_expressions() -> Site {
+    let (site, engine) = (Site::new().await, Engine::new(false));
+    let expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))) as Arc<dyn ExpressionEngine>);
+    let ctx = Context {
+        policies: Support { expressions, ..Support::default() },
+        mapping_engine: Arc::new(ForMappings(engine)),
+        ..site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"))
+    };
+    site.over(Arc::new(ctx))
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -250,6 +262,9 @@ async fn co_284_passwords_of_other_applications_are_not_named() {
         (view, Some(&twin)),
         (change, Some(&twin)),
         ("authentik_providers_proxy.add_proxyprovider", None),
+        ("authentik_providers_proxy.delete_proxyprovider", None),
+        ("authentik_core.view_provider", None),
+        ("authentik_core.delete_provider", None),
     ];
     let (_, key) = site.user_with("ada", &rights).await;
     let (user, password) = ("basic_auth_user_attribute", "basic_auth_password_attribute");
@@ -272,8 +287,14 @@ async fn co_284_passwords_of_other_applications_are_not_named() {
     let said = refused(&site, &key, Method::PATCH, &own, json!({password: "other"})).await;
     assert!(said[password][0].as_str().unwrap().contains("have a superuser do this"), "{said}");
     accepted(&site, &key, Method::PATCH, &own, json!({password: "pin", "name": "still"})).await;
+    for path in [&own, &format!("/providers/all/{mine}/")] {
+        let said = refused(&site, &key, Method::DELETE, path, json!({})).await;
+        assert!(said["non_field_errors"][0].as_str().unwrap().contains("have a superuser do this"), "{said}");
+    }
     accepted(&site, ADMIN, Method::PATCH, &own, json!({password: "legacy_pin"})).await;
+    accepted(&site, &key, Method::DELETE, &format!("{proxies}{twin}/"), json!({})).await;
     assert_eq!(site.get(&format!("{proxies}{other}/")).await[password], "legacy_pin");
+    accepted(&site, &key, Method::DELETE, &own, json!({})).await;
 }
 
 /// CO-593, CO-705: superusers alone have an outpost send people to another origin to sign in than that of the base URL.
@@ -388,17 +409,82 @@ async fn co_705_bound_policies_are_for_those_who_change_the_target() {
     accepted(&site, ADMIN, Method::PATCH, &gate, close).await;
 }
 
+/// CO-705, CO-177, CO-242: what an expression calls decides with it: who may not change all that it is bound to neither changes
+/// nor deletes the policies that it leads to, nor has others take their names.
+#[tokio::test]
+async fn co_705_called_policies_are_as_bound_as_their_callers() {
+    let site = with_expressions().await;
+    let (first, second) = (site.application("one", &json!(null)).await, site.application("two", &json!(null)).await);
+    let expression = |name: &str, text: &str| json!({"name": name, "expression": text});
+    let (expressions, dummies) = ("/policies/expression/", "/policies/dummy/");
+    let made = async |path: &str, body: Value| format!("{path}{}/", text(&site.post(path, body).await["pk"]));
+    let bind = async |path: &str, target: &Value| {
+        let policy = path.trim_end_matches('/').rsplit('/').next().unwrap();
+        site.post("/policies/bindings/", json!({"target": target["pk"], "order": 0, "policy": policy})).await;
+    };
+    let outer = "if 'x' in context:\n  return ak_call_policy('later').passing\nreturn ak_call_policy('inner').passing";
+    bind(&made(expressions, expression("outer", outer)).await, &second).await;
+    let inner = made(expressions, expression("inner", "return ak_call_policy('deepest').passing")).await;
+    let deepest = made(dummies, json!({"name": "deepest", "result": false})).await;
+    let mine = made(expressions, expression("mine", "return ak_call_policy('helper').passing")).await;
+    bind(&mine, &first).await;
+    let helper = made(dummies, json!({"name": "helper", "result": false})).await;
+    let claims = "return {'a': ak_call_policy('claims').passing}";
+    let mapping = json!({"name": "says", "scope_name": "says", "expression": claims});
+    let mapping = text(&site.post("/propertymappings/provider/scope/", mapping).await["pk"]);
+    let kinds = [("expression", "expression"), ("dummy", "dummy")];
+    let rights: Vec<_> = kinds
+        .iter()
+        .flat_map(|(app, kind)| {
+            ["view", "add", "change", "delete"].map(|verb| format!("authentik_policies_{app}.{verb}_{kind}policy"))
+        })
+        .collect();
+    let mut rights: Vec<(&str, Option<&str>)> = rights.iter().map(|right| (right.as_str(), None)).collect();
+    rights.push(("authentik_core.view_user", None));
+    rights.push(("authentik_core.view_application", None));
+    let of_mine = text(&first["pk"]);
+    rights.push(("authentik_core.change_application", Some(&of_mine)));
+    let (_, key) = site.user_with("ada", &rights).await;
+    let words = "An expression of what you may not change calls a policy of this name: leave that one as it is, and choose \
+                 another name for yours.";
+    let open = json!({"expression": "return True"});
+    for (method, path, body, field) in [
+        (Method::PATCH, inner.as_str(), open.clone(), "non_field_errors"),
+        (Method::PATCH, inner.as_str(), json!({"name": "aside"}), "name"),
+        (Method::DELETE, inner.as_str(), json!({}), "non_field_errors"),
+        (Method::PATCH, deepest.as_str(), json!({"result": true}), "non_field_errors"),
+        (Method::PATCH, deepest.as_str(), json!({"name": "aside"}), "name"),
+        (Method::DELETE, deepest.as_str(), json!({}), "non_field_errors"),
+        (Method::POST, dummies, json!({"name": "later", "result": true}), "name"),
+        (Method::POST, expressions, expression("later", "return True"), "name"),
+        (Method::PATCH, mine.as_str(), json!({"name": "later"}), "name"),
+        (Method::POST, dummies, json!({"name": "claims", "result": true}), "name"),
+    ] {
+        assert_eq!(refused(&site, &key, method, path, body).await, json!({field: [words]}), "{path}");
+    }
+    for (method, path, body) in [
+        (Method::PUT, inner.as_str(), expression("inner", "return ak_call_policy('deepest').passing")),
+        (Method::PATCH, &deepest, json!({"execution_logging": true})),
+        (Method::PATCH, &helper, json!({"result": true})),
+        (Method::PATCH, &helper, json!({"name": "another"})),
+        (Method::POST, dummies, json!({"name": "helper", "result": true})),
+        (Method::DELETE, &helper, json!({})),
+        (Method::PATCH, &mine, expression("still mine", "return True")),
+    ] {
+        accepted(&site, &key, method, path, body).await;
+    }
+    accepted(&site, ADMIN, Method::PATCH, &inner, open).await;
+    accepted(&site, &key, Method::PATCH, &deepest, json!({"result": true})).await;
+    rights.push(("authentik_providers_oauth2.view_scopemapping", Some(&mapping)));
+    rights.push(("authentik_providers_oauth2.change_scopemapping", Some(&mapping)));
+    let (_, mapper) = site.user_with("bob", &rights).await;
+    accepted(&site, &mapper, Method::POST, dummies, json!({"name": "claims", "result": true})).await;
+}
+
 /// CO-229, CO-705: expressions read every user: who writes one may see all of them.
 #[tokio::test]
 async fn co_229_expressions_are_written_by_those_who_see_all_users() {
-    let (site, engine) = (Site::new().await, Engine::new(false));
-    let expressions = Some(Arc::new(ForPolicies(Arc::clone(&engine))) as Arc<dyn ExpressionEngine>);
-    let ctx = Context {
-        policies: Support { expressions, ..Support::default() },
-        mapping_engine: Arc::new(ForMappings(engine)),
-        ..site.renewed(Keyring::derive(b"0123456789abcdef0123456789abcdef"))
-    };
-    let site = site.over(Arc::new(ctx));
+    let site = with_expressions().await;
     let kinds = ["authentik_policies_expression.VERB_expressionpolicy", "authentik_providers_oauth2.VERB_scopemapping"];
     let rights: Vec<_> =
         kinds.iter().flat_map(|kind| ["view", "add", "change"].map(|verb| kind.replace("VERB", verb))).collect();

@@ -245,7 +245,7 @@ async fn object(
         ),
         Model::ProxyProvider => written!(
             api::providers::read(body, partial),
-            |pk, fields| providers::update_in(change, provider(&pk)?, fields),
+            |pk, fields| providers::update_in(change, provider(&pk)?, fields, None),
             providers::create_in(ctx, change, fields)
         ),
         Model::ScopeMapping => written!(
@@ -346,8 +346,8 @@ pub(super) async fn delete(change: &mut Change<'_>, model: Model, found: &Value)
         Model::Entitlement => entitlements::delete_in(change, parsed(&pk)?).await?,
         Model::Binding => bindings::delete_in(change, parsed(&pk)?).await?,
         Model::Policy(kind) => policies::delete_in(change, Some(kind), parsed(&pk)?).await?,
-        Model::OAuth2Provider => providers::delete_in(change, provider(&pk)?, Provider::OAuth2).await?,
-        Model::ProxyProvider => providers::delete_in(change, provider(&pk)?, Provider::Proxy).await?,
+        Model::OAuth2Provider => providers::delete_in(change, provider(&pk)?, Provider::OAuth2, None).await?,
+        Model::ProxyProvider => providers::delete_in(change, provider(&pk)?, Provider::Proxy, None).await?,
         Model::ScopeMapping => mappings::delete_in(change, parsed(&pk)?, "ScopeMapping").await?,
         Model::OAuthSource => sources::delete_in(change, text("slug"), "OAuthSource").await?,
         Model::Certificate => certificates::delete_in(change, parsed(&pk)?).await?,
