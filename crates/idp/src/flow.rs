@@ -31,7 +31,7 @@ use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::oauth::marker;
 use crate::sessions::{self, may_sign_in};
-use crate::{directory, flows, own_fields};
+use crate::{directory, flows, own_fields, recovery};
 use challenge::{Challenge, Remedy};
 use run::{Run, Step, Stored};
 use stages::Stages;
@@ -186,7 +186,8 @@ async fn answered(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fie
 /// Where a browser is that has answered when another answer to the same question had been taken: a button was pressed twice.
 async fn overtaken(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
-    if desk.goes_on {
+    // A link that was opened by the other answer is good still, and this one may be the one that the browser heeds.
+    if desk.goes_on || desk.run.step == Step::Confirm {
         desk.problem("non_field_errors", "Another answer came first. Please answer once more.", "invalid");
         return desk.done().await;
     }
@@ -318,6 +319,7 @@ impl<'a> Desk<'a> {
         };
         desk.find_next();
         desk.begun.next.clone_from(&desk.run.next);
+        desk.check_link().await?;
         desk.check_pending().await?;
         desk.check_second_factor().await?;
         Ok(desk)
@@ -353,6 +355,19 @@ impl<'a> Desk<'a> {
         };
         if is_gone {
             self.run.step = Step::AfterPassword;
+        }
+        Ok(())
+    }
+
+    /// A link that was opened must be good still, until there is a new password: another browser may have come by it (CO-324).
+    async fn check_link(&mut self) -> Result<(), Error> {
+        if self.goes_on
+            && !self.run.renewed
+            && let Some(link) = self.run.link()
+            && recovery::look(self.ctx, &mut self.ctx.db.read().await?, &link).await?.is_none()
+        {
+            self.run.pending = None;
+            self.deny(recovery::GONE, Remedy::None);
         }
         Ok(())
     }

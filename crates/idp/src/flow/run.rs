@@ -61,9 +61,6 @@ pub(super) struct Run {
     pub(super) codes: Vec<String>,
     /// Digest of the recovery link that was opened, base64url.
     pub(super) link: Option<String>,
-    /// Who made that link and may have it in their hands.
-    #[serde(default)]
-    pub(super) link_maker: Option<UserPk>,
     /// What a security key was asked for last, base64url.
     pub(super) challenge: Option<String>,
     /// One-time token of a question that is answered with yes.
@@ -144,7 +141,6 @@ impl Run {
             seed: None,
             codes: Vec::new(),
             link: None,
-            link_maker: None,
             challenge: None,
             token: None,
             frames: Vec::new(),
@@ -153,6 +149,11 @@ impl Run {
 
     pub(super) fn is_about(&mut self, account: &Account) {
         self.pending = Some(Pending::of(account));
+    }
+
+    /// Digest of the recovery link that was opened.
+    pub(super) fn link(&self) -> Option<Digest> {
+        bytes(self.link.as_deref()?).try_into().ok()
     }
 }
 
