@@ -10,6 +10,7 @@ mod enrol;
 mod finish;
 pub(crate) mod first_factor;
 mod passkey;
+mod pressed;
 mod prompts;
 mod remembered;
 mod run;
@@ -33,6 +34,7 @@ use crate::oauth::marker;
 use crate::sessions::{self, may_sign_in};
 use crate::{directory, flows, own_fields, recovery};
 use challenge::{Challenge, Remedy};
+pub use pressed::Pressed;
 use run::{Run, Step, Stored};
 use stages::Stages;
 
@@ -57,6 +59,8 @@ pub struct Visit<'a> {
     pub device: Option<&'a str>,
     /// The cookie that keeps what a passkey was asked for (CO-316).
     pub passkey: Option<&'a str>,
+    /// What the form that was sent is known by, if its page has named it: to know a button that is pressed twice (CO-302).
+    pub form: Option<&'a str>,
 }
 
 /// What comes of a visit.
@@ -197,7 +201,7 @@ async fn overtaken(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 }
 
 /// Takes user name and password at once, as the sign-in page asks for them. They are taken again when another answer came
-/// first: of a button that is pressed twice, browsers heed the second answer alone.
+/// first: of a button that is pressed twice, browsers heed the second answer alone. It leads to the session of the first.
 ///
 /// # Errors
 /// As [`answer`].
@@ -509,6 +513,14 @@ impl<'a> Desk<'a> {
         }
         let to = self.run.next.clone();
         Ok(self.turn(Next::To(to)))
+    }
+
+    /// Refuses an answer to a step that another answer has taken the run from.
+    async fn need_current(&self, conn: &mut Conn) -> Result<(), Error> {
+        match &self.stored {
+            Some(stored) if !run::is_current(self.ctx, conn, stored).await? => Err(Error::Answered),
+            _ => Ok(()),
+        }
     }
 
     /// Takes the stored run away, as part of a transaction: of two answers to the same step, one counts.

@@ -223,6 +223,12 @@ fn expires(ctx: &Context) -> Timestamp {
     ctx.now().plus_seconds(IDLE_SECONDS)
 }
 
+/// Whether a stored run is where it was when it was read: of two answers to the same step, one counts.
+pub(super) async fn is_current(ctx: &Context, conn: &mut Conn, stored: &Stored) -> Result<bool, StoreError> {
+    let found = flow_run::by_digest(conn, &digest(ctx, &stored.cookie), ctx.now()).await?;
+    Ok(found.is_some_and(|found| found.revision == stored.revision))
+}
+
 /// Takes a stored run away: of two answers to the same step, one counts.
 pub(super) async fn take(ctx: &Context, conn: &mut Conn, stored: &Stored) -> Result<(), Error> {
     match flow_run::take(conn, &digest(ctx, &stored.cookie), stored.revision).await? {

@@ -308,10 +308,13 @@ async fn co_461_imported_hashes_are_upgraded() {
     }
 }
 
-/// A sign-in page but for what a passkey is asked, which is another for everybody.
+/// A sign-in page but for what its form is known by and a passkey is asked, which is another for everybody.
 fn unasked(page: &str) -> String {
-    let (before, rest) = page.split_once("data-options=\"").expect("passkeys are offered");
-    format!("{before}{}", rest.split_once('"').expect("an end").1)
+    let without = |page: &str, start: &str| {
+        let (before, rest) = page.split_once(start).expect("is there");
+        format!("{before}{}", rest.split_once('"').expect("an end").1)
+    };
+    without(&without(page, "name=\"form\" value=\""), "data-options=\"")
 }
 
 /// CO-311, CO-312: a wrong password, an unknown user, an inactive one and a service account get one answer.
