@@ -481,7 +481,6 @@ impl Field {
         let Some((before, rest)) = path.split_once('{') else {
             return match path {
                 "/core/authenticated_sessions/bulk_delete/" => format!("{path}?user_pks={}", self.victim),
-                "/authenticators/admin/all/" => format!("{path}?user={}", self.victim),
                 _ => path.to_owned(),
             };
         };
