@@ -245,7 +245,7 @@ pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) 
     if stage.recovery_flow.is_none() && !is_offered(&mut conn, host).await? {
         return Ok(());
     }
-    let Some(account) = first_factor::named(&stage, &mut conn, identifier).await? else { return Ok(()) };
+    let Some(account) = first_factor::named(ctx, &stage, &mut conn, identifier).await? else { return Ok(()) };
     let Some(to) = address_of(&account) else { return Ok(()) };
     let title = brands::of_host(&mut conn, host).await?.title;
     let Some(site) = mail::site(ctx, &mut conn, host).await? else {

@@ -130,6 +130,45 @@ async fn co_310_a_shared_address_signs_nobody_in() {
     assert_eq!(errors(&log_in("ADA").await), ["password"], "CO-306");
 }
 
+/// CO-306, CO-067, CO-310: where the stage says so, users sign in by their attribute `upn`, however it is written unless case
+/// counts; one that is somebody else's address or `upn` as well picks nobody, and a user name comes first.
+#[tokio::test]
+async fn co_306_users_sign_in_by_upn() {
+    let (site, ada) = with_ada().await;
+    let bob = site.user("bob").await;
+    set_password(&site, bob, "another good one").await;
+    let set = async |user: i64, body: Value| {
+        assert_eq!(site.admin(Method::PATCH, &format!("/core/users/{user}/"), body).await.status, 200);
+    };
+    let log_in = async |name: &str, password: &str| {
+        Client::new().sign_in(&site, name, password).await["component"] == "xak-flow-redirect"
+    };
+    set(ada, json!({"attributes": {"upn": "Ada@Corp.example"}})).await;
+    assert!(!log_in("Ada@Corp.example", PASSWORD).await, "nobody has said so");
+    tune(&site, stages::IDENTIFICATION, json!({"user_fields": ["username", "email", "upn"]})).await;
+    assert!(log_in("ada@corp.example", PASSWORD).await && log_in("ada", PASSWORD).await);
+    let fields = ["username", "email", "upn"];
+    tune(&site, stages::IDENTIFICATION, json!({"user_fields": fields, "case_insensitive_matching": false})).await;
+    assert!(!log_in("ada@corp.example", PASSWORD).await && log_in("Ada@Corp.example", PASSWORD).await);
+    set(bob, json!({"email": "ada@corp.example"})).await;
+    assert!(
+        !log_in("Ada@Corp.example", PASSWORD).await && !log_in("ada@corp.example", "another good one").await,
+        "two are meant"
+    );
+    set(bob, json!({"email": "", "attributes": {"upn": "ada@corp.example"}})).await;
+    assert!(
+        !log_in("Ada@Corp.example", PASSWORD).await && !log_in("ada@corp.example", "another good one").await,
+        "two are meant"
+    );
+    set(bob, json!({"attributes": {"upn": "ada"}})).await;
+    assert!(log_in("Ada@Corp.example", PASSWORD).await && log_in("ada", PASSWORD).await, "a name comes first");
+    assert!(!log_in("ada", "another good one").await);
+    set(ada, json!({"attributes": {"upn": ["Ada@Corp.example"]}})).await;
+    assert!(!log_in("Ada@Corp.example", PASSWORD).await, "no text");
+    set(ada, json!({"is_active": false, "attributes": {"upn": "Ada@Corp.example"}})).await;
+    assert!(!log_in("Ada@Corp.example", PASSWORD).await, "CO-037");
+}
+
 /// CO-311, CO-813, CO-815: known, unknown, inactive users and service accounts are asked and answered alike.
 #[tokio::test]
 async fn co_311_nobody_learns_who_exists() {
