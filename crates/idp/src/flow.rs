@@ -31,7 +31,7 @@ use crate::access::{self, AccessContext};
 use crate::context::{Actor, Context, Visitor};
 use crate::error::Error;
 use crate::oauth::marker;
-use crate::sessions::{self, may_sign_in};
+use crate::sessions::{self, MOST_COOKIES, may_sign_in};
 use crate::{directory, flows, own_fields, recovery};
 use challenge::{Challenge, Remedy};
 pub use pressed::Pressed;
@@ -130,9 +130,6 @@ pub type Fields = Map<String, Value>;
 
 /// What is said of an answer to a flow that is not there any more.
 const BEGUN_ANEW: &str = "What you answered has ended, or another window took its place. Please begin again.";
-
-/// Most cookies of one name that are looked at: a sibling domain may plant more.
-const MOST_COOKIES: usize = 4;
 
 /// Says what a browser is asked. Nothing is kept that can be told anew.
 ///
@@ -285,7 +282,10 @@ impl<'a> Desk<'a> {
     /// Finds out who comes, and how far they are; begins the flow if they are at none, or at another one.
     async fn at(ctx: &'a Context, visit: &'a Visit<'a>) -> Result<Self, Error> {
         let flow = flows::get(ctx, visit.slug).await?;
-        let login = session_of(ctx, visit).await?;
+        let login = sessions::of_browser(ctx, visit.sessions.iter().copied(), &visit.visitor).await?;
+        if login.is_some() {
+            visit.visitor.request.succeeded(AuthVia::Session);
+        }
         let mut conn = ctx.db.read().await?;
         let stages = Stages::load(&mut conn).await?;
         let mut stored = None;
@@ -590,17 +590,6 @@ impl<'a> Desk<'a> {
         }
         actor
     }
-}
-
-/// Who is signed in on a browser: the first cookie that names a session counts.
-async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
-    for cookie in visit.sessions.iter().take(MOST_COOKIES) {
-        if let Some(found) = sessions::by_cookie(ctx, cookie, &visit.visitor).await? {
-            visit.visitor.request.succeeded(AuthVia::Session);
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the target sent the browser here to prove who it is once more.
