@@ -8,6 +8,7 @@
 use serde_json::Value;
 
 use crate::attributes::{Attributes, MASK, RESERVED, SecretKeys};
+use crate::username::{self, LONGEST_IDENTIFIER};
 
 /// Most marks of one user. Who has more attributes is looked at with every question.
 pub const MOST: usize = 256;
@@ -26,6 +27,8 @@ pub enum Mark {
     Secret(String),
     /// There are too many attributes for marks.
     Many,
+    /// Somebody may sign in by this text, which is folded.
+    Upn(String),
 }
 
 impl Mark {
@@ -36,6 +39,7 @@ impl Mark {
             Self::Parts(path) => [b"parts", path.as_bytes(), b""],
             Self::Secret(path) => [b"secret", path.as_bytes(), b""],
             Self::Many => [b"many", b"", b""],
+            Self::Upn(folded) => [b"upn", folded.as_bytes(), b""],
         }
     }
 }
@@ -53,7 +57,19 @@ pub struct Sought {
 pub fn of(attributes: &Attributes, secrets: &SecretKeys) -> Vec<Mark> {
     let mut marks = Vec::new();
     collect(attributes, "", Within::Top, secrets, &mut marks);
-    if marks.len() > MOST { vec![Mark::Many] } else { marks }
+    let mut marks = if marks.len() > MOST { vec![Mark::Many] } else { marks };
+    let upn = attributes.get(UPN).filter(|_| !secrets.names(UPN, true));
+    marks.extend(upn.and_then(Value::as_str).and_then(of_upn));
+    marks
+}
+
+/// The attribute by which users may sign in besides name and e-mail address (CO-067).
+pub const UPN: &str = "upn";
+
+/// The mark of those who may sign in by this text, however it is written (CO-306); nothing for one that is nobody's.
+pub fn of_upn(text: &str) -> Option<Mark> {
+    let is_nobodys = text.is_empty() || username::exceeds(text, LONGEST_IDENTIFIER);
+    (!is_nobodys).then(|| Mark::Upn(username::fold(text)))
 }
 
 /// By what those are found who have `value` at `path`, whose steps `__` parts; nothing when that is never shown, and so

@@ -1,5 +1,7 @@
 //! Second factors: authenticator apps, recovery codes, security keys and passkeys (CO-314, CO-315, CO-465).
 
+use std::collections::HashMap;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Digest, Purpose};
@@ -78,6 +80,27 @@ pub async fn list(ctx: &Context, actor: &Actor, user: UserPk) -> Result<Vec<Show
         list.push(Shown { aaguid, ..shown(device, codes_left) });
     }
     Ok(list)
+}
+
+/// Everybody's second factors, for an administrator. As many statements as for one user, however many there are.
+///
+/// # Errors
+/// [`Error::Forbidden`] for others; else when the store fails.
+pub async fn list_all(ctx: &Context, actor: &Actor) -> Result<Vec<Shown>, Error> {
+    actor.need_to_be_themselves()?;
+    if !actor.is_superuser {
+        return Err(Error::Forbidden);
+    }
+    let mut conn = ctx.db.read().await?;
+    let keys = credentials::all(&mut conn).await?.into_iter().map(|key| (key.authenticator, key.aaguid));
+    let (keys, left): (HashMap<_, _>, _) = (keys.collect(), authenticator::codes_left(&mut conn).await?);
+    let devices = authenticator::all(&mut conn).await?.into_iter();
+    let shown = devices.map(|device| {
+        let is_codes = device.class == RECOVERY_CODES;
+        let codes_left = is_codes.then(|| left.get(&device.pk).copied().unwrap_or_default());
+        Shown { aaguid: keys.get(&device.pk).copied(), ..shown(device, codes_left) }
+    });
+    Ok(shown.collect())
 }
 
 fn shown(device: Authenticator, codes_left: Option<usize>) -> Shown {

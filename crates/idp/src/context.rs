@@ -23,6 +23,7 @@ use crate::blueprints;
 use crate::directory::{Belongings, Person, actor_of};
 use crate::error::Error;
 use crate::event::failing::Failing;
+use crate::flow::Pressed;
 use crate::limits::{Limits, Rates};
 use crate::mail::Mail;
 use crate::mappings::engine::MappingEngine;
@@ -76,6 +77,8 @@ pub struct Context {
     pub notes: machine::Notes,
     /// The one-time code of the setup page; start with the default.
     pub setup: setup::Code,
+    /// Sessions that forms have begun lately; start with the default.
+    pub pressed: Pressed,
     /// Changes to what outposts are configured by.
     pub revisions: Revisions,
     /// Channels to outposts elsewhere; start with the default.

@@ -6,10 +6,12 @@
 
 mod asked;
 pub mod challenge;
+mod desk;
 mod enrol;
 mod finish;
 pub(crate) mod first_factor;
 mod passkey;
+mod pressed;
 mod prompts;
 mod remembered;
 mod run;
@@ -17,24 +19,17 @@ mod second_factor;
 pub mod stages;
 mod start;
 
-use portcullis_core::auth_via::AuthVia;
-use portcullis_core::target::local_target;
-use portcullis_store::Conn;
-use portcullis_store::account::{self, Account};
 use portcullis_store::flow::Flow;
-use portcullis_store::login_session::LoginSession;
 use serde_json::{Map, Value};
 
-use crate::access::flows::Age;
-use crate::access::{self, AccessContext};
-use crate::context::{Actor, Context, Visitor};
+use crate::context::{Context, Visitor};
 use crate::error::Error;
 use crate::oauth::marker;
-use crate::sessions::{self, may_sign_in};
-use crate::{directory, flows, own_fields};
-use challenge::{Challenge, Remedy};
-use run::{Run, Step, Stored};
-use stages::Stages;
+use crate::sessions::MOST_COOKIES;
+use challenge::Challenge;
+use desk::Desk;
+pub use pressed::Pressed;
+use run::Step;
 
 /// A browser at a flow.
 #[derive(Clone, Debug)]
@@ -57,6 +52,8 @@ pub struct Visit<'a> {
     pub device: Option<&'a str>,
     /// The cookie that keeps what a passkey was asked for (CO-316).
     pub passkey: Option<&'a str>,
+    /// What the form that was sent is known by, if its page has named it: to know a button that is pressed twice (CO-302).
+    pub form: Option<&'a str>,
 }
 
 /// What comes of a visit.
@@ -127,9 +124,6 @@ pub type Fields = Map<String, Value>;
 /// What is said of an answer to a flow that is not there any more.
 const BEGUN_ANEW: &str = "What you answered has ended, or another window took its place. Please begin again.";
 
-/// Most cookies of one name that are looked at: a sibling domain may plant more.
-const MOST_COOKIES: usize = 4;
-
 /// Says what a browser is asked. Nothing is kept that can be told anew.
 ///
 /// # Errors
@@ -186,7 +180,8 @@ async fn answered(ctx: &Context, visit: &Visit<'_>, component: Option<&str>, fie
 /// Where a browser is that has answered when another answer to the same question had been taken: a button was pressed twice.
 async fn overtaken(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
     let mut desk = Desk::at(ctx, visit).await?;
-    if desk.goes_on {
+    // A link that was opened by the other answer is good still, and this one may be the one that the browser heeds.
+    if desk.goes_on || desk.run.step == Step::Confirm {
         desk.problem("non_field_errors", "Another answer came first. Please answer once more.", "invalid");
         return desk.done().await;
     }
@@ -196,7 +191,7 @@ async fn overtaken(ctx: &Context, visit: &Visit<'_>) -> Result<Turn, Error> {
 }
 
 /// Takes user name and password at once, as the sign-in page asks for them. They are taken again when another answer came
-/// first: of a button that is pressed twice, browsers heed the second answer alone.
+/// first: of a button that is pressed twice, browsers heed the second answer alone. It leads to the session of the first.
 ///
 /// # Errors
 /// As [`answer`].
@@ -253,327 +248,6 @@ pub async fn cancel(ctx: &Context, runs: &[&str]) -> Result<(), Error> {
 /// When the store fails.
 pub async fn sweep(ctx: &Context) -> Result<(), Error> {
     Ok(run::sweep(ctx, ctx.now()).await?)
-}
-
-/// One visit, while it is worked on.
-struct Desk<'a> {
-    ctx: &'a Context,
-    visit: &'a Visit<'a>,
-    flow: Flow,
-    stages: Stages,
-    login: Option<(LoginSession, Account)>,
-    stored: Option<Stored>,
-    /// Whether the stored run goes on. Else it is another flow's, or there is none, and one begins.
-    goes_on: bool,
-    run: Run,
-    /// The run as it was found, or begun.
-    begun: Run,
-    /// What was typed as one's own fields, and is to be mended.
-    typed: own_fields::Changes,
-    problems: Vec<Problem>,
-    cookies: Cookies,
-    /// Whether the run gets a new cookie: whoever knew the old one has not proved anything (CO-384).
-    rotate: bool,
-}
-
-impl<'a> Desk<'a> {
-    /// Finds out who comes, and how far they are; begins the flow if they are at none, or at another one.
-    async fn at(ctx: &'a Context, visit: &'a Visit<'a>) -> Result<Self, Error> {
-        let flow = flows::get(ctx, visit.slug).await?;
-        let login = session_of(ctx, visit).await?;
-        let mut conn = ctx.db.read().await?;
-        let stages = Stages::load(&mut conn).await?;
-        let mut stored = None;
-        for cookie in visit.runs.iter().take(MOST_COOKIES) {
-            stored = run::load(ctx, &mut conn, cookie).await?;
-            if stored.is_some() {
-                break;
-            }
-        }
-        drop(conn);
-        let found = stored.as_ref().map(|stored| &stored.run);
-        let found = found.filter(|run| start::goes_on(ctx, visit, run, login.as_ref())).cloned();
-        let goes_on = found.is_some();
-        let run = match found {
-            Some(run) => run,
-            None => {
-                ctx.rates.flow_start(&ctx.limits, visit.visitor.client, ctx.now())?;
-                start::begin(ctx, visit, &flow, login.as_ref()).await?
-            }
-        };
-        let mut desk = Self {
-            ctx,
-            visit,
-            flow,
-            stages,
-            login,
-            stored,
-            goes_on,
-            begun: run.clone(),
-            run,
-            typed: own_fields::Changes::default(),
-            problems: Vec::new(),
-            cookies: Cookies::default(),
-            rotate: false,
-        };
-        desk.find_next();
-        desk.begun.next.clone_from(&desk.run.next);
-        desk.check_pending().await?;
-        desk.check_second_factor().await?;
-        Ok(desk)
-    }
-
-    /// Where the browser goes afterwards: where it says now, unless a policy wants it elsewhere.
-    fn find_next(&mut self) {
-        if let Some(next) = param(self.visit.query, "next") {
-            local_target(&next).clone_into(&mut self.run.next);
-        }
-        if let Some(redirect) = &self.run.redirect {
-            self.run.next.clone_from(redirect);
-        }
-    }
-
-    /// Begins the flow in place of a run that was about somebody else. What failed before is not forgotten.
-    async fn begin_anew(&mut self) -> Result<(), Error> {
-        self.ctx.rates.flow_start(&self.ctx.limits, self.visit.visitor.client, self.ctx.now())?;
-        let begun = start::begin(self.ctx, self.visit, &self.flow, self.login.as_ref()).await?;
-        let before = std::mem::replace(&mut self.run, begun);
-        (self.run.next, self.run.failures) = (before.next, before.failures);
-        self.find_next();
-        Ok(())
-    }
-
-    /// A second factor that is asked for must be there still, or one that can be set up instead: an administrator may have
-    /// removed what there was. Else what comes after the password is found out again (CO-314).
-    async fn check_second_factor(&mut self) -> Result<(), Error> {
-        let is_gone = match self.run.step {
-            Step::SecondFactor => second_factor::devices(self).await?.is_empty(),
-            Step::ChooseSetup => second_factor::setups(self).is_empty(),
-            _ => false,
-        };
-        if is_gone {
-            self.run.step = Step::AfterPassword;
-        }
-        Ok(())
-    }
-
-    /// The user whom the run is about must still be who they were: active, with the same password. Before anything is
-    /// proved, the name means whoever bears it now, and nobody learns that this is somebody else or nobody (CO-311). Whom a
-    /// policy has chosen stays the same user, whatever their name is (CO-246).
-    async fn check_pending(&mut self) -> Result<(), Error> {
-        let mut conn = self.ctx.db.read().await?;
-        if matches!(self.run.step, Step::Identification | Step::Password) {
-            let named = match self.run.chosen {
-                Some(pk) => account::by_pk(&mut conn, pk).await?.filter(may_sign_in),
-                None if self.run.identifier.is_empty() => return Ok(()),
-                None => first_factor::find(self, &mut conn, &self.run.identifier).await?,
-            };
-            self.run.pending = named.as_ref().map(run::Pending::of);
-        } else if let Some(pending) = self.run.pending
-            && !self.account(&mut conn).await?.is_some_and(|account| pending.still_holds(&account))
-        {
-            self.run.pending = None;
-            self.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
-        }
-        Ok(())
-    }
-
-    /// The user whom the run is about, if they may sign in.
-    async fn account(&self, conn: &mut Conn) -> Result<Option<Account>, Error> {
-        match self.run.pending {
-            Some(pending) => Ok(account::by_pk(conn, pending.account).await?.filter(may_sign_in)),
-            None => Ok(None),
-        }
-    }
-
-    /// Where somebody goes who is signed in and comes to sign in, unless they were sent to do so again (CO-307).
-    fn signed_in_already(&self) -> Option<String> {
-        let signed_in = self.login.is_some() && self.flow.slug == flows::AUTHENTICATION;
-        let untouched = self.run.step == Step::Identification;
-        (signed_in && untouched && !asks_again(&self.run.next)).then(|| self.run.next.clone())
-    }
-
-    async fn take(&mut self, fields: &Fields) -> Result<(), Error> {
-        if let Some(answer) = fields.get("passkey").filter(|answer| !answer.is_null())
-            && passkey::is_offered(self)
-        {
-            return passkey::sign_in(self, answer).await;
-        }
-        match self.run.step {
-            Step::Identification => first_factor::identification(self, fields).await,
-            Step::Password => match text(fields, "password") {
-                Some(password) => first_factor::check(self, &password).await,
-                None => self.required("password"),
-            },
-            Step::SecondFactor => second_factor::check(self, fields).await,
-            Step::ChooseSetup => second_factor::choose(self, fields),
-            Step::EnrolTotp => enrol::totp(self, fields).await,
-            Step::EnrolStatic => enrol::codes(self, fields).await,
-            Step::EnrolWebAuthn => enrol::key(self, fields).await,
-            Step::RememberMe => {
-                self.run.remember_me = fields.get("remember_me").is_some_and(is_yes);
-                self.run.step = Step::LogIn;
-                Ok(())
-            }
-            Step::Confirm => prompts::confirm(self, fields).await,
-            Step::NewPassword => prompts::new_password(self, fields).await,
-            Step::Settings => prompts::settings(self, fields).await,
-            Step::FirstAdministrator => prompts::first_administrator(self, fields).await,
-            Step::SignOut => finish::sign_out(self).await,
-            Step::TellClients => {
-                self.run.step = Step::Done;
-                Ok(())
-            }
-            Step::EmailSent
-            | Step::Denied { .. }
-            | Step::AfterPassword
-            | Step::AfterSecondFactor
-            | Step::LogIn
-            | Step::Done => Ok(()),
-        }
-    }
-
-    /// Goes through the steps at which nobody is asked anything, keeps how far the browser is, and says so.
-    async fn done(mut self) -> Result<Turn, Error> {
-        loop {
-            match self.run.step {
-                Step::AfterPassword => second_factor::find_out(&mut self).await?,
-                Step::AfterSecondFactor => self.run.step = self.after_second_factor().await?,
-                Step::LogIn => finish::log_in(&mut self).await?,
-                Step::Done => return self.over().await,
-                _ => break,
-            }
-        }
-        let challenge = self.challenge().await?;
-        self.keep().await?;
-        Ok(self.turn(Next::Ask(Box::new(challenge))))
-    }
-
-    /// What comes after everything that proves who somebody is. A password that is too old is replaced first (CO-318).
-    async fn after_second_factor(&self) -> Result<Step, Error> {
-        if self.run.renewed {
-            return Ok(self.before_log_in());
-        }
-        if self.flow.slug == flows::RECOVERY {
-            return Ok(Step::NewPassword);
-        }
-        if self.run.auth_method == passkey::METHOD {
-            // No password has let them in.
-            return Ok(self.before_log_in());
-        }
-        let mut conn = self.ctx.db.read().await?;
-        let Some(account) = self.account(&mut conn).await? else { return Ok(Step::LogIn) };
-        let person = directory::person_of(self.ctx, &mut conn, account).await?;
-        drop(conn);
-        let context = AccessContext::of(&self.visit.visitor);
-        Ok(match access::flows::password(self.ctx, &self.flow, &person, &context).await? {
-            Age::Good => self.before_log_in(),
-            Age::Expired => Step::NewPassword,
-            Age::Denied(messages) => Step::denied(&messages, "Your password is too old. Ask your administrator."),
-        })
-    }
-
-    /// Whether a password is to be replaced on the way in, because it is too old.
-    fn is_renewing(&self) -> bool {
-        self.flow.slug == flows::AUTHENTICATION && self.run.step == Step::NewPassword
-    }
-
-    fn before_log_in(&self) -> Step {
-        match stages::seconds(&self.stages.login.remember_me_offset) {
-            0 => Step::LogIn,
-            _ => Step::RememberMe,
-        }
-    }
-
-    /// Nothing of the run is left.
-    async fn over(mut self) -> Result<Turn, Error> {
-        if self.stored.is_some() {
-            let mut tx = self.ctx.db.write().await?;
-            self.spend(&mut tx).await?;
-            tx.commit().await?;
-        }
-        let to = self.run.next.clone();
-        Ok(self.turn(Next::To(to)))
-    }
-
-    /// Takes the stored run away, as part of a transaction: of two answers to the same step, one counts.
-    async fn spend(&mut self, conn: &mut Conn) -> Result<(), Error> {
-        match self.stored.take() {
-            Some(stored) => run::take(self.ctx, conn, &stored).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Keeps how far the browser is, unless that is where everybody begins.
-    async fn keep(&mut self) -> Result<(), Error> {
-        let known = self.stored.as_ref().map_or(&self.begun, |stored| &stored.run);
-        // Whoever comes back from these begins again.
-        let ended = matches!(self.run.step, Step::Denied { .. } | Step::EmailSent);
-        let unchanged = *known == self.run && !self.rotate;
-        if unchanged || (ended && self.stored.is_none()) {
-            return Ok(());
-        }
-        let mut tx = self.ctx.db.write().await?;
-        if let Some(stored) = self.stored.as_ref().filter(|_| !self.rotate && !ended) {
-            run::replace(self.ctx, &mut tx, stored, &self.run).await?;
-            return Ok(tx.commit().await?);
-        }
-        match self.spend(&mut tx).await {
-            // It has ended, whoever took it away.
-            Err(Error::Answered) if ended => return Ok(()),
-            spent => spent?,
-        }
-        if !ended {
-            let cookie = self.ctx.entropy.token();
-            run::keep(self.ctx, &mut tx, &cookie, &self.run).await?;
-            self.cookies.run = Some(cookie);
-        }
-        Ok(tx.commit().await?)
-    }
-
-    fn turn(mut self, next: Next) -> Turn {
-        // What is not asked any more is not to be remembered.
-        if !passkey::is_offered(&self) {
-            self.cookies.passkey = None;
-        }
-        Turn { flow: self.flow, next, problems: self.problems, cookies: self.cookies }
-    }
-
-    /// Adds what is wrong with a field.
-    fn problem(&mut self, field: &str, text: impl Into<String>, code: &'static str) {
-        self.problems.push(Problem { field: field.to_owned(), text: text.into(), code });
-    }
-
-    fn required(&mut self, field: &str) -> Result<(), Error> {
-        self.problem(field, "This field may not be blank.", "blank");
-        Ok(())
-    }
-
-    fn deny(&mut self, message: &str, remedy: Remedy) {
-        self.run.step = Step::Denied { message: message.to_owned(), remedy };
-    }
-
-    /// Somebody as the actor of a change.
-    fn actor(&self, account: &Account) -> Actor {
-        let mut actor =
-            Actor { user: Some(account.pk), username: account.username.clone(), ..self.visit.visitor.stranger("") };
-        // Who signs in does so as themselves, whoever was signed in before.
-        if let Some((session, _)) = self.login.as_ref().filter(|_| self.flow.slug != flows::AUTHENTICATION) {
-            actor.request.impersonator = session.impersonator;
-        }
-        actor
-    }
-}
-
-/// Who is signed in on a browser: the first cookie that names a session counts.
-async fn session_of(ctx: &Context, visit: &Visit<'_>) -> Result<Option<(LoginSession, Account)>, Error> {
-    for cookie in visit.sessions.iter().take(MOST_COOKIES) {
-        if let Some(found) = sessions::by_cookie(ctx, cookie, &visit.visitor).await? {
-            visit.visitor.request.succeeded(AuthVia::Session);
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the target sent the browser here to prove who it is once more.

@@ -27,6 +27,9 @@ pub const PARAMETER: &str = "flow_token";
 pub const LINK_SECONDS: i64 = 30 * 60;
 /// The longest that an administrator may ask for, in seconds.
 pub const LONGEST_LINK_SECONDS: i64 = 7 * 24 * 3600;
+/// What is said of a link that opens nothing.
+pub(crate) const GONE: &str =
+    "This link is not good any more: it was used, its time is over, or the account was changed. Ask for another one.";
 
 /// Whether the brand of a host offers recovery (CO-324, CO-502): none does until an administrator says so.
 ///
@@ -185,50 +188,29 @@ fn in_words(seconds: i64) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Whom a link is for, if it is good. It stays good.
+/// Whom a link lets in, if it is good and they may sign in. It stays good.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn look(ctx: &Context, token: &str) -> Result<Option<Account>, Error> {
-    let mut conn = ctx.db.read().await?;
-    let Some(link) = recovery_link::get(&mut conn, &digest(ctx, token), ctx.now()).await? else { return Ok(None) };
-    holder(ctx, &mut conn, &link).await
-}
-
-/// Whom a link lets in, if they may sign in.
-async fn holder(ctx: &Context, conn: &mut Conn, link: &RecoveryLink) -> Result<Option<Account>, Error> {
+pub(crate) async fn look(ctx: &Context, conn: &mut Conn, link: &Digest) -> Result<Option<Account>, Error> {
+    let Some(link) = recovery_link::get(conn, link, ctx.now()).await? else { return Ok(None) };
     let account = account::by_pk(conn, link.account).await?.filter(may_sign_in);
     Ok(if is_within(ctx, conn, link.maker, link.account).await? { account } else { None })
 }
 
 /// Whether a user still may do nothing that the maker of a link may not: they may have come to more since (CO-705).
-///
-/// # Errors
-/// When the store fails.
-pub(crate) async fn is_within(
-    ctx: &Context,
-    conn: &mut Conn,
-    maker: Option<UserPk>,
-    user: UserPk,
-) -> Result<bool, Error> {
+async fn is_within(ctx: &Context, conn: &mut Conn, maker: Option<UserPk>, user: UserPk) -> Result<bool, Error> {
     let Some(maker) = maker else { return Ok(true) };
     let Some(maker) = directory::person(ctx, conn, maker).await? else { return Ok(false) };
     Ok(!escalation::is_beyond(conn, &directory::actor_of(&maker), user).await?)
 }
 
-/// Uses a link up. Gives it if it was good.
+/// Uses a link up, as part of the change that it is for. Tells whether it was good.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn take(ctx: &Context, visitor: &Visitor, token: &str) -> Result<Option<RecoveryLink>, Error> {
-    let nobody = visitor.stranger("");
-    let mut change = Change::begin(ctx, &nobody).await?;
-    let digest = digest(ctx, token);
-    let Some(link) = recovery_link::get(change.conn(), &digest, ctx.now()).await? else { return Ok(None) };
-    let holds = holder(ctx, change.conn(), &link).await?.is_some();
-    let taken = holds && recovery_link::take(change.conn(), &digest).await?;
-    change.commit().await?;
-    Ok(taken.then_some(link))
+pub(crate) async fn take(ctx: &Context, conn: &mut Conn, link: &Digest) -> Result<bool, Error> {
+    Ok(look(ctx, conn, link).await?.is_some() && recovery_link::take(conn, link).await?)
 }
 
 /// Somebody asks for a link. Whom the identifier names is looked at later, beside this request: it tells nobody whether
@@ -263,7 +245,7 @@ pub(crate) async fn mail_to(ctx: &Context, visitor: &Visitor, identifier: &str) 
     if stage.recovery_flow.is_none() && !is_offered(&mut conn, host).await? {
         return Ok(());
     }
-    let Some(account) = first_factor::named(&stage, &mut conn, identifier).await? else { return Ok(()) };
+    let Some(account) = first_factor::named(ctx, &stage, &mut conn, identifier).await? else { return Ok(()) };
     let Some(to) = address_of(&account) else { return Ok(()) };
     let title = brands::of_host(&mut conn, host).await?.title;
     let Some(site) = mail::site(ctx, &mut conn, host).await? else {

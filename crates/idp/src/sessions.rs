@@ -25,6 +25,8 @@ use crate::{BATCH, event, impersonation, revocations};
 const IDLE_SECONDS: i64 = 24 * 3600;
 /// Uses within so many seconds are noted once (CO-383).
 const NOTE_SECONDS: i64 = 60;
+/// Most cookies of one name that are looked at: a sibling domain may plant more.
+pub(crate) const MOST_COOKIES: usize = 4;
 /// Longest user agent that is kept.
 const USER_AGENT_CHARS: usize = 512;
 
@@ -145,16 +147,27 @@ pub(crate) fn made(ctx: &Context, new: &New<'_>) -> (String, LoginSession) {
     (cookie, session)
 }
 
-/// Who a cookie signs in: the session and its user, or nobody. A use is noted once a minute. A session that is bound to
-/// where its browser was ends when it comes from elsewhere (CO-386).
+/// Who is signed in on a browser: the first of its cookies that names a session counts. A use is noted once a
+/// minute. A session that is bound to where its browser was ends when it comes from elsewhere (CO-386).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_cookie(
+pub async fn of_browser<'a>(
     ctx: &Context,
-    cookie: &str,
+    cookies: impl Iterator<Item = &'a str>,
     visitor: &Visitor,
 ) -> Result<Option<(LoginSession, Account)>, Error> {
+    for cookie in cookies.take(MOST_COOKIES) {
+        let found = by_cookie(ctx, cookie, visitor).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Who a cookie signs in: the session and its user, or nobody.
+async fn by_cookie(ctx: &Context, cookie: &str, visitor: &Visitor) -> Result<Option<(LoginSession, Account)>, Error> {
     let (now, digest, client) = (ctx.now(), digest(ctx, cookie), visitor.client);
     let mut conn = ctx.db.read().await?;
     let Some(session) = login_session::by_digest(&mut conn, &digest, now).await? else { return Ok(None) };

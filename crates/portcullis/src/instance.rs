@@ -158,6 +158,7 @@ pub(crate) fn context(
         notes: Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),
         setup: setup::Code::default(),
+        pressed: portcullis_idp::flow::Pressed::default(),
         revisions: Revisions::default(),
         channels: Channels::default(),
         mapping_engine: Arc::new(ForMappings(engine)),

@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::db::{self, Conn, on};
 use crate::error::StoreError;
-use crate::row::{Columns, NUL, Record, maybe};
+use crate::row::{Columns, NUL, Record, many, maybe};
 
 pub use administer::{any_active_superuser, may_act};
-pub use attributes::{any_attribute, set_attribute_digests, set_attributes};
+pub use attributes::{any_attribute, set_attribute_digests, set_attributes, with_attribute};
 pub use endings::{end_credential, end_sessions, shorten_credential};
 pub use list::{Comparison, Filter, InstantColumn, Order, list};
 
@@ -119,21 +119,29 @@ pub async fn for_sign_in(conn: &mut Conn, identifier: &str) -> Result<Option<Acc
     }
 }
 
-/// The person with this e-mail address; none when several share it (CO-310). Service accounts do not count: what
-/// vouches for them may have said any address.
+/// The person with this e-mail address; none when several share it (CO-310).
 ///
 /// # Errors
 /// When the database fails.
 pub async fn by_own_email(conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
+    let mut found = with_own_email(conn, identifier).await?;
+    Ok(if found.len() == 1 { found.pop() } else { None })
+}
+
+/// The people with this e-mail address, two at most. Service accounts do not count: what vouches for them may have said any
+/// address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_own_email(conn: &mut Conn, identifier: &str) -> Result<Vec<Account>, StoreError> {
     if identifier.is_empty() || exceeds(identifier, LONGEST_IDENTIFIER) || identifier.contains(NUL) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let folded = fold(identifier);
-    let mut found: Vec<Account> = crate::row::many(on!(conn, c =>
+    many(on!(conn, c =>
         sqlx::query(
             "SELECT * FROM account WHERE email_folded = $1 AND type IN ('internal', 'external') LIMIT 2",
-        ).bind(folded).fetch_all(c).await))?;
-    Ok(if found.len() == 1 { found.pop() } else { None })
+        ).bind(folded).fetch_all(c).await))
 }
 
 /// Whether another user, who was there by then, has this user name or e-mail address, given in its folded form.

@@ -1,5 +1,7 @@
 //! What proves who somebody is besides the password: TOTP devices, recovery codes, security keys (CO-314, CO-315).
 
+use std::collections::HashMap;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::Digest;
@@ -66,6 +68,14 @@ pub struct RecoveryCode {
 pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Authenticator>, StoreError> {
     many(on!(conn, c => sqlx::query("SELECT * FROM authenticator WHERE account = $1 ORDER BY pk")
         .bind(account.0).fetch_all(c).await))
+}
+
+/// Everybody's second factors, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(conn: &mut Conn) -> Result<Vec<Authenticator>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM authenticator ORDER BY pk").fetch_all(c).await))
 }
 
 /// The second factor with this key.
@@ -169,6 +179,18 @@ pub async fn insert_codes(conn: &mut Conn, pk: i32, codes: &[RecoveryCode]) -> R
 pub async fn code_salts(conn: &mut Conn, pk: i32) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(on!(conn, c => sqlx::query_scalar("SELECT salt FROM recovery_code WHERE authenticator = $1")
         .bind(pk).fetch_all(c).await)?)
+}
+
+/// How many recovery codes are left, by the second factor that they are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn codes_left(conn: &mut Conn) -> Result<HashMap<i32, usize>, StoreError> {
+    let codes: Vec<i32> = on!(conn, c => sqlx::query_scalar("SELECT authenticator FROM recovery_code")
+        .fetch_all(c).await)?;
+    let mut left = HashMap::new();
+    codes.into_iter().for_each(|pk| *left.entry(pk).or_default() += 1);
+    Ok(left)
 }
 
 /// Uses a recovery code up. Tells whether it was there.

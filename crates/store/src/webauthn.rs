@@ -59,6 +59,14 @@ pub async fn of_account(conn: &mut Conn, account: UserPk) -> Result<Vec<Credenti
     ).bind(account.0).fetch_all(c).await))
 }
 
+/// Everybody's credentials.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(conn: &mut Conn) -> Result<Vec<Credential>, StoreError> {
+    many(on!(conn, c => sqlx::query("SELECT * FROM webauthn_credential").fetch_all(c).await))
+}
+
 /// Keeps a new credential.
 ///
 /// # Errors

@@ -274,6 +274,7 @@ pub(crate) async fn context_with(
         notes: portcullis_idp::oauth::machine::Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),
         setup: portcullis_idp::setup::Code::default(),
+        pressed: portcullis_idp::flow::Pressed::default(),
         revisions: portcullis_idp::context::Revisions::default(),
         channels: portcullis_idp::outposts::channel::Channels::default(),
         mapping_engine: Arc::new(portcullis_idp::mappings::engine::NoEngine),

@@ -31,6 +31,7 @@ pub(crate) fn visit<'a>(slug: &'a str, query: &'a str, headers: &'a HeaderMap, v
         second_factor: cookies(headers, SECOND_FACTOR).next(),
         device: cookies(headers, DEVICE).next(),
         passkey: cookies(headers, PASSKEY).next(),
+        form: None,
     }
 }
 

@@ -4,9 +4,11 @@ use portcullis_core::attributes::{Attributes, SecretKeys};
 use portcullis_core::id::UserPk;
 use portcullis_core::keys::{Keyring, Purpose};
 use portcullis_core::marks::{self, Mark, Sought};
-use portcullis_store::{Conn, account};
+use portcullis_store::Conn;
+use portcullis_store::account::{self, Account};
+use serde_json::Value;
 
-use super::{account_place, seal, secret_keys};
+use super::{account_place, open, seal, secret_keys};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -36,6 +38,22 @@ pub(crate) fn digests(keys: &Keyring, attributes: &Attributes, secrets: &SecretK
 
 fn digest(keys: &Keyring, mark: &Mark) -> Vec<u8> {
     keys.digest(Purpose::AttributeLookup, &mark.parts()).iter().take(LENGTH).copied().collect()
+}
+
+/// The people who may sign in by this text, two at most, with what it is to them (CO-306).
+///
+/// # Errors
+/// When the store fails or attributes cannot be opened.
+pub(crate) async fn with_upn(ctx: &Context, conn: &mut Conn, text: &str) -> Result<Vec<(Account, String)>, Error> {
+    let Some(mark) = marks::of_upn(text) else { return Ok(Vec::new()) };
+    let found = account::with_attribute(conn, &digest(&ctx.keys, &mark)).await?;
+    let mut people = Vec::new();
+    for account in found {
+        let attributes = open(ctx, &account_place(account.pk), &account.attributes_sealed)?;
+        let upn = attributes.get(marks::UPN).and_then(Value::as_str).unwrap_or_default();
+        people.push((account, upn.to_owned()));
+    }
+    Ok(people)
 }
 
 /// How those are found who have some attributes.

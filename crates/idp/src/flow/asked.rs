@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::challenge::{Challenge, Device, Field, Identification, Prompted, Setup, Shown};
 use super::run::{Step, bytes, written};
-use super::{Desk, enrol, param, passkey, prompts, second_factor, stages};
+use super::{Desk, enrol, passkey, prompts, second_factor, stages};
 use crate::authenticators::WEBAUTHN;
 use crate::error::Error;
 use crate::{authenticators, bootstrap, brands, passkeys, portal, recovery};
@@ -181,10 +181,5 @@ impl Desk<'_> {
                 model: stage.model.clone(),
             })
             .collect()
-    }
-
-    /// The token of the link that the browser came with.
-    pub(super) fn link_token(&self) -> String {
-        param(self.visit.query, recovery::PARAMETER).unwrap_or_default()
     }
 }

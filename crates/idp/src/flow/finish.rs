@@ -1,12 +1,12 @@
 //! How flows end: a session starts (CO-319), or ends (CO-323).
 
 use portcullis_core::target::HOME;
-use portcullis_store::account;
+use portcullis_store::account::{self, Account};
 use serde_json::json;
 
 use super::challenge::Remedy;
 use super::run::Step;
-use super::{Desk, SessionCookie, first_factor, remembered, second_factor, stages};
+use super::{Desk, SessionCookie, first_factor, pressed, remembered, second_factor, stages};
 use crate::access::flows::wanted;
 use crate::change::{Change, Touched};
 use crate::error::Error;
@@ -43,6 +43,11 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         desk.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
         return Ok(());
     }
+    if let Some(cookie) = pressed::has_begun(desk, change.conn(), &account).await? {
+        change.commit().await?;
+        signed_in(desk, &account, cookie);
+        return Ok(());
+    }
     first_factor::forget(desk, &mut change, &account).await?;
     let (from, name) = (desk.visit.visitor.client, &account.username);
     reputation::note(ctx, change.conn(), from, name, reputation::Attempt::SignedIn).await?;
@@ -61,8 +66,6 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
             change.touch(Touched::Session(sid));
         }
     }
-    let stay = if desk.run.remember_me { stages::seconds(&login.remember_me_offset) } else { 0 };
-    let seconds = stages::seconds(&login.session_duration).saturating_add(stay);
     let auth_method = if desk.run.auth_method.is_empty() { "auth_mfa" } else { &desk.run.auth_method };
     let application = match portal::client_of(&desk.run.next) {
         Some(client_id) => wanted(change.conn(), &client_id).await?,
@@ -72,7 +75,7 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         account: account.pk,
         auth_method,
         second_factor: !desk.run.devices.is_empty(),
-        idle_seconds: seconds,
+        idle_seconds: idle_seconds(desk),
         application: application.as_ref().map(|application| application.uuid),
         bindings: sessions::Bindings { network: &login.network_binding, place: &login.geoip_binding },
         client: desk.visit.visitor.client,
@@ -87,15 +90,28 @@ pub(super) async fn log_in(desk: &mut Desk<'_>) -> Result<(), Error> {
         event::add(&mut context, "application", applications::named(application));
     }
     change.event("login", context).await?;
+    pressed::begins(desk, &account, &started.cookie);
     change.commit().await?;
-    let max_age = (seconds > 0).then_some(ctx.sessions.absolute_seconds);
-    desk.cookies.session = Some(SessionCookie::Set { value: started.cookie, max_age });
-    desk.cookies.device = remembered::remember_device(desk, &account);
+    signed_in(desk, &account, started.cookie);
+    Ok(())
+}
+
+/// Ends the session when it is not used for so many seconds; 0 for the default, and until the browser is closed.
+fn idle_seconds(desk: &Desk<'_>) -> i64 {
+    let login = &desk.stages.login;
+    let stay = if desk.run.remember_me { stages::seconds(&login.remember_me_offset) } else { 0 };
+    stages::seconds(&login.session_duration).saturating_add(stay)
+}
+
+/// The browser is told of its session, and by what it is known from now on.
+fn signed_in(desk: &mut Desk<'_>, account: &Account, cookie: String) {
+    let max_age = (idle_seconds(desk) > 0).then_some(desk.ctx.sessions.absolute_seconds);
+    desk.cookies.session = Some(SessionCookie::Set { value: cookie, max_age });
+    desk.cookies.device = remembered::remember_device(desk, account);
     if let Some(device) = desk.run.devices.last() {
-        desk.cookies.second_factor = remembered::remember_second_factor(desk, &account, device);
+        desk.cookies.second_factor = remembered::remember_second_factor(desk, account, device);
     }
     desk.run.step = Step::Done;
-    Ok(())
 }
 
 /// Ends the session, if that is what the flow is for.

@@ -1,8 +1,8 @@
 //! Who it is, and the password (CO-310…CO-312).
 
 use portcullis_core::username::LONGEST_IDENTIFIER;
+use portcullis_store::Conn;
 use portcullis_store::account::{self, Account};
-use portcullis_store::{Conn, StoreError};
 use serde_json::json;
 
 use super::challenge::Remedy;
@@ -10,6 +10,8 @@ use super::run::Step;
 use super::stages::Identification;
 use super::{Desk, Fields, remembered, text};
 use crate::change::Change;
+use crate::context::Context;
+use crate::directory::lookup;
 use crate::error::Error;
 use crate::event::failing::record_failing_alone;
 use crate::limits::{self, Attempt, Cost, NotExamined, Turn};
@@ -73,29 +75,39 @@ pub(super) async fn identify(desk: &mut Desk<'_>, identifier: &str) -> Result<()
     Ok(())
 }
 
-/// The one user whom an identifier names: by name, else by an e-mail address that nobody shares. Inactive users and
-/// service accounts are nobody (CO-310, CO-813).
-pub(super) async fn find(desk: &Desk<'_>, conn: &mut Conn, identifier: &str) -> Result<Option<Account>, StoreError> {
-    named(&desk.stages.identification, conn, identifier).await
+/// The one user whom an identifier names: by name, else by an e-mail address or the attribute `upn`, if it is nobody else's
+/// either. Inactive users and service accounts are nobody (CO-310, CO-813).
+pub(super) async fn find(desk: &Desk<'_>, conn: &mut Conn, identifier: &str) -> Result<Option<Account>, Error> {
+    named(desk.ctx, &desk.stages.identification, conn, identifier).await
 }
 
 /// The same, as the identification stage says.
 pub(crate) async fn named(
+    ctx: &Context,
     stage: &Identification,
     conn: &mut Conn,
     identifier: &str,
-) -> Result<Option<Account>, StoreError> {
+) -> Result<Option<Account>, Error> {
     let by = |field: &str| stage.user_fields.iter().any(|known| known == field);
-    let exact = |text: &str| stage.case_insensitive_matching || text == identifier;
-    let named = match by("username") {
-        true => account::by_username(conn, identifier).await?.filter(|account| exact(&account.username)),
-        false => None,
-    };
-    let found = match (named, by("email")) {
-        (None, true) => account::by_own_email(conn, identifier).await?.filter(|account| exact(&account.email)),
-        (named, _) => named,
-    };
-    Ok(found.filter(may_sign_in))
+    let fits = |text: &str| stage.case_insensitive_matching || text == identifier;
+    if by("username")
+        && let Some(account) = account::by_username(conn, identifier).await?.filter(|found| fits(&found.username))
+    {
+        return Ok(Some(account).filter(may_sign_in));
+    }
+    let mut found = Vec::new();
+    if by("email") {
+        let people = account::with_own_email(conn, identifier).await?;
+        found.extend(people.into_iter().map(|account| (fits(&account.email), account)));
+    }
+    if by("upn") {
+        let people = lookup::with_upn(ctx, conn, identifier).await?;
+        found.extend(people.into_iter().map(|(account, upn)| (fits(&upn), account)));
+    }
+    let Some((_, first)) = found.first() else { return Ok(None) };
+    let is_one = found.iter().all(|(_, account)| account.pk == first.pk);
+    let fitting = found.into_iter().find(|(fits, _)| is_one && *fits);
+    Ok(fitting.map(|(_, account)| account).filter(may_sign_in))
 }
 
 /// Examines a password. Unknown users, users without one and waiting attempts cost the same work and get the same

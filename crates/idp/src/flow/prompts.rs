@@ -45,7 +45,8 @@ pub(super) const FIRST: [Field; 2] = [
     },
 ];
 
-/// Takes the yes to opening a recovery link: mail scanners open links, and say nothing (CO-324).
+/// Takes the yes to opening a recovery link: mail scanners open links, and say nothing. The link is good until it has led
+/// to a new password (CO-324).
 pub(super) async fn confirm(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Error> {
     let given = text(fields, "token").unwrap_or_default();
     let asked = desk.run.token.clone().filter(|asked| same_secret(asked.as_bytes(), given.as_bytes()));
@@ -53,15 +54,10 @@ pub(super) async fn confirm(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), 
         desk.problem("token", "Please answer once more.", "invalid");
         return Ok(());
     }
-    if let Some(link) = recovery::take(desk.ctx, &desk.visit.visitor, &desk.link_token()).await? {
-        desk.run.token = None;
-        desk.run.link_maker = link.maker;
-        "recovery".clone_into(&mut desk.run.auth_method);
-        desk.run.step = Step::AfterPassword;
-        desk.rotate = true;
-    } else {
-        desk.deny("This link has been used already, or its time is over.", Remedy::None);
-    }
+    desk.run.token = None;
+    "recovery".clone_into(&mut desk.run.auth_method);
+    desk.run.step = Step::AfterPassword;
+    desk.rotate = true;
     Ok(())
 }
 
@@ -87,10 +83,16 @@ pub(super) async fn new_password(desk: &mut Desk<'_>, fields: &Fields) -> Result
     let actor = desk.actor(&account);
     let mut change = Change::begin(ctx, &actor).await?;
     desk.spend(change.conn()).await?;
+    // Of two browsers that come by one link, one chooses. Whoever is refused from here on leaves the link as it was.
+    if let Some(link) = desk.run.link()
+        && !recovery::take(ctx, change.conn(), &link).await?
+    {
+        desk.deny(recovery::GONE, Remedy::None);
+        return Ok(());
+    }
     // The hash took its time: meanwhile an administrator may have set another password.
     let now = desk.account(change.conn()).await?;
-    let is_within = recovery::is_within(ctx, change.conn(), desk.run.link_maker, account.pk).await?;
-    if !is_within || !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
+    if !now.is_some_and(|now| desk.run.pending.is_some_and(|pending| pending.still_holds(&now))) {
         desk.deny("Your account was changed meanwhile. Please begin again.", Remedy::Again);
         return Ok(());
     }

@@ -61,9 +61,6 @@ pub(super) struct Run {
     pub(super) codes: Vec<String>,
     /// Digest of the recovery link that was opened, base64url.
     pub(super) link: Option<String>,
-    /// Who made that link and may have it in their hands.
-    #[serde(default)]
-    pub(super) link_maker: Option<UserPk>,
     /// What a security key was asked for last, base64url.
     pub(super) challenge: Option<String>,
     /// One-time token of a question that is answered with yes.
@@ -144,7 +141,6 @@ impl Run {
             seed: None,
             codes: Vec::new(),
             link: None,
-            link_maker: None,
             challenge: None,
             token: None,
             frames: Vec::new(),
@@ -153,6 +149,11 @@ impl Run {
 
     pub(super) fn is_about(&mut self, account: &Account) {
         self.pending = Some(Pending::of(account));
+    }
+
+    /// Digest of the recovery link that was opened.
+    pub(super) fn link(&self) -> Option<Digest> {
+        bytes(self.link.as_deref()?).try_into().ok()
     }
 }
 
@@ -220,6 +221,12 @@ fn sealed(ctx: &Context, digest: &Digest, run: &Run) -> Result<Vec<u8>, Error> {
 
 fn expires(ctx: &Context) -> Timestamp {
     ctx.now().plus_seconds(IDLE_SECONDS)
+}
+
+/// Whether a stored run is where it was when it was read: of two answers to the same step, one counts.
+pub(super) async fn is_current(ctx: &Context, conn: &mut Conn, stored: &Stored) -> Result<bool, StoreError> {
+    let found = flow_run::by_digest(conn, &digest(ctx, &stored.cookie), ctx.now()).await?;
+    Ok(found.is_some_and(|found| found.revision == stored.revision))
 }
 
 /// Takes a stored run away: of two answers to the same step, one counts.

@@ -111,6 +111,8 @@ pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Er
     // One transaction: of guesses made at once, each is counted before the next is examined.
     let nobody = desk.visit.visitor.stranger("");
     let mut change = Change::begin(ctx, &nobody).await?;
+    // A button that was pressed twice has answered already: the same code is not examined once more.
+    desk.need_current(change.conn()).await?;
     let blocked = codes.is_blocked(ctx, change.conn()).await?;
     let found = match (blocked, &given) {
         (true, _) => Err(None),
@@ -123,6 +125,7 @@ pub(super) async fn check(desk: &mut Desk<'_>, fields: &Fields) -> Result<(), Er
     match found {
         Ok(device) => {
             codes.succeeded(ctx, change.conn()).await?;
+            desk.spend(change.conn()).await?;
             change.commit().await?;
             desk.run.devices.push((device.class, device.pk));
             desk.run.step = Step::AfterSecondFactor;

@@ -406,7 +406,7 @@ const DURATIONS: [&str; 5] =
 
 /// What some tunables may be.
 const CHOICES: [(&str, &[&str]); 8] = [
-    ("user_fields", &["email", "username"]),
+    ("user_fields", &["email", "username", "upn"]),
     ("backends", &[INBUILT]),
     ("not_configured_action", &["skip", "deny", "configure"]),
     ("device_classes", &["static", "totp", "webauthn"]),
@@ -458,6 +458,7 @@ mod tests {
         };
         for (name, good) in [
             (IDENTIFICATION, json!({"user_fields": ["email"], "show_matched_user": true})),
+            (IDENTIFICATION, json!({"user_fields": ["upn", "username"]})),
             (PASSWORD, json!({"failed_attempts_before_cancel": 2})),
             (VALIDATION, json!({"not_configured_action": "deny", "last_auth_threshold": "hours=1"})),
             (VALIDATION, json!({"not_configured_action": "configure", "configuration_stages": [TOTP_SETUP]})),
@@ -467,7 +468,7 @@ mod tests {
             assert_eq!(problems(name, good), Vec::<String>::new(), "{name}");
         }
         for (name, bad, key) in [
-            (IDENTIFICATION, json!({"user_fields": ["upn"]}), "user_fields"),
+            (IDENTIFICATION, json!({"user_fields": ["name"]}), "user_fields"),
             (IDENTIFICATION, json!({"user_fields": []}), "user_fields"),
             (IDENTIFICATION, json!({"show_matched_user": "yes"}), "show_matched_user"),
             (PASSWORD, json!({"backends": ["authentik.core.auth.TokenBackend"]}), "backends"),

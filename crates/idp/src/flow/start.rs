@@ -91,7 +91,7 @@ pub(super) async fn begin(
         run.is_about(account);
     }
     if run.step == Step::Confirm {
-        open_link(ctx, visit, &mut run).await?;
+        open_link(ctx, &mut run).await?;
     }
     // Nobody is kept from signing out.
     if flow.slug != flows::INVALIDATION && !matches!(run.step, Step::Denied { .. }) {
@@ -169,17 +169,17 @@ fn gathered(run: &Run, next: Option<&str>) -> Gathered {
     Gathered { pending: run.pending.map(|pending| pending.account), open: false, client_id, entries }
 }
 
-async fn open_link(ctx: &Context, visit: &Visit<'_>, run: &mut Run) -> Result<(), Error> {
-    let token = param(visit.query, recovery::PARAMETER).unwrap_or_default();
-    match recovery::look(ctx, &token).await? {
+async fn open_link(ctx: &Context, run: &mut Run) -> Result<(), Error> {
+    let account = match run.link() {
+        Some(link) => recovery::look(ctx, &mut ctx.db.read().await?, &link).await?,
+        None => None,
+    };
+    match account {
         Some(account) => {
             account.username.clone_into(&mut run.identifier);
             run.is_about(&account);
         }
-        None => {
-            let message = "This link has been used already, or its time is over.".to_owned();
-            run.step = Step::Denied { message, remedy: Remedy::None };
-        }
+        None => run.step = Step::Denied { message: recovery::GONE.to_owned(), remedy: Remedy::None },
     }
     Ok(())
 }

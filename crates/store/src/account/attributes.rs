@@ -3,8 +3,10 @@
 use portcullis_core::id::UserPk;
 use sqlx::AssertSqlSafe;
 
+use super::Account;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
+use crate::row::many;
 
 /// Digests that are stored with one statement: engines limit what it may have bound.
 const DIGESTS_AT_ONCE: usize = 100;
@@ -54,4 +56,15 @@ pub async fn any_attribute(conn: &mut Conn, digests: &[Vec<u8>]) -> Result<bool,
         }
     }
     Ok(false)
+}
+
+/// The people who have this digest of attributes, two at most.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_attribute(conn: &mut Conn, digest: &[u8]) -> Result<Vec<Account>, StoreError> {
+    many(on!(conn, c => sqlx::query(
+        "SELECT account.* FROM account_attribute JOIN account ON account.pk = account_attribute.account
+         WHERE account_attribute.digest = $1 AND account.type IN ('internal', 'external') LIMIT 2",
+    ).bind(digest).fetch_all(c).await))
 }

@@ -49,8 +49,10 @@ async fn list(State(ctx): Ctx, caller: Caller) -> Result<Json<Value>, ApiError> 
 async fn list_of(State(ctx): Ctx, Admin(caller): Admin, mut params: Params) -> Result<Json<Value>, ApiError> {
     let user = params.integer("user").map(UserPk);
     params.finish()?;
-    let user = user.ok_or_else(|| ApiError::field("user", "This field is required."))?;
-    let devices = authenticators::list(&ctx, &caller.actor, user).await?;
+    let devices = match user {
+        Some(user) => authenticators::list(&ctx, &caller.actor, user).await?,
+        None => authenticators::list_all(&ctx, &caller.actor).await?,
+    };
     Ok(Json(devices.iter().map(object).collect()))
 }
 

@@ -17,6 +17,7 @@ mod front;
 mod impersonation;
 mod introspection;
 mod issued;
+mod leaving;
 mod limited;
 mod login;
 mod logout;

@@ -37,7 +37,7 @@ pub async fn signed_in(
     Ok(found)
 }
 
-/// Whose session the browser has, whether or not that counts for the request: the first cookie that names one counts.
+/// Whose session the browser has, whether or not that counts for the request.
 ///
 /// # Errors
 /// When the store fails.
@@ -46,14 +46,7 @@ pub async fn session_of(
     headers: &HeaderMap,
     origin: &Origin,
 ) -> Result<Option<(LoginSession, Account)>, Error> {
-    let visitor = Visitor::sent_from(origin);
-    // A sibling domain may plant cookies of our name, not an unbounded number of them.
-    for value in session_cookies(headers).take(4) {
-        if let Some(found) = sessions::by_cookie(ctx, value, &visitor).await? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
+    sessions::of_browser(ctx, session_cookies(headers), &Visitor::sent_from(origin)).await
 }
 
 /// Records that another site had somebody's browser try something with their session (CO-412). Of strangers there is nothing

@@ -12,7 +12,7 @@ use portcullis_core::origin::Origin;
 use portcullis_core::target::local_target;
 use portcullis_core::webauthn::RelyingParty;
 use portcullis_idp::flow::challenge::{Challenge, Field, Prompted, Remedy};
-use portcullis_idp::flow::{self, Fields, Next, Problem, Turn};
+use portcullis_idp::flow::{self, Fields, Next, Problem, Turn, Visit};
 use portcullis_idp::oauth::origins;
 use portcullis_idp::{Context, Error, flows, portal};
 use serde_json::Value;
@@ -59,9 +59,9 @@ pub async fn submit(
     };
     let query = uri.query().unwrap_or_default();
     let visitor = asked::visitor(&origin, &headers, "POST", uri.path(), query);
-    let visit = visit(&slug, query, &headers, visitor);
     let fields: Fields = sent.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let visit = Visit { form: text("form"), ..visit(&slug, query, &headers, visitor) };
     let turn = match (text("uid_field"), text("password")) {
         // The sign-in page asks for both at once.
         (Some(identifier), Some(password)) if slug == flows::AUTHENTICATION => {
@@ -130,7 +130,9 @@ async fn answered(
                 (slug, query) => format!("/if/flow/{slug}/?{query}"),
             };
             let home = RelyingParty::of(&ctx.base_url).map(|site| site.origin).unwrap_or_default();
-            Asking { origin, home: &home, places: &places, action, next, application, turn: &turn }.page(challenge)
+            let form = ctx.entropy.token();
+            Asking { origin, home: &home, places: &places, action, next, application, form, turn: &turn }
+                .page(challenge)
         }
     };
     remember(&mut response, origin, headers, &turn.cookies);
@@ -164,6 +166,8 @@ struct Asking<'a> {
     next: String,
     /// Name of the application that somebody wants to reach.
     application: Option<String>,
+    /// What the form is known by.
+    form: String,
     turn: &'a Turn,
 }
 
@@ -247,6 +251,7 @@ impl Asking<'_> {
         let form = view::SignIn {
             application,
             action: &action,
+            form: &self.form,
             identifier,
             problem: problem.as_deref(),
             recovery,

@@ -11,6 +11,8 @@ pub struct SignIn<'a> {
     pub application: Option<&'a str>,
     /// Path and query to post to; keeps `next`.
     pub action: &'a str,
+    /// What the form is known by when its button is pressed twice.
+    pub form: &'a str,
     /// What was typed before.
     pub identifier: &'a str,
     /// Why the last attempt failed, and what to do.
@@ -357,6 +359,7 @@ mod tests {
         let page = SignIn {
             application: Some("<Wiki>"),
             action: "/if/flow/x/?next=%2F\"",
+            form: "f",
             identifier: "\"><script>",
             problem: Some("Wrong user name or password."),
             recovery: None,

@@ -12,7 +12,11 @@ use crate::site::{ADMIN, Site};
 const POLICIES: &str = "/policies/expression/";
 
 pub(crate) async fn site() -> Site {
-    let expressions = ForPolicies(Engine::new(true));
+    with(Engine::new(true)).await
+}
+
+async fn with(engine: Arc<Engine>) -> Site {
+    let expressions = ForPolicies(engine);
     Site::supported(Support { expressions: Some(Arc::new(expressions)), ..Support::default() }).await
 }
 
@@ -252,4 +256,21 @@ async fn co_137_lists_agree_with_decisions_about_settings() {
     }
     let own = site.send(&key, Method::GET, "/core/applications/wiki/check_access/", None).await.1;
     assert_eq!(own["passing"], true);
+}
+
+/// CO-245: where look-ups are switched off, names that look up are not there when an expression is saved.
+#[tokio::test]
+async fn co_245_look_ups_can_be_switched_off() {
+    for (dns, status) in [(true, 201), (false, 400)] {
+        let site = with(Engine::new(dns)).await;
+        for (name, look_up) in [("there", "resolve_dns('example.org')"), ("back", "reverse_dns('192.0.2.1')")] {
+            let body = json!({"name": name, "expression": format!("return {look_up} != []")});
+            let (answered, said) = site.send(ADMIN, Method::POST, POLICIES, Some(body)).await;
+            assert_eq!(answered, status, "{said}");
+            assert!(
+                dns || said["expression"][0].as_str().unwrap().ends_with("is not available in Portcullis expressions"),
+                "{said}"
+            );
+        }
+    }
 }

@@ -361,6 +361,7 @@ fn context(db: Db, keys: Keyring, install_id: String, clock: Arc<dyn Clock>, sup
         notes: Notes::default(),
         failing: portcullis_idp::event::failing::Failing::default(),
         setup: setup::Code::default(),
+        pressed: portcullis_idp::flow::Pressed::default(),
         revisions: Revisions::default(),
         channels: Channels::default(),
         mapping_engine: Arc::new(NoEngine),

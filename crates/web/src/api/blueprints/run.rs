@@ -1,16 +1,18 @@
 //! One pass over a document: entry by entry, in the order in which they stand (CO-721 … CO-725).
 
+mod world;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use portcullis_blueprint::{Answer, Blueprint, Budget, Entry, Node, Resolved, State, World, merge};
+use portcullis_blueprint::{Blueprint, Budget, Entry, Node, Resolved, State, merge};
 use portcullis_core::id::BlueprintId;
 use portcullis_idp::blueprints::{self, Names, Outcome};
 use portcullis_idp::policies::LogLine;
 use portcullis_idp::{Change, Error};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -18,7 +20,7 @@ use super::apply::{Cause, Document, Refused};
 use super::files::Files;
 use super::fixed::Orders;
 use super::granted::Granted;
-use super::matching::{first, holds, identified};
+use super::matching::{holds, identified};
 use super::model::{Model, built_in_context};
 use super::passwords::{self, Passwords};
 use super::write::{self, Refusal, Written};
@@ -31,8 +33,6 @@ pub(super) const LOGGER: &str = "blueprints";
 const MOST_OTHERS: usize = 100;
 /// How many blueprints may be applied within each other.
 const DEEPEST: usize = 16;
-/// From how many bytes on what a tag has read is kept out of errors: shorter ones are no secrets.
-const SHORTEST_SECRET: usize = 4;
 
 /// What a pass has come to.
 #[derive(Debug, Default)]
@@ -475,70 +475,4 @@ fn creation(model: Model, resolved: &Resolved) -> Result<Map<String, Value>, Ref
         return Err(Error::field(field, message).into());
     }
     Ok(all)
-}
-
-impl World for Run<'_, '_> {
-    fn key_of(&self, id: &str) -> Option<Value> {
-        self.frames.last()?.keys.get(id).cloned()
-    }
-
-    fn find<'w>(&'w mut self, model: &'w str, conditions: &'w [(String, Value)]) -> Answer<'w, Value> {
-        Box::pin(async move {
-            let model = find_model(model)?;
-            let found = self.first(model, conditions).await?;
-            Ok(found.map(|object| model.key(&object)).unwrap_or_default())
-        })
-    }
-
-    fn find_object<'w>(&'w mut self, model: &'w str, conditions: &'w [(String, Value)]) -> Answer<'w, Value> {
-        Box::pin(async move {
-            let model = find_model(model)?;
-            let Some(found) = self.first(model, conditions).await? else { return Ok(json!(null)) };
-            let shown = model.without_secrets(self.change, found).await;
-            shown.map_err(|error| self.words(Refused::of_error(error)))
-        })
-    }
-
-    fn env(&mut self, name: &str) -> Result<Option<String>, String> {
-        let value = self.change.context().blueprints.variable(self.names(), name)?;
-        self.has_read(value.as_deref());
-        Ok(value)
-    }
-
-    fn file(&mut self, path: &str) -> Result<Option<String>, String> {
-        let content = self.change.context().blueprints.file(self.names(), path)?;
-        self.has_read(content.as_deref());
-        Ok(content)
-    }
-
-    fn came_to_nothing(&mut self, line: usize, tag: &'static str) {
-        self.nothing.push((line, tag));
-    }
-}
-
-impl Run<'_, '_> {
-    async fn first(&mut self, model: Model, conditions: &[(String, Value)]) -> Result<Option<Value>, String> {
-        // Tags may look often within one entry.
-        self.in_time().map_err(|refused| self.words(refused))?;
-        let found = first(self.change, model, conditions).await;
-        found.map_err(|error| self.words(Refused::of_error(error)))
-    }
-
-    /// Keeps why a tag could not be worked out, as far as it is more than words.
-    fn words(&mut self, refused: Refused) -> String {
-        let words = refused.message.clone();
-        self.broken = Some(refused);
-        words
-    }
-
-    fn has_read(&mut self, text: Option<&str>) {
-        let Some(text) = text.map(str::trim).filter(|text| text.len() >= SHORTEST_SECRET) else { return };
-        if !self.read.iter().any(|known| known.as_str() == text) {
-            self.read.push(Zeroizing::new(text.to_owned()));
-        }
-    }
-}
-
-fn find_model(name: &str) -> Result<Model, String> {
-    Model::parse(&name.to_lowercase()).ok_or_else(|| "There is no such model to look for.".to_owned())
 }

@@ -1,5 +1,6 @@
 //! The flows as a client without pages goes through them.
 
+mod admission;
 mod authorization;
 mod context;
 mod forgotten;
@@ -12,6 +13,7 @@ mod places;
 mod recovery;
 mod second_factor;
 mod self_service;
+mod sessions;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -92,6 +94,13 @@ impl Client {
         let named = self.answer(site, SIGN_IN, "", json!({"uid_field": username})).await;
         assert_eq!(named["component"], "ak-stage-password", "{named}");
         self.answer(site, SIGN_IN, "", json!({"component": "ak-stage-password", "password": password})).await
+    }
+
+    async fn sign_in_again(&mut self, site: &Site, password: &str) -> Value {
+        if self.show(site, SIGN_IN, "").await["component"] == "ak-stage-identification" {
+            self.answer(site, SIGN_IN, "", json!({"uid_field": "ada"})).await;
+        }
+        self.answer(site, SIGN_IN, "", json!({"password": password})).await
     }
 
     async fn page(&mut self, site: &Site, path: &str) -> Reply {

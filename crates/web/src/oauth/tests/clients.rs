@@ -580,3 +580,20 @@ async fn co_521_access_tokens_with_the_scope_open_the_api() {
     app.site.admin(Method::DELETE, "/core/tokens/ada-key/", None).await;
     assert_eq!(app.site.bearer(&key, Method::GET, "/core/users/me/", None).await.status, 403);
 }
+
+/// OA-756: nobody is a client by a certificate: the metadata names no such method, a client cannot be told to use one, and what a
+/// header says of a certificate counts for nothing.
+#[tokio::test]
+async fn oa_756_certificates_of_clients_count_for_nothing() {
+    let app = App::new(json!({})).await;
+    let metadata = get(&app.site, "/application/o/app/.well-known/openid-configuration", &[]).await;
+    assert_eq!(metadata.status, 200);
+    assert!(!metadata.text.contains("tls_client") && !metadata.text.contains("mtls"), "{}", metadata.text);
+    let asked = [("grant_type", "client_credentials"), ("client_id", app.id())];
+    let plain = post(&app.site, "/application/o/token/", &asked, &[]).await;
+    assert!(plain.status.is_client_error() && plain.json["error"].is_string(), "{}", plain.text);
+    for header in ["x-forwarded-client-cert", "x-ssl-client-cert", "ssl-client-cert", "client-cert"] {
+        let refused = post(&app.site, "/application/o/token/", &asked, &[(header, ":MIIBojCCAUigAwIBAgI=:")]).await;
+        assert_eq!((refused.status, &refused.json["error"]), (plain.status, &plain.json["error"]), "{header}");
+    }
+}

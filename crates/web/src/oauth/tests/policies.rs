@@ -163,6 +163,7 @@ async fn co_440_people_are_scored() {
             second_factor: None,
             device: None,
             passkey: None,
+            form: None,
         };
         let turn = flow::sign_in(&wiki.site.ctx, &visit, identifier, password).await.expect("answers");
         matches!(turn.next, Next::To(_))

@@ -450,7 +450,7 @@ async fn co_317_a_key_is_remembered() {
 async fn co_318_a_passkey_needs_no_young_password() {
     for deny_only in [false, true] {
         let (site, _, mut key) = with_key().await;
-        login::bind(&site, "password_expiry", json!({"days": 30, "deny_only": deny_only}), false).await;
+        admission::bind(&site, "password_expiry", json!({"days": 30, "deny_only": deny_only}), false).await;
         site.clock.advance_seconds(31 * 24 * 3600);
         let mut client = Client::new();
         let done = client.passkey(&site, &mut key).await;

@@ -55,7 +55,7 @@ async fn co_324_a_link_leads_to_a_new_password_once() {
     let keys: Vec<_> =
         asked["fields"].as_array().expect("a list").iter().map(|field| field["field_key"].clone()).collect();
     assert_eq!(keys, ["password", "password_repeat"]);
-    assert_eq!(Client::new().show(&site, slug, &query).await["component"], "ak-stage-access-denied", "used up");
+    assert_eq!(Client::new().show(&site, slug, &query).await["component"], "ak-stage-consent", "not used up yet");
     let short = client.answer(&site, slug, &query, json!({"password": "short", "password_repeat": "short"})).await;
     assert_eq!(errors(&short), ["password"], "CO-326, CO-827");
     let differ = client.answer(&site, slug, &query, json!({"password": NEW, "password_repeat": PASSWORD})).await;
@@ -63,6 +63,9 @@ async fn co_324_a_link_leads_to_a_new_password_once() {
     let done = client.answer(&site, slug, &query, json!({"password": NEW, "password_repeat": NEW})).await;
     assert_eq!(done["component"], "xak-flow-redirect", "{done}");
     assert_eq!(client.whoami(&site).await, 200);
+    let used = Client::new().show(&site, slug, &query).await;
+    assert_eq!(used["component"], "ak-stage-access-denied");
+    assert!(used["error_message"].as_str().expect("text").contains("it was used"), "{used}");
     assert_eq!(Client::new().sign_in(&site, "ada", NEW).await["component"], "xak-flow-redirect");
 }
 
@@ -96,6 +99,85 @@ async fn co_324_a_link_dies_with_the_password() {
     site.admin(Method::PATCH, &format!("/core/users/{ada}/"), json!({"is_active": false})).await;
     assert!(!opens(&query).await, "CO-037");
     assert!(!opens("flow_token=nonsense").await);
+}
+
+/// Opens a link and says yes: what is asked then.
+async fn opened(client: &mut Client, site: &Site, query: &str) -> Value {
+    let asked = client.show(site, flows::RECOVERY, query).await;
+    client.answer(site, flows::RECOVERY, query, json!({"token": asked["token"]})).await
+}
+
+/// CO-324: of two browsers that open one link one chooses a password, also at the same time, and the other is told that the
+/// link is not good any more.
+#[tokio::test]
+async fn co_324_of_two_that_open_a_link_one_chooses() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let query = link(&site, ada).await;
+    let (mut one, mut other, mut third) = (Client::new(), Client::new(), Client::new());
+    for client in [&mut one, &mut other, &mut third] {
+        assert_eq!(opened(client, &site, &query).await["component"], "ak-stage-prompt");
+    }
+    site.clock.advance_seconds(1);
+    let password = |text: &str| json!({"password": text, "password_repeat": text});
+    let (first, second) = tokio::join!(
+        one.answer(&site, flows::RECOVERY, &query, password(NEW)),
+        other.answer(&site, flows::RECOVERY, &query, password("another new password"))
+    );
+    let (lost, kept) = match first["component"] == "xak-flow-redirect" {
+        true => (second, NEW),
+        false => (first, "another new password"),
+    };
+    assert_eq!(lost["component"], "ak-stage-access-denied", "{lost}");
+    assert!(lost["error_message"].as_str().expect("text").contains("it was used"), "{lost}");
+    let late = third.show(&site, flows::RECOVERY, &query).await;
+    assert_eq!(
+        (&late["component"], &late["error_message"]),
+        (&json!("ak-stage-access-denied"), &lost["error_message"])
+    );
+    assert_eq!(site.events("password_set").await.0, 2, "with_ada, and once");
+    assert_eq!(Client::new().sign_in(&site, "ada", kept).await["component"], "xak-flow-redirect");
+}
+
+/// CO-324: who is refused on the way leaves the link as it was; a yes that is said twice is asked for once more.
+#[tokio::test]
+async fn co_324_a_refused_attempt_leaves_the_link() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let query = link(&site, ada).await;
+    tune(&site, stages::VALIDATION, json!({"not_configured_action": "deny"})).await;
+    assert_eq!(opened(&mut Client::new(), &site, &query).await["component"], "ak-stage-access-denied");
+    tune(&site, stages::VALIDATION, json!({"not_configured_action": "skip"})).await;
+    let mut client = Client::new();
+    let asked = client.show(&site, flows::RECOVERY, &query).await;
+    let (mut again, yes) =
+        (Client { cookies: client.cookies.clone(), ..Client::new() }, json!({"token": asked["token"]}));
+    let (first, second) = tokio::join!(
+        client.answer(&site, flows::RECOVERY, &query, yes.clone()),
+        again.answer(&site, flows::RECOVERY, &query, yes)
+    );
+    let mut asked = [&first["component"], &second["component"]].map(|component| component.as_str().expect("text"));
+    asked.sort_unstable();
+    assert_eq!(asked, ["ak-stage-consent", "ak-stage-prompt"]);
+    let password = json!({"password": NEW, "password_repeat": NEW});
+    let mut heeded = if first["component"] == "ak-stage-consent" { client } else { again };
+    assert_eq!(opened(&mut heeded, &site, &query).await["component"], "ak-stage-prompt");
+    let done = heeded.answer(&site, flows::RECOVERY, &query, password).await;
+    assert_eq!(done["component"], "xak-flow-redirect", "{done}");
+}
+
+/// CO-324: the time of a link is over for those as well who have opened it.
+#[tokio::test]
+async fn co_324_an_opened_link_ends_in_time() {
+    let (site, ada) = with_ada().await;
+    offer(&site).await;
+    let query = link(&site, ada).await;
+    let mut client = Client::new();
+    assert_eq!(opened(&mut client, &site, &query).await["component"], "ak-stage-prompt");
+    site.clock.advance_seconds(1800);
+    let late = client.answer(&site, flows::RECOVERY, &query, json!({"password": NEW, "password_repeat": NEW})).await;
+    assert_eq!(late["component"], "ak-stage-access-denied", "{late}");
+    assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
 }
 
 /// CO-324, CO-327: a link ends with the address that it may have been sent to; other changes leave it.

@@ -121,7 +121,6 @@ async fn co_314_administrators_remove_second_factors() {
     let key = site.api_key(ada, "ada-api").await;
     let list = format!("/authenticators/admin/all/?user={ada}");
     assert_eq!(site.bearer(&key, Method::GET, &list, None).await.status, 403);
-    assert_eq!(site.admin(Method::GET, "/authenticators/admin/all/", None).await.status, 400);
     let found = site.admin(Method::GET, &list, None).await;
     let pk = found.json[0]["pk"].as_str().expect("a key").to_owned();
     let of = |class: &str| format!("/authenticators/admin/{class}/{pk}/");
@@ -131,6 +130,30 @@ async fn co_314_administrators_remove_second_factors() {
     assert_eq!(site.admin(Method::DELETE, &of("totp"), None).await.status, 404);
     assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "xak-flow-redirect");
     assert_eq!(site.events("model_deleted").await.0, 1);
+}
+
+/// CO-578, CO-314: administrators see the second factors of everybody, or of the one whom they ask for; nobody else does.
+#[tokio::test]
+async fn co_578_administrators_see_all_second_factors() {
+    let (site, ada) = with_ada().await;
+    let bob = site.user("bob").await;
+    set_password(&site, bob, PASSWORD).await;
+    for name in ["ada", "bob"] {
+        let mut client = Client::new();
+        client.sign_in(&site, name, PASSWORD).await;
+        client.enrol(&site).await;
+        client.show(&site, flows::STATIC_SETUP, "").await;
+        client.answer(&site, flows::STATIC_SETUP, "", json!({})).await;
+    }
+    let listed = async |query: &str| {
+        let path = format!("/authenticators/admin/all/{query}");
+        site.admin(Method::GET, &path, None).await.json.as_array().expect("a list").clone()
+    };
+    let (all, of_ada) = (listed("").await, listed(&format!("?user={ada}")).await);
+    let of_both = [of_ada, listed(&format!("?user={bob}")).await].concat();
+    assert_eq!((all.len(), all), (4, of_both));
+    let key = site.api_key(ada, "ada-api").await;
+    assert_eq!(site.bearer(&key, Method::GET, "/authenticators/admin/all/", None).await.status, 403);
 }
 
 /// CO-326: where the strict mode is on, an administrator is told which rules a password fails, and nothing is set.

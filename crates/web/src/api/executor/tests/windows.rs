@@ -23,10 +23,21 @@ impl Client {
         self.form(site, PAGE, &[("uid_field", username), ("password", password)]).await
     }
 
+    /// The same by a form that its page has named.
+    async fn pressed(&mut self, site: &Site, form: &str, username: &str, password: &str) -> Reply {
+        self.form(site, PAGE, &[("form", form), ("uid_field", username), ("password", password)]).await
+    }
+
     /// A code, as the page that asks for one sends it.
     async fn code(&mut self, site: &Site, code: &str) -> Reply {
         self.form(site, PAGE, &[("component", "ak-stage-authenticator-validate"), ("code", code)]).await
     }
+}
+
+/// What the form of the sign-in page is known by.
+fn form_of(page: &Reply) -> String {
+    let (_, value) = page.text.split_once("name=\"form\" value=\"").expect("a form");
+    value.split_once('"').expect("a value").0.to_owned()
 }
 
 /// Signs somebody in and gives them recovery codes.
@@ -122,16 +133,83 @@ async fn co_314_nobody_chooses_from_nothing() {
     assert_eq!(client.show(&site, SIGN_IN, "").await["component"], "ak-stage-access-denied");
 }
 
-/// CO-302: a button that is pressed twice signs in, also after a mistake.
+/// CO-302: a button that is pressed twice signs in once, also after a mistake: whichever answer the browser heeds leads to the
+/// same session.
 #[tokio::test]
-async fn co_302_a_button_pressed_twice_signs_in() {
+async fn co_302_a_button_pressed_twice_signs_in_once() {
+    let (site, _) = with_ada().await;
+    for (mistakes, logins) in [(0, 1), (1, 2)] {
+        let mut client = Client::new();
+        let mut page = client.page(&site, PAGE).await;
+        for _ in 0..mistakes {
+            page = client.pressed(&site, &form_of(&page), "ada", "wrong").await;
+        }
+        let (form, mut again, mut late) = (form_of(&page), client.beside(), client.beside());
+        let (first, second) =
+            tokio::join!(client.pressed(&site, &form, "ada", PASSWORD), again.pressed(&site, &form, "ada", PASSWORD));
+        assert_eq!([first.status.as_u16(), second.status.as_u16()], [303, 303], "{} {}", first.text, second.text);
+        assert_eq!(late.pressed(&site, &form, "ada", PASSWORD).await.status, 303);
+        let session = client.cookies["authentik_session"].clone();
+        assert_eq!([&again.cookies["authentik_session"], &late.cookies["authentik_session"]], [&session, &session]);
+        assert_eq!((client.whoami(&site).await, site.events("login").await.0), (200, logins));
+    }
+}
+
+/// CO-302, CO-384: the session that a form began is nobody's who does not know the password, and once it has ended the form
+/// begins another one.
+#[tokio::test]
+async fn co_384_a_form_that_was_sent_opens_nothing() {
+    let (site, _) = with_ada().await;
+    let bob = site.user("bob").await;
+    set_password(&site, bob, PASSWORD).await;
+    let mut client = Client::new();
+    let form = form_of(&client.page(&site, PAGE).await);
+    client.pressed(&site, &form, "ada", PASSWORD).await;
+    let wrong = Client::new().pressed(&site, &form, "ada", "wrong").await;
+    assert!(wrong.text.contains("Wrong user name or password"), "{}", wrong.text);
+    let mut other = Client::new();
+    other.pressed(&site, &form, "bob", PASSWORD).await;
+    assert_eq!(other.page(&site, "/api/v3/core/users/me/").await.json["user"]["username"], "bob");
+    let before = client.cookies["authentik_session"].clone();
+    client.show(&site, flows::INVALIDATION, "").await;
+    client.answer(&site, flows::INVALIDATION, "", json!({})).await;
+    client.pressed(&site, &form, "ada", PASSWORD).await;
+    assert_ne!(client.cookies["authentik_session"], before);
+    assert_eq!(client.whoami(&site).await, 200);
+}
+
+/// CO-315, CO-302: of two equal answers with the same right code one counts, and the other is led on, or told that what it
+/// answers has ended: it is no failure.
+#[tokio::test]
+async fn co_315_a_code_sent_twice_is_no_failure() {
     let (site, _) = with_ada().await;
     let mut client = Client::new();
-    client.typed(&site, "ada", "wrong").await;
-    let mut again = client.beside();
-    let (first, second) = tokio::join!(client.typed(&site, "ada", PASSWORD), again.typed(&site, "ada", PASSWORD));
-    assert_eq!([first.status.as_u16(), second.status.as_u16()], [303, 303], "{} {}", first.text, second.text);
-    assert_eq!([client.whoami(&site).await, again.whoami(&site).await], [200, 200]);
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let seed = client.enrol(&site).await;
+    for by_form in [false, true] {
+        let mut client = Client::new();
+        client.sign_in(&site, "ada", PASSWORD).await;
+        let (code, mut again) = (next_code(&site, &seed), client.beside());
+        let answer = json!({"component": "ak-stage-authenticator-validate", "code": &code});
+        let (first, second) = match by_form {
+            false => tokio::join!(
+                client.answered(&site, SIGN_IN, "", answer.clone()),
+                again.answered(&site, SIGN_IN, "", answer)
+            ),
+            true => tokio::join!(client.code(&site, &code), again.code(&site, &code)),
+        };
+        for reply in [first, second] {
+            let led_on = reply.status == 303 || reply.json["component"] == "xak-flow-redirect";
+            assert!(led_on || reply.text.contains("another window took its place"), "{}", reply.text);
+        }
+        assert!(client.whoami(&site).await == 200 || again.whoami(&site).await == 200);
+    }
+    assert_eq!((site.events("login").await.0, site.events("login_failed").await.0), (3, 0));
+    let mut client = Client::new();
+    client.sign_in(&site, "ada", PASSWORD).await;
+    let (mut again, wrong) = (client.beside(), json!({"code": "000000"}));
+    tokio::join!(client.answered(&site, SIGN_IN, "", wrong.clone()), again.answered(&site, SIGN_IN, "", wrong));
+    assert_eq!(site.events("login_failed").await.0, 2, "each guess counts");
 }
 
 /// CO-302: of two answers by program one counts, and the other one is told where the flow leads.
