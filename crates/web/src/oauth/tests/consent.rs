@@ -127,8 +127,8 @@ async fn oa_167_consent_is_remembered() {
         assert!(is_silent(&wiki, &mut browser, &[("scope", scope)]).await, "{scope}");
     }
     let more = Page::open(&wiki, &mut browser, &[("scope", "openid profile email")]).await;
-    let (known, additional) = more.text.split_once("It will see from now on:").expect("tells what is new");
-    assert!(known.contains("It may see already:") && known.contains("General Profile Information"), "{known}");
+    let (known, additional) = more.text.split_once("It will get from now on:").expect("tells what is new");
+    assert!(known.contains("It has already:") && known.contains("General Profile Information"), "{known}");
     assert!(additional.contains("Email address") && !additional.contains("General Profile"), "{additional}");
     assert!(member(&more.yes(&wiki, &mut browser).await, "code").is_some());
     assert_eq!(remembered(&wiki).await.as_deref(), Some("email openid profile"), "the last answer counts");
