@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -88,9 +89,9 @@ impl Program {
             || ["getattr", "hasattr", "ak_call_policy"].iter().any(|name| self.mentions.reads(name))
     }
 
-    /// Whether a run may ask the policy of this name (CO-242), as far as that can be told without one.
-    pub fn may_call(&self, policy: &str) -> bool {
-        self.mentions.may_call(policy)
+    /// The names of the policies that a run may ask (CO-242), or nothing if it makes names up and may ask any.
+    pub fn called(&self) -> Option<&HashSet<String>> {
+        self.mentions.called()
     }
 
     /// A copy to run.
@@ -240,7 +241,7 @@ mod tests {
     fn co_242_expressions_tell_whom_they_may_ask() {
         let may_call = |source: &str| {
             let program = Program::compile(source, Situation::Policy, &Options::default()).expect(source);
-            ["inner", "other"].map(|policy| program.may_call(policy))
+            ["inner", "other"].map(|policy| program.called().is_none_or(|called| called.contains(policy)))
         };
         for (source, asks) in [
             ("return True", [false, false]),

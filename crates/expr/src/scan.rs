@@ -133,9 +133,9 @@ impl Mentions {
         (!self.variables.contains(first)).then_some(module)
     }
 
-    /// Whether the policy of this name may be called: it is named, or some name is made up on the way.
-    pub(crate) fn may_call(&self, policy: &str) -> bool {
-        self.calls > self.named_calls || self.called.contains(policy)
+    /// The policies that may be called, if no name is made up on the way.
+    pub(crate) fn called(&self) -> Option<&HashSet<String>> {
+        (self.calls <= self.named_calls).then_some(&self.called)
     }
 
     fn make(&mut self, name: &str) {

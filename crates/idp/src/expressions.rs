@@ -21,7 +21,7 @@ use self::answers::World;
 use self::asking::{Asking, Start};
 use crate::context::{Actor, Context};
 use crate::error::{Error, Problems};
-use crate::policies::{Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest};
+use crate::policies::{Answer, Calls, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest};
 
 pub use mappings::ForMappings;
 
@@ -95,8 +95,8 @@ impl ExpressionEngine for ForPolicies {
         self.0.compiled(source, Situation::Policy).map(drop).map_err(|message| vec![message])
     }
 
-    fn may_call(&self, source: &str, policy: &str) -> bool {
-        self.0.compiled(source, Situation::Policy).is_ok_and(|program| program.may_call(policy))
+    fn calls(&self, source: &str) -> Calls {
+        self.0.compiled(source, Situation::Policy).into()
     }
 
     fn evaluate<'a>(

@@ -4,6 +4,8 @@ pub mod engine;
 pub(crate) mod native;
 mod test;
 
+use std::collections::HashSet;
+
 use portcullis_core::id::{MappingId, ProviderPk};
 use portcullis_core::permission::{Model, Verb};
 use portcullis_store::{Conn, mapping, provider, source};
@@ -15,7 +17,7 @@ use crate::error::{Error, Problems};
 use crate::event::{self, diff, model};
 use crate::expressions;
 use crate::list::{Listed, Slice};
-use crate::policies::Noted;
+use crate::policies::{self, Noted};
 
 use native::Native;
 pub use test::{Trial, Tried, test};
@@ -315,21 +317,30 @@ async fn touch(change: &mut Change<'_>, pk: MappingId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has identities made again whose claims rest on a policy of this name; tells whether the actor may change all mappings that
-/// ask for it (CO-242, CO-705).
+/// Has identities made again whose claims rest on a policy of one of these names; tells the writer's refusal if there is a mapping
+/// among those that ask for one which the actor may not change (CO-242, CO-705).
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn callers_say_anew(change: &mut Change<'_>, policy: &str) -> Result<bool, Error> {
+pub(crate) async fn callers_say_anew(
+    change: &mut Change<'_>,
+    names: &HashSet<String>,
+) -> Result<Option<&'static str>, Error> {
     let engine = &change.context().mapping_engine;
-    let mut may = true;
+    let mut refusal = None;
     for mapping in all_in(change, &Filter::default()).await? {
-        if Native::of(&mapping.expression).is_none() && engine.may_call(&mapping.expression, policy) {
-            may &= change.actor().may_on(Verb::Change, Model::SCOPE_MAPPING, &mapping.pk);
+        if Native::of(&mapping.expression).is_some() {
+            continue;
+        }
+        let calls = engine.calls(&mapping.expression);
+        if calls.meets(names) {
+            if !change.actor().may_on(Verb::Change, Model::SCOPE_MAPPING, &mapping.pk) {
+                refusal = Some(policies::called_by(&calls));
+            }
             touch(change, mapping.pk).await?;
         }
     }
-    Ok(may)
+    Ok(refusal)
 }
 
 /// Refuses to let a client have, besides what it has, a mapping whose scope is for superusers to give.

@@ -9,7 +9,7 @@ pub(crate) mod run;
 mod shape;
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use portcullis_core::id::{PolicyId, UserPk};
@@ -29,6 +29,7 @@ use crate::list::{Listed, Slice, Visible};
 use crate::mappings;
 use crate::used_by::{self, Use};
 
+use evaluate::DEEPEST;
 pub use evaluate::{call, evaluate};
 pub use kind::{Descriptor, Dummy, EventMatcher, Expression, Kind, Password, PasswordExpiry, PolicyKind, Reputation};
 pub(crate) use password::judge;
@@ -36,7 +37,7 @@ pub use portcullis_store::policy::{Filter, Order};
 pub(crate) use request::context;
 pub use request::{Failure, FlowFacts, HttpFacts, LogLine, Noted, Outcome, PolicyRequest, summary};
 pub use shape::{Field, Shape};
-pub use support::{Answer, BreachService, ExpressionEngine, Support};
+pub use support::{Answer, BreachService, Calls, ExpressionEngine, Support};
 
 /// What a writer is told of a policy that decides about what is not theirs to open.
 const BOUND: &str = "The policy is bound to what you may not change: make another one for your own bindings.";
@@ -44,6 +45,10 @@ const BOUND: &str = "The policy is bound to what you may not change: make anothe
 /// What a writer is told of a policy, or of a name of one, that those ask for that decide about what is not theirs to open.
 const CALLED: &str = "An expression of what you may not change calls a policy of this name: leave that one as it is, and choose \
      another name for yours.";
+
+/// The same of those that make up for whom they ask.
+const CALLED_BY_WHATEVER_NAME: &str = "An expression of what you may not change calls policies by names that it makes up, and may call \
+     this one: have a superuser do this.";
 
 /// What is to be stored of a policy; absent members stay as they are, or have their default on creation.
 #[derive(Clone, Debug, Default)]
@@ -273,9 +278,9 @@ pub async fn delete_in(change: &mut Change<'_>, kind: Option<Kind>, pk: PolicyId
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-/// Has everyone looked at again about whom those expressions decide that ask for a policy of this name, in however many steps
-/// (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are bound to, and change the
-/// mappings among them.
+/// Has everyone looked at again about whom those expressions decide that ask for a policy of this name, in as many steps as
+/// they may ask each other (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are
+/// bound to, and change the mappings among them.
 async fn callers_decide_anew(
     change: &mut Change<'_>,
     name: &str,
@@ -284,25 +289,34 @@ async fn callers_decide_anew(
 ) -> Result<(), Error> {
     let Some(engine) = &change.context().policies.expressions else { return Ok(()) };
     let filter = Filter { kind: Some(Kind::Expression.name().to_owned()), ..Filter::default() };
-    let mut others = policy::list(change.conn(), &filter, Visible::All).await?;
-    let mut names = vec![name.to_owned()];
-    while let Some(name) = names.pop() {
-        if !mappings::callers_say_anew(change, &name).await? && !problems.has(field) {
-            problems.add(field, CALLED);
-        }
-        let calls = |policy: &mut Policy| {
-            let source = policy.settings.get("expression").and_then(Value::as_str);
-            source.is_some_and(|source| engine.may_call(source, &name))
-        };
-        for caller in others.extract_if(.., calls).collect::<Vec<_>>() {
-            if !problems.has(field) && !bindings::may_open_bound(change, caller.pk).await? {
-                problems.add(field, CALLED);
+    let others = policy::list(change.conn(), &filter, Visible::All).await?.into_iter();
+    let mut others: Vec<_> =
+        others.filter_map(|other| Some((engine.calls(other.settings.get("expression")?.as_str()?), other))).collect();
+    let mut names = HashSet::from([name.to_owned()]);
+    let mut refusal = None;
+    for _ in 0..DEEPEST {
+        let callers: Vec<_> = others.extract_if(.., |(calls, _)| calls.meets(&names)).collect();
+        for (calls, caller) in callers {
+            if refusal.is_none() && !bindings::may_open_bound(change, caller.pk).await? {
+                refusal = Some(called_by(&calls));
             }
             bindings::touch_bound(change, caller.pk).await?;
-            names.push(caller.name);
+            names.insert(caller.name);
         }
     }
+    let of_mappings = mappings::callers_say_anew(change, &names).await?;
+    if let Some(refusal) = refusal.or(of_mappings).filter(|_| !problems.has(field)) {
+        problems.add(field, refusal);
+    }
     Ok(())
+}
+
+/// What a writer is told of a policy that somebody asks for who decides about what is not the writer's to open.
+pub(crate) const fn called_by(calls: &Calls) -> &'static str {
+    match calls {
+        Calls::Any => CALLED_BY_WHATEVER_NAME,
+        Calls::Named(_) => CALLED,
+    }
 }
 
 /// What uses a policy: the bindings that name it (CO-532).

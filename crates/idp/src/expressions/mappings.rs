@@ -10,7 +10,7 @@ use super::asking::Start;
 use super::{Engine, objects, unread};
 use crate::context::Context;
 use crate::mappings::engine::{About, MappingEngine, Outcome, Question, Said};
-use crate::policies::{self, Noted, PolicyRequest};
+use crate::policies::{self, Calls, Noted, PolicyRequest};
 
 /// The engine as mappings know it.
 pub struct ForMappings(pub Arc<Engine>);
@@ -20,8 +20,8 @@ impl MappingEngine for ForMappings {
         self.0.compiled(expression, Situation::Mapping).map(drop)
     }
 
-    fn may_call(&self, expression: &str, policy: &str) -> bool {
-        self.0.compiled(expression, Situation::Mapping).is_ok_and(|program| program.may_call(policy))
+    fn calls(&self, expression: &str) -> Calls {
+        self.0.compiled(expression, Situation::Mapping).into()
     }
 
     fn evaluate<'a>(&'a self, ctx: &'a Context, question: &'a Question<'a>) -> Outcome<'a> {

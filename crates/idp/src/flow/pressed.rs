@@ -26,8 +26,11 @@ impl Default for Pressed {
 }
 
 fn key(desk: &Desk<'_>, account: &Account) -> Option<Digest> {
-    let form = desk.visit.form?;
-    Some(desk.ctx.keys.digest(Purpose::SessionLookup, &[b"form", form.as_bytes(), account.uuid.as_bytes()]))
+    let (visit, form) = (desk.visit, desk.visit.form?);
+    // From elsewhere it is no second press, but the same answer sent by somebody else, of whom the trail is to tell.
+    let client = visit.visitor.client.to_string();
+    let parts = [b"form", form.as_bytes(), account.uuid.as_bytes(), client.as_bytes(), visit.user_agent.as_bytes()];
+    Some(desk.ctx.keys.digest(Purpose::SessionLookup, &parts))
 }
 
 /// Remembers the session that a form begins. Call it before that is committed: the second answer waits for the first one's

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::context::{Context, Visitor};
 use crate::directory::Person;
-use crate::policies::Noted;
+use crate::policies::{Calls, Noted};
 
 /// What is said where no engine is plugged in.
 pub const UNAVAILABLE: &str = "Expressions are not available in this build.";
@@ -45,9 +45,9 @@ pub trait MappingEngine: Send + Sync {
     /// What is wrong with it, in words for who wrote it.
     fn check(&self, expression: &str) -> Result<(), String>;
 
-    /// Whether an expression may ask the policy of this name, as far as that can be told without evaluating it.
-    fn may_call(&self, _expression: &str, _policy: &str) -> bool {
-        false
+    /// The policies that an expression may ask, as far as that can be told without evaluating it.
+    fn calls(&self, _expression: &str) -> Calls {
+        Calls::default()
     }
 
     /// Evaluates an expression. It may look into the store, and must not write.

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::reputation;
 
 /// How deep policies may call each other (CO-242).
-const DEEPEST: usize = 5;
+pub(super) const DEEPEST: usize = 5;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// Evaluates a policy. It changes nothing; what it wants recorded is in the outcome (CO-179). How long it may take

@@ -1,5 +1,6 @@
 //! What policies need that is not in this crate: an engine for expressions, a service that knows breached passwords.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,42 @@ use crate::context::Context;
 
 /// An answer that takes its time.
 pub type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// The policies that an expression may ask (CO-242).
+#[derive(Clone, Debug)]
+pub enum Calls {
+    /// It makes names up.
+    Any,
+    /// Those of these names.
+    Named(HashSet<String>),
+}
+
+impl Calls {
+    /// Whether one of these policies may be asked.
+    pub(crate) fn meets(&self, names: &HashSet<String>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(called) => !called.is_disjoint(names),
+        }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self::Named(HashSet::new())
+    }
+}
+
+/// What a program tells of itself; one that could not be compiled asks nobody.
+impl<E> From<Result<Arc<portcullis_expr::Program>, E>> for Calls {
+    fn from(program: Result<Arc<portcullis_expr::Program>, E>) -> Self {
+        match program.as_ref().map(|program| program.called()) {
+            Ok(None) => Self::Any,
+            Ok(Some(called)) => Self::Named(called.clone()),
+            Err(_) => Self::default(),
+        }
+    }
+}
 
 /// Compiles and runs expressions (CO section 10).
 ///
@@ -21,9 +58,8 @@ pub trait ExpressionEngine: Send + Sync + 'static {
     /// What is wrong, one message each, as in `Expression Syntax Error: …`.
     fn compile(&self, source: &str) -> Result<(), Vec<String>>;
 
-    /// Whether an expression may ask the policy of this name, as far as that can be told without running it. One that cannot
-    /// be run asks none.
-    fn may_call(&self, source: &str, policy: &str) -> bool;
+    /// Whom an expression may ask, as far as that can be told without running it. One that cannot be run asks nobody.
+    fn calls(&self, source: &str) -> Calls;
 
     /// Runs the expression of a policy. `name` is the policy's, for its log.
     ///

@@ -7,7 +7,7 @@ use http::Method;
 use portcullis_core::epoch::Subject;
 use portcullis_idp::Context;
 use portcullis_idp::policies::{
-    Answer, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest, Support, call,
+    Answer, Calls, ExpressionEngine, Failure, LogLine, Noted, Outcome, PolicyRequest, Support, call,
 };
 use serde_json::{Map, Value, json};
 
@@ -40,8 +40,8 @@ impl ExpressionEngine for Script {
         if source.contains(';') { Err(vec!["Expression Syntax Error: line 1".to_owned()]) } else { Ok(()) }
     }
 
-    fn may_call(&self, source: &str, policy: &str) -> bool {
-        source.strip_prefix("call ") == Some(policy)
+    fn calls(&self, source: &str) -> Calls {
+        Calls::Named(source.strip_prefix("call ").map(str::to_owned).into_iter().collect())
     }
 
     fn evaluate<'a>(

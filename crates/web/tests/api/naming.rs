@@ -479,6 +479,41 @@ async fn co_705_called_policies_are_as_bound_as_their_callers() {
     rights.push(("authentik_providers_oauth2.change_scopemapping", Some(&mapping)));
     let (_, mapper) = site.user_with("bob", &rights).await;
     accepted(&site, &mapper, Method::POST, dummies, json!({"name": "claims", "result": true})).await;
+    let made_up = expression("made up", "return ak_call_policy(context.get('x', 'none')).passing");
+    bind(&made(expressions, made_up).await, &second).await;
+    let words = "An expression of what you may not change calls policies by names that it makes up, and may call this one: \
+                 have a superuser do this.";
+    let new = json!({"name": "of no matter what name", "result": true});
+    assert_eq!(refused(&site, &mapper, Method::POST, dummies, new).await, json!({"name": [words]}));
+}
+
+/// CO-242: policies that call each other in a row are guarded as far as one decides about another, and no further.
+#[tokio::test]
+async fn co_242_a_long_row_of_callers_is_followed_as_far_as_it_decides() {
+    let site = with_expressions().await;
+    let application = site.application("one", &json!(null)).await;
+    let mut row = Vec::new();
+    for number in 0..8 {
+        let calls = format!("return ak_call_policy('row-{}').passing", number - 1);
+        let body =
+            json!({"name": format!("row-{number}"), "expression": if number == 0 { "return True" } else { &calls }});
+        row.push(text(&site.post("/policies/expression/", body).await["pk"]));
+    }
+    let rights = [
+        ("authentik_policies_expression.view_expressionpolicy", None),
+        ("authentik_policies_expression.change_expressionpolicy", None),
+        ("authentik_core.view_user", None),
+    ];
+    let (_, key) = site.user_with("ada", &rights).await;
+    let change = async |said: &str| {
+        let path = format!("/policies/expression/{}/", row[0]);
+        site.send(&key, Method::PATCH, &path, Some(json!({"expression": format!("return {said}")}))).await.0.as_u16()
+    };
+    for (policy, said, status) in [(&row[7], "1 == 1", 200), (&row[4], "2 == 2", 400)] {
+        let body = json!({"target": application["pk"], "order": 0, "policy": policy});
+        site.post("/policies/bindings/", body).await;
+        assert_eq!(change(said).await, status, "{said}");
+    }
 }
 
 /// CO-229, CO-705: expressions read every user: who writes one may see all of them.

@@ -155,8 +155,8 @@ async fn co_302_a_button_pressed_twice_signs_in_once() {
     }
 }
 
-/// CO-302, CO-384: the session that a form began is nobody's who does not know the password, and once it has ended the form
-/// begins another one.
+/// CO-302, CO-384: the session that a form began is nobody's who does not know the password, or knows it elsewhere; and once it
+/// has ended the form begins another one.
 #[tokio::test]
 async fn co_384_a_form_that_was_sent_opens_nothing() {
     let (site, _) = with_ada().await;
@@ -170,6 +170,10 @@ async fn co_384_a_form_that_was_sent_opens_nothing() {
     let mut other = Client::new();
     other.pressed(&site, &form, "bob", PASSWORD).await;
     assert_eq!(other.page(&site, "/api/v3/core/users/me/").await.json["user"]["username"], "bob");
+    let (mut elsewhere, logins) = (Client::at([203, 0, 113, 9]), site.events("login").await.0);
+    elsewhere.pressed(&site, &form, "ada", PASSWORD).await;
+    assert_ne!(elsewhere.cookies["authentik_session"], client.cookies["authentik_session"]);
+    assert_eq!(site.events("login").await.0, logins + 1);
     let before = client.cookies["authentik_session"].clone();
     client.show(&site, flows::INVALIDATION, "").await;
     client.answer(&site, flows::INVALIDATION, "", json!({})).await;
