@@ -103,7 +103,7 @@ fn co_315_second_factors_in_the_browser() {
         browser.sees("Look into your mail").await;
         browser.pictures("recovery-mail").await;
         browser.go(&site.url("/if/flow/default-recovery-flow/?flow_token=used")).await;
-        browser.sees("used already").await;
+        browser.sees("it was used").await;
         browser.pictures("recovery-refused").await;
     });
 }
