@@ -109,6 +109,7 @@ impl Recorder {
     /// | --- | --- |
     /// | `/stream` | one server-sent event, a second one after [`Recorder::release`] |
     /// | `/hold` | answers only after [`Recorder::release`]; notes when the client leaves |
+    /// | `/deaf` | takes no body and says nothing before [`Recorder::release`], then leaves |
     /// | `/endless` | streams until the client leaves, and notes that |
     /// | `/die` | stops in the middle of its body |
     /// | `/drop` | closes without an answer |
@@ -251,6 +252,11 @@ impl Connection {
             self.note(seen);
             self.write(b"0\r\n\r\n").await?;
             return Ok(true);
+        }
+        if path.ends_with("/deaf") {
+            self.note(seen);
+            self.gate.acquire().await.unwrap().forget();
+            return Ok(false);
         }
         let seen = self.body(seen, false).await?;
         self.note(seen.clone());
