@@ -22,7 +22,7 @@ use crate::{
     outcome::Outcome,
     rewrite::rewrite,
     run::{self, Input},
-    scan::Mentions,
+    scan::{self, Mentions},
     source::{Lines, indent_lines, names_apart, readings},
 };
 
@@ -86,7 +86,7 @@ impl Program {
     pub fn reads_surroundings(&self) -> bool {
         // By name, or by a text that is one; what it calls may read more than it does itself.
         ["brand", "tenant"].iter().any(|name| self.mentions.attributes.contains(*name))
-            || ["getattr", "hasattr", "ak_call_policy"].iter().any(|name| self.mentions.reads(name))
+            || ["getattr", "hasattr", scan::CALL_POLICY].iter().any(|name| self.mentions.reads(name))
     }
 
     /// The names of the policies that a run may ask (CO-242), or nothing if it makes names up and may ask any.

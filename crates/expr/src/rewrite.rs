@@ -24,7 +24,7 @@ use crate::{
     collections::METHODS,
     members::{is_own, modules, own, supplied},
     prelude::Part,
-    scan::{Mentions, stand_ins},
+    scan::{self, Mentions, stand_ins},
     source::Edits,
 };
 
@@ -69,7 +69,7 @@ pub(crate) fn rewrite<'a>(text: &'a str, body: &[Stmt], tokens: &'a Tokens, ment
         rewrite.parts.insert(Part::Versions);
     }
     for (name, part) in
-        [("struct", Part::Struct), ("list_flatten", Part::Flatten), ("ak_call_policy", Part::CallPolicy)]
+        [("struct", Part::Struct), ("list_flatten", Part::Flatten), (scan::CALL_POLICY, Part::CallPolicy)]
     {
         if mentions.reads(name) {
             rewrite.parts.insert(part);

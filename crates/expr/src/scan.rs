@@ -90,7 +90,7 @@ pub(crate) struct Mentions {
 }
 
 /// The function that asks another policy (CO-242).
-const CALL_POLICY: &str = "ak_call_policy";
+pub(crate) const CALL_POLICY: &str = "ak_call_policy";
 
 impl Mentions {
     pub(crate) fn of(body: &[Stmt]) -> Self {

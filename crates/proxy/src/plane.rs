@@ -350,7 +350,7 @@ async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
     (given.await, waited)
 }
 
-/// What is learnt on the way and needed for the answer, whatever it will be.
+/// When a request came, and what is learnt on the way and needed for the answer, whatever it will be.
 pub(crate) struct Notes {
     pub(crate) began: Instant,
     pub(crate) stale_cookie: bool,
