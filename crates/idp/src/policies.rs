@@ -197,7 +197,7 @@ pub async fn create_in(ctx: &Context, change: &mut Change<'_>, kind: Kind, field
         settings: settled(ctx, change.actor(), kind, Map::new(), &fields.own, &mut problems)?,
     };
     check_name(&made.name, &mut problems);
-    callers_decide_anew(change, &made.name, "name", &mut problems).await?;
+    callers_decide_anew(change, [made.name.clone()], "name", &mut problems).await?;
     problems.check()?;
     policy::insert(change.conn(), &made).await.map_err(taken)?;
     change.event("model_created", json!({"model": named(&made)})).await?;
@@ -234,16 +234,14 @@ pub async fn update_in(change: &mut Change<'_>, kind: Kind, pk: PolicyId, fields
         settings: settled(ctx, change.actor(), kind, known, &fields.own, &mut problems)?,
     };
     check_name(&after.name, &mut problems);
-    if after.settings != decided {
-        if !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
-            problems.add("non_field_errors", BOUND);
-        }
-        callers_decide_anew(change, &before.name, "non_field_errors", &mut problems).await?;
+    let decides_anew = after.settings != decided;
+    if decides_anew && !is_about_passwords(kind) && !bindings::may_open_bound(change, pk).await? {
+        problems.add("non_field_errors", BOUND);
     }
     if after.name != before.name {
-        for name in [&before.name, &after.name] {
-            callers_decide_anew(change, name, "name", &mut problems).await?;
-        }
+        callers_decide_anew(change, [before.name.clone(), after.name.clone()], "name", &mut problems).await?;
+    } else if decides_anew {
+        callers_decide_anew(change, [after.name.clone()], "non_field_errors", &mut problems).await?;
     }
     problems.check()?;
     policy::update(change.conn(), &after).await.map_err(taken)?;
@@ -271,19 +269,19 @@ pub async fn delete(ctx: &Context, actor: &Actor, kind: Option<Kind>, pk: Policy
 pub async fn delete_in(change: &mut Change<'_>, kind: Option<Kind>, pk: PolicyId) -> Result<(), Error> {
     let gone = stored(change.conn(), kind, pk).await?;
     let mut problems = Problems::default();
-    callers_decide_anew(change, &gone.name, "non_field_errors", &mut problems).await?;
+    callers_decide_anew(change, [gone.name.clone()], "non_field_errors", &mut problems).await?;
     problems.check()?;
     bindings::before_policy_is_deleted(change, pk).await?;
     policy::delete(change.conn(), pk).await?;
     change.event("model_deleted", json!({"model": named(&gone)})).await
 }
 
-/// Has everyone looked at again about whom those expressions decide that ask for a policy of this name, in as many steps as
+/// Has everyone looked at again about whom those expressions decide that ask for a policy of these names, in as many steps as
 /// they may ask each other (CO-177, CO-242). Refuses it, on `field`, unless the writer may say who gets to all that they are
 /// bound to, and change the mappings among them.
 async fn callers_decide_anew(
     change: &mut Change<'_>,
-    name: &str,
+    names: impl IntoIterator<Item = String>,
     field: &str,
     problems: &mut Problems,
 ) -> Result<(), Error> {
@@ -292,7 +290,7 @@ async fn callers_decide_anew(
     let others = policy::list(change.conn(), &filter, Visible::All).await?.into_iter();
     let mut others: Vec<_> =
         others.filter_map(|other| Some((engine.calls(other.settings.get("expression")?.as_str()?), other))).collect();
-    let mut names = HashSet::from([name.to_owned()]);
+    let mut names = HashSet::from_iter(names);
     let mut refusal = None;
     for _ in 0..DEEPEST {
         let callers: Vec<_> = others.extract_if(.., |(calls, _)| calls.meets(&names)).collect();
