@@ -255,13 +255,19 @@ impl Stages {
         self.all.iter().find(|stage| stage.name == name).map(|stage| stage.pk)
     }
 
-    /// The stages that may enrol a second factor now, by name.
+    /// The stages that may enrol a second factor now, by name, in the order in which they were set.
     pub(super) fn setups(&self) -> Vec<&'static str> {
-        let meant = |name: &str| {
-            let key = self.key(name).map(|key| key.to_string());
-            self.validation.configuration_stages.iter().any(|given| given == name || Some(given) == key.as_ref())
+        let meant = |given: &String| {
+            let named = |name: &&str| given == name || self.key(name).is_some_and(|key| *given == key.to_string());
+            [TOTP_SETUP, STATIC_SETUP, WEBAUTHN_SETUP].into_iter().find(named)
         };
-        [TOTP_SETUP, STATIC_SETUP, WEBAUTHN_SETUP].into_iter().filter(|name| meant(name)).collect()
+        let mut setups = Vec::new();
+        for name in self.validation.configuration_stages.iter().filter_map(meant) {
+            if !setups.contains(&name) {
+                setups.push(name);
+            }
+        }
+        setups
     }
 }
 

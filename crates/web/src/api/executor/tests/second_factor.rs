@@ -112,13 +112,13 @@ async fn co_314_only_allowed_classes_count() {
     assert_eq!(client.answer(&site, SIGN_IN, "", json!({"code": codes[0]})).await["component"], "xak-flow-redirect");
 }
 
-/// CO-314: who has no second factor is let in, refused, or made to enrol one, as the stage says.
+/// CO-314: who has no second factor is let in, refused, or made to enrol one, as the stage says, in its order.
 #[tokio::test]
 async fn co_314_without_a_second_factor_the_stage_decides() {
     let (site, _) = with_ada().await;
     tune(&site, stages::VALIDATION, json!({"not_configured_action": "deny"})).await;
     assert_eq!(Client::new().sign_in(&site, "ada", PASSWORD).await["component"], "ak-stage-access-denied");
-    let both = json!([stages::TOTP_SETUP, stages::STATIC_SETUP]);
+    let both = json!([stages::STATIC_SETUP, stages::TOTP_SETUP]);
     tune(&site, stages::VALIDATION, json!({"not_configured_action": "configure", "configuration_stages": both})).await;
     let mut client = Client::new();
     let asked = client.sign_in(&site, "ada", PASSWORD).await;
@@ -129,7 +129,7 @@ async fn co_314_without_a_second_factor_the_stage_decides() {
         assert!(setups[0][key].is_string(), "{key}");
     }
     assert_eq!(errors(&client.answer(&site, SIGN_IN, "", json!({"selected_stage": "x"})).await), ["selected_stage"]);
-    let enrols = client.answer(&site, SIGN_IN, "", json!({"selected_stage": setups[0]["pk"]})).await;
+    let enrols = client.answer(&site, SIGN_IN, "", json!({"selected_stage": setups[1]["pk"]})).await;
     assert_eq!(enrols["component"], "ak-stage-authenticator-totp");
     assert_eq!(errors(&client.answer(&site, SIGN_IN, "", json!({"code": "000000"})).await), ["code"]);
     let seed = seed_of(enrols["config_url"].as_str().expect("a URL"));
