@@ -16,6 +16,7 @@ use std::time::Duration;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
+use portcullis_store::account::Account;
 use portcullis_store::failure::Counted;
 use portcullis_store::{Conn, StoreError, Tx, failure};
 
@@ -48,7 +49,7 @@ pub struct Limits {
     pub identifiers: u32,
     /// For how long those count, and how long the address waits, in seconds.
     pub identifiers_window_seconds: u32,
-    /// Wrong passwords of one address for one user name on the sign-in page until the next is not examined at once.
+    /// Wrong passwords of one address for one user on the sign-in page until the next is not examined at once.
     pub account: u32,
     /// For how long those count, and the longest wait, in seconds.
     pub account_window_seconds: u32,
@@ -102,6 +103,14 @@ pub struct Attempt<'a> {
     pub client: &'a str,
     /// The user name given, existing or not.
     pub username: &'a str,
+}
+
+impl<'a> Attempt<'a> {
+    /// The same attempt under the name of the user whom it is about, if that is anybody: it may have named them by an
+    /// address. For what the answer does not show; else two names that wait together would be known for one user's.
+    pub(crate) fn on(self, account: Option<&'a Account>) -> Self {
+        Self { username: account.map_or(self.username, |account| &account.username), ..self }
+    }
 }
 
 /// What it costs to examine an attempt. The dear ones do not keep the cheap ones waiting.

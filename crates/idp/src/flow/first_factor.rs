@@ -119,7 +119,8 @@ pub(super) async fn check(desk: &mut Desk<'_>, given: &str) -> Result<(), Error>
     let username = desk.run.identifier.clone();
     let attempt = Attempt { address: desk.visit.visitor.client, client: &client, username: &username };
     let _turn = admit(desk, &attempt, Cost::Hash, "password").await?;
-    let waiting = limits::account::is_waiting(ctx, &mut ctx.db.read().await?, &attempt).await?;
+    let guess = attempt.on(account.as_ref());
+    let waiting = limits::account::is_waiting(ctx, &mut ctx.db.read().await?, &guess).await?;
     let hash = account.as_ref().filter(|_| !waiting).and_then(|account| account.password_hash.as_deref());
     let verdict = password::verify(given, hash).await;
     match account {
@@ -184,7 +185,7 @@ pub(super) async fn forget(desk: &Desk<'_>, change: &mut Change<'_>, account: &A
     let (address, username) = (desk.visit.visitor.client, desk.run.identifier.as_str());
     let attempt = Attempt { address, client: &client, username };
     limits::succeeded(desk.ctx, change.conn(), &attempt).await?;
-    limits::account::succeeded(desk.ctx, change.conn(), &attempt).await?;
+    limits::account::succeeded(desk.ctx, change.conn(), &attempt.on(Some(account))).await?;
     Ok(())
 }
 
@@ -193,16 +194,16 @@ async fn fail(desk: &Desk<'_>, waiting: bool) -> Result<(), Error> {
     let (ctx, visitor) = (desk.ctx, &desk.visit.visitor);
     let account = desk.account(&mut ctx.db.read().await?).await?;
     let client = counted_as(desk, account.as_ref());
-    let attempt = Attempt { address: visitor.client, client: &client, username: &desk.run.identifier };
+    let identifier: String = desk.run.identifier.chars().take(LONGEST_IDENTIFIER).collect();
+    let attempt = Attempt { address: visitor.client, client: &client, username: &identifier };
     let mut tx = ctx.db.write().await?;
     limits::failed(ctx, &mut tx, &attempt).await?;
-    let identifier: String = desk.run.identifier.chars().take(LONGEST_IDENTIFIER).collect();
     let context = if waiting {
         json!({"username": identifier, "stage": "password", "reason": "too many failed attempts: not examined"})
     } else {
-        limits::account::failed(ctx, &mut tx, &attempt).await?;
-        let scored = account.as_ref().map_or(identifier.as_str(), |account| account.username.as_str());
-        reputation::note(ctx, &mut tx, visitor.client, scored, reputation::Attempt::Failed).await?;
+        let guess = attempt.on(account.as_ref());
+        limits::account::failed(ctx, &mut tx, &guess).await?;
+        reputation::note(ctx, &mut tx, visitor.client, guess.username, reputation::Attempt::Failed).await?;
         json!({"username": identifier, "stage": "password"})
     };
     let recorded = event::record(ctx, &mut tx, &visitor.stranger(""), "login_failed", context).await?;

@@ -39,6 +39,42 @@ async fn co_441_wrong_passwords_make_the_guesser_wait() {
     assert_eq!(guess(&site, &mut Client::new(), PASSWORD).await["component"], "xak-flow-redirect");
 }
 
+/// CO-441, CO-442: wrong passwords count by the user, whichever of their names was given, and so does what a success forgets.
+/// What waits in sight counts by what was given: nobody learns whose an address is.
+#[tokio::test]
+async fn co_441_wrong_passwords_count_under_every_name() {
+    let limits =
+        portcullis_idp::limits::Limits { per_name_and_address: 4, ..portcullis_idp::limits::Limits::default() };
+    let site = Site::limited(limits).await;
+    let ada = site.user("ada").await;
+    set_password(&site, ada, PASSWORD).await;
+    site.admin(Method::PATCH, &format!("/core/users/{ada}/"), json!({"email": "ada@example.com"})).await;
+    let tries = async |name: &str, password: &str| {
+        let mut client = Client::new();
+        client.answer(&site, SIGN_IN, "", json!({"uid_field": name})).await;
+        client.answered(&site, SIGN_IN, "", json!({"password": password})).await
+    };
+    for (name, times) in [("ada", 3), ("ADA@example.com", 2)] {
+        for _ in 0..times {
+            assert_eq!(tries(name, "wrong").await.json["component"], "ak-stage-password");
+        }
+    }
+    assert_eq!(tries("ada@example.com", PASSWORD).await.json["component"], "ak-stage-password", "waits");
+    assert_eq!(tries("ada", PASSWORD).await.json["component"], "ak-stage-password", "waits");
+    assert_eq!(tries("ada", PASSWORD).await.status, 429);
+    assert_ne!(tries("ada@example.com", PASSWORD).await.status, 429);
+    site.clock.advance_seconds(300);
+    assert_eq!(tries("ada@example.com", PASSWORD).await.json["component"], "xak-flow-redirect");
+    for _ in 0..4 {
+        tries("ada", "wrong").await;
+    }
+    assert_eq!(
+        tries("ada@example.com", PASSWORD).await.json["component"],
+        "xak-flow-redirect",
+        "the five are forgotten"
+    );
+}
+
 /// CO-444: behind the same address as a guesser, the owner's own browser is examined all the same.
 #[tokio::test]
 async fn co_444_a_known_browser_has_its_own_counter() {
