@@ -3,7 +3,7 @@
 
 Three steps: a binary that counts what it does, the work it is counted at (requests of every kind that the benchmarks
 send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation).
-`cargo build --release` makes the same program without that knowledge. Takes about half an hour with two cores.
+`cargo build --release` makes the same program without that knowledge. Takes most of an hour with two cores.
 
 Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
 benchmarks need: on Debian, apt-get install nginx-light wrk openssl nghttp2-client.
