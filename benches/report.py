@@ -109,11 +109,7 @@ is counted in instructions, which do not depend on what else the machine does:
 request is changed in place from the listener to the upstream, header values are shared, not copied, and the headers of an
 identity are one piece of text that is ready to be sent.
 
-How it compares depends on the processor. On two cores of an Intel Xeon (Emerald Rapids, a host that others use, so that rounds
-differ by a third), where whatever has more code than nginx costs more, the same ratios of the binary as it is built now were:
-no credentials 1.18, cookie 1.22, warm Basic 1.35, warm Bearer 1.25, 64 KB 1.15, TLS 0.94, HTTP/2 1.65, the answer alone 0.73,
-cold Basic 537 µs; HAProxy 1.19, Envoy 4.5, Traefik 5.5, Caddy 9.5; p99 of a cookie 4.4 ms (nginx 3.7)
-([decision 0007](decisions/0007-one-runtime.md) has more about it).
+How it compares depends on the processor: [decision 0007](decisions/0007-one-runtime.md) has the ratios on another one.
 
 The parts of larger bodies are handed on as they were read, with one write for each; as much is read at once as the upstream
 says is to come, up to 64 KB.
