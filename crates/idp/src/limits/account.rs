@@ -1,7 +1,7 @@
 //! Limits of signing in with a password and a second factor (CO-441…CO-445).
 //!
-//! The wait after wrong passwords is that of one address with one user name, and a browser that the user has signed
-//! in with before has a counter of its own: nobody else's guesses keep the owner out.
+//! The wait after wrong passwords is that of one address with one user, by whatever name, and a browser that the user
+//! has signed in with before has a counter of its own: nobody else's guesses keep the owner out.
 
 use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
