@@ -17,6 +17,7 @@ use std::sync::Arc;
 use portcullis_core::entropy::{Entropy, SystemEntropy};
 use portcullis_proxy::listener::{self, Core, Server, Socket};
 use portcullis_proxy::origin::Trust;
+use portcullis_proxy::threads::Threads;
 use tokio_util::sync::CancellationToken;
 
 use crate::healthcheck::reachable;
@@ -109,7 +110,7 @@ fn application(stop: &CancellationToken, entropy: &Arc<dyn Entropy>) -> Result<S
         cut: CancellationToken::new(),
     };
     let stop = stop.clone();
-    tokio::spawn(async move { server.serve(vec![Socket { listener, tls: None }], stop).await });
+    tokio::spawn(async move { server.serve(vec![Socket { listener, tls: None }], Threads::default(), stop).await });
     Ok(url)
 }
 

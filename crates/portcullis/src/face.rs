@@ -12,6 +12,7 @@ use portcullis_proxy::body::Body;
 use portcullis_proxy::control::ControlPlane;
 use portcullis_proxy::listener::Core;
 use portcullis_proxy::plane::asks_ready;
+use tokio::runtime::Handle;
 use tower::ServiceExt;
 
 use crate::histograms::Counted;
@@ -20,12 +21,13 @@ use crate::{connected, source_keys};
 /// A router behind a listener.
 ///
 /// A handler runs to its end even if the client hangs up meanwhile: a change that the database has taken
-/// must still be told to everybody who holds something built on the state before it.
+/// must still be told to everybody who holds something built on the state before it. It runs on the runtime that this is
+/// called on, however long it takes: threads that carry connections have others to look after.
 pub(crate) fn core(router: Router) -> Core {
+    let runtime = Handle::current();
     Box::new(move |request: Request<Body>| {
-        let router = router.clone();
+        let handled = runtime.spawn(router.clone().oneshot(request.map(axum::body::Body::new)));
         Box::pin(async move {
-            let handled = tokio::spawn(router.oneshot(request.map(axum::body::Body::new)));
             match handled.await {
                 Ok(Ok(answer)) => answer.map(Body::new),
                 Ok(Err(never)) => match never {},

@@ -12,6 +12,7 @@ use portcullis_proxy::guard::Limits;
 use portcullis_proxy::listener::{self, Core, Server, Socket};
 use portcullis_proxy::origin::Trust;
 use portcullis_proxy::plane::DataPlane;
+use portcullis_proxy::threads::Threads;
 use portcullis_proxy::tls;
 use portcullis_proxy::upstream::{UpstreamSettings, Upstreams};
 use rustls::pki_types::CertificateDer;
@@ -44,7 +45,7 @@ impl Bound {
     /// Answers until `stop`, then drains; `cut` breaks off what is left.
     ///
     /// # Errors
-    /// When a certificate or the access log cannot be made.
+    /// When a certificate, the access log or the threads cannot be made.
     pub(crate) fn serve(self, settings: &Settings, faces: Faces, tokens: &Tokens) -> Result<Serving, Failure> {
         let Tokens { stop, cut } = tokens;
         let Faces { plane, core, inside, clock, entropy } = faces;
@@ -80,8 +81,8 @@ impl Bound {
             );
         }
         let mut servers = JoinSet::new();
-        servers.spawn(site.serve(main, stop.clone()));
-        servers.spawn(inside.serve(plain(self.metrics), stop.clone()));
+        servers.spawn(site.serve(main, Threads::start()?, stop.clone()));
+        servers.spawn(inside.serve(plain(self.metrics), Threads::default(), stop.clone()));
         Ok(Serving(servers))
     }
 }

@@ -33,6 +33,7 @@ use portcullis_proxy::listener::{Server, Settings, Socket};
 use portcullis_proxy::origin::Trust;
 use portcullis_proxy::plane::DataPlane;
 use portcullis_proxy::settings::ProxySettings;
+use portcullis_proxy::threads::Threads;
 use portcullis_proxy::upstream::{UpstreamSettings, Upstreams};
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,7 @@ fn serve(upstream: &str) {
             settings: Settings::default(),
             cut,
         };
-        server.serve(vec![Socket { listener, tls: None }], stop).await.unwrap();
+        server.serve(vec![Socket { listener, tls: None }], Threads::default(), stop).await.unwrap();
     });
 }
 

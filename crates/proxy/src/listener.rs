@@ -32,6 +32,7 @@ use crate::guard::{Limits, Progress};
 use crate::origin::Trust;
 use crate::request_ids::RequestIds;
 use crate::tcp;
+use crate::threads::Threads;
 
 /// What the data plane did with a request.
 #[derive(Debug)]
@@ -137,11 +138,12 @@ pub struct Server<P> {
 }
 
 impl<P: Plane> Server<P> {
-    /// Serves until `stop`, then finishes requests in flight for at most [`Settings::drain`] (PX-007).
+    /// Serves until `stop`, then finishes requests in flight for at most [`Settings::drain`] (PX-007). Connections are
+    /// carried by `threads`.
     ///
     /// # Errors
     /// When a socket cannot be used by the runtime.
-    pub async fn serve(self, sockets: Vec<Socket>, stop: CancellationToken) -> io::Result<()> {
+    pub async fn serve(self, sockets: Vec<Socket>, threads: Threads, stop: CancellationToken) -> io::Result<()> {
         let server = Arc::new(self);
         let slots = Arc::new(Semaphore::new(server.settings.connections));
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
@@ -151,7 +153,8 @@ impl<P: Plane> Server<P> {
             let listener = TcpListener::from_std(listener)?;
             let tls = tls.map(TlsAcceptor::from);
             let life = Life { stop: stop.clone(), abort: server.cut.clone(), crowd: crowd.clone() };
-            accepting.spawn(accept(server.clone(), listener, tls, slots.clone(), connections.clone(), life));
+            let carried = (threads.clone(), connections.clone());
+            accepting.spawn(accept(server.clone(), listener, tls, slots.clone(), carried, life));
         }
         // Also without sockets: what shares `cut` is not to end before its time.
         stop.cancelled().await;
@@ -240,7 +243,7 @@ async fn accept<P: Plane>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
-    connections: TaskTracker,
+    (threads, connections): (Threads, TaskTracker),
     life: Life,
 ) {
     loop {
@@ -257,11 +260,14 @@ async fn accept<P: Plane>(
             None => return,
             Some((Ok((stream, peer)), slot)) => {
                 let (server, tls, life) = (server.clone(), tls.clone(), life.clone());
-                connections.spawn(async move {
+                let carried = threads.carry(stream, &connections, move |stream| async move {
                     let ids = RequestIds::new(&*server.entropy);
                     let connection = Connection { server, peer: peer.ip(), slot, life, ids };
                     start(connection, stream, tls).await;
                 });
+                if let Err(error) = carried {
+                    tracing::warn!(%error, "cannot hand over a connection");
+                }
             }
             Some((Err(error), _)) => {
                 // Mostly too many open files: trying again at once would only burn the processor.

@@ -26,6 +26,7 @@ use crate::lines::Lines;
 use crate::listener::{Handled, Plane, Server, Settings, Socket};
 use crate::live::Held;
 use crate::origin::Trust;
+use crate::threads::Threads;
 use crate::tls;
 use crate::upstream::{Target, UpstreamError, UpstreamSettings, Upstreams};
 
@@ -82,6 +83,7 @@ struct Options {
     bound_to_session: bool,
     powered_by: bool,
     trust: Trust,
+    threads: Threads,
 }
 
 async fn site() -> Site {
@@ -118,7 +120,7 @@ async fn site_with(options: Options) -> Site {
         let otherwise = options.otherwise.unwrap_or_else(|| tls::self_signed(vec!["localhost".to_owned()]).unwrap());
         tls::config(options.certificates, otherwise).unwrap()
     });
-    let serving = tokio::spawn(server.serve(vec![Socket { listener, tls }], stop.clone()));
+    let serving = tokio::spawn(server.serve(vec![Socket { listener, tls }], options.threads, stop.clone()));
     Site { address, upstream, stop, ends, serving }
 }
 

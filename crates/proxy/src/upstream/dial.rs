@@ -226,6 +226,15 @@ impl Stream {
             Self::Tcp(_) => false,
         }
     }
+
+    /// Watched by the runtime of this thread from now on. An encrypted one cannot be moved: it works here as well, only
+    /// that each wake-up comes from another thread.
+    pub(super) fn moved_here(self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
+            Self::Tls(_) => Ok(self),
+        }
+    }
 }
 
 /// Of the usual client's connections, which speak HTTP/1.1.

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -27,8 +27,9 @@ use crate::http1::{
 };
 use crate::informational::Allowance;
 use crate::lines::Lines;
+use crate::threads;
 
-/// Idle connections that one upstream may have.
+/// Idle connections that one upstream may have on each thread.
 const MOST_IDLE: usize = 512;
 /// Between two looks after idle connections, at most and at least.
 const SWEEPS: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(1)];
@@ -89,6 +90,12 @@ impl Connection {
         let read = pin!(unconstrained(std::future::poll_fn(|cx| self.poll_read(cx))));
         read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
+
+    /// Watched by the runtime of this thread from now on.
+    fn moved_here(mut self: Box<Self>) -> io::Result<Box<Self>> {
+        self.stream = self.stream.moved_here()?;
+        Ok(self)
+    }
 }
 
 struct Idle {
@@ -97,11 +104,33 @@ struct Idle {
     since: u64,
 }
 
+/// The idle connections of one thread; not beside those of another, which would slow both.
+#[derive(Default)]
+#[repr(align(64))]
+struct List(Mutex<Vec<Idle>>);
+
+impl List {
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection used last that can take a request.
+    fn take(&self) -> Option<Box<Connection>> {
+        loop {
+            let Idle { mut connection, .. } = self.lock().pop()?;
+            if connection.is_at_rest() {
+                return Some(connection);
+            }
+        }
+    }
+}
+
 /// The idle connections to one upstream.
 pub(super) struct Pool {
     dial: Dial,
     keep: Duration,
-    idle: Mutex<Vec<Idle>>,
+    /// By the thread that used them last.
+    idle: Box<[List]>,
     /// How often idle connections were looked after.
     sweeps: AtomicU64,
 }
@@ -109,7 +138,12 @@ pub(super) struct Pool {
 impl Pool {
     /// A pool without connections, which closes those that were unused for `keep` (PX-284).
     pub(super) fn new(dial: Dial, keep: Duration) -> Arc<Self> {
-        let pool = Arc::new(Self { dial, keep, idle: Mutex::default(), sweeps: AtomicU64::new(0) });
+        let pool = Arc::new(Self {
+            dial,
+            keep,
+            idle: (0..threads::places()).map(|_| List::default()).collect(),
+            sweeps: AtomicU64::new(0),
+        });
         let [longest, shortest] = SWEEPS;
         tokio::spawn(sweep(Arc::downgrade(&pool), keep.clamp(shortest, longest)));
         pool
@@ -161,25 +195,20 @@ impl Pool {
         Ok(Box::new(Connection { stream, read: BytesMut::new(), room: LITTLE, written: Vec::new() }))
     }
 
-    /// The connection used last that can take a request.
+    /// A connection that can take a request: one of this thread, or else of another, since an application may be able
+    /// to serve no more of them.
     fn take(&self) -> Option<Box<Connection>> {
-        loop {
-            let Idle { mut connection, .. } = self.idle().pop()?;
-            if connection.is_at_rest() {
-                return Some(connection);
-            }
-        }
+        let (others, from_here) = self.idle.split_at_checked(threads::here())?;
+        let (own, more) = from_here.split_first()?;
+        own.take().or_else(|| others.iter().chain(more).filter_map(List::take).find_map(|it| it.moved_here().ok()))
     }
 
     fn put(&self, connection: Box<Connection>) {
-        let mut idle = self.idle();
+        let Some(list) = self.idle.get(threads::here()) else { return };
+        let mut idle = list.lock();
         if idle.len() < MOST_IDLE {
             idle.push(Idle { connection, since: self.sweeps.load(Ordering::Relaxed) });
         }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,12 +220,14 @@ async fn sweep(pool: Weak<Pool>, every: Duration) {
         let before = pool.sweeps.fetch_add(1, Ordering::Relaxed);
         // It was put away at some time between two sweeps: from the later one on, it was unused for sure.
         let unused = |idle: &Idle| every * u32::try_from(before.saturating_sub(idle.since)).unwrap_or(u32::MAX);
-        let mut idle = std::mem::take(&mut *pool.idle());
-        idle.retain_mut(|idle| unused(idle) < pool.keep && idle.connection.is_at_rest());
-        // Those that came back meanwhile were used last, and are used next.
-        let mut present = pool.idle();
-        idle.append(&mut present);
-        *present = idle;
+        for list in &pool.idle {
+            let mut idle = std::mem::take(&mut *list.lock());
+            idle.retain_mut(|idle| unused(idle) < pool.keep && idle.connection.is_at_rest());
+            // Those that came back meanwhile were used last, and are used next.
+            let mut present = list.lock();
+            idle.append(&mut present);
+            *present = idle;
+        }
     }
 }
 
@@ -331,12 +362,14 @@ impl HttpBody for Driven {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::Wake;
 
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
 
     use super::*;
 
@@ -393,11 +426,43 @@ mod tests {
             tokio::time::pause();
             pool.put(connection.unwrap());
             tokio::time::sleep(Duration::from_millis(1000 * keep - 1)).await;
-            assert_eq!(pool.idle().len(), 1, "{keep}");
+            assert_eq!(pool.idle[0].lock().len(), 1, "{keep}");
             tokio::time::sleep(Duration::from_secs(closed_by - keep + 1)).await;
-            assert_eq!(pool.idle().len(), 0, "{keep}");
+            assert_eq!(pool.idle[0].lock().len(), 0, "{keep}");
             tokio::time::resume();
         }
+    }
+
+    /// PX-284: a connection that another thread used is used, and from then on watched by the runtime of the thread that
+    /// has it now: the one before may be busy.
+    #[test]
+    fn px_284_an_idle_connection_goes_to_whichever_thread_needs_it() {
+        let [there, here] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().unwrap());
+        let (pool, mut peer) = there.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+            let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
+            threads::tests::stand_at(1);
+            let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
+            pool.put(connection.unwrap());
+            (pool, accepted.unwrap().0.into_std().unwrap())
+        });
+        threads::tests::stand_at(0);
+        peer.set_nonblocking(false).unwrap();
+        let upstream = std::thread::spawn(move || {
+            let mut head = [0; 1024];
+            assert!(peer.read(&mut head).unwrap() > 0);
+            peer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            peer
+        });
+        here.block_on(async {
+            let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
+            let sent = pool.send(&mut request, &[], [None; 2]);
+            let answer = tokio::time::timeout(Duration::from_secs(60), sent).await.expect("it is watched").unwrap();
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        });
+        assert_eq!([0, 1].map(|place| pool.idle[place].lock().len()), [1, 0]);
+        drop(upstream.join().unwrap());
     }
 
     /// PX-284: a connection over which something came unasked is not used, also by a task that has used up its turn.

@@ -266,7 +266,7 @@ async fn px_007_a_server_without_sockets_ends_nothing_early() {
         settings: Settings::default(),
         cut: cut.clone(),
     };
-    let mut serving = std::pin::pin!(server.serve(Vec::new(), stop.clone()));
+    let mut serving = std::pin::pin!(server.serve(Vec::new(), Threads::default(), stop.clone()));
     assert!(futures_util::poll!(serving.as_mut()).is_pending() && !cut.is_cancelled());
     stop.cancel();
     serving.await.unwrap();

@@ -127,6 +127,24 @@ async fn px_284_upstream_connections_are_pooled_after_an_answer_without_a_body()
     assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
 }
 
+/// PX-284: an upstream that serves one connection at a time is reached by clients of every thread.
+#[tokio::test]
+async fn px_284_threads_share_what_connections_there_are() {
+    let site = site_with(Options { threads: Threads::start().unwrap(), ..Options::default() }).await;
+    let request = "GET / HTTP/1.1\r\nHost: app.example\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let mut first = site.send(request).await;
+    let (mut peer, _) = site.upstream.answer(answer).await;
+    first.head().await;
+    // It stays open, and the next ones are given to other threads.
+    for _ in 0..4 {
+        let mut next = site.send(request).await;
+        peer.head().await;
+        peer.write(answer).await;
+        next.head().await;
+    }
+}
+
 /// PX-284: what an upstream says on a pooled connection without being asked is no answer to the next request.
 #[tokio::test]
 async fn px_284_what_is_said_unasked_is_no_answer() {
