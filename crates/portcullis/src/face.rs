@@ -31,8 +31,8 @@ pub(crate) fn core(router: Router) -> Core {
             match handled.await {
                 Ok(Ok(answer)) => answer.map(Body::new),
                 Ok(Err(never)) => match never {},
-                // A panic goes on in the listener, which answers 500; there is no other way to end early.
-                Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+                // A panic goes on in the listener, which answers 500; so does what ends because the process does.
+                Err(ended) => std::panic::resume_unwind(ended.try_into_panic().unwrap_or_else(|ended| Box::new(ended))),
             }
         })
     })

@@ -14,7 +14,11 @@ use portcullis_idp::outpost::{self, OutpostError, sessions};
 use portcullis_idp::outposts;
 use portcullis_proxy::control::{Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionStore};
 use portcullis_proxy::metrics;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
 
 use crate::Failure;
 
@@ -22,8 +26,12 @@ use crate::Failure;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks the services of this process.
+///
+/// What they do is done on the runtime that this was made on, however long it takes: threads that carry connections have
+/// others to look after, and connections to a database wake whoever opened them.
 pub(crate) struct Local {
     context: Arc<Context>,
+    runtime: Handle,
     configuration: watch::Sender<Arc<Configuration>>,
 }
 
@@ -34,7 +42,7 @@ impl Local {
     /// When it cannot be read.
     pub(crate) async fn new(context: Arc<Context>) -> Result<Self, Failure> {
         let present = outpost::configuration(&context).await?;
-        let local = Self { context, configuration: watch::Sender::new(Arc::new(present)) };
+        let local = Self { context, runtime: Handle::current(), configuration: watch::Sender::new(Arc::new(present)) };
         local.tell().await?;
         Ok(local)
     }
@@ -68,6 +76,27 @@ impl Local {
         metrics::outpost_connected(&name, &uuid, true);
         Ok(())
     }
+
+    /// Asks something, for as long as somebody wants to know.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async { done(AbortOnDropHandle::new(self.runtime.spawn(question)).await) })
+    }
+
+    /// Does something to its end even if whoever asked hangs up meanwhile: a change that the database has taken
+    /// must still be told to everybody who holds something built on the state before it.
+    fn to_the_end<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async { done(self.runtime.spawn(task).await) })
+    }
+}
+
+fn done<T>(ended: Result<Result<T, ControlError>, JoinError>) -> Result<T, ControlError> {
+    ended.unwrap_or_else(|ended| Err(ControlError::Unavailable(ended.to_string())))
 }
 
 fn refused(error: OutpostError) -> ControlError {
@@ -83,19 +112,6 @@ fn failed(error: Error) -> ControlError {
     ControlError::Unavailable(error.to_string())
 }
 
-/// Does something to its end even if whoever asked hangs up meanwhile: a change that the database has taken
-/// must still be told to everybody who holds something built on the state before it.
-fn to_the_end<'a, T: Send + 'static>(
-    task: impl Future<Output = Result<T, ControlError>> + Send + 'static,
-) -> Answer<'a, T> {
-    Box::pin(async move {
-        match tokio::spawn(task).await {
-            Ok(done) => done,
-            Err(ended) => Err(ControlError::Unavailable(ended.to_string())),
-        }
-    })
-}
-
 impl ControlPlane for Local {
     fn configuration(&self) -> watch::Receiver<Arc<Configuration>> {
         self.configuration.subscribe()
@@ -106,9 +122,10 @@ impl ControlPlane for Local {
     }
 
     fn report(&self, error: ConfigurationError) -> Answer<'_, ()> {
-        Box::pin(async move {
+        let context = Arc::clone(&self.context);
+        self.ask(async move {
             let ConfigurationError { provider, message, details, client } = error;
-            outpost::report(&self.context, &provider, &message, details, client).await.map_err(failed)
+            outpost::report(&context, &provider, &message, details, client).await.map_err(failed)
         })
     }
 
@@ -123,13 +140,16 @@ impl ControlPlane for Local {
         password: &'a str,
         client: IpAddr,
     ) -> Answer<'a, Grant> {
-        Box::pin(async move {
-            outpost::verify_password(&self.context, provider, username, password, client).await.map_err(refused)
+        let (context, username, password) =
+            (Arc::clone(&self.context), username.to_owned(), Zeroizing::new(password.to_owned()));
+        self.ask(async move {
+            outpost::verify_password(&context, provider, &username, &password, client).await.map_err(refused)
         })
     }
 
     fn introspect<'a>(&'a self, provider: ProviderPk, token: &'a str, client: IpAddr) -> Answer<'a, Grant> {
-        Box::pin(async move { outpost::introspect(&self.context, provider, token, client).await.map_err(refused) })
+        let (context, token) = (Arc::clone(&self.context), Zeroizing::new(token.to_owned()));
+        self.ask(async move { outpost::introspect(&context, provider, &token, client).await.map_err(refused) })
     }
 
     fn exchange_code<'a>(&'a self, exchange: CodeExchange<'a>) -> Answer<'a, Grant> {
@@ -137,7 +157,7 @@ impl ControlPlane for Local {
         let (provider, client) = (exchange.provider, exchange.client);
         let [code, redirect_uri, code_verifier, nonce] =
             [exchange.code, exchange.redirect_uri, exchange.code_verifier, exchange.nonce].map(str::to_owned);
-        to_the_end(async move {
+        self.to_the_end(async move {
             let exchange = outpost::CodeExchange {
                 provider,
                 code: &code,
@@ -151,12 +171,21 @@ impl ControlPlane for Local {
     }
 
     fn sign<'a>(&'a self, provider: ProviderPk, grant: &'a mut Grant, full: bool) -> Answer<'a, ()> {
-        Box::pin(async move { outpost::sign(&self.context, provider, grant, full).await.map_err(refused) })
+        let (context, mut signed) = (Arc::clone(&self.context), grant.clone());
+        let signing = self.ask(async move {
+            outpost::sign(&context, provider, &mut signed, full).await.map_err(refused)?;
+            Ok(signed)
+        });
+        Box::pin(async move {
+            *grant = signing.await?;
+            Ok(())
+        })
     }
 
     fn still_stands<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, bool> {
-        let (provider, bearings) = (session.provider, &session.grant.bearings);
-        Box::pin(async move { outpost::still_stands(&self.context, provider, bearings).await.map_err(failed) })
+        let (context, provider, bearings) =
+            (Arc::clone(&self.context), session.provider, session.grant.bearings.clone());
+        self.ask(async move { outpost::still_stands(&context, provider, &bearings).await.map_err(failed) })
     }
 
     fn sessions(&self) -> &dyn SessionStore {
@@ -178,20 +207,23 @@ impl SessionStore for Local {
     }
 
     fn put<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, ()> {
-        Box::pin(async move { sessions::put(&self.context, session).await.map_err(failed) })
+        let (context, session) = (Arc::clone(&self.context), session.clone());
+        self.ask(async move { sessions::put(&context, &session).await.map_err(failed) })
     }
 
     fn by_digest(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, Option<SessionRecord>> {
-        Box::pin(async move { sessions::by_digest(&self.context, provider, digest).await.map_err(failed) })
+        let context = Arc::clone(&self.context);
+        self.ask(async move { sessions::by_digest(&context, provider, digest).await.map_err(failed) })
     }
 
     fn by_fingerprint(&self, provider: ProviderPk, fingerprint: Digest) -> Answer<'_, Option<SessionRecord>> {
-        Box::pin(async move { sessions::by_fingerprint(&self.context, provider, fingerprint).await.map_err(failed) })
+        let context = Arc::clone(&self.context);
+        self.ask(async move { sessions::by_fingerprint(&context, provider, fingerprint).await.map_err(failed) })
     }
 
     fn end(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, ()> {
         let context = Arc::clone(&self.context);
-        to_the_end(async move {
+        self.to_the_end(async move {
             sessions::end(&context, provider, digest).await.map_err(failed)?;
             context.epochs.bump(Subject::OutpostSession(&digest));
             Ok(())
@@ -200,7 +232,7 @@ impl SessionStore for Local {
 
     fn end_of_user<'a>(&'a self, user: &'a str) -> Answer<'a, ()> {
         let (context, user) = (Arc::clone(&self.context), user.to_owned());
-        to_the_end(async move {
+        self.to_the_end(async move {
             sessions::end_of_user(&context, &user).await.map_err(failed)?;
             context.epochs.bump(Subject::User(&user));
             Ok(())
@@ -209,7 +241,7 @@ impl SessionStore for Local {
 
     fn end_of_sid<'a>(&'a self, sid: &'a str) -> Answer<'a, ()> {
         let (context, sid) = (Arc::clone(&self.context), sid.to_owned());
-        to_the_end(async move {
+        self.to_the_end(async move {
             sessions::end_of_sid(&context, &sid).await.map_err(failed)?;
             context.epochs.bump(Subject::Session(&sid));
             Ok(())
