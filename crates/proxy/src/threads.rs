@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
@@ -29,12 +30,24 @@ pub(crate) fn here() -> usize {
 
 /// How many different answers [`here`] may give.
 pub(crate) fn places() -> usize {
-    1 + *COUNT
+    1 + count()
+}
+
+/// How many threads carry connections, where any do.
+pub(crate) fn count() -> usize {
+    *COUNT
 }
 
 /// Threads that carry connections; by default none, and each connection stays on the runtime that accepted it.
 #[derive(Clone, Debug, Default)]
-pub struct Threads(Arc<[Handle]>);
+pub struct Threads(Arc<Carriers>);
+
+#[derive(Debug, Default)]
+struct Carriers {
+    threads: Box<[Handle]>,
+    /// How many connections were given to them so far.
+    given: AtomicUsize,
+}
 
 impl Threads {
     /// One for each processor. They live as long as the process.
@@ -51,10 +64,14 @@ impl Threads {
             })?;
             Ok(handle)
         };
-        (1..places()).map(start).collect::<io::Result<_>>().map(Self)
+        let threads = (1..places()).map(start).collect::<io::Result<_>>()?;
+        Ok(Self(Arc::new(Carriers { threads, given: AtomicUsize::new(0) })))
     }
 
-    /// Gives a connection that was accepted to the thread that has least to do. `task` is made there.
+    /// Gives connections that were accepted to one thread after the other. `task` is made there.
+    ///
+    /// In turn, and not by what each has to do: what can be counted is no measure of that, and whoever makes a thread look
+    /// busy, by connections that are idle, would choose who goes where.
     pub(crate) fn carry<F>(
         &self,
         stream: TcpStream,
@@ -64,7 +81,9 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Some(thread) = self.0.iter().min_by_key(|thread| thread.metrics().num_alive_tasks()) else {
+        let Carriers { threads, given } = &*self.0;
+        let turn = given.fetch_add(1, Ordering::Relaxed).checked_rem(threads.len());
+        let Some(thread) = turn.and_then(|turn| threads.get(turn)) else {
             connections.spawn(task(stream));
             return Ok(());
         };
@@ -94,7 +113,7 @@ pub(crate) mod tests {
         HERE.set(place);
     }
 
-    /// Connections are given to the threads in equal parts.
+    /// Connections are given to the threads in turn, whatever each of them has to do.
     #[tokio::test]
     async fn each_thread_carries_as_many_connections_as_the_others() {
         let (threads, connections) = (Threads::start().unwrap(), TaskTracker::new());

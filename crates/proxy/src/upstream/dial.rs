@@ -227,12 +227,15 @@ impl Stream {
         }
     }
 
-    /// Watched by the runtime of this thread from now on. An encrypted one cannot be moved: it works here as well, only
-    /// that each wake-up comes from another thread.
+    /// Watched by the runtime of this thread from now on, if it is at rest: what a runtime that is busy knows of that is
+    /// old. Encrypted ones cannot be moved.
     pub(super) fn moved_here(self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
-            Self::Tls(_) => Ok(self),
+        let Self::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let stream = stream.into_std()?;
+        match stream.peek(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => TcpStream::from_std(stream).map(Self::Tcp),
+            Err(error) => Err(error),
+            Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }

@@ -29,8 +29,9 @@ use crate::informational::Allowance;
 use crate::lines::Lines;
 use crate::threads;
 
-/// Idle connections that one upstream may have on each thread.
+/// Idle connections that one upstream may have, shared out among the threads; and what each of them may have in any case.
 const MOST_IDLE: usize = 512;
+const FEW_IDLE: usize = 64;
 /// Between two looks after idle connections, at most and at least.
 const SWEEPS: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(1)];
 /// Longest head of an answer, informational ones before it included.
@@ -114,6 +115,13 @@ impl List {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds connections that are used when none of those that came back meanwhile is left.
+    fn add_below(&self, mut idle: Vec<Idle>) {
+        let mut present = self.lock();
+        idle.append(&mut present);
+        *present = idle;
+    }
+
     /// The connection used last that can take a request.
     fn take(&self) -> Option<Box<Connection>> {
         loop {
@@ -131,6 +139,8 @@ pub(super) struct Pool {
     keep: Duration,
     /// By the thread that used them last.
     idle: Box<[List]>,
+    /// How many each of them may have.
+    most: usize,
     /// How often idle connections were looked after.
     sweeps: AtomicU64,
 }
@@ -142,6 +152,7 @@ impl Pool {
             dial,
             keep,
             idle: (0..threads::places()).map(|_| List::default()).collect(),
+            most: (MOST_IDLE / threads::count()).max(FEW_IDLE),
             sweeps: AtomicU64::new(0),
         });
         let [longest, shortest] = SWEEPS;
@@ -200,13 +211,13 @@ impl Pool {
     fn take(&self) -> Option<Box<Connection>> {
         let (others, from_here) = self.idle.split_at_checked(threads::here())?;
         let (own, more) = from_here.split_first()?;
-        own.take().or_else(|| others.iter().chain(more).filter_map(List::take).find_map(|it| it.moved_here().ok()))
+        own.take().or_else(|| more.iter().chain(others).filter_map(List::take).find_map(|it| it.moved_here().ok()))
     }
 
     fn put(&self, connection: Box<Connection>) {
         let Some(list) = self.idle.get(threads::here()) else { return };
         let mut idle = list.lock();
-        if idle.len() < MOST_IDLE {
+        if idle.len() < self.most {
             idle.push(Idle { connection, since: self.sweeps.load(Ordering::Relaxed) });
         }
     }
@@ -223,10 +234,9 @@ async fn sweep(pool: Weak<Pool>, every: Duration) {
         for list in &pool.idle {
             let mut idle = std::mem::take(&mut *list.lock());
             idle.retain_mut(|idle| unused(idle) < pool.keep && idle.connection.is_at_rest());
-            // Those that came back meanwhile were used last, and are used next.
-            let mut present = list.lock();
-            idle.append(&mut present);
-            *present = idle;
+            list.add_below(idle);
+            // Closing takes its time, and others wait for this thread.
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -438,17 +448,8 @@ mod tests {
     #[test]
     fn px_284_an_idle_connection_goes_to_whichever_thread_needs_it() {
         let [there, here] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().unwrap());
-        let (pool, mut peer) = there.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
-            let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
-            threads::tests::stand_at(1);
-            let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
-            pool.put(connection.unwrap());
-            (pool, accepted.unwrap().0.into_std().unwrap())
-        });
+        let (pool, mut peer) = there.block_on(pool_at(1));
         threads::tests::stand_at(0);
-        peer.set_nonblocking(false).unwrap();
         let upstream = std::thread::spawn(move || {
             let mut head = [0; 1024];
             assert!(peer.read(&mut head).unwrap() > 0);
@@ -463,6 +464,37 @@ mod tests {
         });
         assert_eq!([0, 1].map(|place| pool.idle[place].lock().len()), [1, 0]);
         drop(upstream.join().unwrap());
+    }
+
+    /// PX-284: of another thread's connection counts how it is now, not what its runtime last heard of it.
+    #[test]
+    fn px_284_a_connection_that_was_spoilt_while_its_thread_was_busy_is_not_taken() {
+        type Spoil = fn(&mut std::net::TcpStream);
+        let spoilt: [Spoil; 2] = [
+            |peer| peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap(),
+            |peer| peer.shutdown(std::net::Shutdown::Write).unwrap(),
+        ];
+        for spoil in spoilt {
+            let there = Builder::new_current_thread().enable_all().build().unwrap();
+            let (pool, mut peer) = there.block_on(pool_at(1));
+            spoil(&mut peer);
+            threads::tests::stand_at(0);
+            let here = Builder::new_current_thread().enable_all().build().unwrap();
+            assert!(here.block_on(async { pool.take().is_none() }));
+        }
+    }
+
+    /// A pool with one connection, that of a thread, and the other end of it.
+    async fn pool_at(place: usize) -> (Arc<Pool>, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
+        threads::tests::stand_at(place);
+        let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
+        pool.put(connection.unwrap());
+        let peer = accepted.unwrap().0.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        (pool, peer)
     }
 
     /// PX-284: a connection over which something came unasked is not used, also by a task that has used up its turn.
