@@ -29,8 +29,9 @@ use crate::informational::Allowance;
 use crate::lines::Lines;
 use crate::threads;
 
-/// Idle connections that one upstream may have, shared out among the threads; and what each of them may have in any case.
+/// Idle connections that one upstream may have, shared out among the threads.
 const MOST_IDLE: usize = 512;
+/// What each thread may have of them in any case.
 const FEW_IDLE: usize = 64;
 /// Between two looks after idle connections, at most and at least.
 const SWEEPS: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(1)];
