@@ -212,7 +212,8 @@ impl Pool {
     fn take(&self) -> Option<Box<Connection>> {
         let (others, from_here) = self.idle.split_at_checked(threads::here())?;
         let (own, more) = from_here.split_first()?;
-        own.take().or_else(|| more.iter().chain(others).filter_map(List::take).find_map(|it| it.moved_here().ok()))
+        let mut of_others = more.iter().chain(others).flat_map(|list| std::iter::from_fn(|| list.take()));
+        own.take().or_else(|| of_others.find_map(|it| it.moved_here().ok()))
     }
 
     fn put(&self, connection: Box<Connection>) {
@@ -449,7 +450,7 @@ mod tests {
     #[test]
     fn px_284_an_idle_connection_goes_to_whichever_thread_needs_it() {
         let [there, here] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().unwrap());
-        let (pool, mut peer) = there.block_on(pool_at(1));
+        let (pool, [mut peer]) = there.block_on(pool_at(1));
         threads::tests::stand_at(0);
         let upstream = std::thread::spawn(move || {
             let mut head = [0; 1024];
@@ -477,25 +478,30 @@ mod tests {
         ];
         for spoil in spoilt {
             let there = Builder::new_current_thread().enable_all().build().unwrap();
-            let (pool, mut peer) = there.block_on(pool_at(1));
+            let (pool, [_good, mut peer]) = there.block_on(pool_at(1));
             spoil(&mut peer);
             threads::tests::stand_at(0);
             let here = Builder::new_current_thread().enable_all().build().unwrap();
-            assert!(here.block_on(async { pool.take().is_none() }));
+            // The one below it is.
+            assert_eq!(here.block_on(async { [(); 2].map(|()| pool.take().is_some()) }), [true, false]);
         }
     }
 
-    /// A pool with one connection, that of a thread, and the other end of it.
-    async fn pool_at(place: usize) -> (Arc<Pool>, std::net::TcpStream) {
+    /// A pool with connections that a thread used, and the other ends of them.
+    async fn pool_at<const COUNT: usize>(place: usize) -> (Arc<Pool>, [std::net::TcpStream; COUNT]) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
         let pool = Pool::new(Dial::new(&authority, None, Duration::from_secs(5)), Duration::from_secs(60));
         threads::tests::stand_at(place);
-        let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
-        pool.put(connection.unwrap());
-        let peer = accepted.unwrap().0.into_std().unwrap();
-        peer.set_nonblocking(false).unwrap();
-        (pool, peer)
+        let mut peers = Vec::new();
+        for _ in 0..COUNT {
+            let (connection, accepted) = tokio::join!(pool.connect(), listener.accept());
+            pool.put(connection.unwrap());
+            let peer = accepted.unwrap().0.into_std().unwrap();
+            peer.set_nonblocking(false).unwrap();
+            peers.push(peer);
+        }
+        (pool, peers.try_into().unwrap())
     }
 
     /// PX-284: a connection over which something came unasked is not used, also by a task that has used up its turn.
