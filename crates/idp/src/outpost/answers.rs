@@ -9,6 +9,7 @@ use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::{same_secret, sha256};
 use portcullis_core::outpost::{Bearings, Grant};
 use portcullis_store::{account, grant, login_session};
+use serde::Serializer;
 
 use crate::access::AccessContext;
 use crate::change::Change;
@@ -172,12 +173,11 @@ pub async fn verify_password(
 
 /// Digest of what a token says, without what is another in every token.
 fn digest_of(claims: &ClaimSet) -> String {
-    let lasting: ClaimSet = claims
-        .iter()
-        .filter(|(name, _)| !["jti", "iat", "exp", "auth_time", "uid"].contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    hex::encode(sha256(serde_json::Value::Object(lasting).to_string().as_bytes()))
+    let lasting = claims.iter().filter(|(name, _)| !["jti", "iat", "exp", "auth_time", "uid"].contains(&name.as_str()));
+    let mut text = serde_json::Serializer::new(Vec::new());
+    // Names are text, and memory takes all that is written to it.
+    let _ = text.collect_map(lasting);
+    hex::encode(sha256(&text.into_inner()))
 }
 
 /// Signs what a grant says: the assertion for the application (PX-417), or with `full` everything, as an id token

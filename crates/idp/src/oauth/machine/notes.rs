@@ -48,7 +48,8 @@ struct Queue {
 
 struct Waiting {
     note: Note,
-    told: oneshot::Sender<Result<(), Arc<StoreError>>>,
+    /// Gets the event back.
+    told: oneshot::Sender<Result<Event, Arc<StoreError>>>,
 }
 
 impl Notes {
@@ -57,16 +58,12 @@ impl Notes {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub async fn write(&self, db: &Db, note: Note) -> Result<(), Error> {
-        let noted = note.event.clone();
         let (told, outcome) = oneshot::channel();
         if self.0.add(Waiting { note, told }) == 1 {
             // A task of its own: that this request is given up must not take the notes of others with it.
             tokio::spawn(write_waiting(Arc::clone(&self.0), db.clone()));
         }
-        match outcome.await {
-            Ok(written) => written.map_err(Error::NotWritten)?,
-            Err(_) => return Err(Error::Busy),
-        }
+        let noted = outcome.await.map_err(|_| Error::Busy)?.map_err(Error::NotWritten)?;
         crate::event::log(&noted);
         Ok(())
     }
@@ -92,7 +89,7 @@ async fn write_waiting(queue: Arc<Queue>, db: Db) {
     let written = write(&db, &all).await.map_err(Arc::new);
     for one in all {
         // Nobody may be listening any more.
-        let _ = one.told.send(written.clone());
+        let _ = one.told.send(written.clone().map(|()| one.note.event));
     }
 }
 
