@@ -36,7 +36,7 @@ pub struct Identity {
     /// Store's fingerprint of the credential that made the session; none for logins.
     pub fingerprint: Option<Digest>,
     /// The session cookie to give to a client that has none; none when they came with it.
-    pub cookie: Option<SessionCookie>,
+    pub cookie: Option<Arc<SessionCookie>>,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
     /// The only networks that its credentials are taken from (OA-816); none for every network.
@@ -44,6 +44,8 @@ pub struct Identity {
     /// Until when it is believed without looking again.
     fresh_until: Timestamp,
     mark: Mark,
+    /// Digest of all that is said of them; none when the control plane gave none.
+    said: Option<Digest>,
     /// What sign-out needs to know.
     pub leave: Leave,
 }
@@ -72,7 +74,7 @@ pub struct Session {
     /// Its absolute end.
     pub expires: Timestamp,
     /// Its cookie, for clients that came without.
-    pub cookie: Option<SessionCookie>,
+    pub cookie: Option<Arc<SessionCookie>>,
 }
 
 impl Identity {
@@ -104,6 +106,7 @@ impl Identity {
             networks: networks(&grant.bearings.networks),
             fresh_until: fresh_until.min(session.expires),
             mark: grant.bearings.mark(epochs, built_at, application.provider.pk, &session.digest),
+            said: said(grant),
             leave: Leave {
                 user: grant.bearings.user.clone(),
                 sid: grant.bearings.sid.clone(),
@@ -111,6 +114,28 @@ impl Identity {
                 id_token_hint: harmless.then(|| grant.raw_token.clone()),
             },
         }
+    }
+
+    /// The same, with the same session, after its credential was verified once more: nothing is built anew. None when
+    /// the grant says anything else than the one before, or does not tell what it says.
+    pub fn renewed(&self, grant: &Grant, fresh_until: Timestamp, epochs: &Epochs, built_at: u64) -> Option<Self> {
+        let said = said(grant).filter(|said| self.said.as_ref() == Some(said))?;
+        Some(Self {
+            provider: self.provider,
+            name: Arc::clone(&self.name),
+            is_superuser: self.is_superuser,
+            source: self.source,
+            outfit: self.outfit.clone(),
+            session: self.session,
+            fingerprint: self.fingerprint,
+            cookie: self.cookie.clone(),
+            expires: self.expires,
+            networks: networks(&grant.bearings.networks),
+            fresh_until: fresh_until.min(self.expires),
+            mark: grant.bearings.mark(epochs, built_at, self.provider, &self.session),
+            said: Some(said),
+            leave: self.leave.clone(),
+        })
     }
 
     /// Whether it may be used from this address: what was proven from one network may not be good elsewhere.
@@ -128,6 +153,13 @@ impl Identity {
     pub fn stands(&self, now: Timestamp, epochs: &Epochs) -> bool {
         now < self.expires && epochs.stands(&self.mark)
     }
+}
+
+/// Digest of all that a grant says, but for when.
+fn said(grant: &Grant) -> Option<Digest> {
+    let mut said = Digest::default();
+    hex::decode_to_slice(&grant.bearings.statement, &mut said).ok()?;
+    Some(said)
 }
 
 /// Networks that were written down. One that cannot be read admits nobody.

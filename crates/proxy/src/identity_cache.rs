@@ -163,6 +163,11 @@ impl IdentityCache {
 
     /// Forgets one.
     pub fn forget(&self, key: &Digest) {
-        self.all.table.forget(&self.key(key));
+        drop(self.take(key));
+    }
+
+    /// Forgets one, which may have ended or be stale, and gives it back.
+    pub fn take(&self, key: &Digest) -> Option<Arc<Identity>> {
+        self.all.table.take(&self.key(key))
     }
 }

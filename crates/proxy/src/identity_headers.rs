@@ -41,12 +41,12 @@ const MOST_NAMES: usize = 1024;
 const MOST_ADDITIONAL: usize = 256;
 
 /// What an identity brings to every request that is sent in its name, finished.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outfit {
     /// Headers to set beside those that are the same for everybody, none of which is among them; `Authorization` for the application included.
     pub headers: Lines,
     /// Upstream in place of the provider's (PX-276), with the durations of requests to it.
-    pub target: Option<Box<(Target, Durations)>>,
+    pub target: Option<Arc<(Target, Durations)>>,
     /// `Host` in place of the request's (PX-277).
     pub host: Option<HeaderValue>,
 }
@@ -84,7 +84,7 @@ impl Outfit {
                 let verify = application.provider.internal_host_ssl_validation;
                 let target = Target::parse(url, verify).map_err(|_| Fault::BadOverride)?;
                 let durations = durations(&application.provider, &application.outpost_name, Some(&target));
-                Some(Box::new((target, durations)))
+                Some(Arc::new((target, durations)))
             }
         };
         let host = match proxy.host_header.as_str() {

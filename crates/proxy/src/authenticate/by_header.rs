@@ -169,9 +169,9 @@ impl DataPlane {
         now: Timestamp,
     ) -> Attempt {
         let epochs = self.control.epochs();
-        application.credentials.forget(&key);
+        let before = application.credentials.take(&key);
         let began = epochs.present();
-        let find = || self.find_owner(application, value, credentials, client, now);
+        let find = || self.find_owner(application, value, credentials, client, now, before.as_deref());
         match application.credentials.load(&key, now, epochs, find).await {
             // Whoever asked at the same time from elsewhere got the same answer.
             Ok(identity) if !identity.admits(client) => self.invalid(credentials.scheme()),
@@ -202,7 +202,8 @@ impl DataPlane {
         }
     }
 
-    /// Asks the control plane, and ties the answer to the one session of these credentials.
+    /// Asks the control plane, and ties the answer to the one session of these credentials. `before` is who they belonged
+    /// to when they were last verified.
     async fn find_owner(
         &self,
         application: &Application,
@@ -210,6 +211,7 @@ impl DataPlane {
         credentials: &Credentials,
         client: IpAddr,
         now: Timestamp,
+        before: Option<&Identity>,
     ) -> Result<Arc<Identity>, ControlError> {
         let epochs = self.control.epochs();
         let built_at = epochs.present();
@@ -225,15 +227,25 @@ impl DataPlane {
                 (Source::Bearer, self.asked(&calls.introspect, self.control.introspect(pk, token, client)).await?)
             }
         };
+        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
+        // While it stands, so does its session in the store: that ends with everything that it rests on.
+        if let Some(before) = before
+            && before.stands(now, epochs)
+            && is_young(before.expires, application, now)
+            && let Some(identity) = before.renewed(&grant, fresh_until, epochs, built_at)
+        {
+            let identity = Arc::new(identity);
+            application.sessions.put(identity.session, Arc::clone(&identity));
+            return Ok(identity);
+        }
         let (record, cookie) = self.session_of(application, value, source, grant, now).await?;
         let session = Session {
             digest: record.digest,
             fingerprint: record.fingerprint,
             source,
             expires: record.expires,
-            cookie: Some(SessionCookie::new(cookie, record.expires)),
+            cookie: Some(Arc::new(SessionCookie::new(cookie, record.expires))),
         };
-        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
         let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
         application.sessions.put(record.digest, Arc::clone(&identity));
         Ok(identity)
@@ -266,7 +278,7 @@ impl DataPlane {
         let digest = self.session_digest(application, &cookie);
         if let Some(mut record) = existing
             && record.digest == digest
-            && record.expires > now.plus_seconds(validity / 2)
+            && is_young(record.expires, application, now)
             && says_the_same(&record, &grant)
             && !(self.lacks_token(&record.grant) && grant.statement.is_some())
         {
@@ -294,6 +306,11 @@ impl DataPlane {
             ForwardJwt::Off => false,
         }
     }
+}
+
+/// Whether a session that ends then need not be made anew yet.
+fn is_young(expires: Timestamp, application: &Application, now: Timestamp) -> bool {
+    expires > now.plus_seconds(application.validity / 2)
 }
 
 /// Whether a new grant is for the same user and credential as a session.

@@ -108,12 +108,11 @@ impl<V: Clone> Table<V> {
         drop((before, forgotten));
     }
 
-    /// Forgets what is kept under `key`.
-    pub(super) fn forget(&self, key: &Key) {
+    /// Forgets what is kept under `key`, and gives it back.
+    pub(super) fn take(&self, key: &Key) -> Option<V> {
         let mut part = self.part(key);
-        let before = (part.young.remove(key), part.old.remove(key));
-        drop(part);
-        drop(before);
+        let young = part.young.remove(key);
+        young.or_else(|| part.old.remove(key))
     }
 
     /// Forgets what was not used for `longest` seconds, and at the latest for twice as many.
@@ -186,7 +185,7 @@ mod tests {
         assert_eq!((table.get(&key(1)), table.get(&key(2)), table.len()), (Some("one"), None, 1));
         table.age(at(1180), 60);
         table.put(key(1), "new");
-        table.forget(&key(1));
+        assert!(table.take(&key(1)).is_some());
         assert_eq!((table.get(&key(1)), table.len()), (None, 0));
     }
 }

@@ -7,7 +7,7 @@ use portcullis_core::epoch::Subject;
 use portcullis_core::outpost::{Mode, Provider};
 use serde_json::json;
 
-use super::site::{Site, ada, basic, bearer_token, body, cookie_of, get, header, set_cookies};
+use super::site::{Site, VALIDITY, ada, basic, bearer_token, body, cookie_of, get, header, set_cookies};
 use crate::settings::Limit;
 
 /// PX-096, PX-091, PX-095, PX-520: right credentials pass, and never reach the application.
@@ -345,6 +345,53 @@ async fn px_102_credentials_are_verified_again_after_a_minute() {
     site.clock.advance_seconds(1);
     send().await;
     assert_eq!(site.core.calls("verify_password"), 2);
+}
+
+/// PX-100, PX-102: credentials that are verified again, with nothing new to tell, go on with their session, which is not
+/// looked for; anything new is told at once.
+#[tokio::test]
+async fn px_100_what_is_verified_again_goes_on() {
+    let site = Site::new().await;
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    let first = cookie_of(&send().await).unwrap();
+    site.clock.advance_seconds(60);
+    assert_eq!(cookie_of(&send().await).unwrap(), first);
+    assert_eq!((site.core.calls("verify_password"), site.core.calls("by_fingerprint")), (2, 1));
+    let mut claims = ada();
+    claims.groups = vec!["fired".to_owned()];
+    site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+    site.clock.advance_seconds(60);
+    assert_eq!(cookie_of(&send().await).unwrap(), first);
+    assert_eq!((site.core.calls("verify_password"), site.core.calls("by_fingerprint")), (3, 2));
+    assert_eq!(site.seen().last().unwrap().all("x-authentik-groups"), ["fired"]);
+}
+
+/// PX-100, PX-191: a session that was ended meanwhile does not go on when its credentials are verified again.
+#[tokio::test]
+async fn px_100_what_was_ended_does_not_go_on() {
+    let site = Site::new().await;
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    let first = cookie_of(&send().await).unwrap();
+    let ended = site.core.memory().sessions.remove(0);
+    site.core.epochs.bump(Subject::OutpostSession(&ended.digest));
+    site.clock.advance_seconds(60);
+    assert_ne!(cookie_of(&send().await).unwrap(), first);
+    assert_eq!((site.core.calls("by_fingerprint"), site.core.memory().sessions.len()), (2, 1));
+}
+
+/// PX-101, PX-100: with half of its time over, a session is made anew when its credentials are verified again.
+#[tokio::test]
+async fn px_101_a_session_is_made_anew_in_time() {
+    let site = Site::new().await;
+    let mut claims = ada();
+    claims.exp += 10 * VALIDITY;
+    site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    send().await;
+    let ends = site.core.memory().sessions[0].expires;
+    site.clock.advance_seconds(VALIDITY / 2);
+    send().await;
+    assert_eq!(site.core.memory().sessions[0].expires, ends.plus_seconds(VALIDITY / 2));
 }
 
 /// PX-010, PX-107: without a header cache each request without cookie is verified.

@@ -83,6 +83,7 @@ impl Core {
 
     fn grant(&self, claims: &Claims) -> Grant {
         let networks = self.memory().networks.clone();
+        let said = serde_json::to_vec(&Claims { exp: 0, ..claims.clone() }).unwrap();
         Grant {
             raw_token: self.memory().raw_token.clone(),
             access_token: String::new(),
@@ -94,6 +95,7 @@ impl Core {
                 sid: claims.sid.clone(),
                 app_password: format!("password-of-{}", claims.sub),
                 networks,
+                statement: hex::encode(sha256(&said)),
                 ..Bearings::default()
             },
             built_at: self.epochs.present(),
