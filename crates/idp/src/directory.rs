@@ -97,6 +97,16 @@ pub async fn person_of_unchanged(ctx: &Context, conn: &mut Conn, account: Accoun
     whole(ctx, &belonging, account)
 }
 
+/// The same, where it is known already which revocation was the latest when the user was read
+/// ([`portcullis_store::revocation::latest`]).
+///
+/// # Errors
+/// As [`person_of`].
+pub async fn person_as_of(ctx: &Context, conn: &mut Conn, account: Account, latest: i64) -> Result<Person, Error> {
+    let belonging = belonging::as_of(ctx, conn, account.pk, latest).await?;
+    whole(ctx, &belonging, account)
+}
+
 fn whole(ctx: &Context, belonging: &Belonging, account: Account) -> Result<Person, Error> {
     let own_attributes = account_attributes(ctx, &account)?;
     let mut effective_attributes = belonging.attributes.clone();

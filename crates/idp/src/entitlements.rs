@@ -11,6 +11,7 @@ use portcullis_store::entitlement::{self, Entitlement};
 use portcullis_store::grant::descent::Ended;
 use portcullis_store::{Conn, StoreError, application, binding, provider};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::access::holds_membership;
 use crate::change::{Change, Touched};
@@ -240,23 +241,55 @@ pub async fn held(
     if !person.account.is_active {
         return Ok(Vec::new());
     }
-    let all = entitlement::of_application(conn, application).await?;
-    if all.is_empty() {
-        return Ok(all);
+    Ok(Offered::of(conn, application).await?.held_by(person).into_iter().cloned().collect())
+}
+
+/// The entitlements of an application, and who holds them, before anybody is looked at. It knows nothing of who belongs
+/// where.
+#[derive(Debug, Default)]
+pub struct Offered {
+    /// By name.
+    all: Vec<Entitlement>,
+    /// Bindings that count, by what they are bound to.
+    bindings: HashMap<Uuid, Vec<Binding>>,
+}
+
+impl Offered {
+    /// Those at present. Two queries, however many there are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn of(conn: &mut Conn, application: ApplicationId) -> Result<Self, StoreError> {
+        let all = entitlement::of_application(conn, application).await?;
+        let mut bindings: HashMap<_, Vec<Binding>> = HashMap::new();
+        if !all.is_empty() {
+            for binding in binding::of_entitlements(conn, application).await? {
+                bindings.entry(binding.target).or_default().push(binding);
+            }
+        }
+        Ok(Self { all, bindings })
     }
-    let mut bindings: HashMap<_, Vec<Binding>> = HashMap::new();
-    for binding in binding::of_entitlements(conn, application).await? {
-        bindings.entry(binding.target).or_default().push(binding);
+
+    /// Those that somebody holds: each once, by name (CO-151, CO-152). Someone deactivated holds none.
+    fn held_by(&self, person: &Person) -> Vec<&Entitlement> {
+        if self.all.is_empty() || !person.account.is_active {
+            return Vec::new();
+        }
+        let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
+        let passes = |binding: &Binding| {
+            // An orphan, or a policy, passes for nobody.
+            holds_membership(person, &groups, binding).is_some_and(|member| member != binding.negate)
+        };
+        let holds = |entitlement: &&Entitlement| {
+            self.bindings.get(&entitlement.uuid.0).is_some_and(|bindings| bindings.iter().any(passes))
+        };
+        self.all.iter().filter(holds).collect()
     }
-    let groups: HashSet<_> = person.teams.iter().map(|team| team.pk).collect();
-    let passes = |binding: &Binding| {
-        // An orphan, or a policy, passes for nobody.
-        holds_membership(person, &groups, binding).is_some_and(|member| member != binding.negate)
-    };
-    let holds = |entitlement: &Entitlement| {
-        bindings.get(&entitlement.uuid.0).is_some_and(|bindings| bindings.iter().any(passes))
-    };
-    Ok(all.into_iter().filter(holds).collect())
+
+    /// The names of those that somebody holds.
+    pub fn names(&self, person: &Person) -> Vec<String> {
+        self.held_by(person).into_iter().map(|entitlement| entitlement.name.clone()).collect()
+    }
 }
 
 /// The names of the entitlements for an application that somebody holds.

@@ -159,16 +159,23 @@ pub async fn by_digest(conn: &mut Conn, account: UserPk, digest: &Digest) -> Res
     ).bind(digest.as_slice()).bind(account.0).fetch_optional(c).await))
 }
 
+/// What belongs to a user name, all as it was at the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfUsername {
+    /// Who has it.
+    pub account: Option<Account>,
+    /// Their app password with the digest that was asked for.
+    pub token: Option<Token>,
+    /// [`revocation::latest`](crate::revocation::latest).
+    pub latest: i64,
+}
+
 /// Who has a user name, and their app password with a digest, with one question. The work is the same when there
 /// is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_username(
-    conn: &mut Conn,
-    username: &str,
-    digest: &Digest,
-) -> Result<(Option<Account>, Option<Token>), StoreError> {
+pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Result<OfUsername, StoreError> {
     // Nobody's name is empty.
     let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
     let folded = if is_nobody { String::new() } else { fold(username) };
@@ -183,7 +190,8 @@ pub async fn of_username(
              token.last_used AS token_last_used, token.last_used_from AS token_last_used_from,
              token.old_key_digest AS token_old_key_digest, token.old_key_ends AS token_old_key_ends,
              token.old_key_used AS token_old_key_used, token.reminded AS token_reminded,
-             token.allowed_scopes AS token_allowed_scopes, token.needs_rotation AS token_needs_rotation
+             token.allowed_scopes AS token_allowed_scopes, token.needs_rotation AS token_needs_rotation,
+             (SELECT max(seq) FROM revocation) AS latest
          FROM (SELECT 1) AS nobody
          LEFT JOIN account ON account.username_folded = $1
          LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
@@ -193,7 +201,7 @@ pub async fn of_username(
     let account = row.small_or_null("pk")?.map(|_| Account::read(&row)).transpose()?;
     let token = Prefixed("token_", &row);
     let token = token.text_or_null("uuid")?.map(|_| Token::read(&token)).transpose()?;
-    Ok((account, token))
+    Ok(OfUsername { account, token, latest: row.integer_or_null("latest")?.unwrap_or_default() })
 }
 
 /// The API token whose key, or old key, has this digest. Whether it holds is for the caller to check: [`Token::shown`].

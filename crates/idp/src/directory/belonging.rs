@@ -105,8 +105,16 @@ pub(super) async fn of(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Arc
 /// # Errors
 /// When the store fails or a sealed value cannot be opened.
 pub(super) async fn of_unchanged(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Arc<Belonging>, Error> {
-    let seq = revocation::latest(conn).await?;
-    match kept(ctx, pk, seq) {
+    let latest = revocation::latest(conn).await?;
+    as_of(ctx, conn, pk, latest).await
+}
+
+/// The same, where it is known already which revocation was the latest when the user was read.
+///
+/// # Errors
+/// When the store fails or a sealed value cannot be opened.
+pub(super) async fn as_of(ctx: &Context, conn: &mut Conn, pk: UserPk, latest: i64) -> Result<Arc<Belonging>, Error> {
+    match kept(ctx, pk, latest) {
         Some(kept) => Ok(kept),
         None => of(ctx, conn, pk).await,
     }

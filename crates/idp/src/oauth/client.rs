@@ -22,6 +22,7 @@ use super::params::Params;
 use super::{OAuthError, examine};
 use crate::access::Terms;
 use crate::context::{Context, Visitor};
+use crate::entitlements::Offered;
 use crate::error::Error;
 use crate::event::Keeping;
 use crate::event::failing::record_failing;
@@ -106,12 +107,14 @@ pub enum Proof {
     Signed(Signed),
 }
 
-/// A client, and the terms of its application.
+/// A client, and what its application rests on.
 pub struct Served {
     /// The client.
     pub client: Client,
     /// Who may use its application; nobody without one.
     pub terms: Terms,
+    /// What entitlements the application has; none without one.
+    pub offered: Offered,
     /// How events are kept.
     pub(crate) keeping: Keeping,
 }
@@ -152,12 +155,14 @@ impl Served {
     async fn read(ctx: &Context, pk: ProviderPk) -> Result<Option<Self>, Error> {
         let mut conn = ctx.db.read().await?;
         let Some(client) = Client::by_pk(&mut conn, pk).await? else { return Ok(None) };
-        let terms = match &client.application {
-            Some(application) => Terms::of(&mut conn, application).await?,
-            None => Terms::default(),
+        let (terms, offered) = match &client.application {
+            Some(application) => {
+                (Terms::of(&mut conn, application).await?, Offered::of(&mut conn, application.uuid).await?)
+            }
+            None => Default::default(),
         };
         let keeping = Keeping::of(&mut conn, "").await?;
-        Ok(Some(Self { client, terms, keeping }))
+        Ok(Some(Self { client, terms, offered, keeping }))
     }
 }
 

@@ -15,15 +15,15 @@ use portcullis_core::credentials::TOKEN_USER;
 use portcullis_store::Conn;
 use portcullis_store::account::Account;
 use portcullis_store::application::Application;
-use portcullis_store::token::{self, Token};
+use portcullis_store::token::{self, OfUsername, Token};
 use serde_json::{Value, json};
 
 use super::client::signed::{self, JWT_BEARER, OwnAssertion};
-use super::client::{Client, Proof, Signed};
+use super::client::{Client, Proof, Served, Signed};
 use super::code::context;
 use super::issue::Ground;
 use super::{OAuthError, examine};
-use crate::access::{self, Judged, Terms};
+use crate::access::{self, Judged};
 use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
@@ -201,7 +201,7 @@ fn packed(secret: &str) -> Option<(String, String)> {
 }
 
 /// Checks everything about a machine (OA-288, OA-296, OA-298, OA-400 … OA-404). A failure is counted and
-/// recorded here, a success by [`note_success`] or [`note`]. Without `terms`, those of the store are read.
+/// recorded here, a success by [`note_success`] or [`note`]. Without `served`, what decides is read from the store.
 ///
 /// # Errors
 /// [`OAuthError::InvalidGrant`] whatever the reason, [`OAuthError::Throttled`].
@@ -209,7 +209,7 @@ pub async fn prove(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
-    terms: Option<&Terms>,
+    served: Option<&Served>,
     variant: &mut Variant,
     wish: &Wish<'_>,
 ) -> Result<Proven, OAuthError> {
@@ -246,7 +246,7 @@ pub async fn prove(
     }
     let outcome = match refused {
         Some(reason) => Err(reason),
-        None => check(ctx, visitor, client, terms, variant, wish).await?,
+        None => check(ctx, visitor, client, served, variant, wish).await?,
     };
     match outcome {
         Ok(proven) => {
@@ -297,7 +297,7 @@ async fn check(
     ctx: &Context,
     visitor: &Visitor,
     client: &Client,
-    terms: Option<&Terms>,
+    served: Option<&Served>,
     variant: &Variant,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
@@ -312,14 +312,17 @@ async fn check(
     if let Variant::Verified(verified) = variant {
         event::add(&mut entries, "oauth_jwt", Value::Object(verified.claims().clone()));
     }
-    let entitlements = entitlements::names(&mut conn, &known.person, application.uuid).await?;
     let asked = context(entries).from(visitor);
-    let judged = match terms {
-        Some(terms) => {
+    let (entitlements, judged) = match served {
+        Some(Served { terms, offered, .. }) => {
             drop(conn);
-            access::judge_by(ctx, terms, &known.person, application, &asked).await?
+            let judged = access::judge_by(ctx, terms, &known.person, application, &asked).await?;
+            (offered.names(&known.person), judged)
         }
-        None => access::judge_after(ctx, conn, &known.person, application, &asked).await?,
+        None => {
+            let entitlements = entitlements::names(&mut conn, &known.person, application.uuid).await?;
+            (entitlements, access::judge_after(ctx, conn, &known.person, application, &asked).await?)
+        }
     };
     if !judged.decision.passing {
         return Ok(Err(DENIED));
@@ -348,10 +351,12 @@ async fn identified(
     let mut actor = None;
     let (person, app_password) = match variant {
         Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
-            Ok((_, token)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
-            Ok((_, token)) if !tokens::is_taken_from(&token, visitor.client) => return Ok(Err("network_not_allowed")),
-            Ok((_, token)) if !tokens::covers(&token, scopes) => return Ok(Err("scope_not_allowed")),
-            Ok((account, token)) => (directory::person_of_unchanged(ctx, conn, account).await?, Some(token)),
+            Ok((_, token, _)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
+            Ok((_, token, _)) if !tokens::is_taken_from(&token, visitor.client) => {
+                return Ok(Err("network_not_allowed"));
+            }
+            Ok((_, token, _)) if !tokens::covers(&token, scopes) => return Ok(Err("scope_not_allowed")),
+            Ok((account, token, latest)) => (directory::person_as_of(ctx, conn, account, latest).await?, Some(token)),
             Err(reason) => return Ok(Err(reason)),
         },
         Variant::Client(_) => (generated::person(ctx, conn, client).await?, None),
@@ -377,15 +382,16 @@ async fn identified(
     Ok(Ok(Known { person, app_password, actor }))
 }
 
-/// The user and app password that belong together. The work is the same for everybody (OA-298).
+/// The user and app password that belong together, and the latest revocation when they were read. The work is the same for
+/// everybody (OA-298).
 async fn owner(
     ctx: &Context,
     conn: &mut Conn,
     username: &str,
     password: &str,
-) -> Result<Result<(Account, Token), &'static str>, Error> {
+) -> Result<Result<(Account, Token, i64), &'static str>, Error> {
     let digest = tokens::digest(ctx, password);
-    let (found, token) = token::of_username(conn, username, &digest).await?;
+    let OfUsername { account: found, token, latest } = token::of_username(conn, username, &digest).await?;
     // Exactly this name (OA-295), and never an outpost's own account (OA-289).
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
@@ -393,7 +399,7 @@ async fn owner(
     let token = token.and_then(|token| token.shown(&digest, ctx.now())).filter(|_| !password.is_empty());
     Ok(match (found, token) {
         (Some(account), Some(_)) if !account.is_active => Err("user_inactive"),
-        (Some(account), Some(token)) => Ok((account, token)),
+        (Some(account), Some(token)) => Ok((account, token, latest)),
         (Some(_), None) => Err("wrong_app_password"),
         (None, _) => Err("unknown_user"),
     })

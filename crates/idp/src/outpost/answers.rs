@@ -117,7 +117,8 @@ pub async fn verify_password(
 ) -> Result<Grant, OutpostError> {
     let built_at = ctx.epochs.present();
     let visitor = Visitor::at(from);
-    let Served { client, terms, keeping } = &*served(ctx, provider).await?;
+    let served = served(ctx, provider).await?;
+    let Served { client, keeping, .. } = &*served;
     let scopes = offered_scopes(&client.mappings);
     let wish = Wish { scopes: &scopes, grant_type: "client_credentials", code_verifier: None };
     let mut variant = match username.is_empty() {
@@ -126,7 +127,7 @@ pub async fn verify_password(
     };
     // Not checked once more below, as where a token is issued: whatever changes meanwhile bumps an epoch, and an
     // identity that was built before it is not used.
-    let proven = machine::prove(ctx, &visitor, client, Some(terms), &mut variant, &wish).await?;
+    let proven = machine::prove(ctx, &visitor, client, Some(&served), &mut variant, &wish).await?;
     let application = client.application.as_ref().ok_or(OutpostError::Refused)?;
     let note = machine::note(ctx, keeping, &visitor, client, application, &proven).ok_or(OutpostError::Refused)?;
     ctx.notes.write(&ctx.db, note).await?;

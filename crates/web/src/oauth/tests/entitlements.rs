@@ -79,6 +79,8 @@ async fn co_151_a_gained_entitlement_disturbs_nobody() {
     let (entitlement, binding) = held(&wiki, "write").await;
     assert!(wiki.is_active(text(&token, "access_token")).await);
     assert!(outpost::still_stands(ctx, wiki.pk(), &grant.bearings).await.expect("answers"));
+    let told = outpost::verify_password(ctx, wiki.pk(), "ada", KEY, FROM).await.expect("holds").claims.entitlements;
+    assert_eq!(told, ["read", "write"], "and is told at the next look");
     wiki.site.admin(Method::DELETE, &binding, None).await;
     wiki.site.admin(Method::DELETE, &entitlement, None).await;
     assert!(wiki.is_active(text(&token, "access_token")).await, "nobody was told of it");
