@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::{Builder, Uuid};
 
+use crate::clock::Timestamp;
+
 /// A source of unpredictable bytes. The process has one, at its edge; tests may bring a repeatable one.
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`. An implementation that cannot must end the process rather than return.
@@ -36,6 +38,12 @@ impl dyn Entropy {
     /// A random UUID (version 4).
     pub fn uuid(&self) -> Uuid {
         Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A random UUID that begins with the time (version 7): what is kept under such keys is added at the end of their index.
+    pub fn uuid_at(&self, now: Timestamp) -> Uuid {
+        let milliseconds = u64::try_from(now.0 / 1000).unwrap_or_default();
+        Builder::from_unix_timestamp_millis(milliseconds, &self.bytes()).into_uuid()
     }
 
     fn pick(&self, length: usize, alphabet: &[u8]) -> String {
@@ -81,5 +89,14 @@ mod tests {
         assert!(key.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert_eq!(entropy.token().len(), 43);
         assert_ne!(entropy.token(), entropy.token());
+    }
+
+    /// Keys that begin with the time are in its order, each another one, and even a time before all times gives one.
+    #[test]
+    fn keys_begin_with_the_time() {
+        let entropy: &dyn Entropy = &SystemEntropy;
+        let [before, now, then, later] = [-1, 1_000_000, 1_000_000, 1_001_000].map(|at| entropy.uuid_at(Timestamp(at)));
+        assert!(before < now && before < then && now < later && then < later && now != then);
+        assert_eq!(later.get_version_num(), 7);
     }
 }

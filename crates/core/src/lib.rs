@@ -17,6 +17,7 @@ pub mod epoch;
 pub mod header;
 pub mod host;
 pub mod id;
+pub mod json;
 pub mod keys;
 pub mod label;
 pub mod marks;

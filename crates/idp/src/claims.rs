@@ -2,6 +2,7 @@
 
 use portcullis_core::attributes::{Attributes, merge};
 use portcullis_core::id::{MappingId, UserPk};
+use portcullis_core::json;
 use portcullis_store::application::Application;
 use portcullis_store::mapping::ScopeMapping;
 use portcullis_store::provider::Provider;
@@ -234,7 +235,7 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
             flaw(FlawKind::Protected(dropped));
         }
         merge(&mut all.claims, &said);
-        let bytes = Value::Object(said).to_string().len();
+        let bytes = json::length(&Value::Object(said));
         if all.largest.as_ref().is_none_or(|largest| largest.bytes < bytes) {
             all.largest = Some(Largest { mapping: mapping.pk, name: mapping.name.clone(), bytes });
         }

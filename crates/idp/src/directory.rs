@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use portcullis_core::attributes::{Attributes, SecretKeys, merge};
 use portcullis_core::id::{GroupId, UserPk};
+use portcullis_core::json::text_of;
 use portcullis_core::keys::sha256;
 use portcullis_store::account::Account;
 use portcullis_store::select::Slice;
@@ -164,7 +165,7 @@ pub(crate) fn team_place(pk: GroupId) -> String {
 }
 
 pub(crate) fn seal(ctx: &Context, place: &str, attributes: &Attributes) -> Vec<u8> {
-    let text = serde_json::Value::Object(attributes.clone()).to_string();
+    let text = text_of(attributes);
     ctx.keys.seal(place, text.as_bytes(), &*ctx.entropy)
 }
 

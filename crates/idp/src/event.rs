@@ -6,7 +6,10 @@ mod request;
 
 pub use listed::{ACTIONS, CUSTOM, Told, get, list, tell};
 
+use std::borrow::Cow;
+
 use portcullis_core::attributes::{Attributes, MASK};
+use portcullis_core::json;
 use portcullis_store::event::Event;
 use portcullis_store::{Conn, account, event};
 use serde_json::{Map, Value, json};
@@ -121,16 +124,16 @@ pub(crate) fn of(
     }
     context.extend(ctx.places.told(actor.client).map(|(key, value)| (key.to_owned(), value)));
     let mut context = Value::Object(context);
-    if context.to_string().len() > MAX_CONTEXT_BYTES {
+    if json::length(&context) > MAX_CONTEXT_BYTES {
         context = json!({
             "message": "Context was too long to be kept.",
-            "model": context.get("model").filter(|model| model.to_string().len() < MAX_CONTEXT_BYTES / 4),
+            "model": context.get("model").filter(|model| json::length(model) < MAX_CONTEXT_BYTES / 4),
             "http_request": request,
         });
     }
     let now = ctx.now();
     Event {
-        pk: ctx.entropy.uuid(),
+        pk: ctx.entropy.uuid_at(now),
         action: action.to_owned(),
         app: app.to_owned(),
         account: who,
@@ -222,30 +225,30 @@ pub fn attributes_diff(diff: &mut Value, before: &Attributes, after: &Attributes
 }
 
 /// Replaces every scalar under a key that sounds secret (CO-414). Items of a list are judged by its key.
-pub fn cleanse(value: Value) -> Value {
-    cleanse_under(value, false)
+pub fn cleanse(mut value: Value) -> Value {
+    cleanse_under(&mut value, false);
+    value
 }
 
-fn cleanse_under(value: Value, secret: bool) -> Value {
+fn cleanse_under(value: &mut Value, secret: bool) {
     match value {
-        Value::Object(object) => object
-            .into_iter()
-            .map(|(key, value)| {
+        Value::Object(object) => {
+            for (key, value) in object {
                 // What a diff calls `previous` and `new` is judged by the field it belongs to.
-                let secret = if key == "previous" || key == "new" { secret } else { sounds_secret(&key) };
-                (key, cleanse_under(value, secret))
-            })
-            .collect(),
-        Value::Array(list) => list.into_iter().map(|value| cleanse_under(value, secret)).collect(),
-        Value::Null => Value::Null,
-        Value::Bool(_) | Value::Number(_) | Value::String(_) if secret => Value::String(CLEANSED.to_owned()),
-        plain => plain,
+                let secret = if key == "previous" || key == "new" { secret } else { sounds_secret(key) };
+                cleanse_under(value, secret);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| cleanse_under(value, secret)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if secret => *value = Value::String(CLEANSED.to_owned()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 fn sounds_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    !EXEMPT.contains(&key.as_str()) && SECRET.iter().any(|word| key.contains(word))
+    let is_lower = key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    let key = if is_lower { Cow::Borrowed(key) } else { Cow::Owned(key.to_lowercase()) };
+    !EXEMPT.contains(&&*key) && SECRET.iter().any(|word| key.contains(word))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What happened (CO section 14). Events are added and, when their time is over, removed; never changed.
 
 use portcullis_core::clock::Timestamp;
+use portcullis_core::json;
 use serde_json::Value;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -86,9 +87,9 @@ pub async fn insert_all(conn: &mut Conn, events: impl IntoIterator<Item = &Event
                 row.push_bind(event.pk.to_string())
                     .push_bind(&event.action)
                     .push_bind(&event.app)
-                    .push_bind(event.account.to_string())
-                    .push_bind(event.context.to_string())
-                    .push_bind(event.brand.to_string())
+                    .push_bind(json::text(&event.account))
+                    .push_bind(json::text(&event.context))
+                    .push_bind(json::text(&event.brand))
                     .push_bind(&event.client_ip)
                     .push_bind(event.created.0)
                     .push_bind(event.expires.0)
@@ -234,8 +235,8 @@ pub async fn pseudonymise(conn: &mut Conn, event: &Event) -> Result<(), StoreErr
          WHERE pk = $1",
     )
     .bind(event.pk.to_string())
-    .bind(event.account.to_string())
-    .bind(event.context.to_string())
+    .bind(json::text(&event.account))
+    .bind(json::text(&event.context))
     .bind(&event.client_ip)
     .bind(storable(text(&event.account, "/username").unwrap_or_default()))
     .bind(about::tried(event))

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::clock::Timestamp;
 use portcullis_core::duration;
 use portcullis_core::id::{ProviderPk, SourceId, UserPk};
+use portcullis_core::json::text_of;
 use portcullis_core::keys::Purpose;
 use portcullis_store::application::Application;
 use portcullis_store::grant::{self, AccessToken};
@@ -466,7 +467,7 @@ pub fn assertion_of(ctx: &Context, record: &AccessToken) -> Result<Option<ClaimS
 }
 
 fn seal(ctx: &Context, place: &str, claims: &ClaimSet) -> Vec<u8> {
-    ctx.keys.seal(place, Value::Object(claims.clone()).to_string().as_bytes(), &*ctx.entropy)
+    ctx.keys.seal(place, text_of(claims).as_bytes(), &*ctx.entropy)
 }
 
 fn open(ctx: &Context, place: String, sealed: &[u8]) -> Result<ClaimSet, Error> {

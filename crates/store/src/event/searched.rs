@@ -1,6 +1,7 @@
 //! What a search of events looks at (CO-525): kept beside each event, short and in lower case, so that it is not looked for in
 //! all that an event holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -28,10 +29,11 @@ const USUAL: [&str; 14] = [
 
 /// Key, action, part, address; what is known of who did it and what it is about: each word once.
 pub(super) fn of(event: &Event) -> String {
+    let key = event.pk.to_string();
     let mut found = Found::default();
-    found.add(&event.pk.to_string());
-    found.add(&event.action);
-    found.add(&event.app);
+    found.add(key.as_str());
+    found.add(event.action.as_str());
+    found.add(event.app.as_str());
     found.add(event.client_ip.as_deref().unwrap_or_default());
     found.add_all(&event.account);
     found.add_all(&event.context);
@@ -39,14 +41,17 @@ pub(super) fn of(event: &Event) -> String {
 }
 
 #[derive(Default)]
-struct Found {
+struct Found<'a> {
     text: String,
-    seen: BTreeSet<String>,
+    seen: BTreeSet<Cow<'a, str>>,
 }
 
-impl Found {
-    fn add(&mut self, word: &str) {
-        let word = word.to_ascii_lowercase();
+impl<'a> Found<'a> {
+    fn add(&mut self, word: impl Into<Cow<'a, str>>) {
+        let mut word = word.into();
+        if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            word.to_mut().make_ascii_lowercase();
+        }
         if word.is_empty() || self.seen.contains(&word) {
             return;
         }
@@ -58,15 +63,15 @@ impl Found {
         self.seen.insert(word);
     }
 
-    fn add_all(&mut self, value: &Value) {
+    fn add_all(&mut self, value: &'a Value) {
         match value {
-            Value::String(text) => self.add(text),
-            Value::Number(number) => self.add(&number.to_string()),
+            Value::String(text) => self.add(text.as_str()),
+            Value::Number(number) => self.add(number.to_string()),
             Value::Array(list) => list.iter().for_each(|value| self.add_all(value)),
             Value::Object(object) => {
                 for (name, value) in object {
                     if !USUAL.contains(&name.as_str()) {
-                        self.add(name);
+                        self.add(name.as_str());
                     }
                     self.add_all(value);
                 }
