@@ -19,7 +19,7 @@ fn main() {
         for _ in 0..ROUNDS {
             let mut merged = Attributes::new();
             for group in &groups {
-                merge(&mut merged, group);
+                merge(&mut merged, group.clone());
             }
             black_box(merged);
         }

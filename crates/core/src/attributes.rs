@@ -59,14 +59,14 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 
 /// Merges later attributes onto earlier ones: objects key by key, lists end to end, anything else is
 /// replaced (CO-065).
-pub fn merge(earlier: &mut Attributes, later: &Attributes) {
+pub fn merge(earlier: &mut Attributes, later: Attributes) {
     for (key, value) in later {
-        match (earlier.get_mut(key), value) {
+        match (earlier.get_mut(&key), value) {
             (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            (Some(Value::Array(old)), Value::Array(new)) => old.extend(new.iter().cloned()),
-            (Some(old), new) => *old = new.clone(),
+            (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
+            (Some(old), new) => *old = new,
             (None, new) => {
-                earlier.insert(key.clone(), new.clone());
+                earlier.insert(key, new);
             }
         }
     }
@@ -242,7 +242,7 @@ mod tests {
             (json!({"a": "x"}), json!({"a": 7}), json!({"a": 7})),
         ] {
             let mut result = object(earlier.clone());
-            merge(&mut result, &object(later.clone()));
+            merge(&mut result, object(later.clone()));
             assert_eq!(Value::Object(result), merged, "{earlier} + {later}");
         }
     }
@@ -254,8 +254,8 @@ mod tests {
         let user = object(json!({"list": [2], "nested": {"list": [2]}}));
         let run = || {
             let mut result = Attributes::new();
-            merge(&mut result, &group);
-            merge(&mut result, &user);
+            merge(&mut result, group.clone());
+            merge(&mut result, user.clone());
             result
         };
         assert_eq!(run(), run());

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The text of a value: what its `Display` writes, without the way through a formatter for each of its parts.
@@ -17,8 +18,17 @@ pub fn text_of(object: &Map<String, Value>) -> String {
 
 /// How many bytes [`text`] has.
 pub fn length(value: &Value) -> usize {
+    counted(value)
+}
+
+/// How many bytes [`text_of`] has.
+pub fn length_of(object: &Map<String, Value>) -> usize {
+    counted(object)
+}
+
+fn counted(written: &impl Serialize) -> usize {
     let mut counted = Counted(0);
-    let _ = serde_json::to_writer(&mut counted, value);
+    let _ = serde_json::to_writer(&mut counted, written);
     counted.0
 }
 
@@ -47,7 +57,11 @@ mod tests {
         for value in [json!(null), json!({"a\"\n": [1.5, true, "ä\u{0}\u{1f600}"], "": {}}), json!("x".repeat(1000))] {
             let written = value.to_string();
             assert_eq!((text(&value), length(&value)), (written.clone(), written.len()));
-            assert!(value.as_object().is_none_or(|object| text_of(object) == written));
+            assert!(
+                value
+                    .as_object()
+                    .is_none_or(|object| { text_of(object) == written && length_of(object) == written.len() })
+            );
         }
     }
 }

@@ -234,8 +234,8 @@ pub async fn mapped(ctx: &Context, asked: &Asked<'_>) -> Mapped {
         if !dropped.is_empty() {
             flaw(FlawKind::Protected(dropped));
         }
-        merge(&mut all.claims, &said);
-        let bytes = json::length(&Value::Object(said));
+        let bytes = json::length_of(&said);
+        merge(&mut all.claims, said);
         if all.largest.as_ref().is_none_or(|largest| largest.bytes < bytes) {
             all.largest = Some(Largest { mapping: mapping.pk, name: mapping.name.clone(), bytes });
         }
@@ -447,7 +447,7 @@ mod tests {
         for mapping in mappings.iter().filter(|mapping| granted.contains(&mapping.scope_name)) {
             let native = Native::of(&mapping.expression).expect("native");
             let said = native.evaluate(Some(provider), person, entitlements);
-            merge(&mut claims, said.as_object().expect("object"));
+            merge(&mut claims, said.as_object().expect("object").clone());
         }
         claims
     }

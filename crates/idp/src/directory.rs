@@ -111,7 +111,7 @@ pub async fn person_as_of(ctx: &Context, conn: &mut Conn, account: Account, late
 fn whole(ctx: &Context, belonging: &Belonging, account: Account) -> Result<Person, Error> {
     let own_attributes = account_attributes(ctx, &account)?;
     let mut effective_attributes = belonging.attributes.clone();
-    merge(&mut effective_attributes, &own_attributes);
+    merge(&mut effective_attributes, own_attributes.clone());
     Ok(Person {
         uid: uid(ctx, account.pk),
         is_superuser: belonging.is_superuser,

@@ -313,7 +313,7 @@ pub async fn merged_attributes(
 ) -> Result<Attributes, Error> {
     let mut merged = Attributes::new();
     for entitlement in held(conn, person, application).await? {
-        merge(&mut merged, &attributes_of(ctx, &entitlement)?);
+        merge(&mut merged, attributes_of(ctx, &entitlement)?);
     }
     Ok(merged)
 }

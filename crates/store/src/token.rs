@@ -1,5 +1,7 @@
 //! API tokens and app passwords (CO section 5).
 
+use std::cmp::Reverse;
+
 use portcullis_core::clock::Timestamp;
 use portcullis_core::id::{ApplicationId, TokenId, UserPk};
 use portcullis_core::keys::Digest;
@@ -179,8 +181,9 @@ pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Re
     // Nobody's name is empty.
     let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
     let folded = if is_nobody { String::new() } else { fold(username) };
-    // The plus has SQLite look for the digest, and not through all tokens of the user.
-    let row = on!(conn, c => sqlx::query(
+    // The plus has SQLite look for the digest, and not through all tokens of the user. Of several with the same key the best
+    // is chosen below: SQLite would make a table of its own each time to sort them.
+    let rows = on!(conn, c => sqlx::query(
         "SELECT account.*, token.uuid AS token_uuid, token.identifier AS token_identifier,
              token.intent AS token_intent, token.account AS token_account, token.description AS token_description,
              token.key_digest AS token_key_digest, token.key_sealed AS token_key_sealed,
@@ -196,12 +199,20 @@ pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Re
          LEFT JOIN account ON account.username_folded = $1
          LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
              AND +token.account = coalesce(account.pk, -1) AND token.intent = 'app_password'
-         ORDER BY token.key_digest <> $2, token.expiring, token.expires DESC LIMIT 1",
-    ).bind(folded).bind(digest.as_slice()).fetch_one(c).await)?;
-    let account = row.small_or_null("pk")?.map(|_| Account::read(&row)).transpose()?;
-    let token = Prefixed("token_", &row);
-    let token = token.text_or_null("uuid")?.map(|_| Token::read(&token)).transpose()?;
-    Ok(OfUsername { account, token, latest: row.integer_or_null("latest")?.unwrap_or_default() })
+         LIMIT 100",
+    ).bind(folded).bind(digest.as_slice()).fetch_all(c).await)?;
+    let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound.into()) };
+    let account = row.small_or_null("pk")?.map(|_| Account::read(row)).transpose()?;
+    let latest = row.integer_or_null("latest")?.unwrap_or_default();
+    let mut tokens = Vec::new();
+    for row in &rows {
+        let token = Prefixed("token_", row);
+        if token.text_or_null("uuid")?.is_some() {
+            tokens.push(Token::read(&token)?);
+        }
+    }
+    let rank = |token: &Token| (token.key_digest != digest, token.expiring, Reverse(token.expires));
+    Ok(OfUsername { account, token: tokens.into_iter().min_by_key(rank), latest })
 }
 
 /// The API token whose key, or old key, has this digest. Whether it holds is for the caller to check: [`Token::shown`].

@@ -131,7 +131,7 @@ async fn read(ctx: &Context, conn: &mut Conn, pk: UserPk) -> Result<Belonging, E
     let teams: Vec<_> = joined.into_iter().map(|joined| joined.team).collect();
     let mut attributes = Attributes::new();
     for team in &teams {
-        merge(&mut attributes, &team_attributes(ctx, team)?);
+        merge(&mut attributes, team_attributes(ctx, team)?);
     }
     let is_superuser = teams.iter().any(|team| team.is_superuser);
     Ok(Belonging { teams: Arc::new(teams), direct, is_superuser, attributes })

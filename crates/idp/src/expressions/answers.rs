@@ -248,12 +248,12 @@ impl<'a> World<'a> {
         let mut merged = Attributes::new();
         if let Some(http) = self.request.http.as_deref().filter(|_| with_brand) {
             let brand = brands::of_host(&mut conn, &http.host).await?;
-            merge(&mut merged, &secrets.without(&brands::attributes(self.ctx, &brand)?, &[]));
+            merge(&mut merged, secrets.without(&brands::attributes(self.ctx, &brand)?, &[]));
         }
         for team in person.teams.iter() {
-            merge(&mut merged, &secrets.without(&team_attributes(self.ctx, team)?, kept));
+            merge(&mut merged, secrets.without(&team_attributes(self.ctx, team)?, kept));
         }
-        merge(&mut merged, &secrets.without(&person.own_attributes, kept));
+        merge(&mut merged, secrets.without(&person.own_attributes, kept));
         Ok(merged)
     }
 

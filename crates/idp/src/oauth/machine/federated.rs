@@ -85,7 +85,7 @@ pub(super) async fn describe(
             Ok(answer) => {
                 if let Value::Object(mut more) = answer.value {
                     more.retain(|_, value| !value.is_null());
-                    merge(&mut said, &more);
+                    merge(&mut said, more);
                 }
                 mappings::record(ctx, &visitor.stranger(""), &mapping.name, &answer.events).await?;
             }
