@@ -163,11 +163,9 @@ enum Verdict {
 }
 
 struct Buckets {
-    subject: Digest,
     name_and_address: Digest,
-    /// User names with which the address has failed, and this one among them.
+    /// User names with which the address has failed.
     identifiers: Digest,
-    identifier: Digest,
     address: Digest,
     /// None without a name: everybody's attempts would count as one user's.
     name: Option<Digest>,
@@ -177,19 +175,22 @@ impl Attempt<'_> {
     fn buckets(&self, ctx: &Context) -> Buckets {
         let address = network(self.address).to_string();
         let name = short(self.username);
-        let digest = |parts: &[&str]| {
-            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-            ctx.keys.digest(Purpose::FailureBucket, &parts)
-        };
         Buckets {
-            subject: subject(ctx, self.username),
-            identifiers: digest(&["identifiers", &address]),
-            identifier: digest(&["identifier", &address, &name]),
-            name_and_address: digest(&["name-and-address", &address, self.client, &name]),
-            address: digest(&["address", &address]),
-            name: (!name.is_empty()).then(|| digest(&["name", &name])),
+            identifiers: bucket(ctx, ["identifiers", &address]),
+            name_and_address: bucket(ctx, ["name-and-address", &address, self.client, &name]),
+            address: bucket(ctx, ["address", &address]),
+            name: (!name.is_empty()).then(|| bucket(ctx, ["name", &name])),
         }
     }
+
+    /// This user name, among those with which the address has failed.
+    fn identifier(&self, ctx: &Context) -> Digest {
+        bucket(ctx, ["identifier", &network(self.address).to_string(), &short(self.username)])
+    }
+}
+
+fn bucket<const N: usize>(ctx: &Context, parts: [&str; N]) -> Digest {
+    ctx.keys.digest(Purpose::FailureBucket, &parts.map(str::as_bytes))
 }
 
 /// A user name as counters know it. Longer ones are nobody's.
@@ -199,7 +200,7 @@ fn short(name: &str) -> String {
 
 /// Whose counters an administrator clears (CO-445).
 pub(crate) fn subject(ctx: &Context, name: &str) -> Digest {
-    ctx.keys.digest(Purpose::FailureBucket, &[b"subject", short(name).as_bytes()])
+    bucket(ctx, ["subject", &short(name)])
 }
 
 /// The part of an address that one customer of a provider has: an IPv4 address, an IPv6 /64.
@@ -261,17 +262,18 @@ async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<
 /// When the database fails.
 pub async fn failed(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<(), StoreError> {
     let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
+    let subject = subject(ctx, attempt.username);
     let address_window = now.plus_seconds(limits.address_window_seconds.into());
-    let counted = Counted { bucket: &buckets.name_and_address, subject: Some(&buckets.subject), limit: i64::MAX };
+    let counted = Counted { bucket: &buckets.name_and_address, subject: Some(&subject), limit: i64::MAX };
     let ends = now.plus_seconds(limits.name_and_address_window_seconds.into());
     failure::add_up_to(conn, &counted, now, ends).await?;
     let counted = Counted { bucket: &buckets.address, subject: None, limit: limits.per_address.into() };
     failure::add_up_to(conn, &counted, now, address_window).await?;
     if let Some(bucket) = &buckets.name {
-        let counted = Counted { bucket, subject: Some(&buckets.subject), limit: i64::MAX };
+        let counted = Counted { bucket, subject: Some(&subject), limit: i64::MAX };
         failure::add_up_to(conn, &counted, now, now.plus_seconds(limits.name_window_seconds.into())).await?;
         let window = now.plus_seconds(limits.identifiers_window_seconds.into());
-        if failure::add(conn, &buckets.identifier, now, window).await?.count == 1 {
+        if failure::add(conn, &attempt.identifier(ctx), now, window).await?.count == 1 {
             let counted = Counted { bucket: &buckets.identifiers, subject: None, limit: limits.identifiers.into() };
             failure::add_up_to(conn, &counted, now, window).await?;
         }
