@@ -7,13 +7,20 @@ use serde_json::{Map, Value};
 
 /// The text of a value: what its `Display` writes, without the way through a formatter for each of its parts.
 pub fn text(value: &Value) -> String {
-    // Keys are text, and memory takes all that is written to it.
-    serde_json::to_string(value).unwrap_or_default()
+    written(value)
 }
 
 /// The text of an object, which need not be made a value for it.
 pub fn text_of(object: &Map<String, Value>) -> String {
-    serde_json::to_string(object).unwrap_or_default()
+    written(object)
+}
+
+fn written(value: &impl Serialize) -> String {
+    // Most are longer than what a text that grows begins with.
+    let mut text = Vec::with_capacity(512);
+    // Keys are text, memory takes all that is written to it, and JSON is UTF-8.
+    let _ = serde_json::to_writer(&mut text, value);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// How many bytes [`text`] has.

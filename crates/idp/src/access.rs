@@ -238,6 +238,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Whether policies are among them, which are told of the request.
+    pub fn name_policies(&self) -> bool {
+        !self.policies.is_empty()
+    }
+
     /// The terms at present.
     ///
     /// # Errors

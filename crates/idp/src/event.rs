@@ -177,8 +177,8 @@ pub fn log(event: &Event) {
     tracing::info!(
         event = "Created Event",
         action = event.action,
-        user = %event.account,
-        context = %event.context,
+        user = %json::text(&event.account),
+        context = %json::text(&event.context),
         client_ip = event.client_ip.as_deref().unwrap_or_default(),
         pk = %event.pk,
     );

@@ -238,7 +238,7 @@ pub async fn statement(ctx: &Context, basis: &Basis<'_>) -> Result<Statement, OA
     let (expires, auth_time) = basis.times(now);
     let subject = claims::subject(provider, basis.person).ok_or(OAuthError::Unissuable(NO_SUBJECT))?;
     let jti = ctx.entropy.alphanumeric(40);
-    let mut said = ClaimSet::new();
+    let mut said = ClaimSet::with_capacity(32);
     let mut say = |name: &str, value: Value| said.insert(name.to_owned(), value);
     say("iss", json!(issuer(ctx, provider, &basis.application.slug)));
     say("sub", json!(subject));

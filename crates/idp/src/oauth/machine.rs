@@ -23,7 +23,7 @@ use super::client::{Client, Proof, Served, Signed};
 use super::code::context;
 use super::issue::Ground;
 use super::{OAuthError, examine};
-use crate::access::{self, Judged};
+use crate::access::{self, AccessContext, Judged};
 use crate::change::Change;
 use crate::context::{Context, Visitor};
 use crate::directory::{self, Person};
@@ -307,12 +307,11 @@ async fn check(
         Ok(known) => known,
         Err(reason) => return Ok(Err(reason)),
     };
-    let mut entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
-        "oauth_code_verifier": wish.code_verifier});
-    if let Variant::Verified(verified) = variant {
-        event::add(&mut entries, "oauth_jwt", Value::Object(verified.claims().clone()));
-    }
-    let asked = context(entries).from(visitor);
+    let asked = match served {
+        // Nobody asks what the request is about.
+        Some(served) if !served.terms.name_policies() => AccessContext::default(),
+        _ => told(visitor, variant, wish),
+    };
     let (entitlements, judged) = match served {
         Some(Served { terms, offered, .. }) => {
             drop(conn);
@@ -329,6 +328,16 @@ async fn check(
     }
     let Known { person, app_password, actor } = known;
     Ok(Ok(Proven { person, app_password, actor, entitlements, failed_before: true, judged }))
+}
+
+/// What policies are told of the request.
+fn told(visitor: &Visitor, variant: &Variant, wish: &Wish<'_>) -> AccessContext {
+    let mut entries = json!({"oauth_scopes": wish.scopes, "oauth_grant_type": wish.grant_type,
+        "oauth_code_verifier": wish.code_verifier});
+    if let Variant::Verified(verified) = variant {
+        event::add(&mut entries, "oauth_jwt", Value::Object(verified.claims().clone()));
+    }
+    context(entries).from(visitor)
 }
 
 /// Somebody who proved who they are.
