@@ -17,7 +17,8 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
 use portcullis_store::account::Account;
-use portcullis_store::failure::Counted;
+use portcullis_store::failure::{Counted, Failures};
+use portcullis_store::token::{self, OfUsername};
 use portcullis_store::{Conn, StoreError, Tx, failure};
 
 pub use gate::Turn;
@@ -171,6 +172,13 @@ struct Buckets {
     name: Option<Digest>,
 }
 
+impl Buckets {
+    /// Those that say whether an attempt is examined, for [`judge`].
+    fn asked(&self) -> failure::Buckets<'_> {
+        [Some(&self.name_and_address), Some(&self.address), Some(&self.identifiers), self.name.as_ref()]
+    }
+}
+
 impl Attempt<'_> {
     fn buckets(&self, ctx: &Context) -> Buckets {
         let address = network(self.address).to_string();
@@ -216,6 +224,30 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 /// # Errors
 /// [`NotExamined`].
 pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<Turn, NotExamined> {
+    Ok(admit_with(ctx, attempt, cost, None).await?.0)
+}
+
+/// The same for who shows an app password with this digest, with what the store says of it: one question tells that, and
+/// what was tried before. Who is not admitted learns nothing of it.
+///
+/// # Errors
+/// [`NotExamined`].
+pub async fn admit_owner(
+    ctx: &Context,
+    attempt: &Attempt<'_>,
+    app_password: &Digest,
+) -> Result<(Turn, OfUsername), NotExamined> {
+    let (turn, found) = admit_with(ctx, attempt, Cost::Lookup, Some(app_password)).await?;
+    Ok((turn, found.unwrap_or_default()))
+}
+
+async fn admit_with(
+    ctx: &Context,
+    attempt: &Attempt<'_>,
+    cost: Cost,
+    app_password: Option<&Digest>,
+) -> Result<(Turn, Option<OfUsername>), NotExamined> {
+    let buckets = attempt.buckets(ctx);
     let gate = match cost {
         Cost::Hash => &HASHES,
         Cost::Lookup => &LOOKUPS,
@@ -223,11 +255,20 @@ pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<T
     let mut delayed = false;
     loop {
         let mut turn = gate.pass(network(attempt.address)).await.ok_or(NotExamined::Busy)?;
-        match judge(ctx, &mut ctx.db.read().await?, attempt).await? {
+        let (mut conn, now) = (ctx.db.read().await?, ctx.now());
+        let (failures, found) = match app_password {
+            Some(digest) => {
+                let found = token::of_username(&mut conn, attempt.username, digest, buckets.asked(), now).await?;
+                (found.failures, Some(found))
+            }
+            None => (failure::get_each(&mut conn, buckets.asked(), now).await?, None),
+        };
+        drop(conn);
+        match judge(&ctx.limits, failures, now) {
             Verdict::Refuse { retry_after_seconds } => return Err(NotExamined::Throttled { retry_after_seconds }),
             Verdict::Examine { delay, failed_before } if delayed || delay.is_zero() => {
                 turn.failed_before = failed_before;
-                return Ok(turn);
+                return Ok((turn, found));
             }
             Verdict::Examine { delay, .. } => {
                 drop(turn);
@@ -238,22 +279,20 @@ pub async fn admit(ctx: &Context, attempt: &Attempt<'_>, cost: Cost) -> Result<T
     }
 }
 
-async fn judge(ctx: &Context, conn: &mut Conn, attempt: &Attempt<'_>) -> Result<Verdict, StoreError> {
-    let (now, limits, buckets) = (ctx.now(), &ctx.limits, attempt.buckets(ctx));
-    let asked =
-        [Some(&buckets.name_and_address), Some(&buckets.address), Some(&buckets.identifiers), buckets.name.as_ref()];
-    let [name_and_address, address, identifiers, name] = failure::get_each(conn, asked, now).await?;
+/// What the failures of [`Buckets::asked`] come to.
+fn judge(limits: &Limits, failures: [Option<Failures>; 4], now: Timestamp) -> Verdict {
+    let [name_and_address, address, identifiers, name] = failures;
     for (failures, limit) in [
         (name_and_address, limits.per_name_and_address),
         (address, limits.per_address),
         (identifiers, limits.identifiers),
     ] {
         if let Some(failures) = failures.filter(|failures| failures.count >= i64::from(limit)) {
-            return Ok(Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) });
+            return Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) };
         }
     }
     let by_name = name.map_or(0, |failures| failures.count);
-    Ok(Verdict::Examine { delay: limits.delay(by_name), failed_before: name_and_address.is_some() })
+    Verdict::Examine { delay: limits.delay(by_name), failed_before: name_and_address.is_some() }
 }
 
 /// Counts a failed attempt.

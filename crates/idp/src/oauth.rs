@@ -162,11 +162,17 @@ pub async fn by_slug(
 
 /// Lets an attempt be examined, perhaps after a delay, or refuses it unexamined (OA-680).
 async fn examine(ctx: &Context, attempt: &Attempt<'_>) -> Result<Turn, OAuthError> {
-    limits::admit(ctx, attempt, Cost::Lookup).await.map_err(|error| match error {
-        NotExamined::Throttled { retry_after_seconds } => OAuthError::Throttled { retry_after_seconds },
-        NotExamined::Busy => OAuthError::Unavailable(Error::Busy),
-        NotExamined::Store(error) => OAuthError::Unavailable(error.into()),
-    })
+    Ok(limits::admit(ctx, attempt, Cost::Lookup).await?)
+}
+
+impl From<NotExamined> for OAuthError {
+    fn from(error: NotExamined) -> Self {
+        match error {
+            NotExamined::Throttled { retry_after_seconds } => Self::Throttled { retry_after_seconds },
+            NotExamined::Busy => Self::Unavailable(Error::Busy),
+            NotExamined::Store(error) => Self::Unavailable(error.into()),
+        }
+    }
 }
 
 /// Consumed codes are remembered for so long after their end (OA-245), in seconds.

@@ -64,6 +64,7 @@ mod keys;
 mod lists;
 mod schema;
 mod server;
+mod tokens;
 
 fn uuid() -> Uuid {
     let entropy: &dyn Entropy = &SystemEntropy;

@@ -38,13 +38,16 @@ pub async fn get(conn: &mut Conn, bucket: &Digest, now: Timestamp) -> Result<Opt
     ).bind(bucket.as_slice()).bind(now.0).fetch_optional(c).await))
 }
 
+/// Buckets that are asked about together; of none there are no failures.
+pub type Buckets<'a> = [Option<&'a Digest>; 4];
+
 /// The failures of up to four buckets, in their order, with one question.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn get_each(
     conn: &mut Conn,
-    buckets: [Option<&Digest>; 4],
+    buckets: Buckets<'_>,
     now: Timestamp,
 ) -> Result<[Option<Failures>; 4], StoreError> {
     struct Of(Vec<u8>, Failures);

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::account::Account;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
+use crate::failure::{Buckets, Failures};
 use crate::row::{Columns, NUL, Prefixed, Record, many, maybe};
 use crate::select::{Listed, Select, Slice};
 
@@ -162,7 +163,7 @@ pub async fn by_digest(conn: &mut Conn, account: UserPk, digest: &Digest) -> Res
 }
 
 /// What belongs to a user name, all as it was at the same moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfUsername {
     /// Who has it.
     pub account: Option<Account>,
@@ -170,17 +171,26 @@ pub struct OfUsername {
     pub token: Option<Token>,
     /// [`revocation::latest`](crate::revocation::latest).
     pub latest: i64,
+    /// Those of the buckets that were asked about, in their order.
+    pub failures: [Option<Failures>; 4],
 }
 
-/// Who has a user name, and their app password with a digest, with one question. The work is the same when there
-/// is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
+/// Who has a user name, their app password with a digest, and the failures of some buckets, with one question. The work is
+/// the same when there is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Result<OfUsername, StoreError> {
+pub async fn of_username(
+    conn: &mut Conn,
+    username: &str,
+    digest: &Digest,
+    buckets: Buckets<'_>,
+    now: Timestamp,
+) -> Result<OfUsername, StoreError> {
     // Nobody's name is empty.
     let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
     let folded = if is_nobody { String::new() } else { fold(username) };
+    let [first, second, third, fourth] = buckets.map(|bucket| bucket.map(Digest::as_slice));
     // The plus has SQLite look for the digest, and not through all tokens of the user. Of several with the same key the best
     // is chosen below: SQLite would make a table of its own each time to sort them.
     let rows = on!(conn, c => sqlx::query(
@@ -194,13 +204,30 @@ pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Re
              token.old_key_digest AS token_old_key_digest, token.old_key_ends AS token_old_key_ends,
              token.old_key_used AS token_old_key_used, token.reminded AS token_reminded,
              token.allowed_scopes AS token_allowed_scopes, token.needs_rotation AS token_needs_rotation,
-             (SELECT max(seq) FROM revocation) AS latest
+             (SELECT max(seq) FROM revocation) AS latest,
+             first.failures AS first_failures, first.last AS first_last, first.window_ends AS first_window_ends,
+             second.failures AS second_failures, second.last AS second_last, second.window_ends AS second_window_ends,
+             third.failures AS third_failures, third.last AS third_last, third.window_ends AS third_window_ends,
+             fourth.failures AS fourth_failures, fourth.last AS fourth_last, fourth.window_ends AS fourth_window_ends
          FROM (SELECT 1) AS nobody
          LEFT JOIN account ON account.username_folded = $1
          LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
              AND +token.account = coalesce(account.pk, -1) AND token.intent = 'app_password'
+         LEFT JOIN failure AS first ON first.bucket = $3 AND first.window_ends > $7
+         LEFT JOIN failure AS second ON second.bucket = $4 AND second.window_ends > $7
+         LEFT JOIN failure AS third ON third.bucket = $5 AND third.window_ends > $7
+         LEFT JOIN failure AS fourth ON fourth.bucket = $6 AND fourth.window_ends > $7
          LIMIT 100",
-    ).bind(folded).bind(digest.as_slice()).fetch_all(c).await)?;
+    )
+    .bind(folded)
+    .bind(digest.as_slice())
+    .bind(first)
+    .bind(second)
+    .bind(third)
+    .bind(fourth)
+    .bind(now.0)
+    .fetch_all(c)
+    .await)?;
     let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound.into()) };
     let account = row.small_or_null("pk")?.map(|_| Account::read(row)).transpose()?;
     let latest = row.integer_or_null("latest")?.unwrap_or_default();
@@ -212,7 +239,12 @@ pub async fn of_username(conn: &mut Conn, username: &str, digest: &Digest) -> Re
         }
     }
     let rank = |token: &Token| (token.key_digest != digest, token.expiring, Reverse(token.expires));
-    Ok(OfUsername { account, token: tokens.into_iter().min_by_key(rank), latest })
+    let failures_of = |prefix| {
+        let of = Prefixed(prefix, row);
+        of.integer_or_null("failures")?.map(|_| Failures::read(&of)).transpose()
+    };
+    let failures = [failures_of("first_")?, failures_of("second_")?, failures_of("third_")?, failures_of("fourth_")?];
+    Ok(OfUsername { account, token: tokens.into_iter().min_by_key(rank), latest, failures })
 }
 
 /// The API token whose key, or old key, has this digest. Whether it holds is for the caller to check: [`Token::shown`].

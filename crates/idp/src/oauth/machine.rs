@@ -224,7 +224,13 @@ pub async fn prove(
         _ => String::new(),
     };
     let attempt = Attempt { address: visitor.client, client: &client.provider.client_id, username: &username };
-    let turn = examine(ctx, &attempt).await?;
+    let (turn, found) = match variant {
+        Variant::AppPassword { password, .. } => {
+            let (turn, found) = limits::admit_owner(ctx, &attempt, &tokens::digest(ctx, password)).await?;
+            (turn, Some(found))
+        }
+        _ => (examine(ctx, &attempt).await?, None),
+    };
     let mut refused = None;
     if let Variant::Assertion(jwt) = variant {
         match assertion::verify(ctx, visitor, client, jwt, Kind::Any).await?.and_then(Verified::alone) {
@@ -246,7 +252,7 @@ pub async fn prove(
     }
     let outcome = match refused {
         Some(reason) => Err(reason),
-        None => check(ctx, visitor, client, served, variant, wish).await?,
+        None => check(ctx, visitor, client, served, variant, found, wish).await?,
     };
     match outcome {
         Ok(proven) => {
@@ -278,7 +284,7 @@ pub async fn confirm(
 ) -> Result<Proven, OAuthError> {
     let conn = change.conn();
     let application = client.application.as_ref().ok_or(OAuthError::InvalidGrant)?;
-    let known = identified(ctx, conn, visitor, client, variant, scopes).await?;
+    let known = identified(ctx, conn, visitor, client, variant, None, scopes).await?;
     let known = known.map_err(|_| OAuthError::InvalidGrant)?;
     if let Variant::Verified(verified) = variant
         && !verified.spend(ctx, conn).await?
@@ -299,11 +305,12 @@ async fn check(
     client: &Client,
     served: Option<&Served>,
     variant: &Variant,
+    found: Option<OfUsername>,
     wish: &Wish<'_>,
 ) -> Result<Result<Proven, &'static str>, Error> {
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let mut conn = ctx.db.read().await?;
-    let known = match identified(ctx, &mut conn, visitor, client, variant, wish.scopes).await? {
+    let known = match identified(ctx, &mut conn, visitor, client, variant, found, wish.scopes).await? {
         Ok(known) => known,
         Err(reason) => return Ok(Err(reason)),
     };
@@ -347,19 +354,20 @@ struct Known {
     actor: Option<Person>,
 }
 
-/// Who it is, or the reason that only the event tells.
+/// Who it is, or the reason that only the event tells. `found` is what the store says of an app password, if it was asked.
 async fn identified(
     ctx: &Context,
     conn: &mut Conn,
     visitor: &Visitor,
     client: &Client,
     variant: &Variant,
+    found: Option<OfUsername>,
     scopes: &[String],
 ) -> Result<Result<Known, &'static str>, Error> {
     let Some(application) = client.application.as_ref() else { return Ok(Err("no_application")) };
     let mut actor = None;
     let (person, app_password) = match variant {
-        Variant::AppPassword { username, password } => match owner(ctx, conn, username, password).await? {
+        Variant::AppPassword { username, password } => match owner(ctx, conn, username, password, found).await? {
             Ok((_, token, _)) if !tokens::opens(&token, application.uuid) => return Ok(Err("application_not_allowed")),
             Ok((_, token, _)) if !tokens::is_taken_from(&token, visitor.client) => {
                 return Ok(Err("network_not_allowed"));
@@ -398,9 +406,13 @@ async fn owner(
     conn: &mut Conn,
     username: &str,
     password: &str,
+    found: Option<OfUsername>,
 ) -> Result<Result<(Account, Token, i64), &'static str>, Error> {
     let digest = tokens::digest(ctx, password);
-    let OfUsername { account: found, token, latest } = token::of_username(conn, username, &digest).await?;
+    let OfUsername { account: found, token, latest, .. } = match found {
+        Some(found) => found,
+        None => token::of_username(conn, username, &digest, [None; 4], ctx.now()).await?,
+    };
     // Exactly this name (OA-295), and never an outpost's own account (OA-289).
     let found = found.filter(|account| {
         account.username == username && account.kind != "internal_service_account" && username != TOKEN_USER
