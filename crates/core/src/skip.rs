@@ -1,13 +1,13 @@
 //! Which targets are open to everybody: the skip expressions of a provider (PX-230 … PX-239).
 
 mod re2;
-
-use regex::Regex;
+mod rule;
 
 use crate::outpost::Mode;
 use crate::path;
 
 pub use re2::{BadExpression, compile};
+use rule::Rule;
 
 /// The most expressions that one provider may have (PX-239).
 const MOST: usize = 200;
@@ -30,7 +30,7 @@ pub struct SkipSet {
 
 #[derive(Clone, Debug)]
 struct Expression {
-    regex: Regex,
+    rule: Rule,
     with_query: bool,
 }
 
@@ -74,12 +74,12 @@ impl SkipSet {
         }
         let Some(decoded) = path::decode_normal(raw_path) else { return false };
         if !self.whole_url {
-            return self.expressions.iter().any(|expression| expression.regex.is_match(&decoded));
+            return self.expressions.iter().any(|expression| expression.rule.fits(&decoded));
         }
         let url = format!("{origin}{decoded}");
         self.expressions.iter().any(|expression| match query {
-            Some(query) if expression.with_query => expression.regex.is_match(&format!("{url}?{query}")),
-            _ => expression.regex.is_match(&url),
+            Some(query) if expression.with_query => expression.rule.fits(&format!("{url}?{query}")),
+            _ => expression.rule.fits(&url),
         })
     }
 }
@@ -87,13 +87,13 @@ impl SkipSet {
 impl Expression {
     fn compile(line: &str, whole_url: bool) -> Result<Self, BadExpression> {
         if !whole_url {
-            return Ok(Self { regex: compile(line)?, with_query: false });
+            return Ok(Self { rule: Rule::compile(line)?, with_query: false });
         }
         // A rule for one URL must not be satisfied by that URL inside another one (PX-236).
         let anchored = ["http:", "https:", "http[s]", "https?", "(http", "(?:http"].iter().any(|s| line.starts_with(s));
-        let regex =
-            if anchored { compile(line).and_then(|_| compile(&format!("^(?:{line})")))? } else { compile(line)? };
-        Ok(Self { regex, with_query: line.starts_with('^') && line.contains("\\?") })
+        let rule = Rule::compile(line)?;
+        let rule = if anchored { rule.at_the_start(line)? } else { rule };
+        Ok(Self { rule, with_query: line.starts_with('^') && line.contains("\\?") })
     }
 }
 
@@ -109,7 +109,7 @@ pub fn broad_lines<'a>(text: &'a str, mode: Mode, domain: &str) -> Vec<(usize, &
     let probes: Vec<String> = if whole_url { urls.collect() } else { paths.map(str::to_owned).to_vec() };
     let is_broad = |line: &str| {
         let compiled = Expression::compile(line, whole_url);
-        compiled.is_ok_and(|expression| probes.iter().any(|probe| expression.regex.is_match(probe)))
+        compiled.is_ok_and(|expression| probes.iter().any(|probe| expression.rule.fits(probe)))
     };
     let lines = text.split('\n').map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
     lines.filter(|(_, line)| is_broad(line)).map(|(number, line)| (number + 1, line)).collect()
