@@ -11,7 +11,8 @@ use crate::row::{Columns, Record, many, maybe};
 // By name, so that a test can ask the database how it runs them.
 const BY_DIGEST: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND digest = $2 AND expires > $3";
 const BY_FINGERPRINT: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND fingerprint = $2 AND expires > $3";
-const REPLACE: &str = "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3)";
+const REPLACE: &str =
+    "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3) RETURNING digest";
 const END: &str = "DELETE FROM proxy_session WHERE provider = $1 AND digest = $2";
 const END_OF_USER: &str = "DELETE FROM proxy_session WHERE user_uuid = $1";
 const END_OF_SID: &str = "DELETE FROM proxy_session WHERE sid = $1 AND sid <> '' AND ($2 IS NULL OR provider = $2)";
@@ -60,13 +61,14 @@ impl Record for ProxySession {
     }
 }
 
-/// Keeps a session; one with the same provider and fingerprint is replaced in the same step.
+/// Keeps a session; one with the same provider and fingerprint is replaced in the same step. Gives the digests of those that
+/// are gone.
 ///
 /// # Errors
 /// When the database fails, or the provider is gone.
-pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(REPLACE)
-        .bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).execute(c).await.map(drop))?;
+pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<Vec<Digest>, StoreError> {
+    let replaced = gone(on!(conn, c => sqlx::query(REPLACE)
+        .bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).fetch_all(c).await))?;
     on!(conn, c => sqlx::query(
         "INSERT INTO proxy_session (provider, digest, salt, source, fingerprint, user_uuid, sid, grant_sealed, created,
              expires)
@@ -83,7 +85,7 @@ pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<(), StoreErr
     .bind(session.created.0)
     .bind(session.expires.0)
     .execute(c).await.map(drop))?;
-    Ok(())
+    Ok(replaced.into_iter().filter(|digest| digest[..] != session.digest[..]).collect())
 }
 
 /// Remembers names of headers that claims have held (PX-221).
@@ -190,16 +192,26 @@ pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
     Ok(on!(conn, c => sqlx::query_scalar("SELECT count(*) FROM proxy_session").fetch_one(c).await)?)
 }
 
-/// Removes the `excess` oldest sessions, those made by header authentication first (PX-176).
+/// Removes the `excess` oldest sessions, those made by header authentication first (PX-176). Gives their digests.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn shed(conn: &mut Conn, excess: i64) -> Result<(), StoreError> {
-    on!(conn, c => sqlx::query(
+pub async fn shed(conn: &mut Conn, excess: i64) -> Result<Vec<Digest>, StoreError> {
+    gone(on!(conn, c => sqlx::query(
         "DELETE FROM proxy_session WHERE digest IN (
-             SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)",
-    ).bind(excess).execute(c).await.map(drop))?;
-    Ok(())
+             SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)
+         RETURNING digest",
+    ).bind(excess).fetch_all(c).await))
+}
+
+/// The digests of rows that were deleted.
+fn gone(rows: sqlx::Result<Vec<impl Columns>>) -> Result<Vec<Digest>, StoreError> {
+    let mut digests = Vec::new();
+    for row in rows? {
+        // One of another length is nobody's.
+        digests.extend(Digest::try_from(row.bytes("digest")?));
+    }
+    Ok(digests)
 }
 
 #[cfg(test)]

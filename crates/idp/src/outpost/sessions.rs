@@ -8,10 +8,11 @@ use portcullis_core::header;
 use portcullis_core::id::ProviderPk;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::outpost::{Bearings, Grant, SessionRecord, Source};
+use portcullis_store::Tx;
 use portcullis_store::proxy_session::{self, ProxySession};
 use serde::{Deserialize, Serialize};
 
-use crate::change::Embedded;
+use crate::change::{Embedded, Touched, tell};
 use crate::context::Context;
 use crate::error::Error;
 use crate::revocations;
@@ -81,10 +82,21 @@ pub async fn put(ctx: &Context, session: &SessionRecord) -> Result<(), Error> {
         expires: session.expires,
     };
     let mut tx = ctx.db.write().await?;
-    proxy_session::put(&mut tx, &row).await?;
+    let replaced = proxy_session::put(&mut tx, &row).await?;
     let added: Vec<_> = header::added_names(&grant.claims.ak_proxy.user_attributes).take(MOST_HEADERS).collect();
     proxy_session::remember_headers(&mut tx, session.provider, &added).await?;
-    Ok(tx.commit().await?)
+    commit(ctx, tx, replaced).await
+}
+
+/// Commits, and has whoever holds one of the sessions in memory that are gone now look again.
+async fn commit(ctx: &Context, mut tx: Tx, gone: Vec<Digest>) -> Result<(), Error> {
+    let gone: Vec<_> = gone.into_iter().map(|digest| Touched::Embedded(Embedded::Session(digest))).collect();
+    if ctx.db.is_shared() {
+        revocations::note(&mut tx, ctx.now(), &gone).await?;
+    }
+    tx.commit().await?;
+    gone.iter().for_each(|gone| tell(ctx, gone));
+    Ok(())
 }
 
 /// Finds a session by its cookie. Whether it still stands is for the caller to ask.
@@ -188,10 +200,8 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         let mut tx = ctx.db.write().await?;
         let removed = proxy_session::sweep(&mut tx, ctx.now(), BATCH).await?;
         let excess = proxy_session::count(&mut tx).await?.saturating_sub(MOST);
-        if excess > 0 {
-            proxy_session::shed(&mut tx, excess.min(BATCH)).await?;
-        }
-        tx.commit().await?;
+        let shed = if excess > 0 { proxy_session::shed(&mut tx, excess.min(BATCH)).await? } else { Vec::new() };
+        commit(ctx, tx, shed).await?;
         if i64::try_from(removed).unwrap_or(BATCH) < BATCH && excess <= BATCH {
             return Ok(());
         }

@@ -366,7 +366,12 @@ async fn px_174_sessions_are_sealed_and_indexed() {
     };
     let (first, second) = (session(1, grant.expires), session(2, grant.expires));
     sessions::put(ctx, &first).await.expect("keeps");
+    let mark = |session: &SessionRecord| {
+        session.grant.bearings.mark(&ctx.epochs, ctx.epochs.present(), wiki.pk(), &session.digest)
+    };
+    let (on_first, on_second) = (mark(&first), mark(&second));
     sessions::put(ctx, &second).await.expect("keeps");
+    assert!(!ctx.epochs.stands(&on_first) && ctx.epochs.stands(&on_second), "who holds what is gone looks again");
     assert!(sessions::by_digest(ctx, wiki.pk(), first.digest).await.expect("reads").is_none(), "replaced");
     let found = sessions::by_fingerprint(ctx, wiki.pk(), fingerprint).await.expect("reads").expect("is there");
     assert_eq!((found.digest, &found.grant.claims), (second.digest, &grant.claims));
