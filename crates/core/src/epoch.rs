@@ -38,6 +38,13 @@ pub struct Mark {
     slots: [u16; 7],
 }
 
+impl Mark {
+    /// Whether the other depends on the same.
+    pub fn depends_like(&self, other: &Self) -> bool {
+        self.slots == other.slots
+    }
+}
+
 /// The epochs of all subjects.
 #[derive(Debug)]
 pub struct Epochs {

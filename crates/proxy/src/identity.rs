@@ -117,9 +117,13 @@ impl Identity {
     }
 
     /// The same, with the same session, after its credential was verified once more: nothing is built anew. None when
-    /// the grant says anything else than the one before, or does not tell what it says.
+    /// the grant says anything else than the one before or rests on anything else, or does not tell what it says.
     pub fn renewed(&self, grant: &Grant, fresh_until: Timestamp, epochs: &Epochs, built_at: u64) -> Option<Self> {
         let said = said(grant).filter(|said| self.said.as_ref() == Some(said))?;
+        let mark = grant.bearings.mark(epochs, built_at, self.provider, &self.session);
+        if !mark.depends_like(&self.mark) {
+            return None;
+        }
         Some(Self {
             provider: self.provider,
             name: Arc::clone(&self.name),
@@ -132,7 +136,7 @@ impl Identity {
             expires: self.expires,
             networks: networks(&grant.bearings.networks),
             fresh_until: fresh_until.min(self.expires),
-            mark: grant.bearings.mark(epochs, built_at, self.provider, &self.session),
+            mark,
             said: Some(said),
             leave: self.leave.clone(),
         })

@@ -227,7 +227,8 @@ impl DataPlane {
                 (Source::Bearer, self.asked(&calls.introspect, self.control.introspect(pk, token, client)).await?)
             }
         };
-        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl));
+        // The session may be older than the present end of the credential.
+        let fresh_until = now.plus_seconds(seconds(self.settings.header_cache_ttl)).min(grant.expires);
         // While it stands, so does its session in the store: that ends with everything that it rests on.
         if let Some(before) = before
             && before.stands(now, epochs)

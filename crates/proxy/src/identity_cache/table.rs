@@ -111,8 +111,9 @@ impl<V: Clone> Table<V> {
     /// Forgets what is kept under `key`, and gives it back.
     pub(super) fn take(&self, key: &Key) -> Option<V> {
         let mut part = self.part(key);
-        let young = part.young.remove(key);
-        young.or_else(|| part.old.remove(key))
+        // When generations turn as it is put anew, one from before is in the old one.
+        let old = part.old.remove(key);
+        part.young.remove(key).or(old)
     }
 
     /// Forgets what was not used for `longest` seconds, and at the latest for twice as many.

@@ -394,6 +394,22 @@ async fn px_101_a_session_is_made_anew_in_time() {
     assert_eq!(site.core.memory().sessions[0].expires, ends.plus_seconds(VALIDITY / 2));
 }
 
+/// PX-107, PX-101: what is verified again is not believed beyond the present end of its credential, however long its session.
+#[tokio::test]
+async fn px_107_an_earlier_end_counts() {
+    let site = Site::new().await;
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    send().await;
+    let mut claims = ada();
+    claims.exp = super::site::NOW.seconds() + 90;
+    site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+    for (seconds, verified) in [(60, 2), (29, 2), (1, 3)] {
+        site.clock.advance_seconds(seconds);
+        send().await;
+        assert_eq!(site.core.calls("verify_password"), verified, "{seconds}");
+    }
+}
+
 /// PX-010, PX-107: without a header cache each request without cookie is verified.
 #[tokio::test]
 async fn px_107_the_cache_can_be_off() {
