@@ -25,7 +25,7 @@ use crate::mappings::native::Native;
 use crate::oauth::client::Client;
 use crate::sessions::end_sessions;
 use crate::sources::texts;
-use crate::{event, mappings};
+use crate::{bindings, event, mappings};
 
 /// Attribute of accounts that nobody made by hand.
 const GENERATED: &str = "goauthentik.io/user/generated";
@@ -297,6 +297,7 @@ pub(in crate::oauth) async fn sweep(ctx: &Context) -> Result<(), Error> {
         match instant(&attributes, EXPIRES).map(Timestamp::from_seconds) {
             Some(until) if until < before => {
                 end_sessions(&mut change, &account, None, true).await?;
+                bindings::before_user_is_deleted(&mut change, account.pk).await?;
                 account::delete(change.conn(), account.pk).await?;
                 change.touch(Touched::Gone(account.uuid));
                 let named = event::model("authentik_core", "user", account.pk, &account.username);

@@ -63,6 +63,27 @@ async fn oa_648_accounts_go_long_after_their_last_assertion() {
     assert!(shop.users().await.is_empty());
 }
 
+/// OA-648, CO-180: what names an account that goes is looked at again, and somebody is told that it names nobody now.
+#[tokio::test]
+async fn co_180_bindings_outlive_generated_accounts() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    shop.assert(&key.sign(&shop.pod())).await;
+    let user = shop.users().await.pop().expect("an account");
+    let application = shop.site.admin(Method::GET, "/core/applications/shop/", None).await.json;
+    let body = json!({"target": application["pk"], "user": user["pk"], "negate": true, "order": 0});
+    assert_eq!(shop.site.admin(Method::POST, "/policies/bindings/", body).await.status, 201);
+    shop.site.clock.advance_seconds(31 * 24 * HOUR);
+    let epochs = &shop.site.ctx.epochs;
+    let provider = i32::try_from(application["provider"].as_i64().expect("a number")).expect("a key");
+    let mark = epochs.mark(epochs.present(), &[portcullis_core::epoch::Subject::Provider(provider)]);
+    portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
+    assert!(shop.users().await.is_empty() && !epochs.stands(&mark));
+    let told = shop.site.admin(Method::GET, "/events/events/?action=configuration_warning", None).await.json;
+    let message = told["results"][0]["context"]["message"].as_str().expect("a text");
+    assert!(message.contains("has lost what it named"), "{message}");
+}
+
 /// OA-648, OA-647: how long it stays is a setting; an end with a fraction is one.
 #[tokio::test]
 async fn oa_648_how_long_accounts_stay_is_a_setting() {
