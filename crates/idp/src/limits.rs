@@ -17,7 +17,7 @@ use portcullis_core::clock::Timestamp;
 use portcullis_core::keys::{Digest, Purpose};
 use portcullis_core::username::{LONGEST_IDENTIFIER, fold};
 use portcullis_store::account::Account;
-use portcullis_store::failure::{Counted, Failures};
+use portcullis_store::failure::{Counted, Failures, Tried};
 use portcullis_store::token::{self, OfUsername};
 use portcullis_store::{Conn, StoreError, Tx, failure};
 
@@ -258,7 +258,8 @@ async fn admit_with(
         let (mut conn, now) = (ctx.db.read().await?, ctx.now());
         let (failures, found) = match app_password {
             Some(digest) => {
-                let found = token::of_username(&mut conn, attempt.username, digest, buckets.asked(), now).await?;
+                let tried = Tried { buckets: buckets.asked(), enough: ctx.limits.enough(), now };
+                let found = token::of_username(&mut conn, attempt.username, digest, tried).await?;
                 (found.failures, Some(found))
             }
             None => (failure::get_each(&mut conn, buckets.asked(), now).await?, None),
@@ -281,16 +282,12 @@ async fn admit_with(
 
 /// What the failures of [`Buckets::asked`] come to.
 fn judge(limits: &Limits, failures: [Option<Failures>; 4], now: Timestamp) -> Verdict {
-    let [name_and_address, address, identifiers, name] = failures;
-    for (failures, limit) in [
-        (name_and_address, limits.per_name_and_address),
-        (address, limits.per_address),
-        (identifiers, limits.identifiers),
-    ] {
-        if let Some(failures) = failures.filter(|failures| failures.count >= i64::from(limit)) {
+    for (failures, enough) in failures.iter().zip(limits.enough()) {
+        if let Some(failures) = failures.filter(|failures| failures.count >= enough) {
             return Verdict::Refuse { retry_after_seconds: seconds_until(failures.window_ends, now) };
         }
     }
+    let [name_and_address, _, _, name] = failures;
     let by_name = name.map_or(0, |failures| failures.count);
     Verdict::Examine { delay: limits.delay(by_name), failed_before: name_and_address.is_some() }
 }
@@ -373,6 +370,11 @@ pub async fn sweep(ctx: &Context) -> Result<(), StoreError> {
 }
 
 impl Limits {
+    /// From how many failures on nothing is examined, for each of [`Buckets::asked`]. Those of a name never refuse.
+    fn enough(&self) -> [i64; 4] {
+        [self.per_name_and_address.into(), self.per_address.into(), self.identifiers.into(), i64::MAX]
+    }
+
     /// No delay up to the limit, then 20 ms more for each failure.
     fn delay(&self, failures: i64) -> Duration {
         let surplus = u64::try_from(failures.saturating_sub(self.per_name.into())).unwrap_or(0);

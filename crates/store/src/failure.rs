@@ -41,6 +41,22 @@ pub async fn get(conn: &mut Conn, bucket: &Digest, now: Timestamp) -> Result<Opt
 /// Buckets that are asked about together; of none there are no failures.
 pub type Buckets<'a> = [Option<&'a Digest>; 4];
 
+/// What was tried before, and when that is enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried<'a> {
+    /// Where it was counted.
+    pub buckets: Buckets<'a>,
+    /// From so many failures in a bucket on, nothing is told but that.
+    pub enough: [i64; 4],
+    /// The present instant.
+    pub now: Timestamp,
+}
+
+impl Tried<'_> {
+    /// Nobody wants to know.
+    pub const NOTHING: Self = Self { buckets: [None; 4], enough: [i64::MAX; 4], now: Timestamp(0) };
+}
+
 /// The failures of up to four buckets, in their order, with one question.
 ///
 /// # Errors

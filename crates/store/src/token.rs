@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::account::Account;
 use crate::db::{Conn, on};
 use crate::error::StoreError;
-use crate::failure::{Buckets, Failures};
+use crate::failure::{Failures, Tried};
 use crate::row::{Columns, NUL, Prefixed, Record, many, maybe};
 use crate::select::{Listed, Select, Slice};
 
@@ -175,8 +175,8 @@ pub struct OfUsername {
     pub failures: [Option<Failures>; 4],
 }
 
-/// Who has a user name, their app password with a digest, and the failures of some buckets, with one question. The work is
-/// the same when there is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
+/// Who has a user name, their app password with a digest, and what was tried before, with one question. Where that is enough,
+/// nobody has the name. The work is the same when there is no such user. Whether the password holds is for the caller to check: [`Token::shown`].
 ///
 /// # Errors
 /// When the database fails.
@@ -184,13 +184,13 @@ pub async fn of_username(
     conn: &mut Conn,
     username: &str,
     digest: &Digest,
-    buckets: Buckets<'_>,
-    now: Timestamp,
+    tried: Tried<'_>,
 ) -> Result<OfUsername, StoreError> {
     // Nobody's name is empty.
     let is_nobody = exceeds(username, LONGEST) || username.contains(NUL);
     let folded = if is_nobody { String::new() } else { fold(username) };
-    let [first, second, third, fourth] = buckets.map(|bucket| bucket.map(Digest::as_slice));
+    let [first, second, third, fourth] = tried.buckets.map(|bucket| bucket.map(Digest::as_slice));
+    let [enough_first, enough_second, enough_third, enough_fourth] = tried.enough;
     // The plus has SQLite look for the digest, and not through all tokens of the user. Of several with the same key the best
     // is chosen below: SQLite would make a table of its own each time to sort them.
     let rows = on!(conn, c => sqlx::query(
@@ -210,13 +210,15 @@ pub async fn of_username(
              third.failures AS third_failures, third.last AS third_last, third.window_ends AS third_window_ends,
              fourth.failures AS fourth_failures, fourth.last AS fourth_last, fourth.window_ends AS fourth_window_ends
          FROM (SELECT 1) AS nobody
-         LEFT JOIN account ON account.username_folded = $1
-         LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
-             AND +token.account = coalesce(account.pk, -1) AND token.intent = 'app_password'
          LEFT JOIN failure AS first ON first.bucket = $3 AND first.window_ends > $7
          LEFT JOIN failure AS second ON second.bucket = $4 AND second.window_ends > $7
          LEFT JOIN failure AS third ON third.bucket = $5 AND third.window_ends > $7
          LEFT JOIN failure AS fourth ON fourth.bucket = $6 AND fourth.window_ends > $7
+         LEFT JOIN account ON account.username_folded = $1
+             AND coalesce(first.failures, 0) < $8 AND coalesce(second.failures, 0) < $9
+             AND coalesce(third.failures, 0) < $10 AND coalesce(fourth.failures, 0) < $11
+         LEFT JOIN token ON (token.key_digest = $2 OR token.old_key_digest = $2)
+             AND +token.account = coalesce(account.pk, -1) AND token.intent = 'app_password'
          LIMIT 100",
     )
     .bind(folded)
@@ -225,7 +227,11 @@ pub async fn of_username(
     .bind(second)
     .bind(third)
     .bind(fourth)
-    .bind(now.0)
+    .bind(tried.now.0)
+    .bind(enough_first)
+    .bind(enough_second)
+    .bind(enough_third)
+    .bind(enough_fourth)
     .fetch_all(c)
     .await)?;
     let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound.into()) };

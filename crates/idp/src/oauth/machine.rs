@@ -15,6 +15,7 @@ use portcullis_core::credentials::TOKEN_USER;
 use portcullis_store::Conn;
 use portcullis_store::account::Account;
 use portcullis_store::application::Application;
+use portcullis_store::failure::Tried;
 use portcullis_store::token::{self, OfUsername, Token};
 use serde_json::{Value, json};
 
@@ -411,7 +412,7 @@ async fn owner(
     let digest = tokens::digest(ctx, password);
     let OfUsername { account: found, token, latest, .. } = match found {
         Some(found) => found,
-        None => token::of_username(conn, username, &digest, [None; 4], ctx.now()).await?,
+        None => token::of_username(conn, username, &digest, Tried::NOTHING).await?,
     };
     // Exactly this name (OA-295), and never an outpost's own account (OA-289).
     let found = found.filter(|account| {

@@ -8,7 +8,7 @@ on_both! {
         let strange = "a\0b";
         let mut tx = place.db.write().await.expect("a transaction");
         assert_eq!(account::for_sign_in(&mut tx, strange).await.expect("asks"), None);
-        let nobody = token::of_username(&mut tx, strange, &[0; 32], [None; 4], NOW).await.expect("asks");
+        let nobody = token::of_username(&mut tx, strange, &[0; 32], failure::Tried::NOTHING).await.expect("asks");
         assert_eq!((nobody.account, nobody.token), (None, None));
         let note = event::Event {
             pk: uuid(),

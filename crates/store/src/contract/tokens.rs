@@ -3,7 +3,7 @@
 use portcullis_core::id::TokenId;
 
 use super::*;
-use crate::failure::Failures;
+use crate::failure::{Failures, Tried};
 use crate::token::{OldKey, Token};
 
 const KEY: [u8; 32] = [7; 32];
@@ -53,22 +53,25 @@ on_both! {
             app_password(ada, "ends", Some(NOW.plus_seconds(60))),
             app_password(ada, "lasts", None),
         ];
-        let found = token::of_username(&mut tx, "ada", &KEY, [None; 4], NOW).await.expect("asks");
+        let found = token::of_username(&mut tx, "ada", &KEY, Tried::NOTHING).await.expect("asks");
         assert_eq!((found.account.map(|account| account.pk), found.token), (Some(ada), None));
         for token in better {
             token::insert(&mut tx, &token).await.expect("is new");
-            let found = token::of_username(&mut tx, "ada", &KEY, [None; 4], NOW).await.expect("asks");
+            let found = token::of_username(&mut tx, "ada", &KEY, Tried::NOTHING).await.expect("asks");
             assert_eq!(found.token.map(|token| token.identifier), Some(token.identifier));
         }
-        let found = token::of_username(&mut tx, "BOB", &KEY, [None; 4], NOW).await.expect("asks");
+        let found = token::of_username(&mut tx, "BOB", &KEY, Tried::NOTHING).await.expect("asks");
         assert_eq!(found.token.map(|token| token.identifier).as_deref(), Some("of-bob"));
-        let nobody = token::of_username(&mut tx, "eve", &KEY, [None; 4], NOW).await.expect("asks");
+        let nobody = token::of_username(&mut tx, "eve", &KEY, Tried::NOTHING).await.expect("asks");
         assert_eq!((nobody.account, nobody.token), (None, None));
     }
 
-    /// OA-680: with it comes what was tried before, in the order that was asked for; windows that are over are nothing.
+    /// OA-680: with it comes what was tried before, in the order that was asked for; windows that are over are nothing. Where that
+    /// is enough, nothing else comes.
     async fn oa_680_failures_come_with_the_app_password(place: Place) {
+        let ada = add(&place.db, &person("ada")).await;
         let mut tx = place.db.write().await.expect("a transaction");
+        token::insert(&mut tx, &app_password(ada, "one", None)).await.expect("is new");
         let ends = NOW.plus_seconds(60);
         for (bucket, often, ends) in [([1; 32], 2, ends), ([2; 32], 1, NOW), ([4; 32], 1, ends)] {
             for _ in 0..often {
@@ -78,8 +81,11 @@ on_both! {
         let asked = [Some(&[4; 32]), Some(&[2; 32]), None, Some(&[1; 32])];
         let some = |count| Some(Failures { count, last: NOW.plus_seconds(-1), window_ends: ends });
         let expected = [some(1), None, None, some(2)];
-        let with = token::of_username(&mut tx, "ada", &KEY, asked, NOW).await.expect("asks");
-        assert_eq!(with.failures, expected);
+        for (enough, is_told) in [([2, 9, 9, 3], true), ([1, 9, 9, 3], false), ([2, 9, 9, 2], false)] {
+            let tried = Tried { buckets: asked, enough, now: NOW };
+            let found = token::of_username(&mut tx, "ada", &KEY, tried).await.expect("asks");
+            assert_eq!((found.failures, found.account.is_some(), found.token.is_some()), (expected, is_told, is_told));
+        }
         assert_eq!(failure::get_each(&mut tx, asked, NOW).await.expect("asks"), expected);
     }
 }
