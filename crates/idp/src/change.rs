@@ -50,6 +50,8 @@ pub enum Embedded {
     OfUser(String),
     /// All that came from one session at the identity provider, by `sid`.
     OfSid(String),
+    /// Some, too many to name them.
+    Many,
 }
 
 /// A change in the making. It is undone unless [`Change::commit`] is called.
@@ -275,6 +277,7 @@ pub(crate) fn tell(ctx: &Context, touched: &Touched) {
         Touched::Embedded(Embedded::Session(digest)) => ctx.epochs.bump(Subject::OutpostSession(digest)),
         Touched::Embedded(Embedded::OfUser(uuid)) => ctx.epochs.bump(Subject::User(uuid)),
         Touched::Embedded(Embedded::OfSid(sid)) => ctx.epochs.bump(Subject::Session(sid)),
+        Touched::Embedded(Embedded::Many) => ctx.epochs.bump(Subject::Everyone),
         Touched::Provider(pk) => {
             ctx.epochs.bump(Subject::Provider(pk.0));
             ctx.revisions.add_of(*pk);

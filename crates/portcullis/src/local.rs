@@ -208,7 +208,7 @@ impl SessionStore for Local {
 
     fn put<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, ()> {
         let (context, session) = (Arc::clone(&self.context), session.clone());
-        self.ask(async move { sessions::put(&context, &session).await.map_err(failed) })
+        self.to_the_end(async move { sessions::put(&context, &session).await.map_err(failed) })
     }
 
     fn by_digest(&self, provider: ProviderPk, digest: Digest) -> Answer<'_, Option<SessionRecord>> {

@@ -12,7 +12,7 @@ use crate::row::{Columns, Record, many, maybe};
 const BY_DIGEST: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND digest = $2 AND expires > $3";
 const BY_FINGERPRINT: &str = "SELECT * FROM proxy_session WHERE provider = $1 AND fingerprint = $2 AND expires > $3";
 const REPLACE: &str =
-    "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3) RETURNING digest";
+    "DELETE FROM proxy_session WHERE provider = $1 AND (digest = $2 OR fingerprint = $3) RETURNING digest, expires";
 const END: &str = "DELETE FROM proxy_session WHERE provider = $1 AND digest = $2";
 const END_OF_USER: &str = "DELETE FROM proxy_session WHERE user_uuid = $1";
 const END_OF_SID: &str = "DELETE FROM proxy_session WHERE sid = $1 AND sid <> '' AND ($2 IS NULL OR provider = $2)";
@@ -62,13 +62,21 @@ impl Record for ProxySession {
 }
 
 /// Keeps a session; one with the same provider and fingerprint is replaced in the same step. Gives the digests of those that
-/// are gone.
+/// had not ended, and are gone.
 ///
 /// # Errors
 /// When the database fails, or the provider is gone.
 pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<Vec<Digest>, StoreError> {
-    let replaced = gone(on!(conn, c => sqlx::query(REPLACE)
-        .bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).fetch_all(c).await))?;
+    let replaced = on!(conn, c => sqlx::query(REPLACE)
+        .bind(session.provider.0).bind(&session.digest).bind(&session.fingerprint).fetch_all(c).await)?;
+    let mut gone = Vec::new();
+    for row in replaced {
+        let digest = row.bytes("digest")?;
+        if digest != session.digest && row.instant("expires")? > session.created {
+            // One of another length is nobody's.
+            gone.extend(Digest::try_from(digest));
+        }
+    }
     on!(conn, c => sqlx::query(
         "INSERT INTO proxy_session (provider, digest, salt, source, fingerprint, user_uuid, sid, grant_sealed, created,
              expires)
@@ -85,7 +93,7 @@ pub async fn put(conn: &mut Conn, session: &ProxySession) -> Result<Vec<Digest>,
     .bind(session.created.0)
     .bind(session.expires.0)
     .execute(c).await.map(drop))?;
-    Ok(replaced.into_iter().filter(|digest| digest[..] != session.digest[..]).collect())
+    Ok(gone)
 }
 
 /// Remembers names of headers that claims have held (PX-221).
@@ -192,26 +200,16 @@ pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
     Ok(on!(conn, c => sqlx::query_scalar("SELECT count(*) FROM proxy_session").fetch_one(c).await)?)
 }
 
-/// Removes the `excess` oldest sessions, those made by header authentication first (PX-176). Gives their digests.
+/// Removes the `excess` oldest sessions, those made by header authentication first (PX-176).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn shed(conn: &mut Conn, excess: i64) -> Result<Vec<Digest>, StoreError> {
-    gone(on!(conn, c => sqlx::query(
+pub async fn shed(conn: &mut Conn, excess: i64) -> Result<(), StoreError> {
+    on!(conn, c => sqlx::query(
         "DELETE FROM proxy_session WHERE digest IN (
-             SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)
-         RETURNING digest",
-    ).bind(excess).fetch_all(c).await))
-}
-
-/// The digests of rows that were deleted.
-fn gone(rows: sqlx::Result<Vec<impl Columns>>) -> Result<Vec<Digest>, StoreError> {
-    let mut digests = Vec::new();
-    for row in rows? {
-        // One of another length is nobody's.
-        digests.extend(Digest::try_from(row.bytes("digest")?));
-    }
-    Ok(digests)
+             SELECT digest FROM proxy_session ORDER BY (fingerprint IS NULL), created LIMIT $1)",
+    ).bind(excess).execute(c).await.map(drop))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -85,12 +85,12 @@ pub async fn put(ctx: &Context, session: &SessionRecord) -> Result<(), Error> {
     let replaced = proxy_session::put(&mut tx, &row).await?;
     let added: Vec<_> = header::added_names(&grant.claims.ak_proxy.user_attributes).take(MOST_HEADERS).collect();
     proxy_session::remember_headers(&mut tx, session.provider, &added).await?;
-    commit(ctx, tx, replaced).await
+    commit(ctx, tx, replaced.into_iter().map(Embedded::Session)).await
 }
 
 /// Commits, and has whoever holds one of the sessions in memory that are gone now look again.
-async fn commit(ctx: &Context, mut tx: Tx, gone: Vec<Digest>) -> Result<(), Error> {
-    let gone: Vec<_> = gone.into_iter().map(|digest| Touched::Embedded(Embedded::Session(digest))).collect();
+async fn commit(ctx: &Context, mut tx: Tx, gone: impl IntoIterator<Item = Embedded>) -> Result<(), Error> {
+    let gone: Vec<_> = gone.into_iter().map(Touched::Embedded).collect();
     if ctx.db.is_shared() {
         revocations::note(&mut tx, ctx.now(), &gone).await?;
     }
@@ -200,8 +200,10 @@ pub async fn sweep(ctx: &Context) -> Result<(), Error> {
         let mut tx = ctx.db.write().await?;
         let removed = proxy_session::sweep(&mut tx, ctx.now(), BATCH).await?;
         let excess = proxy_session::count(&mut tx).await?.saturating_sub(MOST);
-        let shed = if excess > 0 { proxy_session::shed(&mut tx, excess.min(BATCH)).await? } else { Vec::new() };
-        commit(ctx, tx, shed).await?;
+        if excess > 0 {
+            proxy_session::shed(&mut tx, excess.min(BATCH)).await?;
+        }
+        commit(ctx, tx, (excess > 0).then_some(Embedded::Many)).await?;
         if i64::try_from(removed).unwrap_or(BATCH) < BATCH && excess <= BATCH {
             return Ok(());
         }

@@ -177,8 +177,10 @@ impl Sessions {
                 state.remember(provider, name);
             }
             lines.extend(sealed.map(|sealed| Line::put(provider, &record.digest, &sealed)));
-            let replaced = state.put(Kept { record: record.clone(), created, named_at });
-            lines.extend(replaced.map(|(provider, digest)| Line::end(provider, &digest)));
+            if let Some((provider, digest)) = state.put(Kept { record: record.clone(), created, named_at }) {
+                lines.push(Line::end(provider, &digest));
+                self.epochs.bump(Subject::OutpostSession(&digest));
+            }
             if let Some(shed) = state.shed(self.most) {
                 lines.push(Line::end(shed.0, &shed.1));
                 self.epochs.bump(Subject::OutpostSession(&shed.1));
