@@ -91,7 +91,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 - *cookie*: a session cookie, as browsers send it.
 - *warm Basic*, *warm Bearer*: no cookie; the same credential on every request, as `git`, `curl` and mail clients send it.
 - *cold Basic*: the cache of verified credentials is turned off and every request shows another of 512 app passwords, so
-  each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it.
+  each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it. The session
+  that an app password has goes on.
 - *asks*: the configurations of [docs/src/integrations](integrations/README.md), with a session cookie.
 
 {facts}
