@@ -244,6 +244,8 @@ def plain_nginx(stage, port, tls, extra=""):
     return stage.nginx(
         f"plain-{port}",
         f"listen 127.0.0.1:{port}; listen 127.0.0.1:{tls} ssl http2; ssl_certificate {stage.directory}/cert.pem;"
+        # The newest that both speak: who may send a request earlier in the handshake waits longer for the answer.
+        f" ssl_protocols TLSv1.2 TLSv1.3;"
         f" ssl_certificate_key {stage.directory}/key.pem; location / {{ proxy_pass http://up; proxy_http_version 1.1;"
         f" proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_set_header Connection ''; proxy_set_header Host $http_host;"
         f" {extra} {added} }}",
