@@ -36,7 +36,7 @@ pub struct Identity {
     /// Store's fingerprint of the credential that made the session; none for logins.
     pub fingerprint: Option<Digest>,
     /// The session cookie to give to a client that has none; none when they came with it.
-    pub cookie: Option<Arc<SessionCookie>>,
+    pub cookie: Option<SessionCookie>,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
     /// The only networks that its credentials are taken from (OA-816); none for every network.
@@ -44,8 +44,8 @@ pub struct Identity {
     /// Until when it is believed without looking again.
     fresh_until: Timestamp,
     mark: Mark,
-    /// Digest of all that is said of them; none when the control plane gave none.
-    said: Option<Digest>,
+    /// Half of the digest of all that is said of them; none when the control plane gave none.
+    said: Option<[u8; 16]>,
     /// What sign-out needs to know.
     pub leave: Leave,
 }
@@ -74,7 +74,7 @@ pub struct Session {
     /// Its absolute end.
     pub expires: Timestamp,
     /// Its cookie, for clients that came without.
-    pub cookie: Option<Arc<SessionCookie>>,
+    pub cookie: Option<SessionCookie>,
 }
 
 impl Identity {
@@ -159,11 +159,11 @@ impl Identity {
     }
 }
 
-/// Digest of all that a grant says, but for when.
-fn said(grant: &Grant) -> Option<Digest> {
+/// Half of the digest of all that a grant says, but for when: enough to tell one thing from another.
+fn said(grant: &Grant) -> Option<[u8; 16]> {
     let mut said = Digest::default();
     hex::decode_to_slice(&grant.bearings.statement, &mut said).ok()?;
-    Some(said)
+    said.first_chunk().copied()
 }
 
 /// Networks that were written down. One that cannot be read admits nobody.
@@ -176,6 +176,12 @@ pub struct SessionCookie {
     value: String,
     expires: Timestamp,
     line: ArcSwapOption<(i64, HeaderValue)>,
+}
+
+impl Clone for SessionCookie {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), expires: self.expires, line: ArcSwapOption::new(self.line.load_full()) }
+    }
 }
 
 impl SessionCookie {

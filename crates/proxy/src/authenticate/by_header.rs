@@ -245,7 +245,7 @@ impl DataPlane {
             fingerprint: record.fingerprint,
             source,
             expires: record.expires,
-            cookie: Some(Arc::new(SessionCookie::new(cookie, record.expires))),
+            cookie: Some(SessionCookie::new(cookie, record.expires)),
         };
         let identity = Arc::new(Identity::new(application, &record.grant, session, fresh_until, epochs, built_at));
         application.sessions.put(record.digest, Arc::clone(&identity));
