@@ -72,16 +72,10 @@ pub async fn get_each(
             Ok(Self(row.bytes("bucket")?, Failures::read(row)?))
         }
     }
-    // Not `IN`, for which SQLite makes a table of its own each time.
     let [first, second, third, fourth] = buckets.map(|bucket| bucket.map(Digest::as_slice));
     let found: Vec<Of> = many(on!(conn, c => sqlx::query(
-        "SELECT bucket, failures, last, window_ends FROM failure WHERE bucket = $1 AND window_ends > $5
-         UNION ALL
-         SELECT bucket, failures, last, window_ends FROM failure WHERE bucket = $2 AND window_ends > $5
-         UNION ALL
-         SELECT bucket, failures, last, window_ends FROM failure WHERE bucket = $3 AND window_ends > $5
-         UNION ALL
-         SELECT bucket, failures, last, window_ends FROM failure WHERE bucket = $4 AND window_ends > $5",
+        "SELECT bucket, failures, last, window_ends FROM failure
+         WHERE bucket IN ($1, $2, $3, $4) AND window_ends > $5",
     ).bind(first).bind(second).bind(third).bind(fourth).bind(now.0).fetch_all(c).await))?;
     Ok(buckets.map(|bucket| {
         let bucket = bucket?;
