@@ -112,8 +112,8 @@ impl Pool {
     }
 }
 
-/// Room for so many blocks is asked for, and most of it never touched: the allocator hands what is larger than 32 MiB
-/// straight back to the system. Less would stay resident in the arena of every thread that ever hashed.
+/// Room for so many blocks is asked for, and most of it never touched: allocators hand what is that large (with the system's,
+/// more than 32 MiB) straight back to the system. Less would stay resident in the arena of every thread that ever hashed.
 const MAPPED: usize = 33 * 1024;
 
 /// Memory of one hash operation.
