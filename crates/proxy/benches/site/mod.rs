@@ -13,7 +13,12 @@ use portcullis_core::outpost::{Bearings, Configuration, Endpoints, Grant, Mode, 
 use portcullis_proxy::control::{
     Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionRecord, SessionStore,
 };
+use tikv_jemallocator::Jemalloc;
 use tokio::sync::watch;
+
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// When it is.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
