@@ -18,7 +18,7 @@ use portcullis_store::{Conn, outpost};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{OAuthError, issuer};
+use super::{OAuthError, issuer, machine};
 use crate::change::{Change, Touched};
 use crate::claims::{self, ACR, Asked, ClaimSet, Flaw, Foretold, Largest};
 use crate::context::{Context, Visitor};
@@ -127,8 +127,11 @@ impl Basis<'_> {
     fn times(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         let validity = duration::seconds_or(&self.client.provider.access_token_validity, VALIDITY_SECONDS).max(1);
         let mut expires = now.plus_seconds(validity);
-        if let Some(password) = self.ground.app_password.filter(|password| password.expiring) {
-            expires = expires.min(password.expires.unwrap_or(now));
+        if let Some(password) = self.ground.app_password {
+            if password.expiring {
+                expires = expires.min(password.expires.unwrap_or(now));
+            }
+            expires = machine::end_of_generated(self.person).map_or(expires, |end| expires.min(end));
         }
         if let Some(not_after) = self.ground.not_after {
             expires = expires.min(not_after);

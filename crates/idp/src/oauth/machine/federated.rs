@@ -273,11 +273,11 @@ fn distinct(whose: &Whose<'_>, username: &str) -> String {
     format!("{start}-{suffix}")
 }
 
-/// Whether this is a generated account whose latest assertion has ended: it needs another one (OA-648).
-pub(super) fn has_ended(person: &Person, now: Timestamp) -> bool {
+/// When the latest assertion of a generated account ends: from then on it needs another one, whatever else it shows (OA-648).
+pub(in crate::oauth) fn end(person: &Person) -> Option<Timestamp> {
     let own = &person.own_attributes;
     let generated = own.get(GENERATED).and_then(Value::as_bool).unwrap_or(false);
-    generated && instant(own, EXPIRES).is_some_and(|until| until <= now.seconds())
+    instant(own, EXPIRES).filter(|_| generated).map(Timestamp::from_seconds)
 }
 
 /// Deletes accounts whose latest assertion ended long ago, with everything of theirs (OA-647, OA-648). One that an

@@ -1,5 +1,7 @@
 //! The accounts of machines for whom somebody else vouches.
 
+use portcullis_idp::outpost::{self, OutpostError};
+
 use super::*;
 
 /// OA-331, OA-828: what an assertion calls its subject takes over nobody's account.
@@ -61,6 +63,26 @@ async fn oa_648_accounts_go_long_after_their_last_assertion() {
     shop.site.clock.advance_seconds(2 * day);
     portcullis_idp::oauth::sweep(&shop.site.ctx).await.expect("sweeps");
     assert!(shop.users().await.is_empty());
+}
+
+/// OA-648: what an app password of such an account gives ends with its last assertion, and then nothing is given for it.
+#[tokio::test]
+async fn oa_648_app_passwords_end_with_the_last_assertion() {
+    let key = Key::new("k1");
+    let shop = Shop::of_cluster(&[&key]).await;
+    shop.assert(&key.sign(&shop.pod())).await;
+    let user = shop.users().await.pop().expect("an account");
+    let [name, password] = [user["username"].as_str().expect("a name"), "app-password-of-a-pod-00000000000000001"];
+    app_password(&shop.site, user["pk"].as_i64().expect("a key"), "pod-key", password).await;
+    let from = std::net::Ipv4Addr::LOCALHOST.into();
+    let given = async || outpost::verify_password(&shop.site.ctx, shop.provider_pk(), name, password, from).await;
+    let end = shop.now() + HOUR;
+    shop.site.clock.advance_seconds(HOUR - 60);
+    assert_eq!(given().await.expect("a grant").expires.seconds(), end);
+    shop.site.clock.advance_seconds(60);
+    assert!(matches!(given().await, Err(OutpostError::Refused)));
+    let (_, event) = shop.site.events("login_failed").await;
+    assert_eq!(event["reason"], "account_expired");
 }
 
 /// OA-648, CO-180: what names an account that goes is looked at again, and somebody is told that it names nobody now.
