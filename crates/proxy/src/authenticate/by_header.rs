@@ -232,7 +232,7 @@ impl DataPlane {
         // While it stands, so does its session in the store: that ends with everything that it rests on.
         if let Some(before) = before
             && before.stands(now, epochs)
-            && is_young(before.expires, application, now)
+            && is_young(before.expires, grant.expires, application, now)
             && let Some(identity) = before.renewed(&grant, fresh_until, epochs, built_at)
         {
             let identity = Arc::new(identity);
@@ -279,7 +279,7 @@ impl DataPlane {
         let digest = self.session_digest(application, &cookie);
         if let Some(mut record) = existing
             && record.digest == digest
-            && is_young(record.expires, application, now)
+            && is_young(record.expires, grant.expires, application, now)
             && says_the_same(&record, &grant)
             && !(self.lacks_token(&record.grant) && grant.statement.is_some())
         {
@@ -309,9 +309,10 @@ impl DataPlane {
     }
 }
 
-/// Whether a session that ends then need not be made anew yet.
-fn is_young(expires: Timestamp, application: &Application, now: Timestamp) -> bool {
-    expires > now.plus_seconds(application.validity / 2)
+/// Whether a session that ends then need not be made anew yet: it ends no later than its credential, and has time left or could
+/// not have more.
+fn is_young(expires: Timestamp, most: Timestamp, application: &Application, now: Timestamp) -> bool {
+    expires == most || (expires < most && expires > now.plus_seconds(application.validity / 2))
 }
 
 /// Whether a new grant is for the same user and credential as a session.

@@ -394,6 +394,28 @@ async fn px_101_a_session_is_made_anew_in_time() {
     assert_eq!(site.core.memory().sessions[0].expires, ends.plus_seconds(VALIDITY / 2));
 }
 
+/// PX-100, PX-101: a session that ends with its credential is not made anew when that is verified again, however little time is
+/// left; it is when the credential has got an earlier end.
+#[tokio::test]
+async fn px_101_a_session_that_cannot_last_longer_goes_on() {
+    let site = Site::new().await;
+    let ends_in = |seconds| {
+        let mut claims = ada();
+        claims.exp = super::site::NOW.seconds() + seconds;
+        site.core.memory().passwords.insert(("ada".to_owned(), "secret".to_owned()), claims);
+    };
+    let send = || site.send(get("/").header("authorization", basic("ada", "secret")));
+    ends_in(200);
+    for _ in 0..3 {
+        assert_eq!(send().await.status(), StatusCode::OK);
+        site.clock.advance_seconds(60);
+    }
+    assert_eq!((site.core.calls("verify_password"), site.core.calls("put")), (3, 1));
+    ends_in(190);
+    assert_eq!(send().await.status(), StatusCode::OK);
+    assert_eq!(site.core.memory().sessions[0].expires.seconds(), super::site::NOW.seconds() + 190);
+}
+
 /// PX-107, PX-101: what is verified again is not believed beyond the present end of its credential, however long its session.
 #[tokio::test]
 async fn px_107_an_earlier_end_counts() {
