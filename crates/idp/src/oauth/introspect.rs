@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::client::{self, Client, Credentials};
 use super::code::context;
 use super::issue;
+use super::machine;
 use super::params::Params;
 use super::refresh;
 use super::{OAuthError, Relay};
@@ -77,6 +78,9 @@ pub async fn active(
         return Ok(None);
     }
     let Some(person) = directory::person(ctx, &mut conn, record.account).await? else { return Ok(None) };
+    if record.app_password.is_some() && machine::has_ended(&person, ctx.now()) {
+        return Ok(None);
+    }
     let mut claims = issue::claims_of(ctx, &record)?;
     // What it rests on may have been given an earlier end (OA-608).
     claims.insert("exp".to_owned(), json!(record.expires.seconds()));

@@ -396,6 +396,9 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
         }
     }
     let person = directory::person_of(ctx, &mut conn, owner).await?;
+    if !bearings.app_password.is_empty() && machine::has_ended(&person, now) {
+        return Ok(false);
+    }
     let said = &bearings.entitlements;
     if !person.is_direct_member_of(&bearings.groups)
         || !entitlements::still_held(&mut conn, &person, application.uuid, said).await?

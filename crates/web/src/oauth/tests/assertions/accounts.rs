@@ -76,10 +76,26 @@ async fn oa_648_app_passwords_end_with_the_last_assertion() {
     app_password(&shop.site, user["pk"].as_i64().expect("a key"), "pod-key", password).await;
     let from = std::net::Ipv4Addr::LOCALHOST.into();
     let given = async || outpost::verify_password(&shop.site.ctx, shop.provider_pk(), name, password, from).await;
+    let token = async || shop.token(&[("username", name), ("password", password), ("scope", "openid")]).await;
     let end = shop.now() + HOUR;
     shop.site.clock.advance_seconds(HOUR - 60);
-    assert_eq!(given().await.expect("a grant").expires.seconds(), end);
-    shop.site.clock.advance_seconds(60);
+    let grant = given().await.expect("a grant");
+    assert_eq!(grant.expires.seconds(), end);
+    let token = token().await;
+    assert_eq!(token.json["expires_in"], 60);
+    let token = token.json["access_token"].as_str().expect("text");
+    let stands = async || {
+        let ctx = &shop.site.ctx;
+        let session = outpost::still_stands(ctx, shop.provider_pk(), &grant.bearings).await.expect("looks");
+        (session, outpost::introspect(ctx, shop.provider_pk(), token, from).await.is_ok())
+    };
+    assert_eq!(stands().await, (true, true));
+    // An earlier end, set by hand, counts for what there is already.
+    let mut attributes = user["attributes"].clone();
+    attributes["goauthentik.io/user/expires"] = json!(shop.now());
+    let path = format!("/core/users/{}/", user["pk"]);
+    assert_eq!(shop.site.admin(Method::PATCH, &path, json!({"attributes": attributes})).await.status, 200);
+    assert_eq!(stands().await, (false, false));
     assert!(matches!(given().await, Err(OutpostError::Refused)));
     let (_, event) = shop.site.events("login_failed").await;
     assert_eq!(event["reason"], "account_expired");
