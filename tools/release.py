@@ -6,7 +6,7 @@ send, uploads, lists and writes of a directory, expressions), and the binary for
 `cargo build --release` makes the same program without that knowledge. Takes most of an hour with two cores.
 
 Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
-benchmarks need: on Debian, apt-get install nginx-light wrk openssl nghttp2-client.
+benchmarks need: on Debian, apt-get install make nginx-light wrk openssl nghttp2-client.
 """
 
 import argparse

@@ -59,8 +59,7 @@ impl Verdict {
     }
 }
 
-/// Memory that hash operations use one after the other, for as long as any is under way: then it is given back to the
-/// system.
+/// Memory that hash operations use one after the other, for as long as any is under way: then it goes back to the allocator.
 struct Pool(Mutex<Shared>);
 
 struct Shared {
@@ -112,8 +111,9 @@ impl Pool {
     }
 }
 
-/// Room for so many blocks is asked for, and most of it never touched: allocators hand what is that large (with the system's,
-/// more than 32 MiB) straight back to the system. Less would stay resident in the arena of every thread that ever hashed.
+/// Room for so many blocks is asked for, and most of it never touched: glibc's allocator hands what is larger than 32 MiB
+/// straight back to the system, while less would stay resident in the arena of every thread that ever hashed. jemalloc,
+/// where the binary has it, gives back whatever it is within a second.
 const MAPPED: usize = 33 * 1024;
 
 /// Memory of one hash operation.

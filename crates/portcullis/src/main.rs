@@ -36,15 +36,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tikv_jemallocator::Jemalloc;
 
 use crate::cli::{Cli, Command, Common};
 use crate::operator::Task;
 use crate::settings::{Layers, Settings};
 
 /// Threads hand each other most of what they allocate, which takes the system's allocator longer (decision 0017).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Why the program ends without having done its work: one line for the operator.
 type Failure = Box<dyn std::error::Error + Send + Sync>;

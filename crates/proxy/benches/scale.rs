@@ -40,8 +40,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUNDS: usize = 200_000;
 const CASES: [(usize, usize); 4] = [(10, 10), (10, 50_000), (10_000, 10_000), (10_000, 100_000)];
 
-/// Resident memory in bytes.
+/// Resident memory in bytes, once the allocator has given back what is not used.
 fn resident() -> usize {
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

@@ -13,12 +13,12 @@ use portcullis_core::outpost::{Bearings, Configuration, Endpoints, Grant, Mode, 
 use portcullis_proxy::control::{
     Answer, CodeExchange, ConfigurationError, ControlError, ControlPlane, SessionRecord, SessionStore,
 };
-use tikv_jemallocator::Jemalloc;
 use tokio::sync::watch;
 
 /// The binary's.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// When it is.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
