@@ -99,6 +99,16 @@ impl Body {
         }
     }
 
+    /// The body that drives its connection, if it is one.
+    pub(crate) const fn driven(&self) -> Option<&Driven> {
+        if let Self::Driven(body) = self { Some(body) } else { None }
+    }
+
+    /// The same, to change it.
+    pub(crate) const fn driven_mut(&mut self) -> Option<&mut Driven> {
+        if let Self::Driven(body) = self { Some(body) } else { None }
+    }
+
     /// A peer's body that fails when no byte comes for as long as `patience` (PX-283).
     pub(crate) fn patient(body: hyper::body::Incoming, patience: Duration) -> Self {
         if body.is_end_stream() {

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use self::frame::{Frame, Verdict};
+use crate::splice::{Pipe, Sink};
 
 /// Time limits of a connection (PX-283).
 #[derive(Clone, Copy, Debug)]
@@ -257,7 +258,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Guard<S> {
+impl<S> Guard<S> {
     /// Ends the connection when nothing could be written for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
@@ -275,6 +276,17 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
         }
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: Sink> Sink for Guard<S> {
+    fn splices(&self) -> bool {
+        self.stream.splices()
+    }
+
+    fn poll_splice(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<()>> {
+        let outcome = self.stream.poll_splice(cx, pipe);
+        self.watch(cx, outcome)
     }
 }
 

@@ -31,6 +31,7 @@ pub mod remote;
 pub mod report;
 pub mod request_ids;
 pub mod settings;
+mod splice;
 mod tcp;
 pub mod threads;
 pub mod tls;

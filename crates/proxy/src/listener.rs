@@ -177,7 +177,7 @@ impl<P: Plane> Server<P> {
     /// Serves one stream.
     pub(crate) async fn serve_stream(
         self,
-        stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        stream: impl AsyncRead + tokio::io::AsyncWrite + crate::splice::Sink + Unpin + Send + 'static,
         peer: std::net::IpAddr,
         version: http::Version,
     ) {

@@ -8,6 +8,7 @@ mod lane;
 mod limits;
 mod proxy_protocol;
 mod proxying;
+mod splicing;
 mod streaming;
 
 use std::sync::Arc;

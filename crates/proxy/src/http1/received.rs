@@ -72,6 +72,16 @@ impl Received {
         }
     }
 
+    /// So many bytes of a body of known length went another way.
+    pub(crate) fn skip(&mut self, count: usize) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(count.try_into().unwrap_or(u64::MAX));
+            if *left == 0 {
+                *self = Self::Over;
+            }
+        }
+    }
+
     /// How much of it is still to come.
     pub(crate) fn size(&self) -> SizeHint {
         match self {

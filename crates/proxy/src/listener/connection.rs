@@ -1,11 +1,12 @@
 //! One connection: its protocol, and the way of each of its requests.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -34,6 +35,8 @@ use crate::guard::{Guard, Progress};
 use crate::lines;
 use crate::origin;
 use crate::request_ids::RequestIds;
+use crate::splice::{Pipe, Sink};
+use crate::upstream::Driven;
 
 /// A connection and what its requests share.
 pub(super) struct Connection<P> {
@@ -47,7 +50,7 @@ pub(super) struct Connection<P> {
 impl<P: Plane> Connection<P> {
     pub(super) async fn http1<S>(self, stream: S, tls: bool)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Sink + Unpin + Send + 'static,
     {
         let progress = Arc::new(Progress::default());
         let settings = self.server.settings;
@@ -258,6 +261,23 @@ pub(super) struct Answer {
 /// The most that is handed over at a time over HTTP/2, where it is not seen how much of it the client has taken: with more, a
 /// slow client would look like one that takes nothing (PX-283).
 const PART: usize = 16 * 1024;
+
+impl Answer {
+    /// Whether the rest of the body can go through a pipe.
+    pub(super) fn splices(&self) -> bool {
+        self.body.driven().is_some_and(Driven::splices)
+    }
+
+    /// Takes some of the rest into a pipe: how much, and nothing at its end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let Some(body) = self.body.driven_mut() else { return Poll::Ready(Ok(0)) };
+        let count = ready!(body.poll_fill(cx, pipe))?;
+        if let Some(pending) = &mut self.pending {
+            pending.sent(count);
+        }
+        Poll::Ready(Ok(count))
+    }
+}
 
 impl AsMut<Body> for Answer {
     fn as_mut(&mut self) -> &mut Body {

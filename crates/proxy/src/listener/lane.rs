@@ -22,6 +22,7 @@ use crate::body::BodyError;
 use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request, write_fields, write_today};
 use crate::informational;
 use crate::lines::Ready;
+use crate::splice::{Pipe, Sink};
 
 /// Room to read heads into.
 const ROOM: usize = 8 * 1024;
@@ -42,7 +43,7 @@ pub(super) struct Left {
 /// present request is to be the last, and is not asked again then.
 pub(super) async fn serve<S, P, F>(stream: &mut S, way: &Way<P>, over: &mut F) -> Option<Left>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Sink + Unpin,
     P: Plane,
     F: Future<Output = ()> + Unpin,
 {
@@ -136,7 +137,7 @@ enum Step {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Sink + Unpin> Lane<'_, S> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // What is left does for a while: the rest of the buffer may still be in use by the request at hand.
         if self.read.capacity() - self.read.len() < ROOM / 4 {
@@ -212,6 +213,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
         self.written.extend_from_slice(b"\r\n");
         give_back(fields);
         while !matches!(framing, Framing::None | Framing::Length(0)) {
+            if let Framing::Length(left) = &mut framing
+                && self.stream.splices()
+                && body.splices()
+                && self.splice(&mut body, left).await?
+            {
+                continue;
+            }
             let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
                 Poll::Ready(frame) => Poll::Ready(Step::Frame(frame)),
                 Poll::Pending if !self.written.is_empty() => Poll::Ready(Step::Flush),
@@ -289,6 +297,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<'_, S> {
             self.written.extend_from_slice(b"\r\n");
         }
         Ok(())
+    }
+
+    /// Sends the rest of a body through a pipe; `false` where there is none, and something is left.
+    async fn splice(&mut self, body: &mut Answer, left: &mut u64) -> io::Result<bool> {
+        self.write(&[]).await?;
+        let mut pipe = None;
+        std::future::poll_fn(|cx| {
+            loop {
+                let Some(mut held) = pipe.take().or_else(Pipe::take) else { return Poll::Ready(Ok(false)) };
+                // Only then is there room for sure. A full pipe looks like a connection that has nothing.
+                if held.is_empty() {
+                    match body.poll_fill(cx, &mut held) {
+                        Poll::Ready(Ok(count)) => *left = left.saturating_sub(count.try_into().unwrap_or(u64::MAX)),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        // While nothing comes, others can have the pipe.
+                        Poll::Pending => {
+                            held.give_back();
+                            return self.poll_gone(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
+                        }
+                    }
+                }
+                if held.is_empty() {
+                    held.give_back();
+                    return Poll::Ready(Ok(true));
+                }
+                let sent = self.stream.poll_splice(cx, &mut held);
+                pipe = Some(held);
+                match sent {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
     }
 
     /// Writes what waits to be written, and `more` behind it.

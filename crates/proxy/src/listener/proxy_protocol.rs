@@ -12,6 +12,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::splice::{Pipe, Sink};
+
 const V1: &[u8] = b"PROXY ";
 /// The longest line that version 1 can make.
 const V1_LONGEST: usize = 107;
@@ -177,6 +179,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: Sink> Sink for Replay<S> {
+    fn splices(&self) -> bool {
+        self.stream.splices()
+    }
+
+    fn poll_splice(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<()>> {
+        self.stream.poll_splice(cx, pipe)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -27,6 +28,7 @@ use crate::http1::{
 };
 use crate::informational::Allowance;
 use crate::lines::Lines;
+use crate::splice::Pipe;
 use crate::threads;
 
 /// Idle connections that one upstream may have, shared out among the threads.
@@ -40,6 +42,9 @@ const LONGEST_HEAD: usize = 256 * 1024;
 /// Room to read into, at first and at most.
 const LITTLE: usize = 8 * 1024;
 const MUCH: usize = 64 * 1024;
+/// How much may be left of a body that goes through a pipe. Less costs no more when it is copied, and what does not fit in at once
+/// wakes whoever takes it too often (decision 0018).
+const WORTH_A_PIPE: RangeInclusive<u64> = 16 * 1024..=64 * 1024;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -309,6 +314,36 @@ impl Driven {
             (connection.read, connection.room) = (BytesMut::new(), LITTLE);
         }
         pool.put(connection);
+    }
+
+    /// Whether the rest can go into a pipe: all that was read is handed on, and it pays.
+    pub(crate) fn splices(&self) -> bool {
+        let plain = |connection: &Connection| connection.read.is_empty() && matches!(connection.stream, Stream::Tcp(_));
+        matches!(self.left, Received::Length(left) if WORTH_A_PIPE.contains(&left))
+            && self.connection.as_deref().is_some_and(plain)
+    }
+
+    /// Takes some of the rest into a pipe, which is empty, of a body that [splices](Self::splices) or did so before: how much, and
+    /// nothing once that was all.
+    ///
+    /// # Errors
+    /// When the upstream's connection breaks or ends too early.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let (Received::Length(left), Some(connection)) = (self.left, &self.connection) else {
+            return Poll::Ready(Ok(0));
+        };
+        let Stream::Tcp(stream) = &connection.stream else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let count = ready!(pipe.poll_fill(cx, stream, usize::try_from(left).unwrap_or(MUCH).min(MUCH)))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::Error::other(CutOff::Early)));
+        }
+        self.left.skip(count);
+        if matches!(self.left, Received::Over) {
+            self.finish();
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, CutOff>> {

@@ -1,0 +1,203 @@
+//! The parts of a body that go from one TCP connection to another without passing through our memory (`splice(2)`).
+//!
+//! The system moves what it has received from one connection into a pipe, and from there to the other connection. A pipe
+//! takes two open files and room in the system, so there are not many of them: who gets none copies.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+pub(crate) use self::system::Pipe;
+
+/// Where bytes go that never were in our memory.
+pub(crate) trait Sink {
+    /// Whether it takes them: it is a TCP connection, and nothing is done to what it carries.
+    fn splices(&self) -> bool {
+        false
+    }
+
+    /// Sends what a pipe holds, as far as it goes out now.
+    fn poll_splice(&mut self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+impl Sink for TcpStream {
+    fn splices(&self) -> bool {
+        true
+    }
+
+    fn poll_splice(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<()>> {
+        pipe.poll_empty(cx, self)
+    }
+}
+
+impl<S> Sink for TlsStream<S> {}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Sink for tokio::io::DuplexStream {}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::cell::RefCell;
+    use std::io::{self, Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, ready};
+
+    use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+
+    /// How many pipes there are at most: a user without privileges may have 1024 of the usual size.
+    const MOST: usize = 256;
+    /// That size. With less, a pipe would cost more calls than it saves.
+    const ROOM: usize = 64 * 1024;
+    const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
+    /// How many of them each thread keeps for later use.
+    const SPARE_MOST: usize = 8;
+
+    /// How many there are.
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    /// Whether the system does it at all, which not everything does that passes for Linux.
+    static WORKS: LazyLock<bool> = LazyLock::new(|| works().unwrap_or(false));
+
+    /// Sends a byte from one socket to another.
+    fn works() -> io::Result<bool> {
+        let ((mut from, out), (into, mut to)) = (UnixStream::pair()?, UnixStream::pair()?);
+        let (end, begin) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        from.write_all(b"1")?;
+        to.set_nonblocking(true)?;
+        let moved = [splice(out, None, begin, None, 1, FLAGS)?, splice(end, None, into, None, 1, FLAGS)?];
+        Ok(moved == [1, 1] && to.read(&mut [0])? == 1)
+    }
+
+    thread_local! {
+        static SPARE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A pipe, and how many bytes are in it. What is in it when it is dropped is lost.
+    pub(crate) struct Pipe {
+        out: OwnedFd,
+        into: OwnedFd,
+        held: usize,
+    }
+
+    impl Pipe {
+        /// An empty pipe; none where there are too many, or the system gives none.
+        pub(crate) fn take() -> Option<Self> {
+            SPARE.with_borrow_mut(Vec::pop).or_else(Self::new)
+        }
+
+        fn new() -> Option<Self> {
+            let counted =
+                MADE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |made| (made < MOST).then_some(made + 1));
+            counted.ok()?;
+            let made = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
+            // Who has too many gets smaller ones.
+            let usable = made.ok().filter(|(out, _)| fcntl_getpipe_size(out).is_ok_and(|size| size >= ROOM) && *WORKS);
+            if usable.is_none() {
+                MADE.fetch_sub(1, Ordering::Relaxed);
+            }
+            usable.map(|(out, into)| Self { out, into, held: 0 })
+        }
+
+        /// Keeps it for later use, if it is empty.
+        pub(crate) fn give_back(self) {
+            SPARE.with_borrow_mut(|spare| {
+                if self.held == 0 && spare.len() < SPARE_MOST {
+                    spare.push(self);
+                }
+            });
+        }
+
+        pub(crate) const fn is_empty(&self) -> bool {
+            self.held == 0
+        }
+
+        /// How many this thread keeps.
+        #[cfg(test)]
+        pub(crate) fn kept() -> usize {
+            SPARE.with_borrow(Vec::len)
+        }
+
+        /// Takes so many bytes at most from a connection into the pipe, which is empty; none at the connection's end.
+        pub(crate) fn poll_fill(
+            &mut self,
+            cx: &mut Context<'_>,
+            from: &TcpStream,
+            most: usize,
+        ) -> Poll<io::Result<usize>> {
+            loop {
+                ready!(from.poll_read_ready(cx))?;
+                let filled = from.try_io(Interest::READABLE, || Ok(splice(from, None, &self.into, None, most, FLAGS)?));
+                match filled {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                    Ok(count) => {
+                        self.held += count;
+                        return Poll::Ready(Ok(count));
+                    }
+                }
+            }
+        }
+
+        /// Gives a connection what is in the pipe, as far as it takes that now.
+        pub(super) fn poll_empty(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+            loop {
+                ready!(to.poll_write_ready(cx))?;
+                let sent = to.try_io(Interest::WRITABLE, || Ok(splice(&self.out, None, to, None, self.held, FLAGS)?));
+                match sent {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(count) => {
+                        self.held = self.held.saturating_sub(count);
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+
+    impl Drop for Pipe {
+        fn drop(&mut self) {
+            MADE.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Elsewhere everything is copied.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::io;
+    use std::task::{Context, Poll};
+
+    use tokio::net::TcpStream;
+
+    pub(crate) enum Pipe {}
+
+    impl Pipe {
+        pub(crate) const fn take() -> Option<Self> {
+            None
+        }
+
+        pub(crate) fn give_back(self) {}
+
+        pub(crate) const fn is_empty(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn poll_fill(&mut self, _: &mut Context<'_>, _: &TcpStream, _: usize) -> Poll<io::Result<usize>> {
+            match *self {}
+        }
+
+        pub(super) fn poll_empty(&mut self, _: &mut Context<'_>, _: &TcpStream) -> Poll<io::Result<()>> {
+            match *self {}
+        }
+    }
+}
