@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-pub(crate) use self::system::Pipe;
+pub(crate) use self::system::{Pipe, prepare};
 
 /// Where bytes go that never were in our memory.
 pub(crate) trait Sink {
@@ -57,7 +57,6 @@ mod system {
     const MOST: usize = 256;
     /// That size. With less, a pipe would cost more calls than it saves.
     const ROOM: usize = 64 * 1024;
-    const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
     /// How many of them each thread keeps for later use.
     const SPARE_MOST: usize = 8;
 
@@ -72,12 +71,17 @@ mod system {
         let (end, begin) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         from.write_all(b"1")?;
         to.set_nonblocking(true)?;
-        let moved = [splice(out, None, begin, None, 1, FLAGS)?, splice(end, None, into, None, 1, FLAGS)?];
+        let moved = [
+            splice(out, None, begin, None, 1, SpliceFlags::NONBLOCK)?,
+            splice(end, None, into, None, 1, SpliceFlags::NONBLOCK)?,
+        ];
         Ok(moved == [1, 1] && to.read(&mut [0])? == 1)
     }
 
     thread_local! {
         static SPARE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+        #[cfg(test)]
+        static NONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
 
     /// A pipe, and how many bytes are in it. What is in it when it is dropped is lost.
@@ -90,26 +94,33 @@ mod system {
     impl Pipe {
         /// An empty pipe; none where there are too many, or the system gives none.
         pub(crate) fn take() -> Option<Self> {
+            #[cfg(test)]
+            if NONE.get() {
+                return None;
+            }
             SPARE.with_borrow_mut(Vec::pop).or_else(Self::new)
         }
 
         fn new() -> Option<Self> {
+            if !*WORKS {
+                return None;
+            }
             let counted =
                 MADE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |made| (made < MOST).then_some(made + 1));
             counted.ok()?;
             let made = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
             // Who has too many gets smaller ones.
-            let usable = made.ok().filter(|(out, _)| fcntl_getpipe_size(out).is_ok_and(|size| size >= ROOM) && *WORKS);
+            let usable = made.ok().filter(|(out, _)| fcntl_getpipe_size(out).is_ok_and(|size| size >= ROOM));
             if usable.is_none() {
                 MADE.fetch_sub(1, Ordering::Relaxed);
             }
             usable.map(|(out, into)| Self { out, into, held: 0 })
         }
 
-        /// Keeps it for later use, if it is empty.
+        /// Keeps it for later use, if it is empty. When there are no more, another thread may want it.
         pub(crate) fn give_back(self) {
             SPARE.with_borrow_mut(|spare| {
-                if self.held == 0 && spare.len() < SPARE_MOST {
+                if self.held == 0 && spare.len() < SPARE_MOST && MADE.load(Ordering::Relaxed) < MOST {
                     spare.push(self);
                 }
             });
@@ -125,6 +136,12 @@ mod system {
             SPARE.with_borrow(Vec::len)
         }
 
+        /// From now on this thread gets none.
+        #[cfg(test)]
+        pub(crate) fn are_gone() {
+            NONE.set(true);
+        }
+
         /// Takes so many bytes at most from a connection into the pipe, which is empty; none at the connection's end.
         pub(crate) fn poll_fill(
             &mut self,
@@ -134,7 +151,9 @@ mod system {
         ) -> Poll<io::Result<usize>> {
             loop {
                 ready!(from.poll_read_ready(cx))?;
-                let filled = from.try_io(Interest::READABLE, || Ok(splice(from, None, &self.into, None, most, FLAGS)?));
+                let filled = from.try_io(Interest::READABLE, || {
+                    Ok(splice(from, None, &self.into, None, most, SpliceFlags::NONBLOCK)?)
+                });
                 match filled {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Poll::Ready(Err(error)),
@@ -150,7 +169,9 @@ mod system {
         pub(super) fn poll_empty(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
             loop {
                 ready!(to.poll_write_ready(cx))?;
-                let sent = to.try_io(Interest::WRITABLE, || Ok(splice(&self.out, None, to, None, self.held, FLAGS)?));
+                let sent = to.try_io(Interest::WRITABLE, || {
+                    Ok(splice(&self.out, None, to, None, self.held, SpliceFlags::NONBLOCK)?)
+                });
                 match sent {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Poll::Ready(Err(error)),
@@ -162,6 +183,11 @@ mod system {
                 }
             }
         }
+    }
+
+    /// Finds out whether bodies can be sent so, which takes some open files: better before all are in use.
+    pub(crate) fn prepare() {
+        LazyLock::force(&WORKS);
     }
 
     impl Drop for Pipe {
@@ -181,6 +207,8 @@ mod system {
 
     pub(crate) enum Pipe {}
 
+    pub(crate) const fn prepare() {}
+
     impl Pipe {
         pub(crate) const fn take() -> Option<Self> {
             None
@@ -199,5 +227,13 @@ mod system {
         pub(super) fn poll_empty(&mut self, _: &mut Context<'_>, _: &TcpStream) -> Poll<io::Result<()>> {
             match *self {}
         }
+
+        #[cfg(test)]
+        pub(crate) const fn kept() -> usize {
+            0
+        }
+
+        #[cfg(test)]
+        pub(crate) const fn are_gone() {}
     }
 }

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::task::TaskTracker;
 
+use crate::splice;
+
 /// One for each processor that the process may use.
 static COUNT: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
 
@@ -55,6 +57,7 @@ impl Threads {
     /// # Errors
     /// When the system gives no threads.
     pub fn start() -> io::Result<Self> {
+        splice::prepare();
         let start = |place| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::access_log::AccessLog;
 use crate::body::Body;
 use crate::forward::{ForwardError, Forwarder, Plan, Watch};
 use crate::lines::Lines;
@@ -83,6 +84,7 @@ struct Options {
     upstreams: UpstreamSettings,
     bound_to_session: bool,
     powered_by: bool,
+    log: Option<AccessLog>,
     trust: Trust,
     threads: Threads,
 }
@@ -111,7 +113,7 @@ async fn site_with(options: Options) -> Site {
         core: None,
         trust: options.trust,
         entropy: Arc::new(SystemEntropy),
-        log: None,
+        log: options.log,
         settings: options.settings,
         cut,
     };

@@ -5,6 +5,7 @@
 //! came, and so does whatever follows it.
 
 use std::io::{self, IoSlice, Write};
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
@@ -28,6 +29,9 @@ use crate::splice::{Pipe, Sink};
 const ROOM: usize = 8 * 1024;
 /// Parts of a body that are not longer are copied, so that they share a write with what is before them.
 const COPIED: usize = 4 * 1024;
+/// The length of bodies that go through a pipe. Others are copied: shorter ones cost no more so, and what does not fit into a pipe
+/// wakes client and upstream too often (decision 0018).
+const PIPED: RangeInclusive<u64> = 24 * 1024..=72 * 1024;
 /// What waits to be written at most, while there is more to copy.
 const HELD: usize = 16 * 1024;
 
@@ -212,12 +216,13 @@ impl<S: AsyncRead + AsyncWrite + Sink + Unpin> Lane<'_, S> {
         }
         self.written.extend_from_slice(b"\r\n");
         give_back(fields);
+        let mut pipes = self.stream.splices() && matches!(framing, Framing::Length(length) if PIPED.contains(&length));
         while !matches!(framing, Framing::None | Framing::Length(0)) {
-            if let Framing::Length(left) = &mut framing
-                && self.stream.splices()
+            if pipes
                 && body.splices()
-                && self.splice(&mut body, left).await?
+                && let Framing::Length(left) = &mut framing
             {
+                pipes = self.splice(&mut body, left).await?;
                 continue;
             }
             let step = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {

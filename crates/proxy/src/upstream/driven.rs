@@ -7,7 +7,6 @@
 
 use std::future::Future;
 use std::io;
-use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -42,9 +41,6 @@ const LONGEST_HEAD: usize = 256 * 1024;
 /// Room to read into, at first and at most.
 const LITTLE: usize = 8 * 1024;
 const MUCH: usize = 64 * 1024;
-/// How much may be left of a body that goes through a pipe. Less costs no more when it is copied, and what does not fit in at once
-/// wakes whoever takes it too often (decision 0018).
-const WORTH_A_PIPE: RangeInclusive<u64> = 16 * 1024..=64 * 1024;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -316,15 +312,14 @@ impl Driven {
         pool.put(connection);
     }
 
-    /// Whether the rest can go into a pipe: all that was read is handed on, and it pays.
+    /// Whether the rest, of known length, can go into a pipe: all that was read is handed on.
     pub(crate) fn splices(&self) -> bool {
         let plain = |connection: &Connection| connection.read.is_empty() && matches!(connection.stream, Stream::Tcp(_));
-        matches!(self.left, Received::Length(left) if WORTH_A_PIPE.contains(&left))
-            && self.connection.as_deref().is_some_and(plain)
+        matches!(self.left, Received::Length(_)) && self.connection.as_deref().is_some_and(plain)
     }
 
-    /// Takes some of the rest into a pipe, which is empty, of a body that [splices](Self::splices) or did so before: how much, and
-    /// nothing once that was all.
+    /// Takes some of the rest into a pipe, which is empty: how much, and nothing once that was all. To be asked only where the
+    /// body [splices](Self::splices).
     ///
     /// # Errors
     /// When the upstream's connection breaks or ends too early.

@@ -1,6 +1,11 @@
+use std::io::{self, Write};
 use std::time::Duration;
 
+use portcullis_core::clock::{ManualClock, Timestamp};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
 use super::*;
+use crate::access_log::Format;
 use crate::guard::Limits;
 use crate::splice::Pipe;
 
@@ -99,6 +104,54 @@ async fn px_282_long_answers_end_when_nobody_takes_them() {
     }
 }
 
+/// PX-282: a client that leaves while more of a long answer is waited for takes its request to the upstream with it.
+#[tokio::test]
+async fn px_282_a_client_that_leaves_ends_a_long_answer() {
+    let site = site().await;
+    let mut client = site.send(GET).await;
+    let (mut upstream, _) = site.upstream.answer(&answer(&bytes(60_000))[..30_000]).await;
+    client.body(29_000).await;
+    drop(client);
+    assert_eq!(upstream.rest().await, "");
+}
+
+/// PX-288: a connection on which more came than a long answer takes no other request.
+#[tokio::test]
+async fn px_288_what_follows_a_long_answer_unasked_reaches_nobody() {
+    let site = site().await;
+    let mut client = site.send(GET).await;
+    let body = bytes(60_000);
+    let sent = [answer(&body), OK.replace("ok", "no").into_bytes()].concat();
+    let ((mut first, _), read) = tokio::join!(site.upstream.answer(sent), client.body(body.len()));
+    assert!(read == body);
+    client.write(GET).await;
+    let (_second, _) = site.upstream.answer(OK).await;
+    assert!(client.until("\r\n\r\nok").await.ends_with("ok"));
+    assert_eq!(first.rest().await, "");
+}
+
+/// PX-320: the bytes of a long answer are counted like those of others.
+#[tokio::test]
+async fn px_320_long_answers_are_logged_with_their_size() {
+    struct Lines(UnboundedSender<Vec<u8>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map(|()| bytes.len()).map_err(io::Error::other)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (tell, mut told) = unbounded_channel();
+    let clock = Arc::new(ManualClock::at(Timestamp(1_790_000_000_123_456)));
+    let log = AccessLog::start(Format::Json, &[], clock, Box::new(Lines(tell))).unwrap();
+    let site = site_with(Options { log: Some(log), ..Options::default() }).await;
+    let mut client = site.send(GET).await;
+    let (_upstream, _) = tokio::join!(site.upstream.answer(answer(&bytes(60_000))), client.body(60_000));
+    let line: serde_json::Value = serde_json::from_slice(&told.recv().await.unwrap()).unwrap();
+    assert_eq!(line["size"], 60_000);
+}
+
 /// PX-288: an upstream that dies within a long answer takes the client's connection with it, once all has arrived that came.
 #[tokio::test]
 async fn px_288_a_long_answer_that_is_cut_is_visible() {
@@ -120,11 +173,10 @@ async fn px_288_a_long_answer_that_is_cut_is_visible() {
 #[tokio::test]
 async fn px_281_long_answers_need_no_pipe() {
     let site = site().await;
-    let pipes: Vec<_> = std::iter::from_fn(Pipe::take).collect();
+    Pipe::are_gone();
     let mut client = site.send(GET).await;
     let body = bytes(60_000);
     let sent = answer(&body);
     let (_upstream, read) = tokio::join!(site.upstream.answer(sent), client.body(body.len()));
     assert!(read == body);
-    drop(pipes);
 }
