@@ -34,8 +34,8 @@ def tables(cases):
 
 
 def facts(site):
-    return (f"Ready {site.ready * 1000:.0f} ms after the start on an empty data directory; {site.idle_memory:.0f} MiB resident when "
-            f"idle, {site.process.memory():.0f} MiB after the run; the stripped binary has {servers.BINARY.stat().st_size / 2**20:.1f} MiB.")
+    return (f"Ready {site.ready * 1000:.0f} ms after the start on an empty data directory; {site.idle_memory:.0f} MiB resident two "
+            f"seconds later, {site.process.memory():.0f} MiB after the run; the stripped binary has {servers.BINARY.stat().st_size / 2**20:.1f} MiB.")
 
 
 def plot(cases):
