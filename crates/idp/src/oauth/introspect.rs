@@ -78,7 +78,7 @@ pub async fn active(
         return Ok(None);
     }
     let Some(person) = directory::person(ctx, &mut conn, record.account).await? else { return Ok(None) };
-    if record.app_password.is_some() && machine::has_ended(&person, ctx.now()) {
+    if record.app_password.is_some() && machine::account_has_ended(&person, ctx.now()) {
         return Ok(None);
     }
     let mut claims = issue::claims_of(ctx, &record)?;

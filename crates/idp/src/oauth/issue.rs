@@ -131,7 +131,7 @@ impl Basis<'_> {
             if password.expiring {
                 expires = expires.min(password.expires.unwrap_or(now));
             }
-            expires = machine::end(self.person).map_or(expires, |end| expires.min(end));
+            expires = machine::account_end(self.person).map_or(expires, |end| expires.min(end));
         }
         if let Some(not_after) = self.ground.not_after {
             expires = expires.min(not_after);

@@ -41,8 +41,8 @@ const DENIED: &str = "denied_by_policy";
 
 pub use assertion::Verified;
 pub use brought::{Brought, Exchange, Kind};
-pub(crate) use federated::has_ended;
-pub(super) use federated::{end, sweep};
+pub(crate) use federated::account_has_ended;
+pub(super) use federated::{account_end, sweep};
 
 /// `auth_method` of an exchanged token.
 const EXCHANGED: &str = "token_exchange";
@@ -395,7 +395,7 @@ async fn identified(
     if !person.account.is_active {
         return Ok(Err("user_inactive"));
     }
-    if app_password.is_some() && has_ended(&person, ctx.now()) {
+    if app_password.is_some() && account_has_ended(&person, ctx.now()) {
         return Ok(Err("account_expired"));
     }
     Ok(Ok(Known { person, app_password, actor }))

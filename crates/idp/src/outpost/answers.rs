@@ -396,7 +396,7 @@ pub async fn still_stands(ctx: &Context, provider: ProviderPk, bearings: &Bearin
         }
     }
     let person = directory::person_of(ctx, &mut conn, owner).await?;
-    if !bearings.app_password.is_empty() && machine::has_ended(&person, now) {
+    if !bearings.app_password.is_empty() && machine::account_has_ended(&person, now) {
         return Ok(false);
     }
     let said = &bearings.entitlements;

@@ -274,15 +274,15 @@ fn distinct(whose: &Whose<'_>, username: &str) -> String {
 }
 
 /// When the latest assertion of a generated account ends: from then on its app passwords are good for nothing (OA-648).
-pub(in crate::oauth) fn end(person: &Person) -> Option<Timestamp> {
+pub(in crate::oauth) fn account_end(person: &Person) -> Option<Timestamp> {
     let own = &person.own_attributes;
     let generated = own.get(GENERATED).and_then(Value::as_bool).unwrap_or(false);
     instant(own, EXPIRES).filter(|_| generated).map(Timestamp::from_seconds)
 }
 
-/// Whether it has ended.
-pub(crate) fn has_ended(person: &Person, now: Timestamp) -> bool {
-    end(person).is_some_and(|end| end <= now)
+/// Whether a generated account has ended.
+pub(crate) fn account_has_ended(person: &Person, now: Timestamp) -> bool {
+    account_end(person).is_some_and(|end| end <= now)
 }
 
 /// Deletes accounts whose latest assertion ended long ago, with everything of theirs (OA-647, OA-648). One that an
