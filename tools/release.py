@@ -3,7 +3,8 @@
 
 Three steps: a binary that counts what it does, the work it is counted at (requests of every kind that the benchmarks
 send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation).
-`cargo build --release` makes the same program without that knowledge. Takes most of an hour with two cores.
+`cargo build --release` makes the same program without that knowledge. Beside the binary it leaves the licences of what is
+linked into it, to be handed on with it. Takes most of an hour with two cores.
 
 Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
 benchmarks need: on Debian, apt-get install make nginx-light wrk openssl nghttp2-client.
@@ -22,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benches"))
 
+import notices  # noqa: E402
 import servers  # noqa: E402
 from servers import HOST, TOKEN, Portcullis, Stage, program  # noqa: E402
 
@@ -142,6 +144,7 @@ def main():
                   CARGO_PROFILE_RELEASE_LTO="fat", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1")
     shutil.copy2(built, BINARY.with_suffix(".new"))
     BINARY.with_suffix(".new").rename(BINARY)
+    (FOLDER / "NOTICES.txt").write_text(notices.notices(host))
     print(BINARY.relative_to(ROOT))
 
 
