@@ -313,9 +313,8 @@ impl<S: AsyncRead + AsyncWrite + Sink + Unpin> Lane<'_, S> {
                 let Some(mut held) = pipe.take().or_else(Pipe::take) else { return Poll::Ready(Ok(false)) };
                 // Only then is there room for sure. A full pipe looks like a connection that has nothing.
                 if held.is_empty() {
-                    match body.poll_fill(cx, &mut held) {
-                        Poll::Ready(Ok(count)) => *left = left.saturating_sub(count.try_into().unwrap_or(u64::MAX)),
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    match body.poll_fill(cx, &mut held)? {
+                        Poll::Ready(count) => *left = left.saturating_sub(count.try_into().unwrap_or(u64::MAX)),
                         // While nothing comes, others can have the pipe.
                         Poll::Pending => {
                             held.give_back();
@@ -329,11 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Sink + Unpin> Lane<'_, S> {
                 }
                 let sent = self.stream.poll_splice(cx, &mut held);
                 pipe = Some(held);
-                match sent {
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
-                }
+                ready!(sent)?;
             }
         })
         .await
