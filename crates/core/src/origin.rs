@@ -47,7 +47,7 @@ pub struct Origin {
 /// What a request is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestId {
-    /// By us: ASCII. In place, since every request has one.
+    /// By us: hex digits. In place, since every request has one.
     Ours([u8; 32]),
     /// By somebody else.
     Told(Box<str>),
@@ -59,6 +59,14 @@ impl RequestId {
         match self {
             Self::Ours(id) => std::str::from_utf8(id).unwrap_or_default(),
             Self::Told(id) => id,
+        }
+    }
+
+    /// The id in bytes, if it is a value that any header may have.
+    pub fn visible(&self) -> Option<&[u8]> {
+        match self {
+            Self::Ours(id) => Some(id),
+            Self::Told(id) => Some(id.as_bytes()).filter(|id| id.iter().all(u8::is_ascii_graphic)),
         }
     }
 }

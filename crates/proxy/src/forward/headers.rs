@@ -109,9 +109,11 @@ pub(super) fn tell_in_lines(headers: &mut HeaderMap, origin: &Origin, set: [Opti
     for part in ["\r\nX-Forwarded-Host: ", &origin.host, "\r\n"] {
         lines.extend_from_slice(part.as_bytes());
     }
-    if is_text(&origin.request_id) && !set.into_iter().flatten().any(|lines| lines.sets(&X_REQUEST_ID)) {
-        for part in ["X-Request-Id: ", &origin.request_id, "\r\n"] {
-            lines.extend_from_slice(part.as_bytes());
+    if let Some(id) = origin.request_id.visible()
+        && !set.into_iter().flatten().any(|lines| lines.sets(&X_REQUEST_ID))
+    {
+        for part in [b"X-Request-Id: ".as_slice(), id, b"\r\n"] {
+            lines.extend_from_slice(part);
         }
     }
     lines

@@ -291,10 +291,13 @@ fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
     values.next().is_some_and(|value| value.len() == digits) && values.next().is_none()
 }
 
+/// A number without a sign; none if it is none, or too large.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    // `parse` takes a sign.
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
+    let append = |number: u64, byte: &u8| {
+        let digit = Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    };
+    digits.iter().try_fold(0, append).filter(|_| !digits.is_empty())
 }
 
 /// The members of a list field. One of odd bytes does not hide the others.
