@@ -174,16 +174,17 @@ impl Forwarder {
             // There is no body for it to be the length of (RFC 9110 §8.6).
             headers.remove(CONTENT_LENGTH);
         }
-        if self.powered_by {
-            const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
-            headers.insert(X_POWERED_BY, HeaderValue::from_static("goauthentik.io"));
-        }
         if let Some(protocol) = upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);
         }
-        if let (true, Some(Some(came))) = (self.powered_by, answer.body_mut().came()) {
-            came.hide_powered_by();
+        match answer.body_mut().came() {
+            _ if !self.powered_by => {}
+            Some(Some(came)) => came.powered_by_us(),
+            _ => {
+                const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+                answer.headers_mut().insert(X_POWERED_BY, HeaderValue::from_static("goauthentik.io"));
+            }
         }
     }
 }

@@ -9,6 +9,9 @@ use super::head::{Framing, number};
 /// Runs of lines that an answer's fields are handed on in. One field that ends here parts two of them.
 const MOST_RUNS: usize = 4;
 
+/// What an answer says of who made it, when that is us (PX-291).
+const POWERED_BY: &[u8] = b"X-Powered-By: goauthentik.io\r\n";
+
 /// Where runs of whole lines start and end; in the last place, the line with `X-Powered-By`. Places that are not used
 /// are empty.
 type Runs = [[u16; 2]; MOST_RUNS + 1];
@@ -24,6 +27,8 @@ const MOST_UNTITLED: usize = 32;
 pub(crate) struct Came {
     head: Bytes,
     runs: Runs,
+    /// Whether what the upstream says of itself is replaced by what we say of us.
+    powered_by_us: bool,
     pub(crate) has_date: bool,
 }
 
@@ -136,7 +141,7 @@ impl Plain {
         for line in self.untitled.iter().take_while(|line| **line > 0) {
             title(head.get_mut(usize::from(*line)..).unwrap_or_default());
         }
-        Came { head: head.freeze(), runs: self.runs, has_date: self.has_date }
+        Came { head: head.freeze(), runs: self.runs, powered_by_us: false, has_date: self.has_date }
     }
 }
 
@@ -177,22 +182,23 @@ fn title(line: &mut [u8]) {
 }
 
 impl Came {
-    /// Leaves out what the upstream says of itself.
-    pub(crate) fn hide_powered_by(&mut self) {
+    /// Says who we are in the place of what the upstream says of itself.
+    pub(crate) fn powered_by_us(&mut self) {
         let [.., powered_by] = &mut self.runs;
         *powered_by = [0; 2];
+        self.powered_by_us = true;
     }
 
     /// Lines, whole ones.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        let places = places(&self.runs);
-        places.map(|[begins, ends]| self.head.get(begins..ends).unwrap_or_default())
+        let came = places(&self.runs).map(|[begins, ends]| self.head.get(begins..ends).unwrap_or_default());
+        came.chain(self.powered_by_us.then_some(POWERED_BY))
     }
 
     /// Adds the fields to others, for whoever needs them taken apart.
     pub(crate) fn add_to(&self, fields: &mut HeaderMap) {
-        for [begins, ends] in places(&self.runs) {
-            let mut lines = self.head.slice(begins..ends.min(self.head.len()));
+        let came = places(&self.runs).map(|[begins, ends]| self.head.slice(begins..ends.min(self.head.len())));
+        for mut lines in came.chain(self.powered_by_us.then_some(Bytes::from_static(POWERED_BY))) {
             while let Some(end) = memchr::memchr(b'\n', &lines) {
                 let line = lines.split_to(end + 1);
                 let text = line.trim_ascii();
@@ -257,15 +263,19 @@ mod tests {
         assert_eq!(lines, "");
     }
 
-    /// PX-291: what the upstream says of itself can be left out.
+    /// PX-291: what the upstream says of itself can be replaced by what we say of us.
     #[test]
-    fn px_291_powered_by_can_be_left_out() {
+    fn px_291_what_an_upstream_says_of_itself_can_be_replaced() {
         let text = "HTTP/1.1 200 OK\r\nA: b\r\nx-powered-by: PHP\r\nC: d\r\nContent-Length: 0\r\n\r\n";
-        let mut came = read_answer(&mut BytesMut::from(text), &mut Looked::default()).unwrap().unwrap().came.unwrap();
+        let mut answered = read_answer(&mut BytesMut::from(text), &mut Looked::default()).unwrap().unwrap();
+        let mut came = answered.came.take().unwrap();
         let lines = |came: &Came| String::from_utf8(came.lines().collect::<Vec<_>>().concat()).unwrap();
         assert_eq!(lines(&came), "A: b\r\nC: d\r\nContent-Length: 0\r\nX-Powered-By: PHP\r\n");
-        came.hide_powered_by();
-        assert_eq!(lines(&came), "A: b\r\nC: d\r\nContent-Length: 0\r\n");
+        came.powered_by_us();
+        assert_eq!(lines(&came), "A: b\r\nC: d\r\nContent-Length: 0\r\nX-Powered-By: goauthentik.io\r\n");
+        came.add_to(&mut answered.fields);
+        let said = &answered.fields["x-powered-by"];
+        assert_eq!((answered.fields.len(), said.as_bytes()), (4, &b"goauthentik.io"[..]));
     }
 
     /// PX-178, PX-222, PX-281: an answer with a field that has to be looked at is taken apart.
