@@ -99,13 +99,14 @@ pub(super) fn tell_in_lines(headers: &mut HeaderMap, origin: &Origin, set: [Opti
     for part in ["X-Forwarded-Proto: ", origin.scheme.as_str(), "\r\nX-Forwarded-For: "] {
         lines.extend_from_slice(part.as_bytes());
     }
-    push_forwarded_for(&mut lines, headers, origin);
     // Mostly there are none: they were taken out when the request came in.
     if headers.keys().any(is_told) {
+        push_chain(&mut lines, headers, origin);
         for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID] {
             headers.remove(name);
         }
     }
+    push_peer(&mut lines, origin);
     for part in ["\r\nX-Forwarded-Host: ", &origin.host, "\r\n"] {
         lines.extend_from_slice(part.as_bytes());
     }
@@ -142,17 +143,22 @@ pub(super) fn is_text(value: &str) -> bool {
 /// The chain that trusted peers vouch for, and the peer itself (PX-278).
 pub(super) fn forwarded_for(headers: &HeaderMap, origin: &Origin) -> Vec<u8> {
     let mut chain = Vec::new();
-    push_forwarded_for(&mut chain, headers, origin);
+    push_chain(&mut chain, headers, origin);
+    push_peer(&mut chain, origin);
     chain
 }
 
-fn push_forwarded_for(chain: &mut Vec<u8>, headers: &HeaderMap, origin: &Origin) {
+/// What trusted peers vouch for.
+fn push_chain(chain: &mut Vec<u8>, headers: &HeaderMap, origin: &Origin) {
     if origin.peer_trusted
         && let Some(before) = headers.get(X_FORWARDED_FOR).and_then(|chain| chain.to_str().ok())
     {
         chain.extend_from_slice(before.as_bytes());
         chain.extend_from_slice(b", ");
     }
+}
+
+fn push_peer(chain: &mut Vec<u8>, origin: &Origin) {
     match origin.peer {
         IpAddr::V4(peer) => push_dotted(chain, peer),
         IpAddr::V6(peer) => chain.extend_from_slice(peer.to_string().as_bytes()),
