@@ -149,38 +149,34 @@ mod system {
             from: &TcpStream,
             most: usize,
         ) -> Poll<io::Result<usize>> {
-            loop {
-                ready!(from.poll_read_ready(cx))?;
-                let filled = from.try_io(Interest::READABLE, || {
-                    Ok(splice(from, None, &self.into, None, most, SpliceFlags::NONBLOCK)?)
-                });
-                match filled {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                    Ok(count) => {
-                        self.held += count;
-                        return Poll::Ready(Ok(count));
-                    }
-                }
-            }
+            let fill = || Ok(splice(from, None, &self.into, None, most, SpliceFlags::NONBLOCK)?);
+            let count = ready!(poll_moved(|| from.poll_read_ready(cx), || from.try_io(Interest::READABLE, fill)))?;
+            self.held += count;
+            Poll::Ready(Ok(count))
         }
 
         /// Gives a connection what is in the pipe, as far as it takes that now.
         pub(super) fn poll_empty(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
-            loop {
-                ready!(to.poll_write_ready(cx))?;
-                let sent = to.try_io(Interest::WRITABLE, || {
-                    Ok(splice(&self.out, None, to, None, self.held, SpliceFlags::NONBLOCK)?)
-                });
-                match sent {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Ok(count) => {
-                        self.held = self.held.saturating_sub(count);
-                        return Poll::Ready(Ok(()));
-                    }
-                }
+            let empty = || Ok(splice(&self.out, None, to, None, self.held, SpliceFlags::NONBLOCK)?);
+            let count = ready!(poll_moved(|| to.poll_write_ready(cx), || to.try_io(Interest::WRITABLE, empty)))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held = self.held.saturating_sub(count);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Moves bytes as soon as a connection is ready for it.
+    fn poll_moved(
+        mut poll_ready: impl FnMut() -> Poll<io::Result<()>>,
+        mut moved: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(poll_ready())?;
+            match moved() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                moved => return Poll::Ready(moved),
             }
         }
     }
