@@ -122,7 +122,7 @@ def main():
     for tool in ("cargo", "nginx", "wrk", "h2load", "openssl"):
         if not program(tool):
             sys.exit(f"{tool} is missing; on Debian: apt-get install nginx-light wrk openssl nghttp2-client")
-    host = next(line.split()[1] for line in rustc("-vV").splitlines() if line.startswith("host: "))
+    host = notices.host()
     tool = profdata(host)
     # What is there of an earlier run would look like the result of this one.
     BINARY.unlink(missing_ok=True)
