@@ -32,6 +32,7 @@ pub mod report;
 pub mod request_ids;
 pub mod settings;
 mod splice;
+mod stages;
 mod tcp;
 pub mod threads;
 pub mod tls;

@@ -24,6 +24,7 @@ use crate::http1::{Looked, Parsed, Present, give_back, keeps_alive, read_request
 use crate::informational;
 use crate::lines::Ready;
 use crate::splice::{Pipe, Sink};
+use crate::stages;
 
 /// Room to read heads into.
 const ROOM: usize = 8 * 1024;
@@ -79,6 +80,7 @@ where
                 Ok(_) => {}
             }
         };
+        stages::next().await;
         let method = request.method().clone();
         let answer = {
             let mut answering = pin!(way.answer(&mut request));
@@ -247,7 +249,10 @@ impl<S: AsyncRead + AsyncWrite + Sink + Unpin> Lane<'_, S> {
                 Step::Frame(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
-        self.write(&[]).await?;
+        if !self.written.is_empty() {
+            stages::next().await;
+            self.write(&[]).await?;
+        }
         Ok(stays)
     }
 
