@@ -170,6 +170,8 @@ impl Pool {
         told: &[u8],
         set: [Option<&Lines>; 2],
     ) -> Result<Response<Body>, DrivenError> {
+        // Before a connection is taken: one that waits is of use to nobody.
+        stages::next().await;
         if let Some(mut connection) = self.take() {
             match exchange(&mut connection, request, told, set).await {
                 Ok(answered) => return Ok(self.answer(answered, request, connection)),
@@ -263,7 +265,6 @@ async fn exchange(
         written.extend_from_slice(lines.wire());
     }
     written.extend_from_slice(b"\r\n");
-    stages::next().await;
     let sent = stream.write(written).await.map_err(DrivenError::Unsent)?;
     stream.write_all(written.get(sent..).unwrap_or_default()).await.map_err(DrivenError::Unanswered)?;
     if written.capacity() > LITTLE {
