@@ -2,12 +2,13 @@
 """Builds the binary that is released: the compiler knows from a measurement which parts of it are used, and how.
 
 Three steps: a binary that counts what it does, the work it is counted at (requests of every kind that the benchmarks
-send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation).
+send, uploads, lists and writes of a directory, expressions), and the binary for that (profile-guided optimisation). Then the
+same once more with the binary that came of it, whose parts are put in the order in which they run (BOLT).
 `cargo build --release` makes the same program without that knowledge. Beside the binary it leaves the licences of what is
 linked into it, to be handed on with it. Takes most of an hour with two cores.
 
-Needs cargo with rustup, which brings llvm-profdata (or LLVM_PROFDATA, of the same LLVM as rustc's), and what the
-benchmarks need: on Debian, apt-get install make nginx-light wrk openssl nghttp2-client.
+Needs cargo with rustup, which brings llvm-tools, BOLT, and what the benchmarks need: on Debian,
+apt-get install make nginx-light wrk openssl nghttp2-client bolt-19 libbolt-19-dev.
 """
 
 import argparse
@@ -35,16 +36,22 @@ def rustc(*arguments):
     return subprocess.run(["rustc", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def profdata(host):
-    """The tool that puts profiles together, of the compiler's own LLVM: others do not read them."""
-    if named := os.environ.get("LLVM_PROFDATA"):
-        return named
-    own = Path(rustc("--print", "sysroot").strip()) / "lib/rustlib" / host / "bin/llvm-profdata"
-    if not own.exists() and program("rustup"):
+def llvm_tools(host):
+    """Where the tools of the compiler's own LLVM are: others do not read its profiles."""
+    folder = Path(rustc("--print", "sysroot").strip()) / "lib/rustlib" / host / "bin"
+    if not (folder / "llvm-profdata").exists() and program("rustup"):
         subprocess.run(["rustup", "component", "add", "llvm-tools"], cwd=ROOT, check=True)
-    if not own.exists():
-        sys.exit("llvm-profdata is missing: rustup component add llvm-tools, or name one in LLVM_PROFDATA")
-    return own
+    if not (folder / "llvm-profdata").exists():
+        sys.exit("llvm-profdata is missing: rustup component add llvm-tools")
+    return folder
+
+
+def bolt_tools():
+    """Where BOLT's tools are; Debian has them besides the path, by version."""
+    found = program("llvm-bolt") or max(Path("/usr/lib").glob("llvm-*/bin/llvm-bolt"), default=None)
+    if not found:
+        sys.exit("llvm-bolt is missing; on Debian: apt-get install bolt-19 libbolt-19-dev")
+    return Path(found).resolve().parent
 
 
 def build(host, name, *flags, **settings):
@@ -59,7 +66,9 @@ def build(host, name, *flags, **settings):
 
 def work(binary, counts):
     """What a binary is counted at. Each process leaves its counts when it ends."""
-    left = lambda: sum(file.stat().st_mtime_ns for file in counts.glob("*.profraw"))
+    shutil.rmtree(counts, ignore_errors=True)
+    counts.mkdir()
+    left = lambda: sum(file.stat().st_mtime_ns for file in counts.iterdir())
     before = left()
 
     def counted():
@@ -82,6 +91,21 @@ def work(binary, counts):
         finally:
             stage.stop()
     counted()
+
+
+def laid_out(built, bolt, counts):
+    """A binary whose functions and blocks are in the order in which they ran, apart from what did not."""
+    counting, new = FOLDER / "counting-blocks", BINARY.with_suffix(".new")
+    bolted = lambda to, *how: subprocess.run([bolt / "llvm-bolt", built, "-o", to, *how], check=True, stdout=subprocess.DEVNULL)
+    bolted(counting, "-instrument", f"-instrumentation-file={counts / 'blocks'}", "-instrumentation-file-append-pid")
+    work(counting, counts)
+    counted = FOLDER / "blocks"
+    with counted.open("wb") as file:
+        subprocess.run([bolt / "merge-fdata", *counts.iterdir()], check=True, stdout=file)
+    # In the place of the code that was there, which would stay in the file otherwise.
+    bolted(new, f"-data={counted}", "-reorder-blocks=ext-tsp", "-reorder-functions=cdsort", "-split-functions",
+           "-split-all-cold", "-split-eh", "-use-old-text", "-no-huge-pages")
+    return new
 
 
 def uploads(site):
@@ -123,29 +147,30 @@ def main():
         if not program(tool):
             sys.exit(f"{tool} is missing; on Debian: apt-get install nginx-light wrk openssl nghttp2-client")
     host = notices.host()
-    tool = profdata(host)
+    llvm, bolt = llvm_tools(host), bolt_tools()
     # What is there of an earlier run would look like the result of this one.
     BINARY.unlink(missing_ok=True)
     counts = FOLDER / "counts"
-    shutil.rmtree(counts, ignore_errors=True)
     # Counts are taken before the pieces are put together: that would only take its time.
     counting = build(host, "counting", f"-Cprofile-generate={counts}", CARGO_PROFILE_RELEASE_LTO="off")
-    shutil.rmtree(counts, ignore_errors=True)
     work(counting, counts)
     for old in FOLDER.glob("*.profdata"):
         old.unlink()
     made = FOLDER / "new.profdata"
-    subprocess.run([tool, "merge", "--output", made, *counts.glob("*.profraw")], check=True)
+    subprocess.run([llvm / "llvm-profdata", "merge", "--output", made, *counts.glob("*.profraw")], check=True)
     # Cargo builds anew what was built by another profile if that has another name.
     profile = FOLDER / f"{hashlib.sha256(made.read_bytes()).hexdigest()[:16]}.profdata"
     made.rename(profile)
-    # As one piece, of which what is used lies together: blocks in the order in which they mostly follow each other.
+    # As one piece, of which what is used lies together: blocks in the order in which they mostly follow each other. What is
+    # put in another order later has to say where its parts name each other.
     built = build(host, "using", f"-Cprofile-use={profile}", "-Cllvm-args=-enable-ext-tsp-block-placement",
-                  CARGO_PROFILE_RELEASE_LTO="fat", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1")
-    shutil.copy2(built, BINARY.with_suffix(".new"))
-    BINARY.with_suffix(".new").rename(BINARY)
+                  "-Clink-arg=-Wl,--emit-relocs", CARGO_PROFILE_RELEASE_LTO="fat", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1",
+                  CARGO_PROFILE_RELEASE_STRIP="none")
+    new = laid_out(built, bolt, counts)
+    subprocess.run([llvm / "llvm-strip", new], check=True)
+    new.rename(BINARY)
     (FOLDER / "NOTICES.txt").write_text(notices.notices(host))
-    print(BINARY.relative_to(ROOT))
+    print(f"{BINARY.relative_to(ROOT)}, {BINARY.stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":
