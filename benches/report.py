@@ -90,6 +90,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 {tables(cases)}- *no credentials*: a path that `skip_path_regex` opens.
 - *cookie*: a session cookie, as browsers send it.
 - *warm Basic*, *warm Bearer*: no cookie; the same credential on every request, as `git`, `curl` and mail clients send it.
+- *nginx, the Bearer request*: sent what Portcullis is sent for *warm Bearer*, the token of which it takes off, with a
+  buffer of 16 KB for heads.
 - *cold Basic*: the cache of verified credentials is turned off and every request shows another of 512 app passwords, so
   each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it. The session
   that an app password has goes on.

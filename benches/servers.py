@@ -241,17 +241,17 @@ class Portcullis:
         return "Basic " + base64.b64encode(f"ada:{key}".encode()).decode()
 
 
-def plain_nginx(stage, port, tls, extra=""):
-    """nginx that proxies with twelve headers and buffers of 16 KB."""
+def plain_nginx(stage, port, tls, server="", location=""):
+    """nginx that proxies with twelve headers and buffers of 16 KB, and what is added to its configuration."""
     added = "".join(f"proxy_set_header X-authentik-{name} '{value}';" for name, value in HEADERS.items())
     return stage.nginx(
         f"plain-{port}",
         f"listen 127.0.0.1:{port}; listen 127.0.0.1:{tls} ssl http2; ssl_certificate {stage.directory}/cert.pem;"
         # The newest that both speak: who may send a request earlier in the handshake waits longer for the answer.
-        f" ssl_protocols TLSv1.2 TLSv1.3;"
+        f" ssl_protocols TLSv1.2 TLSv1.3; {server}"
         f" ssl_certificate_key {stage.directory}/key.pem; location / {{ proxy_pass http://up; proxy_http_version 1.1;"
         f" proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_set_header Connection ''; proxy_set_header Host $http_host;"
-        f" {extra} {added} }}",
+        f" {location} {added} }}",
         f"upstream up {{ server 127.0.0.1:{stage.port}; keepalive 128; keepalive_requests 1000000000; }}")
 
 
