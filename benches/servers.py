@@ -129,7 +129,8 @@ class Stage:
         (www / "large").write_bytes(b"x" * 65536)
         self.certificate()
         self.port = free_port()
-        self.nginx("upstream", f"listen 127.0.0.1:{self.port}; root {www}; open_file_cache max=10;")
+        # A queue of connections for each worker: else one of them may take all that come at once, and be the slow one.
+        self.nginx("upstream", f"listen 127.0.0.1:{self.port} reuseport; root {www}; open_file_cache max=10;")
         wait_for(self.port)
 
     def certificate(self):
