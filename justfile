@@ -45,7 +45,7 @@ docs-gen:
 book:
     mdbook build docs
 
-# The binary that is released, in target/profiled (takes half an hour, and needs what tools/release.py --help names).
+# The binary that is released, in target/profiled (takes most of an hour, and needs what tools/release.py --help names).
 release:
     tools/release.py
 

@@ -68,6 +68,12 @@ def scale():
     return done.stdout
 
 
+def written():
+    """What people have written about the figures, to be read again when they change."""
+    text = (ROOT / "docs/src/performance.md").read_text()
+    return text[text.index("### Where the time goes\n"):text.index("### Many applications")]
+
+
 def large():
     """What is there of a large directory: `benches/directory` measures that, by itself."""
     _, heading, rest = (ROOT / "docs/src/performance.md").read_text().partition("\n## A large directory\n")
@@ -75,11 +81,12 @@ def large():
 
 
 def write(cases, facts, arguments, machine):
-    binary = f"--binary {arguments.binary} " if arguments.binary else ""
+    options = f"--binary {arguments.binary} " if arguments.binary else ""
+    options += f"--rounds {arguments.rounds} --seconds {arguments.seconds} --write"
     (ROOT / "docs/src/performance.svg").write_text(plot(cases))
     (ROOT / "docs/src/performance.md").write_text(f"""# Performance
 
-What a request costs, measured by `benches/run {binary}--write` ({machine}; {arguments.connections} keep-alive connections,
+What a request costs, measured by `benches/run {options}` ({machine}; {arguments.connections} keep-alive connections,
 {arguments.rounds} interleaved rounds of {arguments.seconds} s each, medians). Everything runs on one machine over loopback; the
 upstream is an nginx that serves from memory. The figure is user plus system time of the proxy's processes over the number
 of requests: the load generator and the upstream do not count. Access logs are off on all sides; the other proxies set
@@ -90,8 +97,8 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 {tables(cases)}- *no credentials*: a path that `skip_path_regex` opens.
 - *cookie*: a session cookie, as browsers send it.
 - *warm Basic*, *warm Bearer*: no cookie; the same credential on every request, as `git`, `curl` and mail clients send it.
-- *nginx, the Bearer request*: sent what Portcullis is sent for *warm Bearer*, the token of which it takes off, with a
-  buffer of 16 KB for heads.
+- *nginx, the Bearer request*: sent what Portcullis is sent for *warm Bearer*, with a buffer of 4 KB for heads;
+  it removes the token, too.
 - *cold Basic*: the cache of verified credentials is turned off and every request shows another of 512 app passwords, so
   each asks the control plane, which verifies the app password, evaluates the policies, issues a grant and records it. The session
   that an app password has goes on.
@@ -99,25 +106,7 @@ twelve headers of their own, Portcullis sets the twelve identity headers of the 
 
 {facts}
 
-### Where the time goes
-
-Two thirds and more are the kernel's: two reads and two writes, the same as nginx makes, and nearly none besides. The rest is
-spread thin: reading two heads, writing them, the keyed digest of the credential. The fields of most answers are not taken apart,
-but handed on in the bytes they came in. Requests without a body are read and written without a queue or another task in between
-([decision 0011](decisions/0011-plain-requests.md)), those with one by the HTTP library. The binary is built by a profile of what it does,
-as released ones are ([decision 0013](decisions/0013-profiled-release.md) has what that saves). What of it is ours
-is counted in instructions, which do not depend on what else the machine does:
-`cargo bench -p portcullis-proxy --bench warm` runs the data plane below callgrind, and leaves what it saw for
-`callgrind_annotate`. Nothing is allocated for the look into the cache of identities, which takes about 150 instructions; a
-request is changed in place from the listener to the upstream, header values are shared, not copied, and the headers of an
-identity are one piece of text that is ready to be sent.
-
-How it compares depends on the processor: [decision 0007](decisions/0007-one-runtime.md) has the ratios on another one.
-
-The parts of larger bodies are handed on as they were read, with one write for each; as much is read at once as the upstream
-says is to come, up to 64 KB.
-
-### Many applications, many identities
+{written()}### Many applications, many identities
 
 One decision in the data plane alone, without a network: a forward-auth question with a known HTTP Basic credential, in an
 order that defeats the processor's caches (`cargo bench -p portcullis-proxy --bench scale`). Memory is resident memory over

@@ -129,7 +129,7 @@ class Stage:
         (www / "large").write_bytes(b"x" * 65536)
         self.certificate()
         self.port = free_port()
-        # A queue of connections for each worker: else one of them may take all that come at once, and be the slow one.
+        # A queue of connections for each worker: else one of them may take most that come at once, and be the slow one.
         self.nginx("upstream", f"listen 127.0.0.1:{self.port} reuseport; root {www}; open_file_cache max=10;")
         wait_for(self.port)
 
@@ -247,7 +247,8 @@ def plain_nginx(stage, port, tls, server="", location=""):
     added = "".join(f"proxy_set_header X-authentik-{name} '{value}';" for name, value in HEADERS.items())
     return stage.nginx(
         f"plain-{port}",
-        f"listen 127.0.0.1:{port}; listen 127.0.0.1:{tls} ssl http2; ssl_certificate {stage.directory}/cert.pem;"
+        f"listen 127.0.0.1:{port} reuseport; listen 127.0.0.1:{tls} ssl http2 reuseport;"
+        f" ssl_certificate {stage.directory}/cert.pem;"
         # The newest that both speak: who may send a request earlier in the handshake waits longer for the answer.
         f" ssl_protocols TLSv1.2 TLSv1.3; {server}"
         f" ssl_certificate_key {stage.directory}/key.pem; location / {{ proxy_pass http://up; proxy_http_version 1.1;"

@@ -39,19 +39,23 @@ def rustc(*arguments):
 def llvm_tools(host):
     """Where the tools of the compiler's own LLVM are: others do not read its profiles."""
     folder = Path(rustc("--print", "sysroot").strip()) / "lib/rustlib" / host / "bin"
-    if not (folder / "llvm-profdata").exists() and program("rustup"):
+    are_there = lambda: all((folder / name).exists() for name in ("llvm-profdata", "llvm-strip"))
+    if not are_there() and program("rustup"):
         subprocess.run(["rustup", "component", "add", "llvm-tools"], cwd=ROOT, check=True)
-    if not (folder / "llvm-profdata").exists():
-        sys.exit("llvm-profdata is missing: rustup component add llvm-tools")
+    if not are_there():
+        sys.exit("llvm-profdata or llvm-strip is missing: rustup component add llvm-tools")
     return folder
 
 
 def bolt_tools():
-    """Where BOLT's tools are; Debian has them besides the path, by version."""
-    found = program("llvm-bolt") or max(Path("/usr/lib").glob("llvm-*/bin/llvm-bolt"), default=None)
-    if not found:
-        sys.exit("llvm-bolt is missing; on Debian: apt-get install bolt-19 libbolt-19-dev")
-    return Path(found).resolve().parent
+    """Where BOLT's tools are; Debian has them outside the path, in a folder for each version."""
+    version = lambda path: int(path.parts[-3].removeprefix("llvm-").split(".")[0])
+    found = sorted(Path("/usr/lib").glob("llvm-*/bin/llvm-bolt"), key=version, reverse=True)
+    for bolt in [program("llvm-bolt") or "", *found]:
+        folder = Path(bolt).resolve().parent
+        if all((folder / name).exists() for name in ("llvm-bolt", "merge-fdata", "../lib/libbolt_rt_instr.a")):
+            return folder
+    sys.exit("llvm-bolt, merge-fdata or libbolt_rt_instr.a is missing; on Debian: apt-get install bolt-19 libbolt-19-dev")
 
 
 def build(host, name, *flags, **settings):
@@ -96,15 +100,21 @@ def work(binary, counts):
 def laid_out(built, bolt, counts):
     """A binary whose functions and blocks are in the order in which they ran, apart from what did not."""
     counting, new = FOLDER / "counting-blocks", BINARY.with_suffix(".new")
-    bolted = lambda to, *how: subprocess.run([bolt / "llvm-bolt", built, "-o", to, *how], check=True, stdout=subprocess.DEVNULL)
+
+    def bolted(to, *how):
+        done = subprocess.run([bolt / "llvm-bolt", built, "-o", to, *how], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return done.stdout if done.returncode == 0 else sys.exit(done.stdout)
+
     bolted(counting, "-instrument", f"-instrumentation-file={counts / 'blocks'}", "-instrumentation-file-append-pid")
     work(counting, counts)
     counted = FOLDER / "blocks"
     with counted.open("wb") as file:
         subprocess.run([bolt / "merge-fdata", *counts.iterdir()], check=True, stdout=file)
     # In the place of the code that was there, which would stay in the file otherwise.
-    bolted(new, f"-data={counted}", "-reorder-blocks=ext-tsp", "-reorder-functions=cdsort", "-split-functions",
-           "-split-all-cold", "-split-eh", "-use-old-text", "-no-huge-pages")
+    said = bolted(new, f"-data={counted}", "-reorder-blocks=ext-tsp", "-reorder-functions=cdsort", "-split-functions",
+                  "-split-all-cold", "-split-eh", "-use-old-text", "-no-huge-pages")
+    if "using original .text" not in said:
+        sys.exit(f"{said}\nThe code has not found room in the place of the old one: leave -use-old-text out")
     return new
 
 
@@ -149,7 +159,9 @@ def main():
     host = notices.host()
     llvm, bolt = llvm_tools(host), bolt_tools()
     # What is there of an earlier run would look like the result of this one.
-    BINARY.unlink(missing_ok=True)
+    licences = FOLDER / "NOTICES.txt"
+    for old in (BINARY, licences):
+        old.unlink(missing_ok=True)
     counts = FOLDER / "counts"
     # Counts are taken before the pieces are put together: that would only take its time.
     counting = build(host, "counting", f"-Cprofile-generate={counts}", CARGO_PROFILE_RELEASE_LTO="off")
@@ -168,8 +180,9 @@ def main():
                   CARGO_PROFILE_RELEASE_STRIP="none")
     new = laid_out(built, bolt, counts)
     subprocess.run([llvm / "llvm-strip", new], check=True)
+    subprocess.run([new, "--version"], check=True, stdout=subprocess.DEVNULL)
+    licences.write_text(notices.notices(host))
     new.rename(BINARY)
-    (FOLDER / "NOTICES.txt").write_text(notices.notices(host))
     print(f"{BINARY.relative_to(ROOT)}, {BINARY.stat().st_size / 2**20:.1f} MiB")
 
 
