@@ -477,6 +477,20 @@ mod tests {
         }
     }
 
+    /// PX-284: a request that waits for its turn leaves the idle connections to others.
+    #[tokio::test]
+    async fn px_284_a_request_that_waits_for_its_turn_holds_no_connection() {
+        let (pool, [_peer]) = pool_at(0).await;
+        let mut request = Request::builder().uri("/").header("host", "a").body(Body::Empty).unwrap();
+        let mut sent = pin!(pool.send(&mut request, &[], [None; 2]));
+        let mut idle = Vec::new();
+        for _turn in 0..2 {
+            assert!(futures_util::poll!(sent.as_mut()).is_pending());
+            idle.push(pool.idle[0].lock().len());
+        }
+        assert_eq!(idle, [1, 0]);
+    }
+
     /// PX-284: a connection that another thread used is used, and from then on watched by the runtime of the thread that
     /// has it now: the one before may be busy.
     #[test]
